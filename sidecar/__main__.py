@@ -1,0 +1,5 @@
+"""`python -m sidecar` is `sidecar`."""
+
+from sidecar.cli.main import main
+
+main()

@@ -1,0 +1,118 @@
+"""The composition root: the only place that builds everything, and runs it."""
+
+import asyncio
+import logging
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from sidecar.authorizer import Authorizer
+from sidecar.domain.clock import SECOND_US, Clock, never_back
+from sidecar.ledger.protocol import Ledger, LedgerUnavailableError
+from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.policy import policy_set
+from sidecar.server.listen import Server, check_address
+from sidecar.server.service import AuthorizationService
+
+log = logging.getLogger(__name__)
+
+EXPIRE_EVERY_SECONDS = 1.0
+PRUNE_EVERY_SECONDS = 60.0
+DAY_US = 86_400 * SECOND_US
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that `sidecar serve` can be told."""
+
+    policies: Path
+    ledger: Path
+    listen: list[str] = field(default_factory=lambda: ["127.0.0.1:50051"])
+    engine: str = "cel-cpp"
+    time_zone: str = "UTC"
+    hold_ttl_seconds: int = 600
+    retention_days: int = 35
+    reflection: bool = False
+    grace_seconds: float = 10.0
+
+
+def wall_clock_us() -> int:
+    """Return the system's time in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+    Raises PolicyError, LedgerRefusedError, ListenError or ValueError when it
+    cannot start; each says why and the way out.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):  # process 1 ignores what it does not handle
+        loop.add_signal_handler(number, stopping.set)
+    for address in settings.listen:
+        check_address(address)
+    policy = policy_set.load(settings.policies, settings.engine)
+    ledger = SqliteLedger(settings.ledger, ZoneInfo(settings.time_zone))
+    try:
+        clock = _clock(ledger.latest_us)
+        authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
+        server = Server(
+            AuthorizationService(authorizer), settings.listen, reflect=settings.reflection
+        )
+        await server.start()
+        log.info(
+            "SERVING on %s; policies %s (%d rules, %s); ledger %s",
+            ", ".join(server.addresses),
+            policy.digest[:12],
+            len(policy.rules),
+            policy.engine.name,
+            settings.ledger,
+        )
+        housekeeping = [
+            asyncio.create_task(_expire(ledger, clock)),
+            asyncio.create_task(_prune(ledger, clock, settings.retention_days * DAY_US)),
+        ]
+        await stopping.wait()
+        log.info("stopping: calls in flight may take up to %g s", settings.grace_seconds)
+        await server.stop(settings.grace_seconds)
+        for task in housekeeping:
+            task.cancel()
+        await asyncio.gather(*housekeeping, return_exceptions=True)
+    finally:
+        await ledger.close()
+    log.info("stopped")
+
+
+def _clock(ledger_us: int) -> Clock:
+    behind_us = ledger_us - wall_clock_us()
+    if behind_us > 60 * SECOND_US:
+        log.warning(
+            "the clock is %d s behind the ledger's last entry: no window opens until it has"
+            " caught up",
+            behind_us // SECOND_US,
+        )
+    return never_back(wall_clock_us, ledger_us)
+
+
+async def _expire(ledger: Ledger, clock: Clock) -> None:
+    while True:
+        await asyncio.sleep(EXPIRE_EVERY_SECONDS)
+        try:
+            while await ledger.expire(clock()):
+                pass
+        except LedgerUnavailableError as error:
+            log.warning("holds that are due stay open for now: %s", error)
+
+
+async def _prune(ledger: Ledger, clock: Clock, retention_us: int) -> None:
+    while True:
+        await asyncio.sleep(PRUNE_EVERY_SECONDS)
+        try:
+            while await ledger.prune(clock(), retention_us):
+                pass
+        except LedgerUnavailableError as error:
+            log.warning("old entries stay for now: %s", error)

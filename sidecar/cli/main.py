@@ -1,0 +1,23 @@
+"""The `sidecar` command. Exit codes: 0 good, 1 the thing checked is bad, 2 wrong usage."""
+
+import typer
+
+from sidecar.cli import budgets, check, ledger, serve
+
+app = typer.Typer(
+    name="sidecar",
+    help="May this call to Mistral go out, and what is left to spend?",
+    epilog="Every flag can also be set as SIDECAR_ and its name, as in SIDECAR_POLICIES.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its tracebacks print values
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(serve.serve)
+app.command("check")(check.check)
+app.command("budgets")(budgets.budgets)
+app.add_typer(ledger.app, name="ledger")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """How a command prints its result."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class EngineName(StrEnum):
+    """Which evaluator of CEL runs the rules."""
+
+    CEL_CPP = "cel-cpp"
+    CEL_PYTHON = "cel-python"
+
+
+LedgerFile = Annotated[
+    Path,
+    typer.Option("--ledger", envvar="SIDECAR_LEDGER", metavar="FILE", help="The ledger's file."),
+]
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine",
+        envvar="SIDECAR_ENGINE",
+        help="Which evaluator runs the rules; cel-python where cel-cpp has no wheel.",
+    ),
+]
+FormatOption = Annotated[
+    Format, typer.Option("--format", envvar="SIDECAR_FORMAT", help="How to print the result.")
+]
+
+
+def fail(message: object, code: int = 1) -> typer.Exit:
+    """Print an error for people and return the exit to raise."""
+    typer.echo(f"sidecar: {message}", err=True)
+    return typer.Exit(code)

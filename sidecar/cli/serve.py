@@ -1,0 +1,107 @@
+"""`sidecar serve`."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from sidecar import app
+from sidecar.cli.options import EngineName, EngineOption, LedgerFile, fail
+from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.policy.problems import PolicyError
+from sidecar.server.listen import ListenError
+
+
+def serve(
+    policies: Annotated[
+        Path,
+        typer.Option(
+            envvar="SIDECAR_POLICIES", metavar="DIR", help="The directory of rules and data."
+        ),
+    ],
+    ledger: LedgerFile,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SIDECAR_LISTEN",
+            metavar="ADDRESS",
+            help="HOST:PORT on loopback, or unix:PATH. Repeatable; separated by spaces in the"
+            " environment. Port 0 takes a free one. [default: 127.0.0.1:50051]",
+        ),
+    ] = None,
+    engine: EngineOption = EngineName.CEL_CPP,
+    time_zone: Annotated[
+        str,
+        typer.Option(
+            envvar="SIDECAR_TIME_ZONE", help="Where hours, days and months begin and end."
+        ),
+    ] = "UTC",
+    hold_ttl: Annotated[
+        int,
+        typer.Option(
+            envvar="SIDECAR_HOLD_TTL",
+            min=1,
+            max=86_400,
+            metavar="SECONDS",
+            help="How long a hold waits for its Settle before it is charged in full.",
+        ),
+    ] = 600,
+    retention_days: Annotated[
+        int,
+        typer.Option(
+            envvar="SIDECAR_RETENTION_DAYS",
+            min=1,
+            max=3650,
+            help="How long decisions are kept; what an open window needs always is.",
+        ),
+    ] = 35,
+    reflection: Annotated[
+        bool,
+        typer.Option(
+            "--reflection", envvar="SIDECAR_REFLECTION", help="Let grpcurl ask for the contract."
+        ),
+    ] = False,
+    grace_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="SIDECAR_GRACE_SECONDS", min=0, help="How long calls in flight may take at stop."
+        ),
+    ] = 10.0,
+) -> None:
+    """Answer apps until SIGTERM.
+
+    Example: sidecar serve --policies policies --ledger ledger.sqlite
+    --listen 127.0.0.1:50051 --listen unix:/run/sidecar/sidecar.sock
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    try:
+        ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError):
+        raise fail(f"--time-zone {time_zone}: no such zone; try Europe/Paris", 2) from None
+    settings = app.Settings(
+        policies=policies,
+        ledger=ledger,
+        listen=listen or ["127.0.0.1:50051"],
+        engine=engine.value,
+        time_zone=time_zone,
+        hold_ttl_seconds=hold_ttl,
+        retention_days=retention_days,
+        reflection=reflection,
+        grace_seconds=grace_seconds,
+    )
+    try:
+        asyncio.run(app.serve(settings))
+    except PolicyError as error:
+        raise fail(f"the policies in {policies} cannot be used:\n{error}") from None
+    except LedgerRefusedError as error:
+        raise fail(error) from None
+    except ListenError as error:
+        raise fail(f"--listen {error}", 2) from None
+    except ValueError as error:
+        raise fail(error, 2) from None

@@ -1,0 +1,55 @@
+"""Budgets as a table for people, and as JSON for programs."""
+
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+
+from rich.table import Table
+
+from sidecar.domain.money import format_usd
+from sidecar.v1 import authorization_pb2 as pb
+
+
+def budget_table(budgets: Sequence[pb.Budget], title: str | None = None) -> Table:
+    """Return a table of budgets, a row each."""
+    table = Table("limit", "for", "meter", title=title, title_justify="left")
+    for heading in ("ceiling", "spent", "held", "left"):
+        table.add_column(heading, justify="right")
+    table.add_column("until (UTC)")
+    for budget in budgets:
+        amounts = (budget.ceiling, budget.spent, budget.held, budget.remaining)
+        ceiling, spent, held, left = (_amount(budget.meter, amount) for amount in amounts)
+        if budget.unlimited:
+            ceiling = left = "unlimited"
+        elif not budget.remaining:
+            left = f"[bold red]{left}[/]"
+        meter = pb.Meter.Name(budget.meter).removeprefix("METER_").lower()
+        table.add_row(budget.rule, budget.scope, meter, ceiling, spent, held, left, _until(budget))
+    return table
+
+
+def budget_dict(budget: pb.Budget) -> dict[str, Any]:
+    """Return a budget for JSON; amounts are whole numbers, cost in nano-USD."""
+    return {
+        "rule": budget.rule,
+        "meter": pb.Meter.Name(budget.meter),
+        "scope": budget.scope,
+        "ceiling": None if budget.unlimited else budget.ceiling,
+        "spent": budget.spent,
+        "held": budget.held,
+        "remaining": None if budget.unlimited else budget.remaining,
+        "window_end": budget.window_end.ToJsonString() if budget.HasField("window_end") else None,
+    }
+
+
+def _amount(meter: "pb.Meter", amount: int) -> str:
+    return f"${format_usd(amount)}" if meter == pb.METER_COST else f"{amount:,}"
+
+
+def _until(budget: pb.Budget) -> str:
+    if not budget.HasField("window_end"):
+        return "open holds"
+    length = budget.window_end.seconds - budget.window_start.seconds
+    if length == 60:
+        return "any 60 seconds"
+    return budget.window_end.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,1 @@
+"""The pure core: money, windows, prices, usage and decisions. It does no I/O."""

@@ -1,0 +1,37 @@
+"""Time as whole microseconds since the Unix epoch, in UTC."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+MICROSECOND = timedelta(microseconds=1)
+SECOND_US = 1_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Clock = Callable[[], int]
+"""Answers the time now, in microseconds since the epoch."""
+
+
+def to_datetime(at_us: int) -> datetime:
+    """Convert microseconds since the epoch to a datetime in UTC, exactly."""
+    return EPOCH + timedelta(microseconds=at_us)
+
+
+def to_us(at: datetime) -> int:
+    """Convert an aware datetime to microseconds since the epoch, exactly."""
+    return (at - EPOCH) // MICROSECOND
+
+
+def never_back(clock: Clock, floor_us: int = 0) -> Clock:
+    """Wrap a clock so that it never answers less than it, or the floor, did before.
+
+    A system clock that is set back must not reopen a window that has closed,
+    nor bring an older price back into force.
+    """
+    latest_us = floor_us
+
+    def now_us() -> int:
+        nonlocal latest_us
+        latest_us = max(latest_us, clock())
+        return latest_us
+
+    return now_us

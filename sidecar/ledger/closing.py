@@ -1,0 +1,194 @@
+"""How holds end: settled, released or expired, and at last forgotten."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar.domain.decisions import Charge, Hold, HoldState, Limit, Meter, Settlement
+from sidecar.domain.usage import Usage
+from sidecar.domain.windows import Window
+from sidecar.ledger import rows
+from sidecar.ledger.protocol import HoldUnknownError
+from sidecar.ledger.standings import Standings
+
+AT_MOST = 500
+"""Holds in one transaction of housekeeping: bounds how long others wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    """What a hold has on one budget row."""
+
+    budget_row: int
+    held: int
+    charged: int
+    charge_on_expiry: bool
+    limit: Limit
+
+
+class Closing:
+    """Closes holds on one connection.
+
+    Like `Deciding`, inside a transaction that somebody else begins and commits.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, standings: Standings) -> None:
+        """Use the connection, and the standings read through it."""
+        self._sql = connection
+        self._standings = standings
+
+    def hold(self, hold_id: str) -> Hold:
+        """Return one hold. Raises HoldUnknownError."""
+        row = self._sql.execute(rows.HOLD, (hold_id,)).fetchone()
+        if row is None:
+            raise HoldUnknownError
+        return rows.hold_from_row(row)
+
+    def settle(self, hold_id: str, settlement: Settlement) -> Charge:
+        """Charge what was used, into the windows the hold was authorized in (L6)."""
+        used, cost_nano_usd = settlement.used, settlement.cost_nano_usd
+        actual = {Meter.TOKENS: used.tokens, Meter.COST: cost_nano_usd}
+
+        def charge(amount: _Amount) -> int:
+            return actual.get(amount.limit.meter, amount.held)
+
+        row, state = self._state(hold_id)
+        if state in (HoldState.OPEN, HoldState.EXPIRED):
+            self._move(row, state, charge)
+            self._close(row, HoldState.SETTLED, settlement)
+        return self._charge(row, settlement.at_us)
+
+    def release(self, hold_id: str, at_us: int) -> Charge:
+        """Charge nothing: the call was never sent."""
+        row, state = self._state(hold_id)
+        if state in (HoldState.OPEN, HoldState.EXPIRED):
+            self._move(row, state, lambda amount: 0)
+            self._close(row, HoldState.RELEASED, Settlement(Usage(), 0, "released", "", at_us))
+        return self._charge(row, at_us)
+
+    def expire(self, at_us: int) -> int:
+        """Close the holds that are due, as each of their limits says (L5)."""
+        at_us = self._standings.advance(at_us)
+        due = self._sql.execute(
+            "SELECT id, held_input_tokens, held_output_tokens, held_pages, held_audio_seconds,"
+            " held_cost_nano_usd FROM holds WHERE state = 'open' AND expires_at_us <= ?"
+            " ORDER BY expires_at_us LIMIT ?",
+            (at_us, AT_MOST),
+        ).fetchall()
+        for row, input_tokens, output_tokens, pages, audio_seconds, cost_nano_usd in due:
+            self._move(row, HoldState.OPEN, lambda amount: amount.held * amount.charge_on_expiry)
+            used = Usage(input_tokens, output_tokens, 0, pages, audio_seconds)
+            self._close(
+                row, HoldState.EXPIRED, Settlement(used, cost_nano_usd, "unknown", "", at_us)
+            )
+        return len(due)
+
+    def prune(self, at_us: int, retention_us: int) -> int:
+        """Forget decisions past the retention, but none that an open window needs.
+
+        The latest decision always stays: it carries the ledger's time (L9).
+        """
+        before_us = self._standings.advance(at_us) - retention_us
+        old = self._sql.execute(
+            "SELECT d.id FROM decisions d LEFT JOIN holds h USING (id)"
+            " WHERE d.decided_at_us < ? AND d.id < (SELECT max(id) FROM decisions)"
+            " AND (h.id IS NULL OR h.state <> 'open' AND h.closed_at_us < ? AND NOT EXISTS ("
+            "   SELECT 1 FROM hold_amounts a JOIN budgets b ON b.id = a.budget WHERE a.hold = h.id"
+            "   AND b.window <> 'concurrent' AND b.window_end_us >= ?))"
+            " ORDER BY d.id LIMIT ?",
+            (before_us, before_us, before_us, AT_MOST),
+        ).fetchall()
+        for statement in (
+            "DELETE FROM hold_amounts WHERE hold = ?",
+            "DELETE FROM holds WHERE id = ?",
+            "DELETE FROM decisions WHERE id = ?",
+        ):
+            self._sql.executemany(statement, old)
+        emptied = self._sql.execute(
+            "DELETE FROM budgets WHERE id IN (SELECT id FROM budgets b WHERE window_end_us < ?"
+            " AND NOT EXISTS (SELECT 1 FROM hold_amounts WHERE budget = b.id) LIMIT ?)",
+            (before_us, AT_MOST),
+        )
+        return len(old) + emptied.rowcount
+
+    def _state(self, hold_id: str) -> tuple[int, HoldState]:
+        found = self._sql.execute(
+            "SELECT id, state FROM holds WHERE hold_id = ?", (hold_id,)
+        ).fetchone()
+        if found is None:
+            raise HoldUnknownError
+        return found[0], HoldState(found[1])
+
+    def _amounts(self, row: int) -> list[_Amount]:
+        found = self._sql.execute(
+            "SELECT a.budget, a.held, a.charged, a.charge_on_expiry, b.rule, b.meter, b.window,"
+            " b.scope, b.ceiling FROM hold_amounts a JOIN budgets b ON b.id = a.budget"
+            " WHERE a.hold = ?",
+            (row,),
+        )
+        return [
+            _Amount(
+                budget_row,
+                held,
+                charged,
+                bool(charge_on_expiry),
+                Limit(rule, Meter(meter), Window(window), scope, ceiling),
+            )
+            for budget_row, held, charged, charge_on_expiry, rule, meter, window, scope, ceiling
+            in found
+        ]  # fmt: skip
+
+    def _move(self, row: int, state: HoldState, charge: Callable[[_Amount], int]) -> None:
+        """L2: whatever a hold gains or loses, its budget rows gain or lose."""
+        for amount in self._amounts(row):
+            # A concurrent limit counts open holds alone: closing spends nothing.
+            charged = 0 if amount.limit.window is Window.CONCURRENT else charge(amount)
+            self._sql.execute(
+                "UPDATE budgets SET held = held - ?, spent = spent + ? WHERE id = ?",
+                (
+                    amount.held if state is HoldState.OPEN else 0,
+                    charged - amount.charged,
+                    amount.budget_row,
+                ),
+            )
+            self._sql.execute(
+                "UPDATE hold_amounts SET charged = ? WHERE hold = ? AND budget = ?",
+                (charged, row, amount.budget_row),
+            )
+
+    def _close(self, row: int, state: HoldState, settlement: Settlement) -> None:
+        used, cost_nano_usd = settlement.used, settlement.cost_nano_usd
+        self._sql.execute(
+            "UPDATE holds SET state = ?, closed_at_us = ?, charged_input_tokens = ?,"
+            " charged_output_tokens = ?, charged_cached_input_tokens = ?, charged_pages = ?,"
+            " charged_audio_seconds = ?, charged_cost_nano_usd = ?, outcome = ?,"
+            " response_model = ?, overrun = held_cost_nano_usd < ?"
+            "   OR held_input_tokens + held_output_tokens < ? WHERE id = ?",
+            (
+                state,
+                self._standings.advance(settlement.at_us),
+                used.input_tokens,
+                used.output_tokens,
+                used.cached_input_tokens,
+                used.pages,
+                used.audio_seconds,
+                cost_nano_usd,
+                settlement.outcome,
+                settlement.response_model,
+                cost_nano_usd,
+                used.tokens,
+                row,
+            ),
+        )
+
+    def _charge(self, row: int, at_us: int) -> Charge:
+        at_us = self._standings.advance(at_us)
+        cost_nano_usd, tokens, overrun = self._sql.execute(
+            "SELECT charged_cost_nano_usd, charged_input_tokens + charged_output_tokens, overrun"
+            " FROM holds WHERE id = ?",
+            (row,),
+        ).fetchone()
+        budgets = tuple(
+            self._standings.of(amount.limit, at_us).budget() for amount in self._amounts(row)
+        )
+        return Charge(cost_nano_usd, tokens, bool(overrun), budgets)

@@ -1,0 +1,206 @@
+"""Holding all of a call's demands, or none, and recording the decision."""
+
+import sqlite3
+
+from sidecar.domain.decisions import Decision, Demand, Effect, Proposal
+from sidecar.domain.prices import Tariff
+from sidecar.ledger import rows
+from sidecar.ledger.protocol import RequestIdReusedError
+from sidecar.ledger.standings import Standing, Standings
+
+Weighed = list[tuple[Demand, Standing]]
+
+
+class Deciding:
+    """Decides on one connection.
+
+    `decide` is called inside a transaction that somebody else begins and
+    commits; it refuses, if at all, before its first write.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, standings: Standings) -> None:
+        """Use the connection, and the standings read through it."""
+        self._sql = connection
+        self._standings = standings
+        self._row_ids: dict[str | Tariff, int] = {}
+
+    def decide(self, proposal: Proposal) -> Decision:
+        """Record the decision and its hold, or return the one already recorded."""
+        earlier = self._earlier(proposal)
+        if earlier is not None:
+            return earlier
+        at_us = self._standings.advance(proposal.at_us)
+        decision, weighed = self._weigh(proposal, at_us, hold=True)
+        row = self._insert_decision(proposal, decision, at_us)
+        if decision.hold_id:
+            self._insert_hold(row, proposal, decision)
+            for demand, standing in weighed:
+                self._reserve(row, demand, standing)
+        return decision
+
+    def preview(self, proposal: Proposal) -> Decision:
+        """Decide without writing."""
+        at_us = self._standings.advance(proposal.at_us)
+        decision, _ = self._weigh(proposal, at_us, hold=False)
+        return decision
+
+    def forget_row_ids(self) -> None:
+        """Look ids up again: a transaction was rolled back, and its new rows with it."""
+        self._row_ids.clear()
+
+    def _earlier(self, proposal: Proposal) -> Decision | None:
+        """L3: the same request gets the same answer."""
+        call = proposal.call
+        if not call.request_id:
+            return None
+        found = self._sql.execute(
+            "SELECT id, fingerprint FROM decisions WHERE request_id = ?", (call.request_id,)
+        ).fetchone()
+        if found is None:
+            return None
+        row, fingerprint = found
+        if fingerprint != call.fingerprint:
+            raise RequestIdReusedError
+        return rows.decision_from_row(self._sql.execute(rows.DECISION, (row,)).fetchone())
+
+    def _weigh(self, proposal: Proposal, at_us: int, *, hold: bool) -> tuple[Decision, Weighed]:
+        """L1: allow only when every demand that is enforced fits."""
+        call = proposal.call
+        weighed = [(demand, self._standings.of(demand.limit, at_us)) for demand in proposal.demands]
+        reasons, shadow_reasons, retry_after_us = proposal.reasons, proposal.shadow_reasons, 0
+        if not reasons:
+            refused = [(d, standing) for d, standing in weighed if not standing.fits(d.amount)]
+            reasons = tuple(demand.refusal() for demand, _ in refused if not demand.shadow)
+            shadow_reasons += tuple(demand.refusal() for demand, _ in refused if demand.shadow)
+            retry_after_us = max(
+                (self._standings.wait_us(s, d.amount) for d, s in refused if not d.shadow),
+                default=0,
+            )
+        allowed = not reasons
+        holds = allowed and hold
+        decision = Decision(
+            request_id=call.request_id,
+            decision_id=proposal.decision_id,
+            effect=Effect.ALLOW if allowed else Effect.DENY,
+            reasons=reasons,
+            shadow_reasons=shadow_reasons,
+            budgets=tuple(
+                standing.budget(demand.amount if holds else 0)
+                for demand, standing in weighed
+                if not demand.shadow
+            ),
+            retry_after_us=retry_after_us,
+            model_id=call.model_id,
+            max_output_tokens=call.max_output_tokens if allowed else 0,
+            policy_digest=proposal.policy_digest,
+            policy_generation=proposal.policy_generation,
+            hold_id=proposal.hold_id if holds else "",
+            hold_expires_at_us=at_us + call.hold_ttl_us if holds else 0,
+            held_cost_nano_usd=call.cost_nano_usd if allowed else 0,
+        )
+        return decision, weighed
+
+    def _insert_decision(self, proposal: Proposal, decision: Decision, at_us: int) -> int:
+        call = proposal.call
+        cursor = self._sql.execute(
+            "INSERT INTO decisions (decision_id, request_id, fingerprint, decided_at_us, effect,"
+            " principal, role, workspace, key_id, model_requested, model, endpoint,"
+            " max_output_tokens, reasons, shadow_reasons, budgets, retry_after_us, policy_set,"
+            " policy_generation) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                decision.decision_id,
+                call.request_id or None,
+                call.fingerprint,
+                at_us,
+                decision.effect,
+                call.principal_id,
+                call.role,
+                call.workspace,
+                call.key_id,
+                call.model_requested,
+                call.model_id,
+                call.endpoint,
+                decision.max_output_tokens,
+                rows.reasons_to_json(decision.reasons),
+                rows.reasons_to_json(decision.shadow_reasons),
+                rows.budgets_to_json(decision.budgets),
+                decision.retry_after_us,
+                self._policy_set(decision.policy_digest),
+                decision.policy_generation,
+            ),
+        )
+        return _row_id(cursor)
+
+    def _insert_hold(self, row: int, proposal: Proposal, decision: Decision) -> None:
+        call = proposal.call
+        self._sql.execute(
+            "INSERT INTO holds (id, hold_id, state, expires_at_us, price, service_tier, batch,"
+            " region, held_input_tokens, held_output_tokens, held_pages, held_audio_seconds,"
+            " held_cost_nano_usd) VALUES (?,?,'open',?,?,?,?,?,?,?,?,?,?)",
+            (
+                row,
+                decision.hold_id,
+                decision.hold_expires_at_us,
+                None if call.tariff is None else self._price(call.tariff),
+                call.terms.service_tier,
+                call.terms.batch,
+                call.terms.region,
+                call.most.input_tokens,
+                call.most.output_tokens,
+                call.most.pages,
+                call.most.audio_seconds,
+                call.cost_nano_usd,
+            ),
+        )
+
+    def _reserve(self, hold_row: int, demand: Demand, standing: Standing) -> None:
+        """L8: a new window is a new row; nothing is ever set back to zero."""
+        limit, (start_us, end_us) = demand.limit, standing.span
+        (budget_row,) = self._sql.execute(
+            "INSERT INTO budgets (rule, window, meter, scope, window_start_us, window_end_us,"
+            " ceiling, held) VALUES (?,?,?,?,?,?,?,?)"
+            " ON CONFLICT DO UPDATE SET held = held + excluded.held,"
+            " ceiling = excluded.ceiling, window_end_us = excluded.window_end_us RETURNING id",
+            (
+                limit.rule,
+                limit.window,
+                limit.meter,
+                limit.scope,
+                start_us,
+                end_us,
+                limit.ceiling,
+                demand.amount,
+            ),
+        ).fetchone()
+        self._sql.execute(
+            "INSERT INTO hold_amounts (hold, budget, held, charge_on_expiry) VALUES (?,?,?,?)",
+            (hold_row, budget_row, demand.amount, demand.charge_on_expiry),
+        )
+
+    def _policy_set(self, digest: str) -> int:
+        if digest not in self._row_ids:
+            self._sql.execute("INSERT OR IGNORE INTO policy_sets (digest) VALUES (?)", (digest,))
+            self._row_ids[digest] = self._id(
+                "SELECT id FROM policy_sets WHERE digest = ?", (digest,)
+            )
+        return self._row_ids[digest]
+
+    def _price(self, tariff: Tariff) -> int:
+        if tariff not in self._row_ids:
+            version = (tariff.price.price_id, rows.tariff_to_json(tariff))
+            self._sql.execute(
+                "INSERT OR IGNORE INTO prices (price_id, content) VALUES (?,?)", version
+            )
+            self._row_ids[tariff] = self._id(
+                "SELECT id FROM prices WHERE price_id = ? AND content = ?", version
+            )
+        return self._row_ids[tariff]
+
+    def _id(self, sql: str, parameters: tuple[str, ...]) -> int:
+        (row,) = self._sql.execute(sql, parameters).fetchone()
+        return int(row)
+
+
+def _row_id(cursor: sqlite3.Cursor) -> int:
+    assert cursor.lastrowid is not None, "an INSERT always has a row id"
+    return cursor.lastrowid

@@ -1,0 +1,143 @@
+"""Opening a ledger file: ours, whole, current, on a local disk, and nobody else's."""
+
+import fcntl
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import IO
+
+from sqlite_utils import Database
+
+from sidecar.ledger import schema
+from sidecar.ledger.protocol import LedgerRefusedError
+
+# WAL keeps its index in shared memory, which these do not share between hosts.
+_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse.sshfs", "afs")
+
+_QUICK_CHECK_SECONDS = 0.25
+
+
+def lock(path: Path) -> IO[str]:
+    """Take the one writer's place for this file until the answer is closed.
+
+    Raises LedgerRefusedError when another process has it.
+    """
+    holder = path.with_name(path.name + ".lock")
+    try:
+        handle = holder.open("a+", encoding="ascii")
+    except OSError as error:
+        raise LedgerRefusedError(
+            f"{path}: cannot be written: {error.strerror}; "
+            "give --ledger a file in a folder that this user may write to"
+        ) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.seek(0)
+        owner = handle.read(20).strip() or "unknown"
+        handle.close()
+        raise LedgerRefusedError(
+            f"{path}: another sidecar (process {owner}) writes this ledger; "
+            "stop it, or give --ledger another file"
+        ) from None
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the file for its one writer, creating or upgrading it as needed.
+
+    Raises LedgerRefusedError for what is not a healthy ledger of ours.
+    """
+    _refuse_network_file_system(path)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+        _refuse_foreign(path, connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
+        _quick_check(path, connection)
+        schema.migrations.apply(Database(connection))
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    except sqlite3.Error as error:
+        raise LedgerRefusedError(
+            f"{path}: cannot be opened as a ledger: {error}; "
+            "restore a backup, or give --ledger another file"
+        ) from None
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open an existing ledger for reading only.
+
+    Raises LedgerRefusedError for what is not a ledger of ours.
+    """
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=1
+        )
+        _refuse_foreign(path, connection)
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            raise LedgerRefusedError(f"{path}: is empty, not a ledger")
+    except sqlite3.Error as error:
+        raise LedgerRefusedError(f"{path}: cannot be opened as a ledger: {error}") from None
+    return connection
+
+
+def _refuse_foreign(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse a database that is not a ledger, or one from a newer program."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != schema.APPLICATION_ID and tables:
+        raise LedgerRefusedError(
+            f"{path}: is a database, but not a ledger of this program; give --ledger another file"
+        )
+    newer = schema.migrations_from_the_future(Database(connection))
+    if newer:
+        raise LedgerRefusedError(
+            f"{path}: was written by a newer program ({newer[-1]}); upgrade this one"
+        )
+
+
+def _quick_check(path: Path, connection: sqlite3.Connection) -> None:
+    """Look for damage, for a moment only; `ledger verify` looks at everything."""
+    deadline = time.monotonic() + _QUICK_CHECK_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        finding = "ok"
+    finally:
+        connection.set_progress_handler(None, 0)
+    if finding != "ok":
+        raise LedgerRefusedError(f"{path}: is damaged: {finding}; restore a backup")
+
+
+def _refuse_network_file_system(path: Path) -> None:
+    kind = _file_system(path.absolute().parent)
+    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+        raise LedgerRefusedError(
+            f"{path}: is on a network file system ({kind}), where SQLite's WAL loses writes; "
+            "give --ledger a file on a local disk"
+        )
+
+
+def _file_system(folder: Path) -> str:
+    """Name the file system that holds a folder, "" where the kernel does not say."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    resolved, best, kind = folder.resolve(), Path("/"), ""
+    for mount in mounts:
+        before, _, after = mount.partition(" - ")
+        place = Path(before.split()[4].encode().decode("unicode_escape"))
+        if resolved.is_relative_to(place) and place.is_relative_to(best):
+            best, kind = place, after.split()[0]
+    return kind

@@ -1,0 +1,133 @@
+"""One writer that commits what many callers ask for, together.
+
+The statements of a group run on the event loop, where nothing competes for the
+interpreter lock; only COMMIT, which waits for the disk, runs in a thread. What
+arrives meanwhile is the next group. So a group needs two changes of thread,
+however many callers it answers, and its size grows with the load by itself.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sidecar.ledger.protocol import LedgerUnavailableError
+
+MAX_GROUP = 256
+"""Requests in one transaction: bounds how long a group keeps the loop."""
+
+BUSY_TRIES = 200
+BUSY_WAIT_SECONDS = 0.01
+"""How long a foreign writer may keep the file before callers are told so: 2 s."""
+
+# These are the file's fault and hit the whole group; others are one request's.
+_FOR_ALL = (sqlite3.OperationalError, LedgerUnavailableError)
+
+Work = Callable[[], Any]
+T = TypeVar("T")
+
+
+class GroupCommit:
+    """Runs work inside transactions of one connection, each answered after its commit."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        refusals: tuple[type[Exception], ...],
+        rolled_back: Callable[[], None],
+    ) -> None:
+        """Use the connection alone.
+
+        Work may raise a refusal before it has written. `rolled_back` is called
+        when what a group wrote is gone.
+        """
+        self._connection = connection
+        self._refusals = refusals
+        self._rolled_back = rolled_back
+        self._queue: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
+        self._draining: asyncio.Task[None] | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run the work in the next group; return its answer when that is on disk.
+
+        Raises what the work raised as a refusal, or LedgerUnavailableError.
+        A caller that stops waiting does not undo the work.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append((work, future))
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        return await future
+
+    async def close(self) -> None:
+        """Commit what is queued and stop."""
+        while self._draining is not None:
+            await self._draining
+        self._thread.shutdown()
+
+    async def _drain(self) -> None:
+        try:
+            while self._queue:
+                group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
+                await self._commit(group)
+        finally:
+            self._draining = None
+
+    async def _commit(self, group: list[tuple[Work, asyncio.Future[Any]]]) -> None:
+        try:
+            await self._begin()
+            answers = [self._answer(work) for work, _ in group]
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
+        except Exception as error:  # whatever it was, nothing of the group may stay
+            self._roll_back()
+            if len(group) == 1 or isinstance(error, _FOR_ALL):
+                _tell(group, [LedgerUnavailableError(_why(error))] * len(group))
+            else:  # one of them is at fault: let it fail alone
+                for one in group:
+                    await self._commit([one])
+        else:
+            _tell(group, answers)
+
+    async def _begin(self) -> None:
+        for _ in range(BUSY_TRIES):
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+                await asyncio.sleep(BUSY_WAIT_SECONDS)
+            else:
+                return
+        raise LedgerUnavailableError("another process keeps the ledger file locked")
+
+    def _answer(self, work: Work) -> Any:
+        try:
+            return work()
+        except self._refusals as refusal:
+            return refusal
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self._rolled_back()
+
+
+def _tell(group: list[tuple[Work, asyncio.Future[Any]]], answers: list[Any]) -> None:
+    for (_, future), answer in zip(group, answers, strict=True):
+        if future.done():  # its caller has gone
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+def _why(error: Exception) -> str:
+    """Say what SQLite said; other errors may carry values, so only their kind."""
+    safe = isinstance(error, sqlite3.Error | LedgerUnavailableError)
+    return str(error) if safe else type(error).__name__

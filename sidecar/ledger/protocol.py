@@ -1,0 +1,76 @@
+"""What every ledger promises, whatever it is kept in.
+
+The promises have numbers; tests cite them.
+
+- L1 never over: at every admission, settled + held + this hold <= ceiling.
+- L2 conservation: every budget row equals the sum of its holds.
+- L3 idempotent: the same request gets the same answer; a hold closes once.
+- L4 durable: what was answered survives a crash; nothing half-done shows.
+- L5 unknown is spent: an expired hold is charged at its worst case.
+- L6 own window: a hold settles into the window it was authorized in.
+- L7 integers: money is int64 nano-USD and tokens are int64.
+- L8 no second truth: no counter beside the ledger; windows reset by a new row.
+- L9 time never helps: a clock that jumps never reopens a window.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
+
+
+class RequestIdReusedError(Exception):
+    """The request id was used before, for another request."""
+
+
+class HoldUnknownError(Exception):
+    """The ledger has no such hold; it may have been pruned."""
+
+
+class LedgerUnavailableError(Exception):
+    """The ledger cannot write or read now; nothing was changed."""
+
+
+class LedgerRefusedError(Exception):
+    """The ledger cannot be opened; the text says which file, why, and the way out."""
+
+
+class Ledger(Protocol):
+    """Holds, settles and reports. Each answer is durable before it is given."""
+
+    async def decide(self, proposal: Proposal) -> Decision:
+        """Hold all demands or none, and record the decision.
+
+        A repeat of a request id returns the recorded decision.
+        Raises RequestIdReusedError or LedgerUnavailableError.
+        """
+
+    def preview(self, proposal: Proposal) -> Decision:
+        """Decide as `decide` would now, holding and recording nothing."""
+
+    async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
+        """Turn an open or expired hold into spend; a closed one stays as it is.
+
+        Raises HoldUnknownError or LedgerUnavailableError.
+        """
+
+    async def release(self, hold_id: str, at_us: int) -> Charge:
+        """Give an open or expired hold back; a closed one stays as it is.
+
+        Raises HoldUnknownError or LedgerUnavailableError.
+        """
+
+    def hold(self, hold_id: str) -> Hold:
+        """Return one hold. Raises HoldUnknownError or LedgerUnavailableError."""
+
+    def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
+        """Return how each limit stands. Raises LedgerUnavailableError."""
+
+    async def expire(self, at_us: int) -> int:
+        """Charge or give back the holds that were not closed in time; return how many."""
+
+    async def prune(self, at_us: int, retention_us: int) -> int:
+        """Forget what is older than the retention and in no open window; return how much."""
+
+    async def close(self) -> None:
+        """Write what is queued, and let go of the file."""

@@ -1,0 +1,138 @@
+"""How decisions, budgets and tariffs are written into columns, and read back."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sidecar.domain.decisions import Budget, Decision, Effect, Hold, HoldState, Meter, Reason
+from sidecar.domain.prices import Multipliers, Price, Tariff, Terms
+from sidecar.domain.usage import Usage
+
+_COMPACT = (",", ":")
+
+
+def reasons_to_json(reasons: Sequence[Reason]) -> str:
+    """Write reasons as a JSON list of objects, named as in the contract."""
+    if not reasons:
+        return "[]"
+    return json.dumps(
+        [
+            {"code": r.code, "message": r.message, "rule": r.rule, "http_status": r.http_status}
+            for r in reasons
+        ],
+        separators=_COMPACT,
+        ensure_ascii=False,
+    )
+
+
+def reasons_from_json(text: str) -> tuple[Reason, ...]:
+    """Read what reasons_to_json wrote."""
+    return tuple(Reason(**entry) for entry in json.loads(text))
+
+
+def budgets_to_json(budgets: Sequence[Budget]) -> str:
+    """Write budgets as JSON lists, which are many and need to be small.
+
+    Each is [rule, meter, scope, window_start_us, window_end_us, ceiling, spent, held].
+    """
+    return json.dumps(
+        [
+            (b.rule, b.meter, b.scope, b.window_start_us, b.window_end_us, b.ceiling, b.spent, b.held)
+            for b in budgets
+        ],
+        separators=_COMPACT,
+        ensure_ascii=False,
+    )
+
+
+def budgets_from_json(text: str) -> tuple[Budget, ...]:
+    """Read what budgets_to_json wrote."""
+    return tuple(Budget(rule, Meter(meter), *rest) for rule, meter, *rest in json.loads(text))
+
+
+def tariff_to_json(tariff: Tariff) -> str:
+    """Write all that a cost depends on, so that a settlement needs no policy file."""
+    price, factors = tariff.price, tariff.multipliers
+    return json.dumps(
+        {
+            "effective_from_us": price.effective_from_us,
+            "input_nano_usd_per_million": price.input_nano_usd_per_million,
+            "output_nano_usd_per_million": price.output_nano_usd_per_million,
+            "page_nano_usd_per_thousand": price.page_nano_usd_per_thousand,
+            "audio_nano_usd_per_minute": price.audio_nano_usd_per_minute,
+            "multipliers_in_thousandths": {
+                "cached_input": factors.cached_input,
+                "batch": factors.batch,
+                "service_tiers": dict(factors.service_tiers),
+                "regions": dict(factors.regions),
+            },
+        },
+        separators=_COMPACT,
+    )
+
+
+def tariff_from_json(price_id: str, text: str) -> Tariff:
+    """Read what tariff_to_json wrote."""
+    content = json.loads(text)
+    multipliers = Multipliers(**content.pop("multipliers_in_thousandths"))
+    return Tariff(Price(price_id, **content), multipliers)
+
+
+DECISION = """
+SELECT d.request_id, d.decision_id, d.effect, d.reasons, d.shadow_reasons, d.budgets,
+  d.retry_after_us, d.model, d.max_output_tokens, p.digest, d.policy_generation,
+  h.hold_id, h.expires_at_us, h.held_cost_nano_usd
+FROM decisions d JOIN policy_sets p ON p.id = d.policy_set LEFT JOIN holds h ON h.id = d.id
+WHERE d.id = ?
+"""
+
+
+def decision_from_row(row: tuple[Any, ...]) -> Decision:
+    """Read a row of DECISION."""
+    (
+        request_id, decision_id, effect, reasons, shadow_reasons, budgets, retry_after_us, model_id,
+        max_output_tokens, digest, generation, hold_id, expires_at_us, held_cost_nano_usd,
+    ) = row  # fmt: skip
+    return Decision(
+        request_id=request_id or "",
+        decision_id=decision_id,
+        effect=Effect(effect),
+        reasons=reasons_from_json(reasons),
+        shadow_reasons=reasons_from_json(shadow_reasons),
+        budgets=budgets_from_json(budgets),
+        retry_after_us=retry_after_us,
+        model_id=model_id,
+        max_output_tokens=max_output_tokens,
+        policy_digest=digest,
+        policy_generation=generation,
+        hold_id=hold_id or "",
+        hold_expires_at_us=expires_at_us or 0,
+        held_cost_nano_usd=held_cost_nano_usd or 0,
+    )
+
+
+HOLD = """
+SELECT h.hold_id, h.state, d.decided_at_us, d.model, h.held_input_tokens, h.held_output_tokens,
+  h.held_pages, h.held_audio_seconds, h.service_tier, h.batch, h.region, h.held_cost_nano_usd,
+  p.price_id, p.content
+FROM holds h JOIN decisions d USING (id) LEFT JOIN prices p ON p.id = h.price
+WHERE h.hold_id = ?
+"""
+
+
+def hold_from_row(row: tuple[Any, ...]) -> Hold:
+    """Read a row of HOLD."""
+    (
+        hold_id, state, opened_at_us, model_id, input_tokens, output_tokens, pages, audio_seconds,
+        service_tier, batch, region, cost_nano_usd, price_id, content,
+    ) = row  # fmt: skip
+    return Hold(
+        hold_id=hold_id,
+        state=HoldState(state),
+        opened_at_us=opened_at_us,
+        model_id=model_id,
+        most=Usage(input_tokens, output_tokens, 0, pages, audio_seconds),
+        terms=Terms(service_tier, bool(batch), region),
+        cost_nano_usd=cost_nano_usd,
+        tariff=tariff_from_json(price_id, content) if price_id else None,
+    )

@@ -1,0 +1,101 @@
+"""The ledger in one SQLite file: WAL, synchronous=FULL, one writer."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, tzinfo
+from pathlib import Path
+
+from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
+from sidecar.domain.windows import Calendar
+from sidecar.ledger import file
+from sidecar.ledger.closing import Closing
+from sidecar.ledger.deciding import Deciding
+from sidecar.ledger.group_commit import GroupCommit
+from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError, RequestIdReusedError
+from sidecar.ledger.standings import Standings
+
+
+class SqliteLedger:
+    """The `Ledger` of one sidecar. Belongs to one event loop."""
+
+    def __init__(self, path: Path, zone: tzinfo = UTC) -> None:
+        """Open or create the file, and lock out other writers.
+
+        Raises LedgerRefusedError, which says why and the way out.
+        """
+        self._lock = file.lock(path)
+        try:
+            writer = file.open_writer(path)
+            reader = file.open_reader(path)
+        except BaseException:
+            self._lock.close()
+            raise
+        # What reads has a connection of its own: it sees only what is committed,
+        # and never waits for a commit under way.
+        self._connections = (writer, reader)
+        standings = Standings(writer, Calendar(zone))
+        self._deciding = Deciding(writer, standings)
+        self._closing = Closing(writer, standings)
+        committed = Standings(reader, Calendar(zone))
+        self._committed_standings = committed
+        self._committed_deciding = Deciding(reader, committed)
+        self._committed_closing = Closing(reader, committed)
+        self._commits = GroupCommit(
+            writer,
+            refusals=(RequestIdReusedError, HoldUnknownError),
+            rolled_back=self._deciding.forget_row_ids,
+        )
+        self.latest_us = standings.latest_us
+        """When the file's last decision was made: time goes on from here."""
+
+    async def decide(self, proposal: Proposal) -> Decision:
+        """See Ledger.decide."""
+        return await self._commits.run(lambda: self._deciding.decide(proposal))
+
+    def preview(self, proposal: Proposal) -> Decision:
+        """See Ledger.preview."""
+        with _reading():
+            return self._committed_deciding.preview(proposal)
+
+    async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
+        """See Ledger.settle."""
+        return await self._commits.run(lambda: self._closing.settle(hold_id, settlement))
+
+    async def release(self, hold_id: str, at_us: int) -> Charge:
+        """See Ledger.release."""
+        return await self._commits.run(lambda: self._closing.release(hold_id, at_us))
+
+    def hold(self, hold_id: str) -> Hold:
+        """See Ledger.hold."""
+        with _reading():
+            return self._committed_closing.hold(hold_id)
+
+    def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
+        """See Ledger.budgets."""
+        with _reading():
+            at_us = self._committed_standings.advance(at_us)
+            return tuple(self._committed_standings.of(limit, at_us).budget() for limit in limits)
+
+    async def expire(self, at_us: int) -> int:
+        """See Ledger.expire."""
+        return await self._commits.run(lambda: self._closing.expire(at_us))
+
+    async def prune(self, at_us: int, retention_us: int) -> int:
+        """See Ledger.prune."""
+        return await self._commits.run(lambda: self._closing.prune(at_us, retention_us))
+
+    async def close(self) -> None:
+        """See Ledger.close."""
+        await self._commits.close()
+        for connection in self._connections:
+            connection.close()
+        self._lock.close()
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerUnavailableError(str(error)) from error

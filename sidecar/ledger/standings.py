@@ -1,0 +1,124 @@
+"""How each limit stands: what is spent and held in every window that still counts."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from sidecar.domain.decisions import Budget, Limit
+from sidecar.domain.windows import HORIZON_US, MINUTE_US, Calendar, Span, Window
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRow:
+    """A row of the table `budgets` that has not ended."""
+
+    id: int
+    start_us: int
+    end_us: int
+    spent: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One limit at one moment."""
+
+    limit: Limit
+    at_us: int
+    span: Span
+    open_rows: list[BudgetRow]
+    spent: int
+    held: int
+
+    def fits(self, amount: int) -> bool:
+        """L1: whether settled + held + this amount stays within the ceiling."""
+        ceiling = self.limit.ceiling
+        return ceiling is None or self.spent + self.held + amount <= ceiling
+
+    def budget(self, more_held: int = 0) -> Budget:
+        """Write it down for an answer, with an amount that is held from now on."""
+        limit, (start_us, end_us) = self.limit, self.span
+        if limit.window is Window.MINUTE:
+            start_us, end_us = self.at_us - MINUTE_US, self.at_us
+        timeless = limit.window is Window.CONCURRENT
+        return Budget(
+            rule=limit.rule,
+            meter=limit.meter,
+            scope=limit.scope,
+            window_start_us=None if timeless else start_us,
+            window_end_us=None if timeless else end_us,
+            ceiling=limit.ceiling,
+            spent=self.spent,
+            held=self.held + more_held,
+        )
+
+
+class Standings:
+    """Reads standings from a ledger, at the ledger's own time."""
+
+    def __init__(self, connection: sqlite3.Connection, calendar: Calendar) -> None:
+        """Start at the time of the ledger's last decision."""
+        self._sql = connection
+        self._calendar = calendar
+        latest = connection.execute("SELECT decided_at_us FROM decisions ORDER BY id DESC LIMIT 1")
+        self.latest_us: int = (latest.fetchone() or (0,))[0]
+
+    def advance(self, at_us: int) -> int:
+        """L9: the ledger's time follows the clock forward, and never back."""
+        self.latest_us = max(self.latest_us, at_us)
+        return self.latest_us
+
+    def of(self, limit: Limit, at_us: int) -> Standing:
+        """Add up every row that has not ended, whichever calendar it was opened in."""
+        horizon_us = HORIZON_US.get(limit.window)
+        found = self._sql.execute(
+            "SELECT id, window_start_us, window_end_us, spent, held FROM budgets"
+            " WHERE rule = ? AND window = ? AND meter = ? AND scope = ?"
+            " AND window_start_us >= ? AND window_end_us > ?",
+            (
+                limit.rule,
+                limit.window,
+                limit.meter,
+                limit.scope,
+                0 if horizon_us is None else at_us - horizon_us,
+                at_us,
+            ),
+        ).fetchall()
+        open_rows = [BudgetRow(*row) for row in found]
+        return Standing(
+            limit=limit,
+            at_us=at_us,
+            span=self._calendar.span(limit.window, at_us),
+            open_rows=open_rows,
+            spent=sum(row.spent for row in open_rows),
+            held=sum(row.held for row in open_rows),
+        )
+
+    def wait_us(self, standing: Standing, amount: int) -> int:
+        """Return how long until the amount may fit, if nothing else is admitted.
+
+        For an amount above the ceiling itself, which never fits, that is the
+        end of the window.
+        """
+        limit, at_us = standing.limit, standing.at_us
+        if limit.window is Window.CONCURRENT:
+            return max(1, self._next_expiry_us(standing) - at_us)
+        ends_us = standing.span.end_us
+        excess = standing.spent + standing.held + amount - (limit.ceiling or 0)
+        for row in sorted(standing.open_rows, key=lambda row: row.end_us):
+            excess -= row.spent + row.held
+            ends_us = row.end_us
+            if excess <= 0:
+                break
+        return max(1, ends_us - at_us)
+
+    def _next_expiry_us(self, standing: Standing) -> int:
+        """Return when the first of the open holds expires, a minute on if none is."""
+        for row in standing.open_rows:
+            (expires_at_us,) = self._sql.execute(
+                "SELECT min(h.expires_at_us) FROM hold_amounts a JOIN holds h ON h.id = a.hold"
+                " WHERE h.state = 'open' AND a.budget = ?",
+                (row.id,),
+            ).fetchone()
+            if expires_at_us is not None:
+                return int(expires_at_us)
+        return standing.at_us + MINUTE_US

@@ -1,0 +1,68 @@
+"""Whether a ledger file still keeps its promises, recomputed from its rows."""
+
+import sqlite3
+from dataclasses import dataclass
+
+# Each query returns a row of text for each thing that is wrong.
+_CHECKS: dict[str, str] = {
+    "L2 a budget's held is not the sum of its open holds": """
+        SELECT 'budget ' || b.id || ' (' || b.rule || '): held ' || b.held || ', open holds '
+          || total(x.held) FROM budgets b LEFT JOIN
+          (SELECT a.budget, a.held FROM hold_amounts a JOIN holds h ON h.id = a.hold
+           WHERE h.state = 'open') x ON x.budget = b.id
+        GROUP BY b.id HAVING b.held <> coalesce(sum(x.held), 0)""",
+    "L2 a budget's spent is not the sum of its closed holds": """
+        SELECT 'budget ' || b.id || ' (' || b.rule || '): spent ' || b.spent || ', closed holds '
+          || total(x.charged) FROM budgets b LEFT JOIN
+          (SELECT a.budget, a.charged FROM hold_amounts a JOIN holds h ON h.id = a.hold
+           WHERE h.state <> 'open') x ON x.budget = b.id
+        GROUP BY b.id HAVING b.spent <> coalesce(sum(x.charged), 0)""",
+    "L2 a hold's cost is not what its budgets were charged": """
+        SELECT 'hold ' || h.hold_id || ', budget ' || b.id || ': ' || a.charged || ' charged'
+        FROM holds h JOIN hold_amounts a ON a.hold = h.id JOIN budgets b ON b.id = a.budget
+        WHERE h.state = 'settled' AND b.window <> 'concurrent' AND a.charged <> CASE b.meter
+          WHEN 'cost' THEN h.charged_cost_nano_usd
+          WHEN 'tokens' THEN h.charged_input_tokens + h.charged_output_tokens ELSE a.held END""",
+    "L3 an allowed decision has no hold, or a denied one has": """
+        SELECT 'decision ' || d.decision_id FROM decisions d LEFT JOIN holds h USING (id)
+        WHERE (d.effect = 'allow') <> (h.id IS NOT NULL)""",
+    "L5 an open hold has a charge, or a released one": """
+        SELECT DISTINCT 'hold ' || h.hold_id FROM holds h JOIN hold_amounts a ON a.hold = h.id
+        WHERE h.state IN ('open', 'released') AND (a.charged <> 0 OR h.charged_cost_nano_usd <> 0)""",
+    "L7 an amount is negative": """
+        SELECT 'budget ' || id || ' (' || rule || ')' FROM budgets WHERE spent < 0 OR held < 0
+        UNION ALL SELECT 'hold ' || hold_id FROM holds
+        WHERE held_cost_nano_usd < 0 OR charged_cost_nano_usd < 0""",
+    "L7 a hold has a cost and no price": """
+        SELECT 'hold ' || hold_id FROM holds
+        WHERE price IS NULL AND (held_cost_nano_usd <> 0 OR charged_cost_nano_usd <> 0)""",
+    "the file is damaged": """
+        SELECT integrity_check FROM pragma_integrity_check(10) WHERE integrity_check <> 'ok'""",
+    "a row points to one that is gone": """
+        SELECT "table" || ' row ' || coalesce(rowid, '?') || ' has no ' || parent
+        FROM pragma_foreign_key_check""",
+}
+
+SHOWN_AT_MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong: which promise, and where."""
+
+    promise: str
+    place: str
+
+
+def verify(connection: sqlite3.Connection) -> tuple[list[Finding], dict[str, int]]:
+    """Recompute everything; return what is wrong (a sample), and what was counted."""
+    findings = [
+        Finding(promise, str(place))
+        for promise, query in _CHECKS.items()
+        for (place,) in connection.execute(query).fetchmany(SHOWN_AT_MOST)
+    ]
+    counts = {
+        table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+        for table in ("decisions", "holds", "budgets")
+    }
+    return findings, counts

@@ -1,0 +1,1 @@
+"""Policies: rules in CEL, data in YAML, compiled into one immutable set."""

@@ -1,0 +1,123 @@
+"""The entries of the data files in the forms that deciding needs."""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sidecar.domain.money import nano_usd
+from sidecar.domain.prices import Multipliers, Price, Tariff
+from sidecar.domain.clock import to_datetime
+from sidecar.policy import data as files
+from sidecar.policy.variables import UNLIMITED_DOUBLE, UNLIMITED_INT
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role. `max_tokens_per_request` None is unlimited."""
+
+    message: policy_pb.Role
+    max_tokens_per_request: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model with its tariffs, oldest first."""
+
+    message: policy_pb.Model
+    tariffs: tuple[Tariff, ...]
+
+    def tariff(self, at_us: int) -> Tariff | None:
+        """Return the tariff in force at a moment, None before the first."""
+        index = bisect_right(self.tariffs, at_us, key=lambda t: t.price.effective_from_us)
+        return self.tariffs[index - 1] if index else None
+
+
+class Catalogue:
+    """Looks up roles, workspaces, models and keys by the names callers use."""
+
+    def __init__(self, data: files.Data) -> None:
+        """Prepare every entry once."""
+        multipliers = Multipliers(
+            cached_input=data.multipliers.cached_input,
+            batch=data.multipliers.batch,
+            service_tiers=dict(data.multipliers.service_tiers),
+            regions=dict(data.multipliers.regions),
+        )
+        self.roles = {name: _role(name, entry) for name, entry in data.roles.items()}
+        self.workspaces = {name: _workspace(name, entry) for name, entry in data.workspaces.items()}
+        models = {name: _model(name, entry, multipliers) for name, entry in data.models.items()}
+        self.models = {name: models[model_id] for name, model_id in data.names.items()}
+        self._keys = {
+            key_id: policy_pb.Key(
+                id=key_id, workspace=entry.workspace, state=entry.state, labels=entry.labels
+            )
+            for key_id, entry in data.keys.items()
+        }
+
+    def key(self, key_id: str) -> policy_pb.Key:
+        """Return a key; one without an entry has the state "unknown", no key none."""
+        known = self._keys.get(key_id)
+        if known is not None:
+            return known
+        return policy_pb.Key(id=key_id, state="unknown" if key_id else "")
+
+
+def _role(name: str, entry: files.RoleEntry) -> Role:
+    message = policy_pb.Role(
+        name=name,
+        allowed_models=entry.allowed_models,
+        max_tokens_per_request=_int(entry.max_tokens_per_request),
+        daily_token_budget=_int(entry.daily_token_budget),
+        labels=entry.labels,
+    )
+    return Role(message, entry.max_tokens_per_request)
+
+
+def _workspace(name: str, entry: files.WorkspaceEntry) -> policy_pb.Workspace:
+    budget = entry.monthly_budget_usd
+    return policy_pb.Workspace(
+        name=name,
+        team=entry.team,
+        allowed_models=entry.allowed_models,
+        requests_per_minute=_int(entry.requests_per_minute),
+        monthly_budget_usd=UNLIMITED_DOUBLE if budget is None else float(budget),
+        services={
+            service: policy_pb.Service(allowed_models=one.allowed_models)
+            for service, one in entry.services.items()
+        },
+        labels=entry.labels,
+    )
+
+
+def _model(model_id: str, entry: files.ModelEntry, multipliers: Multipliers) -> Model:
+    message = policy_pb.Model(
+        id=model_id,
+        aliases=entry.aliases,
+        family=entry.family,
+        names=sorted({model_id, *entry.aliases, entry.family}),
+        labels=entry.labels,
+    )
+    prices = sorted(entry.prices, key=lambda price: price.effective_from)
+    return Model(message, tuple(Tariff(_price(model_id, p), multipliers) for p in prices))
+
+
+def _price(model_id: str, entry: files.PriceEntry) -> Price:
+    since = to_datetime(entry.effective_from)
+    day = since.date().isoformat() if since.time().isoformat() == "00:00:00" else since.isoformat()
+    return Price(
+        price_id=f"{model_id}@{day}",
+        effective_from_us=entry.effective_from,
+        input_nano_usd_per_million=_nano(entry.input_usd_per_million_tokens),
+        output_nano_usd_per_million=_nano(entry.output_usd_per_million_tokens),
+        page_nano_usd_per_thousand=_nano(entry.usd_per_thousand_pages),
+        audio_nano_usd_per_minute=_nano(entry.usd_per_minute_of_audio),
+    )
+
+
+def _nano(usd: Decimal | None) -> int | None:
+    return None if usd is None else nano_usd(usd)
+
+
+def _int(count: int | None) -> int:
+    return UNLIMITED_INT if count is None else count

@@ -1,0 +1,161 @@
+"""cel-python (celpy): parses every rule, and evaluates where cel-cpp cannot run.
+
+Only `InterpretedRunner` is used: `CompiledRunner` keeps the state of a request
+in module globals, where another thread's request can find it.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import celpy
+import lark
+from celpy import celtypes
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from sidecar.policy import variables
+from sidecar.policy.engine import CelError, EvaluationError, Kind, Result
+from sidecar.policy.variables import Values
+
+_ACCEPTED: dict[Kind, tuple[type, ...]] = {
+    Kind.CONDITION: (celtypes.BoolType,),
+    Kind.CEILING: (celtypes.IntType, celtypes.DoubleType),
+    Kind.SCOPE: (celtypes.StringType,),
+    Kind.TEXT: (
+        celtypes.BoolType,
+        celtypes.IntType,
+        celtypes.DoubleType,
+        celtypes.StringType,
+    ),
+}
+_PLAIN: dict[type, type] = {
+    celtypes.BoolType: bool,
+    celtypes.IntType: int,
+    celtypes.DoubleType: float,
+    celtypes.StringType: str,
+}
+
+
+class _Program:
+    def __init__(self, runner: celpy.Runner, kind: Kind) -> None:
+        self._runner = runner
+        self._accepted = _ACCEPTED[kind]
+
+    def evaluate(self, binding: dict[str, Any]) -> Result:
+        try:
+            value = self._runner.evaluate(binding)
+        except Exception:  # RecursionError and ValueError escape, among others
+            raise EvaluationError from None
+        if type(value) not in self._accepted:
+            raise EvaluationError
+        plain: Result = _PLAIN[type(value)](value)
+        return plain
+
+
+class CelPythonEngine:
+    """Parses and evaluates; it has no static types."""
+
+    name = "cel-python"
+
+    def __init__(self) -> None:
+        """Make the environment. The parser behind it is one for the whole process."""
+        self._environment = celpy.Environment(runner_class=celpy.InterpretedRunner)
+        # The data files' messages are converted once, not for each call.
+        self._converted: dict[int, tuple[Message, celtypes.Value]] = {}
+
+    def parse(self, source: str) -> lark.Tree[lark.Token]:
+        """Return the syntax tree. Raises CelError."""
+        try:
+            return self._environment.compile(source)
+        except celpy.CELParseError as error:
+            raise CelError(
+                "is not CEL that every implementation reads", error.line or 1, error.column or 1
+            ) from None
+        except Exception:  # RecursionError among others
+            raise CelError("is not CEL that every implementation reads") from None
+
+    def compile(self, source: str, kind: Kind) -> _Program:
+        """Compile an expression. Raises CelError."""
+        return _Program(self._environment.program(self.parse(source)), kind)
+
+    def bind(self, values: Values) -> dict[str, Any]:
+        """Convert the values of one call."""
+        return {
+            "request": _from_message(values.request),
+            "principal": _from_message(values.principal),
+            "role": self._from_data(values.role),
+            "workspace": self._from_data(values.workspace),
+            "model": self._from_data(values.model),
+            "key": _from_message(values.key),
+            "now": celtypes.TimestampType(values.now),
+            "spend": celtypes.MapType(
+                {
+                    celtypes.StringType(rule): _from_message(spend)
+                    for rule, spend in values.spend.items()
+                }
+            ),
+            "unlimited": celtypes.IntType(variables.UNLIMITED_INT),
+        }
+
+    def _from_data(self, message: Message) -> celtypes.Value:
+        kept = self._converted.get(id(message))
+        if kept is None or kept[0] is not message:
+            kept = self._converted[id(message)] = (message, _from_message(message))
+        return kept[1]
+
+
+def roots(tree: lark.Tree[lark.Token]) -> frozenset[str]:
+    """Return the variables that an expression reads.
+
+    A macro's own variable is counted too where it has the name of one of ours:
+    the answer may name too many, never too few.
+    """
+    names = {
+        str(node.children[0])
+        for node in tree.iter_subtrees()
+        if node.data in ("ident", "dot_ident")
+    }
+    return frozenset(names & variables.NAMES)
+
+
+def _from_message(message: Message) -> celtypes.Value:
+    """Convert a message to a map with every field, those at their default too."""
+    return celtypes.MapType(
+        {
+            celtypes.StringType(field.name): _from_field(field, getattr(message, field.name))
+            for field in message.DESCRIPTOR.fields
+        }
+    )
+
+
+def _from_field(field: FieldDescriptor, value: Any) -> celtypes.Value:
+    if _is_map(field):
+        return celtypes.MapType({_scalar(key): _scalar(item) for key, item in value.items()})
+    if field.is_repeated:
+        return celtypes.ListType([_scalar(item) for item in value])
+    return _scalar(value)
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    entry: Descriptor | None = field.message_type
+    return entry is not None and entry.GetOptions().map_entry
+
+
+def _scalar(value: Any) -> celtypes.Value:
+    match value:
+        case bool():
+            return celtypes.BoolType(value)
+        case int():
+            return celtypes.IntType(value)
+        case float():
+            return celtypes.DoubleType(value)
+        case str():
+            return celtypes.StringType(value)
+        case datetime():
+            return celtypes.TimestampType(value)
+        case Message():
+            return _from_message(value)
+        case Mapping():
+            return celtypes.MapType({_scalar(key): _scalar(item) for key, item in value.items()})
+    raise TypeError(type(value).__name__)

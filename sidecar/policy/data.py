@@ -1,0 +1,247 @@
+"""The data files: roles, workspaces, models with dated prices, keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from sidecar.domain.clock import to_us
+from sidecar.domain.prices import THOUSANDTHS
+from sidecar.policy.problems import Problem, did_you_mean
+from sidecar.policy.yaml_file import YamlFile
+
+
+def _no_ceiling(value: object) -> object:
+    """Read `.inf` and `unlimited` as None."""
+    return None if value in ("unlimited", float("inf")) else value
+
+
+def _number(value: object) -> object:
+    """Read numbers as they are written, not through a float."""
+    if isinstance(value, bool):
+        raise ValueError("has to be a number")
+    return Decimal(str(value)) if isinstance(value, int | float) else value
+
+
+def _thousandths(value: object) -> object:
+    scaled = Decimal(str(value)) * THOUSANDTHS
+    if scaled != int(scaled):
+        raise ValueError("has at most three decimals")
+    return int(scaled)
+
+
+def _instant(value: object) -> object:
+    """Read a day, which starts at midnight UTC, or a time with its zone."""
+    if isinstance(value, datetime):
+        return to_us(value if value.tzinfo else value.replace(tzinfo=UTC))
+    if isinstance(value, date):
+        return to_us(datetime.combine(value, time(), UTC))
+    raise ValueError("has to be a day, as in 2026-08-21, or a time, as in 2026-08-21T12:00:00Z")
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
+Names = tuple[Name, ...]
+Labels = Mapping[Name, str]
+Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+CountOrNone = Annotated[Count | None, BeforeValidator(_no_ceiling)]
+Budget = Annotated[
+    Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=10**9)] | None,
+    BeforeValidator(_no_ceiling),
+]
+Usd = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=10_000, decimal_places=9)]
+Factor = Annotated[int, BeforeValidator(_thousandths), Field(ge=0, le=100 * THOUSANDTHS)]
+Instant = Annotated[int, BeforeValidator(_instant)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PriceEntry(_Entry):
+    """What a model costs from a day on; `source` says where that stands."""
+
+    effective_from: Instant
+    input_usd_per_million_tokens: Usd | None = None
+    output_usd_per_million_tokens: Usd | None = None
+    usd_per_thousand_pages: Usd | None = None
+    usd_per_minute_of_audio: Usd | None = None
+    source: str = ""
+
+
+class ModelEntry(_Entry):
+    """A model: its aliases and family are names that allow-lists may use."""
+
+    family: Name
+    aliases: Names = ()
+    prices: tuple[PriceEntry, ...] = ()
+    labels: Labels = {}
+
+
+class MultipliersEntry(_Entry):
+    """Factors on list prices."""
+
+    cached_input: Factor = THOUSANDTHS
+    batch: Factor = THOUSANDTHS
+    service_tiers: Mapping[Name, Factor] = {}
+    regions: Mapping[Name, Factor] = {}
+
+
+class RoleEntry(_Entry):
+    """What principals of a role may do. None is unlimited."""
+
+    allowed_models: Names
+    max_tokens_per_request: CountOrNone
+    daily_token_budget: CountOrNone
+    labels: Labels = {}
+
+
+class ServiceEntry(_Entry):
+    """A service of a workspace."""
+
+    allowed_models: Names
+
+
+class WorkspaceEntry(_Entry):
+    """What a workspace may do and spend. None is unlimited."""
+
+    team: str = ""
+    allowed_models: Names
+    requests_per_minute: CountOrNone
+    monthly_budget_usd: Budget
+    services: Mapping[Name, ServiceEntry] = {}
+    labels: Labels = {}
+
+
+class KeyEntry(_Entry):
+    """A Mistral API key, by its id; never its secret."""
+
+    workspace: Name
+    state: Literal["active", "revoked"] = "active"
+    labels: Labels = {}
+
+
+class DataFile(_Entry):
+    """What one data file may hold."""
+
+    models: Mapping[Name, ModelEntry] = {}
+    multipliers: MultipliersEntry | None = None
+    roles: Mapping[Name, RoleEntry] = {}
+    workspaces: Mapping[Name, WorkspaceEntry] = {}
+    keys: Mapping[Name, KeyEntry] = {}
+
+
+@dataclass(slots=True)
+class Data:
+    """All data files of a policy directory together."""
+
+    models: dict[str, ModelEntry] = field(default_factory=dict)
+    roles: dict[str, RoleEntry] = field(default_factory=dict)
+    workspaces: dict[str, WorkspaceEntry] = field(default_factory=dict)
+    keys: dict[str, KeyEntry] = field(default_factory=dict)
+    multipliers: MultipliersEntry = field(default_factory=MultipliersEntry)
+    names: dict[str, str] = field(default_factory=dict)
+    """The id of the model for each id and alias."""
+
+
+def read(files: Mapping[str, str]) -> tuple[Data, list[Problem]]:
+    """Read all data files; return what they say, and all that is wrong with them."""
+    data, problems = Data(), []
+    multipliers_in = ""
+    for file, text in sorted(files.items()):
+        document = YamlFile(file, text)
+        content, wrong = _validate(document)
+        problems += wrong
+        if content is None:
+            continue
+        for section in ("models", "roles", "workspaces", "keys"):
+            problems += _merge(document, section, getattr(data, section), getattr(content, section))
+        if content.multipliers is not None:
+            if multipliers_in:
+                problems.append(
+                    document.problem(("multipliers",), f"stands in {multipliers_in} already")
+                )
+            data.multipliers, multipliers_in = content.multipliers, file
+        problems += _name_models(document, data, content)
+        problems += _check_prices(document, content)
+    return data, problems
+
+
+def _validate(document: YamlFile) -> tuple[DataFile | None, list[Problem]]:
+    if document.problems:
+        return None, document.problems
+    try:
+        return DataFile.model_validate({} if document.value is None else document.value), []
+    except ValidationError as error:
+        return None, [_problem(document, dict(details)) for details in error.errors()]
+
+
+def _problem(document: YamlFile, details: dict[str, Any]) -> Problem:
+    """Say in our words what pydantic found."""
+    loc = tuple(part for part in details["loc"] if part != "[key]")
+    key = str(loc[-1]) if loc else ""
+    if details["type"] == "extra_forbidden":
+        return document.problem(loc, f"unknown key '{key}'", did_you_mean(key, _known(loc)))
+    if details["type"] == "missing":
+        return document.problem(loc, f"'{key}' is missing")
+    message = str(details["msg"]).removeprefix("Value error, ")
+    return document.problem(loc, f"'{key}': {message[0].lower()}{message[1:]}")
+
+
+def _known(loc: tuple[Any, ...]) -> set[str]:
+    """Return the keys that stand where an unknown one was found."""
+    entries: dict[str, type[BaseModel]] = {
+        "models": ModelEntry,
+        "roles": RoleEntry,
+        "workspaces": WorkspaceEntry,
+        "keys": KeyEntry,
+        "multipliers": MultipliersEntry,
+    }
+    if len(loc) == 1:
+        return set(DataFile.model_fields)
+    entry = entries[str(loc[0])]
+    if "prices" in loc[2:-1]:
+        entry = PriceEntry
+    elif "services" in loc[2:-1]:
+        entry = ServiceEntry
+    return set(entry.model_fields)
+
+
+def _merge(
+    document: YamlFile, section: str, into: dict[str, Any], more: Mapping[str, Any]
+) -> list[Problem]:
+    twice = [
+        document.problem((section, name), f"'{name}' stands in another file already")
+        for name in more
+        if name in into
+    ]
+    into.update(more)
+    return twice
+
+
+def _name_models(document: YamlFile, data: Data, content: DataFile) -> list[Problem]:
+    """Give each id and alias to one model."""
+    problems = []
+    for model_id, entry in content.models.items():
+        for name in (model_id, *entry.aliases):
+            owner = data.names.setdefault(name, model_id)
+            if owner != model_id:
+                problems.append(
+                    document.problem(("models", model_id), f"'{name}' already names {owner}")
+                )
+    return problems
+
+
+def _check_prices(document: YamlFile, content: DataFile) -> list[Problem]:
+    problems = []
+    for model_id, entry in content.models.items():
+        starts = [price.effective_from for price in entry.prices]
+        if len(set(starts)) != len(starts):
+            problems.append(
+                document.problem(
+                    ("models", model_id, "prices"), "two prices have the same effective_from"
+                )
+            )
+    return problems

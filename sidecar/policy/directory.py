@@ -1,0 +1,82 @@
+"""The files of a policy directory, read once and as they are."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.policy.problems import PolicyError, Problem
+
+MAX_FILES = 1000
+MAX_FILE_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFiles:
+    """Texts by file name, and the SHA-256 over all that decides."""
+
+    rules: dict[str, str]
+    data: dict[str, str]
+    digest: str
+
+
+def read(directory: Path) -> PolicyFiles:
+    """Read the rules (*.cel) and the data (*.yaml) of a flat directory.
+
+    Names that begin with a dot are ignored, as a Kubernetes ConfigMap needs;
+    so are fixtures (*_test.yaml), which decide nothing. What somebody may take
+    for a policy, though it would never be read, is an error.
+
+    Raises PolicyError.
+    """
+    try:
+        entries = sorted(p for p in directory.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        raise PolicyError(
+            [Problem(str(directory), 0, 0, f"cannot be read: {error.strerror}")]
+        ) from None
+    problems: list[Problem] = []
+    texts: dict[str, str] = {}
+    for entry in entries[: MAX_FILES + 1]:
+        if entry.is_dir():
+            problems.append(Problem(entry.name, 0, 0, "a policy directory has no folders in it"))
+        elif entry.suffix == ".yml":
+            problems.append(Problem(entry.name, 0, 0, "data files end in .yaml"))
+        elif entry.suffix in (".cel", ".yaml") and not entry.name.endswith("_test.yaml"):
+            text, problem = _text(entry)
+            texts[entry.name] = text
+            problems += problem
+    if len(entries) > MAX_FILES:
+        problems.append(Problem(str(directory), 0, 0, f"has more than {MAX_FILES} files"))
+    rules = {name: text for name, text in texts.items() if name.endswith(".cel")}
+    if not rules and not problems:
+        problems.append(
+            Problem(str(directory), 0, 0, "has no .cel files, so everything would be denied")
+        )
+    if problems:
+        raise PolicyError(problems)
+    data = {name: text for name, text in texts.items() if name.endswith(".yaml")}
+    return PolicyFiles(rules, data, _digest(texts))
+
+
+def _text(path: Path) -> tuple[str, list[Problem]]:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+        text = content.decode("utf-8")
+    except OSError as error:
+        return "", [Problem(path.name, 0, 0, f"cannot be read: {error.strerror}")]
+    except UnicodeDecodeError as error:
+        return "", [Problem(path.name, 0, 0, f"is not UTF-8 at byte {error.start}")]
+    if len(content) > MAX_FILE_BYTES:
+        return "", [Problem(path.name, 0, 0, f"is larger than {MAX_FILE_BYTES} bytes")]
+    return text, []
+
+
+def _digest(texts: dict[str, str]) -> str:
+    """Hash names and texts; lengths keep two different directories apart."""
+    digest = hashlib.sha256()
+    for name, text in sorted(texts.items()):
+        for part in (name.encode(), text.encode()):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""What an evaluator of CEL does for us. There are two, on purpose.
+
+A rule is accepted only if both accept it: cel-python proves that it is portable
+CEL, cel-cpp that its types are right. Either can evaluate requests.
+"""
+
+from enum import Enum
+from typing import Any, Protocol
+
+from sidecar.policy.variables import Values
+
+Result = bool | int | float | str
+
+
+class Kind(Enum):
+    """What an expression has to yield."""
+
+    CONDITION = "a bool"
+    CEILING = "an int, a double or `unlimited`"
+    SCOPE = "a string"
+    TEXT = "a string, an int, a double or a bool"
+
+
+class CelError(Exception):
+    """An expression is not acceptable; line and column start at 1."""
+
+    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
+        """Keep what is wrong and where."""
+        super().__init__(message)
+        self.message, self.line, self.column = message, line, column
+
+
+class EvaluationError(Exception):
+    """An expression yields no usable value for this call.
+
+    It has no text: what the evaluators say may contain values of the request.
+    """
+
+
+class Program(Protocol):
+    """A compiled expression."""
+
+    def evaluate(self, binding: Any) -> Result:
+        """Return the value for a binding of this engine. Raises EvaluationError."""
+
+
+class Engine(Protocol):
+    """An evaluator of CEL."""
+
+    name: str
+
+    def compile(self, source: str, kind: Kind) -> Program:
+        """Compile an expression. Raises CelError."""
+
+    def bind(self, values: Values) -> Any:
+        """Prepare the values of one call, for any number of programs."""

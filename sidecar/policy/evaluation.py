@@ -1,0 +1,147 @@
+"""The rules of a policy set at work on one call."""
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sidecar.domain.decisions import Limit, Meter, Reason
+from sidecar.domain.money import nano_usd
+from sidecar.policy.engine import EvaluationError, Result
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.rules import Expression, Message, Rule
+from sidecar.policy.variables import Values
+
+UNLIMITED_FROM = 10**18
+"""A ceiling this high, in tokens or in nano-USD, is none: nothing can reach it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedLimit:
+    """A limit's rule, with what it comes to for one call."""
+
+    rule: Rule
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the rules say about one call. Without reasons, the limits decide."""
+
+    reasons: tuple[Reason, ...]
+    shadow_reasons: tuple[Reason, ...]
+
+
+class Evaluation:
+    """The rules at work on one call."""
+
+    def __init__(self, policy: PolicySet, values: Values) -> None:
+        """Bind the values once for every expression."""
+        self._policy = policy
+        self._values = values
+        self._binding = policy.engine.bind(values)
+        self._entries = (values.role.name, values.workspace.name, values.model.id)
+
+    def value(self, expression: Expression) -> Result:
+        """Evaluate, or look up what the same entries of the data files gave before.
+
+        Raises EvaluationError.
+        """
+        if not expression.from_data:
+            return expression.program.evaluate(self._binding)
+        known = self._policy.from_data
+        place = (expression, *self._entries)
+        if place not in known:
+            known[place] = expression.program.evaluate(self._binding)
+        return known[place]
+
+    def limits(self) -> tuple[list[AppliedLimit], list[Reason]]:
+        """Return every limit with its scope and ceiling, and a reason for each that fails."""
+        applied, failed = [], []
+        for rule in self._policy.limits:
+            try:
+                applied.append(AppliedLimit(rule, self._limit(rule)))
+            except EvaluationError:
+                if not rule.shadow:
+                    failed.append(policy_error(rule))
+        return applied, failed
+
+    def verdict(self) -> Verdict:
+        """Default deny; any deny rule denies, and one that fails denies too."""
+        reasons: list[Reason] = []
+        shadow_reasons: list[Reason] = []
+        for rule in self._policy.denials:
+            reason = self._denial(rule)
+            if reason is not None:
+                (shadow_reasons if rule.shadow else reasons).append(reason)
+        if not any(self._holds(rule) for rule in self._policy.allowances):
+            values = self._values
+            reasons.append(
+                Reason(
+                    "NO_RULE_ALLOWS",
+                    f"no allow rule lets role {values.role.name} into workspace"
+                    f" {values.workspace.name} with this request",
+                    "",
+                    403,
+                )
+            )
+        return Verdict(tuple(reasons), tuple(shadow_reasons))
+
+    def reason(self, rule: Rule) -> Reason:
+        """Write a rule's reason for this call."""
+        return Reason(rule.reason, self._text(rule.message), rule.id, rule.http_status)
+
+    def _limit(self, rule: Rule) -> Limit:
+        terms = rule.limit
+        assert terms is not None, "the header of a limit has its terms"
+        ceiling = ceiling_of(self.value(rule.body), terms.meter)
+        return Limit(rule.id, terms.meter, terms.window, str(self.value(terms.per)), ceiling)
+
+    def _holds(self, rule: Rule) -> bool:
+        """An allow rule that fails does not allow."""
+        try:
+            return self.value(rule.body) is True
+        except EvaluationError:
+            return False
+
+    def _denial(self, rule: Rule) -> Reason | None:
+        try:
+            return self.reason(rule) if self.value(rule.body) else None
+        except EvaluationError:
+            return policy_error(rule)
+
+    def _text(self, message: Message) -> str:
+        """Fill in a message; one that fails stays as it is written, and never blocks."""
+        try:
+            return "".join(
+                part if isinstance(part, str) else _for_people(self.value(part))
+                for part in message.parts
+            )
+        except EvaluationError:
+            return message.plain
+
+
+def ceiling_of(value: Result, meter: Meter) -> int | None:
+    """Convert what a limit yields to a ceiling: requests, tokens or nano-USD.
+
+    Fractions round down and negative ceilings are 0: nothing fits. None is
+    unlimited. Raises EvaluationError for what is no number.
+    """
+    if isinstance(value, str | bool) or math.isnan(value):
+        raise EvaluationError
+    if value <= 0:
+        return 0
+    if math.isinf(value):
+        return None
+    exact = Decimal(repr(value))
+    ceiling = nano_usd(exact) if meter is Meter.COST else int(exact)
+    return None if ceiling >= UNLIMITED_FROM else ceiling
+
+
+def policy_error(rule: Rule) -> Reason:
+    """Say that a rule failed, without a word of what it was given."""
+    return Reason("POLICY_ERROR", f"rule {rule.id} cannot be evaluated", rule.id, 500)
+
+def _for_people(value: Result) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,78 @@
+"""All rules and data of one directory, compiled into one immutable snapshot."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sidecar.domain.decisions import Meter
+from sidecar.policy import data, directory
+from sidecar.policy.catalogue import Catalogue
+from sidecar.policy.cel_python import CelPythonEngine
+from sidecar.policy.engine import Engine, Result
+from sidecar.policy.problems import PolicyError
+from sidecar.policy.rules import Expression, Rule, RuleEffect, RuleReader
+from sidecar.policy.variables import SPEND
+
+ENGINES = ("cel-cpp", "cel-python")
+
+
+class PolicySet:
+    """A compiled policy directory. Nothing in it changes once it is made."""
+
+    def __init__(
+        self, digest: str, generation: int, engine: Engine, rules: Sequence[Rule], entries: data.Data
+    ) -> None:
+        """Sort the rules by what they do."""
+        self.digest = digest
+        self.generation = generation
+        self.engine = engine
+        self.catalogue = Catalogue(entries)
+        self.rules = tuple(rules)
+        self.allowances = tuple(
+            rule for rule in rules if rule.effect is RuleEffect.ALLOW and not rule.shadow
+        )
+        self.denials = tuple(rule for rule in rules if rule.effect is RuleEffect.DENY)
+        self.limits = tuple(rule for rule in rules if rule.effect is RuleEffect.LIMIT)
+        self.counts_cost = any(
+            rule.limit is not None and rule.limit.meter is Meter.COST and not rule.shadow
+            for rule in self.limits
+        )
+        self.reads_spend = any(
+            SPEND in expression.reads for rule in rules for expression in rule.expressions
+        )
+        # Values of expressions that read the data files alone. There are at most
+        # as many as expressions × roles × workspaces × models.
+        self.from_data: dict[tuple[Expression, str, str, str], Result] = {}
+
+
+def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> PolicySet:
+    """Read and compile a policy directory.
+
+    Raises PolicyError with all that is wrong, or ValueError when the engine is
+    not to be had on this machine.
+    """
+    parser = CelPythonEngine()
+    checker = _cel_cpp()
+    if engine_name == "cel-cpp" and checker is None:
+        raise ValueError("cel-cpp has no wheel for this machine: use --engine cel-python")
+    engine = checker if engine_name == "cel-cpp" and checker is not None else parser
+    files = directory.read(path)
+    entries, problems = data.read(files.data)
+    reader = RuleReader(engine, parser, checker)
+    rules: list[Rule] = []
+    for file, text in sorted(files.rules.items()):
+        rule, wrong = reader.read(file, text)
+        problems += wrong
+        if rule is not None:
+            rules.append(rule)
+    if problems:
+        raise PolicyError(problems)
+    return PolicySet(files.digest, generation, engine, rules, entries)
+
+
+def _cel_cpp() -> Engine | None:
+    try:
+        from sidecar.policy.cel_cpp import CelCppEngine
+    except ImportError:
+        return None
+    return CelCppEngine()
+

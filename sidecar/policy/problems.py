@@ -1,0 +1,54 @@
+"""What is wrong with a policy directory, and where."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong. Line and column start at 1; 0 is the whole file."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    source_line: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """Write it as compilers do: place, message, the line, and a caret."""
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        text = f"{place}: {self.message}"
+        if self.source_line:
+            # Tabs stay tabs below the line too, so that the caret stays in place.
+            lead = "".join("\t" if c == "\t" else " " for c in self.source_line[: self.column - 1])
+            text += f"\n    {self.source_line}\n    {lead}^"
+        if self.hint:
+            text += f"\n    {self.hint}"
+        return text
+
+
+class PolicyError(Exception):
+    """A policy directory cannot be used; `problems` says all that is wrong."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        """Keep the problems in the order of their places."""
+        self.problems = sorted(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def at(file: str, text: str, line: int, column: int, message: str, hint: str = "") -> Problem:
+    """Make a problem at a place of a text, with the line that it is on."""
+    lines = text.splitlines()
+    source_line = lines[line - 1][:200] if 0 < line <= len(lines) else ""
+    return Problem(file, line, column, message, source_line, hint)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Suggest the known name that is closest, or list them when they are few."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known here: {', '.join(known)}" if 0 < len(known) <= 12 else ""

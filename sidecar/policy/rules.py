@@ -1,0 +1,207 @@
+"""One rule: one `.cel` file, read and compiled."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sidecar.domain.decisions import Meter
+from sidecar.domain.windows import Window
+from sidecar.policy import cel_python, header, variables
+from sidecar.policy.cel_python import CelPythonEngine
+from sidecar.policy.engine import CelError, Engine, Kind, Program
+from sidecar.policy.header import Entry
+from sidecar.policy.problems import Problem, at
+
+MAX_RULE_BYTES = 16_384
+MAX_NESTING = 24
+"""Deeper brackets make one parser or the other give up."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_STRING_OR_COMMENT = re.compile(r"//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'")
+
+
+class RuleEffect(StrEnum):
+    """What a rule does when it holds."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expression:
+    """A compiled piece of CEL. `reads` are the variables in it."""
+
+    source: str
+    program: Program
+    reads: frozenset[str]
+
+    @property
+    def from_data(self) -> bool:
+        """Whether its value depends on the data files alone, not on the call."""
+        return self.reads <= variables.FROM_DATA
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A text with CEL in braces: texts and expressions in turn."""
+
+    plain: str
+    parts: tuple[str | Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitTerms:
+    """What only a limit has."""
+
+    meter: Meter
+    window: Window
+    per: Expression
+    alert_at_percent: tuple[int, ...]
+    charge_on_expiry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of a policy set. `reason` and the like are empty for allow rules."""
+
+    id: str
+    effect: RuleEffect
+    owner: str
+    description: str
+    shadow: bool
+    body: Expression
+    reason: str
+    http_status: int
+    message: Message
+    limit: LimitTerms | None
+
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        """Every piece of CEL in the rule."""
+        filled_in = tuple(part for part in self.message.parts if isinstance(part, Expression))
+        scope = () if self.limit is None else (self.limit.per,)
+        return (self.body, *scope, *filled_in)
+
+
+class RuleReader:
+    """Reads rule files. Every rule has to please each of the checkers."""
+
+    def __init__(self, engine: Engine, parser: CelPythonEngine, checker: Engine | None) -> None:
+        """Compile with the engine; parse and check with the others."""
+        self._engine = engine
+        self._parser = parser
+        self._checker = checker
+
+    def read(self, file: str, text: str) -> tuple[Rule | None, list[Problem]]:
+        """Return the rule, or all that is wrong with it."""
+        rule_id = file.removesuffix(".cel")
+        problems: list[Problem] = []
+        if not _ID.fullmatch(rule_id):
+            problems.append(
+                Problem(file, 0, 0, "a rule's file name is lower-case letters, digits, - and _")
+            )
+        if too_much := _too_much(text):
+            return None, [*problems, at(file, text, 1, 1, too_much)]
+        entries, wrong = header.parse(file, text)
+        problems += wrong
+        if "effect" not in entries or entries["effect"].value not in header.KEYS_BY_EFFECT:
+            return None, problems
+        rule = self._build(file, text, rule_id, entries, problems)
+        return (None if problems else rule), problems
+
+    def _build(
+        self, file: str, text: str, rule_id: str, entries: dict[str, Entry], problems: list[Problem]
+    ) -> Rule | None:
+        def value(key: str, default: str = "") -> str:
+            return entries[key].value if key in entries else default
+
+        effect = RuleEffect(value("effect"))
+        kind = Kind.CEILING if effect is RuleEffect.LIMIT else Kind.CONDITION
+        body = self._compile(file, text, text, kind, Entry(text, 1, 1), problems)
+        message = self._message(file, text, entries.get("message"), problems)
+        per = entries.get("per")
+        scope = None if per is None else self._compile(
+            file, text, per.value, Kind.SCOPE, per, problems
+        )  # fmt: skip
+        if body is None or problems:
+            return None
+        limit = None
+        if scope is not None:
+            limit = LimitTerms(
+                meter=Meter(value("meter")),
+                window=Window(value("window")),
+                per=scope,
+                alert_at_percent=tuple(int(p) for p in re.findall(r"\d+", value("alert_at"))),
+                charge_on_expiry=value("on_expiry", "charge") == "charge",
+            )
+            if variables.SPEND in body.reads | scope.reads:
+                problems.append(
+                    at(file, text, per.line if per else 1, 1, "a limit may not read `spend`",
+                       "spend is what limits count: read it in a deny rule")
+                )  # fmt: skip
+        return Rule(
+            id=rule_id,
+            effect=effect,
+            owner=value("owner"),
+            description=value("description"),
+            shadow=value("mode", "enforce") == "shadow",
+            body=body,
+            reason=value("reason"),
+            http_status=int(value("http_status", "0")),
+            message=message,
+            limit=limit,
+        )
+
+    def _message(
+        self, file: str, text: str, entry: Entry | None, problems: list[Problem]
+    ) -> Message:
+        if entry is None:
+            return Message("", ())
+        parts: list[str | Expression] = []
+        end = 0
+        for found in _PLACEHOLDER.finditer(entry.value):
+            parts.append(entry.value[end : found.start()])
+            end = found.end()
+            place = Entry(found[1], entry.line, entry.column + found.start(1))
+            expression = self._compile(file, text, found[1], Kind.TEXT, place, problems)
+            if expression is not None:
+                parts.append(expression)
+                if "labels" in found[1]:
+                    problems.append(
+                        at(file, text, place.line, place.column, "a message may not show labels",
+                           "labels are the caller's and stay out of answers and logs")
+                    )  # fmt: skip
+        parts.append(entry.value[end:])
+        return Message(entry.value, tuple(parts))
+
+    def _compile(
+        self, file: str, text: str, source: str, kind: Kind, place: Entry, problems: list[Problem]
+    ) -> Expression | None:
+        """Compile one expression that starts at a place of the file."""
+        try:
+            # The checker is first: the parser takes very long over some texts
+            # that the checker refuses at once, such as a string that never ends.
+            if self._checker is not None:
+                self._checker.compile(source, kind)
+            reads = cel_python.roots(self._parser.parse(source))
+            return Expression(source, self._engine.compile(source, kind), reads)
+        except CelError as error:
+            line = place.line + error.line - 1
+            column = error.column + (place.column - 1 if error.line == 1 else 0)
+            message, _, hint = error.message.partition("; ")
+            problems.append(at(file, text, line, column, message, hint))
+            return None
+
+
+def _too_much(text: str) -> str:
+    """Say which bound the file exceeds, "" if none: both parsers have limits."""
+    if len(text.encode()) > MAX_RULE_BYTES:
+        return f"the rule is larger than {MAX_RULE_BYTES} bytes"
+    depth = 0
+    for character in _STRING_OR_COMMENT.sub("", text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth > MAX_NESTING:
+            return f"the rule nests brackets deeper than {MAX_NESTING}"
+    return ""

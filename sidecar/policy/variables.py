@@ -1,0 +1,44 @@
+"""The variables that a rule can see, and their values for one call."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from google.protobuf.descriptor import Descriptor
+
+from sidecar.v1 import authorization_pb2 as pb
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+MESSAGES: Mapping[str, Descriptor] = {
+    "request": policy_pb.Request.DESCRIPTOR,
+    "principal": pb.Principal.DESCRIPTOR,
+    "role": policy_pb.Role.DESCRIPTOR,
+    "workspace": policy_pb.Workspace.DESCRIPTOR,
+    "model": policy_pb.Model.DESCRIPTOR,
+    "key": policy_pb.Key.DESCRIPTOR,
+}
+SPEND = "spend"
+NOW = "now"
+UNLIMITED = "unlimited"
+
+NAMES = frozenset({*MESSAGES, SPEND, NOW, UNLIMITED})
+
+UNLIMITED_INT = 2**63 - 1
+UNLIMITED_DOUBLE = float("inf")
+
+FROM_DATA = frozenset({"role", "workspace", "model", UNLIMITED})
+"""Variables whose values come from the data files alone, so they are few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A value for every variable but `unlimited`, whose value is fixed."""
+
+    request: policy_pb.Request
+    principal: pb.Principal
+    role: policy_pb.Role
+    workspace: policy_pb.Workspace
+    model: policy_pb.Model
+    key: policy_pb.Key
+    now: datetime
+    spend: Mapping[str, policy_pb.Spend]

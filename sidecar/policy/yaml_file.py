@@ -1,0 +1,80 @@
+"""YAML whose every entry knows its place, and that cannot blow up."""
+
+from typing import Any
+
+import yaml
+
+from sidecar.policy.problems import Problem, at
+
+MAX_YAML_BYTES = 1_048_576
+MAX_DEPTH = 16
+
+Loc = tuple[str | int, ...]
+
+
+class YamlFile:
+    """A parsed data file: plain values, and the place of each."""
+
+    def __init__(self, file: str, text: str) -> None:
+        """Parse the text; `problems` says what is wrong with it as YAML."""
+        self.file, self.text = file, text
+        self.problems: list[Problem] = []
+        self.value: Any = {}
+        self._places: dict[Loc, tuple[int, int]] = {}
+        if len(text.encode()) > MAX_YAML_BYTES:
+            self.problems.append(Problem(file, 0, 0, f"is larger than {MAX_YAML_BYTES} bytes"))
+            return
+        loader = yaml.SafeLoader(text)
+        try:
+            self._refuse_aliases(text)
+            node = loader.get_single_node()
+            if node is not None:
+                self._walk(node, ())
+                if not self.problems:
+                    self.value = loader.construct_document(node)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            self._wrong(line, column, error.problem or "is not YAML")
+        except (yaml.YAMLError, RecursionError, ValueError):
+            self._wrong(1, 1, "is not YAML")
+        finally:
+            loader.dispose()
+
+    def problem(self, loc: Loc, message: str, hint: str = "") -> Problem:
+        """Make a problem at the entry, or at the nearest one around it."""
+        while loc and loc not in self._places:
+            loc = loc[:-1]
+        line, column = self._places.get(loc, (1, 1))
+        return at(self.file, self.text, line, column, message, hint)
+
+    def _wrong(self, line: int, column: int, message: str, hint: str = "") -> None:
+        self.problems.append(at(self.file, self.text, line, column, message, hint))
+
+    def _refuse_aliases(self, text: str) -> None:
+        """Aliases let a small file stand for a huge value."""
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                mark = event.start_mark
+                raise yaml.MarkedYAMLError(
+                    problem="YAML aliases are not used here", problem_mark=mark
+                )
+
+    def _walk(self, node: yaml.Node, loc: Loc) -> None:
+        if len(loc) > MAX_DEPTH:
+            self._wrong(node.start_mark.line + 1, node.start_mark.column + 1, "nests too deep")
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                line, column = key.start_mark.line + 1, key.start_mark.column + 1
+                inner = (*loc, str(key.value))
+                if inner in self._places:
+                    self._wrong(line, column, f"'{key.value}' stands twice")
+                elif key.tag == "tag:yaml.org,2002:merge":
+                    self._wrong(line, column, "YAML merge keys are not used here")
+                self._places[inner] = (line, column)
+                self._walk(value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                mark = value.start_mark
+                self._places[(*loc, index)] = (mark.line + 1, mark.column + 1)
+                self._walk(value, (*loc, index))

@@ -1,0 +1,1 @@
+"""The gRPC server: gRPC is named here and nowhere else."""

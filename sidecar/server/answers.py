@@ -1,0 +1,89 @@
+"""Writing decisions, charges and budgets as the contract's messages."""
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Budget, Charge, Decision, Effect, Meter, Reason
+from sidecar.v1 import authorization_pb2 as pb
+
+_METERS = {
+    Meter.REQUESTS: pb.METER_REQUESTS,
+    Meter.TOKENS: pb.METER_TOKENS,
+    Meter.COST: pb.METER_COST,
+}
+
+
+def authorize_response(decision: Decision) -> pb.AuthorizeResponse:
+    """Write a decision."""
+    answer = pb.AuthorizeResponse(
+        request_id=decision.request_id,
+        effect=pb.EFFECT_ALLOW if decision.effect is Effect.ALLOW else pb.EFFECT_DENY,
+        decision_id=decision.decision_id,
+        hold_id=decision.hold_id,
+        reasons=[reason_message(reason) for reason in decision.reasons],
+        budgets=[budget_message(budget) for budget in decision.budgets],
+        resolved_model=decision.model_id,
+        max_output_tokens=decision.max_output_tokens,
+        held_cost_nano_usd=decision.held_cost_nano_usd,
+        policy_digest=decision.policy_digest,
+        policy_generation=decision.policy_generation,
+    )
+    if decision.hold_id:
+        answer.hold_expires_at.CopyFrom(_timestamp(decision.hold_expires_at_us))
+    if decision.retry_after_us:
+        answer.retry_after.CopyFrom(_duration(decision.retry_after_us))
+    return answer
+
+
+def settle_response(charge: Charge) -> pb.SettleResponse:
+    """Write what a settled hold was charged."""
+    return pb.SettleResponse(
+        charged_cost_nano_usd=charge.cost_nano_usd,
+        charged_tokens=charge.tokens,
+        overrun=charge.overrun,
+        budgets=[budget_message(budget) for budget in charge.budgets],
+    )
+
+
+def release_response(charge: Charge) -> pb.ReleaseResponse:
+    """Write what a hold was charged in the end: nothing, unless it was settled before."""
+    return pb.ReleaseResponse(
+        charged_cost_nano_usd=charge.cost_nano_usd,
+        charged_tokens=charge.tokens,
+        budgets=[budget_message(budget) for budget in charge.budgets],
+    )
+
+
+def reason_message(reason: Reason) -> pb.Reason:
+    """Write one reason."""
+    return pb.Reason(
+        code=reason.code, message=reason.message, rule=reason.rule, http_status=reason.http_status
+    )
+
+
+def budget_message(budget: Budget) -> pb.Budget:
+    """Write one budget."""
+    timeless = budget.window_start_us is None or budget.window_end_us is None
+    return pb.Budget(
+        rule=budget.rule,
+        meter=_METERS[budget.meter],
+        scope=budget.scope,
+        window_start=None if timeless else _timestamp(budget.window_start_us or 0),
+        window_end=None if timeless else _timestamp(budget.window_end_us or 0),
+        ceiling=budget.ceiling or 0,
+        spent=budget.spent,
+        held=budget.held,
+        remaining=budget.remaining or 0,
+        unlimited=budget.ceiling is None,
+    )
+
+
+def _timestamp(at_us: int) -> Timestamp:
+    seconds, microseconds = divmod(at_us, SECOND_US)
+    return Timestamp(seconds=seconds, nanos=microseconds * 1000)
+
+
+def _duration(length_us: int) -> Duration:
+    seconds, microseconds = divmod(length_us, SECOND_US)
+    return Duration(seconds=seconds, nanos=microseconds * 1000)

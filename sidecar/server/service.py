@@ -1,0 +1,158 @@
+"""sidecar.v1.AuthorizationService: bytes in, validated, decided, bytes out."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from sidecar.authorizer import Authorizer
+from sidecar.server import answers, validation
+from sidecar.server.errors import Expected, abort
+from sidecar.server.validation import InvalidFieldError
+from sidecar.v1 import authorization_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
+
+STREAM_IN_FLIGHT = 256
+"""Requests of one stream that are decided at a time; the rest wait unread."""
+
+Context = grpc.aio.ServicerContext
+Request = TypeVar("Request", bound=Message)
+
+
+class AuthorizationService:
+    """The RPCs over one authorizer."""
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        """Answer from this authorizer."""
+        self._authorizer = authorizer
+
+    async def authorize(self, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
+        """See Authorize in the contract."""
+        validation.check_authorize(request)
+        return answers.authorize_response(await self._authorizer.authorize(request))
+
+    async def settle(self, request: pb.SettleRequest) -> pb.SettleResponse:
+        """See Settle in the contract."""
+        report = validation.check_settle(request)
+        outcome = pb.Outcome.Name(request.outcome).removeprefix("OUTCOME_").lower()
+        charge = await self._authorizer.settle(
+            request.hold_id, report, request.response_model, outcome
+        )
+        return answers.settle_response(charge)
+
+    async def release(self, request: pb.ReleaseRequest) -> pb.ReleaseResponse:
+        """See Release in the contract."""
+        validation.check_release(request)
+        return answers.release_response(await self._authorizer.release(request.hold_id))
+
+    async def get_budgets(self, request: pb.GetBudgetsRequest) -> pb.GetBudgetsResponse:
+        """See GetBudgets in the contract."""
+        validation.check_get_budgets(request)
+        budgets, reasons = self._authorizer.budgets(request.principal, request.model)
+        return pb.GetBudgetsResponse(
+            budgets=[answers.budget_message(budget) for budget in budgets],
+            reasons=[answers.reason_message(reason) for reason in reasons],
+            policy_digest=self._authorizer.policy.digest,
+            policy_generation=self._authorizer.policy.generation,
+        )
+
+    async def authorize_stream(
+        self, requests: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[pb.AuthorizeResponse]:
+        """See AuthorizeStream in the contract.
+
+        A request that cannot be decided ends the stream, after the answers to
+        what was in flight: the error names it by its request_id.
+        """
+        done: asyncio.Queue[tuple[str, pb.AuthorizeResponse | Exception] | None] = asyncio.Queue()
+        places = asyncio.Semaphore(STREAM_IN_FLIGHT)
+
+        async def decide(encoded: bytes) -> None:
+            request = pb.AuthorizeRequest()
+            try:
+                request = _parse(pb.AuthorizeRequest, encoded)
+                validation.check_authorize(request, request_id_required=True)
+                decision = await self._authorizer.authorize(request)
+                done.put_nowait((request.request_id, answers.authorize_response(decision)))
+            except Exception as error:  # the reader turns it into the stream's status
+                done.put_nowait((request.request_id, error))
+
+        async def read() -> None:
+            async with asyncio.TaskGroup() as deciding:
+                async for encoded in requests:
+                    await places.acquire()
+                    deciding.create_task(decide(encoded))
+            done.put_nowait(None)
+
+        reading = asyncio.create_task(read())
+        try:
+            while (answered := await done.get()) is not None:
+                places.release()
+                request_id, answer = answered
+                if isinstance(answer, Exception):
+                    await _fail(context, answer, f"request_id '{request_id}'")
+                else:
+                    yield answer
+        finally:
+            reading.cancel()
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the RPCs for a server.
+
+        Requests are parsed here rather than by gRPC, which would call text that
+        is not UTF-8, or bytes that are no message, an internal error.
+        """
+
+        def unary(
+            kind: type[Request], answer: Callable[[Request], Awaitable[Message]]
+        ) -> grpc.RpcMethodHandler:
+            async def call(encoded: bytes, context: Context) -> Message:
+                try:
+                    return await answer(_parse(kind, encoded))
+                except Exception as error:
+                    return await _fail(context, error)
+
+            return grpc.unary_unary_rpc_method_handler(call, response_serializer=_serialize)
+
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Authorize": unary(pb.AuthorizeRequest, self.authorize),
+                "Settle": unary(pb.SettleRequest, self.settle),
+                "Release": unary(pb.ReleaseRequest, self.release),
+                "GetBudgets": unary(pb.GetBudgetsRequest, self.get_budgets),
+                "AuthorizeStream": grpc.stream_stream_rpc_method_handler(
+                    self.authorize_stream, response_serializer=_serialize
+                ),
+            },
+        )
+
+
+async def _fail(context: Context, error: Exception, about: str = "") -> Message:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, Expected):
+        # The kind and the place alone: the text may hold what a caller sent.
+        log.error("unexpected %s", type(error).__name__, exc_info=_without_text(error))
+    await abort(context, error, about)
+
+
+def _without_text(error: Exception) -> Exception:
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
+
+
+def _parse(kind: type[Request], encoded: bytes) -> Request:
+    try:
+        return kind.FromString(encoded)
+    except DecodeError:
+        raise InvalidFieldError("request", f"is not a {kind.DESCRIPTOR.full_name}") from None
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()

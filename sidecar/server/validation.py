@@ -1,0 +1,155 @@
+"""Refusing malformed requests, naming the field, before anything is looked at."""
+
+from collections.abc import Iterable
+
+from google.protobuf.duration_pb2 import Duration
+
+from sidecar.domain.usage import MAX_COUNT, UsageReport, parse_usage_json
+from sidecar.v1 import authorization_pb2 as pb
+
+MAX_ID_BYTES = 256
+MAX_LABELS = 64
+MAX_LABEL_KEY_BYTES = 64
+MAX_LABEL_VALUE_BYTES = 256
+MAX_CHOICES = 128
+MIN_HOLD_TTL_SECONDS = 1
+MAX_HOLD_TTL_SECONDS = 86_400
+
+_NEEDS_INPUT = {
+    pb.ENDPOINT_UNSPECIFIED,
+    pb.ENDPOINT_CHAT,
+    pb.ENDPOINT_FIM,
+    pb.ENDPOINT_EMBEDDINGS,
+    pb.ENDPOINT_MODERATION,
+}
+
+
+class InvalidFieldError(Exception):
+    """A field of a request is malformed. Neither text has a value in it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        """Keep the path of the field, as in `principal.id`, and what is wrong with it."""
+        super().__init__(f"{field} {problem}")
+        self.field = field
+
+
+def check_authorize(request: pb.AuthorizeRequest, *, request_id_required: bool = False) -> None:
+    """Raise InvalidFieldError for the first field that is malformed."""
+    _check_text("request_id", request.request_id, required=request_id_required)
+    _check_principal(request)
+    _check_text("model", request.model, required=True)
+    if request.endpoint not in pb.Endpoint.values():
+        raise InvalidFieldError("endpoint", "is no endpoint known here")
+    _check_estimate(request.endpoint, request.estimate)
+    if request.HasField("hold_ttl"):
+        _check_hold_ttl(request.hold_ttl)
+
+
+def check_settle(request: pb.SettleRequest) -> UsageReport:
+    """Return what the request reports, or raise InvalidFieldError."""
+    _check_text("hold_id", request.hold_id, required=True)
+    _check_text("response_model", request.response_model)
+    if request.outcome not in pb.Outcome.values():
+        raise InvalidFieldError("outcome", "is no outcome known here")
+    if request.WhichOneof("reported") == "usage_json":
+        try:
+            return parse_usage_json(request.usage_json)
+        except ValueError as error:
+            raise InvalidFieldError("usage_json", str(error)) from None
+    return _usage_report(request.usage)
+
+
+def check_release(request: pb.ReleaseRequest) -> None:
+    """Raise InvalidFieldError for the first field that is malformed."""
+    _check_text("hold_id", request.hold_id, required=True)
+    _check_text("reason", request.reason)
+
+
+def check_get_budgets(request: pb.GetBudgetsRequest) -> None:
+    """Raise InvalidFieldError for the first field that is malformed."""
+    _check_principal(request)
+    _check_text("model", request.model)
+
+
+def _check_principal(request: pb.AuthorizeRequest | pb.GetBudgetsRequest) -> None:
+    if not request.HasField("principal"):
+        raise InvalidFieldError("principal", "is missing")
+    principal = request.principal
+    _check_text("principal.id", principal.id, required=True)
+    _check_text("principal.role", principal.role, required=True)
+    _check_text("principal.workspace", principal.workspace, required=True)
+    _check_text("principal.key_id", principal.key_id)
+    if len(principal.labels) > MAX_LABELS:
+        raise InvalidFieldError("principal.labels", f"has more than {MAX_LABELS} entries")
+    for key, value in principal.labels.items():
+        _check_text("principal.labels", key, required=True, most=MAX_LABEL_KEY_BYTES)
+        _check_text("principal.labels", value, most=MAX_LABEL_VALUE_BYTES)
+
+
+def _check_estimate(endpoint: int, estimate: pb.Estimate) -> None:
+    _check_counts(
+        "estimate",
+        (
+            ("input_tokens", estimate.input_tokens),
+            ("input_bytes", estimate.input_bytes),
+            ("max_output_tokens", estimate.max_output_tokens),
+            ("pages", estimate.pages),
+            ("audio_seconds", estimate.audio_seconds),
+        ),
+    )
+    if not 0 <= estimate.choices <= MAX_CHOICES:
+        raise InvalidFieldError("estimate.choices", f"is not between 0 and {MAX_CHOICES}")
+    _check_text("estimate.service_tier", estimate.service_tier)
+    _check_text("estimate.region", estimate.region)
+    if endpoint in _NEEDS_INPUT and estimate.WhichOneof("input") is None:
+        raise InvalidFieldError(
+            "estimate.input_tokens", "or estimate.input_bytes is needed for this endpoint"
+        )
+    if endpoint == pb.ENDPOINT_OCR and not estimate.pages:
+        raise InvalidFieldError("estimate.pages", "is needed for OCR")
+    if endpoint == pb.ENDPOINT_TRANSCRIPTION and not estimate.audio_seconds:
+        raise InvalidFieldError("estimate.audio_seconds", "is needed for transcription")
+
+
+def _usage_report(usage: pb.Usage) -> UsageReport:
+    counts = {
+        field: getattr(usage, field)
+        for field in (
+            "input_tokens",
+            "output_tokens",
+            "cached_input_tokens",
+            "pages",
+            "audio_seconds",
+        )
+        if usage.HasField(field)
+    }
+    _check_counts("usage", counts.items())
+    _check_text("usage.service_tier", usage.service_tier)
+    return UsageReport(**counts, service_tier=usage.service_tier or None)
+
+
+def _check_counts(message: str, counts: Iterable[tuple[str, int]]) -> None:
+    for field, count in counts:
+        if not 0 <= count <= MAX_COUNT:
+            raise InvalidFieldError(f"{message}.{field}", f"is not between 0 and {MAX_COUNT}")
+
+
+def _check_text(
+    field: str, text: str, *, required: bool = False, most: int = MAX_ID_BYTES
+) -> None:
+    if required and not text:
+        raise InvalidFieldError(field, "is missing")
+    if len(text) > most or len(text.encode()) > most:
+        raise InvalidFieldError(field, f"is longer than {most} bytes")
+    if not text.isprintable():
+        raise InvalidFieldError(field, "has characters that cannot be printed")
+
+
+def _check_hold_ttl(ttl: Duration) -> None:
+    seconds, nanos = ttl.seconds, ttl.nanos
+    if nanos and not 0 <= nanos < 10**9 or not (
+        MIN_HOLD_TTL_SECONDS <= seconds and seconds + nanos / 10**9 <= MAX_HOLD_TTL_SECONDS
+    ):
+        raise InvalidFieldError(
+            "hold_ttl", f"is not from {MIN_HOLD_TTL_SECONDS} to {MAX_HOLD_TTL_SECONDS} seconds"
+        )
