@@ -24,7 +24,7 @@ from sidecar.domain.decisions import (
     Reason,
     Settlement,
 )
-from sidecar.domain.prices import Tariff, Terms, Unpriced
+from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.sizing import Size, worst_case
 from sidecar.domain.usage import Endpoint, Usage, UsageReport
 from sidecar.ledger.protocol import Ledger
@@ -257,15 +257,15 @@ def _price(
 
     A call without a price is denied where a limit counts cost, and else costs 0.
     """
-    tariff = model.tariff(now_us)
-    try:
-        if tariff is None:
-            raise Unpriced("no price in force")
-        return tariff, size.cost_nano_usd(tariff), ()
-    except Unpriced as missing:
-        message = f"model {model.message.id} has {missing}, and a limit counts cost"
-        reasons = (Reason("MODEL_NOT_PRICED", message, "", 403),) if policy.counts_cost else ()
-        return None, 0, reasons
+    tariff, missing = model.tariff(now_us), "no price in force"
+    if tariff is not None:
+        try:
+            return tariff, size.cost_nano_usd(tariff), ()
+        except UnpricedError as error:
+            missing = str(error)
+    message = f"model {model.message.id} has {missing}, and a limit counts cost"
+    reasons = (Reason("MODEL_NOT_PRICED", message, "", 403),) if policy.counts_cost else ()
+    return None, 0, reasons
 
 
 def _policy_request(request: pb.AuthorizeRequest, size: Size) -> policy_pb.Request:
@@ -329,6 +329,6 @@ def _terms_that_served(hold: Hold, report: UsageReport, tariff: Tariff) -> Terms
     terms = replace(hold.terms, service_tier=report.service_tier)
     try:
         tariff.multipliers.of(terms)
-    except Unpriced:
+    except UnpricedError:
         return hold.terms
     return terms

@@ -4,10 +4,9 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from sidecar.cli.options import Format, FormatOption, fail
-from sidecar.cli.tables import budget_dict, budget_table
+from sidecar.cli.tables import budget_dict, budget_table, console
 from sidecar.server.ask import AskError, get_budgets
 
 
@@ -36,7 +35,7 @@ def budgets(
         }
         typer.echo(json.dumps(report, indent=2))
     else:
-        Console().print(budget_table(answer.budgets))
+        console().print(budget_table(answer.budgets))
         for reason in answer.reasons:
             typer.echo(f"{reason.code}: {reason.message}", err=True)
     if answer.reasons:

@@ -78,7 +78,9 @@ def serve(
     --listen 127.0.0.1:50051 --listen unix:/run/sidecar/sidecar.sock
     """
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     try:
         ZoneInfo(time_zone)

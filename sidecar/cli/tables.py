@@ -4,18 +4,32 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
+from sidecar.domain.clock import SECOND_US
 from sidecar.domain.money import format_usd
+from sidecar.domain.windows import MINUTE_US
 from sidecar.v1 import authorization_pb2 as pb
+
+PIPE_WIDTH = 140
+"""Columns where no terminal says how many it has."""
+
+
+def console() -> Console:
+    """Return where tables go: as wide as the terminal, or wide enough in a pipe."""
+    found = Console()
+    return found if found.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def budget_table(budgets: Sequence[pb.Budget], title: str | None = None) -> Table:
     """Return a table of budgets, a row each."""
-    table = Table("limit", "for", "meter", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for heading in ("limit", "for", "meter"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("ceiling", "spent", "held", "left"):
-        table.add_column(heading, justify="right")
-    table.add_column("until (UTC)")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("until (UTC)", no_wrap=True)
     for budget in budgets:
         amounts = (budget.ceiling, budget.spent, budget.held, budget.remaining)
         ceiling, spent, held, left = (_amount(budget.meter, amount) for amount in amounts)
@@ -50,6 +64,6 @@ def _until(budget: pb.Budget) -> str:
     if not budget.HasField("window_end"):
         return "open holds"
     length = budget.window_end.seconds - budget.window_start.seconds
-    if length == 60:
+    if length == MINUTE_US // SECOND_US:
         return "any 60 seconds"
     return budget.window_end.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M")

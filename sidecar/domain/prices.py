@@ -17,7 +17,7 @@ MAX_COST_NANO_USD = 10**15
 _SCALE = 3_000_000
 
 
-class Unpriced(ValueError):
+class UnpricedError(ValueError):
     """Something the call would use has no price; the text says what."""
 
 
@@ -57,7 +57,7 @@ class Multipliers:
     def of(self, terms: Terms) -> list[int]:
         """Return the factors that apply to the whole call.
 
-        Raises Unpriced for a tier or a region that has none. "default" and
+        Raises UnpricedError for a tier or a region that has none. "default" and
         the empty name are the list price.
         """
         factors = [self.batch] if terms.batch else []
@@ -68,7 +68,7 @@ class Multipliers:
             if name in ("", "default"):
                 continue
             if name not in table:
-                raise Unpriced(f"no multiplier for this {kind}")
+                raise UnpricedError(f"no multiplier for this {kind}")
             factors.append(table[name])
         return factors
 
@@ -86,12 +86,12 @@ class Tariff:
     def bound_nano_usd(self, endpoint: Endpoint, most: Usage, terms: Terms) -> int:
         """Return the cost of a call that uses the most it may.
 
-        Raises Unpriced when the endpoint bills a unit that the model has no
+        Raises UnpricedError when the endpoint bills a unit that the model has no
         price for: such a call has no bound.
         """
         for unit, price in self._billed_by(endpoint, most):
             if price is None:
-                raise Unpriced(f"no price for {unit}")
+                raise UnpricedError(f"no price for {unit}")
         return self.cost_nano_usd(most, terms)
 
     def cost_nano_usd(self, used: Usage, terms: Terms) -> int:

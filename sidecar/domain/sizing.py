@@ -17,7 +17,7 @@ class Size:
     terms: Terms
 
     def cost_nano_usd(self, tariff: Tariff | None) -> int:
-        """Return the most it can cost; 0 without a tariff. Raises Unpriced."""
+        """Return the most it can cost; 0 without a tariff. Raises UnpricedError."""
         return 0 if tariff is None else tariff.bound_nano_usd(self.endpoint, self.most, self.terms)
 
 

@@ -62,7 +62,7 @@ class Closing:
         """Charge nothing: the call was never sent."""
         row, state = self._state(hold_id)
         if state in (HoldState.OPEN, HoldState.EXPIRED):
-            self._move(row, state, lambda amount: 0)
+            self._move(row, state, lambda _: 0)
             self._close(row, HoldState.RELEASED, Settlement(Usage(), 0, "released", "", at_us))
         return self._charge(row, at_us)
 

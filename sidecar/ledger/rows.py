@@ -37,7 +37,16 @@ def budgets_to_json(budgets: Sequence[Budget]) -> str:
     """
     return json.dumps(
         [
-            (b.rule, b.meter, b.scope, b.window_start_us, b.window_end_us, b.ceiling, b.spent, b.held)
+            (
+                b.rule,
+                b.meter,
+                b.scope,
+                b.window_start_us,
+                b.window_end_us,
+                b.ceiling,
+                b.spent,
+                b.held,
+            )
             for b in budgets
         ],
         separators=_COMPACT,

@@ -28,7 +28,8 @@ _CHECKS: dict[str, str] = {
         WHERE (d.effect = 'allow') <> (h.id IS NOT NULL)""",
     "L5 an open hold has a charge, or a released one": """
         SELECT DISTINCT 'hold ' || h.hold_id FROM holds h JOIN hold_amounts a ON a.hold = h.id
-        WHERE h.state IN ('open', 'released') AND (a.charged <> 0 OR h.charged_cost_nano_usd <> 0)""",
+        WHERE h.state IN ('open', 'released')
+          AND (a.charged <> 0 OR h.charged_cost_nano_usd <> 0)""",
     "L7 an amount is negative": """
         SELECT 'budget ' || id || ' (' || rule || ')' FROM budgets WHERE spent < 0 OR held < 0
         UNION ALL SELECT 'hold ' || hold_id FROM holds

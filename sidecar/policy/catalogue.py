@@ -4,9 +4,9 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from decimal import Decimal
 
+from sidecar.domain.clock import to_datetime
 from sidecar.domain.money import nano_usd
 from sidecar.domain.prices import Multipliers, Price, Tariff
-from sidecar.domain.clock import to_datetime
 from sidecar.policy import data as files
 from sidecar.policy.variables import UNLIMITED_DOUBLE, UNLIMITED_INT
 from sidecar.v1 import policy_input_pb2 as policy_pb

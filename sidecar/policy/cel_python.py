@@ -5,13 +5,12 @@ in module globals, where another thread's request can find it.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import celpy
 import lark
 from celpy import celtypes
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from celpy.celparser import CELParseError
 from google.protobuf.message import Message
 
 from sidecar.policy import variables
@@ -35,6 +34,7 @@ _PLAIN: dict[type, type] = {
     celtypes.DoubleType: float,
     celtypes.StringType: str,
 }
+_CELTYPES: dict[type, type] = {plain: wrapped for wrapped, plain in _PLAIN.items()}
 
 
 class _Program:
@@ -68,7 +68,7 @@ class CelPythonEngine:
         """Return the syntax tree. Raises CelError."""
         try:
             return self._environment.compile(source)
-        except celpy.CELParseError as error:
+        except CELParseError as error:
             raise CelError(
                 "is not CEL that every implementation reads", error.line or 1, error.column or 1
             ) from None
@@ -129,33 +129,12 @@ def _from_message(message: Message) -> celtypes.Value:
     )
 
 
-def _from_field(field: FieldDescriptor, value: Any) -> celtypes.Value:
-    if _is_map(field):
-        return celtypes.MapType({_scalar(key): _scalar(item) for key, item in value.items()})
-    if field.is_repeated:
+def _from_field(field: Any, value: Any) -> celtypes.Value:
+    if field.is_repeated and not isinstance(value, Mapping):
         return celtypes.ListType([_scalar(item) for item in value])
     return _scalar(value)
 
 
-def _is_map(field: FieldDescriptor) -> bool:
-    entry: Descriptor | None = field.message_type
-    return entry is not None and entry.GetOptions().map_entry
-
-
 def _scalar(value: Any) -> celtypes.Value:
-    match value:
-        case bool():
-            return celtypes.BoolType(value)
-        case int():
-            return celtypes.IntType(value)
-        case float():
-            return celtypes.DoubleType(value)
-        case str():
-            return celtypes.StringType(value)
-        case datetime():
-            return celtypes.TimestampType(value)
-        case Message():
-            return _from_message(value)
-        case Mapping():
-            return celtypes.MapType({_scalar(key): _scalar(item) for key, item in value.items()})
-    raise TypeError(type(value).__name__)
+    convert = _CELTYPES.get(type(value))
+    return _from_message(value) if convert is None else convert(value)

@@ -141,6 +141,7 @@ def policy_error(rule: Rule) -> Reason:
     """Say that a rule failed, without a word of what it was given."""
     return Reason("POLICY_ERROR", f"rule {rule.id} cannot be evaluated", rule.id, 500)
 
+
 def _for_people(value: Result) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"

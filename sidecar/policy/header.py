@@ -64,7 +64,9 @@ def parse(file: str, text: str) -> tuple[dict[str, Entry], list[Problem]]:
                    "comments of other kinds go below the header, after an empty line")
             )  # fmt: skip
         elif found[2] in entries:
-            problems.append(at(file, text, number, found.start(2) + 1, f"'{found[2]}' stands twice"))
+            problems.append(
+                at(file, text, number, found.start(2) + 1, f"'{found[2]}' stands twice")
+            )
         else:
             entries[found[2]] = Entry(found[4], number, found.start(4) + 1)
     problems += _check(file, text, entries)

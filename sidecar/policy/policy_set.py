@@ -19,7 +19,12 @@ class PolicySet:
     """A compiled policy directory. Nothing in it changes once it is made."""
 
     def __init__(
-        self, digest: str, generation: int, engine: Engine, rules: Sequence[Rule], entries: data.Data
+        self,
+        digest: str,
+        generation: int,
+        engine: Engine,
+        rules: Sequence[Rule],
+        entries: data.Data,
     ) -> None:
         """Sort the rules by what they do."""
         self.digest = digest
@@ -71,8 +76,7 @@ def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> Polic
 
 def _cel_cpp() -> Engine | None:
     try:
-        from sidecar.policy.cel_cpp import CelCppEngine
+        from sidecar.policy.cel_cpp import CelCppEngine  # noqa: PLC0415 - not on every machine
     except ImportError:
         return None
     return CelCppEngine()
-

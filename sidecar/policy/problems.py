@@ -4,6 +4,9 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LISTED_AT_MOST = 12
+"""Known names that a hint still lists."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
@@ -51,4 +54,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"known here: {', '.join(known)}" if 0 < len(known) <= 12 else ""
+    return f"known here: {', '.join(known)}" if 0 < len(known) <= LISTED_AT_MOST else ""

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-
-from google.protobuf.descriptor import Descriptor
+from typing import Any
 
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
-MESSAGES: Mapping[str, Descriptor] = {
+MESSAGES: Mapping[str, Any] = {
     "request": policy_pb.Request.DESCRIPTOR,
     "principal": pb.Principal.DESCRIPTOR,
     "role": policy_pb.Role.DESCRIPTOR,

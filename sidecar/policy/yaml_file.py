@@ -1,6 +1,6 @@
 """YAML whose every entry knows its place, and that cannot blow up."""
 
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -55,9 +55,9 @@ class YamlFile:
         """Aliases let a small file stand for a huge value."""
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                mark = event.start_mark
+                problem = "YAML aliases are not used here"
                 raise yaml.MarkedYAMLError(
-                    problem="YAML aliases are not used here", problem_mark=mark
+                    problem=problem, problem_mark=cast("yaml.Mark", event.start_mark)
                 )
 
     def _walk(self, node: yaml.Node, loc: Loc) -> None:

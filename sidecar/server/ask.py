@@ -21,9 +21,8 @@ def get_budgets(
     )
     with grpc.insecure_channel(address) as channel:
         try:
-            answer: pb.GetBudgetsResponse = AuthorizationServiceStub(channel).GetBudgets(
-                request, timeout=TIMEOUT_SECONDS
-            )
+            stub = AuthorizationServiceStub(channel)  # type: ignore[no-untyped-call]
+            answer: pb.GetBudgetsResponse = stub.GetBudgets(request, timeout=TIMEOUT_SECONDS)
         except grpc.RpcError as error:
             raise AskError(f"{address}: {error.code().name}: {error.details()}") from None
     return answer

@@ -1,6 +1,6 @@
 """gRPC errors: few, each with one google.rpc.ErrorInfo that programs can read."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -16,13 +16,13 @@ from sidecar.server.validation import InvalidFieldError
 
 DOMAIN = "sidecar.v1"
 
+Context = grpc.aio.ServicerContext[Any, Any]
+
 Expected = (InvalidFieldError, HoldUnknownError, LedgerUnavailableError, RequestIdReusedError)
 """What a call may raise and a client can do something about."""
 
 
-async def abort(
-    context: grpc.aio.ServicerContext, error: Exception, about: str = ""
-) -> NoReturn:
+async def abort(context: Context, error: Exception, about: str = "") -> NoReturn:
     """End the call with the status and the details that stand for an error.
 
     `about` says which request of a stream it is. What is not expected is

@@ -8,6 +8,7 @@ from grpc_reflection.v1alpha import reflection
 
 from sidecar.server.service import SERVICE, AuthorizationService
 
+MAX_PORT = 65_535
 MAX_REQUEST_BYTES = 262_144
 MAX_CONCURRENT_STREAMS = 1024
 
@@ -34,7 +35,7 @@ def check_address(address: str) -> None:
             raise ListenError("unix: needs a path, as in unix:/run/sidecar/sidecar.sock")
         return
     host, _, port = address.rpartition(":")
-    if not port.isdecimal() or int(port) > 65_535:
+    if not port.isdecimal() or int(port) > MAX_PORT:
         raise ListenError(f"{address}: not HOST:PORT or unix:PATH")
     host = host.removeprefix("[").removesuffix("]")
     try:

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from sidecar.authorizer import Authorizer
 from sidecar.server import answers, validation
-from sidecar.server.errors import Expected, abort
+from sidecar.server.errors import Context, Expected, abort
 from sidecar.server.validation import InvalidFieldError
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -21,7 +21,6 @@ SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
 STREAM_IN_FLIGHT = 256
 """Requests of one stream that are decided at a time; the rest wait unread."""
 
-Context = grpc.aio.ServicerContext
 Request = TypeVar("Request", bound=Message)
 
 
@@ -111,7 +110,7 @@ class AuthorizationService:
 
         def unary(
             kind: type[Request], answer: Callable[[Request], Awaitable[Message]]
-        ) -> grpc.RpcMethodHandler:
+        ) -> grpc.RpcMethodHandler[Any, Any]:
             async def call(encoded: bytes, context: Context) -> Message:
                 try:
                     return await answer(_parse(kind, encoded))

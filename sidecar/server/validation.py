@@ -134,9 +134,7 @@ def _check_counts(message: str, counts: Iterable[tuple[str, int]]) -> None:
             raise InvalidFieldError(f"{message}.{field}", f"is not between 0 and {MAX_COUNT}")
 
 
-def _check_text(
-    field: str, text: str, *, required: bool = False, most: int = MAX_ID_BYTES
-) -> None:
+def _check_text(field: str, text: str, *, required: bool = False, most: int = MAX_ID_BYTES) -> None:
     if required and not text:
         raise InvalidFieldError(field, "is missing")
     if len(text) > most or len(text.encode()) > most:
@@ -147,8 +145,8 @@ def _check_text(
 
 def _check_hold_ttl(ttl: Duration) -> None:
     seconds, nanos = ttl.seconds, ttl.nanos
-    if nanos and not 0 <= nanos < 10**9 or not (
-        MIN_HOLD_TTL_SECONDS <= seconds and seconds + nanos / 10**9 <= MAX_HOLD_TTL_SECONDS
+    if (nanos and not 0 <= nanos < 10**9) or not (
+        seconds >= MIN_HOLD_TTL_SECONDS and seconds + nanos / 10**9 <= MAX_HOLD_TTL_SECONDS
     ):
         raise InvalidFieldError(
             "hold_ttl", f"is not from {MIN_HOLD_TTL_SECONDS} to {MAX_HOLD_TTL_SECONDS} seconds"

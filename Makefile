@@ -1,0 +1,53 @@
+# make demo, make test and make check set up what they need by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format proto lock bench property clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.venv/ready: requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: .venv/ready ## Run the whole job once: sidecar, sample app, stand-in for Mistral
+	@$(BIN)/python -m tests.demo
+
+test: .venv/ready ## Run the tests
+	@$(BIN)/python -m pytest -q -n $(JOBS)
+
+check: .venv/ready ## Lint, types, and whether the generated code is current
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/sidecar check policies
+	@$(MAKE) -s proto OUT=$$(mktemp -d)/ COMPARE=1
+
+OUT ?=
+proto: .venv/ready ## Generate sidecar/v1 from proto
+	@mkdir -p $(or $(OUT),.)
+	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(or $(OUT),.) --pyi_out=$(or $(OUT),.) proto/sidecar/v1/*.proto
+	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(or $(OUT),.) proto/sidecar/v1/authorization.proto
+	@if [ -n "$(COMPARE)" ]; then diff -r -x '__*' $(OUT)sidecar/v1 sidecar/v1 && echo "generated code is current"; fi
+
+format: .venv/ready ## Format the code and mend what can be mended
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: ## Write the lock files anew (needs uv)
+	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url -o requirements.lock pyproject.toml
+	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group dev -o requirements-dev.lock pyproject.toml
+
+property: .venv/ready ## The long run of the property tests, with random seeds
+	$(BIN)/python -m pytest -q -n $(JOBS) -m property --hypothesis-profile=long
+
+bench: .venv/ready ## Measure the cost of a decision against an empty handler
+	$(BIN)/python -m tests.bench
+
+clean: ## Remove what the other targets made
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
