@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sidecar.domain.clock import Clock, to_datetime
 from sidecar.domain.decisions import (
@@ -141,7 +142,7 @@ class Authorizer:
         return _Judgement(
             reasons=(*unpriced, *failed, *verdict.reasons),
             shadow_reasons=verdict.shadow_reasons,
-            demands=tuple(_demand(evaluation, a, size, cost_nano_usd) for a in limits),
+            demands=_demands(evaluation, limits, size, cost_nano_usd),
             model_id=model_id,
             size=size,
             tariff=tariff,
@@ -161,13 +162,13 @@ class Authorizer:
             key_id=principal.key_id,
             model_requested=request.model,
             model_id=judgement.model_id,
-            endpoint=endpoint_of(request),
+            endpoint=_ENDPOINTS[request.endpoint],
             max_output_tokens=0 if size is None else size.max_output_tokens,
             most=Usage() if size is None else size.most,
             terms=Terms() if size is None else size.terms,
             cost_nano_usd=judgement.cost_nano_usd,
             tariff=judgement.tariff,
-            hold_ttl_us=request.hold_ttl.ToMicroseconds() or self._hold_ttl_us,
+            hold_ttl_us=_hold_ttl_us(request) or self._hold_ttl_us,
         )
         # Ids that begin with the time keep the ledger's indexes growing at their end.
         unique = f"{now_us // 1000:012x}{secrets.token_hex(10)}"
@@ -206,11 +207,14 @@ _OUTPUT_UNBOUNDED = Reason(
 )
 
 
-def endpoint_of(request: pb.AuthorizeRequest) -> Endpoint:
-    """Return the endpoint; unspecified means chat."""
-    if not request.endpoint:
-        return Endpoint.CHAT
-    return Endpoint(pb.Endpoint.Name(request.endpoint).removeprefix("ENDPOINT_"))
+_ENDPOINTS = {
+    number: Endpoint.CHAT if number == 0 else Endpoint(name.removeprefix("ENDPOINT_"))
+    for name, number in pb.Endpoint.items()
+}
+
+
+def _hold_ttl_us(request: pb.AuthorizeRequest) -> int:
+    return request.hold_ttl.ToMicroseconds() if request.HasField("hold_ttl") else 0
 
 
 def _look_up(
@@ -238,7 +242,7 @@ def _look_up(
 def _size(request: pb.AuthorizeRequest, role: Role) -> Size | None:
     estimate = request.estimate
     return worst_case(
-        endpoint_of(request),
+        _ENDPOINTS[request.endpoint],
         # A token is at least one byte, so bytes bound tokens from above.
         input_tokens=estimate.input_tokens or estimate.input_bytes,
         asked_output_tokens=estimate.max_output_tokens,
@@ -300,17 +304,19 @@ def _values(
     )
 
 
-def _demand(
-    evaluation: Evaluation, applied: AppliedLimit, size: Size, cost_nano_usd: int
-) -> Demand:
-    rule, limit = applied.rule, applied.limit
+def _demands(
+    evaluation: Evaluation, limits: Sequence[AppliedLimit], size: Size, cost_nano_usd: int
+) -> tuple[Demand, ...]:
     amounts = {Meter.REQUESTS: 1, Meter.TOKENS: size.most.tokens, Meter.COST: cost_nano_usd}
-    return Demand(
-        limit=limit,
-        amount=amounts[limit.meter],
-        charge_on_expiry=rule.limit is None or rule.limit.charge_on_expiry,
-        shadow=rule.shadow,
-        refusal=lambda: evaluation.reason(rule),
+    return tuple(
+        Demand(
+            limit=limit,
+            amount=amounts[limit.meter],
+            charge_on_expiry=rule.limit is None or rule.limit.charge_on_expiry,
+            shadow=rule.shadow,
+            refusal=partial(evaluation.reason, rule),
+        )
+        for rule, limit in limits
     )
 
 

@@ -13,6 +13,8 @@ FOREVER_US = 2**63 - 1
 class Window(StrEnum):
     """The windows a limit may name in its header."""
 
+    __hash__ = str.__hash__  # an Enum's own is slower, and this is looked up often
+
     MINUTE = "minute"
     HOUR = "hour"
     DAY = "day"

@@ -34,8 +34,7 @@ class Deciding:
         row = self._insert_decision(proposal, decision, at_us)
         if decision.hold_id:
             self._insert_hold(row, proposal, decision)
-            for demand, standing in weighed:
-                self._reserve(row, demand, standing)
+            self._reserve(row, weighed)
         return decision
 
     def preview(self, proposal: Proposal) -> Decision:
@@ -112,14 +111,14 @@ class Deciding:
                 call.request_id or None,
                 call.fingerprint,
                 at_us,
-                decision.effect,
+                decision.effect.value,
                 call.principal_id,
                 call.role,
                 call.workspace,
                 call.key_id,
                 call.model_requested,
                 call.model_id,
-                call.endpoint,
+                call.endpoint.value,
                 decision.max_output_tokens,
                 rows.reasons_to_json(decision.reasons),
                 rows.reasons_to_json(decision.shadow_reasons),
@@ -143,7 +142,7 @@ class Deciding:
                 decision.hold_expires_at_us,
                 None if call.tariff is None else self._price(call.tariff),
                 call.terms.service_tier,
-                call.terms.batch,
+                int(call.terms.batch),
                 call.terms.region,
                 call.most.input_tokens,
                 call.most.output_tokens,
@@ -153,28 +152,45 @@ class Deciding:
             ),
         )
 
-    def _reserve(self, hold_row: int, demand: Demand, standing: Standing) -> None:
-        """L8: a new window is a new row; nothing is ever set back to zero."""
-        limit, (start_us, end_us) = demand.limit, standing.span
-        (budget_row,) = self._sql.execute(
-            "INSERT INTO budgets (rule, window, meter, scope, window_start_us, window_end_us,"
-            " ceiling, held) VALUES (?,?,?,?,?,?,?,?)"
-            " ON CONFLICT DO UPDATE SET held = held + excluded.held,"
-            " ceiling = excluded.ceiling, window_end_us = excluded.window_end_us RETURNING id",
-            (
-                limit.rule,
-                limit.window,
-                limit.meter,
-                limit.scope,
-                start_us,
-                end_us,
-                limit.ceiling,
-                demand.amount,
-            ),
-        ).fetchone()
-        self._sql.execute(
+    def _reserve(self, hold_row: int, weighed: Weighed) -> None:
+        amounts = [
+            (hold_row, self._add(demand, standing), demand.amount, int(demand.charge_on_expiry))
+            for demand, standing in weighed
+        ]
+        self._sql.executemany(
             "INSERT INTO hold_amounts (hold, budget, held, charge_on_expiry) VALUES (?,?,?,?)",
-            (hold_row, budget_row, demand.amount, demand.charge_on_expiry),
+            amounts,
+        )
+
+    def _add(self, demand: Demand, standing: Standing) -> int:
+        """Hold the amount on the current window's row, and return that.
+
+        L8: a new window is a new row; nothing is ever set back to zero.
+        """
+        limit, (start_us, end_us) = demand.limit, standing.span
+        for row in standing.open_rows:
+            if row.start_us == start_us:
+                self._sql.execute(
+                    "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ?"
+                    " WHERE id = ?",
+                    (demand.amount, limit.ceiling, end_us, row.id),
+                )
+                return row.id
+        return _row_id(
+            self._sql.execute(
+                "INSERT INTO budgets (rule, window, meter, scope, window_start_us, window_end_us,"
+                " ceiling, held) VALUES (?,?,?,?,?,?,?,?)",
+                (
+                    limit.rule,
+                    limit.window.value,
+                    limit.meter.value,
+                    limit.scope,
+                    start_us,
+                    end_us,
+                    limit.ceiling,
+                    demand.amount,
+                ),
+            )
         )
 
     def _policy_set(self, digest: str) -> int:

@@ -1,14 +1,13 @@
 """How each limit stands: what is spent and held in every window that still counts."""
 
 import sqlite3
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sidecar.domain.decisions import Budget, Limit
 from sidecar.domain.windows import HORIZON_US, MINUTE_US, Calendar, Span, Window
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetRow:
+class BudgetRow(NamedTuple):
     """A row of the table `budgets` that has not ended."""
 
     id: int
@@ -18,8 +17,7 @@ class BudgetRow:
     held: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """One limit at one moment."""
 
     limit: Limit
@@ -76,14 +74,14 @@ class Standings:
             " AND window_start_us >= ? AND window_end_us > ?",
             (
                 limit.rule,
-                limit.window,
-                limit.meter,
+                limit.window.value,
+                limit.meter.value,
                 limit.scope,
                 0 if horizon_us is None else at_us - horizon_us,
                 at_us,
             ),
         ).fetchall()
-        open_rows = [BudgetRow(*row) for row in found]
+        open_rows = [BudgetRow._make(row) for row in found]
         return Standing(
             limit=limit,
             at_us=at_us,

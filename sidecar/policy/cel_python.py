@@ -4,7 +4,6 @@ Only `InterpretedRunner` is used: `CompiledRunner` keeps the state of a request
 in module globals, where another thread's request can find it.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import celpy
@@ -130,9 +129,16 @@ def _from_message(message: Message) -> celtypes.Value:
 
 
 def _from_field(field: Any, value: Any) -> celtypes.Value:
-    if field.is_repeated and not isinstance(value, Mapping):
+    if _is_map(field):
+        return celtypes.MapType({_scalar(key): _scalar(item) for key, item in value.items()})
+    if field.is_repeated:
         return celtypes.ListType([_scalar(item) for item in value])
     return _scalar(value)
+
+
+def _is_map(field: Any) -> bool:
+    entry = field.message_type
+    return entry is not None and bool(entry.GetOptions().map_entry)
 
 
 def _scalar(value: Any) -> celtypes.Value:

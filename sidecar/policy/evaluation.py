@@ -1,8 +1,10 @@
 """The rules of a policy set at work on one call."""
 
+import contextlib
 import math
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from sidecar.domain.decisions import Limit, Meter, Reason
 from sidecar.domain.money import nano_usd
@@ -15,8 +17,7 @@ UNLIMITED_FROM = 10**18
 """A ceiling this high, in tokens or in nano-USD, is none: nothing can reach it."""
 
 
-@dataclass(frozen=True, slots=True)
-class AppliedLimit:
+class AppliedLimit(NamedTuple):
     """A limit's rule, with what it comes to for one call."""
 
     rule: Rule
@@ -31,35 +32,45 @@ class Verdict:
     shadow_reasons: tuple[Reason, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Foregone:
+    """What the data files alone decide, for one role, workspace and model.
+
+    It is worked out once, on the first such call. `limits` gives with each rule
+    its limit, or None where scope or ceiling depend on the call.
+    """
+
+    denials: tuple[Rule, ...]
+    """Without those that cannot hold."""
+    allowed: bool
+    allowances: tuple[Rule, ...]
+    """Only those that depend on the call."""
+    limits: tuple[tuple[Rule, Limit | None], ...]
+
+
 class Evaluation:
     """The rules at work on one call."""
 
     def __init__(self, policy: PolicySet, values: Values) -> None:
         """Bind the values once for every expression."""
-        self._policy = policy
         self._values = values
         self._binding = policy.engine.bind(values)
-        self._entries = (values.role.name, values.workspace.name, values.model.id)
+        entries = (values.role.name, values.workspace.name, values.model.id)
+        foregone = policy.foregone.get(entries)
+        if foregone is None:
+            foregone = policy.foregone[entries] = self._foregone(policy)
+        self._rules = foregone
 
     def value(self, expression: Expression) -> Result:
-        """Evaluate, or look up what the same entries of the data files gave before.
-
-        Raises EvaluationError.
-        """
-        if not expression.from_data:
-            return expression.program.evaluate(self._binding)
-        known = self._policy.from_data
-        place = (expression, *self._entries)
-        if place not in known:
-            known[place] = expression.program.evaluate(self._binding)
-        return known[place]
+        """Return the value for this call. Raises EvaluationError."""
+        return expression.program.evaluate(self._binding)
 
     def limits(self) -> tuple[list[AppliedLimit], list[Reason]]:
         """Return every limit with its scope and ceiling, and a reason for each that fails."""
         applied, failed = [], []
-        for rule in self._policy.limits:
+        for rule, limit in self._rules.limits:
             try:
-                applied.append(AppliedLimit(rule, self._limit(rule)))
+                applied.append(AppliedLimit(rule, self._limit(rule) if limit is None else limit))
             except EvaluationError:
                 if not rule.shadow:
                     failed.append(policy_error(rule))
@@ -69,11 +80,11 @@ class Evaluation:
         """Default deny; any deny rule denies, and one that fails denies too."""
         reasons: list[Reason] = []
         shadow_reasons: list[Reason] = []
-        for rule in self._policy.denials:
+        for rule in self._rules.denials:
             reason = self._denial(rule)
             if reason is not None:
                 (shadow_reasons if rule.shadow else reasons).append(reason)
-        if not any(self._holds(rule) for rule in self._policy.allowances):
+        if not self._rules.allowed and not any(map(self._holds, self._rules.allowances)):
             values = self._values
             reasons.append(
                 Reason(
@@ -89,6 +100,28 @@ class Evaluation:
     def reason(self, rule: Rule) -> Reason:
         """Write a rule's reason for this call."""
         return Reason(rule.reason, self._text(rule.message), rule.id, rule.http_status)
+
+    def _foregone(self, policy: PolicySet) -> Foregone:
+        def by_data(*expressions: Expression) -> bool:
+            return all(expression.from_data for expression in expressions)
+
+        limits: list[tuple[Rule, Limit | None]] = []
+        for rule in policy.limits:
+            limit = None
+            if rule.limit is not None and by_data(rule.body, rule.limit.per):
+                with contextlib.suppress(EvaluationError):  # it fails again for each call
+                    limit = self._limit(rule)
+            limits.append((rule, limit))
+        return Foregone(
+            denials=tuple(
+                rule
+                for rule in policy.denials
+                if not by_data(rule.body) or self._denial(rule) is not None
+            ),
+            allowed=any(self._holds(rule) for rule in policy.allowances if by_data(rule.body)),
+            allowances=tuple(rule for rule in policy.allowances if not by_data(rule.body)),
+            limits=tuple(limits),
+        )
 
     def _limit(self, rule: Rule) -> Limit:
         terms = rule.limit

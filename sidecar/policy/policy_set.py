@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sidecar.domain.decisions import Meter
 from sidecar.policy import data, directory
 from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.engine import Engine, Result
+from sidecar.policy.engine import Engine
 from sidecar.policy.problems import PolicyError
-from sidecar.policy.rules import Expression, Rule, RuleEffect, RuleReader
+from sidecar.policy.rules import Rule, RuleEffect, RuleReader
 from sidecar.policy.variables import SPEND
+
+if TYPE_CHECKING:
+    from sidecar.policy.evaluation import Foregone
 
 ENGINES = ("cel-cpp", "cel-python")
 
@@ -44,9 +48,9 @@ class PolicySet:
         self.reads_spend = any(
             SPEND in expression.reads for rule in rules for expression in rule.expressions
         )
-        # Values of expressions that read the data files alone. There are at most
-        # as many as expressions × roles × workspaces × models.
-        self.from_data: dict[tuple[Expression, str, str, str], Result] = {}
+        # Filled by evaluations; at most roles × workspaces × models, and the same
+        # whoever fills it.
+        self.foregone: dict[tuple[str, str, str], Foregone] = {}
 
 
 def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> PolicySet:

@@ -1,5 +1,7 @@
 """Writing decisions, charges and budgets as the contract's messages."""
 
+from functools import lru_cache
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -79,6 +81,7 @@ def budget_message(budget: Budget) -> pb.Budget:
     )
 
 
+@lru_cache(maxsize=256)  # the bounds of a window come with every answer
 def _timestamp(at_us: int) -> Timestamp:
     seconds, microseconds = divmod(at_us, SECOND_US)
     return Timestamp(seconds=seconds, nanos=microseconds * 1000)

@@ -110,7 +110,7 @@ class AuthorizationService:
 
         def unary(
             kind: type[Request], answer: Callable[[Request], Awaitable[Message]]
-        ) -> grpc.RpcMethodHandler[Any, Any]:
+        ) -> "grpc.RpcMethodHandler[Any, Any]":
             async def call(encoded: bytes, context: Context) -> Message:
                 try:
                     return await answer(_parse(kind, encoded))

@@ -137,7 +137,7 @@ def _check_counts(message: str, counts: Iterable[tuple[str, int]]) -> None:
 def _check_text(field: str, text: str, *, required: bool = False, most: int = MAX_ID_BYTES) -> None:
     if required and not text:
         raise InvalidFieldError(field, "is missing")
-    if len(text) > most or len(text.encode()) > most:
+    if len(text) > most or not (text.isascii() or len(text.encode()) <= most):
         raise InvalidFieldError(field, f"is longer than {most} bytes")
     if not text.isprintable():
         raise InvalidFieldError(field, "has characters that cannot be printed")
