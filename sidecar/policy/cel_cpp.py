@@ -118,14 +118,14 @@ class CelCppEngine:
         try:
             expression = (self._double if double else self._int).compile(source)
         except Exception as error:
-            raise _cel_error(str(error)) from None
+            raise _cel_error(source, str(error)) from None
         returns = expression.return_type().name()
         if returns not in _ACCEPTED[kind]:
             raise CelError(f"yields {returns.lower()}, but has to yield {kind.value}")
         return _Program(expression, returns, double=double)
 
 
-def _cel_error(text: str) -> CelError:
+def _cel_error(source: str, text: str) -> CelError:
     found = _ERROR.search(text)
     if found is None:
         return CelError(text.splitlines()[0].removeprefix("INVALID_ARGUMENT: "))
@@ -137,6 +137,9 @@ def _cel_error(text: str) -> CelError:
         message = f"no field '{field[1]}' in {struct.name}"
         hint = did_you_mean(field[1], struct.fields_by_name)
     elif name := _UNDECLARED.search(message):
-        message = f"no variable or function '{name[1]}'"
-        hint = did_you_mean(name[1], variables.NAMES)
+        root = name[1].partition(".")[0]
+        message = f"no variable or function '{root}'"
+        hint = did_you_mean(root, variables.NAMES)
+        # For a field of it, the column is that of the last dot: go back to the root.
+        column = max(1, source.splitlines()[line - 1].rfind(root, 0, column + len(root)) + 1)
     return CelError(f"{message}; {hint}" if hint else message, line, column)

@@ -1,0 +1,73 @@
+"""Fixtures for all tests, and the seeds of the property tests."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from support import policies
+from support.deciding import Desk
+from support.running import RunningSidecar
+
+# In CI the same examples run each time, so that a landing never depends on luck;
+# `make property` runs many others, drawn at random.
+_COMMON: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    "print_blob": True,
+}
+settings.register_profile("fixed", derandomize=True, database=None, max_examples=60, **_COMMON)
+settings.register_profile("long", max_examples=3000, **_COMMON)
+settings.load_profile("fixed")
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+@pytest.fixture(params=["cel-cpp", "cel-python"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each of the two evaluators of CEL in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def open_desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
+    """Open desks: an authorizer and a real ledger, in this process."""
+    opened: list[Desk] = []
+
+    def open_one(directory: Path | None = None, **kwargs: Any) -> Desk:
+        ledger = kwargs.pop("ledger", tmp_path / f"desk{len(opened)}.sqlite")
+        opened.append(Desk(directory or policies.SHIPPED, ledger, **kwargs))
+        return opened[-1]
+
+    yield open_one
+    for desk in opened:
+        if not desk.loop.is_closed():
+            desk.close()
+
+
+@pytest.fixture
+def start_sidecar(tmp_path: Path) -> Iterator[Callable[..., RunningSidecar]]:
+    """Start real sidecars, stopped at the end of the test."""
+    started: list[RunningSidecar] = []
+
+    def start(directory: Path | None = None, *args: str, **kwargs: Any) -> RunningSidecar:
+        ledger = kwargs.pop("ledger", tmp_path / "ledger.sqlite")
+        one = RunningSidecar(directory or policies.SHIPPED, ledger, args, **kwargs)
+        started.append(one)
+        return one.start()
+
+    yield start
+    for one in started:
+        if one.process is not None and one.process.returncode is None:
+            one.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
+    """One real sidecar on the shipped policies, for all tests of a module."""
+    ledger = tmp_path_factory.mktemp("shared") / "ledger.sqlite"
+    one = RunningSidecar(policies.SHIPPED, ledger).start()
+    yield one
+    assert one.stop() == 0

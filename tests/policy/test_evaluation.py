@@ -1,0 +1,239 @@
+"""How rules decide: default deny, every reason, errors deny, shadow. On both evaluators."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.deciding import Desk, codes
+from support.policies import deny, limit, minimal
+from support.running import chat, tester
+
+from sidecar.domain.decisions import Effect, Meter
+from sidecar.policy.engine import EvaluationError
+from sidecar.policy.evaluation import ceiling_of
+
+OpenDesk = Callable[..., Desk]
+
+ALLOW = "// METADATA\n// effect: allow\n// owner: a@b\n"
+MISSING_LABEL = 'principal.labels["clearance"] == "low"'
+
+
+def test_without_an_allow_rule_that_holds_everything_is_denied(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """Default deny: no allow rule true means Deny, 403."""
+    directory = minimal(tmp_path / "p", allow_all=ALLOW + "role.name == 'nobody'\n")
+    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    assert ["NO_RULE_ALLOWS"] == codes(decision)
+    assert 403 == decision.reasons[0].http_status
+
+
+def test_an_allow_rule_that_fails_does_not_allow(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """An error in an allow rule never widens access."""
+    directory = minimal(tmp_path / "p", allow_all=ALLOW + MISSING_LABEL + "\n")
+    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    assert ["NO_RULE_ALLOWS"] == codes(decision)
+
+
+def test_a_deny_rule_that_fails_denies_and_names_itself(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """An error in a deny rule denies; its text shows nothing of the request."""
+    directory = minimal(tmp_path / "p", no_low=deny(MISSING_LABEL))
+    desk = open_desk(directory, engine=engine)
+    decision = desk.authorize(chat(tester(labels={"secret": "hunter2"}), model="small-1"))
+    assert ["POLICY_ERROR"] == codes(decision)
+    assert ("no-low", 500) == (decision.reasons[0].rule, decision.reasons[0].http_status)
+    assert "hunter2" not in str(decision)
+    assert [] == codes(desk.authorize(chat(tester(labels={"clearance": "high"}), model="small-1")))
+
+
+@pytest.mark.parametrize("body", [MISSING_LABEL + " ? 1 : 2", "1 / (request.choices - 1)"])
+def test_a_limit_that_fails_denies(
+    body: str, engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """A ceiling that cannot be told is not taken for none."""
+    directory = minimal(tmp_path / "p", tight=limit(body))
+    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    assert ["POLICY_ERROR"] == codes(decision)
+
+
+def test_a_scope_that_fails_denies(engine: str, tmp_path: Path, open_desk: OpenDesk) -> None:
+    """A limit whose scope cannot be told is not skipped."""
+    directory = minimal(tmp_path / "p", tight=limit("5", per='principal.labels["team"]'))
+    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    assert ["POLICY_ERROR"] == codes(decision)
+
+
+def test_every_reason_is_given_not_only_the_first(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """All deny rules that hold are reported, in the order of their names."""
+    directory = minimal(
+        tmp_path / "p", b=deny("true", message="{1 + 1}"), a=deny("true"), c=deny("false")
+    )
+    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    assert [("a", "no"), ("b", "2")] == [(r.rule, r.message) for r in decision.reasons]
+
+
+def test_names_that_are_unknown_are_denied_all_at_once(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """Unknown role, workspace and model each have a reason of their own."""
+    who = tester(role="ghost", workspace="nowhere")
+    desk = open_desk(minimal(tmp_path / "p"), engine=engine)
+    decision = desk.authorize(chat(who, model="gpt"))
+    assert ["ROLE_UNKNOWN", "WORKSPACE_UNKNOWN", "MODEL_UNKNOWN"] == codes(decision)
+
+
+@pytest.mark.parametrize(
+    ("meter", "mode", "expected"),
+    [("cost", "enforce", ["MODEL_NOT_PRICED"]), ("cost", "shadow", []), ("tokens", "enforce", [])],
+)
+def test_a_model_without_a_price_is_denied_where_a_limit_counts_cost(
+    meter: str, mode: str, expected: list[str], tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """What cannot be priced cannot be held; without a limit on cost it need not be."""
+    rule = limit("1000", meter=meter, extra=f"// mode: {mode}\n")
+    desk = open_desk(minimal(tmp_path / "p", money=rule))
+    assert expected == codes(desk.authorize(chat(tester(), model="free-1")))
+
+
+def test_a_message_that_fails_falls_back_to_its_text(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """A message never blocks a decision, and never hides it."""
+    rule = deny("true", message="{1 / (request.choices - 1)} is too much")
+    desk = open_desk(minimal(tmp_path / "p", bad=rule), engine=engine)
+    decision = desk.authorize(chat(tester(), model="small-1"))
+    assert ["{1 / (request.choices - 1)} is too much"] == [r.message for r in decision.reasons]
+
+
+def test_messages_write_values_alike_on_both_evaluators(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """A text, an int, a double and a bool read the same, whichever engine runs."""
+    message = "{role.name} {request.tokens} {workspace.monthly_budget_usd} {1.5} {true}"
+    desk = open_desk(minimal(tmp_path / "p", bad=deny("true", message=message)), engine=engine)
+    decision = desk.authorize(chat(tester(), model="small-1"))
+    assert "tester 200 inf 1.5 true" == decision.reasons[0].message
+
+
+@pytest.mark.parametrize("rule", [deny("true", mode="shadow"), deny(MISSING_LABEL, mode="shadow")])
+def test_a_rule_in_shadow_is_recorded_and_changes_nothing(
+    rule: str, engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """mode: shadow evaluates and records a deny rule without effect."""
+    desk = open_desk(minimal(tmp_path / "p", trial=rule), engine=engine)
+    decision = desk.authorize(chat(tester(), model="small-1"))
+    assert Effect.ALLOW is decision.effect
+    assert ["trial"] == [reason.rule for reason in decision.shadow_reasons]
+
+
+def test_a_limit_in_shadow_counts_and_never_refuses(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """A limit on trial says what it would have refused; nobody is refused for it."""
+    rule = limit("1", extra="// mode: shadow\n")
+    desk = open_desk(minimal(tmp_path / "p", trial=rule), engine=engine)
+    first, second = (desk.authorize(chat(tester(), model="small-1")) for _ in range(2))
+    assert ([], []) == (codes(first), codes(second))
+    assert ([], ["TOO_MUCH"]) == tuple([r.code for r in d.shadow_reasons] for d in (first, second))
+    assert () == second.budgets
+
+
+def test_an_allow_rule_in_shadow_does_not_allow(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """Trying out an allow rule opens nothing."""
+    directory = minimal(tmp_path / "p", allow_all=ALLOW + "// mode: shadow\ntrue\n")
+    decision = open_desk(directory).authorize(chat(tester(), model="small-1"))
+    assert ["NO_RULE_ALLOWS"] == codes(decision)
+
+
+@pytest.mark.parametrize(
+    ("body", "ceiling"),
+    [
+        ('role.name == "tester" ? unlimited : 5', None),
+        ('role.name == "tester" ? unlimited : 5.0', None),
+        ('role.name == "other" ? unlimited : 5', 5),
+        ("unlimited", None),
+        ("workspace.requests_per_minute == unlimited ? 7 : 8", 7),
+        ("workspace.monthly_budget_usd == unlimited ? 7 : 8", 7),
+        ("workspace.requests_per_minute", None),
+    ],
+)
+def test_unlimited_stands_beside_an_int_or_a_double(
+    body: str, ceiling: int | None, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """`unlimited` takes the type of the branch beside it, and equals unlimited data."""
+    desk = open_desk(minimal(tmp_path / "p", free=limit(body)))
+    decision = desk.authorize(chat(tester(), model="small-1"))
+    assert [ceiling] == [budget.ceiling for budget in decision.budgets]
+
+
+@pytest.mark.parametrize(
+    ("value", "meter", "expected"),
+    [
+        (10, Meter.REQUESTS, 10),
+        (2.9, Meter.REQUESTS, 2),
+        (0.1, Meter.COST, 100_000_000),
+        (50, Meter.COST, 50_000_000_000),
+        (1e-10, Meter.COST, 0),
+        (-5, Meter.TOKENS, 0),
+        (-0.5, Meter.COST, 0),
+        (float("-inf"), Meter.COST, 0),
+        (float("inf"), Meter.COST, None),
+        (2**63 - 1, Meter.TOKENS, None),
+        (10**9, Meter.COST, None),
+        (10**18 - 1, Meter.TOKENS, 10**18 - 1),
+    ],
+)
+def test_a_ceiling_becomes_whole_units_rounded_down(
+    value: float, meter: Meter, expected: int | None
+) -> None:
+    """L7: a ceiling is an integer of the ledger's units; a fraction never widens it."""
+    assert expected == ceiling_of(value, meter)
+
+
+@pytest.mark.parametrize("value", [float("nan"), True, "5"])
+def test_what_is_no_number_is_no_ceiling(value: float | str) -> None:
+    """A ceiling that is not a number fails, and so denies."""
+    with pytest.raises(EvaluationError):
+        ceiling_of(value, Meter.COST)
+
+
+def test_a_rule_can_read_what_a_limit_has_used(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """Past half of a budget, a deny rule that reads `spend` lets only small calls through."""
+    directory = minimal(
+        tmp_path / "p",
+        daily=limit("1000", meter="tokens"),
+        big_when_half_used=deny('spend["daily"].fraction >= 0.5 && request.tokens > 100'),
+    )
+    desk = open_desk(directory, engine=engine)
+    big = chat(tester(), model="small-1", estimate={"input_tokens": 200, "max_output_tokens": 100})
+    small = chat(tester(), model="small-1", estimate={"input_tokens": 10, "max_output_tokens": 9})
+    answers = [codes(desk.authorize(request)) for request in (big, big, big, small)]
+    assert [[], [], ["NO"], []] == answers
+
+
+def test_time_can_be_read(engine: str, tmp_path: Path, open_desk: OpenDesk) -> None:
+    """`now` is the moment of the decision, in any zone."""
+    rule = deny('now.getHours("Europe/Paris") >= 18', message="office hours are over")
+    desk = open_desk(minimal(tmp_path / "p", hours=rule), engine=engine)
+    assert [] == codes(desk.authorize(chat(tester(), model="small-1")))  # 13:00 in Paris
+    desk.wait(5 * 3600)
+    assert ["NO"] == codes(desk.authorize(chat(tester(), model="small-1")))
+
+
+def test_output_that_nothing_bounds_is_denied(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """A role without a maximum, and an app that sends none: the hold would have no bound."""
+    roles = (
+        "roles:\n  tester:\n    allowed_models: ['*']\n    max_tokens_per_request: .inf\n"
+        "    daily_token_budget: .inf\n"
+    )
+    desk = open_desk(minimal(tmp_path / "p", roles_yaml=roles))
+    request = chat(tester(), model="small-1", estimate={"max_output_tokens": 0})
+    assert ["OUTPUT_UNBOUNDED"] == codes(desk.authorize(request))

@@ -1,0 +1,181 @@
+"""Wrong policies refuse to load, at file:line:column, with the line, a caret and a way out."""
+
+from pathlib import Path
+
+import pytest
+from support import policies
+from support.policies import deny, limit, minimal
+
+from sidecar.policy import policy_set
+from sidecar.policy.problems import PolicyError
+
+HEADER = "// METADATA\n// effect: deny\n// owner: a@b\n// reason: NO\n// http_status: 403\n"
+GOOD = HEADER + "// message: no\n"
+
+# name, the rule's file, and what the report has to contain
+RULES = [
+    ("no header", "true\n", ["bad.cel:1:1: the rule has no header", "// METADATA"]),
+    ("no effect", "// METADATA\n// owner: a@b\ntrue\n", ["has no 'effect'"]),
+    ("unknown effect", "// METADATA\n// effect: denny\n// owner: a@b\ntrue\n",
+     ["bad.cel:2:12: 'denny' is no effect", "did you mean 'deny'?"]),
+    ("unknown key", GOOD + "// masage: x\ntrue\n",
+     ["bad.cel:7:", "unknown key 'masage'", "did you mean 'message'?"]),
+    ("duplicate key", GOOD + "// owner: c@d\ntrue\n", ["bad.cel:7:4: 'owner' stands twice"]),
+    ("missing key", HEADER + "true\n", ["a rule with effect deny needs 'message'"]),
+    ("key of another effect", GOOD + "// window: day\ntrue\n",
+     ["'window' is not for effect deny"]),
+    ("no key at all", GOOD + "// just a remark\ntrue\n", ["bad.cel:7:1: a header line is"]),
+    ("reason not upper snake", GOOD.replace("NO", "no-way") + "true\n",
+     ["bad.cel:4:12: 'reason' has to be UPPER_SNAKE"]),
+    ("status out of range", GOOD.replace("403", "200") + "true\n",
+     ["bad.cel:5:17: 'http_status' has to be"]),
+    ("syntax", GOOD + "request.tokens >\n", ["bad.cel:", "Syntax error"]),
+    ("misspelt field", GOOD + 'principal.roel == "admin"\n',
+     ["bad.cel:7:10: no field 'roel' in Principal", "did you mean 'role'?",
+      'principal.roel == "admin"', "\n             ^"]),
+    ("misspelt variable", GOOD + 'principle.role == "admin"\n',
+     ["bad.cel:7:1: no variable or function 'principle'", "did you mean 'principal'?"]),
+    ("wrong types", GOOD + 'request.tokens > "5"\n', ["bad.cel:7:16:", "no matching overload"]),
+    ("not a bool", GOOD + "request.tokens\n", ["yields int, but has to yield a bool"]),
+    ("not a bool for sure", GOOD + "dyn(true)\n", ["yields dyn, but has to yield a bool"]),
+    ("error far down", GOOD + "\n// a remark\ntrue &&\n  role.nmae == role.name\n",
+     ["bad.cel:10:7: no field 'nmae' in Role", "did you mean 'name'?"]),
+    ("message field", GOOD.replace("message: no", "message: {role.nam} no") + "true\n",
+     ["bad.cel:6:18: no field 'nam' in Role"]),
+    ("message shows labels", GOOD.replace("message: no", "message: {principal.labels.x}") + "true\n",
+     ["a message may not show labels"]),
+    ("only cel-cpp reads it", GOOD + "size([1, 2,]) == 2\n",
+     ["is not CEL that every implementation reads"]),
+    ("only cel-python reads it", GOOD + "[1, 2].reduce(a, b, 0, a + b) == 3\n", ["bad.cel:7:"]),
+    ("nested too deep", GOOD + "(" * 30 + "true" + ")" * 30, ["nests brackets deeper than 24"]),
+    ("too large", GOOD + "// x\n\n" + "true ||\n" * 3000 + "true", ["larger than 16384 bytes"]),
+    ("string that never ends", GOOD + '"' + r"\a" * 40 + "\n", ["bad.cel:7:"]),
+    ("limit is a text", limit('"a lot"'), ["yields string, but has to yield an int, a double"]),
+    ("limit is unlimited or a text", limit('role.name == "x" ? unlimited : "a"'), ["bad.cel:10:18"]),
+    ("limit mixes int and double", limit('role.name == "x" ? 5 : 5.0'), ["bad.cel:10:18"]),
+    ("scope is no string", limit("5", per="request.tokens"),
+     ["bad.cel:9:9: yields int, but has to yield a string"]),
+    ("scope misspelt", limit("5", per="principal.idd"),
+     ["bad.cel:9:18: no field 'idd' in Principal"]),
+    ("unknown window", limit("5", window="week"), ["bad.cel:8:12: 'week' is no window"]),
+    ("unknown meter", limit("5", meter="token"), ["did you mean 'tokens'?"]),
+    ("alert_at without percent", limit("5", extra="// alert_at: 0.5\n"),
+     ["'alert_at' has to be percentages"]),
+    ("limit reads spend", limit('spend["x"].used > 1 ? 1 : 2'), ["a limit may not read `spend`"]),
+]  # fmt: skip
+
+# name, the data file, and what the report has to contain
+DATA = [
+    ("unknown key", "roles:\n  r:\n    alowed_models: []\n",
+     ["bad.yaml:3:5: unknown key 'alowed_models'", "did you mean 'allowed_models'?"]),
+    ("missing key", "roles:\n  r:\n    allowed_models: []\n",
+     ["bad.yaml:2:3: 'max_tokens_per_request' is missing"]),
+    ("unknown section", "rolls: {}\n", ["bad.yaml:1:1: unknown key 'rolls'"]),
+    ("not a number", "models:\n  m:\n    family: f\n    prices:\n    - effective_from: 2026-01-01\n"
+     "      input_usd_per_million_tokens: cheap\n", ["bad.yaml:6:7: "]),
+    ("negative price", "models:\n  m:\n    family: f\n    prices:\n    - effective_from: 2026-01-01\n"
+     "      input_usd_per_million_tokens: -1\n", ["bad.yaml:6:7: ", "greater than or equal to 0"]),
+    ("no date", "models:\n  m:\n    family: f\n    prices:\n    - effective_from: soon\n",
+     ["bad.yaml:5:7: ", "has to be a day"]),
+    ("two prices of one day", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 2026-01-01\n    - effective_from: 2026-01-01\n",
+     ["two prices have the same effective_from"]),
+    ("duplicate key", "roles: {}\nroles: {}\n", ["bad.yaml:2:1: 'roles' stands twice"]),
+    ("entry of another file", "roles:\n  tester:\n    allowed_models: []\n"
+     "    max_tokens_per_request: 1\n    daily_token_budget: 1\n",
+     [": 'tester' stands in another file already"]),
+    ("alias of another model", "models:\n  m:\n    family: f\n    aliases: [small-latest]\n",
+     ["'small-latest' already names"]),
+    ("not YAML", "roles: [\n", ["bad.yaml:2:1: "]),
+    ("aliases", "a: &a [x]\nb: *a\n", ["bad.yaml:2:4: YAML aliases are not used here"]),
+    ("a tag that builds objects", "a: !!python/object/apply:os.system [ls]\n", ["bad.yaml:1:"]),
+    ("a list", "- a\n", ["bad.yaml"]),
+    ("nests too deep", "a: " + "[" * 40 + "]" * 40 + "\n", ["nests too deep"]),
+]  # fmt: skip
+
+
+def report(directory: Path) -> str:
+    """Load, and return the report that has to come."""
+    with pytest.raises(PolicyError) as caught:
+        policy_set.load(directory)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "expected"), [r[1:] for r in RULES], ids=[r[0] for r in RULES])
+def test_a_wrong_rule_is_reported_at_its_place(
+    text: str, expected: list[str], tmp_path: Path
+) -> None:
+    """Each mistake in a rule file is an error that names its place and says what to do."""
+    found = report(minimal(tmp_path / "p", bad=text))
+    assert all(part in found for part in expected), found
+
+
+@pytest.mark.parametrize(("text", "expected"), [r[1:] for r in DATA], ids=[r[0] for r in DATA])
+def test_wrong_data_is_reported_at_its_place(
+    text: str, expected: list[str], tmp_path: Path
+) -> None:
+    """Each mistake in a data file is an error that names its place and says what to do."""
+    found = report(minimal(tmp_path / "p", bad_yaml=text))
+    assert all(part in found for part in expected), found
+
+
+def test_all_problems_are_reported_at_once_in_the_order_of_their_places(tmp_path: Path) -> None:
+    """Nobody has to mend, load, and be told of the next."""
+    directory = minimal(
+        tmp_path / "p", one=deny("role.nam"), two=deny("1 + 1"), roles_yaml="rolls: {}"
+    )
+    with pytest.raises(PolicyError) as caught:
+        policy_set.load(directory)
+    assert ["one.cel", "roles.yaml", "two.cel"] == [p.file for p in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("Big.cel", "lower-case letters"), ("data.yml", "data files end in .yaml")],
+)
+def test_a_file_that_would_not_be_read_as_meant_is_refused(
+    name: str, expected: str, tmp_path: Path
+) -> None:
+    """A rule or a data file with a wrong name is not passed over in silence."""
+    directory = minimal(tmp_path / "p")
+    (directory / name).write_text(deny("true"))
+    assert expected in report(directory)
+
+
+def test_a_folder_in_a_policy_directory_is_refused(tmp_path: Path) -> None:
+    """Rules in folders would never be read."""
+    directory = minimal(tmp_path / "p")
+    (directory / "more").mkdir()
+    assert "has no folders" in report(directory)
+
+
+def test_a_directory_without_rules_is_refused(tmp_path: Path) -> None:
+    """A wrong path, or an empty ConfigMap, is told from a policy that denies everything."""
+    assert "has no .cel files" in report(tmp_path)
+    assert "cannot be read" in report(tmp_path / "nowhere")
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """What is not text is no rule."""
+    directory = minimal(tmp_path / "p")
+    (directory / "bad.cel").write_bytes(b"// METADATA\n\xff")
+    assert "bad.cel: is not UTF-8 at byte 12" in report(directory)
+
+
+def test_names_with_a_dot_and_fixtures_are_passed_over(tmp_path: Path) -> None:
+    """A ConfigMap's `..data` and an editor's files are no policy, nor are fixtures."""
+    directory = minimal(tmp_path / "p")
+    before = policy_set.load(directory).digest
+    (directory / "..data").mkdir()
+    (directory / ".rule.cel.swp").write_text("junk")
+    (directory / "roles_test.yaml").write_text("junk: [")
+    assert before == policy_set.load(directory).digest
+
+
+def test_the_digest_changes_with_every_rule_and_data_file(tmp_path: Path) -> None:
+    """Two sets that may decide differently never share a digest."""
+    first = policy_set.load(minimal(tmp_path / "a")).digest
+    assert first == policy_set.load(minimal(tmp_path / "b")).digest
+    assert first != policy_set.load(minimal(tmp_path / "c", no=deny("false"))).digest
+    changed = minimal(tmp_path / "d", roles_yaml=policies.ROLES.replace("10_000", "10_001"))
+    assert first != policy_set.load(changed).digest
