@@ -99,9 +99,13 @@ class Closing:
             (before_us, before_us, before_us, AT_MOST),
         ).fetchall()
         for statement in (
-            "DELETE FROM hold_amounts WHERE hold = ?",
-            "DELETE FROM holds WHERE id = ?",
-            "DELETE FROM decisions WHERE id = ?",
+            # L2: a budget of long ago stays the sum of those of its holds that are left.
+            """UPDATE budgets SET spent = spent -
+              (SELECT charged FROM hold_amounts WHERE hold = ?1 AND budget = budgets.id)
+              WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?1)""",
+            "DELETE FROM hold_amounts WHERE hold = ?1",
+            "DELETE FROM holds WHERE id = ?1",
+            "DELETE FROM decisions WHERE id = ?1",
         ):
             self._sql.executemany(statement, old)
         emptied = self._sql.execute(

@@ -4,8 +4,10 @@ import fcntl
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from sqlite_utils import Database
 
@@ -53,8 +55,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     Raises LedgerRefusedError for what is not a healthy ledger of ours.
     """
     _refuse_network_file_system(path)
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+    with _opening(path, path, check_same_thread=False, timeout=0) as connection:
         _refuse_foreign(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -63,11 +64,6 @@ def open_writer(path: Path) -> sqlite3.Connection:
         _quick_check(path, connection)
         schema.migrations.apply(Database(connection))
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-    except sqlite3.Error as error:
-        raise LedgerRefusedError(
-            f"{path}: cannot be opened as a ledger: {error}; "
-            "restore a backup, or give --ledger another file"
-        ) from None
     return connection
 
 
@@ -76,23 +72,41 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
     Raises LedgerRefusedError for what is not a ledger of ours.
     """
-    try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=1
-        )
+    place = f"{path.absolute().as_uri()}?mode=ro"
+    with _opening(path, place, uri=True, timeout=1) as connection:
         _refuse_foreign(path, connection)
-        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        if not _tables(connection):
             raise LedgerRefusedError(f"{path}: is empty, not a ledger")
-    except sqlite3.Error as error:
-        raise LedgerRefusedError(f"{path}: cannot be opened as a ledger: {error}") from None
     return connection
+
+
+@contextmanager
+def _opening(path: Path, place: Path | str, **options: Any) -> Iterator[sqlite3.Connection]:
+    """Open a connection, and close it again if it is refused."""
+    connection = None
+    try:
+        connection = sqlite3.connect(place, isolation_level=None, **options)
+        yield connection
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise LedgerRefusedError(
+                f"{path}: cannot be opened as a ledger: {error}; "
+                "restore a backup, or give --ledger another file"
+            ) from None
+        raise
+
+
+def _tables(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return int(number)
 
 
 def _refuse_foreign(path: Path, connection: sqlite3.Connection) -> None:
     """Refuse a database that is not a ledger, or one from a newer program."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application_id != schema.APPLICATION_ID and tables:
+    if application_id != schema.APPLICATION_ID and _tables(connection):
         raise LedgerRefusedError(
             f"{path}: is a database, but not a ledger of this program; give --ledger another file"
         )

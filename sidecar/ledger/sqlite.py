@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, tzinfo
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sidecar.ledger.closing import Closing
 from sidecar.ledger.deciding import Deciding
 from sidecar.ledger.group_commit import GroupCommit
 from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError, RequestIdReusedError
-from sidecar.ledger.standings import Standings
+from sidecar.ledger.standings import LedgerTime, Standings
 
 
 class SqliteLedger:
@@ -24,20 +24,19 @@ class SqliteLedger:
 
         Raises LedgerRefusedError, which says why and the way out.
         """
-        self._lock = file.lock(path)
-        try:
-            writer = file.open_writer(path)
-            reader = file.open_reader(path)
-        except BaseException:
-            self._lock.close()
-            raise
-        # What reads has a connection of its own: it sees only what is committed,
-        # and never waits for a commit under way.
-        self._connections = (writer, reader)
-        standings = Standings(writer, Calendar(zone))
+        with ExitStack() as opened:
+            opened.enter_context(file.lock(path))
+            writer = opened.enter_context(closing(file.open_writer(path)))
+            # What reads has a connection of its own: it sees only what is
+            # committed, and never waits for a commit under way. It closes first,
+            # so that the writer, closing last, folds the WAL into the file.
+            reader = opened.enter_context(closing(file.open_reader(path)))
+            self._opened = opened.pop_all()
+        calendar, time = Calendar(zone), LedgerTime(reader)
+        standings = Standings(writer, calendar, time)
         self._deciding = Deciding(writer, standings)
         self._closing = Closing(writer, standings)
-        committed = Standings(reader, Calendar(zone))
+        committed = Standings(reader, calendar, time)
         self._committed_standings = committed
         self._committed_deciding = Deciding(reader, committed)
         self._committed_closing = Closing(reader, committed)
@@ -46,7 +45,7 @@ class SqliteLedger:
             refusals=(RequestIdReusedError, HoldUnknownError),
             rolled_back=self._deciding.forget_row_ids,
         )
-        self.latest_us = standings.latest_us
+        self.latest_us = time.latest_us
         """When the file's last decision was made: time goes on from here."""
 
     async def decide(self, proposal: Proposal) -> Decision:
@@ -88,9 +87,7 @@ class SqliteLedger:
     async def close(self) -> None:
         """See Ledger.close."""
         await self._commits.close()
-        for connection in self._connections:
-            connection.close()
-        self._lock.close()
+        self._opened.close()
 
 
 @contextmanager

@@ -50,20 +50,30 @@ class Standing(NamedTuple):
         )
 
 
-class Standings:
-    """Reads standings from a ledger, at the ledger's own time."""
+class LedgerTime:
+    """L9: the ledger's time follows the clock forward, and never back."""
 
-    def __init__(self, connection: sqlite3.Connection, calendar: Calendar) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         """Start at the time of the ledger's last decision."""
-        self._sql = connection
-        self._calendar = calendar
         latest = connection.execute("SELECT decided_at_us FROM decisions ORDER BY id DESC LIMIT 1")
         self.latest_us: int = (latest.fetchone() or (0,))[0]
 
     def advance(self, at_us: int) -> int:
-        """L9: the ledger's time follows the clock forward, and never back."""
+        """Return the time to use when the clock says this."""
         self.latest_us = max(self.latest_us, at_us)
         return self.latest_us
+
+
+class Standings:
+    """Reads standings from a ledger."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, calendar: Calendar, time: LedgerTime
+    ) -> None:
+        """Use the connection, the calendar for windows, and the time of the whole ledger."""
+        self._sql = connection
+        self._calendar = calendar
+        self.advance = time.advance
 
     def of(self, limit: Limit, at_us: int) -> Standing:
         """Add up every row that has not ended, whichever calendar it was opened in."""

@@ -24,8 +24,8 @@ def test_without_an_allow_rule_that_holds_everything_is_denied(
     """Default deny: no allow rule true means Deny, 403."""
     directory = minimal(tmp_path / "p", allow_all=ALLOW + "role.name == 'nobody'\n")
     decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
-    assert ["NO_RULE_ALLOWS"] == codes(decision)
-    assert 403 == decision.reasons[0].http_status
+    assert codes(decision) == ["NO_RULE_ALLOWS"]
+    assert decision.reasons[0].http_status == 403
 
 
 def test_an_allow_rule_that_fails_does_not_allow(
@@ -34,7 +34,7 @@ def test_an_allow_rule_that_fails_does_not_allow(
     """An error in an allow rule never widens access."""
     directory = minimal(tmp_path / "p", allow_all=ALLOW + MISSING_LABEL + "\n")
     decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
-    assert ["NO_RULE_ALLOWS"] == codes(decision)
+    assert codes(decision) == ["NO_RULE_ALLOWS"]
 
 
 def test_a_deny_rule_that_fails_denies_and_names_itself(
@@ -44,10 +44,10 @@ def test_a_deny_rule_that_fails_denies_and_names_itself(
     directory = minimal(tmp_path / "p", no_low=deny(MISSING_LABEL))
     desk = open_desk(directory, engine=engine)
     decision = desk.authorize(chat(tester(labels={"secret": "hunter2"}), model="small-1"))
-    assert ["POLICY_ERROR"] == codes(decision)
-    assert ("no-low", 500) == (decision.reasons[0].rule, decision.reasons[0].http_status)
+    assert codes(decision) == ["POLICY_ERROR"]
+    assert (decision.reasons[0].rule, decision.reasons[0].http_status) == ("no-low", 500)
     assert "hunter2" not in str(decision)
-    assert [] == codes(desk.authorize(chat(tester(labels={"clearance": "high"}), model="small-1")))
+    assert codes(desk.authorize(chat(tester(labels={"clearance": "high"}), model="small-1"))) == []
 
 
 @pytest.mark.parametrize("body", [MISSING_LABEL + " ? 1 : 2", "1 / (request.choices - 1)"])
@@ -57,14 +57,14 @@ def test_a_limit_that_fails_denies(
     """A ceiling that cannot be told is not taken for none."""
     directory = minimal(tmp_path / "p", tight=limit(body))
     decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
-    assert ["POLICY_ERROR"] == codes(decision)
+    assert codes(decision) == ["POLICY_ERROR"]
 
 
 def test_a_scope_that_fails_denies(engine: str, tmp_path: Path, open_desk: OpenDesk) -> None:
     """A limit whose scope cannot be told is not skipped."""
     directory = minimal(tmp_path / "p", tight=limit("5", per='principal.labels["team"]'))
     decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
-    assert ["POLICY_ERROR"] == codes(decision)
+    assert codes(decision) == ["POLICY_ERROR"]
 
 
 def test_every_reason_is_given_not_only_the_first(
@@ -75,7 +75,7 @@ def test_every_reason_is_given_not_only_the_first(
         tmp_path / "p", b=deny("true", message="{1 + 1}"), a=deny("true"), c=deny("false")
     )
     decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
-    assert [("a", "no"), ("b", "2")] == [(r.rule, r.message) for r in decision.reasons]
+    assert [(r.rule, r.message) for r in decision.reasons] == [("a", "no"), ("b", "2")]
 
 
 def test_names_that_are_unknown_are_denied_all_at_once(
@@ -85,7 +85,7 @@ def test_names_that_are_unknown_are_denied_all_at_once(
     who = tester(role="ghost", workspace="nowhere")
     desk = open_desk(minimal(tmp_path / "p"), engine=engine)
     decision = desk.authorize(chat(who, model="gpt"))
-    assert ["ROLE_UNKNOWN", "WORKSPACE_UNKNOWN", "MODEL_UNKNOWN"] == codes(decision)
+    assert codes(decision) == ["ROLE_UNKNOWN", "WORKSPACE_UNKNOWN", "MODEL_UNKNOWN"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_message_that_fails_falls_back_to_its_text(
     rule = deny("true", message="{1 / (request.choices - 1)} is too much")
     desk = open_desk(minimal(tmp_path / "p", bad=rule), engine=engine)
     decision = desk.authorize(chat(tester(), model="small-1"))
-    assert ["{1 / (request.choices - 1)} is too much"] == [r.message for r in decision.reasons]
+    assert [r.message for r in decision.reasons] == ["{1 / (request.choices - 1)} is too much"]
 
 
 def test_messages_write_values_alike_on_both_evaluators(
@@ -118,7 +118,7 @@ def test_messages_write_values_alike_on_both_evaluators(
     message = "{role.name} {request.tokens} {workspace.monthly_budget_usd} {1.5} {true}"
     desk = open_desk(minimal(tmp_path / "p", bad=deny("true", message=message)), engine=engine)
     decision = desk.authorize(chat(tester(), model="small-1"))
-    assert "tester 200 inf 1.5 true" == decision.reasons[0].message
+    assert decision.reasons[0].message == "tester 200 inf 1.5 true"
 
 
 @pytest.mark.parametrize("rule", [deny("true", mode="shadow"), deny(MISSING_LABEL, mode="shadow")])
@@ -129,7 +129,7 @@ def test_a_rule_in_shadow_is_recorded_and_changes_nothing(
     desk = open_desk(minimal(tmp_path / "p", trial=rule), engine=engine)
     decision = desk.authorize(chat(tester(), model="small-1"))
     assert Effect.ALLOW is decision.effect
-    assert ["trial"] == [reason.rule for reason in decision.shadow_reasons]
+    assert [reason.rule for reason in decision.shadow_reasons] == ["trial"]
 
 
 def test_a_limit_in_shadow_counts_and_never_refuses(
@@ -139,16 +139,16 @@ def test_a_limit_in_shadow_counts_and_never_refuses(
     rule = limit("1", extra="// mode: shadow\n")
     desk = open_desk(minimal(tmp_path / "p", trial=rule), engine=engine)
     first, second = (desk.authorize(chat(tester(), model="small-1")) for _ in range(2))
-    assert ([], []) == (codes(first), codes(second))
-    assert ([], ["TOO_MUCH"]) == tuple([r.code for r in d.shadow_reasons] for d in (first, second))
-    assert () == second.budgets
+    assert (codes(first), codes(second)) == ([], [])
+    assert tuple([r.code for r in d.shadow_reasons] for d in (first, second)) == ([], ["TOO_MUCH"])
+    assert second.budgets == ()
 
 
 def test_an_allow_rule_in_shadow_does_not_allow(tmp_path: Path, open_desk: OpenDesk) -> None:
     """Trying out an allow rule opens nothing."""
     directory = minimal(tmp_path / "p", allow_all=ALLOW + "// mode: shadow\ntrue\n")
     decision = open_desk(directory).authorize(chat(tester(), model="small-1"))
-    assert ["NO_RULE_ALLOWS"] == codes(decision)
+    assert codes(decision) == ["NO_RULE_ALLOWS"]
 
 
 @pytest.mark.parametrize(
@@ -216,16 +216,16 @@ def test_a_rule_can_read_what_a_limit_has_used(
     big = chat(tester(), model="small-1", estimate={"input_tokens": 200, "max_output_tokens": 100})
     small = chat(tester(), model="small-1", estimate={"input_tokens": 10, "max_output_tokens": 9})
     answers = [codes(desk.authorize(request)) for request in (big, big, big, small)]
-    assert [[], [], ["NO"], []] == answers
+    assert answers == [[], [], ["NO"], []]
 
 
 def test_time_can_be_read(engine: str, tmp_path: Path, open_desk: OpenDesk) -> None:
     """`now` is the moment of the decision, in any zone."""
     rule = deny('now.getHours("Europe/Paris") >= 18', message="office hours are over")
     desk = open_desk(minimal(tmp_path / "p", hours=rule), engine=engine)
-    assert [] == codes(desk.authorize(chat(tester(), model="small-1")))  # 13:00 in Paris
+    assert codes(desk.authorize(chat(tester(), model="small-1"))) == []  # 13:00 in Paris
     desk.wait(5 * 3600)
-    assert ["NO"] == codes(desk.authorize(chat(tester(), model="small-1")))
+    assert codes(desk.authorize(chat(tester(), model="small-1"))) == ["NO"]
 
 
 def test_output_that_nothing_bounds_is_denied(tmp_path: Path, open_desk: OpenDesk) -> None:
@@ -236,4 +236,4 @@ def test_output_that_nothing_bounds_is_denied(tmp_path: Path, open_desk: OpenDes
     )
     desk = open_desk(minimal(tmp_path / "p", roles_yaml=roles))
     request = chat(tester(), model="small-1", estimate={"max_output_tokens": 0})
-    assert ["OUTPUT_UNBOUNDED"] == codes(desk.authorize(request))
+    assert codes(desk.authorize(request)) == ["OUTPUT_UNBOUNDED"]

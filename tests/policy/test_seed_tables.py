@@ -109,7 +109,9 @@ WORKSPACES = [
 
 
 @pytest.fixture(scope="module", params=["cel-cpp", "cel-python"])
-def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def office(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
     """The shipped policies on each evaluator."""
     ledger = tmp_path_factory.mktemp("seed") / "ledger.sqlite"
     with desk(SHIPPED, ledger, request.param) as opened:
@@ -144,8 +146,8 @@ def test_a_request_may_be_as_large_as_its_role_says_and_no_larger(
     who = principal(role=role)
     fits = office.authorize(chat(who, dry_run=True, estimate={"max_output_tokens": most - 100}))
     above = office.authorize(chat(who, dry_run=True, estimate={"max_output_tokens": most - 99}))
-    assert ([], [SIZE]) == (codes(fits), codes(above))
-    assert 403 == above.reasons[0].http_status
+    assert (codes(fits), codes(above)) == ([], [SIZE])
+    assert above.reasons[0].http_status == 403
 
 
 @pytest.mark.parametrize(("role", "most"), SIZES)
@@ -177,7 +179,7 @@ def test_each_workspace_has_its_rate_and_its_monthly_budget(
     assert per_minute == found["workspace-requests-per-minute"].ceiling
     assert monthly_usd == format_usd(found["workspace-monthly-budget"].ceiling or 0)
     guard = found["hourly-spending-guard"]
-    assert ("organization", "10.00") == (guard.scope, format_usd(guard.ceiling or 0))
+    assert (guard.scope, format_usd(guard.ceiling or 0)) == ("organization", "10.00")
 
 
 ERRORS = [

@@ -126,7 +126,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_their_places(tmp_path
     )
     with pytest.raises(PolicyError) as caught:
         policy_set.load(directory)
-    assert ["one.cel", "roles.yaml", "two.cel"] == [p.file for p in caught.value.problems]
+    assert [p.file for p in caught.value.problems] == ["one.cel", "roles.yaml", "two.cel"]
 
 
 @pytest.mark.parametrize(

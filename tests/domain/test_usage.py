@@ -1,0 +1,129 @@
+"""Mistral's usage objects, as they come from every endpoint."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.domain.prices import Terms
+from sidecar.domain.sizing import worst_case
+from sidecar.domain.usage import MAX_COUNT, Endpoint, Usage, UsageReport, parse_usage_json
+
+REPORTS = [
+    ("chat", {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}, UsageReport(9, 4)),
+    ("embeddings, whose total is 0", {"prompt_tokens": 9, "total_tokens": 0}, UsageReport(9)),
+    ("cached input", {"prompt_tokens": 9, "completion_tokens": 1,
+     "prompt_tokens_details": {"cached_tokens": 6}}, UsageReport(9, 1, 6)),
+    ("cached input, second spelling", {"prompt_tokens": 9,
+     "prompt_token_details": {"cached_tokens": 6}}, UsageReport(9, None, 6)),
+    ("cached input, third spelling", {"prompt_tokens": 9, "num_cached_tokens": 6},
+     UsageReport(9, None, 6)),
+    ("tier", {"prompt_tokens": 9, "service_tier": "priority"}, UsageReport(9, service_tier="priority")),
+    ("audio", {"prompt_audio_seconds": 61, "prompt_tokens": 3}, UsageReport(3, audio_seconds=61)),
+    ("a part of a second", {"prompt_audio_seconds": 60.2}, UsageReport(audio_seconds=61)),
+    ("OCR", {"pages_processed": 3, "doc_size_bytes": 900}, UsageReport(pages=3)),
+    ("a whole response", {"id": "x", "model": "m", "usage": {"prompt_tokens": 2}}, UsageReport(2)),
+    ("a whole OCR response", {"pages": [], "usage_info": {"pages_processed": 2}}, UsageReport(pages=2)),
+    ("fields of the future", {"prompt_tokens": 1, "brand_new": {"x": [1]}}, UsageReport(1)),
+    ("nulls", {"prompt_tokens": None, "prompt_tokens_details": None}, UsageReport()),
+    ("moderation, which has none", {}, UsageReport()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"), [r[1:] for r in REPORTS], ids=[r[0] for r in REPORTS]
+)
+def test_usage_is_read_as_it_comes(document: dict[str, object], expected: UsageReport) -> None:
+    """Each endpoint's object, and each spelling, is understood."""
+    assert expected == parse_usage_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is not JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is larger than"),
+        ("[" * 60_000, "is not JSON"),
+        ("[]", "is not a JSON object"),
+        ('"usage"', "is not a JSON object"),
+        ('{"prompt_tokens": -1}', "prompt_tokens is not between"),
+        ('{"completion_tokens": 9223372036854775807}', "completion_tokens is not between"),
+        ('{"prompt_tokens": "5"}', "prompt_tokens is not a number"),
+        ('{"prompt_tokens": true}', "prompt_tokens is not a number"),
+        ('{"prompt_tokens": NaN}', "prompt_tokens is not between"),
+        ('{"prompt_tokens": 1e400}', "prompt_tokens is not between"),
+        ('{"num_cached_tokens": -3}', "cached_tokens is not between"),
+        ('{"pages_processed": [3]}', "pages_processed is not a number"),
+    ],
+)
+def test_usage_that_is_none_is_refused_by_name_without_its_value(text: str, problem: str) -> None:
+    """What is not a usage object is refused; the error names the field alone."""
+    with pytest.raises(ValueError, match=problem) as caught:
+        parse_usage_json(text)
+    assert "9223372036854775807" not in str(caught.value)
+
+
+@pytest.mark.property
+@given(st.text(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["usage", "prompt_tokens", "prompt_tokens_details", "cached_tokens"]),
+        inner, max_size=3),
+).map(json.dumps))  # fmt: skip
+def test_any_text_is_read_or_refused_and_never_breaks(text: str) -> None:
+    """Whatever comes, the answer is counts within bounds, or a ValueError."""
+    try:
+        report = parse_usage_json(text)
+    except ValueError:
+        return
+    counts = (report.input_tokens, report.output_tokens, report.cached_input_tokens)
+    assert all(count is None or 0 <= count <= MAX_COUNT for count in counts)
+
+
+def test_what_a_report_leaves_out_is_charged_as_held() -> None:
+    """L5: a count that is not known is taken for the worst case; a discount is not assumed."""
+    held = Usage(input_tokens=100, output_tokens=50, pages=2, audio_seconds=9)
+    assert held == UsageReport().completed(held)
+    assert Usage(7, 50, 0, 2, 9) == UsageReport(input_tokens=7).completed(held)
+
+
+def test_a_discount_never_exceeds_the_input() -> None:
+    """More cached tokens than input tokens would make a call cheaper than free."""
+    assert UsageReport(5, 1, 900).completed(Usage()).cached_input_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "asked", "choices", "role_maximum", "expected"),
+    [
+        (Endpoint.CHAT, 300, 1, 2000, (300, 300)),
+        (Endpoint.CHAT, 300, 4, 2000, (300, 1200)),
+        (Endpoint.CHAT, 0, 1, 2000, (1900, 1900)),
+        (Endpoint.CHAT, 0, 3, 2000, (633, 1899)),
+        (Endpoint.FIM, 0, 1, 100, (1, 1)),
+        (Endpoint.CHAT, 0, 1, 50, (1, 1)),
+        (Endpoint.EMBEDDINGS, 300, 1, 2000, (0, 0)),
+        (Endpoint.OCR, 0, 1, None, (0, 0)),
+        (Endpoint.CHAT, 0, 1, None, None),
+    ],
+)
+def test_the_worst_case_of_a_call(
+    endpoint: Endpoint,
+    asked: int,
+    choices: int,
+    role_maximum: int | None,
+    expected: tuple[int, int] | None,
+) -> None:
+    """Output is max_output_tokens × choices; the role fills in what was left out."""
+    size = worst_case(
+        endpoint,
+        input_tokens=100,
+        asked_output_tokens=asked,
+        choices=choices,
+        pages=0,
+        audio_seconds=0,
+        terms=Terms(),
+        role_maximum=role_maximum,
+    )
+    assert expected == (size and (size.max_output_tokens, size.most.output_tokens))

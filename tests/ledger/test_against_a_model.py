@@ -1,0 +1,187 @@
+"""L1, L2, L3, L5, L6, L9: the real ledger does what a few lines of Python say it does."""
+
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from ledger.conftest import Till
+from support.proposals import limit, proposal, settlement
+
+from sidecar.domain.clock import SECOND_US, to_us
+from sidecar.domain.decisions import Effect, Limit, Meter
+from sidecar.domain.windows import Calendar, Window
+from sidecar.ledger.sqlite import SqliteLedger
+
+START = to_us(datetime(2026, 10, 30, 22, tzinfo=UTC))
+TTL = 30 * SECOND_US
+CEILINGS = {
+    Window.MINUTE: 300,
+    Window.HOUR: 700,
+    Window.DAY: 1500,
+    Window.MONTH: 2500,
+    Window.CONCURRENT: 400,
+}
+LIMITS = [limit(ceiling, Meter.TOKENS, window) for window, ceiling in CEILINGS.items()]
+
+
+@dataclass
+class Held:
+    """One hold of the model."""
+
+    at_us: int
+    tokens: int
+    state: str = "open"
+    charged: int = 0
+
+    def counts(self, window: Window) -> int:
+        """What it takes of a limit: the hold while open, then the charge."""
+        if self.state == "open":
+            return self.tokens
+        return 0 if window is Window.CONCURRENT else self.charged
+
+
+@dataclass
+class Model:
+    """The ledger, in as few words as possible."""
+
+    now_us: int = START
+    holds: dict[str, Held] = field(default_factory=dict)
+
+    def used(self, window: Window) -> int:
+        """Add up what counts in the window of this moment."""
+        if window is Window.CONCURRENT:
+            inside = list(self.holds.values())
+        elif window is Window.MINUTE:  # by the second: all of it goes when its last one goes
+            last = {}
+            for hold in self.holds.values():
+                second = hold.at_us // SECOND_US
+                last[second] = max(last.get(second, 0), hold.at_us)
+            inside = [
+                hold
+                for hold in self.holds.values()
+                if last[hold.at_us // SECOND_US] + 60 * SECOND_US > self.now_us
+            ]
+        else:
+            span = Calendar().span(window, self.now_us)
+            inside = [h for h in self.holds.values() if span.start_us <= h.at_us < span.end_us]
+        return sum(hold.counts(window) for hold in inside)
+
+    def fits(self, tokens: int) -> bool:
+        """L1, for every limit."""
+        return all(self.used(window) + tokens <= top for window, top in CEILINGS.items())
+
+    def expire(self) -> None:
+        """L5."""
+        for hold in self.holds.values():
+            if hold.state == "open" and hold.at_us + TTL <= self.now_us:
+                hold.state, hold.charged = "expired", hold.tokens
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Drives both, and compares after every step."""
+
+    holds: Bundle[str] = Bundle("holds")
+
+    def __init__(self) -> None:
+        """Open a fresh ledger."""
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self._till = Till(SqliteLedger, Path(self._folder.name) / "ledger.sqlite")
+        self._model = Model()
+        self._clock_us = START
+
+    def teardown(self) -> None:
+        """L2: whatever happened, it adds up."""
+        found = self._till.findings()
+        self._till.close()
+        self._folder.cleanup()
+        assert found == []
+
+    @rule(target=holds, tokens=st.integers(1, 400))
+    def authorize(self, tokens: int) -> object:
+        """Hold, or be refused, as the model says."""
+        self._model.now_us = max(self._model.now_us, self._clock_us)
+        asked = proposal(self._clock_us, *LIMITS, tokens=tokens, ttl_us=TTL)
+        decision = self._till.run(self._till.ledger.decide(asked))
+        expected = self._model.fits(tokens)
+        assert expected == (decision.effect is Effect.ALLOW)
+        if not expected:
+            assert decision.retry_after_us > 0
+            return multiple()
+        self._model.holds[decision.hold_id] = Held(self._model.now_us, tokens)
+        return decision.hold_id
+
+    @rule(hold_id=holds, tokens=st.integers(0, 500))
+    def settle(self, hold_id: str, tokens: int) -> None:
+        """Charge what was used, once."""
+        hold = self._model.holds[hold_id]
+        self._model.now_us = max(self._model.now_us, self._clock_us)
+        if hold.state in ("open", "expired"):
+            hold.state, hold.charged = "settled", tokens
+        done = self._till.ledger.settle(hold_id, settlement(self._clock_us, tokens))
+        assert hold.charged == self._till.run(done).tokens
+
+    @rule(hold_id=holds)
+    def release(self, hold_id: str) -> None:
+        """Charge nothing, once."""
+        hold = self._model.holds[hold_id]
+        self._model.now_us = max(self._model.now_us, self._clock_us)
+        if hold.state in ("open", "expired"):
+            hold.state, hold.charged = "released", 0
+        assert (
+            hold.charged
+            == self._till.run(self._till.ledger.release(hold_id, self._clock_us)).tokens
+        )
+
+    @rule()
+    def expire(self) -> None:
+        """Charge what nobody settled in time."""
+        self._model.now_us = max(self._model.now_us, self._clock_us)
+        self._model.expire()
+        self._till.run(self._till.ledger.expire(self._clock_us))
+
+    @rule(seconds=st.sampled_from([0.1, 1, 20, 59.9, 60, 3600, 7200, 86_400]))
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self._clock_us += int(seconds * SECOND_US)
+
+    @rule(seconds=st.sampled_from([1, 3600, 86_400]))
+    def set_clock_back(self, seconds: int) -> None:
+        """L9: the clock goes back; the ledger's time does not."""
+        self._clock_us -= seconds * SECOND_US
+
+    @rule()
+    def restart(self) -> None:
+        """L4: what was answered is read from disk.
+
+        The ledger's time goes on from its last decision.
+        """
+        self._till.reopen()
+        latest = [hold.at_us for hold in self._model.holds.values()]
+        self._clock_us = max(self._clock_us, self._model.now_us, *latest)
+
+    @rule()
+    def prune(self) -> None:
+        """Forgetting what is a year old forgets nothing that counts."""
+        self._till.run(self._till.ledger.prune(self._clock_us, 365 * 86_400 * SECOND_US))
+
+    @invariant()
+    def stands_alike(self) -> None:
+        """Every limit has used what the model says, and never more than its ceiling by a hold."""
+        self._model.now_us = max(self._model.now_us, self._clock_us)
+        budgets = self._till.ledger.budgets(LIMITS, self._model.now_us)
+        used = {b.rule: b.spent + b.held for b in budgets}
+        assert {_rule(one): self._model.used(one.window) for one in LIMITS} == used
+
+
+def _rule(one: Limit) -> str:
+    return one.rule
+
+
+LedgerMachine.TestCase.settings = settings(stateful_step_count=30, max_examples=40)
+TestLedgerAgainstModel = pytest.mark.property(LedgerMachine.TestCase)

@@ -1,0 +1,112 @@
+"""Opening a file: only a healthy ledger of ours, on a local disk, and by one writer."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from ledger.conftest import Till
+from support.proposals import limit, proposal
+
+from sidecar.ledger import file
+from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.ledger.schema import APPLICATION_ID
+from sidecar.ledger.sqlite import SqliteLedger
+
+
+def refusal(path: Path) -> str:
+    """Return why a file is refused; whatever is there stays as it was."""
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(LedgerRefusedError) as caught:
+        SqliteLedger(path)
+    assert before == (path.read_bytes() if path.is_file() else None)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """Somebody's notes are not overwritten."""
+    path = tmp_path / "notes.txt"
+    path.write_text("remember the milk\n" * 100)
+    assert "cannot be opened as a ledger: file is not a database" in refusal(path)
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    """A foreign database gets none of our tables."""
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    assert "is a database, but not a ledger of this program" in refusal(path)
+
+
+def test_a_ledger_of_a_newer_program_is_refused(till: Till) -> None:
+    """What a newer program wrote is not guessed at."""
+    till.run(till.ledger.close())
+    with sqlite3.connect(till.path) as connection:
+        connection.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('spend-ledger', '9999_x')"
+        )
+    connection.close()
+    assert "was written by a newer program (9999_x); upgrade this one" in refusal(till.path)
+    with sqlite3.connect(till.path) as connection:
+        connection.execute("DELETE FROM _sqlite_migrations WHERE name = '9999_x'")
+    connection.close()
+    till.ledger = SqliteLedger(till.path)
+
+
+@pytest.mark.parametrize("at", [40, 4096 * 3 + 8])
+def test_a_damaged_ledger_is_refused(at: int, tmp_path: Path) -> None:
+    """Damage in the header or in a page stops the start, with the way out."""
+    path = tmp_path / "ledger.sqlite"
+    till = Till(SqliteLedger, path)
+    for n in range(20):
+        till.run(till.ledger.decide(proposal(n + 1, limit(None))))
+    till.close()
+    content = bytearray(path.read_bytes())
+    content[at : at + 400] = b"\xff" * 400
+    path.write_bytes(content)
+    assert "restore a backup" in refusal(path)
+
+
+def test_a_second_writer_is_refused_with_the_first_ones_process(till: Till) -> None:
+    """Two writers would each believe that they know what is left."""
+    assert "another sidecar (process " in refusal(till.path)
+
+
+def test_the_place_is_free_again_when_the_first_has_closed(till: Till) -> None:
+    """Closing lets go of the file, and so does a start that failed."""
+    till.reopen()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The message says which file, and what to do."""
+    assert "give --ledger a file in a folder" in refusal(tmp_path / "nowhere" / "ledger.sqlite")
+
+
+def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's WAL would lose writes there."""
+    monkeypatch.setattr(file, "_file_system", lambda _: "nfs4")
+    assert "is on a network file system (nfs4)" in refusal(tmp_path / "ledger.sqlite")
+
+
+def test_the_file_says_what_it_is(till: Till) -> None:
+    """The header names the application, and the commit of every answer waits for the disk."""
+    connection = sqlite3.connect(till.path)
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_views_read_as_people_write(till: Till) -> None:
+    """Spend, open holds, decisions and budgets have a view each, with dates and USD."""
+    till.run(till.ledger.decide(proposal(1_700_000_000_000_000, limit(1000))))
+    connection = sqlite3.connect(till.path)
+    connection.row_factory = sqlite3.Row
+    (hold,) = connection.execute("SELECT * FROM open_holds")
+    assert (hold["held_cost_usd"], hold["held_tokens"]) == ("0.000100000", 100)
+    (decision,) = connection.execute("SELECT * FROM decision_log")
+    assert (decision["decided_at_utc"], decision["effect"]) == ("2023-11-14 22:13:20", "allow")
+    (budget,) = connection.execute("SELECT * FROM budgets_by_window")
+    assert (budget["from_utc"], budget["remaining"]) == ("2023-11-14 00:00:00", 900)
+    assert connection.execute("SELECT * FROM spend_by_team_model_day").fetchall() == []
+    connection.close()

@@ -1,0 +1,168 @@
+"""One writer commits groups: all of a group or nothing, and nobody waits for a fault of another."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledger.conftest import Till
+from support.proposals import limit, proposal
+
+from sidecar.domain.decisions import Decision
+from sidecar.ledger.group_commit import GroupCommit
+from sidecar.ledger.protocol import LedgerUnavailableError
+from sidecar.ledger.sqlite import SqliteLedger
+
+
+class Refused(Exception):  # noqa: N818 - what these tests refuse with
+    """A refusal."""
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> sqlite3.Connection:
+    """A database with one table."""
+    opened = sqlite3.connect(
+        tmp_path / "x.sqlite", isolation_level=None, check_same_thread=False, timeout=0
+    )
+    opened.execute("PRAGMA journal_mode = WAL")
+    opened.execute("CREATE TABLE t (n INTEGER NOT NULL UNIQUE) STRICT")
+    return opened
+
+
+def run(connection: sqlite3.Connection, *work: Callable[[], Any]) -> list[Any]:
+    """Run all work at once through one GroupCommit."""
+
+    async def all_of_it() -> list[Any]:
+        commits = GroupCommit(connection, (Refused,), lambda: None)
+        answers = await asyncio.gather(*map(commits.run, work), return_exceptions=True)
+        await commits.close()
+        return answers
+
+    return asyncio.run(all_of_it())
+
+
+def insert(connection: sqlite3.Connection, number: object) -> Callable[[], int]:
+    """Insert a number, and answer with how many there are."""
+
+    def work() -> int:
+        connection.execute("INSERT INTO t VALUES (?)", (number,))
+        (count,) = connection.execute("SELECT count(*) FROM t").fetchone()
+        return int(count)
+
+    return work
+
+
+def test_work_that_arrives_together_is_committed_together(connection: sqlite3.Connection) -> None:
+    """L4: a hundred requests need a handful of transactions, not a hundred."""
+    transactions: list[str] = []
+    connection.set_trace_callback(lambda sql: sql == "COMMIT" and transactions.append(sql))
+    assert list(range(1, 101)) == run(connection, *(insert(connection, n) for n in range(100)))
+    assert len(transactions) <= 2
+
+
+def test_a_refusal_is_answered_and_the_rest_of_its_group_stands(
+    connection: sqlite3.Connection,
+) -> None:
+    """A request that is refused takes nobody with it."""
+
+    def refuse() -> None:
+        raise Refused
+
+    one, refused, two = run(connection, insert(connection, 1), refuse, insert(connection, 2))
+    assert (one, isinstance(refused, Refused), two) == (1, True, 2)
+
+
+def test_a_request_that_breaks_fails_alone(connection: sqlite3.Connection) -> None:
+    """L4: what it had written is undone, and the others of its group are tried again."""
+
+    def breaks() -> None:
+        connection.execute("INSERT INTO t VALUES (77)")
+        raise ZeroDivisionError
+
+    answers = run(connection, insert(connection, 1), breaks, insert(connection, 2))
+    assert [answers[0], answers[2]] == [1, 2]
+    assert isinstance(answers[1], LedgerUnavailableError)
+    assert connection.execute("SELECT n FROM t ORDER BY n").fetchall() == [(1,), (2,)]
+
+
+def test_a_number_too_large_for_the_file_is_an_error_never_a_float(
+    connection: sqlite3.Connection,
+) -> None:
+    """L7: beyond int64 nothing is written."""
+    (answer,) = run(connection, insert(connection, 2**63))
+    assert isinstance(answer, LedgerUnavailableError)
+
+
+def test_a_file_locked_by_somebody_else_is_waited_for(
+    connection: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """A visitor with a short write does not fail anybody."""
+    visitor = sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)
+    visitor.execute("BEGIN IMMEDIATE")
+
+    async def meanwhile() -> int:
+        commits = GroupCommit(connection, (), lambda: None)
+        waiting = asyncio.create_task(commits.run(insert(connection, 1)))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        visitor.execute("ROLLBACK")
+        answer = await waiting
+        await commits.close()
+        return answer
+
+    assert asyncio.run(meanwhile()) == 1
+    visitor.close()
+
+
+def test_a_file_locked_for_long_is_unavailable_and_recovers(
+    connection: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever keeps the file locked is not waited for forever."""
+    monkeypatch.setattr("sidecar.ledger.group_commit.BUSY_TRIES", 3)
+    visitor = sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)
+    visitor.execute("BEGIN IMMEDIATE")
+    (answer,) = run(connection, insert(connection, 1))
+    assert "another process keeps the ledger file locked" in str(answer)
+    visitor.execute("ROLLBACK")
+    visitor.close()
+    assert run(connection, insert(connection, 1)) == [1]
+
+
+def test_a_caller_that_goes_away_does_not_undo_its_work(connection: sqlite3.Connection) -> None:
+    """L4: the hold of a client that hung up is kept, and expires if nobody comes back."""
+
+    async def hang_up() -> None:
+        commits = GroupCommit(connection, (), lambda: None)
+        waiting = asyncio.create_task(commits.run(insert(connection, 1)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await commits.close()
+
+    asyncio.run(hang_up())
+    assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
+
+
+def test_a_full_disk_fails_calls_and_loses_nothing(tmp_path: Path) -> None:
+    """L4: while the disk is full nothing is answered; when there is room, all is as it was."""
+    till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
+    writer: Any = till.ledger
+    sql = writer._commits._connection.execute  # noqa: SLF001 - the disk fills up
+    (pages,) = sql("PRAGMA page_count").fetchone()
+    sql(f"PRAGMA max_page_count = {pages + 2}")
+    kept, failed = [], 0
+    for n in range(200):
+        (answer,) = till.together(till.ledger.decide(proposal(n + 1, limit(None))))
+        if isinstance(answer, Decision):
+            kept.append(answer.hold_id)
+        else:
+            failed += 1
+            assert "database or disk is full" in str(answer)
+    assert kept
+    assert failed
+    sql("PRAGMA max_page_count = 1073741823")
+    till.run(till.ledger.decide(proposal(1000, limit(None))))
+    assert all(till.ledger.hold(hold_id) for hold_id in kept)
+    assert till.findings() == []
+    till.close()

@@ -1,0 +1,347 @@
+"""The ledger's promises L1 to L9, on every backend, by example."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from ledger.conftest import Till
+from support.proposals import TARIFF, limit, proposal, settlement
+
+from sidecar.domain.clock import SECOND_US, to_us
+from sidecar.domain.decisions import Budget, Decision, Effect, HoldState, Limit, Meter, Reason
+from sidecar.domain.windows import Window
+from sidecar.ledger.protocol import HoldUnknownError, RequestIdReusedError
+
+NOON = to_us(datetime(2026, 11, 10, 12, tzinfo=UTC))
+HOUR = 3600 * SECOND_US
+DAY = 24 * HOUR
+
+TOKENS = limit(1000)
+
+
+def decide(till: Till, at_us: int, *limits: Limit, **kwargs: Any) -> Decision:
+    """Decide one call."""
+    return till.run(till.ledger.decide(proposal(at_us, *limits, **kwargs)))
+
+
+def allowed(decision: Decision) -> bool:
+    """Whether it may go out."""
+    return decision.effect is Effect.ALLOW
+
+
+def budget(till: Till, one: Limit, at_us: int) -> Budget:
+    """Return how one limit stands."""
+    (found,) = till.ledger.budgets([one], at_us)
+    return found
+
+
+# -- L1 never over ---------------------------------------------------------
+
+
+def test_l1_a_ceiling_is_reached_to_the_unit_and_never_passed(till: Till) -> None:
+    """L1: settled + held + this hold may equal the ceiling, and no more."""
+    answers = [allowed(decide(till, NOON, TOKENS, tokens=n)) for n in (400, 601, 600, 1)]
+    assert answers == [True, False, True, False]
+    assert budget(till, TOKENS, NOON).remaining == 0
+
+
+def test_l1_many_at_once_share_a_transaction_and_still_do_not_pass(till: Till) -> None:
+    """L1: a hundred calls in one group commit, room for ten."""
+    work = [till.ledger.decide(proposal(NOON, TOKENS)) for _ in range(100)]
+    answers = till.together(*work)
+    assert sum(isinstance(a, Decision) and allowed(a) for a in answers) == 10
+
+
+def test_l1_all_limits_are_held_or_none(till: Till) -> None:
+    """L1: a refusal by one limit leaves nothing on the others; it says which refused."""
+    wide, narrow = limit(10_000, rule="wide"), limit(150, rule="narrow", scope="ada")
+    first, second = (decide(till, NOON, wide, narrow) for _ in range(2))
+    assert (allowed(first), allowed(second)) == (True, False)
+    assert [reason.rule for reason in second.reasons] == ["narrow"]
+    assert (budget(till, wide, NOON).held, budget(till, narrow, NOON).held) == (100, 100)
+
+
+def test_l1_what_is_spent_leaves_less_room_and_what_is_given_back_leaves_more(till: Till) -> None:
+    """L1: settling below the hold frees the difference; settling above takes it."""
+    hold = decide(till, NOON, TOKENS, tokens=1000).hold_id
+    assert not allowed(decide(till, NOON, TOKENS, tokens=1))
+    till.run(till.ledger.settle(hold, settlement(NOON, 300)))
+    assert not allowed(decide(till, NOON, TOKENS, tokens=701))
+    assert allowed(decide(till, NOON, TOKENS, tokens=700))
+
+
+def test_l1_a_ceiling_that_goes_down_applies_to_what_is_already_spent(till: Till) -> None:
+    """L1: a new ceiling is compared with all that the window has seen."""
+    decide(till, NOON, TOKENS, tokens=500)
+    lower = limit(550)
+    assert not allowed(decide(till, NOON, lower))
+    assert budget(till, lower, NOON).remaining == 50
+    assert budget(till, limit(400), NOON).remaining == 0
+
+
+def test_l1_no_sixty_seconds_admit_more_than_the_ceiling(till: Till) -> None:
+    """L1: a minute slides: five early ones count until each is a minute old."""
+    rate = limit(5, Meter.REQUESTS, Window.MINUTE)
+    starts = [0, 0.2, 30, 30.9, 59]
+    assert all(allowed(decide(till, NOON + int(s * SECOND_US), rate)) for s in starts)
+    refused = decide(till, NOON + int(59.5 * SECOND_US), rate)
+    assert not allowed(refused)
+    # Both of the first second count until the later one is a minute old.
+    assert int(0.7 * SECOND_US) == refused.retry_after_us
+    later = NOON + int(60.2 * SECOND_US)
+    assert [allowed(decide(till, later, rate)) for _ in range(3)] == [True, True, False]
+
+
+def test_l1_concurrent_counts_open_holds_alone(till: Till) -> None:
+    """L1: closing a hold makes room at once, and spends nothing there."""
+    two = limit(2, Meter.REQUESTS, Window.CONCURRENT)
+    first, second, third = (decide(till, NOON, two, ttl_us=90 * SECOND_US) for _ in range(3))
+    assert [allowed(d) for d in (first, second, third)] == [True, True, False]
+    assert third.retry_after_us == 90 * SECOND_US
+    till.run(till.ledger.settle(first.hold_id, settlement(NOON, 5)))
+    assert (budget(till, two, NOON).spent, budget(till, two, NOON).held) == (0, 1)
+    assert allowed(decide(till, NOON, two))
+
+
+def test_l1_unlimited_counts_and_never_refuses(till: Till) -> None:
+    """L1: without a ceiling everything fits, and is still counted."""
+    free = limit(None)
+    assert all(allowed(decide(till, NOON, free, tokens=10**9)) for _ in range(3))
+    assert (budget(till, free, NOON).held, budget(till, free, NOON).remaining) == (3 * 10**9, None)
+
+
+def test_l1_a_dry_run_answers_and_holds_nothing(till: Till) -> None:
+    """L1: a preview neither takes room nor leaves a trace."""
+    preview = till.ledger.preview(proposal(NOON, TOKENS, tokens=900))
+    assert (preview.effect, preview.hold_id) == (Effect.ALLOW, "")
+    assert budget(till, TOKENS, NOON).remaining == 1000
+    assert Effect.DENY is till.ledger.preview(proposal(NOON, TOKENS, tokens=1001)).effect
+
+
+# -- L2 conservation: `till` verifies every test of this folder at its end ------
+
+
+def test_l2_verify_finds_a_counter_that_was_changed_by_hand(till: Till) -> None:
+    """L2: a budget that is not the sum of its holds is found, and named."""
+    decide(till, NOON, TOKENS)
+    ledger: Any = till.ledger
+    connection = ledger._commits._connection  # noqa: SLF001 - damage it as nobody else can
+    connection.execute("UPDATE budgets SET held = held - 1")
+    assert [finding.promise[:2] for finding in till.findings()] == ["L2"]
+    connection.execute("UPDATE budgets SET held = held + 1")
+
+
+# -- L3 idempotent -----------------------------------------------------------
+
+
+def test_l3_a_repeat_gets_the_same_answer_and_holds_nothing_more(till: Till) -> None:
+    """L3: the same request id and content give one decision and one hold."""
+    first, second = (decide(till, NOON + n, TOKENS, request_id="r") for n in range(2))
+    assert first == second
+    assert budget(till, TOKENS, NOON).held == 100
+
+
+def test_l3_a_denial_is_repeated_too(till: Till) -> None:
+    """L3: a repeat of a denied request is denied for the same reasons, with the same budgets."""
+    why = (Reason("NO", "no", "rule", 403),)
+    first = decide(till, NOON, TOKENS, request_id="r", reasons=why)
+    decide(till, NOON, TOKENS)
+    assert first == decide(till, NOON, TOKENS, request_id="r", reasons=why)
+
+
+def test_l3_repeats_within_one_transaction_are_one(till: Till) -> None:
+    """L3: copies that arrive together are as one, too."""
+    copies = [till.ledger.decide(proposal(NOON, TOKENS, request_id="r")) for _ in range(5)]
+    answers = till.together(*copies)
+    assert len({a.hold_id for a in answers if isinstance(a, Decision)}) == 1
+    assert budget(till, TOKENS, NOON).held == 100
+
+
+def test_l3_a_request_id_with_other_content_is_refused(till: Till) -> None:
+    """L3: an id stands for one request; the second changes nothing."""
+    decide(till, NOON, TOKENS, request_id="r", fingerprint=b"one")
+    with pytest.raises(RequestIdReusedError):
+        decide(till, NOON, TOKENS, request_id="r", fingerprint=b"two")
+    assert budget(till, TOKENS, NOON).held == 100
+
+
+def test_l3_repeats_survive_a_restart(till: Till) -> None:
+    """L3: the answer is on disk, not in memory."""
+    first = decide(till, NOON, TOKENS, request_id="r")
+    till.reopen()
+    assert first == decide(till, NOON + HOUR, TOKENS, request_id="r")
+
+
+def test_l3_a_hold_closes_once(till: Till) -> None:
+    """L3: a second Settle or Release returns the first outcome."""
+    hold = decide(till, NOON, TOKENS).hold_id
+    first = till.run(till.ledger.settle(hold, settlement(NOON, 40)))
+    second = till.run(till.ledger.settle(hold, settlement(NOON, 90)))
+    third = till.run(till.ledger.release(hold, NOON))
+    assert [charge.tokens for charge in (first, second, third)] == [40, 40, 40]
+    assert budget(till, TOKENS, NOON).spent == 40
+
+
+def test_l3_a_released_hold_stays_released(till: Till) -> None:
+    """L3: Settle after Release charges nothing."""
+    hold = decide(till, NOON, TOKENS).hold_id
+    till.run(till.ledger.release(hold, NOON))
+    assert till.run(till.ledger.settle(hold, settlement(NOON, 90))).tokens == 0
+    assert budget(till, TOKENS, NOON).remaining == 1000
+
+
+def test_l3_an_unknown_hold_is_said_to_be_unknown(till: Till) -> None:
+    """L3: nothing is made up for an id that nobody was given."""
+    for work in (
+        till.ledger.settle("hold_x", settlement(NOON, 1)),
+        till.ledger.release("hold_x", NOON),
+    ):
+        with pytest.raises(HoldUnknownError):
+            till.run(work)
+    with pytest.raises(HoldUnknownError):
+        till.ledger.hold("hold_x")
+
+
+# -- L4 durable: see tests/server/test_crashes.py for kill -9 -----------------
+
+
+def test_l4_what_was_answered_is_there_after_a_restart(till: Till) -> None:
+    """L4: spent and held amounts, and the hold itself, are read from disk."""
+    settled = decide(till, NOON, TOKENS).hold_id
+    till.run(till.ledger.settle(settled, settlement(NOON, 30)))
+    open_hold = decide(till, NOON, TOKENS, tokens=200).hold_id
+    till.reopen()
+    assert (budget(till, TOKENS, NOON).spent, budget(till, TOKENS, NOON).held) == (30, 200)
+    hold = till.ledger.hold(open_hold)
+    assert (hold.state, hold.cost_nano_usd) == (HoldState.OPEN, 200_000)
+    assert hold.tariff is not None
+    assert (TARIFF.price, TARIFF.multipliers) == (hold.tariff.price, hold.tariff.multipliers)
+
+
+# -- L5 unknown is spent ------------------------------------------------------
+
+
+def test_l5_a_hold_that_expires_is_charged_in_full(till: Till) -> None:
+    """L5: nobody said how the call ended, so its worst case is spent."""
+    hold = decide(till, NOON, TOKENS, ttl_us=60 * SECOND_US).hold_id
+    assert till.run(till.ledger.expire(NOON + 59 * SECOND_US)) == 0
+    assert till.run(till.ledger.expire(NOON + 60 * SECOND_US)) == 1
+    assert (budget(till, TOKENS, NOON).spent, budget(till, TOKENS, NOON).held) == (100, 0)
+    assert HoldState.EXPIRED is till.ledger.hold(hold).state
+
+
+def test_l5_a_limit_may_choose_to_give_back_what_expires(till: Till) -> None:
+    """L5: `on_expiry: release` frees the hold on that limit."""
+    decide(till, NOON, TOKENS, ttl_us=SECOND_US, charge_on_expiry=False)
+    till.run(till.ledger.expire(NOON + SECOND_US))
+    assert (budget(till, TOKENS, NOON).spent, budget(till, TOKENS, NOON).held) == (0, 0)
+
+
+@pytest.mark.parametrize("charge_on_expiry", [True, False])
+def test_l5_a_late_settle_corrects_what_expiry_charged(till: Till, charge_on_expiry: bool) -> None:
+    """L5: the truth comes late, and counts in full, whatever expiry had done."""
+    hold = decide(till, NOON, TOKENS, ttl_us=SECOND_US, charge_on_expiry=charge_on_expiry).hold_id
+    till.run(till.ledger.expire(NOON + SECOND_US))
+    charge = till.run(till.ledger.settle(hold, settlement(NOON + HOUR, 30)))
+    assert (charge.tokens, budget(till, TOKENS, NOON + HOUR).spent) == (30, 30)
+
+
+def test_l5_a_late_release_frees_what_expiry_charged(till: Till) -> None:
+    """L5: the app found out that the call was never sent."""
+    hold = decide(till, NOON, TOKENS, ttl_us=SECOND_US).hold_id
+    till.run(till.ledger.expire(NOON + SECOND_US))
+    till.run(till.ledger.release(hold, NOON + HOUR))
+    assert budget(till, TOKENS, NOON + HOUR).remaining == 1000
+
+
+def test_l5_use_above_the_hold_is_charged_in_full_and_flagged(till: Till) -> None:
+    """L5: the provider bills it, so the ledger has it, past the ceiling if need be."""
+    hold = decide(till, NOON, TOKENS, tokens=900).hold_id
+    charge = till.run(till.ledger.settle(hold, settlement(NOON, 1200)))
+    assert (charge.tokens, charge.overrun) == (1200, True)
+    assert (budget(till, TOKENS, NOON).spent, budget(till, TOKENS, NOON).remaining) == (1200, 0)
+    assert not allowed(decide(till, NOON, TOKENS, tokens=1))
+
+
+# -- L6 own window ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("window", "later"), [(Window.HOUR, HOUR), (Window.DAY, DAY), (Window.MONTH, 31 * DAY)]
+)
+def test_l6_a_hold_settles_into_the_window_it_was_authorized_in(
+    till: Till, window: Window, later: int
+) -> None:
+    """L6: yesterday's call is yesterday's spend, and leaves today's budget alone."""
+    one = limit(1000, window=window)
+    hold = decide(till, NOON, one, tokens=1000).hold_id
+    assert allowed(decide(till, NOON + later, one, tokens=1000))
+    till.run(till.ledger.settle(hold, settlement(NOON + later, 5)))
+    assert (
+        budget(till, one, NOON + later).spent,
+        budget(till, one, NOON + later).held,
+    ) == (0, 1000)
+
+
+# -- L7 integers ----------------------------------------------------------------
+
+
+def test_l7_every_amount_in_the_file_is_an_integer(till: Till) -> None:
+    """L7: the tables are STRICT, and no column for an amount is a REAL."""
+    decide(till, NOON, TOKENS, limit(10**12, Meter.COST))
+    ledger: Any = till.ledger
+    sql = ledger._commits._connection.execute  # noqa: SLF001
+    tables = sql("SELECT name, strict FROM pragma_table_list WHERE type = 'table'").fetchall()
+    ours = {name for name, _ in tables if not name.startswith(("sqlite_", "_sqlite"))}
+    assert {"budgets", "decisions", "hold_amounts", "holds", "policy_sets", "prices"} == ours
+    assert all(strict for name, strict in tables if name in ours)
+    for name in ours:
+        kinds = {kind for (kind,) in sql(f"SELECT type FROM pragma_table_info('{name}')")}
+        assert kinds <= {"INTEGER", "TEXT", "BLOB"}
+
+
+def test_l7_a_hold_records_the_version_of_its_price(till: Till) -> None:
+    """L7: what a call cost can be recomputed when the price list has changed."""
+    hold = till.ledger.hold(decide(till, NOON, TOKENS).hold_id)
+    assert hold.tariff is not None
+    assert hold.tariff.price.price_id == "small-1@2020-01-01"
+
+
+# -- L8 no second truth ---------------------------------------------------------
+
+
+def test_l8_a_new_window_is_a_new_row(till: Till) -> None:
+    """L8: nothing is set back to zero; the old window stays as it was."""
+    for day in range(3):
+        decide(till, NOON + day * DAY, TOKENS, tokens=100 + day)
+    ledger: Any = till.ledger
+    connection = ledger._commits._connection  # noqa: SLF001
+    held = connection.execute("SELECT held FROM budgets ORDER BY window_start_us").fetchall()
+    assert held == [(100,), (101,), (102,)]
+
+
+# -- L9 time never helps --------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [Window.MINUTE, Window.HOUR, Window.DAY, Window.MONTH])
+@pytest.mark.parametrize("reopen", [False, True])
+def test_l9_a_clock_set_back_does_not_reopen_a_window(
+    till: Till, window: Window, reopen: bool
+) -> None:
+    """L9: the ledger's time stands still until the clock has caught up, restarts included."""
+    one = limit(1000, window=window)
+    decide(till, NOON, one, tokens=1000)
+    if reopen:
+        till.reopen()
+    for back in (SECOND_US, HOUR, DAY, 60 * DAY):
+        assert not allowed(decide(till, NOON - back, one, tokens=1))
+        assert budget(till, one, NOON - back).remaining == 0
+
+
+def test_l9_a_clock_that_jumps_forward_and_back_opens_one_window_once(till: Till) -> None:
+    """L9: a day ahead and back again gives the budget of that day, and no other."""
+    assert allowed(decide(till, NOON, TOKENS, tokens=1000))
+    assert allowed(decide(till, NOON + DAY, TOKENS, tokens=1000))
+    assert not allowed(decide(till, NOON, TOKENS, tokens=1))
+    assert not allowed(decide(till, NOON + DAY, TOKENS, tokens=1))
+    assert allowed(decide(till, NOON + 2 * DAY, TOKENS, tokens=1))

@@ -1,0 +1,95 @@
+"""Old entries are forgotten, but never what an open window or an answer still needs."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from ledger.conftest import Till
+from support.proposals import limit, proposal, settlement
+
+from sidecar.domain.clock import SECOND_US, to_us
+from sidecar.domain.decisions import Meter
+from sidecar.domain.windows import Window
+from sidecar.ledger.protocol import HoldUnknownError
+
+FIRST = to_us(datetime(2026, 10, 1, 12, tzinfo=UTC))
+DAY = 86_400 * SECOND_US
+TOKENS, RATE = limit(1000), limit(500, Meter.REQUESTS, Window.MINUTE)
+MONTH = limit(1000, window=Window.MONTH)
+
+
+def count(till: Till, table: str) -> int:
+    """Count the rows of a table."""
+    ledger: Any = till.ledger
+    connection = ledger._commits._connection  # noqa: SLF001
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def prune(till: Till, at_us: int, days: int) -> None:
+    """Prune until nothing is left to do."""
+    while till.run(till.ledger.prune(at_us, days * DAY)):
+        pass
+
+
+def test_what_is_past_the_retention_is_gone(till: Till) -> None:
+    """Decisions, holds and the budgets of windows long over leave the file."""
+    for day in range(10):
+        hold = till.run(till.ledger.decide(proposal(FIRST + day * DAY, TOKENS, RATE))).hold_id
+        till.run(till.ledger.settle(hold, settlement(FIRST + day * DAY, 10)))
+    prune(till, FIRST + 9 * DAY, 5)
+    # The day that began five and a half days ago had not ended five days ago.
+    assert [count(till, table) for table in ("decisions", "holds", "budgets")] == [6, 6, 12]
+    assert count(till, "hold_amounts") == 12
+
+
+def test_an_open_window_keeps_all_that_it_counts(till: Till) -> None:
+    """L2: a month's budget stays the sum of its holds, however short the retention."""
+    for day in range(20):
+        hold = till.run(till.ledger.decide(proposal(FIRST + day * DAY, MONTH, tokens=10))).hold_id
+        till.run(till.ledger.settle(hold, settlement(FIRST + day * DAY, 10)))
+    prune(till, FIRST + 25 * DAY, 1)
+    assert count(till, "holds") == 20
+    assert till.ledger.budgets([MONTH], FIRST + 25 * DAY)[0].spent == 200
+    prune(till, FIRST + 40 * DAY, 1)
+    assert count(till, "holds") == 1  # the last decision always stays
+
+
+def test_an_open_hold_is_kept_however_old(till: Till) -> None:
+    """A hold that nobody closed is not forgotten before it has expired."""
+    till.run(till.ledger.decide(proposal(FIRST, TOKENS, ttl_us=100 * DAY)))
+    till.run(till.ledger.decide(proposal(FIRST + 50 * DAY, TOKENS)))
+    prune(till, FIRST + 90 * DAY, 1)
+    assert count(till, "holds") == 2
+
+
+def test_a_pruned_hold_is_unknown(till: Till) -> None:
+    """A Settle that comes after the retention is told so."""
+    hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS))).hold_id
+    till.run(till.ledger.release(hold, FIRST))
+    till.run(till.ledger.decide(proposal(FIRST + 90 * DAY, TOKENS)))
+    prune(till, FIRST + 90 * DAY, 35)
+    with pytest.raises(HoldUnknownError):
+        till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 1)))
+
+
+def test_a_jump_of_the_clock_cannot_prune_the_ledgers_time_away(till: Till) -> None:
+    """L9: a year ahead everything is old; back again, no window opens a second time."""
+    hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS, tokens=1000))).hold_id
+    till.run(till.ledger.settle(hold, settlement(FIRST, 1000)))
+    till.run(till.ledger.decide(proposal(FIRST + 365 * DAY, TOKENS, tokens=1000)))
+    prune(till, FIRST + 365 * DAY, 35)
+    till.reopen()
+    refused = till.run(till.ledger.decide(proposal(FIRST, TOKENS, tokens=1)))
+    assert [reason.code for reason in refused.reasons] == ["TOO_MUCH"]
+
+
+def test_expired_and_old_entries_are_found_through_indexes(till: Till) -> None:
+    """Finding what is due never scans the table of all holds."""
+    ledger: Any = till.ledger
+    connection = ledger._commits._connection  # noqa: SLF001
+    plan = connection.execute(
+        "EXPLAIN QUERY PLAN SELECT id FROM holds WHERE state = 'open' AND expires_at_us <= 5"
+        " ORDER BY expires_at_us LIMIT 500"
+    ).fetchall()
+    assert "USING" in str(plan)
+    assert "holds_open" in str(plan)

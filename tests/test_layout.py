@@ -1,0 +1,73 @@
+"""The way the code is laid out, held by the code itself."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sidecar
+
+ROOT = Path(sidecar.__file__).parent
+MODULES = [p for p in ROOT.rglob("*.py") if "v1" not in p.relative_to(ROOT).parts]
+
+# What may be imported by one folder, and by no other.
+HOMES = {
+    "grpc": "server",
+    "grpc_health": "server",
+    "grpc_reflection": "server",
+    "sqlite3": "ledger",
+    "sqlite_utils": "ledger",
+    "celpy": "policy",
+    "lark": "policy",
+    "cel_expr_python": "policy",
+    "yaml": "policy",
+    "pydantic": "policy",
+    "typer": "cli",
+    "rich": "cli",
+}
+PURE = {
+    "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "json",
+    "math", "typing",
+}  # fmt: skip
+
+
+def imports(path: Path) -> set[str]:
+    """Return the full names of the modules that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_outside_thing_lives_in_one_folder(path: Path) -> None:
+    """gRPC, SQL, CEL and the terminal are each named in exactly one place."""
+    folder = path.relative_to(ROOT).parts[0]
+    foreign = {name.partition(".")[0] for name in imports(path)}
+    assert [name for name in foreign if HOMES.get(name, folder) != folder] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "domain").glob("*.py")), ids=lambda p: p.name)
+def test_the_domain_does_no_io(path: Path) -> None:
+    """The core imports itself and pure modules: no clock, no disk, no network."""
+    outside = {name for name in imports(path) if not name.startswith("sidecar.domain")}
+    assert set() == {name.partition(".")[0] for name in outside} - PURE
+
+
+def test_data_flows_one_way() -> None:
+    """Server → authorizer → policy, ledger → domain; never back."""
+    allowed = {
+        "domain": {"domain"},
+        "ledger": {"ledger", "domain"},
+        "policy": {"policy", "domain", "v1"},
+        "server": {"server", "authorizer", "domain", "ledger.protocol", "v1"},
+    }
+    for folder, may in allowed.items():
+        for path in (ROOT / folder).glob("*.py"):
+            for name in imports(path):
+                if name.startswith("sidecar."):
+                    inner = name.removeprefix("sidecar.")
+                    assert any(inner == m or inner.startswith(f"{m}.") for m in may), (path, name)
