@@ -16,7 +16,7 @@ help: ## List the targets
 	@touch $@
 
 demo: .venv/ready ## Run the whole job once: sidecar, sample app, stand-in for Mistral
-	@$(BIN)/python -m tests.demo
+	@PYTHONPATH=tests $(BIN)/python -m demo
 
 test: .venv/ready ## Run the tests
 	@$(BIN)/python -m pytest -q -n $(JOBS)
@@ -47,7 +47,7 @@ property: .venv/ready ## The long run of the property tests, with random seeds
 	$(BIN)/python -m pytest -q -n $(JOBS) -m property --hypothesis-profile=long
 
 bench: .venv/ready ## Measure the cost of a decision against an empty handler
-	$(BIN)/python -m tests.bench
+	PYTHONPATH=tests $(BIN)/python -m bench
 
 clean: ## Remove what the other targets made
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,7 +28,8 @@ def check(
             typer.echo(json.dumps([asdict(problem) for problem in error.problems], indent=2))
         else:
             typer.echo(str(error))
-            typer.echo(f"\n{len(error.problems)} problems", err=True)
+            number = len(error.problems)
+            typer.echo(f"\n{number} problem{'s' if number > 1 else ''}", err=True)
         raise typer.Exit(1) from None
     if output is Format.JSON:
         typer.echo("[]")

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+)
 from ledger.conftest import Till
 from support.proposals import limit, proposal, settlement
 
@@ -57,7 +64,7 @@ class Model:
         if window is Window.CONCURRENT:
             inside = list(self.holds.values())
         elif window is Window.MINUTE:  # by the second: all of it goes when its last one goes
-            last = {}
+            last: dict[int, int] = {}
             for hold in self.holds.values():
                 second = hold.at_us // SECOND_US
                 last[second] = max(last.get(second, 0), hold.at_us)
@@ -103,7 +110,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert found == []
 
     @rule(target=holds, tokens=st.integers(1, 400))
-    def authorize(self, tokens: int) -> object:
+    def authorize(self, tokens: int) -> MultipleResults[str] | str:
         """Hold, or be refused, as the model says."""
         self._model.now_us = max(self._model.now_us, self._clock_us)
         asked = proposal(self._clock_us, *LIMITS, tokens=tokens, ttl_us=TTL)

@@ -1,6 +1,7 @@
 """Proposals for ledgers, with as little in them as a test needs to say."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 from sidecar.domain.decisions import Call, Demand, Limit, Meter, Proposal, Reason, Settlement
@@ -65,7 +66,7 @@ def proposal(
             amounts[one.meter],
             charge_on_expiry,
             shadow,
-            lambda rule=one.rule: Reason("TOO_MUCH", "too much", rule, 429),
+            partial(Reason, "TOO_MUCH", "too much", one.rule, 429),
         )
         for one in limits
     )

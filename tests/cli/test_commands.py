@@ -1,0 +1,162 @@
+"""The command line, run as people and jobs run it."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.policies import SHIPPED, deny, minimal
+from support.running import RunningSidecar, chat, principal
+
+Start = Callable[..., RunningSidecar]
+
+
+def sidecar(*args: object, **env: str) -> tuple[int, str, str]:
+    """Run a command; return exit code, standard output and standard error."""
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "sidecar", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", **env},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [(), ("serve",), ("check",), ("budgets",), ("ledger", "verify")]
+)
+def test_help_explains_each_command_with_an_example(command: tuple[str, ...]) -> None:
+    """--help exits 0 and shows how to call it."""
+    code, out, _ = sidecar(*command, "--help")
+    assert code == 0
+    assert not command or "Example:" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("serve",), "Missing option"),
+        (("serve", "--policies", "x", "--ledger", "y", "--no-such-flag"), "No such option"),
+        (("serve", "--policies", SHIPPED, "--ledger", "y", "--time-zone", "Mars/North"), "no such zone"),
+        (("serve", "--policies", SHIPPED, "--ledger", "y", "--listen", "0.0.0.0:5"), "not a loopback"),
+        (("serve", "--policies", SHIPPED, "--ledger", "y", "--listen", "example.com:5"), "not a loopback"),
+        (("serve", "--policies", SHIPPED, "--ledger", "y", "--listen", "127.0.0.1"), "not HOST:PORT"),
+        (("serve", "--policies", SHIPPED, "--ledger", "y", "--listen", "unix:"), "needs a path"),
+        (("serve", "--policies", SHIPPED, "--ledger", "y", "--hold-ttl", "0"), "Invalid value"),
+        (("check", SHIPPED, "--engine", "opa"), "Invalid value"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_exits_2_and_says_what_is_wrong(
+    args: tuple[object, ...], expected: str, tmp_path: Path
+) -> None:
+    """Exit code 2 is for the caller's mistakes."""
+    os.chdir(tmp_path)
+    code, _, err = sidecar(*args)
+    assert (code, expected in err) == (2, True), err
+
+
+def test_check_passes_the_shipped_policies() -> None:
+    """Exit 0, and the digest that answers will carry."""
+    code, out, _ = sidecar("check", SHIPPED)
+    assert (code, "13 rules, digest " in out) == (0, True)
+    assert sidecar("check", SHIPPED, "--format", "json")[:2] == (0, "[]\n")
+
+
+def test_check_reports_every_problem_and_exits_1(tmp_path: Path) -> None:
+    """Text for people, JSON for programs."""
+    directory = minimal(tmp_path / "p", bad=deny("principal.roel == 'x'"))
+    code, out, err = sidecar("check", directory)
+    assert (code, err) == (1, "\n1 problem\n")
+    assert "bad.cel:8:10: no field 'roel' in Principal" in out
+    code, out, _ = sidecar("check", directory, "--format", "json")
+    (problem,) = json.loads(out)
+    assert (code, problem["file"], problem["line"], problem["column"]) == (1, "bad.cel", 8, 10)
+
+
+def test_serve_with_wrong_policies_says_all_that_is_wrong_and_exits_1(tmp_path: Path) -> None:
+    """A sidecar never starts on half a policy set."""
+    directory = minimal(tmp_path / "p", bad=deny("tru"), worse="true")
+    ledger = tmp_path / "l.sqlite"
+    code, _, err = sidecar("serve", "--policies", directory, "--ledger", ledger)
+    assert code == 1
+    assert "bad.cel:8:1" in err
+    assert "worse.cel:1:1: the rule has no header" in err
+    assert not ledger.exists()
+
+
+def test_every_flag_is_an_environment_variable_too(start_sidecar: Start) -> None:
+    """A deployment can be configured without arguments."""
+    started = start_sidecar(None, env={"SIDECAR_ENGINE": "cel-python", "SIDECAR_TIME_ZONE": "UTC"})
+    assert "cel-python" in started.log
+    code, _, _ = sidecar("ledger", "verify", SIDECAR_LEDGER=str(started.ledger))
+    assert code == 0
+
+
+def test_budgets_shows_what_is_left(start_sidecar: Start) -> None:
+    """A table for people, JSON for programs, from a running sidecar."""
+    started = start_sidecar()
+    started.stub.Authorize(chat())
+    who = ("--principal", "ada", "--role", "developer", "--workspace", "dev-workspace")
+    code, out, _ = sidecar("budgets", *who, "--address", started.addresses[0])
+    assert code == 0
+    assert "role-daily-tokens" in out
+    assert "499,800" in out
+    code, out, _ = sidecar(
+        "budgets", *who, "--format", "json", SIDECAR_ADDRESS=started.addresses[0]
+    )
+    left = {budget["rule"]: budget["remaining"] for budget in json.loads(out)["budgets"]}
+    assert (code, left["role-daily-tokens"]) == (0, 499_800)
+
+
+def test_budgets_of_an_unknown_role_exits_1(start_sidecar: Start) -> None:
+    """A typing mistake is not shown as an empty table alone."""
+    who = ("--principal", "ada", "--role", "ghost", "--workspace", "dev-workspace")
+    code, _, err = sidecar("budgets", *who, "--address", start_sidecar().addresses[0])
+    assert (code, "ROLE_UNKNOWN: no role named ghost" in err) == (1, True)
+
+
+def test_budgets_without_a_sidecar_says_where_it_looked() -> None:
+    """The address is in the error."""
+    who = ("--principal", "a", "--role", "b", "--workspace", "c", "--address", "127.0.0.1:1")
+    code, _, err = sidecar("budgets", *who)
+    assert (code, "127.0.0.1:1: UNAVAILABLE" in err) == (1, True)
+
+
+def test_verify_works_on_a_ledger_in_use(start_sidecar: Start) -> None:
+    """Nobody has to stop a sidecar to look at its books."""
+    started = start_sidecar()
+    started.stub.Authorize(chat(principal(id="x")))
+    code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger)
+    assert (0, f"{started.ledger}: 1 decisions, 1 holds, 4 budgets: clean\n") == (code, out)
+
+
+def test_verify_names_the_promise_that_is_broken_and_exits_1(start_sidecar: Start) -> None:
+    """L2: a counter changed by hand is found, in text and in JSON."""
+    started = start_sidecar()
+    started.stub.Authorize(chat())
+    started.stop()
+    with sqlite3.connect(started.ledger) as connection:
+        connection.execute("UPDATE budgets SET spent = spent + 7 WHERE rule = 'role-daily-tokens'")
+    connection.close()
+    code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger)
+    assert code == 1
+    assert "L2 a budget's spent is not the sum of its closed holds" in out
+    code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger, "--format", "json")
+    assert (code, len(json.loads(out)["findings"])) == (1, 1)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no ledger " * 500])
+def test_verify_of_what_is_no_ledger_says_so(content: bytes | None, tmp_path: Path) -> None:
+    """A wrong path is told, and nothing is made there."""
+    path = tmp_path / "x.sqlite"
+    if content is not None:
+        path.write_bytes(content)
+    code, _, err = sidecar("ledger", "verify", "--ledger", path)
+    assert (code, str(path) in err) == (1, True)
+    assert path.exists() == (content is not None)

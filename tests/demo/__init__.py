@@ -1,0 +1,1 @@
+"""`make demo`: the whole job, with a real sidecar and the real Mistral SDK."""

@@ -1,0 +1,323 @@
+"""The RPCs of a real sidecar, called by real clients."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+from support.policies import limit, minimal
+from support.running import RunningSidecar, chat, error_info, eventually, principal, stub, tester
+
+from sidecar.server.service import SERVICE
+from sidecar.v1 import authorization_pb2 as pb
+
+Start = Callable[..., RunningSidecar]
+
+
+def by_rule(budgets: "list[pb.Budget]") -> dict[str, pb.Budget]:
+    """Return budgets by their rules."""
+    return {budget.rule: budget for budget in budgets}
+
+
+def test_the_whole_job(shared_sidecar: RunningSidecar) -> None:
+    """Authorize holds the worst case, Settle charges the real use, GetBudgets says what is left."""
+    sidecar = shared_sidecar.stub
+    who = principal(id="whole-job")
+    held = sidecar.Authorize(chat(who, estimate={"input_bytes": 400, "max_output_tokens": 0}))
+    assert held.effect == pb.EFFECT_ALLOW
+    assert (held.resolved_model, held.max_output_tokens) == ("mistral-small-2603", 1600)
+    # 400 × 150 + 1600 × 600 nano-USD
+    assert held.held_cost_nano_usd == 1_020_000
+    assert by_rule(held.budgets)["role-daily-tokens"].held == 2000
+    usage = {"prompt_tokens": 90, "completion_tokens": 40, "total_tokens": 130}
+    settled = sidecar.Settle(
+        pb.SettleRequest(
+            hold_id=held.hold_id, usage_json=json.dumps(usage), outcome=pb.OUTCOME_OK,
+            response_model="mistral-small-latest",
+        )
+    )  # fmt: skip
+    assert (settled.charged_cost_nano_usd, settled.charged_tokens) == (37_500, 130)
+    left = by_rule(sidecar.GetBudgets(pb.GetBudgetsRequest(principal=who)).budgets)
+    daily = left["role-daily-tokens"]
+    assert (daily.spent, daily.held, daily.remaining) == (130, 0, 499_870)
+    assert daily == by_rule(settled.budgets)["role-daily-tokens"]
+
+
+def test_a_denied_call_carries_reasons_budgets_and_no_hold(shared_sidecar: RunningSidecar) -> None:
+    """Deny is an answer, not an error: why, what is left, and nothing to settle."""
+    answer = shared_sidecar.stub.Authorize(chat(model="mistral-large-latest"))
+    assert (answer.effect, answer.hold_id) == (pb.EFFECT_DENY, "")
+    assert {"role-models", "workspace-models"} == {reason.rule for reason in answer.reasons}
+    assert len(answer.budgets) == 4
+    assert len(answer.policy_digest) == 64
+    assert answer.policy_generation == 1
+
+
+def test_the_same_answer_comes_over_loopback_and_a_unix_socket(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """One process listens on both at once; a repeat on the other gets the same hold."""
+    path = tmp_path / "s.sock"
+    sidecar = start_sidecar(None, "--listen", "127.0.0.1:0", "--listen", f"unix:{path}")
+    request = chat(request_id="r1")
+    answers = [stub(address).Authorize(request) for address in sidecar.addresses]
+    assert len(answers) == 2
+    assert answers[0] == answers[1]
+
+
+def test_both_evaluators_give_the_same_answers(start_sidecar: Start, tmp_path: Path) -> None:
+    """Whichever engine runs: the same effects, reasons, budgets and holds."""
+    requests = [
+        chat(),
+        chat(principal(role="analyst", workspace="ml-workspace"), model="mistral-large-latest"),
+        chat(principal(role="senior"), estimate={"max_output_tokens": 5000}),
+        chat(principal(workspace="prod-workspace", labels={"service": "ci"}), model="codestral-2508"),
+        chat(principal(role="ghost")),
+        chat(principal(key_id="ml-team-key")),
+    ]  # fmt: skip
+    seen = []
+    for engine in ("cel-cpp", "cel-python"):
+        sidecar = start_sidecar(None, "--engine", engine, ledger=tmp_path / f"{engine}.sqlite")
+        answers = [sidecar.stub.Authorize(request) for request in requests]
+        seen.append(
+            [
+                (
+                    a.effect,
+                    [(r.rule, r.code, r.message, r.http_status) for r in a.reasons],
+                    [(b.rule, b.scope, b.ceiling, b.held, b.remaining) for b in a.budgets],
+                    a.held_cost_nano_usd,
+                )
+                for a in answers
+            ]
+        )
+    assert seen[0] == seen[1]
+
+
+def test_a_repeat_gets_the_same_answer_and_other_content_is_refused(
+    shared_sidecar: RunningSidecar,
+) -> None:
+    """L3: over the wire, byte for byte; an id that is reused is ALREADY_EXISTS."""
+    sidecar, who = shared_sidecar.stub, principal(id="repeater", labels={"a": "1", "b": "2"})
+    first = sidecar.Authorize(chat(who, request_id="repeat-1"))
+    assert first == sidecar.Authorize(chat(who, request_id="repeat-1"))
+    with pytest.raises(grpc.RpcError) as caught:
+        sidecar.Authorize(chat(who, request_id="repeat-1", model="codestral-latest"))
+    assert grpc.StatusCode.ALREADY_EXISTS is caught.value.code()
+    assert error_info(caught.value).reason == "REQUEST_ID_REUSED"
+
+
+def test_release_gives_everything_back(shared_sidecar: RunningSidecar) -> None:
+    """A call that was never sent costs nothing and counts nowhere."""
+    sidecar, who = shared_sidecar.stub, principal(id="releaser")
+    hold = sidecar.Authorize(chat(who)).hold_id
+    released = sidecar.Release(pb.ReleaseRequest(hold_id=hold, reason="the user left"))
+    assert (released.charged_cost_nano_usd, released.charged_tokens) == (0, 0)
+    daily = by_rule(released.budgets)["role-daily-tokens"]
+    assert (daily.spent, daily.held) == (0, 0)
+
+
+@pytest.mark.parametrize("rpc", ["Settle", "Release"])
+def test_an_unknown_hold_is_not_found(rpc: str, shared_sidecar: RunningSidecar) -> None:
+    """NOT_FOUND, with the id of the error for programs, and not the id that was sent."""
+    request = {"Settle": pb.SettleRequest, "Release": pb.ReleaseRequest}[rpc](hold_id="hold_zzz")
+    with pytest.raises(grpc.RpcError) as caught:
+        getattr(shared_sidecar.stub, rpc)(request)
+    assert grpc.StatusCode.NOT_FOUND is caught.value.code()
+    assert error_info(caught.value).reason == "HOLD_UNKNOWN"
+    assert "hold_zzz" not in (caught.value.details() or "")
+
+
+USES = [
+    # what was held, what came back, and the nano-USD that are charged
+    ("no usage at all", {}, None, 100 * 150 + 100 * 600),
+    ("an empty usage", {}, "{}", 100 * 150 + 100 * 600),
+    ("output alone is missing", {}, '{"prompt_tokens": 10}', 10 * 150 + 100 * 600),
+    ("cached input", {}, '{"prompt_tokens": 50, "completion_tokens": 10, "prompt_tokens_details":'
+     ' {"cached_tokens": 40}}', 10 * 150 + 40 * 15 + 10 * 600),
+    ("batch", {"batch": True}, '{"prompt_tokens": 50, "completion_tokens": 10}',
+     (50 * 150 + 10 * 600) // 2),
+    ("priority", {"service_tier": "priority"}, '{"prompt_tokens": 40, "completion_tokens": 10}',
+     (40 * 150 + 10 * 600) * 7 // 4),
+    ("priority asked, default given", {"service_tier": "priority"},
+     '{"prompt_tokens": 40, "completion_tokens": 10, "service_tier": "default"}',
+     40 * 150 + 10 * 600),
+    ("a tier nobody priced", {"service_tier": "priority"},
+     '{"prompt_tokens": 40, "completion_tokens": 10, "service_tier": "warp"}',
+     (40 * 150 + 10 * 600) * 7 // 4),
+    ("eu endpoint", {"region": "eu"}, '{"prompt_tokens": 40, "completion_tokens": 10}',
+     (40 * 150 + 10 * 600) * 11 // 10),
+    ("more than was held", {}, '{"prompt_tokens": 500, "completion_tokens": 900}',
+     500 * 150 + 900 * 600),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("estimate", "usage", "nano"), [u[1:] for u in USES], ids=[u[0] for u in USES]
+)
+def test_settle_charges_what_was_used(
+    estimate: dict[str, object], usage: str | None, nano: int, shared_sidecar: RunningSidecar
+) -> None:
+    """Cached input, batch, tier and region at their prices; what is missing as it was held."""
+    sidecar = shared_sidecar.stub
+    held = sidecar.Authorize(chat(principal(id="spender", role="admin"), estimate=estimate))
+    assert held.effect == pb.EFFECT_ALLOW
+    settled = sidecar.Settle(pb.SettleRequest(hold_id=held.hold_id, usage_json=usage))
+    assert nano == settled.charged_cost_nano_usd
+    assert settled.overrun == (nano > held.held_cost_nano_usd)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "model", "estimate", "usage", "held", "charged"),
+    [
+        ("OCR", "mistral-ocr-latest", {"pages": 5}, '{"pages_processed": 3}', 20_000_000, 12_000_000),
+        ("TRANSCRIPTION", "voxtral-mini-2602", {"audio_seconds": 120},
+         '{"prompt_audio_seconds": 60, "prompt_tokens": 4}', 6_000_000, 3_000_000),
+        ("EMBEDDINGS", "mistral-embed", {"input_tokens": 1000},
+         '{"prompt_tokens": 900, "total_tokens": 0}', 100_000, 90_000),
+        ("MODERATION", "mistral-moderation-2603", {"input_tokens": 10}, "{}", 0, 0),
+        ("FIM", "codestral-latest", {"input_tokens": 10, "max_output_tokens": 10},
+         '{"prompt_tokens": 5, "completion_tokens": 5}', 12_000, 6_000),
+    ],
+)  # fmt: skip
+def test_every_endpoint_is_held_and_charged_in_its_own_unit(
+    endpoint: str,
+    model: str,
+    estimate: dict[str, Any],
+    usage: str,
+    held: int,
+    charged: int,
+    shared_sidecar: RunningSidecar,
+) -> None:
+    """Pages for OCR, minutes for transcription, tokens for the others."""
+    request = pb.AuthorizeRequest(
+        principal=principal(role="admin", workspace="ml-workspace"),
+        model=model,
+        endpoint=f"ENDPOINT_{endpoint}",
+        estimate=pb.Estimate(**estimate),
+    )
+    answer = shared_sidecar.stub.Authorize(request)
+    assert (pb.EFFECT_ALLOW, held) == (answer.effect, answer.held_cost_nano_usd)
+    settle = pb.SettleRequest(hold_id=answer.hold_id, usage_json=usage)
+    assert charged == shared_sidecar.stub.Settle(settle).charged_cost_nano_usd
+
+
+@pytest.mark.parametrize(
+    ("response_model", "nano"),
+    [("mistral-large-2512", 500), ("codestral-2508", 300), ("a model of tomorrow", 500), ("", 500)],
+)
+def test_a_call_is_charged_at_the_price_of_the_model_that_answered(
+    response_model: str, nano: int, shared_sidecar: RunningSidecar
+) -> None:
+    """An alias may have moved: the response's model counts where its price is known."""
+    who = principal(role="admin", workspace="ml-workspace")
+    held = shared_sidecar.stub.Authorize(chat(who, model="mistral-large-latest"))
+    settle = pb.SettleRequest(
+        hold_id=held.hold_id,
+        usage=pb.Usage(input_tokens=1, output_tokens=0),
+        response_model=response_model,
+    )
+    assert nano == shared_sidecar.stub.Settle(settle).charged_cost_nano_usd
+
+
+def test_a_dry_run_answers_and_leaves_nothing(shared_sidecar: RunningSidecar) -> None:
+    """A dry run has no hold, and its request id stays free."""
+    sidecar, who = shared_sidecar.stub, principal(id="dry")
+    dry = sidecar.Authorize(chat(who, request_id="dry-1", dry_run=True))
+    assert (dry.effect, dry.hold_id, dry.max_output_tokens) == (pb.EFFECT_ALLOW, "", 100)
+    assert by_rule(dry.budgets)["role-daily-tokens"].held == 0
+    assert sidecar.Authorize(chat(who, request_id="dry-1")).hold_id
+
+
+def test_get_budgets_says_which_names_are_unknown(shared_sidecar: RunningSidecar) -> None:
+    """Without a budget there is a reason, not an empty list alone."""
+    who = principal(role="ghost")
+    answer = shared_sidecar.stub.GetBudgets(pb.GetBudgetsRequest(principal=who, model="gpt"))
+    assert [reason.code for reason in answer.reasons] == ["ROLE_UNKNOWN", "MODEL_UNKNOWN"]
+    assert list(answer.budgets) == []
+
+
+def test_unlimited_is_said_and_not_a_large_number(shared_sidecar: RunningSidecar) -> None:
+    """An unlimited budget has no ceiling and no remaining."""
+    answer = shared_sidecar.stub.GetBudgets(pb.GetBudgetsRequest(principal=principal(role="admin")))
+    daily = by_rule(answer.budgets)["role-daily-tokens"]
+    assert (daily.unlimited, daily.ceiling, daily.remaining) == (True, 0, 0)
+
+
+def test_a_stream_answers_each_request_by_its_id(shared_sidecar: RunningSidecar) -> None:
+    """Three hundred pipelined requests get their three hundred answers."""
+    requests = [
+        chat(principal(id="streamer", role="admin", workspace="ml-workspace"),
+             request_id=f"stream-{n}", dry_run=n % 2 == 1)
+        for n in range(300)
+    ]  # fmt: skip
+    answers = list(shared_sidecar.stub.AuthorizeStream(iter(requests)))
+    assert {r.request_id for r in requests} == {a.request_id for a in answers}
+    assert len(answers) == 300
+
+
+def test_a_malformed_request_ends_its_stream_and_is_named(shared_sidecar: RunningSidecar) -> None:
+    """The stream ends with INVALID_ARGUMENT that says which request, and which field."""
+    bad = [chat(request_id="fine-1"), chat(request_id="bad-1", model="")]
+    with pytest.raises(grpc.RpcError) as caught:
+        list(shared_sidecar.stub.AuthorizeStream(iter(bad)))
+    assert grpc.StatusCode.INVALID_ARGUMENT is caught.value.code()
+    assert caught.value.details() == "request_id 'bad-1': model is missing"
+
+
+def test_health_is_told_by_the_standard_service(shared_sidecar: RunningSidecar) -> None:
+    """grpc.health.v1 says SERVING for the server and for the service."""
+    with grpc.insecure_channel(shared_sidecar.addresses[0]) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for name in ("", SERVICE):
+            answer = health.Check(health_pb2.HealthCheckRequest(service=name))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_reflection_is_off_unless_asked_for(
+    shared_sidecar: RunningSidecar, start_sidecar: Start
+) -> None:
+    """With --reflection a client learns the contract from the server itself, and can call it."""
+    with grpc.insecure_channel(shared_sidecar.addresses[0]) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            ProtoReflectionDescriptorDatabase(channel).get_services()
+        assert grpc.StatusCode.UNIMPLEMENTED is caught.value.code()
+    with grpc.insecure_channel(start_sidecar(None, "--reflection").addresses[0]) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        assert SERVICE in database.get_services()
+        file = database.FindFileContainingSymbol(SERVICE)
+        methods = {method.name for method in file.service[0].method}
+        assert {"Authorize", "AuthorizeStream", "Settle", "Release", "GetBudgets"} <= methods
+
+
+def test_a_port_that_is_taken_is_not_shared(start_sidecar: Start) -> None:
+    """A second server on the same port would get half of the calls."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AssertionError, match="is the port taken"):
+            start_sidecar(None, "--listen", f"127.0.0.1:{port}")
+
+
+def test_a_hold_that_is_not_settled_in_time_is_charged(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """L5: the sidecar expires holds by itself, and a late Settle corrects the charge."""
+    sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("1000", meter="tokens"))).stub
+    held = sidecar.Authorize(chat(tester(), model="small-1", hold_ttl_seconds=1))
+
+    def daily() -> pb.Budget:
+        answer: pb.GetBudgetsResponse = sidecar.GetBudgets(pb.GetBudgetsRequest(principal=tester()))
+        return answer.budgets[0]
+
+    assert (daily().spent, daily().held) == (0, 200)
+    eventually(lambda: daily().held == 0)
+    assert daily().spent == 200
+    usage = pb.Usage(input_tokens=7, output_tokens=3)
+    sidecar.Settle(pb.SettleRequest(hold_id=held.hold_id, usage=usage))
+    assert (daily().spent, daily().held) == (10, 0)

@@ -1,0 +1,225 @@
+"""L1 under real concurrency, and L4 under kill -9, signals and full disks."""
+
+import json
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from support.policies import limit, minimal, shipped
+from support.running import RunningSidecar, chat, error_info, eventually, stub, tester
+
+from sidecar.v1 import authorization_pb2 as pb
+
+Start = Callable[..., RunningSidecar]
+
+
+def verify(ledger: Path) -> None:
+    """Run `sidecar ledger verify`, which has to be clean."""
+    command = [sys.executable, "-m", "sidecar", "ledger", "verify", "--ledger", str(ledger)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, "clean" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def rows(ledger: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Read from the ledger's file."""
+    connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
+    found = connection.execute(sql).fetchall()
+    connection.close()
+    return found
+
+
+def test_l1_many_clients_at_once_never_pass_a_small_budget(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """L1: 24 clients, some of which settle less and some release, against one budget of tokens."""
+    policies = minimal(tmp_path / "p", daily=limit("10_000".replace("_", ""), meter="tokens"))
+    sidecar = start_sidecar(policies)
+    seen: list[pb.Budget] = []
+
+    def client(number: int) -> int:
+        own, granted = stub(sidecar.addresses[0]), 0
+        for n in range(25):
+            request = chat(tester(), model="small-1", request_id=f"{number}-{n}")
+            answer = own.Authorize(request)
+            seen.extend(answer.budgets)
+            if answer.effect != pb.EFFECT_ALLOW:
+                continue
+            granted += 1
+            if n % 3 == 0:
+                usage = pb.Usage(input_tokens=50, output_tokens=number)
+                own.Settle(pb.SettleRequest(hold_id=answer.hold_id, usage=usage))
+            elif n % 7 == 1:
+                own.Release(pb.ReleaseRequest(hold_id=answer.hold_id))
+        return granted
+
+    with ThreadPoolExecutor(24) as pool:
+        granted = sum(pool.map(client, range(24)))
+    assert granted > 50  # 200 tokens a call: less comes back than is held
+    assert len(seen) == 600
+    assert all(0 <= b.spent + b.held <= b.ceiling for b in seen)
+    verify(sidecar.ledger)
+
+
+def test_l3_a_crowd_with_one_request_id_gets_one_hold(start_sidecar: Start, tmp_path: Path) -> None:
+    """L3: 40 copies of one request, sent at once over 8 connections, are one call."""
+    sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("1000", meter="tokens")))
+    request = chat(tester(), model="small-1", request_id="the-one")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: sidecar.stub.Authorize(request), range(40)))
+    assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
+    assert rows(sidecar.ledger, "SELECT held FROM budgets") == [(200,)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_l4_what_was_answered_survives_kill_9(
+    seed: int, start_sidecar: Start, tmp_path: Path
+) -> None:
+    """L4: killed at a random moment under load, every answered Allow and Settle is there."""
+    policies = minimal(tmp_path / "p", daily=limit("100000000", meter="tokens"))
+    sidecar = start_sidecar(policies)
+    allowed: dict[str, pb.AuthorizeResponse] = {}
+    settled: dict[str, int] = {}
+    lock = threading.Lock()
+
+    def client(number: int) -> None:
+        own = stub(sidecar.addresses[0])
+        try:
+            for n in range(100_000):
+                answer = own.Authorize(
+                    chat(tester(), model="small-1", request_id=f"{number}-{n}"), timeout=10
+                )
+                with lock:
+                    allowed[answer.request_id] = answer
+                usage = pb.Usage(input_tokens=number, output_tokens=n % 50)
+                charge = own.Settle(
+                    pb.SettleRequest(hold_id=answer.hold_id, usage=usage), timeout=10
+                )
+                with lock:
+                    settled[answer.hold_id] = charge.charged_tokens
+        except grpc.RpcError:
+            return
+
+    crowd = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in crowd:
+        thread.start()
+    time.sleep(random.Random(seed).uniform(0.3, 1.2))  # noqa: S311 - no secret
+    sidecar.stop(signal.SIGKILL)
+    for thread in crowd:
+        thread.join()
+    assert len(settled) > 10
+    verify(sidecar.ledger)
+    sidecar.restart()
+    found = dict(
+        rows(sidecar.ledger, "SELECT request_id, hold_id FROM holds JOIN decisions USING (id)")
+    )
+    assert {r: a.hold_id for r, a in allowed.items()}.items() <= found.items()
+    charged = dict(
+        rows(
+            sidecar.ledger,
+            "SELECT hold_id, charged_input_tokens + charged_output_tokens FROM holds"
+            " WHERE state = 'settled'",
+        )
+    )
+    assert settled.items() <= charged.items()
+    # A client that got no answer asks again, and is charged once.
+    request_id, answer = next(iter(allowed.items()))
+    again = sidecar.stub.Authorize(chat(tester(), model="small-1", request_id=request_id))
+    assert answer == again
+    verify(sidecar.ledger)
+
+
+def test_sigterm_finishes_what_is_in_flight_and_exits_0(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """Calls that were under way are answered; later ones are refused; nothing is lost."""
+    sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("100000000", meter="tokens")))
+    own = sidecar.stub
+    assert own.Authorize(chat(tester(), model="small-1")).hold_id
+    calls = [
+        own.Authorize.future(chat(tester(), model="small-1", request_id=f"late-{n}"), timeout=20)
+        for n in range(200)
+    ]
+    eventually(calls[0].done)
+    assert sidecar.stop(signal.SIGTERM) == 0
+    answered = [call.result().hold_id for call in calls if call.exception() is None]
+    assert answered
+    in_ledger = {hold for (hold,) in rows(sidecar.ledger, "SELECT hold_id FROM holds")}
+    assert set(answered) <= in_ledger
+    assert "stopped" in sidecar.log
+    verify(sidecar.ledger)
+
+
+def test_a_second_sidecar_on_one_ledger_is_refused(start_sidecar: Start) -> None:
+    """The second says so, with the first one's process, and the first goes on."""
+    first = start_sidecar()
+    with pytest.raises(AssertionError, match="another sidecar"):
+        start_sidecar()
+    assert first.stub.Authorize(chat()).hold_id
+    first.stop()
+    start_sidecar(ledger=first.ledger)
+
+
+def test_a_full_disk_is_unavailable_while_it_lasts(start_sidecar: Start, tmp_path: Path) -> None:
+    """L4: no answer without the disk; when there is room again, the sidecar goes on by itself."""
+    sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("100000000", meter="tokens")))
+    own = sidecar.stub
+    kept = [own.Authorize(chat(tester(), model="small-1")).hold_id for _ in range(20)]
+    assert sidecar.process is not None
+    no_growth = Path(f"{sidecar.ledger}-wal").stat().st_size
+    resource.prlimit(
+        sidecar.process.pid, resource.RLIMIT_FSIZE, (no_growth, resource.RLIM_INFINITY)
+    )
+
+    def fill_up() -> None:
+        for _ in range(50):
+            kept.append(own.Authorize(chat(tester(), model="small-1")).hold_id)  # noqa: PERF401
+
+    with pytest.raises(grpc.RpcError) as caught:
+        fill_up()
+    assert grpc.StatusCode.UNAVAILABLE is caught.value.code()
+    assert error_info(caught.value).reason == "LEDGER_UNAVAILABLE"
+    (budget,) = own.GetBudgets(pb.GetBudgetsRequest(principal=tester())).budgets
+    assert 200 * len(kept) == budget.held
+    limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(sidecar.process.pid, resource.RLIMIT_FSIZE, limits)
+    kept.append(own.Authorize(chat(tester(), model="small-1")).hold_id)
+    assert sidecar.stop() == 0
+    assert {(hold,) for hold in kept} == set(rows(sidecar.ledger, "SELECT hold_id FROM holds"))
+    verify(sidecar.ledger)
+
+
+def test_a_ledger_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
+    """A clear message and exit code 1, never a sidecar without a ledger."""
+    ledger = tmp_path / "ledger.sqlite"
+    ledger.write_text("not a ledger, but long enough to be looked at" * 40)
+    command = [sys.executable, "-m", "sidecar", "serve", "--policies",
+               str(shipped(tmp_path / "p")), "--ledger", str(ledger), "--listen", "127.0.0.1:0"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    assert done.returncode == 1
+    assert f"sidecar: {ledger}: cannot be opened as a ledger" in done.stderr
+
+
+def test_what_the_ledger_says_is_what_clients_were_told(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """The decision log has each answer with its reasons and the policies that gave it."""
+    sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("150", meter="tokens")))
+    answer = sidecar.stub.Authorize(chat(tester(), model="small-1", request_id="r"))
+    (row,) = rows(
+        sidecar.ledger,
+        "SELECT decision_id, effect, reasons, digest FROM decisions"
+        " JOIN policy_sets ON policy_sets.id = policy_set",
+    )
+    assert (answer.decision_id, "deny", answer.policy_digest) == (row[0], row[1], row[3])
+    assert [reason["code"] for reason in json.loads(str(row[2]))] == ["TOO_MUCH"]
