@@ -26,14 +26,13 @@ check: .venv/ready ## Lint, types, and whether the generated code is current
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/sidecar check policies
-	@$(MAKE) -s proto OUT=$$(mktemp -d)/ COMPARE=1
+	@mkdir -p build/proto && $(MAKE) -s proto OUT=build/proto
+	diff -r -x '__*' build/proto/sidecar/v1 sidecar/v1
 
-OUT ?=
+OUT ?= .
 proto: .venv/ready ## Generate sidecar/v1 from proto
-	@mkdir -p $(or $(OUT),.)
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(or $(OUT),.) --pyi_out=$(or $(OUT),.) proto/sidecar/v1/*.proto
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(or $(OUT),.) proto/sidecar/v1/authorization.proto
-	@if [ -n "$(COMPARE)" ]; then diff -r -x '__*' $(OUT)sidecar/v1 sidecar/v1 && echo "generated code is current"; fi
+	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --pyi_out=$(OUT) proto/sidecar/v1/*.proto
+	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(OUT) proto/sidecar/v1/authorization.proto
 
 format: .venv/ready ## Format the code and mend what can be mended
 	$(BIN)/ruff format

@@ -1,0 +1,68 @@
+"""What the documents show is what happens."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from support import policies
+from support.mistral_standin import API_KEY, mistral_standin
+from support.running import RunningSidecar, eventually, principal
+
+from sidecar.policy import header, policy_set
+from sidecar.v1 import authorization_pb2 as pb
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+POLICIES = (ROOT / "docs" / "policies.md").read_text()
+
+
+def blocks(text: str) -> list[str]:
+    """Return the blocks of text that are indented by four spaces."""
+    found = re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", text, re.MULTILINE)
+    return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip() + "\n" for block in found]
+
+
+def test_the_readmes_shortest_call_works(
+    start_sidecar: Callable[..., RunningSidecar], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The snippet is run as it stands: allowed, called, settled."""
+    snippet = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    sidecar = start_sidecar()
+    snippet = snippet.replace("127.0.0.1:50051", sidecar.addresses[0])
+    with mistral_standin() as url:
+        names = {"API_KEY": API_KEY, "SERVER_URL": url}
+        exec(compile(snippet, "README.md", "exec"), names)  # noqa: S102 - our own document
+    assert capsys.readouterr().out == ""
+
+    def spent() -> int:
+        answer = sidecar.stub.GetBudgets(pb.GetBudgetsRequest(principal=principal()))
+        return int({b.rule: b.spent for b in answer.budgets}["role-daily-tokens"])
+
+    assert eventually(spent) > 0
+
+
+def test_the_readmes_rule_is_one_of_the_shipped(tmp_path: Path) -> None:
+    """The rule in the README, without its remarks, loads."""
+    rule = next(block for block in blocks(README) if block.startswith("// METADATA"))
+    rule = re.sub(r"(?m)^(// \w+: .*?) {4,}.*$", r"\1", rule)
+    directory = policies.minimal(tmp_path / "p", monthly=rule)
+    assert "monthly" in [rule.id for rule in policy_set.load(directory).limits]
+
+
+def test_the_documented_data_loads(tmp_path: Path) -> None:
+    """The YAML in docs/policies.md is accepted as it stands."""
+    text = next(block for block in blocks(POLICIES) if block.startswith("roles:"))
+    assert {"roles", "workspaces", "models", "multipliers", "keys"} == set(yaml.safe_load(text))
+    directory = policies.shipped(tmp_path / "p")
+    for file in directory.glob("*.yaml"):
+        file.unlink()
+    (directory / "all.yaml").write_text(text)
+    assert "developer" in policy_set.load(directory).catalogue.roles
+
+
+def test_every_key_of_a_header_is_documented() -> None:
+    """docs/policies.md has a row for each key, and for no other."""
+    table = re.findall(r"^\| `(\w+)` \| (?:all|deny|limit)", POLICIES, re.MULTILINE)
+    assert header.FOR_ALL | header.FOR_REFUSALS | header.FOR_LIMITS == set(table)
