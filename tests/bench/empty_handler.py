@@ -1,0 +1,28 @@
+"""A gRPC server of the same kind whose handler does nothing: what the transport alone costs."""
+
+import asyncio
+import sys
+from typing import Any
+
+import grpc
+
+from sidecar.server.service import SERVICE
+
+
+async def main() -> None:
+    """Serve until killed; say where on standard error, as the sidecar does."""
+
+    async def nothing(_request: bytes, _context: object) -> bytes:
+        return b""
+
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    handlers: dict[str, Any] = {"Authorize": grpc.unary_unary_rpc_method_handler(nothing)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    sys.stderr.write(f"SERVING on 127.0.0.1:{port}; policies none\n")
+    sys.stderr.flush()
+    await server.wait_for_termination()
+
+
+asyncio.run(main())
