@@ -168,14 +168,12 @@ class Deciding:
         L8: a new window is a new row; nothing is ever set back to zero.
         """
         limit, (start_us, end_us) = demand.limit, standing.span
-        for row in standing.open_rows:
-            if row.start_us == start_us:
-                self._sql.execute(
-                    "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ?"
-                    " WHERE id = ?",
-                    (demand.amount, limit.ceiling, end_us, row.id),
-                )
-                return row.id
+        if standing.row is not None:
+            self._sql.execute(
+                "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ? WHERE id = ?",
+                (demand.amount, limit.ceiling, end_us, standing.row),
+            )
+            return standing.row
         return _row_id(
             self._sql.execute(
                 "INSERT INTO budgets (rule, window, meter, scope, window_start_us, window_end_us,"

@@ -18,6 +18,9 @@ from sidecar.ledger.protocol import LedgerUnavailableError
 MAX_GROUP = 256
 """Requests in one transaction: bounds how long a group keeps the loop."""
 
+GATHER_SECONDS = 0.001
+"""How long a group waits for those who were in the last one."""
+
 BUSY_TRIES = 200
 BUSY_WAIT_SECONDS = 0.01
 """How long a foreign writer may keep the file before callers are told so: 2 s."""
@@ -49,6 +52,8 @@ class GroupCommit:
         self._queue: list[tuple[Work, asyncio.Future[Any]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._draining: asyncio.Task[None] | None = None
+        self._expected = 1
+        self._gathered: asyncio.Future[None] | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run the work in the next group; return its answer when that is on disk.
@@ -58,6 +63,8 @@ class GroupCommit:
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.append((work, future))
+        if self._gathered is not None and len(self._queue) >= self._expected:
+            _wake(self._gathered)
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
         return await future
@@ -72,21 +79,26 @@ class GroupCommit:
         try:
             while self._queue:
                 await self._gather()
+                self._expected = min(len(self._queue), MAX_GROUP)
                 group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
                 await self._commit(group)
         finally:
             self._draining = None
 
     async def _gather(self) -> None:
-        """Let the loop serve whoever else is ready, for as long as that adds to the group.
+        """Wait, for a moment at most, until as many ask as were answered last time.
 
-        A lone request waits for nobody; under load groups become larger, and
-        more share the cost of a commit.
+        Those who were just answered are likely to ask again. Under load groups
+        so grow to all who call at once, and share the cost of one commit; a
+        lone caller waits for nobody.
         """
-        size = 0
-        while size < len(self._queue) < MAX_GROUP:
-            size = len(self._queue)
-            await asyncio.sleep(0)
+        if len(self._queue) >= self._expected:
+            return
+        self._gathered = asyncio.get_running_loop().create_future()
+        timer = self._gathered.get_loop().call_later(GATHER_SECONDS, _wake, self._gathered)
+        await self._gathered
+        timer.cancel()
+        self._gathered = None
 
     async def _commit(self, group: list[tuple[Work, asyncio.Future[Any]]]) -> None:
         try:
@@ -127,6 +139,11 @@ class GroupCommit:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         self._rolled_back()
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _tell(group: list[tuple[Work, asyncio.Future[Any]]], answers: list[Any]) -> None:

@@ -7,23 +7,14 @@ from sidecar.domain.decisions import Budget, Limit
 from sidecar.domain.windows import HORIZON_US, MINUTE_US, Calendar, Span, Window
 
 
-class BudgetRow(NamedTuple):
-    """A row of the table `budgets` that has not ended."""
-
-    id: int
-    start_us: int
-    end_us: int
-    spent: int
-    held: int
-
-
 class Standing(NamedTuple):
     """One limit at one moment."""
 
     limit: Limit
     at_us: int
     span: Span
-    open_rows: list[BudgetRow]
+    row: int | None
+    """The row of the current window in the table `budgets`, if it has one yet."""
     spent: int
     held: int
 
@@ -77,29 +68,13 @@ class Standings:
 
     def of(self, limit: Limit, at_us: int) -> Standing:
         """Add up every row that has not ended, whichever calendar it was opened in."""
-        horizon_us = HORIZON_US.get(limit.window)
-        found = self._sql.execute(
-            "SELECT id, window_start_us, window_end_us, spent, held FROM budgets"
-            " WHERE rule = ? AND window = ? AND meter = ? AND scope = ?"
-            " AND window_start_us >= ? AND window_end_us > ?",
-            (
-                limit.rule,
-                limit.window.value,
-                limit.meter.value,
-                limit.scope,
-                0 if horizon_us is None else at_us - horizon_us,
-                at_us,
-            ),
-        ).fetchall()
-        open_rows = [BudgetRow._make(row) for row in found]
-        return Standing(
-            limit=limit,
-            at_us=at_us,
-            span=self._calendar.span(limit.window, at_us),
-            open_rows=open_rows,
-            spent=sum(row.spent for row in open_rows),
-            held=sum(row.held for row in open_rows),
-        )
+        span = self._calendar.span(limit.window, at_us)
+        spent, held, row = self._sql.execute(
+            "SELECT coalesce(sum(spent), 0), coalesce(sum(held), 0),"
+            f" max(CASE WHEN window_start_us = ? THEN id END) {_STILL_OPEN}",
+            (span.start_us, *_still_open(limit, at_us)),
+        ).fetchone()
+        return Standing(limit, at_us, span, row, spent, held)
 
     def wait_us(self, standing: Standing, amount: int) -> int:
         """Return how long until the amount may fit, if nothing else is admitted.
@@ -112,21 +87,39 @@ class Standings:
             return max(1, self._next_expiry_us(standing) - at_us)
         ends_us = standing.span.end_us
         excess = standing.spent + standing.held + amount - (limit.ceiling or 0)
-        for row in sorted(standing.open_rows, key=lambda row: row.end_us):
-            excess -= row.spent + row.held
-            ends_us = row.end_us
+        for row_ends_us, used in self._sql.execute(
+            f"SELECT window_end_us, spent + held {_STILL_OPEN} ORDER BY window_end_us",
+            _still_open(limit, at_us),
+        ):
+            ends_us, excess = row_ends_us, excess - used
             if excess <= 0:
                 break
         return max(1, ends_us - at_us)
 
     def _next_expiry_us(self, standing: Standing) -> int:
         """Return when the first of the open holds expires, a minute on if none is."""
-        for row in standing.open_rows:
-            (expires_at_us,) = self._sql.execute(
-                "SELECT min(h.expires_at_us) FROM hold_amounts a JOIN holds h ON h.id = a.hold"
-                " WHERE h.state = 'open' AND a.budget = ?",
-                (row.id,),
-            ).fetchone()
-            if expires_at_us is not None:
-                return int(expires_at_us)
-        return standing.at_us + MINUTE_US
+        (expires_at_us,) = self._sql.execute(
+            "SELECT min(h.expires_at_us) FROM hold_amounts a JOIN holds h ON h.id = a.hold"
+            " WHERE h.state = 'open' AND a.budget = ?",
+            (standing.row,),
+        ).fetchone()
+        return standing.at_us + MINUTE_US if expires_at_us is None else int(expires_at_us)
+
+
+_STILL_OPEN = (
+    "FROM budgets WHERE rule = ? AND window = ? AND meter = ? AND scope = ?"
+    " AND window_start_us >= ? AND window_end_us > ?"
+)
+
+
+def _still_open(limit: Limit, at_us: int) -> tuple[str | int, ...]:
+    """Return the parameters of _STILL_OPEN: no further back than a window can be long."""
+    horizon_us = HORIZON_US.get(limit.window)
+    return (
+        limit.rule,
+        limit.window.value,
+        limit.meter.value,
+        limit.scope,
+        0 if horizon_us is None else at_us - horizon_us,
+        at_us,
+    )

@@ -11,6 +11,9 @@ from sidecar.policy import data as files
 from sidecar.policy.variables import UNLIMITED_DOUBLE, UNLIMITED_INT
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
+UNKNOWN_KEY = "unknown"
+"""The state of a key that the data files do not have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Role:
@@ -60,7 +63,7 @@ class Catalogue:
         known = self._keys.get(key_id)
         if known is not None:
             return known
-        return policy_pb.Key(id=key_id, state="unknown" if key_id else "")
+        return policy_pb.Key(id=key_id, state=UNKNOWN_KEY if key_id else "")
 
 
 def _role(name: str, entry: files.RoleEntry) -> Role:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from sidecar.domain.decisions import Limit, Meter, Reason
 from sidecar.domain.money import nano_usd
+from sidecar.policy.catalogue import UNKNOWN_KEY
 from sidecar.policy.engine import EvaluationError, Result
-from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.policy_set import Foregone, PolicySet
 from sidecar.policy.rules import Expression, Message, Rule
 from sidecar.policy.variables import Values
 
@@ -32,22 +33,6 @@ class Verdict:
     shadow_reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Foregone:
-    """What the data files alone decide, for one role, workspace and model.
-
-    It is worked out once, on the first such call. `limits` gives with each rule
-    its limit, or None where scope or ceiling depend on the call.
-    """
-
-    denials: tuple[Rule, ...]
-    """Without those that cannot hold."""
-    allowed: bool
-    allowances: tuple[Rule, ...]
-    """Only those that depend on the call."""
-    limits: tuple[tuple[Rule, Limit | None], ...]
-
-
 class Evaluation:
     """The rules at work on one call."""
 
@@ -55,10 +40,12 @@ class Evaluation:
         """Bind the values once for every expression."""
         self._values = values
         self._binding = policy.engine.bind(values)
-        entries = (values.role.name, values.workspace.name, values.model.id)
+        entries = (values.role.name, values.workspace.name, values.model.id, values.key.id)
         foregone = policy.foregone.get(entries)
         if foregone is None:
-            foregone = policy.foregone[entries] = self._foregone(policy)
+            foregone = self._foregone(policy)
+            if values.key.state != UNKNOWN_KEY:  # those that callers make up are endless
+                policy.remember(entries, foregone)
         self._rules = foregone
 
     def value(self, expression: Expression) -> Result:

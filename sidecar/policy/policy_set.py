@@ -1,10 +1,10 @@
 """All rules and data of one directory, compiled into one immutable snapshot."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from sidecar.domain.decisions import Meter
+from sidecar.domain.decisions import Limit, Meter
 from sidecar.policy import data, directory
 from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.cel_python import CelPythonEngine
@@ -13,14 +13,31 @@ from sidecar.policy.problems import PolicyError
 from sidecar.policy.rules import Rule, RuleEffect, RuleReader
 from sidecar.policy.variables import SPEND
 
-if TYPE_CHECKING:
-    from sidecar.policy.evaluation import Foregone
+Entries = tuple[str, str, str, str]
+"""The names of a role, a workspace, a model and a key."""
 
-ENGINES = ("cel-cpp", "cel-python")
+REMEMBERED_AT_MOST = 10_000
+"""Combinations of entries for which a policy set keeps what the data files decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foregone:
+    """What the data files alone decide, for one role, workspace, model and key.
+
+    It is worked out once, on the first such call. `limits` gives with each rule
+    its limit, or None where scope or ceiling depend on the call.
+    """
+
+    denials: tuple[Rule, ...]
+    """Without those that cannot hold."""
+    allowed: bool
+    allowances: tuple[Rule, ...]
+    """Only those that depend on the call."""
+    limits: tuple[tuple[Rule, Limit | None], ...]
 
 
 class PolicySet:
-    """A compiled policy directory. Nothing in it changes once it is made."""
+    """A compiled policy directory. What it says never changes once it is made."""
 
     def __init__(
         self,
@@ -48,9 +65,13 @@ class PolicySet:
         self.reads_spend = any(
             SPEND in expression.reads for rule in rules for expression in rule.expressions
         )
-        # Filled by evaluations; at most roles × workspaces × models, and the same
-        # whoever fills it.
-        self.foregone: dict[tuple[str, str, str], Foregone] = {}
+        self.foregone: dict[Entries, Foregone] = {}
+
+    def remember(self, entries: Entries, foregone: Foregone) -> None:
+        """Keep what the data files decide; it is the same whoever works it out."""
+        if len(self.foregone) >= REMEMBERED_AT_MOST:
+            self.foregone.clear()
+        self.foregone[entries] = foregone
 
 
 def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> PolicySet:

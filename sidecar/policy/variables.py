@@ -25,7 +25,7 @@ NAMES = frozenset({*MESSAGES, SPEND, NOW, UNLIMITED})
 UNLIMITED_INT = 2**63 - 1
 UNLIMITED_DOUBLE = float("inf")
 
-FROM_DATA = frozenset({"role", "workspace", "model", UNLIMITED})
+FROM_DATA = frozenset({"role", "workspace", "model", "key", UNLIMITED})
 """Variables whose values come from the data files alone, so they are few."""
 
 
