@@ -2,6 +2,7 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ledger.conftest import Till
@@ -11,6 +12,9 @@ from sidecar.ledger import file
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.schema import APPLICATION_ID
 from sidecar.ledger.sqlite import SqliteLedger
+
+
+FULL = 2  # of PRAGMA synchronous: each commit of a WAL is flushed to the disk
 
 
 def refusal(path: Path) -> str:
@@ -90,7 +94,10 @@ def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_file_says_what_it_is(till: Till) -> None:
-    """The header names the application, and the commit of every answer waits for the disk."""
+    """L4: the header names the application, and the commit of every answer waits for the disk."""
+    ledger: Any = till.ledger
+    writer = ledger._commits._connection  # noqa: SLF001 - the pragma is the connection's own
+    assert writer.execute("PRAGMA synchronous").fetchone() == (FULL,)
     connection = sqlite3.connect(till.path)
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
