@@ -186,7 +186,7 @@ class Authorizer:
 
     def _spend(self, limits: Sequence[AppliedLimit], now_us: int) -> Mapping[str, policy_pb.Spend]:
         budgets = self._ledger.budgets([applied.limit for applied in limits], now_us)
-        return {budget.rule: _spend(budget) for budget in budgets}
+        return {budget.rule: _spend_of(budget) for budget in budgets}
 
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:
         """Return the hold's tariff, unless the response names another model we know.
@@ -320,7 +320,7 @@ def _demands(
     )
 
 
-def _spend(budget: Budget) -> policy_pb.Spend:
+def _spend_of(budget: Budget) -> policy_pb.Spend:
     used = budget.spent + budget.held
     if budget.ceiling is None:
         return policy_pb.Spend(used=used, ceiling=UNLIMITED_INT)

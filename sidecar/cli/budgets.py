@@ -7,7 +7,7 @@ import typer
 
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.tables import budget_dict, budget_table, console
-from sidecar.server.ask import AskError, get_budgets
+from sidecar.server.client import AskError, get_budgets
 
 
 def budgets(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import typer
 
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
-from sidecar.ledger import file
+from sidecar.ledger import opening
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.verify import verify as verify_ledger
 
@@ -25,7 +25,7 @@ def verify(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
     Works on a ledger in use, too. Example: sidecar ledger verify --ledger ledger.sqlite
     """
     try:
-        connection = file.open_reader(ledger)
+        connection = opening.open_reader(ledger)
     except LedgerRefusedError as error:
         raise fail(error) from None
     findings, counts = verify_ledger(connection)

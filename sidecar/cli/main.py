@@ -7,7 +7,7 @@ from sidecar.cli import budgets, check, ledger, serve
 app = typer.Typer(
     name="sidecar",
     help="May this call to Mistral go out, and what is left to spend?",
-    epilog="Every flag can also be set as SIDECAR_ and its name, as in SIDECAR_POLICIES.",
+    epilog="Flags that show one can be set by an environment variable, as in SIDECAR_POLICIES.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # its tracebacks print values
     context_settings={"help_option_names": ["-h", "--help"]},

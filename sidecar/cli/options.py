@@ -1,10 +1,13 @@
 """Options that several commands share."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sidecar.policy.problems import Problem
 
 
 class Format(StrEnum):
@@ -36,6 +39,13 @@ EngineOption = Annotated[
 FormatOption = Annotated[
     Format, typer.Option("--format", envvar="SIDECAR_FORMAT", help="How to print the result.")
 ]
+
+
+def in_directory(directory: Path, problem: Problem) -> Problem:
+    """Name a problem's file as an editor can open it."""
+    if problem.file == str(directory):
+        return problem
+    return replace(problem, file=str(directory / problem.file))
 
 
 def fail(message: object, code: int = 1) -> typer.Exit:

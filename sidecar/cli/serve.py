@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from sidecar import app
-from sidecar.cli.options import EngineName, EngineOption, LedgerFile, fail
+from sidecar.cli.options import EngineName, EngineOption, LedgerFile, fail, in_directory
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.policy.problems import PolicyError
 from sidecar.server.listen import ListenError
@@ -30,7 +30,7 @@ def serve(
             envvar="SIDECAR_LISTEN",
             metavar="ADDRESS",
             help="HOST:PORT on loopback, or unix:PATH. Repeatable; separated by spaces in the"
-            " environment. Port 0 takes a free one. [default: 127.0.0.1:50051]",
+            " environment. Port 0 takes a free one. \\[default: 127.0.0.1:50051]",
         ),
     ] = None,
     engine: EngineOption = EngineName.CEL_CPP,
@@ -100,7 +100,8 @@ def serve(
     try:
         asyncio.run(app.serve(settings))
     except PolicyError as error:
-        raise fail(f"the policies in {policies} cannot be used:\n{error}") from None
+        problems = "\n".join(str(in_directory(policies, problem)) for problem in error.problems)
+        raise fail(f"the policies in {policies} cannot be used:\n{problems}") from None
     except LedgerRefusedError as error:
         raise fail(error) from None
     except ListenError as error:

@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, tzinfo
 from pathlib import Path
 
 from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
 from sidecar.domain.windows import Calendar
-from sidecar.ledger import file
+from sidecar.ledger import opening
 from sidecar.ledger.closing import Closing
 from sidecar.ledger.deciding import Deciding
 from sidecar.ledger.group_commit import GroupCommit
@@ -25,12 +25,14 @@ class SqliteLedger:
         Raises LedgerRefusedError, which says why and the way out.
         """
         with ExitStack() as opened:
-            opened.enter_context(file.lock(path))
-            writer = opened.enter_context(closing(file.open_writer(path)))
+            opened.enter_context(opening.lock(path))
+            writer = opening.open_writer(path)
+            opened.callback(writer.close)
             # What reads has a connection of its own: it sees only what is
             # committed, and never waits for a commit under way. It closes first,
             # so that the writer, closing last, folds the WAL into the file.
-            reader = opened.enter_context(closing(file.open_reader(path)))
+            reader = opening.open_reader(path)
+            opened.callback(reader.close)
             self._opened = opened.pop_all()
         calendar, time = Calendar(zone), LedgerTime(reader)
         standings = Standings(writer, calendar, time)

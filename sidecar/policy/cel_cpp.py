@@ -22,6 +22,7 @@ _PYTHON_TYPES: dict[str, type] = {"BOOL": bool, "INT": int, "DOUBLE": float, "ST
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNDEFINED_FIELD = re.compile(r"undefined field '(\w+)' not found in struct '([\w.]+)'")
+_EXPECTING = re.compile(r"Syntax error: (?:mismatched|extraneous|no viable).*? input ('.*?')")
 _UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
 
 
@@ -142,4 +143,8 @@ def _cel_error(source: str, text: str) -> CelError:
         hint = did_you_mean(root, variables.NAMES)
         # For a field of it, the column is that of the last dot: go back to the root.
         column = max(1, source.splitlines()[line - 1].rfind(root, 0, column + len(root)) + 1)
-    return CelError(f"{message}; {hint}" if hint else message, line, column)
+    elif "mismatched input '<EOF>'" in message:
+        message = "the expression ends too early"
+    elif expecting := _EXPECTING.match(message):
+        message = f"syntax error at {expecting[1]}"
+    return CelError(message, line, column, hint)

@@ -69,7 +69,7 @@ class CelPythonEngine:
             return self._environment.compile(source)
         except CELParseError as error:
             raise CelError(
-                "is not CEL that every implementation reads", error.line or 1, error.column or 1
+                "is not CEL that every implementation reads", error.line or 0, error.column or 0
             ) from None
         except Exception:  # RecursionError among others
             raise CelError("is not CEL that every implementation reads") from None

@@ -21,45 +21,58 @@ from sidecar.policy.problems import Problem, did_you_mean
 from sidecar.policy.yaml_file import YamlFile
 
 
-def _no_ceiling(value: object) -> object:
-    """Read `.inf` and `unlimited` as None."""
-    return None if value in ("unlimited", float("inf")) else value
+def _ceiling(value: object) -> object:
+    """Read `unlimited` and `.inf` as None; a number has to be one; nothing is not unlimited."""
+    if value in ("unlimited", float("inf")):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("has to be a number, or unlimited")
+    return value
 
 
 def _number(value: object) -> object:
-    """Read numbers as they are written, not through a float."""
-    if isinstance(value, bool):
+    """Read a number as it is written, not through a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("has to be a number")
-    return Decimal(str(value)) if isinstance(value, int | float) else value
+    return Decimal(str(value))
 
 
 def _thousandths(value: object) -> object:
-    scaled = Decimal(str(value)) * THOUSANDTHS
-    if scaled != int(scaled):
-        raise ValueError("has at most three decimals")
+    scaled = Decimal(str(_number(value))) * THOUSANDTHS
+    if not scaled.is_finite() or scaled != int(scaled):
+        raise ValueError("has to be a number with at most three decimals")
     return int(scaled)
+
+
+def _list(value: object) -> object:
+    if not isinstance(value, list):
+        raise ValueError("has to be a list, as in [mistral-small, codestral]")
+    return tuple(value)
 
 
 def _instant(value: object) -> object:
     """Read a day, which starts at midnight UTC, or a time with its zone."""
     if isinstance(value, datetime):
-        return to_us(value if value.tzinfo else value.replace(tzinfo=UTC))
+        if value.tzinfo is None:
+            raise ValueError("a time has to have its zone, as in 2026-08-21T12:00:00Z")
+        return to_us(value)
     if isinstance(value, date):
         return to_us(datetime.combine(value, time(), UTC))
     raise ValueError("has to be a day, as in 2026-08-21, or a time, as in 2026-08-21T12:00:00Z")
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
-Names = tuple[Name, ...]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_list)]
 Labels = Mapping[Name, str]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
-CountOrNone = Annotated[Count | None, BeforeValidator(_no_ceiling)]
+CountOrNone = Annotated[Count | None, BeforeValidator(_ceiling)]
 Budget = Annotated[
     Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=10**9)] | None,
-    BeforeValidator(_no_ceiling),
+    BeforeValidator(_ceiling),
 ]
 Usd = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=10_000, decimal_places=9)]
-Factor = Annotated[int, BeforeValidator(_thousandths), Field(ge=0, le=100 * THOUSANDTHS)]
+Factor = Annotated[int, BeforeValidator(_thousandths), Field(ge=0, le=10 * THOUSANDTHS)]
+Discount = Annotated[int, BeforeValidator(_thousandths), Field(ge=0, le=THOUSANDTHS)]
 Instant = Annotated[int, BeforeValidator(_instant)]
 
 
@@ -88,9 +101,9 @@ class ModelEntry(_Entry):
 
 
 class MultipliersEntry(_Entry):
-    """Factors on list prices."""
+    """Factors on list prices. Cached input is never dearer: a hold assumes none."""
 
-    cached_input: Factor = THOUSANDTHS
+    cached_input: Discount = THOUSANDTHS
     batch: Factor = THOUSANDTHS
     service_tiers: Mapping[Name, Factor] = {}
     regions: Mapping[Name, Factor] = {}

@@ -12,21 +12,22 @@ MAX_FILE_BYTES = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class PolicyFiles:
-    """Texts by file name, and the SHA-256 over all that decides."""
+    """Texts by file name, the SHA-256 over all that decides, and what is wrong."""
 
     rules: dict[str, str]
     data: dict[str, str]
     digest: str
+    problems: list[Problem]
 
 
 def read(directory: Path) -> PolicyFiles:
     """Read the rules (*.cel) and the data (*.yaml) of a flat directory.
 
     Names that begin with a dot are ignored, as a Kubernetes ConfigMap needs;
-    so are fixtures (*_test.yaml), which decide nothing. What somebody may take
-    for a policy, though it would never be read, is an error.
+    so are fixtures (*_test.yaml) and notes (*.md), which decide nothing. Any
+    other file is an error: somebody may believe that it is read.
 
-    Raises PolicyError.
+    Raises PolicyError when the directory cannot be read at all.
     """
     try:
         entries = sorted(p for p in directory.iterdir() if not p.name.startswith("."))
@@ -39,12 +40,23 @@ def read(directory: Path) -> PolicyFiles:
     for entry in entries[: MAX_FILES + 1]:
         if entry.is_dir():
             problems.append(Problem(entry.name, 0, 0, "a policy directory has no folders in it"))
-        elif entry.suffix == ".yml":
-            problems.append(Problem(entry.name, 0, 0, "data files end in .yaml"))
-        elif entry.suffix in (".cel", ".yaml") and not entry.name.endswith("_test.yaml"):
+        elif entry.name.endswith(("_test.yaml", ".md")):
+            continue
+        elif entry.suffix in (".cel", ".yaml"):
             text, problem = _text(entry)
-            texts[entry.name] = text
+            if not problem:
+                texts[entry.name] = text
             problems += problem
+        else:
+            problems.append(
+                Problem(
+                    entry.name,
+                    0,
+                    0,
+                    "is neither a rule nor data, and would not be read",
+                    hint="rules end in .cel, data in .yaml, notes in .md",
+                )
+            )
     if len(entries) > MAX_FILES:
         problems.append(Problem(str(directory), 0, 0, f"has more than {MAX_FILES} files"))
     rules = {name: text for name, text in texts.items() if name.endswith(".cel")}
@@ -52,10 +64,8 @@ def read(directory: Path) -> PolicyFiles:
         problems.append(
             Problem(str(directory), 0, 0, "has no .cel files, so everything would be denied")
         )
-    if problems:
-        raise PolicyError(problems)
     data = {name: text for name, text in texts.items() if name.endswith(".yaml")}
-    return PolicyFiles(rules, data, _digest(texts))
+    return PolicyFiles(rules, data, _digest(texts), problems)
 
 
 def _text(path: Path) -> tuple[str, list[Problem]]:

@@ -22,12 +22,12 @@ class Kind(Enum):
 
 
 class CelError(Exception):
-    """An expression is not acceptable; line and column start at 1."""
+    """An expression is not acceptable; line and column start at 1, 0 is all of it."""
 
-    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
-        """Keep what is wrong and where."""
+    def __init__(self, message: str, line: int = 0, column: int = 0, hint: str = "") -> None:
+        """Keep what is wrong, where, and the way out."""
         super().__init__(message)
-        self.message, self.line, self.column = message, line, column
+        self.message, self.line, self.column, self.hint = message, line, column, hint
 
 
 class EvaluationError(Exception):

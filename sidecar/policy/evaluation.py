@@ -10,7 +10,7 @@ from sidecar.domain.decisions import Limit, Meter, Reason
 from sidecar.domain.money import nano_usd
 from sidecar.policy.catalogue import UNKNOWN_KEY
 from sidecar.policy.engine import EvaluationError, Result
-from sidecar.policy.policy_set import Foregone, PolicySet
+from sidecar.policy.policy_set import DecidedByData, PolicySet
 from sidecar.policy.rules import Expression, Message, Rule
 from sidecar.policy.variables import Values
 
@@ -41,12 +41,12 @@ class Evaluation:
         self._values = values
         self._binding = policy.engine.bind(values)
         entries = (values.role.name, values.workspace.name, values.model.id, values.key.id)
-        foregone = policy.foregone.get(entries)
-        if foregone is None:
-            foregone = self._foregone(policy)
+        known = policy.decided_by_data.get(entries)
+        if known is None:
+            known = self._decide_by_data(policy)
             if values.key.state != UNKNOWN_KEY:  # those that callers make up are endless
-                policy.remember(entries, foregone)
-        self._rules = foregone
+                policy.remember(entries, known)
+        self._rules = known
 
     def value(self, expression: Expression) -> Result:
         """Return the value for this call. Raises EvaluationError."""
@@ -88,7 +88,7 @@ class Evaluation:
         """Write a rule's reason for this call."""
         return Reason(rule.reason, self._text(rule.message), rule.id, rule.http_status)
 
-    def _foregone(self, policy: PolicySet) -> Foregone:
+    def _decide_by_data(self, policy: PolicySet) -> DecidedByData:
         def by_data(*expressions: Expression) -> bool:
             return all(expression.from_data for expression in expressions)
 
@@ -99,7 +99,7 @@ class Evaluation:
                 with contextlib.suppress(EvaluationError):  # it fails again for each call
                     limit = self._limit(rule)
             limits.append((rule, limit))
-        return Foregone(
+        return DecidedByData(
             denials=tuple(
                 rule
                 for rule in policy.denials

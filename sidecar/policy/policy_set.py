@@ -21,7 +21,7 @@ REMEMBERED_AT_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Foregone:
+class DecidedByData:
     """What the data files alone decide, for one role, workspace, model and key.
 
     It is worked out once, on the first such call. `limits` gives with each rule
@@ -65,13 +65,13 @@ class PolicySet:
         self.reads_spend = any(
             SPEND in expression.reads for rule in rules for expression in rule.expressions
         )
-        self.foregone: dict[Entries, Foregone] = {}
+        self.decided_by_data: dict[Entries, DecidedByData] = {}
 
-    def remember(self, entries: Entries, foregone: Foregone) -> None:
+    def remember(self, entries: Entries, known: DecidedByData) -> None:
         """Keep what the data files decide; it is the same whoever works it out."""
-        if len(self.foregone) >= REMEMBERED_AT_MOST:
-            self.foregone.clear()
-        self.foregone[entries] = foregone
+        if len(self.decided_by_data) >= REMEMBERED_AT_MOST:
+            self.decided_by_data.clear()
+        self.decided_by_data[entries] = known
 
 
 def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> PolicySet:
@@ -87,6 +87,7 @@ def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> Polic
     engine = checker if engine_name == "cel-cpp" and checker is not None else parser
     files = directory.read(path)
     entries, problems = data.read(files.data)
+    problems += files.problems
     reader = RuleReader(engine, parser, checker)
     rules: list[Rule] = []
     for file, text in sorted(files.rules.items()):

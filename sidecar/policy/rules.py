@@ -119,7 +119,7 @@ class RuleReader:
 
         effect = RuleEffect(value("effect"))
         kind = Kind.CEILING if effect is RuleEffect.LIMIT else Kind.CONDITION
-        body = self._compile(file, text, text, kind, Entry(text, 1, 1), problems)
+        body = self._compile(file, text, text, kind, _WHOLE_FILE, problems)
         message = self._message(file, text, entries.get("message"), problems)
         per = entries.get("per")
         scope = None if per is None else self._compile(
@@ -138,7 +138,7 @@ class RuleReader:
             )
             if variables.SPEND in body.reads | scope.reads:
                 problems.append(
-                    at(file, text, per.line if per else 1, 1, "a limit may not read `spend`",
+                    at(file, text, *_body_place(text), "a limit may not read `spend`",
                        "spend is what limits count: read it in a deny rule")
                 )  # fmt: skip
         return Rule(
@@ -168,12 +168,17 @@ class RuleReader:
             expression = self._compile(file, text, found[1], Kind.TEXT, place, problems)
             if expression is not None:
                 parts.append(expression)
-                if "labels" in found[1]:
+                if "principal" in expression.reads and "labels" in found[1]:
                     problems.append(
                         at(file, text, place.line, place.column, "a message may not show labels",
                            "labels are the caller's and stay out of answers and logs")
                     )  # fmt: skip
         parts.append(entry.value[end:])
+        if any(brace in part for part in parts if isinstance(part, str) for brace in "{}"):
+            problems.append(
+                at(file, text, entry.line, entry.column, "a message has a brace without its other",
+                   "CEL stands in braces, as in {role.name}")
+            )  # fmt: skip
         return Message(entry.value, tuple(parts))
 
     def _compile(
@@ -188,11 +193,30 @@ class RuleReader:
             reads = cel_python.roots(self._parser.parse(source))
             return Expression(source, self._engine.compile(source, kind), reads)
         except CelError as error:
-            line = place.line + error.line - 1
-            column = error.column + (place.column - 1 if error.line == 1 else 0)
-            message, _, hint = error.message.partition("; ")
-            problems.append(at(file, text, line, column, message, hint))
+            if error.line:
+                line = place.line + error.line - 1
+                column = error.column + (place.column - 1 if error.line == 1 else 0)
+            else:  # it is about all of the expression
+                whole = place is _WHOLE_FILE
+                line, column = _body_place(text) if whole else (place.line, place.column)
+            last = len(text.splitlines())
+            if line > last:  # the end of the file: show the last line there is
+                line, column = last, len(text.splitlines()[-1]) + 1
+            problems.append(at(file, text, line, column, error.message, error.hint))
             return None
+
+
+_WHOLE_FILE = Entry("", 1, 1)
+"""The place of a rule's body: the file is compiled as it stands, comments and all."""
+
+
+def _body_place(text: str) -> tuple[int, int]:
+    """Return the line and column at which the expression itself begins."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        code = line.strip()
+        if code and not code.startswith("//"):
+            return number, line.index(code) + 1
+    return 1, 1
 
 
 def _too_much(text: str) -> str:

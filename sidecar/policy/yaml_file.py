@@ -1,6 +1,7 @@
 """YAML whose every entry knows its place, and that cannot blow up."""
 
-from typing import Any, cast
+import re
+from typing import Any, ClassVar, cast
 
 import yaml
 
@@ -10,6 +11,27 @@ MAX_YAML_BYTES = 1_048_576
 MAX_DEPTH = 16
 
 Loc = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads scalars as YAML 1.2 does: `010` and `1:30` are no numbers, `yes` is no bool."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+
+
+_NUMBER = r"-?(?:0|[1-9][0-9_]*)"
+_DAY, _HOUR = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)?"
+for _tag, _pattern in (
+    ("bool", r"true|false"),
+    ("int", _NUMBER),
+    ("float", rf"{_NUMBER}(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+)|-?\.inf|\.nan"),
+    ("null", r"null|~|"),
+    ("timestamp", rf"{_DAY}(?:[Tt ]{_HOUR})?"),
+    ("merge", r"<<"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), None
+    )
 
 
 class YamlFile:
@@ -24,12 +46,12 @@ class YamlFile:
         if len(text.encode()) > MAX_YAML_BYTES:
             self.problems.append(Problem(file, 0, 0, f"is larger than {MAX_YAML_BYTES} bytes"))
             return
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         try:
             self._refuse_aliases(text)
             node = loader.get_single_node()
             if node is not None:
-                self._walk(node, ())
+                self._walk(loader, node, ())
                 if not self.problems:
                     self.value = loader.construct_document(node)
         except yaml.MarkedYAMLError as error:
@@ -60,7 +82,7 @@ class YamlFile:
                     problem=problem, problem_mark=cast("yaml.Mark", event.start_mark)
                 )
 
-    def _walk(self, node: yaml.Node, loc: Loc) -> None:
+    def _walk(self, loader: _Loader, node: yaml.Node, loc: Loc) -> None:
         if len(loc) > MAX_DEPTH:
             self._wrong(node.start_mark.line + 1, node.start_mark.column + 1, "nests too deep")
         elif isinstance(node, yaml.MappingNode):
@@ -71,10 +93,18 @@ class YamlFile:
                     self._wrong(line, column, f"'{key.value}' stands twice")
                 elif key.tag == "tag:yaml.org,2002:merge":
                     self._wrong(line, column, "YAML merge keys are not used here")
+                elif key.tag != "tag:yaml.org,2002:str":
+                    self._wrong(line, column, "a key has to be a text", "put it in quotes")
                 self._places[inner] = (line, column)
-                self._walk(value, inner)
+                self._walk(loader, value, inner)
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
                 mark = value.start_mark
                 self._places[(*loc, index)] = (mark.line + 1, mark.column + 1)
-                self._walk(value, (*loc, index))
+                self._walk(loader, value, (*loc, index))
+        else:
+            try:
+                loader.construct_object(node)
+            except (ValueError, yaml.YAMLError):
+                mark = node.start_mark
+                self._wrong(mark.line + 1, mark.column + 1, "is not a value that YAML knows")

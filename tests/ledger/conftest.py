@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from sidecar.ledger import file
+from sidecar.ledger import opening
 from sidecar.ledger.protocol import Ledger
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import Finding, verify
@@ -46,7 +46,7 @@ class Till:
 
     def findings(self) -> list[Finding]:
         """Return what `sidecar ledger verify` finds."""
-        found, _ = verify(file.open_reader(self.path))
+        found, _ = verify(opening.open_reader(self.path))
         return found
 
     def close(self) -> None:

@@ -29,19 +29,21 @@ RULES = [
      ["bad.cel:4:12: 'reason' has to be UPPER_SNAKE"]),
     ("status out of range", GOOD.replace("403", "200") + "true\n",
      ["bad.cel:5:17: 'http_status' has to be"]),
-    ("syntax", GOOD + "request.tokens >\n", ["bad.cel:", "Syntax error"]),
+    ("syntax", GOOD + "request.tokens >\n", ["bad.cel:7:17: the expression ends too early", "request.tokens >\n"]),
     ("misspelt field", GOOD + 'principal.roel == "admin"\n',
      ["bad.cel:7:10: no field 'roel' in Principal", "did you mean 'role'?",
       'principal.roel == "admin"', "\n             ^"]),
     ("misspelt variable", GOOD + 'principle.role == "admin"\n',
      ["bad.cel:7:1: no variable or function 'principle'", "did you mean 'principal'?"]),
     ("wrong types", GOOD + 'request.tokens > "5"\n', ["bad.cel:7:16:", "no matching overload"]),
-    ("not a bool", GOOD + "request.tokens\n", ["yields int, but has to yield a bool"]),
+    ("not a bool", GOOD + "request.tokens\n", ["bad.cel:7:1: yields int, but has to yield a bool", "request.tokens"]),
     ("not a bool for sure", GOOD + "dyn(true)\n", ["yields dyn, but has to yield a bool"]),
     ("error far down", GOOD + "\n// a remark\ntrue &&\n  role.nmae == role.name\n",
      ["bad.cel:10:7: no field 'nmae' in Role", "did you mean 'name'?"]),
     ("message field", GOOD.replace("message: no", "message: {role.nam} no") + "true\n",
      ["bad.cel:6:18: no field 'nam' in Role"]),
+    ("message with half a brace", GOOD.replace("message: no", "message: {role.name no") + "true\n",
+     ["bad.cel:6:13: a message has a brace without its other"]),
     ("message shows labels", GOOD.replace("message: no", "message: {principal.labels.x}") + "true\n",
      ["a message may not show labels"]),
     ("only cel-cpp reads it", GOOD + "size([1, 2,]) == 2\n",
@@ -64,6 +66,8 @@ RULES = [
     ("limit reads spend", limit('spend["x"].used > 1 ? 1 : 2'), ["a limit may not read `spend`"]),
 ]  # fmt: skip
 
+WORKSPACE = "workspaces:\n  w:\n    allowed_models: []\n    monthly_budget_usd: 5\n    requests_per_minute: {}\n"
+
 # name, the data file, and what the report has to contain
 DATA = [
     ("unknown key", "roles:\n  r:\n    alowed_models: []\n",
@@ -77,6 +81,26 @@ DATA = [
      "      input_usd_per_million_tokens: -1\n", ["bad.yaml:6:7: ", "greater than or equal to 0"]),
     ("no date", "models:\n  m:\n    family: f\n    prices:\n    - effective_from: soon\n",
      ["bad.yaml:5:7: ", "has to be a day"]),
+    ("a time without its zone", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 2026-01-01 10:00:00\n", ["bad.yaml:5:7: ", "has to have its zone"]),
+    ("a day that is none", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 2026-13-21\n", ["bad.yaml:5:23: is not a value that YAML knows"]),
+    ("a ceiling left empty", WORKSPACE.replace("{}", ""),
+     ["bad.yaml:5:5: 'requests_per_minute': has to be a number, or unlimited"]),
+    ("a ceiling that is null", WORKSPACE.replace("{}", "~"), ["has to be a number, or unlimited"]),
+    ("a ceiling in words", WORKSPACE.replace("{}", "infinite"), ["a number, or unlimited"]),
+    ("a ceiling in quotes", WORKSPACE.replace("{}", '"60"'), ["a number, or unlimited"]),
+    ("a number of YAML 1.1", WORKSPACE.replace("{}", "1:30"), ["a number, or unlimited"]),
+    ("an octal number of YAML 1.1", WORKSPACE.replace("{}", "010"), ["a number, or unlimited"]),
+    ("an allow-list that is no list", "roles:\n  r:\n    allowed_models: '*'\n"
+     "    max_tokens_per_request: 1\n    daily_token_budget: 1\n",
+     ["bad.yaml:3:5: 'allowed_models': has to be a list"]),
+    ("a factor that is no number", "multipliers:\n  batch: 10%\n",
+     ["bad.yaml:2:3: 'batch': has to be a number"]),
+    ("a factor without end", "multipliers:\n  batch: .inf\n", ["with at most three decimals"]),
+    ("a discount that is none", "multipliers:\n  cached_input: 1.5\n", ["bad.yaml:2:3: "]),
+    ("a key that is no text", "roles:\n  2024: {}\n", ["bad.yaml:2:3: a key has to be a text"]),
+    ("merge keys", "roles:\n  <<: {}\n", ["bad.yaml:2:3: YAML merge keys are not used here"]),
     ("two prices of one day", "models:\n  m:\n    family: f\n    prices:\n"
      "    - effective_from: 2026-01-01\n    - effective_from: 2026-01-01\n",
      ["two prices have the same effective_from"]),
@@ -131,7 +155,14 @@ def test_all_problems_are_reported_at_once_in_the_order_of_their_places(tmp_path
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("Big.cel", "lower-case letters"), ("data.yml", "data files end in .yaml")],
+    [
+        ("Big.cel", "lower-case letters"),
+        ("data.yml", "data.yml: is neither a rule nor data"),
+        ("no-gpt.CEL", "is neither a rule nor data"),
+        ("no-gpt.cel~", "is neither a rule nor data"),
+        ("no-gpt.cel.txt", "rules end in .cel"),
+        ("more.json", "data in .yaml"),
+    ],
 )
 def test_a_file_that_would_not_be_read_as_meant_is_refused(
     name: str, expected: str, tmp_path: Path

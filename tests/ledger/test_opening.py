@@ -8,11 +8,10 @@ import pytest
 from ledger.conftest import Till
 from support.proposals import limit, proposal
 
-from sidecar.ledger import file
+from sidecar.ledger import opening
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.schema import APPLICATION_ID
 from sidecar.ledger.sqlite import SqliteLedger
-
 
 FULL = 2  # of PRAGMA synchronous: each commit of a WAL is flushed to the disk
 
@@ -89,7 +88,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite's WAL would lose writes there."""
-    monkeypatch.setattr(file, "_file_system", lambda _: "nfs4")
+    monkeypatch.setattr(opening, "_file_system", lambda _: "nfs4")
     assert "is on a network file system (nfs4)" in refusal(tmp_path / "ledger.sqlite")
 
 
