@@ -86,7 +86,7 @@ class Authorizer:
             return self._ledger.preview(proposal)
         decision = await self._ledger.decide(proposal)
         for reason in decision.shadow_reasons:
-            log.info("decision %s: shadow rule %s would deny", decision.decision_id, reason.rule)
+            log.info("decision %s: shadow %s: %s", decision.decision_id, reason.rule, reason.code)
         return decision
 
     async def settle(
@@ -105,9 +105,9 @@ class Authorizer:
         settlement = Settlement(used, cost_nano_usd, outcome, response_model, self._clock())
         return await self._ledger.settle(hold_id, settlement)
 
-    async def release(self, hold_id: str) -> Charge:
+    async def release(self, hold_id: str, reason: str) -> Charge:
         """Give a hold back: its call was never sent. Raises what Ledger.release raises."""
-        return await self._ledger.release(hold_id, self._clock())
+        return await self._ledger.release(hold_id, reason, self._clock())
 
     def budgets(
         self, principal: pb.Principal, model: str

@@ -7,13 +7,17 @@ import typer
 
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.tables import budget_dict, budget_table, console
-from sidecar.server.client import AskError, get_budgets
+from sidecar.server.client import AskError, Caller, get_budgets
 
 
 def budgets(
     role: Annotated[str, typer.Option(help="The principal's role.")],
     workspace: Annotated[str, typer.Option(help="The principal's workspace.")],
     principal: Annotated[str, typer.Option(help="The principal's id.")],
+    label: Annotated[
+        list[str] | None, typer.Option(help="A label of the principal, as NAME=VALUE. Repeatable.")
+    ] = None,
+    key: Annotated[str, typer.Option(help="The id of the principal's API key.")] = "",
     model: Annotated[str, typer.Option(help="A model; limits may depend on it.")] = "",
     address: Annotated[
         str, typer.Option(envvar="SIDECAR_ADDRESS", help="Where the sidecar listens.")
@@ -25,7 +29,8 @@ def budgets(
     Example: sidecar budgets --principal ada --role developer --workspace dev-workspace
     """
     try:
-        answer = get_budgets(address, principal, role, workspace, model)
+        who = Caller(principal, role, workspace, key, _labels(label or []))
+        answer = get_budgets(address, who, model)
     except AskError as error:
         raise fail(error) from None
     if output is Format.JSON:
@@ -40,3 +45,9 @@ def budgets(
             typer.echo(f"{reason.code}: {reason.message}", err=True)
     if answer.reasons:
         raise typer.Exit(1)
+
+
+def _labels(pairs: list[str]) -> dict[str, str]:
+    if not all("=" in pair for pair in pairs):
+        raise typer.BadParameter("has to be NAME=VALUE", param_hint="--label")
+    return dict(pair.split("=", 1) for pair in pairs)

@@ -25,8 +25,8 @@ def console() -> Console:
 def budget_table(budgets: Sequence[pb.Budget], title: str | None = None) -> Table:
     """Return a table of budgets, a row each."""
     table = Table(title=title, title_justify="left")
-    for heading in ("limit", "for", "meter"):
-        table.add_column(heading, no_wrap=True)
+    for heading in ("limit", "for"):
+        table.add_column(heading, overflow="fold")
     for heading in ("ceiling", "spent", "held", "left"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("until (UTC)", no_wrap=True)
@@ -37,8 +37,7 @@ def budget_table(budgets: Sequence[pb.Budget], title: str | None = None) -> Tabl
             ceiling = left = "unlimited"
         elif not budget.remaining:
             left = f"[bold red]{left}[/]"
-        meter = pb.Meter.Name(budget.meter).removeprefix("METER_").lower()
-        table.add_row(budget.rule, budget.scope, meter, ceiling, spent, held, left, _until(budget))
+        table.add_row(budget.rule, budget.scope, ceiling, spent, held, left, _until(budget))
     return table
 
 
@@ -56,8 +55,11 @@ def budget_dict(budget: pb.Budget) -> dict[str, Any]:
     }
 
 
+_UNITS = {pb.METER_REQUESTS: " req", pb.METER_TOKENS: " tok"}
+
+
 def _amount(meter: "pb.Meter", amount: int) -> str:
-    return f"${format_usd(amount)}" if meter == pb.METER_COST else f"{amount:,}"
+    return f"${format_usd(amount)}" if meter == pb.METER_COST else f"{amount:,}{_UNITS[meter]}"
 
 
 def _until(budget: pb.Budget) -> str:

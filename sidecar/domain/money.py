@@ -16,13 +16,13 @@ def nano_usd(usd: Decimal) -> int:
 def format_usd(amount_nano_usd: int) -> str:
     """Write nano-USD for people: at least two decimals, no more than needed.
 
-    >>> format_usd(1_500_000_000), format_usd(15_000), format_usd(-20_000_000)
-    ('1.50', '0.000015', '-0.02')
+    >>> format_usd(1_500_000_000_000), format_usd(15_000), format_usd(-20_000_000)
+    ('1,500.00', '0.000015', '-0.02')
     """
     sign = "-" if amount_nano_usd < 0 else ""
     whole, fraction = divmod(abs(amount_nano_usd), NANO_USD_PER_USD)
     decimals = f"{fraction:09d}".rstrip("0").ljust(2, "0")
-    return f"{sign}{whole}.{decimals}"
+    return f"{sign}{whole:,}.{decimals}"
 
 
 def ceil_div(numerator: int, denominator: int) -> int:

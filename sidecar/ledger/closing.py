@@ -58,12 +58,12 @@ class Closing:
             self._close(row, HoldState.SETTLED, settlement)
         return self._charge(row, settlement.at_us)
 
-    def release(self, hold_id: str, at_us: int) -> Charge:
+    def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """Charge nothing: the call was never sent."""
         row, state = self._state(hold_id)
         if state in (HoldState.OPEN, HoldState.EXPIRED):
             self._move(row, state, lambda _: 0)
-            self._close(row, HoldState.RELEASED, Settlement(Usage(), 0, "released", "", at_us))
+            self._close(row, HoldState.RELEASED, Settlement(Usage(), 0, reason, "", at_us))
         return self._charge(row, at_us)
 
     def expire(self, at_us: int) -> int:

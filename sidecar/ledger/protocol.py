@@ -54,7 +54,7 @@ class Ledger(Protocol):
         Raises HoldUnknownError or LedgerUnavailableError.
         """
 
-    async def release(self, hold_id: str, at_us: int) -> Charge:
+    async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """Give an open or expired hold back; a closed one stays as it is.
 
         Raises HoldUnknownError or LedgerUnavailableError.

@@ -1,7 +1,7 @@
 """The tables and views of a ledger file, and how an older file becomes current.
 
 Times are microseconds since the epoch (`_us`), money is nano-USD. The views
-give both as people write them.
+give times as people write them, in UTC, and USD where a column says so.
 """
 
 from sqlite_utils import Database, Migrations
@@ -52,6 +52,7 @@ CREATE TABLE decisions (
 
 -- The reservation that goes with an allowed decision, and how it ended. The
 -- held_ columns are the worst case; the charged_ columns are 0 while open.
+-- outcome is what Settle or Release said of the call, "unknown" when expired.
 CREATE TABLE holds (
   id INTEGER PRIMARY KEY REFERENCES decisions (id),
   hold_id TEXT NOT NULL UNIQUE,
@@ -112,14 +113,16 @@ _VIEWS = """
 CREATE VIEW decision_log AS
 SELECT datetime(decided_at_us / 1000000, 'unixepoch') AS decided_at_utc, effect, principal, role,
   workspace, model_requested, model, endpoint,
-  (SELECT group_concat(value ->> 'code', ', ') FROM json_each(reasons)) AS reasons, decision_id,
+  (SELECT group_concat(value ->> 'code', ', ') FROM json_each(reasons)) AS reasons,
+  (SELECT group_concat(value ->> 'rule', ', ') FROM json_each(shadow_reasons)) AS shadow_rules,
+  decision_id,
   request_id
 FROM decisions ORDER BY id;
 
 CREATE VIEW open_holds AS
 SELECT hold_id, datetime(expires_at_us / 1000000, 'unixepoch') AS expires_at_utc, principal,
   workspace, model, held_input_tokens + held_output_tokens AS held_tokens,
-  printf('%d.%09d', held_cost_nano_usd / 1000000000, held_cost_nano_usd % 1000000000)
+  printf('$%d.%09d', held_cost_nano_usd / 1000000000, held_cost_nano_usd % 1000000000)
     AS held_cost_usd
 FROM holds JOIN decisions USING (id) WHERE state = 'open' ORDER BY expires_at_us;
 
@@ -127,7 +130,7 @@ CREATE VIEW spend_by_team_model_day AS
 SELECT date(decided_at_us / 1000000, 'unixepoch') AS day_utc, workspace, role, model,
   count(*) AS calls, sum(charged_input_tokens) AS input_tokens,
   sum(charged_output_tokens) AS output_tokens,
-  printf('%d.%09d', sum(charged_cost_nano_usd) / 1000000000,
+  printf('$%d.%09d', sum(charged_cost_nano_usd) / 1000000000,
     sum(charged_cost_nano_usd) % 1000000000) AS cost_usd, sum(overrun) AS overruns
 FROM holds JOIN decisions USING (id) WHERE state IN ('settled', 'expired')
 GROUP BY 1, 2, 3, 4;

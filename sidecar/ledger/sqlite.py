@@ -63,9 +63,9 @@ class SqliteLedger:
         """See Ledger.settle."""
         return await self._commits.run(lambda: self._closing.settle(hold_id, settlement))
 
-    async def release(self, hold_id: str, at_us: int) -> Charge:
+    async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """See Ledger.release."""
-        return await self._commits.run(lambda: self._closing.release(hold_id, at_us))
+        return await self._commits.run(lambda: self._closing.release(hold_id, reason, at_us))
 
     def hold(self, hold_id: str) -> Hold:
         """See Ledger.hold."""

@@ -40,6 +40,7 @@ class Evaluation:
         """Bind the values once for every expression."""
         self._values = values
         self._binding = policy.engine.bind(values)
+        self._trial_allowances = policy.trial_allowances
         entries = (values.role.name, values.workspace.name, values.model.id, values.key.id)
         known = policy.decided_by_data.get(entries)
         if known is None:
@@ -72,16 +73,12 @@ class Evaluation:
             if reason is not None:
                 (shadow_reasons if rule.shadow else reasons).append(reason)
         if not self._rules.allowed and not any(map(self._holds, self._rules.allowances)):
-            values = self._values
-            reasons.append(
-                Reason(
-                    "NO_RULE_ALLOWS",
-                    f"no allow rule lets role {values.role.name} into workspace"
-                    f" {values.workspace.name} with this request",
-                    "",
-                    403,
-                )
-            )
+            reasons.append(self._nobody_allows())
+            shadow_reasons += [
+                Reason("WOULD_ALLOW", f"rule {rule.id} would allow this", rule.id, 200)
+                for rule in self._trial_allowances
+                if self._holds(rule)
+            ]
         return Verdict(tuple(reasons), tuple(shadow_reasons))
 
     def reason(self, rule: Rule) -> Reason:
@@ -109,6 +106,11 @@ class Evaluation:
             allowances=tuple(rule for rule in policy.allowances if not by_data(rule.body)),
             limits=tuple(limits),
         )
+
+    def _nobody_allows(self) -> Reason:
+        role, workspace = self._values.role.name, self._values.workspace.name
+        message = f"no allow rule lets role {role} into workspace {workspace} with this request"
+        return Reason("NO_RULE_ALLOWS", message, "", 403)
 
     def _limit(self, rule: Rule) -> Limit:
         terms = rule.limit

@@ -56,6 +56,9 @@ class PolicySet:
         self.allowances = tuple(
             rule for rule in rules if rule.effect is RuleEffect.ALLOW and not rule.shadow
         )
+        self.trial_allowances = tuple(
+            rule for rule in rules if rule.effect is RuleEffect.ALLOW and rule.shadow
+        )
         self.denials = tuple(rule for rule in rules if rule.effect is RuleEffect.DENY)
         self.limits = tuple(rule for rule in rules if rule.effect is RuleEffect.LIMIT)
         self.counts_cost = any(

@@ -1,5 +1,7 @@
 """Asking a running sidecar, for the command line."""
 
+from dataclasses import asdict, dataclass
+
 import grpc
 
 from sidecar.v1 import authorization_pb2 as pb
@@ -12,13 +14,20 @@ class AskError(Exception):
     """The sidecar did not answer, or refused the question; the text says which."""
 
 
-def get_budgets(
-    address: str, principal: str, role: str, workspace: str, model: str
-) -> pb.GetBudgetsResponse:
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The principal to ask for."""
+
+    id: str
+    role: str
+    workspace: str
+    key_id: str
+    labels: dict[str, str]
+
+
+def get_budgets(address: str, caller: Caller, model: str) -> pb.GetBudgetsResponse:
     """Call GetBudgets. Raises AskError."""
-    request = pb.GetBudgetsRequest(
-        principal=pb.Principal(id=principal, role=role, workspace=workspace), model=model
-    )
+    request = pb.GetBudgetsRequest(principal=pb.Principal(**asdict(caller)), model=model)
     with grpc.insecure_channel(address) as channel:
         try:
             stub = AuthorizationServiceStub(channel)  # type: ignore[no-untyped-call]

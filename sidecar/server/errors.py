@@ -6,6 +6,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 
 from sidecar.ledger.protocol import (
     HoldUnknownError,
@@ -32,12 +33,8 @@ async def abort(context: Context, error: Exception, about: str = "") -> NoReturn
     message = f"{about}: {message}" if about else message
     info = AnyMessage()
     info.Pack(ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
-    status = Status(code=code.value[0], message=message, details=[info])
-    await context.abort(
-        code,
-        message,
-        trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()),),
-    )
+    status = rpc_status.to_status(Status(code=code.value[0], message=message, details=[info]))
+    await context.abort(code, message, trailing_metadata=status.trailing_metadata)
     raise AssertionError("abort does not return")
 
 

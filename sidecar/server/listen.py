@@ -1,6 +1,7 @@
 """Where the sidecar may be reached: loopback and Unix sockets, nothing else."""
 
 import ipaddress
+import socket
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -56,6 +57,7 @@ class Server:
         self, service: AuthorizationService, addresses: list[str], *, reflect: bool
     ) -> None:
         """Bind every address. Raises ListenError."""
+        self._service = service
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((service.handlers(),))
         self._health = health.aio.HealthServicer()
@@ -73,6 +75,7 @@ class Server:
     async def stop(self, grace_seconds: float) -> None:
         """Say that no more is answered, and let calls in flight finish."""
         await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._service.stop_streams()
         await self._server.stop(grace_seconds)
 
     async def _report(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
@@ -82,6 +85,7 @@ class Server:
     def _bind(self, address: str) -> str:
         """Listen, and return the address with the port that was chosen for port 0."""
         check_address(address)
+        _refuse_socket_in_use(address)
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError:
@@ -93,3 +97,19 @@ class Server:
         if not port:
             raise ListenError(f"{address}: cannot be listened on; is the port taken?")
         return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _refuse_socket_in_use(address: str) -> None:
+    """Refuse a Unix socket that somebody answers on: gRPC would take its place.
+
+    A socket file that a killed process left behind is nobody's.
+    """
+    if not address.startswith("unix:"):
+        return
+    path = address.removeprefix("unix:")
+    with socket.socket(socket.AF_UNIX) as trial:
+        try:
+            trial.connect(path)
+        except OSError:
+            return
+    raise ListenError(f"{address}: another process listens there")

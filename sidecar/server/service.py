@@ -3,25 +3,21 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from sidecar.authorizer import Authorizer
 from sidecar.server import answers, validation
 from sidecar.server.errors import Context, Expected, abort
-from sidecar.server.validation import InvalidFieldError
+from sidecar.server.stream import Stream
+from sidecar.server.validation import Request, parse
 from sidecar.v1 import authorization_pb2 as pb
 
 log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
-
-STREAM_IN_FLIGHT = 256
-"""Requests of one stream that are decided at a time; the rest wait unread."""
-
-Request = TypeVar("Request", bound=Message)
 
 
 class AuthorizationService:
@@ -30,6 +26,7 @@ class AuthorizationService:
     def __init__(self, authorizer: Authorizer) -> None:
         """Answer from this authorizer."""
         self._authorizer = authorizer
+        self._stopping = asyncio.Event()
 
     async def authorize(self, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
@@ -48,7 +45,9 @@ class AuthorizationService:
     async def release(self, request: pb.ReleaseRequest) -> pb.ReleaseResponse:
         """See Release in the contract."""
         validation.check_release(request)
-        return answers.release_response(await self._authorizer.release(request.hold_id))
+        return answers.release_response(
+            await self._authorizer.release(request.hold_id, request.reason)
+        )
 
     async def get_budgets(self, request: pb.GetBudgetsRequest) -> pb.GetBudgetsResponse:
         """See GetBudgets in the contract."""
@@ -64,42 +63,17 @@ class AuthorizationService:
     async def authorize_stream(
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.AuthorizeResponse]:
-        """See AuthorizeStream in the contract.
+        """See AuthorizeStream in the contract."""
+        decided = Stream(self._authorizer, requests, self._stopping)
+        async for answer in decided.answers():
+            yield answer
+        if decided.failure is not None:
+            request_id, error = decided.failure
+            await _fail(context, error, f"request_id '{request_id}'")
 
-        A request that cannot be decided ends the stream, after the answers to
-        what was in flight: the error names it by its request_id.
-        """
-        done: asyncio.Queue[tuple[str, pb.AuthorizeResponse | Exception] | None] = asyncio.Queue()
-        places = asyncio.Semaphore(STREAM_IN_FLIGHT)
-
-        async def decide(encoded: bytes) -> None:
-            request = pb.AuthorizeRequest()
-            try:
-                request = _parse(pb.AuthorizeRequest, encoded)
-                validation.check_authorize(request, request_id_required=True)
-                decision = await self._authorizer.authorize(request)
-                done.put_nowait((request.request_id, answers.authorize_response(decision)))
-            except Exception as error:  # the reader turns it into the stream's status
-                done.put_nowait((request.request_id, error))
-
-        async def read() -> None:
-            async with asyncio.TaskGroup() as deciding:
-                async for encoded in requests:
-                    await places.acquire()
-                    deciding.create_task(decide(encoded))
-            done.put_nowait(None)
-
-        reading = asyncio.create_task(read())
-        try:
-            while (answered := await done.get()) is not None:
-                places.release()
-                request_id, answer = answered
-                if isinstance(answer, Exception):
-                    await _fail(context, answer, f"request_id '{request_id}'")
-                else:
-                    yield answer
-        finally:
-            reading.cancel()
+    def stop_streams(self) -> None:
+        """End every stream after the answers to what is in flight."""
+        self._stopping.set()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the RPCs for a server.
@@ -113,7 +87,7 @@ class AuthorizationService:
         ) -> "grpc.RpcMethodHandler[Any, Any]":
             async def call(encoded: bytes, context: Context) -> Message:
                 try:
-                    return await answer(_parse(kind, encoded))
+                    return await answer(parse(kind, encoded))
                 except Exception as error:
                     return await _fail(context, error)
 
@@ -144,13 +118,6 @@ async def _fail(context: Context, error: Exception, about: str = "") -> Message:
 
 def _without_text(error: Exception) -> Exception:
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
-
-
-def _parse(kind: type[Request], encoded: bytes) -> Request:
-    try:
-        return kind.FromString(encoded)
-    except DecodeError:
-        raise InvalidFieldError("request", f"is not a {kind.DESCRIPTOR.full_name}") from None
 
 
 def _serialize(message: Message) -> bytes:

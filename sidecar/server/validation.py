@@ -1,8 +1,10 @@
 """Refusing malformed requests, naming the field, before anything is looked at."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError, Message
 
 from sidecar.domain.usage import MAX_COUNT, UsageReport, parse_usage_json
 from sidecar.v1 import authorization_pb2 as pb
@@ -14,6 +16,8 @@ MAX_LABEL_VALUE_BYTES = 256
 MAX_CHOICES = 128
 MIN_HOLD_TTL_SECONDS = 1
 MAX_HOLD_TTL_SECONDS = 86_400
+
+Request = TypeVar("Request", bound=Message)
 
 _NEEDS_INPUT = {
     pb.ENDPOINT_UNSPECIFIED,
@@ -31,6 +35,14 @@ class InvalidFieldError(Exception):
         """Keep the path of the field, as in `principal.id`, and what is wrong with it."""
         super().__init__(f"{field} {problem}")
         self.field = field
+
+
+def parse(kind: type[Request], encoded: bytes) -> Request:
+    """Decode a request. Raises InvalidFieldError for what is none."""
+    try:
+        return kind.FromString(encoded)
+    except DecodeError:
+        raise InvalidFieldError("request", f"is not a {kind.DESCRIPTOR.full_name}") from None
 
 
 def check_authorize(request: pb.AuthorizeRequest, *, request_id_required: bool = False) -> None:
@@ -101,7 +113,7 @@ def _check_estimate(endpoint: int, estimate: pb.Estimate) -> None:
         raise InvalidFieldError("estimate.choices", f"is not between 0 and {MAX_CHOICES}")
     _check_text("estimate.service_tier", estimate.service_tier)
     _check_text("estimate.region", estimate.region)
-    if endpoint in _NEEDS_INPUT and estimate.WhichOneof("input") is None:
+    if endpoint in _NEEDS_INPUT and not (estimate.input_tokens or estimate.input_bytes):
         raise InvalidFieldError(
             "estimate.input_tokens", "or estimate.input_bytes is needed for this endpoint"
         )

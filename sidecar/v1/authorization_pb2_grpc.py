@@ -74,7 +74,9 @@ class AuthorizationServiceServicer:
 
     def AuthorizeStream(self, request_iterator, context):
         """The same, pipelined: answers come in any order and are matched by
-        request_id, which is required here.
+        request_id, which is required here. A request that cannot be decided ends
+        the stream, with its request_id in the error, after the answers to what was
+        in flight; repeat what has no answer with the same request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -97,7 +97,8 @@ def add(table: Table, who: pb.Principal, model: str, chat: Chat, note: str = "")
         held = format_usd(decision.held_cost_nano_usd)
         charged = format_usd(chat.settled.charged_cost_nano_usd)
         why = f"held ${held}, charged ${charged} for {chat.settled.charged_tokens} tokens"
-    table.add_row(f"{who.id}, {who.role} in {who.workspace}", model, answer, why)
+    labels = "".join(f", {name}: {value}" for name, value in who.labels.items())
+    table.add_row(f"{who.id}, {who.role} in {who.workspace}{labels}", model, answer, why)
 
 
 def show_budgets(screen: Console, app: App) -> None:

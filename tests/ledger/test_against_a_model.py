@@ -142,7 +142,7 @@ class LedgerMachine(RuleBasedStateMachine):
             hold.state, hold.charged = "released", 0
         assert (
             hold.charged
-            == self._till.run(self._till.ledger.release(hold_id, self._clock_us)).tokens
+            == self._till.run(self._till.ledger.release(hold_id, "not sent", self._clock_us)).tokens
         )
 
     @rule()

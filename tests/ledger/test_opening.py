@@ -109,7 +109,7 @@ def test_views_read_as_people_write(till: Till) -> None:
     connection = sqlite3.connect(till.path)
     connection.row_factory = sqlite3.Row
     (hold,) = connection.execute("SELECT * FROM open_holds")
-    assert (hold["held_cost_usd"], hold["held_tokens"]) == ("0.000100000", 100)
+    assert (hold["held_cost_usd"], hold["held_tokens"]) == ("$0.000100000", 100)
     (decision,) = connection.execute("SELECT * FROM decision_log")
     assert (decision["decided_at_utc"], decision["effect"]) == ("2023-11-14 22:13:20", "allow")
     (budget,) = connection.execute("SELECT * FROM budgets_by_window")

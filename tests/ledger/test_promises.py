@@ -177,7 +177,7 @@ def test_l3_a_hold_closes_once(till: Till) -> None:
     hold = decide(till, NOON, TOKENS).hold_id
     first = till.run(till.ledger.settle(hold, settlement(NOON, 40)))
     second = till.run(till.ledger.settle(hold, settlement(NOON, 90)))
-    third = till.run(till.ledger.release(hold, NOON))
+    third = till.run(till.ledger.release(hold, "not sent", NOON))
     assert [charge.tokens for charge in (first, second, third)] == [40, 40, 40]
     assert budget(till, TOKENS, NOON).spent == 40
 
@@ -185,7 +185,7 @@ def test_l3_a_hold_closes_once(till: Till) -> None:
 def test_l3_a_released_hold_stays_released(till: Till) -> None:
     """L3: Settle after Release charges nothing."""
     hold = decide(till, NOON, TOKENS).hold_id
-    till.run(till.ledger.release(hold, NOON))
+    till.run(till.ledger.release(hold, "not sent", NOON))
     assert till.run(till.ledger.settle(hold, settlement(NOON, 90))).tokens == 0
     assert budget(till, TOKENS, NOON).remaining == 1000
 
@@ -194,7 +194,7 @@ def test_l3_an_unknown_hold_is_said_to_be_unknown(till: Till) -> None:
     """L3: nothing is made up for an id that nobody was given."""
     for work in (
         till.ledger.settle("hold_x", settlement(NOON, 1)),
-        till.ledger.release("hold_x", NOON),
+        till.ledger.release("hold_x", "not sent", NOON),
     ):
         with pytest.raises(HoldUnknownError):
             till.run(work)
@@ -250,7 +250,7 @@ def test_l5_a_late_release_frees_what_expiry_charged(till: Till) -> None:
     """L5: the app found out that the call was never sent."""
     hold = decide(till, NOON, TOKENS, ttl_us=SECOND_US).hold_id
     till.run(till.ledger.expire(NOON + SECOND_US))
-    till.run(till.ledger.release(hold, NOON + HOUR))
+    till.run(till.ledger.release(hold, "not sent", NOON + HOUR))
     assert budget(till, TOKENS, NOON + HOUR).remaining == 1000
 
 

@@ -65,7 +65,7 @@ def test_an_open_hold_is_kept_however_old(till: Till) -> None:
 def test_a_pruned_hold_is_unknown(till: Till) -> None:
     """A Settle that comes after the retention is told so."""
     hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS))).hold_id
-    till.run(till.ledger.release(hold, FIRST))
+    till.run(till.ledger.release(hold, "not sent", FIRST))
     till.run(till.ledger.decide(proposal(FIRST + 90 * DAY, TOKENS)))
     prune(till, FIRST + 90 * DAY, 35)
     with pytest.raises(HoldUnknownError):

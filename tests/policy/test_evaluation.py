@@ -145,9 +145,10 @@ def test_a_limit_in_shadow_counts_and_never_refuses(
 
 
 def test_an_allow_rule_in_shadow_does_not_allow(tmp_path: Path, open_desk: OpenDesk) -> None:
-    """Trying out an allow rule opens nothing."""
+    """Trying out an allow rule opens nothing, and records what it would have opened."""
     directory = minimal(tmp_path / "p", allow_all=ALLOW + "// mode: shadow\ntrue\n")
     decision = open_desk(directory).authorize(chat(tester(), model="small-1"))
+    assert [(r.code, r.rule) for r in decision.shadow_reasons] == [("WOULD_ALLOW", "allow-all")]
     assert codes(decision) == ["NO_RULE_ALLOWS"]
 
 

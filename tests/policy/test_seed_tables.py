@@ -104,7 +104,7 @@ WORKSPACES = [
     # workspace          RPM  Monthly Budget
     ("dev-workspace",    60,  "50.00"),
     ("ml-workspace",     200, "500.00"),
-    ("prod-workspace",   500, "2000.00"),
+    ("prod-workspace",   500, "2,000.00"),
 ]  # fmt: skip
 
 

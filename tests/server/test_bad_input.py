@@ -51,6 +51,8 @@ AUTHORIZE = [
     ("endpoint", changed(lambda r: setattr(r, "endpoint", -1))),
     ("estimate.input_tokens", changed(lambda r: r.estimate.ClearField("input_tokens"))),
     ("estimate.input_tokens", changed(lambda r: r.ClearField("estimate"))),
+    ("estimate.input_tokens", estimate(input_tokens=0)),
+    ("estimate.input_tokens", estimate(input_bytes=0)),
     ("estimate.input_tokens", estimate(input_tokens=-1)),
     ("estimate.input_tokens", estimate(input_tokens=INT64_MAX)),
     ("estimate.input_tokens", estimate(input_tokens=INT64_MIN)),

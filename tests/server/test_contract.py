@@ -1,8 +1,11 @@
 """The RPCs of a real sidecar, called by real clients."""
 
 import json
+import signal
 import socket
-from collections.abc import Callable
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +272,71 @@ def test_a_malformed_request_ends_its_stream_and_is_named(shared_sidecar: Runnin
         list(shared_sidecar.stub.AuthorizeStream(iter(bad)))
     assert grpc.StatusCode.INVALID_ARGUMENT is caught.value.code()
     assert caught.value.details() == "request_id 'bad-1': model is missing"
+
+
+def test_a_stream_that_fails_still_answers_what_it_holds(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """L3: a bad request ends its stream, but no hold is left that the client was not told of."""
+    sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("1000000", meter="tokens")))
+    good = [chat(tester(), model="small-1", request_id=f"s{n}") for n in range(40)]
+    answers: list[pb.AuthorizeResponse] = []
+    with pytest.raises(grpc.RpcError) as caught:
+        answers.extend(sidecar.stub.AuthorizeStream(iter([*good[:20], chat(model=""), *good[20:]])))
+    for answer in sidecar.stub.AuthorizeStream(iter(good)):  # as the contract says: ask again
+        answers.append(answer)  # noqa: PERF402
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert {answer.request_id for answer in answers} == {request.request_id for request in good}
+    (budget,) = sidecar.stub.GetBudgets(pb.GetBudgetsRequest(principal=tester())).budgets
+    assert budget.held == 40 * 200
+
+
+def test_an_open_stream_does_not_delay_the_stop(start_sidecar: Start) -> None:
+    """A client that keeps its stream open and sends nothing is let go at once."""
+    sidecar = start_sidecar(None, "--grace-seconds", "300")
+    more = threading.Event()
+
+    def requests() -> Iterator[pb.AuthorizeRequest]:
+        yield chat(request_id="first")
+        more.wait(60)
+
+    stream = sidecar.stub.AuthorizeStream(requests())
+    assert next(stream).hold_id
+    try:
+        assert sidecar.stop() == 0
+        assert list(stream) == []
+    finally:
+        more.set()
+
+
+def test_a_unix_socket_in_use_is_not_taken_over(start_sidecar: Start, tmp_path: Path) -> None:
+    """Two sidecars behind one address would be two ledgers."""
+    address = f"unix:{tmp_path / 's.sock'}"
+    first = start_sidecar(None, "--listen", address)
+    with pytest.raises(AssertionError, match="another process listens there"):
+        start_sidecar(None, "--listen", address, ledger=tmp_path / "second.sqlite")
+    assert first.stub.Authorize(chat()).hold_id
+
+
+def test_a_socket_that_a_killed_sidecar_left_is_used_again(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """After kill -9 the file is still there, and is nobody's."""
+    first = start_sidecar(None, "--listen", f"unix:{tmp_path / 's.sock'}")
+    first.stop(signal.SIGKILL)
+    assert (tmp_path / "s.sock").exists()
+    assert first.restart().stub.Authorize(chat()).hold_id
+
+
+def test_a_released_hold_keeps_the_reason(start_sidecar: Start) -> None:
+    """The record says why the call was never sent."""
+    sidecar = start_sidecar()
+    hold = sidecar.stub.Authorize(chat()).hold_id
+    sidecar.stub.Release(pb.ReleaseRequest(hold_id=hold, reason="the user left"))
+    connection = sqlite3.connect(sidecar.ledger)
+    found = connection.execute("SELECT state, outcome FROM holds").fetchall()
+    connection.close()
+    assert found == [("released", "the user left")]
 
 
 def test_health_is_told_by_the_standard_service(shared_sidecar: RunningSidecar) -> None:

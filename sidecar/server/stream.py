@@ -1,0 +1,78 @@
+"""AuthorizeStream: many requests of one client in flight at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from sidecar.authorizer import Authorizer
+from sidecar.server import answers, validation
+from sidecar.v1 import authorization_pb2 as pb
+
+IN_FLIGHT_AT_MOST = 256
+"""Requests of one stream that are decided at a time; the rest wait unread."""
+
+
+class Stream:
+    """The answers to one client's stream of requests, in any order.
+
+    It ends with the requests, with the server, or with the first request that
+    cannot be decided: nothing more is read then, but what is in flight is still
+    answered, so that the client learns of every hold. `failure` is that
+    request's id and error.
+    """
+
+    def __init__(
+        self, authorizer: Authorizer, requests: AsyncIterator[bytes], stopping: asyncio.Event
+    ) -> None:
+        """Decide what comes until `stopping` is set."""
+        self._authorizer = authorizer
+        self._requests = requests
+        self._stopping = stopping
+        self._answers: asyncio.Queue[pb.AuthorizeResponse | None] = asyncio.Queue()
+        self._places = asyncio.Semaphore(IN_FLIGHT_AT_MOST)
+        self._failed = asyncio.Event()
+        self.failure: tuple[str, Exception] | None = None
+
+    async def answers(self) -> AsyncIterator[pb.AuthorizeResponse]:
+        """Yield each answer as it comes."""
+        working = asyncio.create_task(self._work())
+        try:
+            while (answer := await self._answers.get()) is not None:
+                self._places.release()  # a client that does not read holds back its requests
+                yield answer
+            await working
+        finally:
+            working.cancel()
+
+    async def _work(self) -> None:
+        """Read until there is a reason to stop, then finish what is in flight."""
+        deciding: set[asyncio.Task[None]] = set()
+        reading = asyncio.create_task(self._read(deciding))
+        reasons = [asyncio.create_task(event.wait()) for event in (self._stopping, self._failed)]
+        try:
+            await asyncio.wait([reading, *reasons], return_when=asyncio.FIRST_COMPLETED)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)  # a client may just vanish
+            await asyncio.gather(*deciding)
+        finally:
+            for task in (reading, *reasons):
+                task.cancel()
+            self._answers.put_nowait(None)
+
+    async def _read(self, deciding: set[asyncio.Task[None]]) -> None:
+        async for encoded in self._requests:
+            await self._places.acquire()
+            task = asyncio.create_task(self._decide(encoded))
+            deciding.add(task)
+            task.add_done_callback(deciding.discard)
+
+    async def _decide(self, encoded: bytes) -> None:
+        request = pb.AuthorizeRequest()
+        try:
+            request = validation.parse(pb.AuthorizeRequest, encoded)
+            validation.check_authorize(request, request_id_required=True)
+            decision = await self._authorizer.authorize(request)
+        except Exception as error:
+            self.failure = self.failure or (request.request_id, error)
+            self._failed.set()
+        else:
+            self._answers.put_nowait(answers.authorize_response(decision))
