@@ -9,8 +9,11 @@ from sidecar.domain.usage import WITH_OUTPUT, Endpoint, Usage
 THOUSANDTHS = 1000
 """Multipliers are whole thousandths: 1.75 is 1750."""
 
-MAX_COST_NANO_USD = 10**15
-"""A million USD: no call costs more, and sums of thousands still fit an int64."""
+MAX_BOUND_NANO_USD = 10**15
+"""A million USD: a call that may cost more is not let out."""
+
+MAX_COST_NANO_USD = 10**17
+"""A hundred million USD: what a report can claim at most, so that sums fit an int64."""
 
 # The least common denominator of "per million tokens", "per 1000 pages" and
 # "per minute", so that parts add up before anything is rounded.
@@ -92,7 +95,10 @@ class Tariff:
         for unit, price in self._billed_by(endpoint, most):
             if price is None:
                 raise UnpricedError(f"no price for {unit}")
-        return self.cost_nano_usd(most, terms)
+        cost_nano_usd = self.cost_nano_usd(most, terms)
+        if cost_nano_usd > MAX_BOUND_NANO_USD:
+            raise UnpricedError("no bound below a million USD")
+        return cost_nano_usd
 
     def cost_nano_usd(self, used: Usage, terms: Terms) -> int:
         """Return what the usage costs, rounded up to the nano-USD.

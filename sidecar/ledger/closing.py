@@ -90,14 +90,18 @@ class Closing:
         """
         before_us = self._standings.advance(at_us) - retention_us
         old = self._sql.execute(
-            "SELECT d.id FROM decisions d LEFT JOIN holds h USING (id)"
+            # Rows follow time, so the oldest ones are enough to look at.
+            "SELECT d.id FROM (SELECT id, decided_at_us FROM decisions ORDER BY id LIMIT ?) d"
+            " LEFT JOIN holds h USING (id)"
             " WHERE d.decided_at_us < ? AND d.id < (SELECT max(id) FROM decisions)"
             " AND (h.id IS NULL OR h.state <> 'open' AND h.closed_at_us < ? AND NOT EXISTS ("
             "   SELECT 1 FROM hold_amounts a JOIN budgets b ON b.id = a.budget WHERE a.hold = h.id"
-            "   AND b.window <> 'concurrent' AND b.window_end_us >= ?))"
-            " ORDER BY d.id LIMIT ?",
-            (before_us, before_us, before_us, AT_MOST),
+            "   AND b.window <> 'concurrent' AND b.window_end_us >= ?))",
+            (AT_MOST, before_us, before_us, before_us),
         ).fetchall()
+        touched: set[tuple[int]] = set()
+        for row in old:
+            touched |= set(self._sql.execute("SELECT budget FROM hold_amounts WHERE hold = ?", row))
         for statement in (
             # L2: a budget of long ago stays the sum of those of its holds that are left.
             """UPDATE budgets SET spent = spent -
@@ -108,12 +112,12 @@ class Closing:
             "DELETE FROM decisions WHERE id = ?1",
         ):
             self._sql.executemany(statement, old)
-        emptied = self._sql.execute(
-            "DELETE FROM budgets WHERE id IN (SELECT id FROM budgets b WHERE window_end_us < ?"
-            " AND NOT EXISTS (SELECT 1 FROM hold_amounts WHERE budget = b.id) LIMIT ?)",
-            (before_us, AT_MOST),
+        self._sql.executemany(  # a budget goes with the last of its holds
+            "DELETE FROM budgets WHERE id = ?1 AND window <> 'concurrent'"
+            " AND NOT EXISTS (SELECT 1 FROM hold_amounts WHERE budget = ?1)",
+            touched,
         )
-        return len(old) + emptied.rowcount
+        return len(old)
 
     def _state(self, hold_id: str) -> tuple[int, HoldState]:
         found = self._sql.execute(

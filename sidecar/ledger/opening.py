@@ -20,6 +20,19 @@ _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse.
 _QUICK_CHECK_SECONDS = 0.25
 
 
+def one_name(path: Path) -> Path:
+    """Return the name under which a file is locked, whichever link led to it.
+
+    Raises LedgerRefusedError for a file that has several names of its own.
+    """
+    real = path.resolve()
+    if real.is_file() and real.stat().st_nlink > 1:
+        raise LedgerRefusedError(
+            f"{path}: has several names (hard links), and so cannot be locked; copy it"
+        )
+    return real
+
+
 def lock(path: Path) -> IO[str]:
     """Take the one writer's place for this file until the answer is closed.
 
@@ -62,8 +75,9 @@ def open_writer(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
         _quick_check(path, connection)
+        if not _tables(connection):  # first of all, so that a file cut short is still ours
+            connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         schema.migrations.apply(Database(connection))
-        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     return connection
 
 

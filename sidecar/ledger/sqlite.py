@@ -24,6 +24,7 @@ class SqliteLedger:
 
         Raises LedgerRefusedError, which says why and the way out.
         """
+        path = opening.one_name(path)
         with ExitStack() as opened:
             opened.enter_context(opening.lock(path))
             writer = opening.open_writer(path)

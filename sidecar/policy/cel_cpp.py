@@ -35,8 +35,11 @@ class _Program:
         self._returns = getattr(cel.Type, returns) if returns == "STRING" else None
 
     def evaluate(self, binding: "_Binding") -> Result:
-        result = self._evaluate(binding.double if self._double else binding.int)
-        value = result.value()
+        try:
+            result = self._evaluate(binding.double if self._double else binding.int)
+            value = result.value()
+        except Exception:  # as when a comprehension's budget is used up
+            raise EvaluationError from None
         if type(value) is not self._type:
             raise EvaluationError
         if self._returns is not None and result.type() != self._returns:

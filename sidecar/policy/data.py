@@ -20,6 +20,8 @@ from sidecar.domain.prices import THOUSANDTHS
 from sidecar.policy.problems import Problem, did_you_mean
 from sidecar.policy.yaml_file import YamlFile
 
+MIN_YEAR, MAX_YEAR = 2000, 2200
+
 
 def _ceiling(value: object) -> object:
     """Read `unlimited` and `.inf` as None; a number has to be one; nothing is not unlimited."""
@@ -52,6 +54,8 @@ def _list(value: object) -> object:
 
 def _instant(value: object) -> object:
     """Read a day, which starts at midnight UTC, or a time with its zone."""
+    if isinstance(value, date) and not MIN_YEAR <= value.year <= MAX_YEAR:
+        raise ValueError(f"has to be between the years {MIN_YEAR} and {MAX_YEAR}")
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError("a time has to have its zone, as in 2026-08-21T12:00:00Z")
@@ -67,7 +71,7 @@ Labels = Mapping[Name, str]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 CountOrNone = Annotated[Count | None, BeforeValidator(_ceiling)]
 Budget = Annotated[
-    Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=10**9)] | None,
+    Annotated[Decimal, BeforeValidator(_number), Field(ge=0, lt=10**9)] | None,
     BeforeValidator(_ceiling),
 ]
 Usd = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=10_000, decimal_places=9)]

@@ -1,6 +1,8 @@
 """The files of a policy directory, read once and as they are."""
 
 import hashlib
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,10 @@ def read(directory: Path) -> PolicyFiles:
 
 def _text(path: Path) -> tuple[str, list[Problem]]:
     try:
+        if not path.is_file():
+            return "", [Problem(path.name, 0, 0, "is not a regular file")]
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            return "", [Problem(path.name, 0, 0, "is a link to outside of the directory")]
         with path.open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
         text = content.decode("utf-8")
@@ -79,7 +85,20 @@ def _text(path: Path) -> tuple[str, list[Problem]]:
         return "", [Problem(path.name, 0, 0, f"is not UTF-8 at byte {error.start}")]
     if len(content) > MAX_FILE_BYTES:
         return "", [Problem(path.name, 0, 0, f"is larger than {MAX_FILE_BYTES} bytes")]
-    return text, []
+    return text, list(_deceptive(path.name, text))
+
+
+def _deceptive(file: str, text: str) -> Iterator[Problem]:
+    """Find characters that make a text read differently to people and to programs.
+
+    Those are other ends of lines than a line feed, control characters, byte order marks
+    and marks that change the direction of writing.
+    """
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+        for column, character in enumerate(line, start=1):
+            if character != "\t" and unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp"):
+                yield Problem(file, number, column, f"has the character U+{ord(character):04X}")
+                return
 
 
 def _digest(texts: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
-from sidecar.policy import cel_python, header, variables
+from sidecar.policy import cel_python, header, portable, variables
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import CelError, Engine, Kind, Program
 from sidecar.policy.header import Entry
@@ -190,7 +190,9 @@ class RuleReader:
             # that the checker refuses at once, such as a string that never ends.
             if self._checker is not None:
                 self._checker.compile(source, kind)
-            reads = cel_python.roots(self._parser.parse(source))
+            tree = self._parser.parse(source)
+            portable.check(tree)
+            reads = cel_python.roots(tree)
             return Expression(source, self._engine.compile(source, kind), reads)
         except CelError as error:
             if error.line:

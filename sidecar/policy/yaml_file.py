@@ -19,12 +19,12 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
 
-_NUMBER = r"-?(?:0|[1-9][0-9_]*)"
+_NUMBER = r"-?(?:0|[1-9][0-9_]{0,17})"
 _DAY, _HOUR = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)?"
 for _tag, _pattern in (
     ("bool", r"true|false"),
     ("int", _NUMBER),
-    ("float", rf"{_NUMBER}(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+)|-?\.inf|\.nan"),
+    ("float", rf"{_NUMBER}\.\d{{1,18}}|-?\.inf|\.nan"),
     ("null", r"null|~|"),
     ("timestamp", rf"{_DAY}(?:[Tt ]{_HOUR})?"),
     ("merge", r"<<"),
@@ -48,7 +48,7 @@ class YamlFile:
             return
         loader = _Loader(text)
         try:
-            self._refuse_aliases(text)
+            self._refuse_what_blows_up(text)
             node = loader.get_single_node()
             if node is not None:
                 self._walk(loader, node, ())
@@ -73,19 +73,25 @@ class YamlFile:
     def _wrong(self, line: int, column: int, message: str, hint: str = "") -> None:
         self.problems.append(at(self.file, self.text, line, column, message, hint))
 
-    def _refuse_aliases(self, text: str) -> None:
-        """Aliases let a small file stand for a huge value."""
+    def _refuse_what_blows_up(self, text: str) -> None:
+        """Refuse what lets a small file stand for a huge value, or for any object."""
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            problem = ""
             if isinstance(event, yaml.AliasEvent):
                 problem = "YAML aliases are not used here"
-                raise yaml.MarkedYAMLError(
-                    problem=problem, problem_mark=cast("yaml.Mark", event.start_mark)
-                )
+            elif getattr(event, "tag", None) is not None:
+                problem = "YAML tags are not used here"
+            elif depth > MAX_DEPTH:
+                problem = "nests too deep"
+            if problem:
+                mark = cast("yaml.Mark", event.start_mark)
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
     def _walk(self, loader: _Loader, node: yaml.Node, loc: Loc) -> None:
-        if len(loc) > MAX_DEPTH:
-            self._wrong(node.start_mark.line + 1, node.start_mark.column + 1, "nests too deep")
-        elif isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 line, column = key.start_mark.line + 1, key.start_mark.column + 1
                 inner = (*loc, str(key.value))

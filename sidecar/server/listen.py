@@ -36,9 +36,10 @@ def check_address(address: str) -> None:
             raise ListenError("unix: needs a path, as in unix:/run/sidecar/sidecar.sock")
         return
     host, _, port = address.rpartition(":")
-    if not port.isdecimal() or int(port) > MAX_PORT:
+    if not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
         raise ListenError(f"{address}: not HOST:PORT or unix:PATH")
-    host = host.removeprefix("[").removesuffix("]")
+    if ":" in host:
+        host = host[1:-1] if host.startswith("[") and host.endswith("]") else ""
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

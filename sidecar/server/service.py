@@ -68,8 +68,8 @@ class AuthorizationService:
         async for answer in decided.answers():
             yield answer
         if decided.failure is not None:
-            request_id, error = decided.failure
-            await _fail(context, error, f"request_id '{request_id}'")
+            about, error = decided.failure
+            await _fail(context, error, about)
 
     def stop_streams(self) -> None:
         """End every stream after the answers to what is in flight."""

@@ -16,8 +16,8 @@ class Stream:
 
     It ends with the requests, with the server, or with the first request that
     cannot be decided: nothing more is read then, but what is in flight is still
-    answered, so that the client learns of every hold. `failure` is that
-    request's id and error.
+    answered, so that the client learns of every hold. `failure` says which
+    request that is, and its error.
     """
 
     def __init__(
@@ -59,20 +59,24 @@ class Stream:
             self._answers.put_nowait(None)
 
     async def _read(self, deciding: set[asyncio.Task[None]]) -> None:
+        number = 0
         async for encoded in self._requests:
+            number += 1
             await self._places.acquire()
-            task = asyncio.create_task(self._decide(encoded))
+            task = asyncio.create_task(self._decide(number, encoded))
             deciding.add(task)
             task.add_done_callback(deciding.discard)
 
-    async def _decide(self, encoded: bytes) -> None:
-        request = pb.AuthorizeRequest()
+    async def _decide(self, number: int, encoded: bytes) -> None:
+        about = f"request {number} of the stream"
         try:
             request = validation.parse(pb.AuthorizeRequest, encoded)
-            validation.check_authorize(request, request_id_required=True)
+            validation.check_request_id(request.request_id, required=True)
+            about = f"request_id '{request.request_id}'"  # short, and can be printed
+            validation.check_authorize(request)
             decision = await self._authorizer.authorize(request)
         except Exception as error:
-            self.failure = self.failure or (request.request_id, error)
+            self.failure = self.failure or (about, error)
             self._failed.set()
         else:
             self._answers.put_nowait(answers.authorize_response(decision))

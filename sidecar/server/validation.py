@@ -45,9 +45,14 @@ def parse(kind: type[Request], encoded: bytes) -> Request:
         raise InvalidFieldError("request", f"is not a {kind.DESCRIPTOR.full_name}") from None
 
 
-def check_authorize(request: pb.AuthorizeRequest, *, request_id_required: bool = False) -> None:
+def check_request_id(request_id: str, *, required: bool = False) -> None:
+    """Raise InvalidFieldError for an id that is malformed, or missing where required."""
+    _check_text("request_id", request_id, required=required)
+
+
+def check_authorize(request: pb.AuthorizeRequest) -> None:
     """Raise InvalidFieldError for the first field that is malformed."""
-    _check_text("request_id", request.request_id, required=request_id_required)
+    check_request_id(request.request_id)
     _check_principal(request)
     _check_text("model", request.model, required=True)
     if request.endpoint not in pb.Endpoint.values():

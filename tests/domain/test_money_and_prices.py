@@ -13,6 +13,7 @@ from support.policies import SHIPPED
 from sidecar.domain.clock import to_us
 from sidecar.domain.money import ceil_div, format_usd, nano_usd
 from sidecar.domain.prices import (
+    MAX_BOUND_NANO_USD,
     MAX_COST_NANO_USD,
     Multipliers,
     Price,
@@ -30,6 +31,8 @@ FACTORS = Multipliers(100, 500, {"priority": 1750}, {"eu": 1100})
 TARIFF = Tariff(SMALL, FACTORS)
 PAGES = Tariff(Price("ocr@2026", 0, page_nano_usd_per_thousand=2_000_000_000), FACTORS)
 AUDIO = Tariff(Price("voxtral@2026", 0, audio_nano_usd_per_minute=3_000_000), FACTORS)
+
+DEAR = Tariff(Price("dear@2026", 0, 10**22, 0), FACTORS)
 
 counts = st.integers(0, 10**7)
 
@@ -84,6 +87,7 @@ def test_a_bound_holds_for_every_smaller_use(input_tokens: int, output: int, cac
     """L1: what is held is at least what any use within the bound can cost."""
     most = Usage(input_tokens, output)
     bound = TARIFF.bound_nano_usd(Endpoint.CHAT, most, Terms())
+    assert bound <= MAX_BOUND_NANO_USD
     used = Usage(input_tokens // 2, output // 3, min(cached, input_tokens // 2))
     assert TARIFF.cost_nano_usd(used, Terms()) <= bound
 
@@ -95,6 +99,7 @@ def test_a_bound_holds_for_every_smaller_use(input_tokens: int, output: int, cac
         (TARIFF, Endpoint.TRANSCRIPTION, Terms(), "no price for minutes of audio"),
         (PAGES, Endpoint.CHAT, Terms(), "no price for input tokens"),
         (Tariff(Price("e", 0, 5), FACTORS), Endpoint.CHAT, Terms(), "no price for output tokens"),
+        (DEAR, Endpoint.CHAT, Terms(), "no bound below a million USD"),
         (TARIFF, Endpoint.CHAT, Terms("turbo"), "no multiplier for this service tier"),
         (TARIFF, Endpoint.CHAT, Terms(region="moon"), "no multiplier for this region"),
     ],

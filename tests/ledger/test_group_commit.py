@@ -144,6 +144,20 @@ def test_a_caller_that_goes_away_does_not_undo_its_work(connection: sqlite3.Conn
     assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
 
 
+def test_what_was_rolled_back_is_not_remembered(till: Till) -> None:
+    """L4: a row of prices that a failed group had written is written again by the next."""
+    ledger: Any = till.ledger
+    connection = ledger._commits._connection  # noqa: SLF001 - make the next commit fail
+    connection.execute(
+        "CREATE TRIGGER no_hold BEFORE INSERT ON holds BEGIN SELECT raise(ABORT, 'x'); END"
+    )
+    (failed,) = till.together(till.ledger.decide(proposal(1, limit(None))))
+    assert isinstance(failed, LedgerUnavailableError)
+    connection.execute("DROP TRIGGER no_hold")
+    hold = till.run(till.ledger.decide(proposal(2, limit(None)))).hold_id
+    assert till.ledger.hold(hold).tariff is not None
+
+
 def test_a_full_disk_fails_calls_and_loses_nothing(tmp_path: Path) -> None:
     """L4: while the disk is full nothing is answered; when there is room, all is as it was."""
     till = Till(SqliteLedger, tmp_path / "ledger.sqlite")

@@ -76,6 +76,34 @@ def test_a_second_writer_is_refused_with_the_first_ones_process(till: Till) -> N
     assert "another sidecar (process " in refusal(till.path)
 
 
+def test_a_link_to_a_ledger_in_use_is_the_ledger_in_use(till: Till, tmp_path: Path) -> None:
+    """L9: whatever name leads to it, a file has one writer."""
+    link = tmp_path / "link.sqlite"
+    link.symlink_to(till.path)
+    with pytest.raises(LedgerRefusedError, match="another sidecar"):
+        SqliteLedger(link)
+
+
+def test_a_file_with_several_names_is_refused(till: Till, tmp_path: Path) -> None:
+    """A hard link would be locked under another name."""
+    till.run(till.ledger.close())
+    second = tmp_path / "second.sqlite"
+    second.hardlink_to(till.path)
+    assert "has several names" in refusal(second)
+    second.unlink()
+    till.ledger = SqliteLedger(till.path)
+
+
+def test_a_start_that_was_killed_early_leaves_a_file_that_is_still_ours(tmp_path: Path) -> None:
+    """Killed before the first table was made, the next start goes on."""
+    path = tmp_path / "ledger.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.close()
+    till = Till(SqliteLedger, path)
+    till.close()
+
+
 def test_the_place_is_free_again_when_the_first_has_closed(till: Till) -> None:
     """Closing lets go of the file, and so does a start that failed."""
     till.reopen()

@@ -18,6 +18,13 @@ TOKENS, RATE = limit(1000), limit(500, Meter.REQUESTS, Window.MINUTE)
 MONTH = limit(1000, window=Window.MONTH)
 
 
+BOUNDED_SCANS = {
+    "SCAN decisions",  # the oldest, up to a LIMIT
+    "SCAN d",
+    "SCAN h USING INDEX holds_open",  # holds that are open
+}
+
+
 def count(till: Till, table: str) -> int:
     """Count the rows of a table."""
     ledger: Any = till.ledger
@@ -83,13 +90,24 @@ def test_a_jump_of_the_clock_cannot_prune_the_ledgers_time_away(till: Till) -> N
     assert [reason.code for reason in refused.reasons] == ["TOO_MUCH"]
 
 
-def test_expired_and_old_entries_are_found_through_indexes(till: Till) -> None:
-    """Finding what is due never scans the table of all holds."""
+def test_nothing_scans_a_table_whose_size_nothing_bounds(till: Till) -> None:
+    """Deciding, settling, expiring, pruning and refusing read through indexes, whatever the size."""
     ledger: Any = till.ledger
-    connection = ledger._commits._connection  # noqa: SLF001
-    plan = connection.execute(
-        "EXPLAIN QUERY PLAN SELECT id FROM holds WHERE state = 'open' AND expires_at_us <= 5"
-        " ORDER BY expires_at_us LIMIT 500"
-    ).fetchall()
-    assert "USING" in str(plan)
-    assert "holds_open" in str(plan)
+    connection = ledger._commits._connection  # noqa: SLF001 - see what it is asked
+    statements: set[str] = set()
+    connection.set_trace_callback(statements.add)
+    one = limit(1, Meter.REQUESTS, Window.CONCURRENT)
+    hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS, one, request_id="r"))).hold_id
+    till.run(till.ledger.decide(proposal(FIRST, TOKENS, one)))
+    till.run(till.ledger.settle(hold, settlement(FIRST, 1)))
+    till.run(till.ledger.decide(proposal(FIRST, TOKENS, RATE, ttl_us=1)))
+    till.run(till.ledger.expire(FIRST + DAY))
+    till.run(till.ledger.decide(proposal(FIRST + 90 * DAY, TOKENS)))
+    till.run(till.ledger.prune(FIRST + 90 * DAY, DAY))
+    connection.set_trace_callback(None)
+    asked = [s for s in statements if s.startswith(("SELECT", "UPDATE", "DELETE"))]
+    assert len(asked) > 10
+    for statement in asked:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+        scans = [step for *_, step in plan if step.startswith("SCAN")]
+        assert set(scans) <= BOUNDED_SCANS, statement

@@ -229,6 +229,42 @@ def test_time_can_be_read(engine: str, tmp_path: Path, open_desk: OpenDesk) -> N
     assert codes(desk.authorize(chat(tester(), model="small-1"))) == ["NO"]
 
 
+BOMB = "principal.labels.all(a, principal.labels.all(b, principal.labels.all(c, a + b + c != '')))"
+MANY = {f"label-{n}": "x" for n in range(64)}
+
+BOMBS = [
+    ("a deny rule", deny(BOMB), ["POLICY_ERROR"]),
+    ("a rule in shadow", deny(BOMB, mode="shadow"), []),
+    ("a ceiling", limit(f"{BOMB} ? 1 : 2"), ["POLICY_ERROR"]),
+    ("a scope", limit("5", per=f'{BOMB} ? "a" : "b"'), ["POLICY_ERROR"]),
+    ("a limit in shadow", limit(f"{BOMB} ? 1 : 2", extra="// mode: shadow\n"), []),
+]
+
+
+@pytest.mark.parametrize(("rule", "expected"), [b[1:] for b in BOMBS], ids=[b[0] for b in BOMBS])
+def test_a_rule_that_uses_up_its_budget_is_a_rule_that_fails(
+    rule: str, expected: list[str], tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """A comprehension that cel-cpp cuts short denies, and blocks nothing where it has no effect."""
+    desk = open_desk(minimal(tmp_path / "p", bomb=rule))
+    assert codes(desk.authorize(chat(tester(labels=MANY), model="small-1"))) == expected
+
+
+def test_a_key_decides_for_its_own_calls_alone(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """What is kept for one key never answers for another, known or unknown."""
+    keys = "keys:\n  good: {workspace: lab}\n  bad: {workspace: lab, state: revoked}\n"
+    directory = minimal(tmp_path / "p", keys_yaml=keys, revoked=deny('key.state == "revoked"'))
+    desk = open_desk(directory, engine=engine)
+    for _ in range(2):
+        answers = [
+            codes(desk.authorize(chat(tester(key_id=key), model="small-1")))
+            for key in ("good", "bad", "", "made-up", "bad", "good")
+        ]
+        assert answers == [[], ["NO"], [], [], ["NO"], []]
+
+
 def test_output_that_nothing_bounds_is_denied(tmp_path: Path, open_desk: OpenDesk) -> None:
     """A role without a maximum, and an app that sends none: the hold would have no bound."""
     roles = (

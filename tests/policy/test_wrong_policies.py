@@ -1,5 +1,6 @@
 """Wrong policies refuse to load, at file:line:column, with the line, a caret and a way out."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,22 @@ RULES = [
     ("only cel-cpp reads it", GOOD + "size([1, 2,]) == 2\n",
      ["is not CEL that every implementation reads"]),
     ("only cel-python reads it", GOOD + "[1, 2].reduce(a, b, 0, a + b) == 3\n", ["bad.cel:7:"]),
+    ("has() of a field", GOOD + "has(request.region)\n",
+     ["bad.cel:7:1: 'has' is not read alike", "has(principal.labels.team)"]),
+    ("conversion of text", GOOD + 'int(principal.labels["n"]) < 3\n',
+     ["bad.cel:7:1: 'int' is not read alike", "a field that is a number"]),
+    ("conversion to text", GOOD + 'string(1.0) == "1"\n', ["'string' is not read alike"]),
+    ("duration of text", GOOD + 'duration(principal.id) > duration("1s")\n',
+     ["'duration' is not read alike"]),
+    ("pattern of the caller", GOOD + "model.id.matches(principal.id)\n", ["a literal pattern"]),
+    ("escape of one engine", GOOD + '"a\\?" == principal.id\n', ["no other escape"]),
+    ("raw string", GOOD + 'r"a" == principal.id\n', ["no other escape"]),
+    ("null", GOOD + "dyn(null) == null\n", ["is not read alike"]),
+    ("a line end for editors", GOOD.replace("no\n", "no\u2028// mode: shadow\n") + "true\n",
+     ["bad.cel:6:15: has the character U+2028"]),
+    ("a form feed", GOOD.replace("no\n", "no\f// mode: shadow\n") + "true\n", ["U+000C"]),
+    ("a carriage return", GOOD + "\n// note\rfalse\ntrue\n", ["U+000D"]),
+    ("writing that turns round", GOOD + 'principal.id == "\u202eada"\n', ["U+202E"]),
     ("nested too deep", GOOD + "(" * 30 + "true" + ")" * 30, ["nests brackets deeper than 24"]),
     ("too large", GOOD + "// x\n\n" + "true ||\n" * 3000 + "true", ["larger than 16384 bytes"]),
     ("string that never ends", GOOD + '"' + r"\a" * 40 + "\n", ["bad.cel:7:"]),
@@ -112,7 +129,13 @@ DATA = [
      ["'small-latest' already names"]),
     ("not YAML", "roles: [\n", ["bad.yaml:2:1: "]),
     ("aliases", "a: &a [x]\nb: *a\n", ["bad.yaml:2:4: YAML aliases are not used here"]),
-    ("a tag that builds objects", "a: !!python/object/apply:os.system [ls]\n", ["bad.yaml:1:"]),
+    ("a tag that builds objects", "a: !!python/object/apply:os.system [ls]\n", ["bad.yaml:1:4: YAML tags"]),
+    ("tags", "a: !!set {}\n", ["bad.yaml:1:4: YAML tags are not used here"]),
+    ("a number without end", WORKSPACE.replace("5\n", "1.0e+400\n").replace("{}", "1"),
+     ["'monthly_budget_usd': has to be a number"]),
+    ("a price of the far future", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 9999-12-31\n", ["between the years"]),
+    ("brackets without end", "a: " + "[" * 100_000 + "\n", ["nests too deep"]),
     ("a list", "- a\n", ["bad.yaml"]),
     ("nests too deep", "a: " + "[" * 40 + "]" * 40 + "\n", ["nests too deep"]),
 ]  # fmt: skip
@@ -178,6 +201,32 @@ def test_a_folder_in_a_policy_directory_is_refused(tmp_path: Path) -> None:
     directory = minimal(tmp_path / "p")
     (directory / "more").mkdir()
     assert "has no folders" in report(directory)
+
+
+def test_a_link_out_of_the_directory_is_refused_unread(tmp_path: Path) -> None:
+    """A report of problems never shows lines of other files."""
+    (tmp_path / "secret").write_text("hunter2\n")
+    directory = minimal(tmp_path / "p")
+    (directory / "x.cel").symlink_to(tmp_path / "secret")
+    assert "x.cel: is a link to outside" in (found := report(directory))
+    assert "hunter2" not in found
+
+
+def test_a_configmap_with_its_links_is_read(tmp_path: Path) -> None:
+    """Kubernetes mounts every file as a link through `..data`."""
+    directory = tmp_path / "p"
+    minimal(directory / "..2026_11")
+    (directory / "..data").symlink_to("..2026_11")
+    for file in (directory / "..2026_11").iterdir():
+        (directory / file.name).symlink_to(Path("..data") / file.name)
+    assert policy_set.load(directory).digest == policy_set.load(minimal(tmp_path / "q")).digest
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A pipe would be waited for without end."""
+    directory = minimal(tmp_path / "p")
+    os.mkfifo(directory / "x.cel")
+    assert "x.cel: is not a regular file" in report(directory)
 
 
 def test_a_directory_without_rules_is_refused(tmp_path: Path) -> None:

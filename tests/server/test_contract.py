@@ -274,6 +274,17 @@ def test_a_malformed_request_ends_its_stream_and_is_named(shared_sidecar: Runnin
     assert caught.value.details() == "request_id 'bad-1': model is missing"
 
 
+@pytest.mark.parametrize("request_id", ["", "x" * 20_000, "a\nb\x1b[31m"])
+def test_a_request_id_that_is_none_is_not_shown(
+    request_id: str, shared_sidecar: RunningSidecar
+) -> None:
+    """The error says which request it is by its number, and stays an error of the contract."""
+    with pytest.raises(grpc.RpcError) as caught:
+        list(shared_sidecar.stub.AuthorizeStream(iter([chat(request_id=request_id)])))
+    assert "request 1 of the stream: request_id " in (caught.value.details() or "")
+    assert error_info(caught.value).metadata["field"] == "request_id"
+
+
 def test_a_stream_that_fails_still_answers_what_it_holds(
     start_sidecar: Start, tmp_path: Path
 ) -> None:

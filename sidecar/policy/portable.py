@@ -1,0 +1,139 @@
+"""CEL that both evaluators read alike; anything else is refused when a rule loads.
+
+They differ in conversions of text, in `has()` on a field with its default value,
+and in rare literals. Some of these also take celpy exponential time. What is left
+is what rules need.
+"""
+
+import re
+from collections.abc import Iterator
+
+import lark
+from google.protobuf.descriptor import FieldDescriptor
+
+from sidecar.policy import variables
+from sidecar.policy.engine import CelError
+
+Tree = lark.Tree[lark.Token]
+
+_FUNCTIONS = {"size", "has"}
+_OF_A_NUMBER = {"int", "double"}
+_OF_A_LITERAL = {
+    "duration": re.compile(r"""["']\d{1,9}(?:h|m|s|ms)["']"""),
+    "timestamp": re.compile(r"""["']\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ["']"""),
+}
+_METHODS = {"all", "exists", "exists_one", "filter", "map", "contains", "startsWith", "endsWith"} | {
+    f"get{part}"
+    for part in (
+        "FullYear", "Month", "Date", "DayOfMonth", "DayOfWeek", "DayOfYear", "Hours", "Minutes",
+        "Seconds", "Milliseconds",
+    )
+}  # fmt: skip
+_MAPS = {"labels", "services"}
+_TEXT = re.compile(r'"(?:[^"\\]|\\[\\"\'nrt])*"|\'(?:[^\'\\]|\\[\\"\'nrt])*\'')
+_NUMBERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_DOUBLE}
+
+
+def check(tree: Tree) -> None:
+    """Raise CelError at the first construct that the evaluators may read differently."""
+    for node in tree.iter_subtrees_topdown():  # type: ignore[no-untyped-call]
+        match node.data:
+            case "literal":
+                _check_literal(_token(node))
+            case "ident_arg":
+                _check_function(node)
+            case "member_dot_arg":
+                _check_method(node)
+            case "dot_ident_arg" | "dot_ident" | "member_object":
+                raise _refused(node, "leading dots and message literals are not used here")
+            case _:
+                pass
+
+
+def _check_literal(token: lark.Token) -> None:
+    if token.type in ("UINT_LIT", "BYTES_LIT", "NULL_LIT"):
+        raise _refused(token, "write ints, doubles, bools and strings; no uints, bytes or null")
+    if token.type == "MLSTRING_LIT" or (
+        token.type == "STRING_LIT" and not _TEXT.fullmatch(str(token))
+    ):
+        raise _refused(
+            token, r"write strings in one line with \\ \" \' \n \r \t and no other escape"
+        )
+
+
+def _check_function(node: Tree) -> None:
+    name, arguments = _token(node), _arguments(node)
+    if name == "has":
+        _check_has(node, arguments)
+    elif name in _OF_A_NUMBER:
+        if not all(_is_number(argument) for argument in arguments):
+            raise _refused(node, f"{name}() takes a field that is a number, or a literal")
+    elif name in _OF_A_LITERAL:
+        if not all(_OF_A_LITERAL[name].fullmatch(_text(argument)) for argument in arguments):
+            raise _refused(node, f'{name}() takes a literal, as in duration("90s")')
+    elif name not in _FUNCTIONS:
+        known = ", ".join(sorted(_FUNCTIONS | _OF_A_NUMBER | set(_OF_A_LITERAL)))
+        raise _refused(node, f"{name}() is read differently by the evaluators; there are {known}")
+
+
+def _check_has(node: Tree, arguments: list[Tree]) -> None:
+    """A field is always there, and has() of its default differs; a map's key may be missing."""
+    path = _path(arguments[0]) if arguments else []
+    if len(path) > 1 and (path[-2] in _MAPS or path[0] == variables.SPEND):
+        return
+    raise _refused(node, "has() is for keys of maps, as in has(principal.labels.team)")
+
+
+def _check_method(node: Tree) -> None:
+    name = str(node.children[1])
+    if name == "matches":
+        if not all(_text(argument)[:1] in "\"'" for argument in _arguments(node)):
+            raise _refused(node, "matches() takes a literal pattern")
+    elif name not in _METHODS:
+        raise _refused(node, f"no method {name}() that both evaluators have")
+
+
+def _is_number(node: Tree) -> bool:
+    """Whether a node is a numeric literal, or the path of a field that is a number."""
+    if re.fullmatch(r"-?\d+(?:\.\d+)?", _text(node)):
+        return True
+    path = _path(node)
+    message = variables.MESSAGES.get(path[0]) if len(path) == 2 else None  # noqa: PLR2004
+    field = message.fields_by_name.get(path[1]) if message is not None else None
+    return field is not None and not field.is_repeated and field.cpp_type in _NUMBERS
+
+
+def _path(node: Tree) -> list[str]:
+    """Return the names of a plain `a.b.c`, or of as much of it as there is."""
+    names = [str(token) for token in _tokens(node)]
+    return names if "".join(names).replace("_", "a").isalnum() else []
+
+
+def _arguments(node: Tree) -> list[Tree]:
+    lists = [child for child in node.children if isinstance(child, lark.Tree)]
+    if not lists or lists[-1].data != "exprlist":
+        return []
+    return [child for child in lists[-1].children if isinstance(child, lark.Tree)]
+
+
+def _tokens(node: Tree) -> Iterator[lark.Token]:
+    for child in node.children:
+        if isinstance(child, lark.Token):
+            yield child
+        else:
+            yield from _tokens(child)
+
+
+def _text(node: Tree) -> str:
+    """Return a node's tokens run together; operators have none."""
+    return "".join(str(token) for token in _tokens(node))
+
+
+def _token(node: Tree) -> lark.Token:
+    return next(_tokens(node))
+
+
+def _refused(place: Tree | lark.Token, hint: str) -> CelError:
+    token = place if isinstance(place, lark.Token) else _token(place)
+    message = f"'{token}' is not read alike by both evaluators"
+    return CelError(message, token.line or 0, token.column or 0, hint)
