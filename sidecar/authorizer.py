@@ -7,7 +7,7 @@ Nothing here knows of gRPC, of SQL, or of which evaluator of CEL runs.
 
 import hashlib
 import logging
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -171,7 +171,7 @@ class Authorizer:
             hold_ttl_us=_hold_ttl_us(request) or self._hold_ttl_us,
         )
         # Ids that begin with the time keep the ledger's indexes growing at their end.
-        unique = f"{now_us // 1000:012x}{secrets.token_hex(10)}"
+        unique = f"{now_us // 1000:012x}{os.urandom(10).hex()}"
         return Proposal(
             call=call,
             decision_id=f"dec_{unique}",

@@ -18,7 +18,7 @@ from sidecar.ledger.protocol import LedgerUnavailableError
 MAX_GROUP = 256
 """Requests in one transaction: bounds how long a group keeps the loop."""
 
-GATHER_SECONDS = 0.001
+GATHER_SECONDS = 0.002
 """How long a group waits for those who were in the last one."""
 
 BUSY_TRIES = 200

@@ -10,7 +10,7 @@ from sidecar.domain.decisions import Limit, Meter, Reason
 from sidecar.domain.money import nano_usd
 from sidecar.policy.catalogue import UNKNOWN_KEY
 from sidecar.policy.engine import EvaluationError, Result
-from sidecar.policy.policy_set import DecidedByData, PolicySet
+from sidecar.policy.policy_set import DecidedByData, KnownLimit, PolicySet
 from sidecar.policy.rules import Expression, Message, Rule
 from sidecar.policy.variables import Values
 
@@ -51,17 +51,21 @@ class Evaluation:
 
     def value(self, expression: Expression) -> Result:
         """Return the value for this call. Raises EvaluationError."""
+        if expression.field is not None:  # most scopes are: no need to ask an engine
+            variable, name = expression.field
+            text: str = getattr(getattr(self._values, variable), name)
+            return text
         return expression.program.evaluate(self._binding)
 
     def limits(self) -> tuple[list[AppliedLimit], list[Reason]]:
         """Return every limit with its scope and ceiling, and a reason for each that fails."""
         applied, failed = [], []
-        for rule, limit in self._rules.limits:
+        for known in self._rules.limits:
             try:
-                applied.append(AppliedLimit(rule, self._limit(rule) if limit is None else limit))
+                applied.append(AppliedLimit(known.rule, known.limit or self._limit(known)))
             except EvaluationError:
-                if not rule.shadow:
-                    failed.append(policy_error(rule))
+                if not known.rule.shadow:
+                    failed.append(policy_error(known.rule))
         return applied, failed
 
     def verdict(self) -> Verdict:
@@ -89,13 +93,6 @@ class Evaluation:
         def by_data(*expressions: Expression) -> bool:
             return all(expression.from_data for expression in expressions)
 
-        limits: list[tuple[Rule, Limit | None]] = []
-        for rule in policy.limits:
-            limit = None
-            if rule.limit is not None and by_data(rule.body, rule.limit.per):
-                with contextlib.suppress(EvaluationError):  # it fails again for each call
-                    limit = self._limit(rule)
-            limits.append((rule, limit))
         return DecidedByData(
             denials=tuple(
                 rule
@@ -104,19 +101,31 @@ class Evaluation:
             ),
             allowed=any(self._holds(rule) for rule in policy.allowances if by_data(rule.body)),
             allowances=tuple(rule for rule in policy.allowances if not by_data(rule.body)),
-            limits=tuple(limits),
+            limits=tuple(self._know_limit(rule) for rule in policy.limits),
         )
+
+    def _know_limit(self, rule: Rule) -> KnownLimit:
+        """Find the ceiling, or the whole limit, where the data files decide it."""
+        known = KnownLimit(rule, None, None)
+        with contextlib.suppress(EvaluationError):  # it fails again for each call
+            if rule.body.from_data:
+                known = KnownLimit(rule, (self._ceiling(rule),), None)
+                if rule.terms.per.from_data:
+                    known = KnownLimit(rule, known.ceiling, self._limit(known))
+        return known
 
     def _nobody_allows(self) -> Reason:
         role, workspace = self._values.role.name, self._values.workspace.name
         message = f"no allow rule lets role {role} into workspace {workspace} with this request"
         return Reason("NO_RULE_ALLOWS", message, "", 403)
 
-    def _limit(self, rule: Rule) -> Limit:
-        terms = rule.limit
-        assert terms is not None, "the header of a limit has its terms"
-        ceiling = ceiling_of(self.value(rule.body), terms.meter)
+    def _limit(self, known: KnownLimit) -> Limit:
+        rule, terms = known.rule, known.rule.terms
+        ceiling = known.ceiling[0] if known.ceiling else self._ceiling(rule)
         return Limit(rule.id, terms.meter, terms.window, str(self.value(terms.per)), ceiling)
+
+    def _ceiling(self, rule: Rule) -> int | None:
+        return ceiling_of(self.value(rule.body), rule.terms.meter)
 
     def _holds(self, rule: Rule) -> bool:
         """An allow rule that fails does not allow."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sidecar.domain.decisions import Limit, Meter
 from sidecar.policy import data, directory
@@ -20,12 +21,22 @@ REMEMBERED_AT_MOST = 10_000
 """Combinations of entries for which a policy set keeps what the data files decide."""
 
 
+class KnownLimit(NamedTuple):
+    """A limit, its ceiling and the whole of it, each as far as the data files decide it.
+
+    A ceiling stands in a tuple of one, since None is unlimited.
+    """
+
+    rule: Rule
+    ceiling: tuple[int | None] | None
+    limit: Limit | None
+
+
 @dataclass(frozen=True, slots=True)
 class DecidedByData:
     """What the data files alone decide, for one role, workspace, model and key.
 
-    It is worked out once, on the first such call. `limits` gives with each rule
-    its limit, or None where scope or ceiling depend on the call.
+    It is worked out once, on the first such call.
     """
 
     denials: tuple[Rule, ...]
@@ -33,7 +44,7 @@ class DecidedByData:
     allowed: bool
     allowances: tuple[Rule, ...]
     """Only those that depend on the call."""
-    limits: tuple[tuple[Rule, Limit | None], ...]
+    limits: tuple[KnownLimit, ...]
 
 
 class PolicySet:

@@ -20,9 +20,10 @@ _FUNCTIONS = {"size", "has"}
 _OF_A_NUMBER = {"int", "double"}
 _OF_A_LITERAL = {
     "duration": re.compile(r"""["']\d{1,9}(?:h|m|s|ms)["']"""),
-    "timestamp": re.compile(r"""["']\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ["']"""),
+    "timestamp": re.compile(r"""["']\d{4}(-\d\d){2}T\d\d(:\d\d){2}Z["']"""),
 }
-_METHODS = {"all", "exists", "exists_one", "filter", "map", "contains", "startsWith", "endsWith"} | {
+_MACROS = {"all", "exists", "exists_one", "filter", "map"}
+_METHODS = _MACROS | {"contains", "startsWith", "endsWith"} | {
     f"get{part}"
     for part in (
         "FullYear", "Month", "Date", "DayOfMonth", "DayOfWeek", "DayOfYear", "Hours", "Minutes",

@@ -37,6 +37,9 @@ class Expression:
     program: Program
     reads: frozenset[str]
 
+    field: tuple[str, str] | None
+    """The variable and the field that it is, where it is nothing but that, as `principal.id`."""
+
     @property
     def from_data(self) -> bool:
         """Whether its value depends on the data files alone, not on the call."""
@@ -76,6 +79,12 @@ class Rule:
     http_status: int
     message: Message
     limit: LimitTerms | None
+
+    @property
+    def terms(self) -> LimitTerms:
+        """What the header of a limit says of it."""
+        assert self.limit is not None, "only limits are asked"
+        return self.limit
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -193,7 +202,9 @@ class RuleReader:
             tree = self._parser.parse(source)
             portable.check(tree)
             reads = cel_python.roots(tree)
-            return Expression(source, self._engine.compile(source, kind), reads)
+            return Expression(
+                source, self._engine.compile(source, kind), reads, variables.text_field(source)
+            )
         except CelError as error:
             if error.line:
                 line = place.line + error.line - 1

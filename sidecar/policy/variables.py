@@ -29,6 +29,15 @@ FROM_DATA = frozenset({"role", "workspace", "model", "key", UNLIMITED})
 """Variables whose values come from the data files alone, so they are few."""
 
 
+def text_field(source: str) -> tuple[str, str] | None:
+    """Return variable and field of an expression that is just one text field of a message."""
+    variable, _, name = source.strip().partition(".")
+    message = MESSAGES.get(variable)
+    field = message.fields_by_name.get(name) if message is not None else None
+    is_text = field is not None and not field.is_repeated and field.type == field.TYPE_STRING
+    return (variable, name) if is_text else None
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """A value for every variable but `unlimited`, whose value is fixed."""
