@@ -1,6 +1,7 @@
 """Opening a file: only a healthy ledger of ours, on a local disk, and by one writer."""
 
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,21 @@ def test_the_place_is_free_again_when_the_first_has_closed(till: Till) -> None:
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The message says which file, and what to do."""
     assert "give --ledger a file in a folder" in refusal(tmp_path / "nowhere" / "ledger.sqlite")
+
+
+def test_a_read_only_disk_is_named(tmp_path: Path) -> None:
+    """A ledger that cannot be written is refused at once, with the reason."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(  # noqa: S603
+        ["/bin/mount", "-t", "tmpfs", "-o", "ro", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip(f"cannot mount here: {mount.stderr.decode().strip()}")
+    try:
+        assert "cannot be written: Read-only file system" in refusal(disk / "ledger.sqlite")
+    finally:
+        subprocess.run(["/bin/umount", disk], check=True)  # noqa: S603
 
 
 def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
@@ -373,6 +375,20 @@ def test_reflection_is_off_unless_asked_for(
         file = database.FindFileContainingSymbol(SERVICE)
         methods = {method.name for method in file.service[0].method}
         assert {"Authorize", "AuthorizeStream", "Settle", "Release", "GetBudgets"} <= methods
+        pool = DescriptorPool(database)
+        kinds = {name: _message(pool, name) for name in ("Principal", "GetBudgetsRequest")}
+        who = kinds["Principal"](id="ada", role="developer", workspace="dev-workspace")
+        call: Any = channel.unary_unary(
+            f"/{SERVICE}/GetBudgets",
+            request_serializer=lambda request: request.SerializeToString(),
+            response_deserializer=_message(pool, "GetBudgetsResponse").FromString,
+        )
+        assert len(call(kinds["GetBudgetsRequest"](principal=who)).budgets) == 4
+
+
+def _message(pool: DescriptorPool, name: str) -> Any:
+    """Return a message class made from nothing but what reflection told."""
+    return GetMessageClass(pool.FindMessageTypeByName(f"sidecar.v1.{name}"))
 
 
 def test_a_port_that_is_taken_is_not_shared(start_sidecar: Start) -> None:
