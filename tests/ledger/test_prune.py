@@ -1,5 +1,6 @@
 """Old entries are forgotten, but never what an open window or an answer still needs."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ from ledger.conftest import Till
 from support.proposals import limit, proposal, settlement
 
 from sidecar.domain.clock import SECOND_US, to_us
-from sidecar.domain.decisions import Meter
+from sidecar.domain.decisions import Decision, Limit, Meter
 from sidecar.domain.windows import Window
 from sidecar.ledger.protocol import HoldUnknownError
 
@@ -16,13 +17,6 @@ FIRST = to_us(datetime(2026, 10, 1, 12, tzinfo=UTC))
 DAY = 86_400 * SECOND_US
 TOKENS, RATE = limit(1000), limit(500, Meter.REQUESTS, Window.MINUTE)
 MONTH = limit(1000, window=Window.MONTH)
-
-
-BOUNDED_SCANS = {
-    "SCAN decisions",  # the oldest, up to a LIMIT
-    "SCAN d",
-    "SCAN h USING INDEX holds_open",  # holds that are open
-}
 
 
 def count(till: Till, table: str) -> int:
@@ -90,24 +84,49 @@ def test_a_jump_of_the_clock_cannot_prune_the_ledgers_time_away(till: Till) -> N
     assert [reason.code for reason in refused.reasons] == ["TOO_MUCH"]
 
 
-def test_nothing_scans_a_table_whose_size_nothing_bounds(till: Till) -> None:
-    """Deciding, settling, expiring, pruning and refusing read through indexes, whatever the size."""
+def steps(till: Till, work: Callable[[], object]) -> int:
+    """Count the steps of SQLite's virtual machine, in hundreds, that the work takes."""
     ledger: Any = till.ledger
-    connection = ledger._commits._connection  # noqa: SLF001 - see what it is asked
-    statements: set[str] = set()
-    connection.set_trace_callback(statements.add)
+    connection = ledger._commits._connection  # noqa: SLF001 - see what it does
+    hundreds = 0
+
+    def another_hundred() -> None:
+        nonlocal hundreds
+        hundreds += 1
+
+    connection.set_progress_handler(another_hundred, 100)
+    work()
+    connection.set_progress_handler(None, 0)
+    return hundreds
+
+
+def test_no_work_grows_with_what_the_ledger_has_seen(till: Till) -> None:
+    """Deciding, refusing, settling, expiring and pruning cost the same after a long history."""
     one = limit(1, Meter.REQUESTS, Window.CONCURRENT)
-    hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS, one, request_id="r"))).hold_id
-    till.run(till.ledger.decide(proposal(FIRST, TOKENS, one)))
-    till.run(till.ledger.settle(hold, settlement(FIRST, 1)))
-    till.run(till.ledger.decide(proposal(FIRST, TOKENS, RATE, ttl_us=1)))
-    till.run(till.ledger.expire(FIRST + DAY))
-    till.run(till.ledger.decide(proposal(FIRST + 90 * DAY, TOKENS)))
-    till.run(till.ledger.prune(FIRST + 90 * DAY, DAY))
-    connection.set_trace_callback(None)
-    asked = [s for s in statements if s.startswith(("SELECT", "UPDATE", "DELETE"))]
-    assert len(asked) > 10
-    for statement in asked:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
-        scans = [step for *_, step in plan if step.startswith("SCAN")]
-        assert set(scans) <= BOUNDED_SCANS, statement
+    many = limit(10**9)
+
+    def decide(*limits: Limit, **changes: Any) -> Decision:
+        return till.run(till.ledger.decide(proposal(FIRST, *limits, **changes)))
+
+    def go_through() -> list[int]:
+        hold = decide(one, many).hold_id
+        work: list[Callable[[], object]] = [
+            lambda: decide(one),  # refused, and told when to ask again
+            lambda: decide(many, request_id=f"r{count(till, 'decisions')}"),
+            lambda: till.run(till.ledger.settle(hold, settlement(FIRST, 1))),
+            lambda: till.run(till.ledger.expire(FIRST)),
+            lambda: till.run(till.ledger.prune(FIRST, DAY)),
+        ]
+        return [steps(till, each) for each in work]
+
+    go_through()
+    for _ in range(600):  # the prune looks at the oldest 500
+        till.run(till.ledger.settle(decide(one, many).hold_id, settlement(FIRST, 1)))
+    before = go_through()
+    for _ in range(3000):
+        till.run(till.ledger.settle(decide(one, many).hold_id, settlement(FIRST, 1)))
+    after = go_through()
+    assert all(late <= early + 5 for early, late in zip(before, after, strict=True)), (
+        before,
+        after,
+    )
