@@ -56,6 +56,8 @@ class Judgement:
     size: Size | None = None
     tariff: Tariff | None = None
     cost_nano_usd: int = 0
+    values: Values | None = None
+    """What the rules were given; None where no rule was asked."""
 
 
 def judge(
@@ -75,7 +77,8 @@ def judge(
     limits, failed = evaluation.limits()
     if policy.reads_spend:
         budgets = read_budgets([applied.limit for applied in limits], now_us)
-        evaluation = Evaluation(policy, replace(values, spend=_spend(budgets)))
+        values = replace(values, spend=_spend(budgets))
+        evaluation = Evaluation(policy, values)
     verdict = evaluation.verdict()
     return Judgement(
         reasons=(*unpriced, *failed, *verdict.reasons),
@@ -85,6 +88,7 @@ def judge(
         size=size,
         tariff=tariff,
         cost_nano_usd=cost_nano_usd,
+        values=values,
     )
 
 

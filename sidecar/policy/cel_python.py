@@ -9,7 +9,7 @@ from typing import Any
 import celpy
 import lark
 from celpy import celtypes
-from celpy.celparser import CELParseError
+from celpy.celparser import CELParseError, CELParser
 from google.protobuf.message import Message
 
 from sidecar.policy import variables
@@ -52,6 +52,13 @@ class _Program:
         return plain
 
 
+def _keep_positions(token: lark.Token) -> lark.Token:
+    """Tell `true` and `false` from names, as celpy does, but keep where they stand."""
+    if token.value in ("true", "false"):
+        return lark.Token.new_borrow_pos("BOOL_LIT", token.value, token)
+    return token
+
+
 class CelPythonEngine:
     """Parses and evaluates; it has no static types."""
 
@@ -59,6 +66,7 @@ class CelPythonEngine:
 
     def __init__(self) -> None:
         """Make the environment. The parser behind it is one for the whole process."""
+        CELParser.ambiguous_literals = staticmethod(_keep_positions)  # type: ignore[assignment,method-assign]
         self._environment = celpy.Environment(runner_class=celpy.InterpretedRunner)
         # The data files' messages are converted once, not for each call.
         self._converted: dict[int, tuple[Message, celtypes.Value]] = {}
@@ -77,6 +85,13 @@ class CelPythonEngine:
     def compile(self, source: str, kind: Kind) -> _Program:
         """Compile an expression. Raises CelError."""
         return _Program(self._environment.program(self.parse(source)), kind)
+
+    def evaluate_part(self, tree: lark.Tree[lark.Token], binding: dict[str, Any]) -> Any:
+        """Return a part's value as plain Python. Raises EvaluationError."""
+        try:
+            return _plain(self._environment.program(tree).evaluate(binding))
+        except Exception:
+            raise EvaluationError from None
 
     def bind(self, values: Values) -> dict[str, Any]:
         """Convert the values of one call."""
@@ -116,6 +131,15 @@ def roots(tree: lark.Tree[lark.Token]) -> frozenset[str]:
         if node.data in ("ident", "dot_ident")
     }
     return frozenset(names & variables.NAMES)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, celtypes.ListType):
+        return [_plain(item) for item in value]
+    if isinstance(value, celtypes.MapType):
+        return {str(key): _plain(item) for key, item in value.items()}
+    convert = _PLAIN.get(type(value))
+    return str(value) if convert is None else convert(value)
 
 
 def _from_message(message: Message) -> celtypes.Value:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,7 @@ from pydantic import (
 from sidecar.domain.clock import to_us
 from sidecar.domain.prices import THOUSANDTHS
 from sidecar.policy.problems import Problem, did_you_mean
-from sidecar.policy.yaml_file import YamlFile
+from sidecar.policy.yaml_file import Loc, YamlFile
 
 MIN_YEAR, MAX_YEAR = 2000, 2200
 
@@ -199,38 +199,43 @@ def _validate(document: YamlFile) -> tuple[DataFile | None, list[Problem]]:
     try:
         return DataFile.model_validate({} if document.value is None else document.value), []
     except ValidationError as error:
-        return None, [_problem(document, dict(details)) for details in error.errors()]
+        return None, [describe(document, details) for details in error.errors()]
 
 
-def _problem(document: YamlFile, details: dict[str, Any]) -> Problem:
-    """Say in our words what pydantic found."""
+def describe(
+    document: YamlFile, details: Any, inside: Loc = (), schema: type[BaseModel] = DataFile
+) -> Problem:
+    """Say in our words, and at its place, what pydantic found."""
     loc = tuple(part for part in details["loc"] if part != "[key]")
     key = str(loc[-1]) if loc else ""
+    place = (*inside, *loc)
     if details["type"] == "extra_forbidden":
-        return document.problem(loc, f"unknown key '{key}'", did_you_mean(key, _known(loc)))
+        return document.problem(
+            place, f"unknown key '{key}'", did_you_mean(key, _keys(schema, loc))
+        )
     if details["type"] == "missing":
-        return document.problem(loc, f"'{key}' is missing")
+        return document.problem(place, f"'{key}' is missing")
     message = str(details["msg"]).removeprefix("Value error, ")
-    return document.problem(loc, f"'{key}': {message[0].lower()}{message[1:]}")
+    about = f"'{key}': " if isinstance(key, str) and not key.isdecimal() and key else ""
+    return document.problem(place, f"{about}{message[0].lower()}{message[1:]}")
 
 
-def _known(loc: tuple[Any, ...]) -> set[str]:
-    """Return the keys that stand where an unknown one was found."""
-    entries: dict[str, type[BaseModel]] = {
-        "models": ModelEntry,
-        "roles": RoleEntry,
-        "workspaces": WorkspaceEntry,
-        "keys": KeyEntry,
-        "multipliers": MultipliersEntry,
-    }
-    if len(loc) == 1:
-        return set(DataFile.model_fields)
-    entry = entries[str(loc[0])]
-    if "prices" in loc[2:-1]:
-        entry = PriceEntry
-    elif "services" in loc[2:-1]:
-        entry = ServiceEntry
-    return set(entry.model_fields)
+def _keys(schema: type[BaseModel], loc: Loc) -> set[str]:
+    """Return the keys that may stand where an unknown one was found."""
+    found: type[BaseModel] | None = schema
+    for part in loc[:-1]:
+        field = found.model_fields.get(str(part)) if found is not None else None
+        if field is not None:
+            found = _model_in(field.annotation)
+    return set(found.model_fields) if found is not None else set()
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model within a type such as a mapping or a tuple of it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_in(argument) for argument in get_args(annotation))
+    return next((model for model in inner if model is not None), None)
 
 
 def _merge(

@@ -14,6 +14,8 @@ from sidecar.policy.problems import PolicyError
 from sidecar.policy.rules import Rule, RuleEffect, RuleReader
 from sidecar.policy.variables import SPEND
 
+ENGINES = ("cel-cpp", "cel-python")
+
 Entries = tuple[str, str, str, str]
 """The names of a role, a workspace, a model and a key."""
 

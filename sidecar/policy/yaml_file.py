@@ -70,6 +70,12 @@ class YamlFile:
         line, column = self._places.get(loc, (1, 1))
         return at(self.file, self.text, line, column, message, hint)
 
+    def line(self, loc: Loc) -> int:
+        """Return the line of an entry, or of the nearest one around it."""
+        while loc and loc not in self._places:
+            loc = loc[:-1]
+        return self._places.get(loc, (1, 1))[0]
+
     def _wrong(self, line: int, column: int, message: str, hint: str = "") -> None:
         self.problems.append(at(self.file, self.text, line, column, message, hint))
 

@@ -1,0 +1,191 @@
+"""`sidecar test`."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from xml.etree import ElementTree as ET
+
+import typer
+
+from sidecar.cli.options import fail, in_directory
+from sidecar.policy import fixtures, policy_set
+from sidecar.policy.coverage import Coverage
+from sidecar.policy.fixtures import Fixture
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.problems import PolicyError
+from sidecar.rehearsal import Outcome, rehearse
+
+
+class TestFormat(StrEnum):
+    """How to print the results of tests."""
+
+    TEXT = "text"
+    JSON = "json"
+    JUNIT = "junit"
+
+
+@dataclass(slots=True)
+class Result:
+    """One test, with how it went on each evaluator."""
+
+    fixture: Fixture
+    outcomes: list[Outcome]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every evaluator gave what was expected."""
+        return not any(outcome.mismatches for outcome in self.outcomes)
+
+
+def run_tests(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of policies.")],
+    only: Annotated[
+        str, typer.Option("--filter", "-k", help="Only tests whose name contains this.")
+    ] = "",
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Say which conditions were never true, or false.")
+    ] = False,
+    output: Annotated[
+        TestFormat, typer.Option("--format", envvar="SIDECAR_FORMAT", help="How to print it.")
+    ] = TestFormat.TEXT,
+) -> None:
+    """Run the fixtures (*_test.yaml) of a policy directory. Exit 1 if any fails.
+
+    Each runs on both evaluators of CEL, on a real ledger. Example: sidecar test policies
+    """
+    policies = _load(directory)
+    found, problems = fixtures.read(directory)
+    if problems:
+        raise fail("\n".join(str(in_directory(directory, problem)) for problem in problems))
+    chosen = [fixture for fixture in found if only.lower() in fixture.name.lower()]
+    if not chosen:
+        raise fail(f"{directory}: no tests" + (f" whose name contains '{only}'" if only else ""))
+    by_engine = [list(rehearse(policy, chosen)) for policy in policies]
+    results = [
+        Result(fixture, list(outcomes))
+        for fixture, *outcomes in zip(chosen, *by_engine, strict=True)
+    ]
+    watched = Coverage(policies[0])
+    if coverage:
+        watched.watch(values for outcome in by_engine[0] for values in outcome.seen)
+    _report(directory, results, watched, output, coverage=coverage)
+    if not all(result.passed for result in results):
+        raise typer.Exit(1)
+
+
+def _load(directory: Path) -> list[PolicySet]:
+    """Load the set once for each evaluator that runs here."""
+    try:
+        policies = []
+        for engine in policy_set.ENGINES:
+            try:
+                policies.append(policy_set.load(directory, engine))
+            except ValueError as error:  # no wheel of cel-cpp for this machine
+                typer.echo(f"sidecar: {error}", err=True)
+    except PolicyError as error:
+        problems = (str(in_directory(directory, problem)) for problem in error.problems)
+        raise fail("\n".join(problems)) from None
+    return policies
+
+
+def _report(
+    directory: Path, results: list[Result], watched: Coverage, output: TestFormat, *, coverage: bool
+) -> None:
+    if output is TestFormat.JUNIT:
+        typer.echo(_junit(results))
+    elif output is TestFormat.JSON:
+        typer.echo(json.dumps(_as_json(results, watched if coverage else None), indent=2))
+    else:
+        for result in results:
+            if not result.passed:
+                typer.echo(_failure(directory, result, watched))
+        failed = sum(not result.passed for result in results)
+        engines = " and ".join(outcome.engine for outcome in results[0].outcomes)
+        typer.echo(f"{len(results) - failed} passed, {failed} failed, on {engines}")
+        if coverage:
+            _report_coverage(directory, watched)
+
+
+def _failure(directory: Path, result: Result, watched: Coverage) -> str:
+    """Write what was expected and what came, with the values of the rules involved."""
+    lines = [f"FAILED {result.fixture.name}"]
+    for outcome in result.outcomes:
+        for mismatch in outcome.mismatches:
+            place = f"{directory / result.fixture.file}:{mismatch.line}"
+            lines += [
+                f"  {place}: {mismatch.what} ({outcome.engine})",
+                f"    expected: {mismatch.expected or 'none'}",
+                f"    actual:   {mismatch.actual or 'none'}",
+            ]
+    values = next((o.failed_at for o in result.outcomes if o.failed_at is not None), None)
+    if values is not None:
+        for rule, parts in watched.explain(values):
+            lines.append(f"  {rule.id} ({rule.effect.value})")
+            lines += [f"    {'  ' * traced.part.depth}{traced}" for traced in parts]
+    return "\n".join(lines) + "\n"
+
+
+def _report_coverage(directory: Path, watched: Coverage) -> None:
+    typer.echo(f"\nconditions seen true and false: {watched.percent()} %")
+    for seen in watched.seen:
+        if seen.missing:
+            place = f"{directory / seen.rule}.cel:{seen.part.line}:{seen.part.column}"
+            typer.echo(f"  {place}: never {' or '.join(seen.missing)}: {seen.part.text}")
+
+
+def _as_json(results: list[Result], watched: Coverage | None) -> dict[str, object]:
+    report: dict[str, object] = {
+        "tests": [
+            {
+                "name": result.fixture.name,
+                "file": result.fixture.file,
+                "line": result.fixture.line,
+                "passed": result.passed,
+                "mismatches": [
+                    {
+                        "engine": outcome.engine,
+                        "line": mismatch.line,
+                        "what": mismatch.what,
+                        "expected": mismatch.expected,
+                        "actual": mismatch.actual,
+                    }
+                    for outcome in result.outcomes
+                    for mismatch in outcome.mismatches
+                ],
+            }
+            for result in results
+        ]
+    }
+    if watched is not None:
+        report["coverage_percent"] = watched.percent()
+        report["not_covered"] = [
+            {
+                "rule": seen.rule,
+                "line": seen.part.line,
+                "column": seen.part.column,
+                "text": seen.part.text,
+                "never": seen.missing,
+            }
+            for seen in watched.seen
+            if seen.missing
+        ]
+    return report
+
+
+def _junit(results: list[Result]) -> str:
+    failures = sum(not result.passed for result in results)
+    suite = ET.Element("testsuite", name="sidecar", tests=str(len(results)), failures=str(failures))
+    for result in results:
+        case = ET.SubElement(
+            suite, "testcase", classname=result.fixture.file, name=result.fixture.name
+        )
+        if not result.passed:
+            text = "\n".join(
+                f"line {m.line}: {m.what} ({o.engine}): expected {m.expected}, actual {m.actual}"
+                for o in result.outcomes
+                for m in o.mismatches
+            )
+            ET.SubElement(case, "failure", message=text.splitlines()[0]).text = text
+    return ET.tostring(suite, encoding="unicode")

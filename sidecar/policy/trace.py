@@ -1,0 +1,100 @@
+"""What each part of a rule came to for one call, and which parts were never both."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lark
+
+from sidecar.policy.cel_python import CelPythonEngine
+from sidecar.policy.engine import EvaluationError
+
+Tree = lark.Tree[lark.Token]
+
+_CONNECTIVES = {"conditionalor", "conditionaland"}
+_BOOLEAN = _CONNECTIVES | {"relation"}
+_WORTH_SHOWING = _BOOLEAN | {"expr", "unary", "member_dot", "member_index", "member_dot_arg"}
+_WORTH_SHOWING |= {"ident_arg", "addition", "multiplication"}
+_CHAINS = {"member_dot", "member_index", "member_dot_arg"}
+SHOWN_AT_MOST = 80
+"""Characters of a value; what is longer is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A sub-expression: its text, its place in the file, how deep it stands."""
+
+    text: str
+    line: int
+    column: int
+    depth: int
+    is_condition: bool
+    tree: Tree
+
+
+@dataclass(frozen=True, slots=True)
+class PartValue:
+    """A part with its value for one call. None is an error."""
+
+    part: Part
+    value: Any
+
+    def __str__(self) -> str:
+        """Write it as `text = value`."""
+        return f"{self.part.text} = {_shown(self.value)}"
+
+
+class Tracer:
+    """Takes one expression apart."""
+
+    def __init__(self, parser: CelPythonEngine, source: str) -> None:
+        """Find the parts of an expression that loads."""
+        self._parser = parser
+        self.parts = list(_parts(parser.parse(source), source, 0))
+
+    def values(self, binding: Any) -> list[PartValue]:
+        """Return each part's value, with a binding of the parser's engine."""
+        return [PartValue(part, self._value(part, binding)) for part in self.parts]
+
+    def _value(self, part: Part, binding: Any) -> Any:
+        try:
+            return self._parser.evaluate_part(part.tree, binding)
+        except EvaluationError:
+            return None
+
+
+def _parts(tree: Tree, source: str, depth: int, within: str = "") -> Iterator[Part]:
+    """Walk down; a macro's inside has variables of its own, so it is left whole.
+
+    The tree has `a && b && c` as `(a && b) && c`; here its parts are a, b and c.
+    """
+    shown = tree.data in _WORTH_SHOWING and (len(tree.children) > 1 or tree.data == "ident_arg")
+    shown = shown and not (tree.data == within and tree.data in _CONNECTIVES)
+    start, end = getattr(tree.meta, "start_pos", None), getattr(tree.meta, "end_pos", None)
+    if shown and start is not None and end is not None:
+        condition = tree.data in _BOOLEAN or tree.data == "member_dot_arg"
+        negated = tree.data == "unary"
+        text = " ".join(source[start:end].split())
+        yield Part(text, tree.meta.line, tree.meta.column, depth, condition or negated, tree)
+        depth, within = depth + 1, tree.data
+        if tree.data in _CHAINS or tree.data == "ident_arg":
+            return
+    for child in tree.children:
+        if isinstance(child, lark.Tree):
+            yield from _parts(child, source, depth, within)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "error"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        text = f'"{value}"'
+    elif isinstance(value, list):
+        text = f"[{', '.join(_shown(item) for item in value)}]"
+    elif isinstance(value, dict):
+        text = f"{{{', '.join(f'{key}: {_shown(item)}' for key, item in value.items())}}}"
+    else:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= SHOWN_AT_MOST else f"{text[: SHOWN_AT_MOST - 1]}…"
