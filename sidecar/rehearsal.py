@@ -62,6 +62,8 @@ class Outcome:
     """What the rules were given at each authorize, in order."""
     failed_at: Values | None = None
     """What they were given at the first that did not go as expected."""
+    involved: set[str] = field(default_factory=set)
+    """The rules that spoke there, or should have."""
 
 
 def rehearse(policy: PolicySet, fixtures: list[Fixture]) -> Iterator[Outcome]:
@@ -126,13 +128,24 @@ class _Stage:
             return
         values = judge(self._policy, request, self._now_us, self._ledger.budgets).values
         decision = await self._authorizer.authorize(request)
-        self._holds[step.name] = decision.hold_id
+        if decision.hold_id:
+            self._holds[step.name] = decision.hold_id
         before = len(self._outcome.mismatches)
         self._compare_decision(expected, decision)
         if values is not None:
             self._outcome.seen.append(values)
             if len(self._outcome.mismatches) > before and self._outcome.failed_at is None:
                 self._outcome.failed_at = values
+                self._outcome.involved = self._involved(expected, decision)
+
+    def _involved(self, expected: Expectation, decision: Decision) -> set[str]:
+        spoke = {reason.rule for reason in (*decision.reasons, *decision.shadow_reasons)}
+        named = {*(expected.rules or ()), *(expected.shadow or ())}
+        by_reason = {
+            rule.id for rule in self._policy.rules if rule.reason in (expected.reasons or ())
+        }
+        known = {rule.id for rule in self._policy.rules}
+        return (spoke | named | by_reason) & known or known
 
     def _hold(self, name: str) -> str:
         """Return the id of a hold; "" with a mismatch when no step has held it."""

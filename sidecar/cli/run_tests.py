@@ -15,7 +15,7 @@ from sidecar.policy.coverage import Coverage
 from sidecar.policy.fixtures import Fixture
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.problems import PolicyError
-from sidecar.rehearsal import Outcome, rehearse
+from sidecar.rehearsal import Mismatch, Outcome, rehearse
 
 
 class TestFormat(StrEnum):
@@ -111,20 +111,29 @@ def _report(
 def _failure(directory: Path, result: Result, watched: Coverage) -> str:
     """Write what was expected and what came, with the values of the rules involved."""
     lines = [f"FAILED {result.fixture.name}"]
+    for mismatch, engines in _by_mismatch(result).items():
+        place = f"{directory / result.fixture.file}:{mismatch.line}"
+        lines += [
+            f"  {place}: {mismatch.what} (on {' and '.join(engines)})",
+            f"    expected: {mismatch.expected or 'none'}",
+            f"    actual:   {mismatch.actual or 'none'}",
+        ]
+    outcome = next((o for o in result.outcomes if o.failed_at is not None), None)
+    if outcome is not None and outcome.failed_at is not None:
+        for rule, parts in watched.explain(outcome.failed_at):
+            if rule.id in outcome.involved and parts:
+                lines.append(f"  {rule.id} ({rule.effect.value})")
+                lines += [f"    {'  ' * traced.part.depth}{traced}" for traced in parts]
+    return "\n".join(lines) + "\n"
+
+
+def _by_mismatch(result: Result) -> dict[Mismatch, list[str]]:
+    """Give each mismatch with the evaluators that it came on: both, if all is well with them."""
+    found: dict[Mismatch, list[str]] = {}
     for outcome in result.outcomes:
         for mismatch in outcome.mismatches:
-            place = f"{directory / result.fixture.file}:{mismatch.line}"
-            lines += [
-                f"  {place}: {mismatch.what} ({outcome.engine})",
-                f"    expected: {mismatch.expected or 'none'}",
-                f"    actual:   {mismatch.actual or 'none'}",
-            ]
-    values = next((o.failed_at for o in result.outcomes if o.failed_at is not None), None)
-    if values is not None:
-        for rule, parts in watched.explain(values):
-            lines.append(f"  {rule.id} ({rule.effect.value})")
-            lines += [f"    {'  ' * traced.part.depth}{traced}" for traced in parts]
-    return "\n".join(lines) + "\n"
+            found.setdefault(mismatch, []).append(outcome.engine)
+    return found
 
 
 def _report_coverage(directory: Path, watched: Coverage) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from support.policies import SHIPPED, deny, minimal
@@ -29,7 +30,7 @@ def sidecar(*args: object, **env: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("serve",), ("check",), ("budgets",), ("ledger", "verify")]
+    "command", [(), ("serve",), ("check",), ("test",), ("budgets",), ("ledger", "verify")]
 )
 def test_help_explains_each_command_with_an_example(command: tuple[str, ...]) -> None:
     """--help exits 0 and shows how to call it."""
@@ -82,6 +83,46 @@ def test_check_reports_every_problem_and_exits_1(tmp_path: Path) -> None:
         8,
         10,
     )
+
+
+def test_test_runs_the_fixtures_on_both_evaluators() -> None:
+    """Exit 0, a count, and with --coverage what was never seen."""
+    code, out, _ = sidecar("test", SHIPPED, "--coverage")
+    assert code == 0
+    assert "37 passed, 0 failed, on cel-cpp and cel-python" in out
+    assert "conditions seen true and false: 100 %" in out
+    code, out, _ = sidecar("test", SHIPPED, "--filter", "MINUTE")
+    assert (code, out) == (0, "1 passed, 0 failed, on cel-cpp and cel-python\n")
+
+
+def test_test_shows_expected_and_actual_with_the_values_of_the_rules(tmp_path: Path) -> None:
+    """Exit 1; the place, what was expected, what came, and why, part by part."""
+    directory = minimal(tmp_path / "p", small=deny("request.tokens > 150"))
+    (directory / "x_test.yaml").write_text(
+        "tests:\n- name: small calls pass\n  steps:\n"
+        "  - authorize: {principal: {id: a, role: tester, workspace: lab}, model: small-1}\n"
+        "    expect: {effect: allow}\n"
+    )
+    code, out, _ = sidecar("test", directory)
+    assert code == 1
+    assert "FAILED small calls pass" in out
+    assert "x_test.yaml:4: effect (on cel-cpp and cel-python)" in out
+    assert "expected: allow" in out
+    assert "request.tokens > 150 = true" in out
+    assert "request.tokens = 200" in out
+    code, out, _ = sidecar("test", directory, "--format", "json", "--coverage")
+    report = json.loads(out)
+    assert (code, report["tests"][0]["passed"]) == (1, False)
+    assert [part["never"] for part in report["not_covered"]] == [["false"]]
+    code, out, _ = sidecar("test", directory, "--format", "junit")
+    suite = ET.fromstring(out)  # noqa: S314 - our own output
+    assert (code, suite.get("failures")) == (1, "1")
+
+
+def test_test_without_tests_exits_1(tmp_path: Path) -> None:
+    """No tests is not taken for passed tests."""
+    code, _, err = sidecar("test", minimal(tmp_path / "p"))
+    assert (code, "no tests" in err) == (1, True)
 
 
 def test_serve_with_wrong_policies_says_all_that_is_wrong_and_exits_1(tmp_path: Path) -> None:
