@@ -10,7 +10,8 @@ from support import policies
 from support.mistral_standin import API_KEY, mistral_standin
 from support.running import RunningSidecar, eventually, principal
 
-from sidecar.policy import header, policy_set
+from sidecar.policy import fixtures, header, policy_set
+from sidecar.rehearsal import rehearse
 from sidecar.v1 import authorization_pb2 as pb
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +61,19 @@ def test_the_documented_data_loads(tmp_path: Path) -> None:
         file.unlink()
     (directory / "all.yaml").write_text(text)
     assert "developer" in policy_set.load(directory).catalogue.roles
+
+
+def test_the_documented_fixture_runs(tmp_path: Path) -> None:
+    """The fixture in docs/policies.md passes on the shipped policies, as it stands."""
+    text = next(block for block in blocks(POLICIES) if block.startswith("tests:"))
+    directory = policies.shipped(tmp_path / "p")
+    for file in directory.glob("*_test.yaml"):
+        file.unlink()
+    (directory / "x_test.yaml").write_text(text)
+    found, problems = fixtures.read(directory)
+    assert (len(found), problems) == (2, [])
+    outcomes = rehearse(policy_set.load(directory), found)
+    assert [outcome.mismatches for outcome in outcomes] == [[], []]
 
 
 def test_every_key_of_a_header_is_documented() -> None:

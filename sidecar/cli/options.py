@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sidecar.policy.problems import Problem
+from sidecar.policy import policy_set
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.problems import PolicyError, Problem
 
 
 class Format(StrEnum):
@@ -46,6 +48,15 @@ def in_directory(directory: Path, problem: Problem) -> Problem:
     if problem.file == str(directory):
         return problem
     return replace(problem, file=str(directory / problem.file))
+
+
+def load_policies(directory: Path, engine: str) -> PolicySet:
+    """Load a policy directory, or print all that is wrong and exit 1."""
+    try:
+        return policy_set.load(directory, engine)
+    except PolicyError as error:
+        problems = (str(in_directory(directory, problem)) for problem in error.problems)
+        raise fail("\n".join(problems)) from None
 
 
 def fail(message: object, code: int = 1) -> typer.Exit:

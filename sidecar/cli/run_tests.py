@@ -9,12 +9,11 @@ from xml.etree import ElementTree as ET
 
 import typer
 
-from sidecar.cli.options import fail, in_directory
+from sidecar.cli.options import fail, in_directory, load_policies
 from sidecar.policy import fixtures, policy_set
 from sidecar.policy.coverage import Coverage
 from sidecar.policy.fixtures import Fixture
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.problems import PolicyError
 from sidecar.rehearsal import Mismatch, Outcome, rehearse
 
 
@@ -77,16 +76,12 @@ def run_tests(
 
 def _load(directory: Path) -> list[PolicySet]:
     """Load the set once for each evaluator that runs here."""
-    try:
-        policies = []
-        for engine in policy_set.ENGINES:
-            try:
-                policies.append(policy_set.load(directory, engine))
-            except ValueError as error:  # no wheel of cel-cpp for this machine
-                typer.echo(f"sidecar: {error}", err=True)
-    except PolicyError as error:
-        problems = (str(in_directory(directory, problem)) for problem in error.problems)
-        raise fail("\n".join(problems)) from None
+    policies = []
+    for engine in policy_set.ENGINES:
+        try:
+            policies.append(load_policies(directory, engine))
+        except ValueError as error:  # no wheel of cel-cpp for this machine
+            typer.echo(f"sidecar: {error}", err=True)
     return policies
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LISTED_AT_MOST = 12
 """Known names that a hint still lists."""
@@ -18,11 +18,19 @@ class Problem:
     message: str
     source_line: str = ""
     hint: str = ""
+    lint: str = ""
+    """The name of a warning, as in docs/lints.md; an error has none."""
+
+    def as_warning(self, lint: str) -> "Problem":
+        """Return the same as a warning."""
+        return replace(self, lint=lint)
 
     def __str__(self) -> str:
         """Write it as compilers do: place, message, the line, and a caret."""
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         text = f"{place}: {self.message}"
+        if self.lint:
+            text = f"{place}: warning: {self.message} [{self.lint}]"
         if self.source_line:
             # Tabs stay tabs below the line too, so that the caret stays in place.
             lead = "".join("\t" if c == "\t" else " " for c in self.source_line[: self.column - 1])

@@ -70,6 +70,10 @@ class YamlFile:
         line, column = self._places.get(loc, (1, 1))
         return at(self.file, self.text, line, column, message, hint)
 
+    def has(self, loc: Loc) -> bool:
+        """Whether the file has such an entry."""
+        return loc in self._places
+
     def line(self, loc: Loc) -> int:
         """Return the line of an entry, or of the nearest one around it."""
         while loc and loc not in self._places:

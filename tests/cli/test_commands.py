@@ -30,7 +30,8 @@ def sidecar(*args: object, **env: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("serve",), ("check",), ("test",), ("budgets",), ("ledger", "verify")]
+    "command",
+    [(), ("serve",), ("check",), ("list",), ("test",), ("budgets",), ("ledger", "verify")],
 )
 def test_help_explains_each_command_with_an_example(command: tuple[str, ...]) -> None:
     """--help exits 0 and shows how to call it."""
@@ -73,7 +74,7 @@ def test_check_reports_every_problem_and_exits_1(tmp_path: Path) -> None:
     """Text for people, JSON for programs."""
     directory = minimal(tmp_path / "p", bad=deny("principal.roel == 'x'"))
     code, out, err = sidecar("check", directory)
-    assert (code, err) == (1, "\n1 problem\n")
+    assert (code, err) == (1, "\n1 error, 0 warnings\n")
     assert "bad.cel:8:10: no field 'roel' in Principal" in out
     code, out, _ = sidecar("check", directory, "--format", "json")
     (problem,) = json.loads(out)
@@ -123,6 +124,37 @@ def test_test_without_tests_exits_1(tmp_path: Path) -> None:
     """No tests is not taken for passed tests."""
     code, _, err = sidecar("test", minimal(tmp_path / "p"))
     assert (code, "no tests" in err) == (1, True)
+
+
+def test_check_warns_and_with_strict_fails(tmp_path: Path) -> None:
+    """A warning is told and lets pass; --strict is for a pull request's CI, as is github."""
+    directory = minimal(tmp_path / "p", x=deny('role.name == "ghost"'))
+    code, out, _ = sidecar("check", directory)
+    assert (code, "x.cel:8:1: warning: " in out, "1 warning\n" in out) == (0, True, True)
+    assert sidecar("check", directory, "--strict")[0] == 1
+    code, out, _ = sidecar("check", directory, "--format", "github")
+    assert (code, out.startswith("::warning file=")) == (0, True)
+    assert ",line=8,col=1::with these data files the rule never denies" in out
+
+
+def test_check_checks_fixtures_too(tmp_path: Path) -> None:
+    """A fixture that cannot be read is an error of the directory."""
+    directory = minimal(tmp_path / "p")
+    (directory / "x_test.yaml").write_text("tests:\n- nam: a\n")
+    code, out, _ = sidecar("check", directory)
+    assert (code, "x_test.yaml:2:3: unknown key 'nam'" in out) == (1, True)
+
+
+def test_list_shows_every_rule(tmp_path: Path) -> None:
+    """One table for people, JSON for programs."""
+    code, out, _ = sidecar("list", SHIPPED)
+    assert code == 0
+    assert "role-models" in out
+    code, out, _ = sidecar("list", SHIPPED, "--format", "json")
+    rules = {rule["id"]: rule for rule in json.loads(out)}
+    assert (code, len(rules)) == (0, 13)
+    assert rules["role-daily-tokens"]["per"] == "principal.id"
+    assert sidecar("list", tmp_path)[0] == 1
 
 
 def test_serve_with_wrong_policies_says_all_that_is_wrong_and_exits_1(tmp_path: Path) -> None:

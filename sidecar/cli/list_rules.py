@@ -1,0 +1,50 @@
+"""`sidecar list`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from sidecar.cli.options import EngineName, EngineOption, Format, FormatOption, load_policies
+from sidecar.cli.tables import console
+from sidecar.policy.rules import Rule
+
+COLUMNS = ("id", "effect", "reason", "status", "meter", "window", "per", "mode", "owner")
+
+
+def list_rules(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of policies.")],
+    engine: EngineOption = EngineName.CEL_CPP,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Show all rules of a policy directory in one table.
+
+    Example: sidecar list policies
+    """
+    rows = [_row(rule) for rule in load_policies(directory, engine.value).rules]
+    if output is Format.JSON:
+        typer.echo(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], indent=2))
+        return
+    table = Table()
+    for column in COLUMNS:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def _row(rule: Rule) -> tuple[str, ...]:
+    limit = rule.limit
+    return (
+        rule.id,
+        rule.effect.value,
+        rule.reason,
+        str(rule.http_status) if rule.http_status else "",
+        limit.meter.value if limit else "",
+        limit.window.value if limit else "",
+        limit.per.source if limit else "",
+        "shadow" if rule.shadow else "enforce",
+        rule.owner,
+    )
