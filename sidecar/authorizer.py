@@ -65,7 +65,7 @@ class Authorizer:
         Raises what Ledger.settle raises.
         """
         hold = self._ledger.hold(hold_id)
-        used = report.completed(hold.most)
+        used = report.completed(hold.endpoint, hold.most)
         cost_nano_usd = hold.cost_nano_usd
         tariff = self._tariff_that_served(hold, response_model)
         if tariff is not None and report != UsageReport():

@@ -160,6 +160,7 @@ class Hold:
     state: HoldState
     opened_at_us: int
     model_id: str
+    endpoint: Endpoint
     most: Usage
     terms: Terms
     cost_nano_usd: int

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sidecar.domain.prices import Tariff, Terms
-from sidecar.domain.usage import WITH_OUTPUT, Endpoint, Usage
+from sidecar.domain.usage import BY_TOKENS, WITH_OUTPUT, Endpoint, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def worst_case(
         else:
             output_tokens = max(1, (role_maximum - input_tokens) // choices)
     most = Usage(
-        input_tokens=input_tokens,
+        input_tokens=input_tokens if endpoint in BY_TOKENS else 0,
         output_tokens=output_tokens * choices,
         pages=pages,
         audio_seconds=audio_seconds,

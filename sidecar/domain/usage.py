@@ -22,6 +22,9 @@ class Endpoint(StrEnum):
     TRANSCRIPTION = "TRANSCRIPTION"
 
 
+BY_TOKENS = frozenset({Endpoint.CHAT, Endpoint.FIM, Endpoint.EMBEDDINGS, Endpoint.MODERATION})
+"""Endpoints whose tokens are counted; the others are billed by the page or the minute."""
+
 WITH_OUTPUT = frozenset({Endpoint.CHAT, Endpoint.FIM})
 """Endpoints that generate text, up to max_tokens."""
 
@@ -53,12 +56,17 @@ class UsageReport:
     audio_seconds: int | None = None
     service_tier: str | None = None
 
-    def completed(self, held: Usage) -> Usage:
+    def completed(self, endpoint: Endpoint, held: Usage) -> Usage:
         """Return the usage to charge: what was left out counts as it was held.
 
         Cached tokens are a discount, so they never exceed the input, and none
-        are assumed.
+        are assumed. Tokens count only where they were held.
         """
+        if endpoint not in BY_TOKENS:
+            return Usage(
+                pages=_first(self.pages, held.pages),
+                audio_seconds=_first(self.audio_seconds, held.audio_seconds),
+            )
         input_tokens = _first(self.input_tokens, held.input_tokens)
         return Usage(
             input_tokens=input_tokens,

@@ -6,7 +6,7 @@ from typing import Any
 
 from sidecar.domain.decisions import Budget, Decision, Effect, Hold, HoldState, Meter, Reason
 from sidecar.domain.prices import Multipliers, Price, Tariff, Terms
-from sidecar.domain.usage import Usage
+from sidecar.domain.usage import Endpoint, Usage
 
 _COMPACT = (",", ":")
 
@@ -121,7 +121,8 @@ def decision_from_row(row: tuple[Any, ...]) -> Decision:
 
 
 HOLD = """
-SELECT h.hold_id, h.state, d.decided_at_us, d.model, h.held_input_tokens, h.held_output_tokens,
+SELECT h.hold_id, h.state, d.decided_at_us, d.model, d.endpoint,
+  h.held_input_tokens, h.held_output_tokens,
   h.held_pages, h.held_audio_seconds, h.service_tier, h.batch, h.region, h.held_cost_nano_usd,
   p.price_id, p.content
 FROM holds h JOIN decisions d USING (id) LEFT JOIN prices p ON p.id = h.price
@@ -132,7 +133,8 @@ WHERE h.hold_id = ?
 def hold_from_row(row: tuple[Any, ...]) -> Hold:
     """Read a row of HOLD."""
     (
-        hold_id, state, opened_at_us, model_id, input_tokens, output_tokens, pages, audio_seconds,
+        hold_id, state, opened_at_us, model_id, endpoint,
+        input_tokens, output_tokens, pages, audio_seconds,
         service_tier, batch, region, cost_nano_usd, price_id, content,
     ) = row  # fmt: skip
     return Hold(
@@ -140,6 +142,7 @@ def hold_from_row(row: tuple[Any, ...]) -> Hold:
         state=HoldState(state),
         opened_at_us=opened_at_us,
         model_id=model_id,
+        endpoint=Endpoint(endpoint),
         most=Usage(input_tokens, output_tokens, 0, pages, audio_seconds),
         terms=Terms(service_tier, bool(batch), region),
         cost_nano_usd=cost_nano_usd,

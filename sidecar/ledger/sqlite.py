@@ -7,7 +7,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 
 from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
-from sidecar.domain.windows import Calendar
+from sidecar.domain.windows import Calendar, Window
 from sidecar.ledger import opening
 from sidecar.ledger.closing import Closing
 from sidecar.ledger.deciding import Deciding
@@ -53,7 +53,12 @@ class SqliteLedger:
 
     async def decide(self, proposal: Proposal) -> Decision:
         """See Ledger.decide."""
-        return await self._commits.run(lambda: self._deciding.decide(proposal))
+        return await self._commits.run(lambda: self._decide(proposal))
+
+    def _decide(self, proposal: Proposal) -> Decision:
+        if any(demand.limit.window is Window.CONCURRENT for demand in proposal.demands):
+            self._closing.expire(proposal.at_us)  # what is due holds no place
+        return self._deciding.decide(proposal)
 
     def preview(self, proposal: Proposal) -> Decision:
         """See Ledger.preview."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 _CHECKS: dict[str, str] = {
     "L2 a budget's held is not the sum of its open holds": """
         SELECT 'budget ' || b.id || ' (' || b.rule || '): held ' || b.held || ', open holds '
-          || total(x.held) FROM budgets b LEFT JOIN
+          || coalesce(sum(x.held), 0) FROM budgets b LEFT JOIN
           (SELECT a.budget, a.held FROM hold_amounts a JOIN holds h ON h.id = a.hold
            WHERE h.state = 'open') x ON x.budget = b.id
         GROUP BY b.id HAVING b.held <> coalesce(sum(x.held), 0)""",
     "L2 a budget's spent is not the sum of its closed holds": """
         SELECT 'budget ' || b.id || ' (' || b.rule || '): spent ' || b.spent || ', closed holds '
-          || total(x.charged) FROM budgets b LEFT JOIN
+          || coalesce(sum(x.charged), 0) FROM budgets b LEFT JOIN
           (SELECT a.budget, a.charged FROM hold_amounts a JOIN holds h ON h.id = a.hold
            WHERE h.state <> 'open') x ON x.budget = b.id
         GROUP BY b.id HAVING b.spent <> coalesce(sum(x.charged), 0)""",

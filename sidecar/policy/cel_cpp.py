@@ -22,7 +22,7 @@ _PYTHON_TYPES: dict[str, type] = {"BOOL": bool, "INT": int, "DOUBLE": float, "ST
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNDEFINED_FIELD = re.compile(r"undefined field '(\w+)' not found in struct '([\w.]+)'")
-_EXPECTING = re.compile(r"Syntax error: (?:mismatched|extraneous|no viable).*? input ('.*?')")
+_SYNTAX = re.compile(r"Syntax error: .*?('.+?')")
 _UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
 
 
@@ -148,6 +148,6 @@ def _cel_error(source: str, text: str) -> CelError:
         column = max(1, source.splitlines()[line - 1].rfind(root, 0, column + len(root)) + 1)
     elif "mismatched input '<EOF>'" in message:
         message = "the expression ends too early"
-    elif expecting := _EXPECTING.match(message):
-        message = f"syntax error at {expecting[1]}"
+    elif syntax := _SYNTAX.match(message):
+        message = f"syntax error at {syntax[1]}"
     return CelError(message, line, column, hint)

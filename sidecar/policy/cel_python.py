@@ -17,23 +17,17 @@ from sidecar.policy.engine import CelError, EvaluationError, Kind, Result
 from sidecar.policy.variables import Values
 
 _ACCEPTED: dict[Kind, tuple[type, ...]] = {
-    Kind.CONDITION: (celtypes.BoolType,),
-    Kind.CEILING: (celtypes.IntType, celtypes.DoubleType),
-    Kind.SCOPE: (celtypes.StringType,),
-    Kind.TEXT: (
-        celtypes.BoolType,
-        celtypes.IntType,
-        celtypes.DoubleType,
-        celtypes.StringType,
-    ),
+    Kind.CONDITION: (bool,),
+    Kind.CEILING: (int, float),
+    Kind.SCOPE: (str,),
+    Kind.TEXT: (bool, int, float, str),
 }
-_PLAIN: dict[type, type] = {
-    celtypes.BoolType: bool,
-    celtypes.IntType: int,
-    celtypes.DoubleType: float,
-    celtypes.StringType: str,
+_CELTYPES: dict[type, type] = {
+    bool: celtypes.BoolType,
+    int: celtypes.IntType,
+    float: celtypes.DoubleType,
+    str: celtypes.StringType,
 }
-_CELTYPES: dict[type, type] = {plain: wrapped for wrapped, plain in _PLAIN.items()}
 
 
 class _Program:
@@ -46,10 +40,11 @@ class _Program:
             value = self._runner.evaluate(binding)
         except Exception:  # RecursionError and ValueError escape, among others
             raise EvaluationError from None
-        if type(value) not in self._accepted:
+        plain = _plain(value)
+        if type(plain) not in self._accepted:
             raise EvaluationError
-        plain: Result = _PLAIN[type(value)](value)
-        return plain
+        result: Result = plain
+        return result
 
 
 def _keep_positions(token: lark.Token) -> lark.Token:
@@ -134,12 +129,19 @@ def roots(tree: lark.Tree[lark.Token]) -> frozenset[str]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, celtypes.ListType):
-        return [_plain(item) for item in value]
-    if isinstance(value, celtypes.MapType):
-        return {str(key): _plain(item) for key, item in value.items()}
-    convert = _PLAIN.get(type(value))
-    return str(value) if convert is None else convert(value)
+    """Convert to plain Python. Some operations of celpy give plain values already."""
+    match value:
+        case celtypes.BoolType() | bool():
+            return bool(value)
+        case celtypes.UintType():
+            return None
+        case int() | float() | str():
+            return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+        case celtypes.ListType():
+            return [_plain(item) for item in value]
+        case celtypes.MapType():
+            return {str(key): _plain(item) for key, item in value.items()}
+    return str(value)
 
 
 def _from_message(message: Message) -> celtypes.Value:

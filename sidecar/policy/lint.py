@@ -12,7 +12,7 @@ from sidecar.policy.evaluation import ceiling_of
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.problems import Problem, at, did_you_mean
 from sidecar.policy.rules import Rule, RuleEffect
-from sidecar.policy.variables import FROM_DATA, SPEND, Values
+from sidecar.policy.variables import FROM_DATA, Values
 from sidecar.policy.yaml_file import Loc, YamlFile
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
@@ -29,7 +29,6 @@ _GUARD = re.compile(
 )
 _COMMENT = re.compile(r"(?m)^\s*//.*$")
 _COMMENT_BUT_SCOPE = re.compile(r"(?m)^\s*//(?! per:).*$")
-_SPEND = re.compile(r"\bspend\s*\[\s*[\"']([^\"']+)[\"']\s*\]|\bspend\.(\w+)")
 
 
 def lint(files: PolicyFiles, policy: PolicySet, entries: data.Data) -> list[Problem]:
@@ -42,7 +41,6 @@ def lint(files: PolicyFiles, policy: PolicySet, entries: data.Data) -> list[Prob
     ]
     for rule in policy.rules:
         text = files.rules[f"{rule.id}.cel"]
-        found += _spend_of_no_limit(rule, text, policy)
         found += _unguarded_labels(rule, text)
         found += _constant(rule, text, policy)
         found += _shadowed(rule, text, policy)
@@ -103,18 +101,6 @@ def _in_data(
     for document in documents:
         if document.has(loc):
             yield document.problem(loc, message, hint).as_warning(lint)
-
-
-def _spend_of_no_limit(rule: Rule, text: str, policy: PolicySet) -> Iterator[Problem]:
-    limits = {limit.id for limit in policy.limits}
-    if not any(SPEND in expression.reads for expression in rule.expressions):
-        return
-    for found in _SPEND.finditer(text):
-        name = found[1] or found[2]
-        if name not in limits:
-            message = f"no limit is named '{name}', so the rule fails for every call"
-            hint = did_you_mean(name, limits)
-            yield _in_rule(rule, text, found.start(), "no-such-limit", message, hint)
 
 
 def _unguarded_labels(rule: Rule, text: str) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import Engine
 from sidecar.policy.problems import PolicyError
-from sidecar.policy.rules import Rule, RuleEffect, RuleReader
+from sidecar.policy.rules import Rule, RuleEffect, RuleReader, spend_of_no_limit
 from sidecar.policy.variables import SPEND
 
 ENGINES = ("cel-cpp", "cel-python")
@@ -111,6 +111,9 @@ def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> Polic
         problems += wrong
         if rule is not None:
             rules.append(rule)
+    limits = {rule.id for rule in rules if rule.effect is RuleEffect.LIMIT}
+    for rule in rules if not problems else []:
+        problems += spend_of_no_limit(rule, files.rules[f"{rule.id}.cel"], limits)
     if problems:
         raise PolicyError(problems)
     return PolicySet(files.digest, generation, engine, rules, entries)

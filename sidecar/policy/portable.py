@@ -30,6 +30,7 @@ _METHODS = _MACROS | {"contains", "startsWith", "endsWith"} | {
         "Seconds", "Milliseconds",
     )
 }  # fmt: skip
+_NOT_ZERO = re.compile(r"-?(?=.*[1-9])\d+(?:\.\d+)?")
 _MAPS = {"labels", "services"}
 _TEXT = re.compile(r'"(?:[^"\\]|\\[\\"\'nrt])*"|\'(?:[^\'\\]|\\[\\"\'nrt])*\'')
 _NUMBERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_DOUBLE}
@@ -45,6 +46,8 @@ def check(tree: Tree) -> None:
                 _check_function(node)
             case "member_dot_arg":
                 _check_method(node)
+            case "multiplication":
+                _check_division(node)
             case "dot_ident_arg" | "dot_ident" | "member_object":
                 raise _refused(node, "leading dots and message literals are not used here")
             case _:
@@ -60,6 +63,18 @@ def _check_literal(token: lark.Token) -> None:
         raise _refused(
             token, r"write strings in one line with \\ \" \' \n \r \t and no other escape"
         )
+
+
+def _check_division(node: Tree) -> None:
+    """Zero divides doubles into infinity on one evaluator, which is no ceiling at all."""
+    operator = node.children[0]
+    if isinstance(operator, lark.Tree) and operator.data in (
+        "multiplication_div",
+        "multiplication_mod",
+    ):
+        divisor = node.children[1]
+        if not isinstance(divisor, lark.Tree) or not _NOT_ZERO.fullmatch(_text(divisor)):
+            raise _refused(node, "divide by a number that is written there and is not 0")
 
 
 def _check_function(node: Tree) -> None:

@@ -10,7 +10,7 @@ from sidecar.policy import cel_python, header, portable, variables
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import CelError, Engine, Kind, Program
 from sidecar.policy.header import Entry
-from sidecar.policy.problems import Problem, at
+from sidecar.policy.problems import Problem, at, did_you_mean
 
 MAX_RULE_BYTES = 16_384
 MAX_NESTING = 24
@@ -18,6 +18,7 @@ MAX_NESTING = 24
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_SPEND = re.compile(r"\bspend\s*\[\s*[\"']([^\"']+)[\"']\s*\]|\bspend\.(\w+)")
 _STRING_OR_COMMENT = re.compile(r"//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'")
 
 
@@ -217,6 +218,21 @@ class RuleReader:
                 line, column = last, len(text.splitlines()[-1]) + 1
             problems.append(at(file, text, line, column, error.message, error.hint))
             return None
+
+
+def spend_of_no_limit(rule: Rule, text: str, limits: set[str]) -> list[Problem]:
+    """Find each `spend["…"]` that names no limit: such a rule fails for every call."""
+    if not any(variables.SPEND in expression.reads for expression in rule.expressions):
+        return []
+    problems = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        for found in _SPEND.finditer(line):
+            name = found[1] or found[2]
+            if name not in limits:
+                message, hint = f"no limit is named '{name}'", did_you_mean(name, limits)
+                place = (number, found.start() + 1)
+                problems.append(at(f"{rule.id}.cel", text, *place, message, hint))
+    return problems
 
 
 _WHOLE_FILE = Entry("", 1, 1)

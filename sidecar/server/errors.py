@@ -19,7 +19,18 @@ DOMAIN = "sidecar.v1"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-Expected = (InvalidFieldError, HoldUnknownError, LedgerUnavailableError, RequestIdReusedError)
+
+class StoppingError(Exception):
+    """The sidecar is about to stop, and takes no new calls."""
+
+
+Expected = (
+    InvalidFieldError,
+    HoldUnknownError,
+    LedgerUnavailableError,
+    RequestIdReusedError,
+    StoppingError,
+)
 """What a call may raise and a client can do something about."""
 
 
@@ -68,4 +79,6 @@ def _describe(error: Exception) -> tuple[grpc.StatusCode, str, str, dict[str, st
                 f"the ledger cannot be used now, and nothing was changed: {error}",
                 {},
             )
+        case StoppingError():
+            return grpc.StatusCode.UNAVAILABLE, "STOPPING", "the sidecar is stopping", {}
     return grpc.StatusCode.UNAVAILABLE, "INTERNAL", "the sidecar cannot decide", {}

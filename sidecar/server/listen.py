@@ -1,7 +1,9 @@
 """Where the sidecar may be reached: loopback and Unix sockets, nothing else."""
 
+import asyncio
 import ipaddress
 import socket
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -20,6 +22,10 @@ _OPTIONS = (
     # Without this, a second sidecar would share the port instead of failing.
     ("grpc.so_reuseport", 0),
 )
+
+
+REFUSE_SECONDS = 0.2
+"""How long new calls are refused by name before the listeners close."""
 
 
 class ListenError(ValueError):
@@ -51,6 +57,29 @@ def check_address(address: str) -> None:
         )
 
 
+class _Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
+    """The standard health service, whose watchers do not keep a server from stopping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watching: set[asyncio.Task[None]] = set()
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the RPC's name
+        """Tell each change, until the client or the server ends it."""
+        watch = asyncio.create_task(super().Watch(request, context))
+        self._watching.add(watch)
+        try:
+            await asyncio.wait([watch])
+        finally:
+            watch.cancel()
+            self._watching.discard(watch)
+
+    def stop(self) -> None:
+        """End every watch; they have been told NOT_SERVING."""
+        for watch in self._watching:
+            watch.cancel()
+
+
 class Server:
     """One gRPC server on all its addresses, with health and on demand reflection."""
 
@@ -61,7 +90,7 @@ class Server:
         self._service = service
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((service.handlers(),))
-        self._health = health.aio.HealthServicer()
+        self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflect:
             names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -76,7 +105,10 @@ class Server:
     async def stop(self, grace_seconds: float) -> None:
         """Say that no more is answered, and let calls in flight finish."""
         await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._service.stop_streams()
+        self._service.stop()
+        # Those who call meanwhile are told so; gRPC would only cancel them.
+        await asyncio.sleep(REFUSE_SECONDS)
+        self._health.stop()
         await self._server.stop(grace_seconds)
 
     async def _report(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:

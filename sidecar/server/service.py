@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from sidecar.authorizer import Authorizer
 from sidecar.server import answers, validation
-from sidecar.server.errors import Context, Expected, abort
+from sidecar.server.errors import Context, Expected, StoppingError, abort
 from sidecar.server.stream import Stream
 from sidecar.server.validation import Request, parse
 from sidecar.v1 import authorization_pb2 as pb
@@ -71,8 +71,8 @@ class AuthorizationService:
             about, error = decided.failure
             await _fail(context, error, about)
 
-    def stop_streams(self) -> None:
-        """End every stream after the answers to what is in flight."""
+    def stop(self) -> None:
+        """Refuse new calls, and end every stream after the answers to what is in flight."""
         self._stopping.set()
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -86,6 +86,8 @@ class AuthorizationService:
             kind: type[Request], answer: Callable[[Request], Awaitable[Message]]
         ) -> "grpc.RpcMethodHandler[Any, Any]":
             async def call(encoded: bytes, context: Context) -> Message:
+                if self._stopping.is_set():
+                    return await _fail(context, StoppingError())
                 try:
                     return await answer(parse(kind, encoded))
                 except Exception as error:

@@ -19,6 +19,7 @@ MAX_HOLD_TTL_SECONDS = 86_400
 
 Request = TypeVar("Request", bound=Message)
 
+_LABELS = "principal.labels"
 _NEEDS_INPUT = {
     pb.ENDPOINT_UNSPECIFIED,
     pb.ENDPOINT_CHAT,
@@ -99,8 +100,8 @@ def _check_principal(request: pb.AuthorizeRequest | pb.GetBudgetsRequest) -> Non
     if len(principal.labels) > MAX_LABELS:
         raise InvalidFieldError("principal.labels", f"has more than {MAX_LABELS} entries")
     for key, value in principal.labels.items():
-        _check_text("principal.labels", key, required=True, most=MAX_LABEL_KEY_BYTES)
-        _check_text("principal.labels", value, most=MAX_LABEL_VALUE_BYTES)
+        _check_text(_LABELS, key, required=True, most=MAX_LABEL_KEY_BYTES, part="has a key that ")
+        _check_text(_LABELS, value, most=MAX_LABEL_VALUE_BYTES, part="has a value that ")
 
 
 def _check_estimate(endpoint: int, estimate: pb.Estimate) -> None:
@@ -151,13 +152,16 @@ def _check_counts(message: str, counts: Iterable[tuple[str, int]]) -> None:
             raise InvalidFieldError(f"{message}.{field}", f"is not between 0 and {MAX_COUNT}")
 
 
-def _check_text(field: str, text: str, *, required: bool = False, most: int = MAX_ID_BYTES) -> None:
-    if required and not text:
-        raise InvalidFieldError(field, "is missing")
+def _check_text(
+    field: str, text: str, *, required: bool = False, most: int = MAX_ID_BYTES, part: str = ""
+) -> None:
+    """Check a text; `part` says which part of the field it is, as in "has a key that "."""
+    if required and not text.strip():
+        raise InvalidFieldError(field, f"{part}is missing")
     if len(text) > most or not (text.isascii() or len(text.encode()) <= most):
-        raise InvalidFieldError(field, f"is longer than {most} bytes")
+        raise InvalidFieldError(field, f"{part}is longer than {most} bytes")
     if not text.isprintable():
-        raise InvalidFieldError(field, "has characters that cannot be printed")
+        raise InvalidFieldError(field, f"{part}has characters that cannot be printed")
 
 
 def _check_hold_ttl(ttl: Duration) -> None:

@@ -85,13 +85,20 @@ def test_any_text_is_read_or_refused_and_never_breaks(text: str) -> None:
 def test_what_a_report_leaves_out_is_charged_as_held() -> None:
     """L5: a count that is not known is taken for the worst case; a discount is not assumed."""
     held = Usage(input_tokens=100, output_tokens=50, pages=2, audio_seconds=9)
-    assert held == UsageReport().completed(held)
-    assert Usage(7, 50, 0, 2, 9) == UsageReport(input_tokens=7).completed(held)
+    assert held == UsageReport().completed(Endpoint.CHAT, held)
+    assert Usage(7, 50, 0, 2, 9) == UsageReport(input_tokens=7).completed(Endpoint.CHAT, held)
+
+
+def test_tokens_count_only_where_they_are_held() -> None:
+    """A transcription is billed by the minute: the tokens it reports are no overrun."""
+    held = Usage(audio_seconds=60)
+    report = UsageReport(4, 9, audio_seconds=30)
+    assert report.completed(Endpoint.TRANSCRIPTION, held) == Usage(audio_seconds=30)
 
 
 def test_a_discount_never_exceeds_the_input() -> None:
     """More cached tokens than input tokens would make a call cheaper than free."""
-    assert UsageReport(5, 1, 900).completed(Usage()).cached_input_tokens == 5
+    assert UsageReport(5, 1, 900).completed(Endpoint.CHAT, Usage()).cached_input_tokens == 5
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def authorize(self, tokens: int) -> MultipleResults[str] | str:
         """Hold, or be refused, as the model says."""
         self._model.now_us = max(self._model.now_us, self._clock_us)
+        self._model.expire()  # one limit counts open holds: those that are due go first
         asked = proposal(self._clock_us, *LIMITS, tokens=tokens, ttl_us=TTL)
         decision = self._till.run(self._till.ledger.decide(asked))
         expected = self._model.fits(tokens)

@@ -103,6 +103,15 @@ def test_l1_concurrent_counts_open_holds_alone(till: Till) -> None:
     assert allowed(decide(till, NOON, two))
 
 
+def test_l1_a_hold_that_is_due_makes_room_when_it_is_due(till: Till) -> None:
+    """L1: whoever waited as long as was said is not told to wait again."""
+    one = limit(1, Meter.REQUESTS, Window.CONCURRENT)
+    decide(till, NOON, one, ttl_us=SECOND_US)
+    refused = decide(till, NOON, one)
+    assert refused.retry_after_us == SECOND_US
+    assert allowed(decide(till, NOON + refused.retry_after_us, one))
+
+
 def test_l1_unlimited_counts_and_never_refuses(till: Till) -> None:
     """L1: without a ceiling everything fits, and is still counted."""
     free = limit(None)

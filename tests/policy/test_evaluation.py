@@ -50,7 +50,9 @@ def test_a_deny_rule_that_fails_denies_and_names_itself(
     assert codes(desk.authorize(chat(tester(labels={"clearance": "high"}), model="small-1"))) == []
 
 
-@pytest.mark.parametrize("body", [MISSING_LABEL + " ? 1 : 2", "1 / (request.choices - 1)"])
+@pytest.mark.parametrize(
+    "body", [MISSING_LABEL + " ? 1 : 2", "9223372036854775807 + request.choices"]
+)
 def test_a_limit_that_fails_denies(
     body: str, engine: str, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
@@ -105,10 +107,12 @@ def test_a_message_that_fails_falls_back_to_its_text(
     engine: str, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
     """A message never blocks a decision, and never hides it."""
-    rule = deny("true", message="{1 / (request.choices - 1)} is too much")
+    rule = deny("true", message="{9223372036854775807 + request.choices} is too much")
     desk = open_desk(minimal(tmp_path / "p", bad=rule), engine=engine)
     decision = desk.authorize(chat(tester(), model="small-1"))
-    assert [r.message for r in decision.reasons] == ["{1 / (request.choices - 1)} is too much"]
+    assert [r.message for r in decision.reasons] == [
+        "{9223372036854775807 + request.choices} is too much"
+    ]
 
 
 def test_messages_write_values_alike_on_both_evaluators(

@@ -23,8 +23,6 @@ WARNED = [
     ("no-such-workspace", {"k_yaml": "keys:\n  k: {workspace: lap}\n"},
      "k.yaml:2:7", "did you mean 'lab'?"),
     ("no-price", {"money": limit("10", meter="cost")}, "models.yaml:", "a free model has the price 0"),
-    ("no-such-limit", {"daily": limit("10"), "late": deny('spend["dayly"].fraction > 0.8')},
-     "late.cel:8:1", "did you mean 'daily'?"),
     ("unguarded-label", {"x": deny(LABEL)}, "x.cel:8:1", '"team" in principal.labels'),
     ("unguarded-label", {"x": deny('principal.labels.team == "ml"')}, "x.cel:8:1", "guard it"),
     ("unguarded-label", {"x": limit("5", per='principal.labels["team"]')}, "x.cel:9:9", "guard it"),

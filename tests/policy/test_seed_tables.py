@@ -185,6 +185,7 @@ def test_each_workspace_has_its_rate_and_its_monthly_budget(
 ERRORS = [
     # the owner's error table: what happened, code, HTTP status, whether to retry
     ("key revoked",          "KEY_REVOKED",             401, False),
+    ("key invalid",          "KEY_UNKNOWN",             401, False),
     ("key of another team",  "KEY_OF_OTHER_WORKSPACE",  401, False),
     ("model not allowed",    "MODEL_NOT_ALLOWED",       403, False),
     ("rate limit",           "RATE_LIMITED",            429, True),
@@ -226,7 +227,11 @@ def test_every_row_of_the_error_table_is_answered(
             assert old in text
             text = text.replace(old, new, 1)
         (directory / file.name).write_text(text)
-    key = {"key revoked": "dev-team-key", "key of another team": "ml-team-key"}.get(what, "")
+    key = {
+        "key revoked": "dev-team-key",
+        "key invalid": "made-up",
+        "key of another team": "ml-team-key",
+    }.get(what, "")
     model = LARGE if what == "model not allowed" else SMALL
     decision = open_desk(directory, engine=engine).authorize(
         chat(principal(key_id=key), model=model, estimate={"max_output_tokens": 1000})

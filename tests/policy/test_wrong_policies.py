@@ -80,6 +80,11 @@ RULES = [
     ("unknown meter", limit("5", meter="token"), ["did you mean 'tokens'?"]),
     ("alert_at without percent", limit("5", extra="// alert_at: 0.5\n"),
      ["'alert_at' has to be percentages"]),
+    ("spend of no limit", GOOD + 'spend["dayly"].fraction > 0.8\n',
+     ["bad.cel:7:1: no limit is named 'dayly'"]),
+    ("division by what may be 0", limit("10.0 / workspace.monthly_budget_usd"),
+     ["bad.cel:10:1: ", "divide by a number that is written there and is not 0"]),
+    ("division by 0", limit("10.0 / 0.0"), ["divide by a number"]),
     ("limit reads spend", limit('spend["x"].used > 1 ? 1 : 2'), ["a limit may not read `spend`"]),
 ]  # fmt: skip
 

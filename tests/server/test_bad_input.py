@@ -31,6 +31,7 @@ def changed(change: Callable[[pb.AuthorizeRequest], object]) -> pb.AuthorizeRequ
 AUTHORIZE = [
     ("principal", changed(lambda r: r.ClearField("principal"))),
     ("principal.id", chat(principal(id=""))),
+    ("principal.id", chat(principal(id="   "))),
     ("principal.id", chat(principal(id=LONG))),
     ("principal.id", chat(principal(id="é" * 129))),
     ("principal.id", chat(principal(id="a\nb"))),

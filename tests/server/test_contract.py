@@ -213,6 +213,21 @@ def test_every_endpoint_is_held_and_charged_in_its_own_unit(
     assert charged == shared_sidecar.stub.Settle(settle).charged_cost_nano_usd
 
 
+def test_a_transcriptions_tokens_are_no_overrun(shared_sidecar: RunningSidecar) -> None:
+    """Minutes are held and charged; the tokens that Mistral reports beside them count nowhere."""
+    request = pb.AuthorizeRequest(
+        principal=principal(role="admin", workspace="ml-workspace"),
+        model="voxtral-mini-2602",
+        endpoint=pb.ENDPOINT_TRANSCRIPTION,
+        estimate=pb.Estimate(audio_seconds=60),
+    )
+    hold_id = shared_sidecar.stub.Authorize(request).hold_id
+    usage = '{"prompt_tokens": 4, "completion_tokens": 9, "prompt_audio_seconds": 30}'
+    settled = shared_sidecar.stub.Settle(pb.SettleRequest(hold_id=hold_id, usage_json=usage))
+    assert (settled.charged_tokens, settled.overrun) == (0, False)
+    assert settled.charged_cost_nano_usd == 1_500_000
+
+
 @pytest.mark.parametrize(
     ("response_model", "nano"),
     [("mistral-large-2512", 500), ("codestral-2508", 300), ("a model of tomorrow", 500), ("", 500)],
@@ -320,6 +335,16 @@ def test_an_open_stream_does_not_delay_the_stop(start_sidecar: Start) -> None:
         assert list(stream) == []
     finally:
         more.set()
+
+
+def test_a_health_watch_is_told_and_does_not_delay_the_stop(start_sidecar: Start) -> None:
+    """A client that watches health hears NOT_SERVING, and lets the sidecar go."""
+    sidecar = start_sidecar(None, "--grace-seconds", "300")
+    with grpc.insecure_channel(sidecar.addresses[0]) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        assert sidecar.stop() == 0
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_a_unix_socket_in_use_is_not_taken_over(start_sidecar: Start, tmp_path: Path) -> None:

@@ -160,6 +160,34 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0(
     verify(sidecar.ledger)
 
 
+def test_calls_that_come_while_it_stops_are_told_so_or_answered(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """No call is cancelled by the stop: each is answered, or UNAVAILABLE and safe to repeat."""
+    sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("100000000", meter="tokens")))
+    ends: list[grpc.StatusCode] = []
+
+    def client(number: int) -> None:
+        own = stub(sidecar.addresses[0])
+        try:
+            for n in range(100_000):
+                own.Authorize(
+                    chat(tester(), model="small-1", request_id=f"{number}-{n}"), timeout=9
+                )
+        except grpc.RpcError as error:
+            ends.append(error.code())
+
+    crowd = [threading.Thread(target=client, args=(number,)) for number in range(12)]
+    for thread in crowd:
+        thread.start()
+    time.sleep(0.5)
+    assert sidecar.stop() == 0
+    for thread in crowd:
+        thread.join()
+    assert set(ends) == {grpc.StatusCode.UNAVAILABLE}
+    verify(sidecar.ledger)
+
+
 def test_a_second_sidecar_on_one_ledger_is_refused(start_sidecar: Start) -> None:
     """The second says so, with the first one's process, and the first goes on."""
     first = start_sidecar()
