@@ -152,7 +152,7 @@ def run(folder: Path, calls: int) -> tuple[list[Row], float]:
 
 def show(rows: list[Row], start_seconds: float) -> None:
     """Print a table with the ratio to the empty handler."""
-    table = Table(title="Authorize: 9 rules, 4 limits, durable holds", title_justify="left")
+    table = Table(title="Authorize: 10 rules, 4 limits, durable holds", title_justify="left")
     for heading in (
         "server",
         "in flight",
