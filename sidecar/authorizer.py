@@ -27,6 +27,7 @@ from sidecar.domain.usage import Usage, UsageReport
 from sidecar.judgement import ENDPOINTS, Judgement, judge, limits_of
 from sidecar.ledger.protocol import Ledger
 from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.variables import Values
 from sidecar.v1 import authorization_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,10 @@ class Authorizer:
     async def release(self, hold_id: str, reason: str) -> Charge:
         """Give a hold back: its call was never sent. Raises what Ledger.release raises."""
         return await self._ledger.release(hold_id, reason, self._clock())
+
+    def values(self, request: pb.AuthorizeRequest) -> Values | None:
+        """Return what the rules would be given now; None when a name is unknown."""
+        return judge(self.policy, request, self._clock(), self._ledger.budgets).values
 
     def budgets(
         self, principal: pb.Principal, model: str

@@ -63,7 +63,7 @@ def test_data_flows_one_way() -> None:
         "domain": {"domain"},
         "ledger": {"ledger", "domain"},
         "policy": {"policy", "domain", "v1"},
-        "server": {"server", "authorizer", "domain", "ledger.protocol", "v1"},
+        "server": {"server", "authorizer", "explanation", "domain", "ledger.protocol", "v1"},
     }
     for folder, may in allowed.items():
         for path in (ROOT / folder).glob("*.py"):

@@ -2,7 +2,7 @@
 
 import typer
 
-from sidecar.cli import budgets, check, ledger, list_rules, run_tests, serve
+from sidecar.cli import budgets, check, explain, ledger, list_rules, run_tests, serve
 
 app = typer.Typer(
     name="sidecar",
@@ -16,6 +16,7 @@ app.command("serve")(serve.serve)
 app.command("check")(check.check)
 app.command("list")(list_rules.list_rules)
 app.command("test")(run_tests.run_tests)
+app.command("explain")(explain.explain)
 app.command("budgets")(budgets.budgets)
 app.add_typer(ledger.app, name="ledger")
 

@@ -14,6 +14,7 @@ from sidecar.policy import fixtures, policy_set
 from sidecar.policy.coverage import Coverage
 from sidecar.policy.fixtures import Fixture
 from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.trace import TakenApart
 from sidecar.rehearsal import Mismatch, Outcome, rehearse
 
 
@@ -66,10 +67,11 @@ def run_tests(
         Result(fixture, list(outcomes))
         for fixture, *outcomes in zip(chosen, *by_engine, strict=True)
     ]
-    watched = Coverage(policies[0])
+    rules = TakenApart(policies[0])
+    watched = Coverage(rules)
     if coverage:
         watched.watch(values for outcome in by_engine[0] for values in outcome.seen)
-    _report(directory, results, watched, output, coverage=coverage)
+    _report(directory, results, rules, watched if coverage else None, output)
     if not all(result.passed for result in results):
         raise typer.Exit(1)
 
@@ -86,24 +88,28 @@ def _load(directory: Path) -> list[PolicySet]:
 
 
 def _report(
-    directory: Path, results: list[Result], watched: Coverage, output: TestFormat, *, coverage: bool
+    directory: Path,
+    results: list[Result],
+    rules: TakenApart,
+    watched: Coverage | None,
+    output: TestFormat,
 ) -> None:
     if output is TestFormat.JUNIT:
         typer.echo(_junit(results))
     elif output is TestFormat.JSON:
-        typer.echo(json.dumps(_as_json(results, watched if coverage else None), indent=2))
+        typer.echo(json.dumps(_as_json(results, watched), indent=2))
     else:
         for result in results:
             if not result.passed:
-                typer.echo(_failure(directory, result, watched))
+                typer.echo(_failure(directory, result, rules))
         failed = sum(not result.passed for result in results)
         engines = " and ".join(outcome.engine for outcome in results[0].outcomes)
         typer.echo(f"{len(results) - failed} passed, {failed} failed, on {engines}")
-        if coverage:
+        if watched is not None:
             _report_coverage(directory, watched)
 
 
-def _failure(directory: Path, result: Result, watched: Coverage) -> str:
+def _failure(directory: Path, result: Result, rules: TakenApart) -> str:
     """Write what was expected and what came, with the values of the rules involved."""
     lines = [f"FAILED {result.fixture.name}"]
     for mismatch, engines in _by_mismatch(result).items():
@@ -115,7 +121,7 @@ def _failure(directory: Path, result: Result, watched: Coverage) -> str:
         ]
     outcome = next((o for o in result.outcomes if o.failed_at is not None), None)
     if outcome is not None and outcome.failed_at is not None:
-        for rule, parts in watched.explain(outcome.failed_at):
+        for rule, parts in rules.values(outcome.failed_at):
             if rule.id in outcome.involved and parts:
                 lines.append(f"  {rule.id} ({rule.effect.value})")
                 lines += [f"    {'  ' * traced.part.depth}{traced}" for traced in parts]

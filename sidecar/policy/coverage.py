@@ -3,10 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.rules import Rule
-from sidecar.policy.trace import Part, PartValue, Tracer
+from sidecar.policy.trace import Part, TakenApart
 from sidecar.policy.variables import Values
 
 
@@ -27,13 +24,12 @@ class Seen:
 class Coverage:
     """Watches the conditions of every rule."""
 
-    def __init__(self, policy: PolicySet) -> None:
-        """Take every rule apart."""
-        self._parser = CelPythonEngine()
-        self._rules = [(rule, Tracer(self._parser, rule.body.source)) for rule in policy.rules]
+    def __init__(self, rules: TakenApart) -> None:
+        """Nothing has been seen yet."""
+        self._rules = rules
         self.seen = [
             Seen(rule.id, part)
-            for rule, tracer in self._rules
+            for rule, tracer in rules.rules
             for part in tracer.parts
             if part.is_condition
         ]
@@ -42,16 +38,10 @@ class Coverage:
     def watch(self, calls: Iterable[Values]) -> None:
         """Note what every condition is for these calls."""
         for values in calls:
-            binding = self._parser.bind(values)
-            for _, tracer in self._rules:
-                for traced in tracer.values(binding):
+            for _, parts in self._rules.values(values):
+                for traced in parts:
                     if isinstance(traced.value, bool) and traced.part.is_condition:
                         self._by_part[id(traced.part)].values.add(traced.value)
-
-    def explain(self, values: Values) -> list[tuple[Rule, list[PartValue]]]:
-        """Return the value of each part of each rule, for one call."""
-        binding = self._parser.bind(values)
-        return [(rule, tracer.values(binding)) for rule, tracer in self._rules]
 
     def percent(self) -> int:
         """Return how much has been both, in whole percent, rounded down."""

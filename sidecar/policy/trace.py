@@ -8,6 +8,9 @@ import lark
 
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import EvaluationError
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.rules import Rule
+from sidecar.policy.variables import Values
 
 Tree = lark.Tree[lark.Token]
 
@@ -39,9 +42,14 @@ class PartValue:
     part: Part
     value: Any
 
+    @property
+    def shown(self) -> str:
+        """The value as people write it."""
+        return shown(self.value)
+
     def __str__(self) -> str:
         """Write it as `text = value`."""
-        return f"{self.part.text} = {_shown(self.value)}"
+        return f"{self.part.text} = {self.shown}"
 
 
 class Tracer:
@@ -61,6 +69,20 @@ class Tracer:
             return self._parser.evaluate_part(part.tree, binding)
         except EvaluationError:
             return None
+
+
+class TakenApart:
+    """Every rule of a policy set, taken apart once."""
+
+    def __init__(self, policy: PolicySet) -> None:
+        """Take every rule apart, with a parser of its own."""
+        self._parser = CelPythonEngine()
+        self.rules = [(rule, Tracer(self._parser, rule.body.source)) for rule in policy.rules]
+
+    def values(self, values: Values) -> list[tuple[Rule, list[PartValue]]]:
+        """Return the value of each part of each rule, for one call."""
+        binding = self._parser.bind(values)
+        return [(rule, tracer.values(binding)) for rule, tracer in self.rules]
 
 
 def _parts(tree: Tree, source: str, depth: int, within: str = "") -> Iterator[Part]:
@@ -84,7 +106,8 @@ def _parts(tree: Tree, source: str, depth: int, within: str = "") -> Iterator[Pa
             yield from _parts(child, source, depth, within)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Write a value as people write it, cut where it is long."""
     if value is None:
         return "error"
     if isinstance(value, bool):
@@ -92,9 +115,9 @@ def _shown(value: Any) -> str:
     if isinstance(value, str):
         text = f'"{value}"'
     elif isinstance(value, list):
-        text = f"[{', '.join(_shown(item) for item in value)}]"
+        text = f"[{', '.join(shown(item) for item in value)}]"
     elif isinstance(value, dict):
-        text = f"{{{', '.join(f'{key}: {_shown(item)}' for key, item in value.items())}}}"
+        text = f"{{{', '.join(f'{key}: {shown(item)}' for key, item in value.items())}}}"
     else:
         text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= SHOWN_AT_MOST else f"{text[: SHOWN_AT_MOST - 1]}…"

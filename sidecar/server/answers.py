@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Budget, Charge, Decision, Effect, Meter, Reason
+from sidecar.explanation import Explanation
 from sidecar.v1 import authorization_pb2 as pb
 
 _METERS = {
@@ -36,6 +37,33 @@ def authorize_response(decision: Decision) -> pb.AuthorizeResponse:
     if decision.retry_after_us:
         answer.retry_after.CopyFrom(_duration(decision.retry_after_us))
     return answer
+
+
+def explain_response(explanation: Explanation) -> pb.ExplainResponse:
+    """Write an explanation."""
+    return pb.ExplainResponse(
+        decision=authorize_response(explanation.decision),
+        rules=[
+            pb.ExplainedRule(
+                rule=rule.id,
+                effect=rule.effect.value,
+                shadow=rule.shadow,
+                value=parts[0].shown if parts else rule.body.source.strip().splitlines()[-1],
+                parts=[
+                    pb.ExplainedPart(
+                        text=traced.part.text,
+                        line=traced.part.line,
+                        column=traced.part.column,
+                        depth=traced.part.depth,
+                        value=traced.shown,
+                    )
+                    for traced in parts
+                ],
+            )
+            for rule, parts in explanation.rules
+        ],
+        suggestions=explanation.suggestions,
+    )
 
 
 def settle_response(charge: Charge) -> pb.SettleResponse:

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message import Message
 
 from sidecar.authorizer import Authorizer
+from sidecar.explanation import Explainer
 from sidecar.server import answers, validation
 from sidecar.server.errors import Context, Expected, StoppingError, abort
 from sidecar.server.stream import Stream
@@ -26,6 +27,7 @@ class AuthorizationService:
     def __init__(self, authorizer: Authorizer) -> None:
         """Answer from this authorizer."""
         self._authorizer = authorizer
+        self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
 
     async def authorize(self, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
@@ -59,6 +61,11 @@ class AuthorizationService:
             policy_digest=self._authorizer.policy.digest,
             policy_generation=self._authorizer.policy.generation,
         )
+
+    async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
+        """See Explain in the contract."""
+        validation.check_authorize(request.request)
+        return answers.explain_response(await self._explainer.explain(request.request))
 
     async def authorize_stream(
         self, requests: AsyncIterator[bytes], context: Context
@@ -102,6 +109,7 @@ class AuthorizationService:
                 "Settle": unary(pb.SettleRequest, self.settle),
                 "Release": unary(pb.ReleaseRequest, self.release),
                 "GetBudgets": unary(pb.GetBudgetsRequest, self.get_budgets),
+                "Explain": unary(pb.ExplainRequest, self.explain),
                 "AuthorizeStream": grpc.stream_stream_rpc_method_handler(
                     self.authorize_stream, response_serializer=_serialize
                 ),

@@ -265,3 +265,47 @@ class GetBudgetsResponse(_message.Message):
     policy_digest: str
     policy_generation: int
     def __init__(self, budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., policy_digest: _Optional[str] = ..., policy_generation: _Optional[int] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: AuthorizeRequest
+    def __init__(self, request: _Optional[_Union[AuthorizeRequest, _Mapping]] = ...) -> None: ...
+
+class ExplainedPart(_message.Message):
+    __slots__ = ("text", "line", "column", "depth", "value")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    line: int
+    column: int
+    depth: int
+    value: str
+    def __init__(self, text: _Optional[str] = ..., line: _Optional[int] = ..., column: _Optional[int] = ..., depth: _Optional[int] = ..., value: _Optional[str] = ...) -> None: ...
+
+class ExplainedRule(_message.Message):
+    __slots__ = ("rule", "effect", "shadow", "value", "parts")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    effect: str
+    shadow: bool
+    value: str
+    parts: _containers.RepeatedCompositeFieldContainer[ExplainedPart]
+    def __init__(self, rule: _Optional[str] = ..., effect: _Optional[str] = ..., shadow: _Optional[bool] = ..., value: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[ExplainedPart, _Mapping]]] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("decision", "rules", "suggestions")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTIONS_FIELD_NUMBER: _ClassVar[int]
+    decision: AuthorizeResponse
+    rules: _containers.RepeatedCompositeFieldContainer[ExplainedRule]
+    suggestions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, decision: _Optional[_Union[AuthorizeResponse, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[ExplainedRule, _Mapping]]] = ..., suggestions: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -59,6 +59,11 @@ class AuthorizationServiceStub:
                 request_serializer=sidecar_dot_v1_dot_authorization__pb2.GetBudgetsRequest.SerializeToString,
                 response_deserializer=sidecar_dot_v1_dot_authorization__pb2.GetBudgetsResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/sidecar.v1.AuthorizationService/Explain',
+                request_serializer=sidecar_dot_v1_dot_authorization__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=sidecar_dot_v1_dot_authorization__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class AuthorizationServiceServicer:
@@ -104,6 +109,15 @@ class AuthorizationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Why a call would be allowed or denied now: every rule with the value of
+        each of its parts, and what small change would let a denied call through.
+        Holds nothing and records nothing. For people: it costs more than a decision.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthorizationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +145,11 @@ def add_AuthorizationServiceServicer_to_server(servicer, server):
                     servicer.GetBudgets,
                     request_deserializer=sidecar_dot_v1_dot_authorization__pb2.GetBudgetsRequest.FromString,
                     response_serializer=sidecar_dot_v1_dot_authorization__pb2.GetBudgetsResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=sidecar_dot_v1_dot_authorization__pb2.ExplainRequest.FromString,
+                    response_serializer=sidecar_dot_v1_dot_authorization__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +287,33 @@ class AuthorizationService:
             '/sidecar.v1.AuthorizationService/GetBudgets',
             sidecar_dot_v1_dot_authorization__pb2.GetBudgetsRequest.SerializeToString,
             sidecar_dot_v1_dot_authorization__pb2.GetBudgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sidecar.v1.AuthorizationService/Explain',
+            sidecar_dot_v1_dot_authorization__pb2.ExplainRequest.SerializeToString,
+            sidecar_dot_v1_dot_authorization__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,7 +31,16 @@ def sidecar(*args: object, **env: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize(
     "command",
-    [(), ("serve",), ("check",), ("list",), ("test",), ("budgets",), ("ledger", "verify")],
+    [
+        (),
+        ("serve",),
+        ("check",),
+        ("list",),
+        ("explain",),
+        ("test",),
+        ("budgets",),
+        ("ledger", "verify"),
+    ],
 )
 def test_help_explains_each_command_with_an_example(command: tuple[str, ...]) -> None:
     """--help exits 0 and shows how to call it."""
@@ -143,6 +152,35 @@ def test_check_checks_fixtures_too(tmp_path: Path) -> None:
     (directory / "x_test.yaml").write_text("tests:\n- nam: a\n")
     code, out, _ = sidecar("check", directory)
     assert (code, "x_test.yaml:2:3: unknown key 'nam'" in out) == (1, True)
+
+
+ANALYST = {"id": "ada", "role": "analyst", "workspace": "dev-workspace"}
+
+
+def test_explain_shows_why_and_the_way_out(tmp_path: Path) -> None:
+    """Exit 1 when denied; text for people, the contract's JSON for programs."""
+    path = tmp_path / "request.json"
+    call = {"principal": ANALYST, "model": "mistral-large-latest", "estimate": {"inputTokens": 9}}
+    path.write_text(json.dumps(call))
+    code, out, _ = sidecar("explain", SHIPPED, "--request", path)
+    assert code == 1
+    assert "403 MODEL_NOT_ALLOWED (role-models)" in out
+    assert '"*" in role.allowed_models = false' in out
+    assert "To be allowed, one of:\n  - call mistral-small-2603 instead" in out
+    code, out, _ = sidecar("explain", SHIPPED, "--request", path, "--format", "json")
+    assert (code, json.loads(out)["suggestions"]) == (1, ["call mistral-small-2603 instead"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("{", "Failed to load JSON"), ('{"modell": "x"}', "modell"), ("{}", "principal is missing")],
+)
+def test_explain_of_what_is_no_request_exits_2(text: str, expected: str, tmp_path: Path) -> None:
+    """The file, and what is wrong with it, are named."""
+    path = tmp_path / "request.json"
+    path.write_text(text)
+    code, _, err = sidecar("explain", SHIPPED, "--request", path)
+    assert (code, expected in err, str(path) in err) == (2, True, True), err
 
 
 def test_list_shows_every_rule(tmp_path: Path) -> None:

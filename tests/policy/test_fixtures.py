@@ -7,6 +7,7 @@ from support.policies import SHIPPED, deny, limit, minimal
 
 from sidecar.policy import fixtures, policy_set
 from sidecar.policy.coverage import Coverage
+from sidecar.policy.trace import TakenApart
 from sidecar.rehearsal import Mismatch, rehearse
 
 CALL = "authorize: {principal: {id: ada, role: tester, workspace: lab}, model: small-1}"
@@ -28,7 +29,7 @@ def test_the_shipped_fixtures_pass_and_see_every_condition_both_ways(engine: str
     assert problems == []
     outcomes = list(rehearse(policy, found))
     assert [o.fixture.name for o in outcomes if o.mismatches] == []
-    coverage = Coverage(policy)
+    coverage = Coverage(TakenApart(policy))
     for outcome in outcomes:
         coverage.watch(outcome.seen)
     assert [(s.rule, s.part.text, s.missing) for s in coverage.seen if s.missing] == []

@@ -96,6 +96,8 @@ SETTLE = [
 OTHERS = [
     ("Release", "hold_id", pb.ReleaseRequest()),
     ("Release", "reason", pb.ReleaseRequest(hold_id="h", reason=LONG)),
+    ("Explain", "principal", pb.ExplainRequest()),
+    ("Explain", "model", pb.ExplainRequest(request=chat(model=""))),
     ("GetBudgets", "principal", pb.GetBudgetsRequest()),
     ("GetBudgets", "principal.role", pb.GetBudgetsRequest(principal=principal(role=""))),
     ("GetBudgets", "model", pb.GetBudgetsRequest(principal=principal(), model="a\tb")),

@@ -263,6 +263,19 @@ def test_get_budgets_says_which_names_are_unknown(shared_sidecar: RunningSidecar
     assert list(answer.budgets) == []
 
 
+def test_explain_says_why_and_what_would_help(shared_sidecar: RunningSidecar) -> None:
+    """Over the wire: the decision, each rule's parts, and ways to an Allow."""
+    request = chat(principal(role="analyst"), model="mistral-large-latest")
+    answer = shared_sidecar.stub.Explain(pb.ExplainRequest(request=request))
+    assert (answer.decision.effect, answer.decision.hold_id) == (pb.EFFECT_DENY, "")
+    rules = {rule.rule: rule for rule in answer.rules}
+    assert (rules["role-models"].value, rules["role-request-size"].value) == ("true", "false")
+    assert "request.tokens = 200" in {
+        f"{p.text} = {p.value}" for p in rules["role-request-size"].parts
+    }
+    assert list(answer.suggestions) == ["call mistral-small-2603 instead"]
+
+
 def test_unlimited_is_said_and_not_a_large_number(shared_sidecar: RunningSidecar) -> None:
     """An unlimited budget has no ceiling and no remaining."""
     answer = shared_sidecar.stub.GetBudgets(pb.GetBudgetsRequest(principal=principal(role="admin")))

@@ -1,0 +1,122 @@
+"""Why a call is allowed or denied, and the smallest change that would allow it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar.authorizer import Authorizer
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Decision, Effect
+from sidecar.policy.rules import Rule
+from sidecar.policy.trace import PartValue, TakenApart
+from sidecar.policy.variables import Values
+from sidecar.v1 import authorization_pb2 as pb
+
+Change = Callable[[pb.AuthorizeRequest], None]
+
+TRIED_AT_MOST = 40
+"""Models, and roles, that are tried in a denied call: bounds what an explanation costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision that was not made, every rule's parts, and ways to an Allow."""
+
+    decision: Decision
+    rules: list[tuple[Rule, list[PartValue]]]
+    suggestions: list[str]
+
+
+class Explainer:
+    """Explains calls on one authorizer, holding and recording nothing.
+
+    One explanation is worth many decisions, so there is one at a time, and it
+    lets decisions go first.
+    """
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        """Explain what this authorizer would decide."""
+        self._authorizer = authorizer
+        self._one_at_a_time = asyncio.Lock()
+        self._rules: TakenApart | None = None
+
+    async def explain(self, request: pb.AuthorizeRequest) -> Explanation:
+        """Explain one call. It has been validated."""
+        async with self._one_at_a_time:
+            decision = await self._try(request, lambda _: None)
+            values = self._authorizer.values(request)
+            rules = [] if values is None else await asyncio.to_thread(self._apart, values)
+            denied = decision.effect is Effect.DENY
+            return Explanation(
+                decision, rules, await self._ways(request, decision) if denied else []
+            )
+
+    def _apart(self, values: Values) -> list[tuple[Rule, list[PartValue]]]:
+        """Take the rules apart, the first time, and give each part its value."""
+        self._rules = self._rules or TakenApart(self._authorizer.policy)
+        return self._rules.values(values)
+
+    async def _try(self, request: pb.AuthorizeRequest, change: Change) -> Decision:
+        """Decide the call with a change, as a dry run."""
+        await asyncio.sleep(0)  # decisions go first
+        trial = pb.AuthorizeRequest()
+        trial.CopyFrom(request)
+        trial.dry_run = True
+        change(trial)
+        return await self._authorizer.authorize(trial)
+
+    async def _allows(self, request: pb.AuthorizeRequest, change: Change) -> bool:
+        return (await self._try(request, change)).effect is Effect.ALLOW
+
+    async def _ways(self, request: pb.AuthorizeRequest, decision: Decision) -> list[str]:
+        """Try one change at a time: less output, another model, another role, waiting."""
+        ways = [
+            await self._less_output(request),
+            await self._other_models(request),
+            await self._other_roles(request),
+        ]
+        if decision.retry_after_us:
+            seconds = -(-decision.retry_after_us // SECOND_US)
+            ways.append(f"wait {seconds} s and ask with a new request_id")
+        return [way for way in ways if way]
+
+    async def _less_output(self, request: pb.AuthorizeRequest) -> str:
+        """Find the most output tokens that would pass, by halving."""
+        asked = request.estimate.max_output_tokens
+        if asked <= 1 or not await self._allows(request, _with_output(1)):
+            return ""
+        passes, fails = 1, asked
+        while fails - passes > 1:
+            middle = (passes + fails) // 2
+            if await self._allows(request, _with_output(middle)):
+                passes = middle
+            else:
+                fails = middle
+        return f"ask for at most {passes} output tokens (max_output_tokens)"
+
+    async def _other_models(self, request: pb.AuthorizeRequest) -> str:
+        catalogue = self._authorizer.policy.catalogue
+        names = sorted({model.message.id for model in catalogue.models.values()})[:TRIED_AT_MOST]
+        found = [name for name in names if await self._allows(request, _with_model(name))]
+        return f"call {_either(found)} instead" if found else ""
+
+    async def _other_roles(self, request: pb.AuthorizeRequest) -> str:
+        names = sorted(self._authorizer.policy.catalogue.roles)[:TRIED_AT_MOST]
+        found = [name for name in names if await self._allows(request, _with_role(name))]
+        return f"have the role {_either(found)}" if found else ""
+
+
+def _with_output(tokens: int) -> Change:
+    return lambda trial: setattr(trial.estimate, "max_output_tokens", tokens)
+
+
+def _with_model(name: str) -> Change:
+    return lambda trial: setattr(trial, "model", name)
+
+
+def _with_role(name: str) -> Change:
+    return lambda trial: setattr(trial.principal, "role", name)
+
+
+def _either(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

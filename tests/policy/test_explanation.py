@@ -1,0 +1,97 @@
+"""Explanations: why, part by part, and what would let a denied call through."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.deciding import Desk, codes
+from support.policies import deny, limit, minimal
+from support.running import chat, principal, tester
+
+from sidecar.domain.decisions import Effect
+from sidecar.explanation import Explainer, Explanation
+from sidecar.v1 import authorization_pb2 as pb
+
+OpenDesk = Callable[..., Desk]
+
+
+def explain(desk: Desk, request: pb.AuthorizeRequest) -> Explanation:
+    """Explain one call."""
+    return desk.run(Explainer(desk.authorizer).explain(request))
+
+
+WAYS = [
+    ("another model", chat(principal(role="analyst"), model="mistral-large-latest"),
+     ["call mistral-small-2603 instead"]),
+    ("one of several models", chat(model="mistral-large-latest"),
+     ["call codestral-2508 or mistral-small-2603 instead"]),
+    ("less output, or another role", chat(principal(role="analyst"),
+                                          estimate={"max_output_tokens": 900}),
+     ["ask for at most 400 output tokens (max_output_tokens)",
+      "have the role admin, developer or senior"]),
+    ("two changes at once, which nobody is told", chat(
+        principal(role="analyst"), model="mistral-large-latest",
+        estimate={"max_output_tokens": 9000}), []),
+    ("nothing, when it is allowed", chat(), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_", "expected"), [w[1:] for w in WAYS], ids=[w[0] for w in WAYS])
+def test_a_denied_call_is_told_each_single_change_that_would_allow_it(
+    request_: pb.AuthorizeRequest, expected: list[str], engine: str, open_desk: OpenDesk
+) -> None:
+    """The smallest change: a model, a size, a role; on both evaluators the same."""
+    assert explain(open_desk(engine=engine), request_).suggestions == expected
+
+
+def test_the_size_that_is_suggested_is_allowed_and_one_more_is_not(open_desk: OpenDesk) -> None:
+    """At most N means just that."""
+    desk = open_desk()
+    for tokens, expected in ((400, []), (401, ["REQUEST_TOO_LARGE"])):
+        request = chat(principal(role="analyst"), estimate={"max_output_tokens": tokens})
+        assert codes(desk.authorize(request)) == expected
+
+
+def test_a_call_over_a_limit_is_told_how_long_to_wait(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """After so long, the same call is allowed."""
+    desk = open_desk(minimal(tmp_path / "p", rate=limit("1", window="minute")))
+    request = chat(tester(), model="small-1")
+    desk.authorize(request)
+    desk.wait(10.5)
+    (way,) = explain(desk, request).suggestions
+    assert way == "wait 50 s and ask with a new request_id"
+    desk.wait(50)
+    assert desk.authorize(request).effect is Effect.ALLOW
+
+
+def test_every_rule_is_shown_with_the_value_of_each_part(
+    engine: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """Parts have their text, their place, and their value for this call."""
+    directory = minimal(tmp_path / "p", big=deny("request.tokens > 150 && request.batch"))
+    found = explain(open_desk(directory, engine=engine), chat(tester(), model="small-1"))
+    parts = {rule.id: parts for rule, parts in found.rules}
+    assert set(parts) == {"allow-all", "big"}
+    assert [(str(p), p.part.line, p.part.column) for p in parts["big"]] == [
+        ("request.tokens > 150 && request.batch = false", 8, 1),
+        ("request.tokens > 150 = true", 8, 1),
+        ("request.tokens = 200", 8, 1),
+        ("request.batch = false", 8, 25),
+    ]
+
+
+def test_an_explanation_holds_and_records_nothing(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """However often somebody asks why, nothing is spent."""
+    desk = open_desk(minimal(tmp_path / "p", daily=limit("1000", meter="tokens")))
+    before = desk.authorizer.budgets(tester(), "small-1")
+    for tokens in (100, 5000):
+        explain(desk, chat(tester(), model="small-1", estimate={"max_output_tokens": tokens}))
+    assert desk.authorizer.budgets(tester(), "small-1") == before
+
+
+def test_unknown_names_are_explained_without_rules(open_desk: OpenDesk) -> None:
+    """Where no rule was asked, none is shown; another role may help."""
+    found = explain(open_desk(), chat(principal(role="ghost")))
+    assert codes(found.decision) == ["ROLE_UNKNOWN"]
+    assert found.rules == []
+    assert found.suggestions == ["have the role admin, analyst, developer or senior"]
