@@ -11,6 +11,8 @@ from support import policies
 from support.deciding import Desk
 from support.running import RunningSidecar
 
+from sidecar.policy.cel_python import CelPythonEngine
+
 # In CI the same examples run each time, so that a landing never depends on luck;
 # `make property` runs many others, drawn at random.
 _COMMON: dict[str, Any] = {
@@ -21,6 +23,8 @@ _COMMON: dict[str, Any] = {
 settings.register_profile("fixed", derandomize=True, database=None, max_examples=60, **_COMMON)
 settings.register_profile("long", max_examples=3000, **_COMMON)
 settings.load_profile("fixed")
+
+CelPythonEngine()  # celpy sets the recursion limit, which Hypothesis minds in mid-test
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
