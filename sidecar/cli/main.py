@@ -2,7 +2,7 @@
 
 import typer
 
-from sidecar.cli import budgets, check, explain, ledger, list_rules, run_tests, serve
+from sidecar.cli import budgets, check, explain, init, ledger, list_rules, run_tests, schema, serve
 
 app = typer.Typer(
     name="sidecar",
@@ -13,6 +13,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
+app.command("init")(init.init)
+app.command("schema")(schema.schema)
 app.command("check")(check.check)
 app.command("list")(list_rules.list_rules)
 app.command("test")(run_tests.run_tests)

@@ -66,18 +66,31 @@ def _instant(value: object) -> object:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_list)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_list, json_schema_input_type=list[str])]
 Labels = Mapping[Name, str]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
-CountOrNone = Annotated[Count | None, BeforeValidator(_ceiling)]
+CountOrNone = Annotated[
+    Count | None,
+    BeforeValidator(_ceiling, json_schema_input_type=int | Literal["unlimited"]),
+]
 Budget = Annotated[
     Annotated[Decimal, BeforeValidator(_number), Field(ge=0, lt=10**9)] | None,
-    BeforeValidator(_ceiling),
+    BeforeValidator(_ceiling, json_schema_input_type=float | Literal["unlimited"]),
 ]
-Usd = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, le=10_000, decimal_places=9)]
-Factor = Annotated[int, BeforeValidator(_thousandths), Field(ge=0, le=10 * THOUSANDTHS)]
-Discount = Annotated[int, BeforeValidator(_thousandths), Field(ge=0, le=THOUSANDTHS)]
-Instant = Annotated[int, BeforeValidator(_instant)]
+Usd = Annotated[
+    Decimal,
+    BeforeValidator(_number, json_schema_input_type=float),
+    Field(ge=0, le=10_000, decimal_places=9),
+]
+Factor = Annotated[
+    int,
+    BeforeValidator(_thousandths, json_schema_input_type=float),
+    Field(ge=0, le=10 * THOUSANDTHS),
+]
+Discount = Annotated[
+    int, BeforeValidator(_thousandths, json_schema_input_type=float), Field(ge=0, le=THOUSANDTHS)
+]
+Instant = Annotated[int, BeforeValidator(_instant, json_schema_input_type=date | datetime)]
 
 
 class _Entry(BaseModel):

@@ -34,8 +34,8 @@ def _number(value: object) -> object:
     return Decimal(str(value))
 
 
-Length = Annotated[int, BeforeValidator(_length)]
-Amount = Annotated[Decimal, BeforeValidator(_number)]
+Length = Annotated[int, BeforeValidator(_length, json_schema_input_type=str)]
+Amount = Annotated[Decimal, BeforeValidator(_number, json_schema_input_type=float)]
 
 
 class _Entry(BaseModel):
@@ -142,6 +142,12 @@ class TestEntry(_Entry):
     balances: tuple[Balance, ...] = ()
     each: tuple[Mapping[str, Any], ...] = ()
     steps: tuple[Step, ...] = Field(min_length=1)
+
+
+class FixtureFile(_Entry):
+    """What one fixture file may hold."""
+
+    tests: tuple[TestEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,30 @@
+"""`sidecar init`."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sidecar.cli.options import fail
+
+STARTER = Path(__file__).parents[1] / "starter"
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; must be empty.")],
+) -> None:
+    """Write a small, commented policy set that passes check and test.
+
+    Example: sidecar init my-policies
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise fail(f"{directory}: is there already, and not empty; name another directory", 2)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for file in sorted(STARTER.iterdir()):
+            shutil.copyfile(file, directory / file.name)
+            typer.echo(f"wrote {directory / file.name}")
+    except OSError as error:
+        raise fail(f"{directory}: {error.strerror}") from None
+    typer.echo(f"\nNext: sidecar check {directory}; sidecar test {directory} --coverage")
