@@ -13,6 +13,8 @@ import pytest
 from support.policies import SHIPPED, deny, minimal
 from support.running import RunningSidecar, chat, principal
 
+from sidecar.policy.variables import MESSAGES
+
 Start = Callable[..., RunningSidecar]
 
 
@@ -36,6 +38,8 @@ def sidecar(*args: object, **env: str) -> tuple[int, str, str]:
         ("serve",),
         ("check",),
         ("list",),
+        ("init",),
+        ("schema",),
         ("explain",),
         ("test",),
         ("budgets",),
@@ -152,6 +156,33 @@ def test_check_checks_fixtures_too(tmp_path: Path) -> None:
     (directory / "x_test.yaml").write_text("tests:\n- nam: a\n")
     code, out, _ = sidecar("check", directory)
     assert (code, "x_test.yaml:2:3: unknown key 'nam'" in out) == (1, True)
+
+
+def test_init_writes_a_set_that_passes_check_and_test(tmp_path: Path) -> None:
+    """The starter set is strict-clean, sees every condition both ways, and overwrites nothing."""
+    directory = tmp_path / "mine"
+    assert sidecar("init", directory)[0] == 0
+    code, out, _ = sidecar("check", directory, "--strict")
+    assert (code, ": good" in out) == (0, True)
+    code, out, _ = sidecar("test", directory, "--coverage")
+    assert (code, "conditions seen true and false: 100 %" in out) == (0, True)
+    code, _, err = sidecar("init", directory)
+    assert (code, "is there already, and not empty" in err) == (2, True)
+
+
+def test_schema_describes_every_variable_and_the_yaml_files() -> None:
+    """Each field that a rule can read has a type and a comment; editors get JSON Schema."""
+    code, out, _ = sidecar("schema", "--format", "json")
+    found = {row["path"]: row for row in json.loads(out)}
+    expected = {
+        f"{name}.{field.name}" for name, message in MESSAGES.items() for field in message.fields
+    }
+    assert (code, expected - found.keys()) == (0, set())
+    assert [path for path, row in found.items() if not row["comment"]] == []
+    assert found["workspace.services"]["type"] == "map(string, Service)"
+    for subject, key in (("data", "roles"), ("fixtures", "tests")):
+        code, out, _ = sidecar("schema", subject)
+        assert (code, key in json.loads(out)["properties"]) == (0, True)
 
 
 ANALYST = {"id": "ada", "role": "analyst", "workspace": "dev-workspace"}
