@@ -23,6 +23,7 @@ class CheckFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
     GITHUB = "github"
+    SARIF = "sarif"
 
 
 def check(
@@ -31,7 +32,11 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on warnings, too.")] = False,
     output: Annotated[
         CheckFormat,
-        typer.Option("--format", envvar="SIDECAR_FORMAT", help="github: annotations in a run."),
+        typer.Option(
+            "--format",
+            envvar="SIDECAR_FORMAT",
+            help="github: annotations in a run; sarif: for code scanning.",
+        ),
     ] = CheckFormat.TEXT,
 ) -> None:
     """Say all that is wrong with a policy directory, its fixtures included.
@@ -64,6 +69,8 @@ def _problems(directory: Path, engine: str) -> tuple[PolicySet | None, list[Prob
 def _print(problems: list[Problem], output: CheckFormat) -> None:
     if output is CheckFormat.JSON:
         typer.echo(json.dumps([asdict(problem) for problem in problems], indent=2))
+    elif output is CheckFormat.SARIF:
+        typer.echo(json.dumps(_sarif(problems), indent=2))
     for problem in problems:
         if output is CheckFormat.TEXT:
             typer.echo(problem)
@@ -78,6 +85,44 @@ def _annotation(problem: Problem) -> str:
     text = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
     escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     return f"::{level} {place}::{escaped}"
+
+
+def _sarif(problems: list[Problem]) -> dict[str, object]:
+    """Write problems as SARIF 2.1.0, which code-scanning tools read."""
+    return {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {"driver": {"name": "sidecar check", "rules": _sarif_rules(problems)}},
+                "results": [
+                    {
+                        "ruleId": problem.lint or "error",
+                        "level": "warning" if problem.lint else "error",
+                        "message": {
+                            "text": "; ".join(filter(None, (problem.message, problem.hint)))
+                        },
+                        "locations": [
+                            {
+                                "physicalLocation": {
+                                    "artifactLocation": {"uri": problem.file},
+                                    "region": {
+                                        "startLine": problem.line or 1,
+                                        "startColumn": problem.column or 1,
+                                    },
+                                }
+                            }
+                        ],
+                    }
+                    for problem in problems
+                ],
+            }
+        ],
+    }
+
+
+def _sarif_rules(problems: list[Problem]) -> list[dict[str, str]]:
+    return [{"id": rule} for rule in sorted({problem.lint or "error" for problem in problems})]
 
 
 def _summarize(directory: Path, policy: PolicySet | None, errors: int, warnings: int) -> None:

@@ -9,6 +9,8 @@ from sidecar.domain.decisions import Limit, Meter
 from sidecar.policy import data, directory
 from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.cel_python import CelPythonEngine
+from sidecar.policy.deadline import deadline
+from sidecar.policy.directory import PolicyFiles
 from sidecar.policy.engine import Engine
 from sidecar.policy.problems import PolicyError
 from sidecar.policy.rules import Rule, RuleEffect, RuleReader, spend_of_no_limit
@@ -93,18 +95,24 @@ class PolicySet:
 def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> PolicySet:
     """Read and compile a policy directory.
 
-    Raises PolicyError with all that is wrong, or ValueError when the engine is
-    not to be had on this machine.
+    Raises PolicyError with all that is wrong, or when it takes too long, and
+    ValueError when the engine is not to be had on this machine.
     """
     parser = CelPythonEngine()
     checker = _cel_cpp()
     if engine_name == "cel-cpp" and checker is None:
         raise ValueError("cel-cpp has no wheel for this machine: use --engine cel-python")
     engine = checker if engine_name == "cel-cpp" and checker is not None else parser
-    files = directory.read(path)
+    with deadline(str(path)):
+        files = directory.read(path)
+        entries, rules = _compile(files, RuleReader(engine, parser, checker))
+    return PolicySet(files.digest, generation, engine, rules, entries)
+
+
+def _compile(files: PolicyFiles, reader: RuleReader) -> tuple[data.Data, list[Rule]]:
+    """Read data and rules. Raises PolicyError with all that is wrong."""
     entries, problems = data.read(files.data)
     problems += files.problems
-    reader = RuleReader(engine, parser, checker)
     rules: list[Rule] = []
     for file, text in sorted(files.rules.items()):
         rule, wrong = reader.read(file, text)
@@ -116,7 +124,7 @@ def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> Polic
         problems += spend_of_no_limit(rule, files.rules[f"{rule.id}.cel"], limits)
     if problems:
         raise PolicyError(problems)
-    return PolicySet(files.digest, generation, engine, rules, entries)
+    return entries, rules
 
 
 def _cel_cpp() -> Engine | None:

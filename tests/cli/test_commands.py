@@ -150,6 +150,16 @@ def test_check_warns_and_with_strict_fails(tmp_path: Path) -> None:
     assert ",line=8,col=1::with these data files the rule never denies" in out
 
 
+def test_check_writes_sarif(tmp_path: Path) -> None:
+    """Code scanning gets errors and warnings with their places."""
+    directory = minimal(tmp_path / "p", x=deny('role.name == "ghost"'))
+    code, out, _ = sidecar("check", directory, "--format", "sarif")
+    (result,) = json.loads(out)["runs"][0]["results"]
+    region = result["locations"][0]["physicalLocation"]["region"]
+    assert (code, result["ruleId"], result["level"]) == (0, "constant-rule", "warning")
+    assert region == {"startLine": 8, "startColumn": 1}
+
+
 def test_check_checks_fixtures_too(tmp_path: Path) -> None:
     """A fixture that cannot be read is an error of the directory."""
     directory = minimal(tmp_path / "p")

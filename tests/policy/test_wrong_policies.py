@@ -1,6 +1,7 @@
 """Wrong policies refuse to load, at file:line:column, with the line, a caret and a way out."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,17 @@ def test_a_link_out_of_the_directory_is_refused_unread(tmp_path: Path) -> None:
     (directory / "x.cel").symlink_to(tmp_path / "secret")
     assert "x.cel: is a link to outside" in (found := report(directory))
     assert "hunter2" not in found
+
+
+def test_a_load_that_takes_too_long_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file within every other bound that takes seconds to read is given up, and named."""
+    monkeypatch.setattr("sidecar.policy.deadline.LOAD_SECONDS", 0.3)
+    slow = "roles:\n" + "".join(f"  r{n}: {{allowed_models: []}}\n" for n in range(30_000))
+    found = report(minimal(tmp_path / "p", slow_yaml=slow))
+    assert "takes longer than 0.3 s to load" in found
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_a_configmap_with_its_links_is_read(tmp_path: Path) -> None:

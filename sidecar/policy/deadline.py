@@ -1,0 +1,38 @@
+"""A time limit on loading that really interrupts."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from sidecar.policy.problems import PolicyError, Problem
+
+LOAD_SECONDS = 20.0
+"""The longest that a policy directory may take; 500 rules take less than three."""
+
+
+@contextmanager
+def deadline(place: str, seconds: float | None = None) -> Iterator[None]:
+    """Raise PolicyError when the block takes longer, wherever it is by then.
+
+    The alarm reaches Python code, and regular expressions that never end; cel-cpp
+    has bounds of its own. Signals belong to the main thread, so elsewhere there
+    is no limit.
+    """
+    limit = LOAD_SECONDS if seconds is None else seconds
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def too_long(_number: int, _frame: FrameType | None) -> None:
+        message = f"takes longer than {limit:g} s to load"
+        raise PolicyError([Problem(place, 0, 0, message, hint="make the files smaller")])
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
