@@ -2,7 +2,18 @@
 
 import typer
 
-from sidecar.cli import budgets, check, explain, init, ledger, list_rules, run_tests, schema, serve
+from sidecar.cli import (
+    budgets,
+    check,
+    diff,
+    explain,
+    init,
+    ledger,
+    list_rules,
+    run_tests,
+    schema,
+    serve,
+)
 
 app = typer.Typer(
     name="sidecar",
@@ -18,6 +29,7 @@ app.command("schema")(schema.schema)
 app.command("check")(check.check)
 app.command("list")(list_rules.list_rules)
 app.command("test")(run_tests.run_tests)
+app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
 app.command("budgets")(budgets.budgets)
 app.add_typer(ledger.app, name="ledger")

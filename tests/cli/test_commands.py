@@ -40,6 +40,7 @@ def sidecar(*args: object, **env: str) -> tuple[int, str, str]:
         ("list",),
         ("init",),
         ("schema",),
+        ("diff",),
         ("explain",),
         ("test",),
         ("budgets",),
@@ -222,6 +223,18 @@ def test_explain_of_what_is_no_request_exits_2(text: str, expected: str, tmp_pat
     path.write_text(text)
     code, _, err = sidecar("explain", SHIPPED, "--request", path)
     assert (code, expected in err, str(path) in err) == (2, True, True), err
+
+
+def test_diff_shows_what_changes_for_whom(tmp_path: Path) -> None:
+    """Exit 0 when nothing does, 1 with a table when something does; JSON for programs."""
+    old = minimal(tmp_path / "old")
+    code, out, _ = sidecar("diff", old, old)
+    assert (code, out.startswith("0 changes, in ")) == (0, True)
+    new = minimal(tmp_path / "new", no=deny("true"))
+    code, out, _ = sidecar("diff", old, new)
+    assert (code, "rules added: no" in out, "deny: NO (no)" in out) == (1, True, True)
+    code, out, _ = sidecar("diff", old, new, "--format", "json")
+    assert (code, json.loads(out)["changes"][0]["role"]) == (1, "tester")
 
 
 def test_list_shows_every_rule(tmp_path: Path) -> None:
