@@ -191,5 +191,7 @@ def _rule(one: Limit) -> str:
     return one.rule
 
 
-LedgerMachine.TestCase.settings = settings(stateful_step_count=30, max_examples=40)
+LedgerMachine.TestCase.settings = settings(
+    stateful_step_count=30, max_examples=settings().max_examples * 2 // 3
+)
 TestLedgerAgainstModel = pytest.mark.property(LedgerMachine.TestCase)
