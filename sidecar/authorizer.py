@@ -128,12 +128,19 @@ class Authorizer:
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:
         """Return the hold's tariff, unless the response names another model we know.
 
-        An alias may have moved to a model with another price since it was held.
+        An alias may have moved to a model with another price since it was held. A
+        model without a price for such a call cannot have served it.
         """
         model = self.policy.catalogue.models.get(response_model)
         if hold.tariff is None or model is None or model.message.id == hold.model_id:
             return hold.tariff
-        return model.tariff(hold.opened_at_us) or hold.tariff
+        served = model.tariff(hold.opened_at_us)
+        try:
+            if served is not None:
+                served.bound_nano_usd(hold.endpoint, hold.most, hold.terms)
+        except UnpricedError:
+            return hold.tariff
+        return served or hold.tariff
 
 
 def _hold_ttl_us(request: pb.AuthorizeRequest) -> int:

@@ -57,7 +57,9 @@ class SqliteLedger:
 
     def _decide(self, proposal: Proposal) -> Decision:
         if any(demand.limit.window is Window.CONCURRENT for demand in proposal.demands):
-            self._closing.expire(proposal.at_us)  # what is due holds no place
+            # What is due holds no place. It is whole by itself, so it may stay
+            # when the decision is then refused.
+            self._closing.expire(proposal.at_us)
         return self._deciding.decide(proposal)
 
     def preview(self, proposal: Proposal) -> Decision:

@@ -12,6 +12,10 @@ LOAD_SECONDS = 20.0
 """The longest that a policy directory may take; 500 rules take less than three."""
 
 
+class _TooLongError(BaseException):
+    """The alarm. Not an Exception, so that nothing on the way takes it for its own failure."""
+
+
 @contextmanager
 def deadline(place: str, seconds: float | None = None) -> Iterator[None]:
     """Raise PolicyError when the block takes longer, wherever it is by then.
@@ -26,13 +30,16 @@ def deadline(place: str, seconds: float | None = None) -> Iterator[None]:
         return
 
     def too_long(_number: int, _frame: FrameType | None) -> None:
-        message = f"takes longer than {limit:g} s to load"
-        raise PolicyError([Problem(place, 0, 0, message, hint="make the files smaller")])
+        raise _TooLongError
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         yield
+    except _TooLongError:
+        message = f"takes longer than {limit:g} s to load"
+        problem = Problem(place, 0, 0, message, hint="make the files smaller")
+        raise PolicyError([problem]) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -229,6 +229,18 @@ def test_a_load_that_takes_too_long_is_interrupted(
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+def test_an_interrupted_load_is_not_taken_for_a_rule_that_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The alarm passes through whatever catches the failures of the parsers."""
+    monkeypatch.setattr("sidecar.policy.deadline.LOAD_SECONDS", 0.2)
+    rule = deny(" && ".join(f"request.tokens > {n}" for n in range(100)))
+    many = {f"rule_{n}": rule for n in range(100)}
+    directory = minimal(tmp_path / "p", **many)
+    found = report(directory)
+    assert found.startswith(f"{directory}: takes longer than 0.2 s to load")
+
+
 def test_a_configmap_with_its_links_is_read(tmp_path: Path) -> None:
     """Kubernetes mounts every file as a link through `..data`."""
     directory = tmp_path / "p"

@@ -230,7 +230,14 @@ def test_a_transcriptions_tokens_are_no_overrun(shared_sidecar: RunningSidecar) 
 
 @pytest.mark.parametrize(
     ("response_model", "nano"),
-    [("mistral-large-2512", 500), ("codestral-2508", 300), ("a model of tomorrow", 500), ("", 500)],
+    [
+        ("mistral-large-2512", 500),
+        ("codestral-2508", 300),
+        ("a model of tomorrow", 500),
+        ("", 500),
+        ("voxtral-mini-2602", 500),  # has no price for tokens
+        ("mistral-embed-2312", 500),  # has none for output
+    ],
 )
 def test_a_call_is_charged_at_the_price_of_the_model_that_answered(
     response_model: str, nano: int, shared_sidecar: RunningSidecar
