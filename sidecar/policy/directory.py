@@ -45,7 +45,7 @@ def read(directory: Path) -> PolicyFiles:
         elif entry.name.endswith(("_test.yaml", ".md")):
             continue
         elif entry.suffix in (".cel", ".yaml"):
-            text, problem = _text(entry)
+            text, problem = read_text(entry)
             if not problem:
                 texts[entry.name] = text
             problems += problem
@@ -70,7 +70,8 @@ def read(directory: Path) -> PolicyFiles:
     return PolicyFiles(rules, data, _digest(texts), problems)
 
 
-def _text(path: Path) -> tuple[str, list[Problem]]:
+def read_text(path: Path) -> tuple[str, list[Problem]]:
+    """Read a file of a policy directory, or say why it is not one that is read."""
     try:
         if not path.is_file():
             return "", [Problem(path.name, 0, 0, "is not a regular file")]

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sidecar.policy.data import Instant, Name, describe
-from sidecar.policy.problems import Problem, did_you_mean
+from sidecar.policy.deadline import deadline
+from sidecar.policy.directory import read_text
+from sidecar.policy.problems import PolicyError, Problem, did_you_mean
 from sidecar.policy.yaml_file import Loc, YamlFile
 
 DEFAULT_AT_US = 1_794_312_000_000_000
@@ -167,15 +169,15 @@ def read(directory: Path) -> tuple[list[Fixture], list[Problem]]:
     """Read the fixtures of a policy directory; return them, and all that is wrong."""
     fixtures: list[Fixture] = []
     problems: list[Problem] = []
-    for path in sorted(directory.glob("*_test.yaml")):
-        try:
-            document = YamlFile(path.name, path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError):
-            problems.append(Problem(path.name, 0, 0, "cannot be read as text"))
-            continue
-        found, wrong = _tests(document)
-        fixtures += found
-        problems += wrong
+    try:
+        with deadline(str(directory)):
+            for path in sorted(directory.glob("*_test.yaml")):
+                text, unreadable = read_text(path)
+                found, wrong = _tests(YamlFile(path.name, text)) if not unreadable else ([], [])
+                fixtures += found
+                problems += unreadable + wrong
+    except PolicyError as error:
+        problems += error.problems
     return fixtures, problems
 
 

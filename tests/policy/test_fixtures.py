@@ -1,5 +1,6 @@
 """`*_test.yaml`: sequences of steps that a policy directory carries with it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,13 @@ def test_a_table_makes_a_test_of_each_row(tmp_path: Path) -> None:
     assert [f.name for f in found] == ["200 tokens", "400 tokens"]
     outcomes = rehearse(policy_set.load(directory), found)
     assert [o.mismatches for o in outcomes] == [[], []]
+
+
+def test_a_fixture_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """Fixtures are read with the bounds of rules and data."""
+    os.mkfifo(tmp_path / "x_test.yaml")
+    found, problems = fixtures.read(tmp_path)
+    assert (found, [str(p) for p in problems]) == ([], ["x_test.yaml: is not a regular file"])
 
 
 WRONG = [
