@@ -26,6 +26,7 @@ check: .venv/ready ## Lint, types, and whether the generated code is current
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/sidecar check policies --strict
+	$(BIN)/sidecar fmt policies --check
 	$(BIN)/sidecar test policies --coverage
 	@mkdir -p build/proto && $(MAKE) -s proto OUT=build/proto
 	diff -r -x '__*' build/proto/sidecar/v1 sidecar/v1

@@ -7,6 +7,7 @@ from sidecar.cli import (
     check,
     diff,
     explain,
+    fmt,
     init,
     ledger,
     list_rules,
@@ -27,6 +28,7 @@ app.command("serve")(serve.serve)
 app.command("init")(init.init)
 app.command("schema")(schema.schema)
 app.command("check")(check.check)
+app.command("fmt")(fmt.fmt)
 app.command("list")(list_rules.list_rules)
 app.command("test")(run_tests.run_tests)
 app.command("diff")(diff.diff)

@@ -99,7 +99,7 @@ def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> Polic
     ValueError when the engine is not to be had on this machine.
     """
     parser = CelPythonEngine()
-    checker = _cel_cpp()
+    checker = cel_cpp()
     if engine_name == "cel-cpp" and checker is None:
         raise ValueError("cel-cpp has no wheel for this machine: use --engine cel-python")
     engine = checker if engine_name == "cel-cpp" and checker is not None else parser
@@ -127,7 +127,8 @@ def _compile(files: PolicyFiles, reader: RuleReader) -> tuple[data.Data, list[Ru
     return entries, rules
 
 
-def _cel_cpp() -> Engine | None:
+def cel_cpp() -> Engine | None:
+    """Return Google's evaluator, or None on a machine for which it has no wheel."""
     try:
         from sidecar.policy.cel_cpp import CelCppEngine  # noqa: PLC0415 - not on every machine
     except ImportError:

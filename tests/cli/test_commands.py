@@ -15,6 +15,7 @@ from support.running import RunningSidecar, chat, principal
 
 from sidecar.policy.variables import MESSAGES
 
+STARTER = SHIPPED.parent / "sidecar" / "starter"
 Start = Callable[..., RunningSidecar]
 
 
@@ -37,6 +38,7 @@ def sidecar(*args: object, **env: str) -> tuple[int, str, str]:
         (),
         ("serve",),
         ("check",),
+        ("fmt",),
         ("list",),
         ("init",),
         ("schema",),
@@ -98,6 +100,38 @@ def test_check_reports_every_problem_and_exits_1(tmp_path: Path) -> None:
         8,
         10,
     )
+
+
+def test_fmt_check_and_diff_write_nothing_and_exit_1(tmp_path: Path) -> None:
+    """What would change is shown, and is written only when asked."""
+    policies = minimal(tmp_path / "p", big=deny("request.tokens>5"))
+    before = (policies / "big.cel").read_text()
+    code, out, _ = sidecar("fmt", policies, "--check")
+    assert (code, f"would format {policies / 'big.cel'}" in out) == (1, True), out
+    code, out, _ = sidecar("fmt", policies, "--diff")
+    assert (code, "-request.tokens>5" in out, "+request.tokens > 5" in out) == (1, True, True)
+    assert (policies / "big.cel").read_text() == before
+
+    assert sidecar("fmt", policies)[0] == 0
+    assert "request.tokens > 5\n" in (policies / "big.cel").read_text()
+    code, out, _ = sidecar("fmt", policies, "--check")
+    assert (code, "0 not in canonical layout" in out) == (0, True), out
+
+
+def test_fmt_leaves_a_wrong_rule_alone_and_shows_why(tmp_path: Path) -> None:
+    """The others are formatted."""
+    policies = minimal(tmp_path / "p", wrong=deny("request.modle==1"), big=deny("1>2"))
+    code, out, err = sidecar("fmt", policies)
+    assert code == 1
+    assert f"formatted {policies / 'big.cel'}" in out
+    assert "no field 'modle'" in err
+    assert "request.modle==1" in (policies / "wrong.cel").read_text()
+
+
+@pytest.mark.parametrize("directory", [SHIPPED, STARTER])
+def test_what_is_shipped_is_in_canonical_layout(directory: Path) -> None:
+    """We do as we say."""
+    assert sidecar("fmt", directory, "--check")[0] == 0
 
 
 def test_test_runs_the_fixtures_on_both_evaluators() -> None:

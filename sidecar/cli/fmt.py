@@ -1,0 +1,91 @@
+"""`sidecar fmt`."""
+
+import difflib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sidecar.cli.options import fail, in_directory
+from sidecar.policy import directory as policy_directory
+from sidecar.policy import header, policy_set
+from sidecar.policy.cel_python import CelPythonEngine
+from sidecar.policy.deadline import deadline
+from sidecar.policy.formatting import format_rule
+from sidecar.policy.problems import PolicyError, Problem
+from sidecar.policy.rules import RuleReader
+
+
+def fmt(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of policies.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if a rule would change.")
+    ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="As --check, and show what would change.")
+    ] = False,
+) -> None:
+    """Lay out every rule (*.cel) in the one canonical way; data files stay as they are.
+
+    Comments are kept, and what a rule means never changes. A rule that `sidecar check` finds
+    fault with is left alone, and its faults are shown. Example: sidecar fmt policies --diff
+    """
+    try:
+        with deadline(str(directory)):
+            files = policy_directory.read(directory)
+            formatted, problems = _format(files.rules)
+    except PolicyError as error:
+        raise fail(error) from None
+    changed = {name: text for name, text in formatted.items() if text != files.rules[name]}
+    for name, text in changed.items():
+        path = directory / name
+        if diff:
+            typer.echo("".join(_difference(path, files.rules[name], text)), nl=False)
+        elif check:
+            typer.echo(f"would format {path}")
+        else:
+            _write(path, text)
+            typer.echo(f"formatted {path}")
+    problems += [problem for problem in files.problems if problem.file.endswith(".cel")]
+    for problem in sorted(problems):
+        typer.echo(in_directory(directory, problem), err=True)
+    if not diff:
+        typer.echo(f"{directory}: {len(files.rules)} rules, {len(changed)} not in canonical layout")
+    if problems or (changed and (check or diff)):
+        raise typer.Exit(1)
+
+
+def _format(rules: dict[str, str]) -> tuple[dict[str, str], list[Problem]]:
+    """Return the canonical texts of the rules without problems, and the others' problems."""
+    parser = CelPythonEngine()
+    reader = RuleReader(parser, parser, policy_set.cel_cpp())
+    formatted: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name, text in rules.items():
+        rule, wrong = reader.read(name, text)
+        problems += wrong
+        if rule is not None:
+            entries, _ = header.parse(name, text)
+            formatted[name] = format_rule(text, entries)
+    return formatted, problems
+
+
+def _difference(path: Path, before: str, after: str) -> Iterator[str]:
+    """Return a unified diff, for `patch` and for people."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    for line in difflib.unified_diff(old, new, str(path), f"{path} (formatted)"):
+        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a text in the place of a file at once, so that nobody reads half of it."""
+    file = path.resolve()
+    new = file.with_name(f".{file.name}.new")  # a name with a dot is not read as a policy
+    try:
+        new.write_text(text, encoding="utf-8", newline="\n")
+        shutil.copymode(file, new)
+        new.replace(file)
+    except OSError as error:
+        raise fail(f"{path}: cannot be written: {error.strerror}") from None
