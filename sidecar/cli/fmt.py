@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from sidecar.cli.options import fail, in_directory
+from sidecar.policy import data, header, policy_set
 from sidecar.policy import directory as policy_directory
-from sidecar.policy import header, policy_set
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.deadline import deadline
+from sidecar.policy.directory import PolicyFiles
 from sidecar.policy.formatting import format_rule
 from sidecar.policy.problems import PolicyError, Problem
 from sidecar.policy.rules import RuleReader
@@ -35,7 +36,7 @@ def fmt(
     try:
         with deadline(str(directory)):
             files = policy_directory.read(directory)
-            formatted, problems = _format(files.rules)
+            formatted, problems = _format(files)
     except PolicyError as error:
         raise fail(error) from None
     changed = {name: text for name, text in formatted.items() if text != files.rules[name]}
@@ -57,18 +58,19 @@ def fmt(
         raise typer.Exit(1)
 
 
-def _format(rules: dict[str, str]) -> tuple[dict[str, str], list[Problem]]:
+def _format(files: PolicyFiles) -> tuple[dict[str, str], list[Problem]]:
     """Return the canonical texts of the rules without problems, and the others' problems."""
     parser = CelPythonEngine()
-    reader = RuleReader(parser, parser, policy_set.cel_cpp())
+    entries, _ = data.read(files.data)
+    largest = policy_set.largest(files, entries)
+    reader = RuleReader(parser, parser, policy_set.cel_cpp(), largest)
     formatted: dict[str, str] = {}
     problems: list[Problem] = []
-    for name, text in rules.items():
+    for name, text in files.rules.items():
         rule, wrong = reader.read(name, text)
         problems += wrong
         if rule is not None:
-            entries, _ = header.parse(name, text)
-            formatted[name] = format_rule(text, entries)
+            formatted[name] = format_rule(text, header.parse(name, text)[0])
     return formatted, problems
 
 

@@ -1,8 +1,11 @@
 """The entries of the data files in the forms that deciding needs."""
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+
+from google.protobuf.message import Message
 
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.money import nano_usd
@@ -57,6 +60,13 @@ class Catalogue:
             )
             for key_id, entry in data.keys.items()
         }
+
+    def messages(self) -> Iterator[Message]:
+        """Yield every entry that rules may see."""
+        yield from (role.message for role in self.roles.values())
+        yield from self.workspaces.values()
+        yield from (model.message for model in self.models.values())
+        yield from self._keys.values()
 
     def key(self, key_id: str) -> policy_pb.Key:
         """Return a key; one without an entry has the state "unknown", no key none."""

@@ -21,6 +21,7 @@ _ACCEPTED: dict[Kind, frozenset[str]] = {
 _PYTHON_TYPES: dict[str, type] = {"BOOL": bool, "INT": int, "DOUBLE": float, "STRING": str}
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_TOO_DEEP = re.compile(r"max recursion depth of (\d+)")
 _UNDEFINED_FIELD = re.compile(r"undefined field '(\w+)' not found in struct '([\w.]+)'")
 _SYNTAX = re.compile(r"Syntax error: .*?('.+?')")
 _UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
@@ -130,6 +131,9 @@ class CelCppEngine:
 
 
 def _cel_error(source: str, text: str) -> CelError:
+    if depth := _TOO_DEEP.search(text):
+        message = f"has operators or brackets more than {depth[1]} deep in each other"
+        return CelError(message, hint="make several rules of it")
     found = _ERROR.search(text)
     if found is None:
         return CelError(text.splitlines()[0].removeprefix("INVALID_ARGUMENT: "))

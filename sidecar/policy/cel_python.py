@@ -47,6 +47,14 @@ class _Program:
         return result
 
 
+def _contains(text: str, part: str) -> celtypes.BoolType:
+    return celtypes.BoolType(part in text)
+
+
+_FUNCTIONS: Any = {"contains": _contains}
+"""celpy's own `contains` fails for the sum of two texts, which is a plain str to it."""
+
+
 def _keep_positions(token: lark.Token) -> lark.Token:
     """Tell `true` and `false` from names, as celpy does, but keep where they stand."""
     if token.value in ("true", "false"):
@@ -79,12 +87,12 @@ class CelPythonEngine:
 
     def compile(self, source: str, kind: Kind) -> _Program:
         """Compile an expression. Raises CelError."""
-        return _Program(self._environment.program(self.parse(source)), kind)
+        return _Program(self._environment.program(self.parse(source), _FUNCTIONS), kind)
 
     def evaluate_part(self, tree: lark.Tree[lark.Token], binding: dict[str, Any]) -> Any:
         """Return a part's value as plain Python. Raises EvaluationError."""
         try:
-            return _plain(self._environment.program(tree).evaluate(binding))
+            return _plain(self._environment.program(tree, _FUNCTIONS).evaluate(binding))
         except Exception:
             raise EvaluationError from None
 

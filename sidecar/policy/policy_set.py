@@ -12,8 +12,9 @@ from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.deadline import deadline
 from sidecar.policy.directory import PolicyFiles
 from sidecar.policy.engine import Engine
-from sidecar.policy.problems import PolicyError
+from sidecar.policy.problems import PolicyError, Problem
 from sidecar.policy.rules import Rule, RuleEffect, RuleReader, spend_of_no_limit
+from sidecar.policy.sizes import Largest
 from sidecar.policy.variables import SPEND
 
 ENGINES = ("cel-cpp", "cel-python")
@@ -105,13 +106,19 @@ def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> Polic
     engine = checker if engine_name == "cel-cpp" and checker is not None else parser
     with deadline(str(path)):
         files = directory.read(path)
-        entries, rules = _compile(files, RuleReader(engine, parser, checker))
+        entries, problems = data.read(files.data)
+        reader = RuleReader(engine, parser, checker, largest(files, entries))
+        rules = _compile(files, reader, problems)
     return PolicySet(files.digest, generation, engine, rules, entries)
 
 
-def _compile(files: PolicyFiles, reader: RuleReader) -> tuple[data.Data, list[Rule]]:
-    """Read data and rules. Raises PolicyError with all that is wrong."""
-    entries, problems = data.read(files.data)
+def largest(files: PolicyFiles, entries: data.Data) -> Largest:
+    """Return how large the values can be that the rules of these files see."""
+    return Largest(Catalogue(entries).messages(), limits=len(files.rules))
+
+
+def _compile(files: PolicyFiles, reader: RuleReader, problems: list[Problem]) -> list[Rule]:
+    """Read the rules. Raises PolicyError with all that is wrong, in data files, too."""
     problems += files.problems
     rules: list[Rule] = []
     for file, text in sorted(files.rules.items()):
@@ -124,7 +131,7 @@ def _compile(files: PolicyFiles, reader: RuleReader) -> tuple[data.Data, list[Ru
         problems += spend_of_no_limit(rule, files.rules[f"{rule.id}.cel"], limits)
     if problems:
         raise PolicyError(problems)
-    return entries, rules
+    return rules
 
 
 def cel_cpp() -> Engine | None:

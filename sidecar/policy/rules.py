@@ -6,11 +6,12 @@ from enum import StrEnum
 
 from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
-from sidecar.policy import cel_python, header, portable, variables
+from sidecar.policy import cel_python, cost, header, portable, variables
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import CelError, Engine, Kind, Program
 from sidecar.policy.header import Entry
 from sidecar.policy.problems import Problem, at, did_you_mean
+from sidecar.policy.sizes import Largest
 
 MAX_RULE_BYTES = 16_384
 MAX_NESTING = 24
@@ -98,9 +99,12 @@ class Rule:
 class RuleReader:
     """Reads rule files. Every rule has to please each of the checkers."""
 
-    def __init__(self, engine: Engine, parser: CelPythonEngine, checker: Engine | None) -> None:
-        """Compile with the engine; parse and check with the others."""
+    def __init__(
+        self, engine: Engine, parser: CelPythonEngine, checker: Engine | None, largest: Largest
+    ) -> None:
+        """Compile with the engine; parse and check with the others; bound the cost by sizes."""
         self._engine = engine
+        self._largest = largest
         self._parser = parser
         self._checker = checker
 
@@ -202,6 +206,7 @@ class RuleReader:
                 self._checker.compile(source, kind)
             tree = self._parser.parse(source)
             portable.check(tree)
+            cost.check(tree, source, self._largest)
             reads = cel_python.roots(tree)
             return Expression(
                 source, self._engine.compile(source, kind), reads, variables.text_field(source)

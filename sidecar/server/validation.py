@@ -6,14 +6,16 @@ from typing import TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 
+from sidecar.domain.bounds import (
+    MAX_CHOICES,
+    MAX_ID_BYTES,
+    MAX_LABEL_KEY_BYTES,
+    MAX_LABEL_VALUE_BYTES,
+    MAX_LABELS,
+)
 from sidecar.domain.usage import MAX_COUNT, UsageReport, parse_usage_json
 from sidecar.v1 import authorization_pb2 as pb
 
-MAX_ID_BYTES = 256
-MAX_LABELS = 64
-MAX_LABEL_KEY_BYTES = 64
-MAX_LABEL_VALUE_BYTES = 256
-MAX_CHOICES = 128
 MIN_HOLD_TTL_SECONDS = 1
 MAX_HOLD_TTL_SECONDS = 86_400
 

@@ -10,10 +10,11 @@ from sidecar.policy.cel_cpp import CelCppEngine
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import Engine, EvaluationError, Kind, Program
 from sidecar.policy.rules import RuleReader
+from sidecar.policy.sizes import Largest
 from sidecar.policy.variables import Values
 
 CPP, PYTHON = CelCppEngine(), CelPythonEngine()
-READERS = [RuleReader(engine, PYTHON, CPP) for engine in (CPP, PYTHON)]
+READERS = [RuleReader(engine, PYTHON, CPP, Largest([], limits=0)) for engine in (CPP, PYTHON)]
 EXAMPLES = settings().max_examples
 HEADER = "// METADATA\n// effect: deny\n// owner: a@b\n// reason: NO\n// http_status: 403\n// message: no\n"
 

@@ -13,6 +13,7 @@ from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import EvaluationError, Kind
 from sidecar.policy.formatting import WIDTH, format_rule
 from sidecar.policy.rules import RuleReader
+from sidecar.policy.sizes import Largest
 from sidecar.policy.variables import Values
 
 HEADER = """// METADATA
@@ -23,7 +24,7 @@ HEADER = """// METADATA
 // owner: a@b
 """
 CPP, PYTHON = CelCppEngine(), CelPythonEngine()
-READER = RuleReader(CPP, PYTHON, CPP)
+READER = RuleReader(CPP, PYTHON, CPP, Largest([], limits=0))
 
 
 def formatted(text: str) -> str:

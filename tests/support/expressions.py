@@ -71,7 +71,7 @@ def typed(depth: int) -> tuple[st.SearchStrategy[str], ...]:
             | binary(["&&", "||"], conditions)
             | st.builds("!({})".format, conditions)
             | st.builds("({} in {})".format, texts, st.sampled_from(LISTS))
-            | st.builds("{}.{}({})".format, st.sampled_from(TEXT_FIELDS[:9]),
+            | st.builds("{}.{}({})".format, new_texts | st.sampled_from(TEXT_FIELDS[:9]),
                         st.sampled_from(["contains", "startsWith", "endsWith"]), texts)
             | st.builds("{}.{}(n, n {} {})".format, st.sampled_from(LISTS),
                         st.sampled_from(["all", "exists", "exists_one"]),

@@ -1,0 +1,122 @@
+"""How large values may be: those of a request by the contract, those of the data by looking."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+from sidecar.domain.bounds import (
+    MAX_ID_BYTES,
+    MAX_LABEL_KEY_BYTES,
+    MAX_LABEL_VALUE_BYTES,
+    MAX_LABELS,
+)
+from sidecar.v1 import authorization_pb2 as pb
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+BULK = 16
+"""Characters or items that are copied or compared in the time of one step."""
+
+MAX_RULE_ID = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a value may be: characters of a text, entries of a list or map, 0 for a number."""
+
+    count: int = 0
+    item: "Size | None" = None
+    """Of a list's items, of a map's values."""
+    key: "Size | None" = None
+    message: str = ""
+    """The full name of its type, where it is a message."""
+
+    @property
+    def bulk(self) -> int:
+        """How many steps it takes to go over all of it."""
+        if self.item is None:
+            return self.count // BULK
+        return self.count * (1 + self.item.bulk + (self.key.bulk if self.key else 0))
+
+    def or_else(self, other: "Size") -> "Size":
+        """Return the size of what may be either."""
+        return Size(
+            max(self.count, other.count),
+            either(self.item, other.item),
+            either(self.key, other.key),
+            self.message or other.message,
+        )
+
+    @staticmethod
+    def any_of(sizes: "Iterable[Size]") -> "Size":
+        """Return the size of what may be any of them."""
+        return functools.reduce(Size.or_else, sizes, NUMBER)
+
+
+NUMBER = Size()
+
+
+def either(one: Size | None, other: Size | None) -> Size | None:
+    """Return the size of what may be either, None if neither is there."""
+    return one.or_else(other) if one and other else one or other
+
+
+class Largest:
+    """The largest sizes that the fields of variables have."""
+
+    def __init__(self, entries: Iterable[Message], limits: int) -> None:
+        """Look at all messages of the data files; of limits, count the rules."""
+        self._fields: dict[str, Size] = {}
+        for message in (*_REQUESTS, *entries):
+            self._measure(message)
+        self.spend = Size(
+            limits, Size(message=policy_pb.Spend.DESCRIPTOR.full_name), Size(MAX_RULE_ID)
+        )
+
+    def field(self, message: str, name: str) -> Size:
+        """Return the size of a message's field."""
+        return self._fields.get(f"{message}.{name}", NUMBER)
+
+    def _measure(self, message: Message) -> Size:
+        for field in message.DESCRIPTOR.fields:
+            size = self._size(getattr(message, field.name))
+            self._fields[field.full_name] = self._fields.get(field.full_name, size).or_else(size)
+        return Size(message=message.DESCRIPTOR.full_name)
+
+    def _size(self, value: Any) -> Size:
+        if isinstance(value, Message):
+            return self._measure(value)
+        if isinstance(value, str):
+            return Size(len(value))
+        if isinstance(value, Mapping):
+            return Size(len(value), self._any(value.values()), self._any(value))
+        if hasattr(value, "__len__"):
+            return Size(len(value), self._any(value))
+        return NUMBER
+
+    def _any(self, values: Iterable[Any]) -> Size:
+        return Size.any_of(map(self._size, values))
+
+
+_ID = "x" * MAX_ID_BYTES
+_REQUESTS = (
+    pb.Principal(
+        id=_ID,
+        role=_ID,
+        workspace=_ID,
+        key_id=_ID,
+        labels={
+            f"{n:0{MAX_LABEL_KEY_BYTES}}": "x" * MAX_LABEL_VALUE_BYTES for n in range(MAX_LABELS)
+        },
+    ),
+    policy_pb.Request(
+        model=_ID,
+        endpoint=max(pb.Endpoint.keys(), key=len),
+        service_tier=_ID,
+        region=_ID,
+    ),
+    policy_pb.Key(id=_ID),
+)
+"""The largest that a request may be."""
