@@ -1,0 +1,74 @@
+"""The conditions that a rule's body is made of, and whether data files alone make one false."""
+
+import functools
+from datetime import UTC, datetime
+
+import lark
+
+from sidecar.policy.cel_python import CelPythonEngine, roots
+from sidecar.policy.engine import EvaluationError
+from sidecar.policy.rules import Rule
+from sidecar.policy.variables import UNLIMITED, Values
+from sidecar.v1 import authorization_pb2 as pb
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+Tree = lark.Tree[lark.Token]
+
+KNOWN = frozenset({"role", "workspace", UNLIMITED})
+
+
+def values_of(
+    role: policy_pb.Role, workspace: policy_pb.Workspace, model: policy_pb.Model
+) -> Values:
+    """Return the values of a call of which only these entries are known."""
+    return Values(
+        request=policy_pb.Request(),
+        principal=pb.Principal(),
+        role=role,
+        workspace=workspace,
+        model=model,
+        key=policy_pb.Key(),
+        now=datetime.now(UTC),
+        spend={},
+    )
+
+
+class Conditions:
+    """The body of a rule as conditions that all have to hold."""
+
+    def __init__(self, rule: Rule) -> None:
+        """Take it apart at each `&&` that is not within another operator."""
+        self._parser = CelPythonEngine()
+        source = rule.body.source
+        trees = _and(self._parser.parse(source))
+        self.texts = frozenset(
+            " ".join(source[tree.meta.start_pos : tree.meta.end_pos].split()) for tree in trees
+        ) - {"true"}
+        self._known = [tree for tree in trees if roots(tree) <= KNOWN]
+
+    def may_hold(self, role: policy_pb.Role, workspace: policy_pb.Workspace) -> bool:
+        """Whether there may be a call of this role in this workspace for which all hold."""
+        binding = self._parser.bind(values_of(role, workspace, policy_pb.Model()))
+        return not any(self._is_false(tree, binding) for tree in self._known)
+
+    def _is_false(self, tree: Tree, binding: object) -> bool:
+        try:
+            return self._parser.evaluate_part(tree, binding) is False  # type: ignore[arg-type]
+        except EvaluationError:
+            return False
+
+
+def _and(tree: Tree) -> list[Tree]:
+    """Return what `&&` joins, through brackets and through nodes of one child."""
+    children = [child for child in tree.children if isinstance(child, lark.Tree)]
+    if tree.data == "conditionaland" and len(children) > 1:
+        return functools.reduce(lambda found, child: found + _and(child), children, list[Tree]())
+    if len(children) == 1 and tree.data in _TRANSPARENT:
+        return _and(children[0])
+    return [tree]
+
+
+_TRANSPARENT = {
+    "expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary",
+    "member", "primary", "paren_expr",
+}  # fmt: skip
