@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto lock bench property clean
+.PHONY: help demo test check format proto lock bench property conformance clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ lock: ## Write the lock files anew (needs uv)
 
 property: .venv/ready ## The long run of the property tests, with random seeds
 	$(BIN)/python -m pytest -q -n $(JOBS) -m property --hypothesis-profile=long
+
+conformance: .venv/ready ## Write the lists of cases in which CEL's evaluators differ anew
+	@PYTHONPATH=tests $(BIN)/python -m conformance
 
 bench: .venv/ready ## Measure the cost of a decision against an empty handler
 	PYTHONPATH=tests $(BIN)/python -m bench

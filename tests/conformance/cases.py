@@ -1,0 +1,102 @@
+"""The conformance cases, from an npm package that is fetched once for each checkout."""
+
+import base64
+import hashlib
+import json
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PACKAGE = "@bufbuild/cel-spec@0.6.1"
+SHA512 = "m0Ac9qA669yxxC0Hy45qGsUZemjImVfxPl6r9jLbkJviEvv3R9hSYyH2ItGRbDguekX6eId0cb62ulNBK97ezg=="
+
+_CACHE = Path(__file__).parents[2] / "build" / "cel-spec-0.6.1.json"
+_MODULE = "package/dist/esm/testdata/conformance.js"
+_TO_JSON = "import('./cases.mjs').then(it => process.stdout.write(JSON.stringify(it.tests)))"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case. Types and values are as in the specification's JSON."""
+
+    id: str
+    expression: str
+    is_checked: bool
+    container: str
+    types: Mapping[str, Any]
+    bindings: Mapping[str, Any]
+    value: Mapping[str, Any] | None
+    """None is an error."""
+
+    left_out: str
+    """Why it is not run, "" if it is."""
+
+
+@cache
+def read() -> tuple[Case, ...]:
+    """Return all cases. Skips the test where the package cannot be fetched."""
+    if not _CACHE.exists():
+        _fetch()
+    return tuple(
+        _case(file["name"], section["name"], case["original"])
+        for file in json.loads(_CACHE.read_text())["suites"]
+        for section in file.get("suites", ())
+        for case in section["tests"]
+    )
+
+
+def _fetch() -> None:
+    """Fetch, compare the digest, and convert: the cases are a literal that node reads."""
+    _CACHE.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_CACHE.parent) as name:
+        folder = Path(name)
+        pack = ["npm", "pack", PACKAGE, "--fetch-retries=0", "--pack-destination", name]
+        try:
+            subprocess.run(pack, check=True, capture_output=True, timeout=60)  # noqa: S603
+        except (OSError, subprocess.SubprocessError) as error:
+            pytest.skip(f"{PACKAGE} cannot be fetched: {error}")
+        archive = next(folder.glob("*.tgz"))
+        digest = hashlib.sha512(archive.read_bytes()).digest()
+        if base64.b64encode(digest).decode() != SHA512:
+            raise ValueError(f"{PACKAGE} is not the package that was pinned")
+        with tarfile.open(archive) as tar, (folder / "cases.mjs").open("wb") as module:
+            module.writelines(tar.extractfile(_MODULE) or ())
+        with (folder / "cases.json").open("wb") as file:
+            node = ["node", "-e", _TO_JSON]
+            subprocess.run(node, check=True, timeout=60, stdout=file, cwd=name)  # noqa: S603
+        # Another worker may do the same at the same time: either file will do.
+        (folder / "cases.json").replace(_CACHE)
+
+
+def _case(file: str, section: str, it: dict[str, Any]) -> Case:
+    value = it["typedResult"].get("result") if "typedResult" in it else it.get("value")
+    if value is None and "evalError" not in it:
+        value = {"boolValue": True}  # what the specification means when it gives none
+    return Case(
+        id=f"{file}/{section}/{it['name']}",
+        expression=it["expr"],
+        is_checked="disableCheck" not in it,
+        container=it.get("container", ""),
+        types={d["name"]: d["ident"]["type"] for d in it.get("typeEnv", ()) if "ident" in d},
+        bindings={name: each["value"] for name, each in it.get("bindings", {}).items()},
+        value=value,
+        left_out=_left_out(file, it),
+    )
+
+
+def _left_out(file: str, it: dict[str, Any]) -> str:
+    text = json.dumps(it)
+    if "cel.expr.conformance" in text or "TestAllTypes" in text:
+        return "needs a message"
+    if "objectValue" in text:
+        return "binds a message"
+    if file.endswith("_ext") or file in ("optionals", "macros2"):
+        return "needs an extension"
+    return "is about the type" if "checkOnly" in it else ""

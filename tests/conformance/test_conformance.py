@@ -1,0 +1,55 @@
+"""The evaluators, held against the specification of CEL."""
+
+from collections import Counter
+from dataclasses import replace
+
+from conformance import cases, engines
+
+# Accepted although an evaluator differs: these are for portable.py to refuse.
+NOT_REFUSED = {
+    "cel-cpp": set[str](),
+    "cel-python": {
+        "comparisons/eq_literal/eq_map_value_mixed_types",
+        "conversions/int/double_int_min_range",
+        "macros/exists/list_elem_type_exhaustive",
+        "macros/exists/map_key_type_exhaustive",
+        "timestamps/timestamp_range/sub_time_duration_over",
+        "timestamps/timestamp_range/sub_time_duration_under",
+    },
+}
+
+
+def differences(failing: dict[str, str], listed: set[str]) -> str:
+    """Say which cases fail and are not listed, and which are listed and do not fail."""
+    unlisted = [failing[each] for each in sorted(failing.keys() - listed)]
+    passing = [
+        f"{each}\n  is listed, and does not fail" for each in sorted(listed - failing.keys())
+    ]
+    return "\n".join(unlisted + passing)
+
+
+def test_the_cases_left_out_are_counted() -> None:
+    """A case is run unless it is of a class that the package's docstring names."""
+    assert Counter(case.left_out for case in cases.read()) == {
+        "": 1187,
+        "needs a message": 581,
+        "binds a message": 18,
+        "needs an extension": 544,
+        "is about the type": 14,
+    }
+
+
+def test_an_evaluator_differs_where_it_is_known_to(engine: str) -> None:
+    """A case that fails is on the evaluator's list, and a case on the list fails."""
+    failing = engines.failing(engine, [case for case in cases.read() if not case.left_out])
+    wrong = differences(failing, set(engines.list_of(engine).read_text().splitlines()))
+    assert not wrong, f"\n{wrong}"
+
+
+def test_a_rule_means_what_the_specification_says(engine: str) -> None:
+    """Whatever a rule may say, each evaluator reads as the specification does."""
+    run = [case for case in cases.read() if not case.left_out]
+    accepted = [replace(case, is_checked=True) for case in run if engines.is_accepted(case)]
+    assert len(accepted) > 400
+    wrong = differences(engines.failing(engine, accepted), NOT_REFUSED[engine])
+    assert not wrong, f"\n{wrong}"
