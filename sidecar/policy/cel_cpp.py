@@ -39,7 +39,7 @@ class _Program:
         try:
             result = self._evaluate(binding.double if self._double else binding.int)
             value = result.value()
-        except Exception:  # as when a comprehension's budget is used up
+        except Exception:  # it has a budget for comprehensions, which policy/cost.py stays below
             raise EvaluationError from None
         if type(value) is not self._type:
             raise EvaluationError

@@ -1,8 +1,8 @@
 """CEL that both evaluators read alike; anything else is refused when a rule loads.
 
 They differ in conversions of text, in `has()` on a field with its default value,
-and in rare literals. Some of these also take celpy exponential time. What is left
-is what rules need.
+in lists of several types and in rare literals. Some of these also take celpy
+exponential time. What is left is what rules need.
 """
 
 import re
@@ -12,15 +12,19 @@ import lark
 from google.protobuf.descriptor import FieldDescriptor
 
 from sidecar.policy import variables
-from sidecar.policy.engine import CelError
+from sidecar.policy.engine import CelError, Engine, Kind
 
 Tree = lark.Tree[lark.Token]
+
+_Loops = tuple[tuple[str, str], ...]
+"""The macros around a part, outermost first: what each goes over, and its variable."""
 
 _FUNCTIONS = {"size", "has"}
 _OF_A_NUMBER = {"int", "double"}
 _OF_A_LITERAL = {
-    "duration": re.compile(r"""["']\d{1,9}(?:h|m|s|ms)["']"""),
-    "timestamp": re.compile(r"""["']\d{4}(-\d\d){2}T\d\d(:\d\d){2}Z["']"""),
+    "duration": re.compile(r"""["'](?:\d{1,5}h|\d{1,7}m|\d{1,9}m?s)["']"""),
+    # One of them counts seconds in 64-bit nanoseconds: 292 years, from any to any.
+    "timestamp": re.compile(r"""["']2[01]\d\d(-\d\d){2}T\d\d:\d\d:[0-5]\dZ["']"""),
 }
 _MACROS = {"all", "exists", "exists_one", "filter", "map"}
 _METHODS = _MACROS | {"contains", "startsWith", "endsWith"} | {
@@ -30,14 +34,18 @@ _METHODS = _MACROS | {"contains", "startsWith", "endsWith"} | {
         "Seconds", "Milliseconds",
     )
 }  # fmt: skip
+_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
 _NOT_ZERO = re.compile(r"-?(?=.*[1-9])\d+(?:\.\d+)?")
 _MAPS = {"labels", "services"}
 _TEXT = re.compile(r'"(?:[^"\\]|\\[\\"\'nrt])*"|\'(?:[^\'\\]|\\[\\"\'nrt])*\'')
 _NUMBERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_DOUBLE}
 
 
-def check(tree: Tree) -> None:
-    """Raise CelError at the first construct that the evaluators may read differently."""
+def check(tree: Tree, source: str, checker: Engine | None) -> None:
+    """Raise CelError at the first construct that the evaluators may read differently.
+
+    Types are the checker's to know; without one, they are not looked at.
+    """
     for node in tree.iter_subtrees_topdown():  # type: ignore[no-untyped-call]
         match node.data:
             case "literal":
@@ -52,6 +60,33 @@ def check(tree: Tree) -> None:
                 raise _refused(node, "leading dots and message literals are not used here")
             case _:
                 pass
+    if checker is not None:
+        _check_one_type(tree, source, (), checker)
+
+
+def _check_one_type(node: Tree, source: str, around: _Loops, checker: Engine) -> None:
+    """The items of a list, the keys and the values of a map: cel-cpp lets them be anything."""
+    parts = [child for child in node.children if isinstance(child, lark.Tree)]
+    within = around
+    if node.data == "member_dot_arg" and str(node.children[1]) in _MACROS:
+        over = parts.pop(0)
+        within = (*around, (_source(over, source), _source(_arguments(node)[0], source)))
+        _check_one_type(over, source, around, checker)
+    for part in parts:
+        _check_one_type(part, source, within, checker)
+    step = {"list_lit": 1, "map_lit": 2}.get(node.data, 0)
+    items = _arguments(node) if step else []
+    for number, item in enumerate(items[step:], start=step):
+        first, other = _source(items[number % step], source), _source(item, source)
+        comparison = f"({first}) == ({other})"
+        for items_of, variable in reversed(around):
+            comparison = f"({items_of}).all({variable}, {comparison})"
+        try:
+            checker.compile(comparison, Kind.CONDITION)
+        except CelError:
+            raise _refused(
+                item, "a list's items have one type, as have a map's keys and values"
+            ) from None
 
 
 def _check_literal(token: lark.Token) -> None:
@@ -111,7 +146,7 @@ def _check_method(node: Tree) -> None:
 
 def _is_number(node: Tree) -> bool:
     """Whether a node is a numeric literal, or the path of a field that is a number."""
-    if re.fullmatch(r"-?\d+(?:\.\d+)?", _text(node)):
+    if _NUMBER.fullmatch(_text(node)):
         return True
     path = _path(node)
     message = variables.MESSAGES.get(path[0]) if len(path) == 2 else None  # noqa: PLR2004
@@ -127,7 +162,7 @@ def _path(node: Tree) -> list[str]:
 
 def _arguments(node: Tree) -> list[Tree]:
     lists = [child for child in node.children if isinstance(child, lark.Tree)]
-    if not lists or lists[-1].data != "exprlist":
+    if not lists or lists[-1].data not in ("exprlist", "mapinits"):
         return []
     return [child for child in lists[-1].children if isinstance(child, lark.Tree)]
 
@@ -138,6 +173,10 @@ def _tokens(node: Tree) -> Iterator[lark.Token]:
             yield child
         else:
             yield from _tokens(child)
+
+
+def _source(node: Tree, source: str) -> str:
+    return source[node.meta.start_pos : node.meta.end_pos]
 
 
 def _text(node: Tree) -> str:

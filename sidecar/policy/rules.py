@@ -205,7 +205,7 @@ class RuleReader:
             if self._checker is not None:
                 self._checker.compile(source, kind)
             tree = self._parser.parse(source)
-            portable.check(tree)
+            portable.check(tree, source, self._checker)
             cost.check(tree, source, self._largest)
             reads = cel_python.roots(tree)
             return Expression(

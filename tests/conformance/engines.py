@@ -12,6 +12,7 @@ from celpy import celtypes
 
 from conformance.cases import Case
 from sidecar.policy import portable
+from sidecar.policy.cel_cpp import CelCppEngine
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.deadline import deadline
 from sidecar.policy.engine import CelError
@@ -20,7 +21,7 @@ from sidecar.policy.problems import PolicyError
 CASE_SECONDS = 10.0
 """A thousand times what a case takes. An evaluator that crashes ends its pytest worker."""
 
-_PARSER = CelPythonEngine()
+_PARSER, _CHECKER = CelPythonEngine(), CelCppEngine()
 
 
 class _Type(str):
@@ -86,7 +87,7 @@ def failing(engine: str, cases: Iterable[Case]) -> dict[str, str]:
 def is_accepted(case: Case) -> bool:
     """Whether the expression may be part of a rule."""
     try:
-        portable.check(_PARSER.parse(case.expression))
+        portable.check(_PARSER.parse(case.expression), case.expression, _CHECKER)
         _environment(case).compile(case.expression)
     except (CelError, RuntimeError):
         return False

@@ -5,19 +5,6 @@ from dataclasses import replace
 
 from conformance import cases, engines
 
-# Accepted although an evaluator differs: these are for portable.py to refuse.
-NOT_REFUSED = {
-    "cel-cpp": set[str](),
-    "cel-python": {
-        "comparisons/eq_literal/eq_map_value_mixed_types",
-        "conversions/int/double_int_min_range",
-        "macros/exists/list_elem_type_exhaustive",
-        "macros/exists/map_key_type_exhaustive",
-        "timestamps/timestamp_range/sub_time_duration_over",
-        "timestamps/timestamp_range/sub_time_duration_under",
-    },
-}
-
 
 def differences(failing: dict[str, str], listed: set[str]) -> str:
     """Say which cases fail and are not listed, and which are listed and do not fail."""
@@ -51,5 +38,5 @@ def test_a_rule_means_what_the_specification_says(engine: str) -> None:
     run = [case for case in cases.read() if not case.left_out]
     accepted = [replace(case, is_checked=True) for case in run if engines.is_accepted(case)]
     assert len(accepted) > 400
-    wrong = differences(engines.failing(engine, accepted), NOT_REFUSED[engine])
+    wrong = differences(engines.failing(engine, accepted), set())
     assert not wrong, f"\n{wrong}"

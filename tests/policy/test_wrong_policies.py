@@ -14,6 +14,18 @@ from sidecar.policy.problems import PolicyError
 HEADER = "// METADATA\n// effect: deny\n// owner: a@b\n// reason: NO\n// http_status: 403\n"
 GOOD = HEADER + "// message: no\n"
 
+MIXED = {
+    "1 in [true, 'x']": 13,
+    "[1, 2.0] == [1, 2]": 5,
+    "{'a': true, 'b': 'x'}['a'] == true": 18,
+    "principal.role in {'a': 1, 2: 3}": 28,
+    "[[1], ['x']] == [[1]]": 8,
+    "role.allowed_models.exists(m, m in [m, 1])": 40,
+    "[1, 2].all(a, [3].exists(b, [a, b + 1, 'x'] == []))": 40,
+    "[true, role.name] == []": 8,
+}
+"""Where lists and maps of several types have the first item that is not like the others."""
+
 # name, the rule's file, and what the report has to contain
 RULES = [
     ("no header", "true\n", ["bad.cel:1:1: the rule has no header", "// METADATA"]),
@@ -61,6 +73,14 @@ RULES = [
     ("pattern of the caller", GOOD + "model.id.matches(principal.id)\n", ["a literal pattern"]),
     ("escape of one engine", GOOD + '"a\\?" == principal.id\n', ["no other escape"]),
     ("raw string", GOOD + 'r"a" == principal.id\n', ["no other escape"]),
+    *(
+        (f"several types: {source}", GOOD + f"{source}\n", [f"bad.cel:7:{column}: ", "one type"])
+        for source, column in MIXED.items()
+    ),
+    ("a leap second", GOOD + 'timestamp("2026-06-30T23:59:60Z") < now\n', ["takes a literal"]),
+    ("a far year", GOOD + 'now - timestamp("0001-01-01T00:00:00Z") > duration("1s")\n',
+     ["takes a literal"]),
+    ("a number beyond 64 bits", GOOD + "int(-9223372036854775808.0) < 0\n", ["or a literal"]),
     ("null", GOOD + "dyn(null) == null\n", ["is not read alike"]),
     ("a line end for editors", GOOD.replace("no\n", "no\u2028// mode: shadow\n") + "true\n",
      ["bad.cel:6:15: has the character U+2028"]),
