@@ -1,43 +1,26 @@
-"""What changes for whom between two policy sets.
+"""What changes for whom between two policy sets: every case is tried, at one moment."""
 
-The roles, workspaces and models of data files are finite, and so are the labels
-that rules compare with, so every case is tried: a chat of one token in and one
-out, without a key, at one moment.
-"""
-
-import itertools
-import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from sidecar.cases import Case, Labels, cases, keys, label_sets
 from sidecar.domain.decisions import Meter
 from sidecar.domain.money import format_usd
+from sidecar.domain.usage import WITH_OUTPUT, Endpoint
 from sidecar.judgement import Judgement, judge
 from sidecar.policy.policy_set import PolicySet
 from sidecar.v1 import authorization_pb2 as pb
 
-CASES_AT_MOST = 50_000
-"""Roles with workspaces, models and labels: more are not tried."""
+CASES_AT_MOST = 200_000
+"""Roles with workspaces, labels, keys and models: more are not tried."""
 
-MOST_TOKENS = 1_000_000
-"""Where the search for the largest request ends."""
+LEAST_TOKENS, MOST_TOKENS = 2, 1_000_000
+"""Where the search for the largest request begins and ends."""
 
-_LABEL = re.compile(r"principal\.labels(?:\[\s*[\"']([^\"']+)[\"']\s*\]|\.(\w+))")
-_IN_LABELS = re.compile(r"[\"']([^\"']+)[\"']\s+in\s+principal\.labels\b")
-_TEXT = re.compile(r"\"([^\"\\]*)\"|'([^'\\]*)'")
-
-Labels = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One caller with one model."""
-
-    role: str
-    workspace: str
-    labels: Labels
-    model: str
+Track = Callable[[Sequence[Case]], Iterable[Case]]
+"""Goes over the cases, and may show how far it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +34,18 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What changes, for all labels and models that it changes for alike.
+    """What changes, for all labels, keys and models that it changes for alike.
 
     `labels` are those that all such callers have; `only` says whether every
-    caller with these is one of them.
+    caller with these is one of them. `keys` are those that it changes for, "" for
+    none; a model at another endpoint than chat has that in brackets.
     """
 
     role: str
     workspace: str
     labels: Labels
     only: bool
+    keys: tuple[str, ...]
     models: tuple[str, ...]
     before: Outlook
     after: Outlook
@@ -68,12 +53,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two policy sets side by side."""
+    """Two policy sets side by side. `keys` are all that were tried, each for all like it."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: tuple[str, ...]
+    repriced: tuple[str, ...]
     changes: tuple[Change, ...]
+    keys: tuple[str, ...]
     cases: int
 
 
@@ -81,69 +68,64 @@ class TooManyCasesError(Exception):
     """More cases than can be tried; the text says how many."""
 
 
-def compare(old: PolicySet, new: PolicySet, now_us: int) -> Comparison:
+def compare(old: PolicySet, new: PolicySet, now_us: int, track: Track = iter) -> Comparison:
     """Try every case on both sets. Raises TooManyCasesError."""
     before, after = ({rule.id: rule.body.source for rule in each.rules} for each in (old, new))
-    cases = list(_cases(old, new))
-    if len(cases) > CASES_AT_MOST:
-        raise TooManyCasesError(f"{len(cases)} cases are more than {CASES_AT_MOST}")
-    models: dict[tuple[str, str, Outlook, Outlook, Labels], list[str]] = defaultdict(list)
-    for case in cases:
-        then, now = _outlook(old, case, now_us), _outlook(new, case, now_us)
-        if then != now:
-            models[case.role, case.workspace, then, now, case.labels].append(case.model)
-    alike: dict[tuple[str, str, Outlook, Outlook, tuple[str, ...]], list[Labels]]
-    alike = defaultdict(list)
-    for (role, workspace, then, now, labels), names in models.items():
-        alike[role, workspace, then, now, tuple(names)].append(labels)
-    all_labels = _label_sets(old, new)
+    every = list(cases(old, new))
+    if len(every) > CASES_AT_MOST:
+        raise TooManyCasesError(f"{len(every)} cases are more than {CASES_AT_MOST}")
+    tried = (
+        (case, _outlook(old, case, now_us), _outlook(new, case, now_us)) for case in track(every)
+    )
+    different = [each for each in tried if each[1] != each[2]]
     return Comparison(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),
         changed=tuple(sorted(r for r in before.keys() & after.keys() if before[r] != after[r])),
-        changes=tuple(
-            Change(role, workspace, *_common(found, all_labels), names, then, now)
-            for (role, workspace, then, now, names), found in alike.items()
-        ),
-        cases=len(cases),
+        repriced=tuple(_repriced(old, new)),
+        changes=tuple(_together(different, label_sets(old, new))),
+        keys=tuple(keys(old, new)),
+        cases=len(every),
     )
 
 
-def _cases(old: PolicySet, new: PolicySet) -> Iterator[Case]:
-    catalogues = (old.catalogue, new.catalogue)
-    roles = sorted({name for each in catalogues for name in each.roles})
-    workspaces = sorted({name for each in catalogues for name in each.workspaces})
-    models = sorted({m.message.id for each in catalogues for m in each.models.values()})
-    for role, workspace, labels, model in itertools.product(
-        roles, workspaces, _label_sets(old, new), models
-    ):
-        yield Case(role, workspace, labels, model)
+def _together(
+    different: list[tuple[Case, Outlook, Outlook]], all_labels: list[Labels]
+) -> Iterator[Change]:
+    """Put cases together that differ in the model alone, then in the key, then in labels."""
+    models = _gather(
+        ((c.role, c.workspace, then, now, c.labels, c.key), _name(c)) for c, then, now in different
+    )
+    keys = _gather(((*who, names), key) for (*who, key), names in models.items())
+    labels = _gather(((*who, names, found), each) for (*who, each, names), found in keys.items())
+    for (role, workspace, then, now, names, found), each in labels.items():
+        yield Change(role, workspace, *_common(each, all_labels), found, names, then, now)
 
 
-def _label_sets(old: PolicySet, new: PolicySet) -> list[Labels]:
-    """Return every combination of labels that a rule can tell from another.
-
-    A label may be missing, have any text that stands in a rule that reads it,
-    name a service, or be something else.
-    """
-    values: dict[str, set[str]] = defaultdict(set)
-    for policy in (old, new):
-        services = {s for w in policy.catalogue.workspaces.values() for s in w.services}
-        for source in (e.source for rule in policy.rules for e in rule.expressions):
-            names = {a or b for a, b in _LABEL.findall(source)} | set(_IN_LABELS.findall(source))
-            texts = {a or b for a, b in _TEXT.findall(source)} - names
-            for name in names:
-                values[name] |= texts
-                if "services" in source:
-                    values[name] |= services
-    choices = [
-        [None, *((name, value) for value in sorted({*found, "(any other)"}))]
-        for name, found in sorted(values.items())
-    ]
-    return [tuple(filter(None, chosen)) for chosen in itertools.product(*choices)]
+def _gather(pairs: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Gather the values that have one key, in their order."""
+    gathered: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+    for key, value in pairs:
+        gathered[key].append(value)
+    return {key: tuple(values) for key, values in gathered.items()}
 
 
-def _common(found: list[Labels], all_labels: list[Labels]) -> tuple[Labels, bool]:
+def _name(case: Case) -> str:
+    is_chat = case.endpoint is Endpoint.CHAT
+    return case.model if is_chat else f"{case.model} ({case.endpoint.value})"
+
+
+def _repriced(old: PolicySet, new: PolicySet) -> Iterator[str]:
+    """Find the models of both sets that do not cost the same."""
+    for model in sorted(old.catalogue.models.keys() & new.catalogue.models.keys()):
+        entry, other = old.catalogue.models[model], new.catalogue.models[model]
+        if entry.message.id == model and [(t.price, t.multipliers) for t in entry.tariffs] != [
+            (t.price, t.multipliers) for t in other.tariffs
+        ]:
+            yield model
+
+
+def _common(found: tuple[Labels, ...], all_labels: list[Labels]) -> tuple[Labels, bool]:
     """Return the labels that all have, and whether nobody else has these."""
     common = set(found[0]).intersection(*found)
     with_these = sum(common <= set(labels) for labels in all_labels)
@@ -151,7 +133,7 @@ def _common(found: list[Labels], all_labels: list[Labels]) -> tuple[Labels, bool
 
 
 def _outlook(policy: PolicySet, case: Case, now_us: int) -> Outlook:
-    first = _try(policy, case, 1, now_us)
+    first = _try(policy, case, LEAST_TOKENS, now_us)
     denied = tuple(sorted(f"{r.code} ({r.rule})" if r.rule else r.code for r in first.reasons))
     if denied:
         return Outlook(denied, None, ())
@@ -164,26 +146,46 @@ def _outlook(policy: PolicySet, case: Case, now_us: int) -> Outlook:
 
 
 def _most_tokens(policy: PolicySet, case: Case, now_us: int) -> int | None:
-    """Find by halving how many tokens a request may have; None is no end in sight."""
-    passes, fails = 1, MOST_TOKENS
-    if not _try(policy, case, fails, now_us).reasons:
+    """Find how many tokens a request may have; None is no end in sight."""
+
+    def passes(tokens: int) -> bool:
+        return not _try(policy, case, tokens, now_us).reasons
+
+    if passes(MOST_TOKENS):
         return None
-    while fails - passes > 1:
-        middle = (passes + fails) // 2
-        if _try(policy, case, middle, now_us).reasons:
-            fails = middle
+    most, too_many = LEAST_TOKENS, MOST_TOKENS
+    likely = policy.catalogue.roles[case.role].max_tokens_per_request or MOST_TOKENS
+    if most < likely < too_many and passes(likely) and not passes(likely + 1):
+        return likely
+    while too_many - most > 1:
+        middle = (most + too_many) // 2
+        if passes(middle):
+            most = middle
         else:
-            passes = middle
-    return passes + 1  # with the one token of input
+            too_many = middle
+    return most
 
 
-def _try(policy: PolicySet, case: Case, output_tokens: int, now_us: int) -> Judgement:
+def _try(policy: PolicySet, case: Case, tokens: int, now_us: int) -> Judgement:
+    """Judge a call of so many tokens, of which one is input where there is output, too."""
+    has_output = case.endpoint in WITH_OUTPUT
+    principal = pb.Principal(
+        id="(anybody)",
+        role=case.role,
+        workspace=case.workspace,
+        labels=dict(case.labels),
+        key_id=case.key,
+    )
     request = pb.AuthorizeRequest(
-        principal=pb.Principal(
-            id="(anybody)", role=case.role, workspace=case.workspace, labels=dict(case.labels)
-        ),
+        principal=principal,
         model=case.model,
-        estimate=pb.Estimate(input_tokens=1, max_output_tokens=output_tokens),
+        endpoint=f"ENDPOINT_{case.endpoint}",
+        estimate=pb.Estimate(
+            input_tokens=1 if has_output else tokens,
+            max_output_tokens=tokens - 1 if has_output else 0,
+            pages=int(case.endpoint is Endpoint.OCR),
+            audio_seconds=int(case.endpoint is Endpoint.TRANSCRIPTION),
+        ),
     )
     return judge(policy, request, now_us, lambda _limits, _at_us: ())
 

@@ -1,7 +1,7 @@
 """The entries of the data files in the forms that deciding needs."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -66,7 +66,11 @@ class Catalogue:
         yield from (role.message for role in self.roles.values())
         yield from self.workspaces.values()
         yield from (model.message for model in self.models.values())
-        yield from self._keys.values()
+        yield from self.registered_keys()
+
+    def registered_keys(self) -> Iterable[policy_pb.Key]:
+        """Return all keys that the data files have."""
+        return self._keys.values()
 
     def key(self, key_id: str) -> policy_pb.Key:
         """Return a key; one without an entry has the state "unknown", no key none."""

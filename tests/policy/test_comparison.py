@@ -71,6 +71,35 @@ def test_a_role_that_is_new_or_gone_is_shown(tmp_path: Path) -> None:
     assert {("ROLE_UNKNOWN",)} == {c.after.denied for c in found.changes if c.role == "analyst"}
 
 
+def test_a_key_that_is_revoked_is_shown_for_that_key(tmp_path: Path) -> None:
+    """Callers without a key, or with another, are not concerned."""
+    rule = deny('key.state == "revoked"')
+    keys = "keys:\n  a: {workspace: lab}\n  b: {workspace: lab}\n  c: {workspace: lab}\n"
+    old = minimal(tmp_path / "old", revoked=rule, keys_yaml=keys)
+    text = keys.replace("b: {workspace: lab}", "b: {workspace: lab, state: revoked}")
+    found = between(old, minimal(tmp_path / "new", revoked=rule, keys_yaml=text))
+    assert found.keys == ("", "(unknown)", "a", "b")  # c is like a
+    assert {(c.keys, c.after.denied) for c in found.changes} == {(("b",), ("NO (revoked)",))}
+
+
+def test_a_model_is_tried_at_the_endpoints_that_it_has_prices_for(tmp_path: Path) -> None:
+    """What reads pages is not asked to chat."""
+    prices = "models:\n  reader:\n    family: r\n    prices:\n    - effective_from: 2020-01-01\n"
+    old = minimal(tmp_path / "old", r_yaml=f"{prices}      usd_per_thousand_pages: 1\n")
+    new = minimal(tmp_path / "new", r_yaml=f"{prices}      usd_per_thousand_pages: 2\n",
+                  no_reading=deny("request.pages > 0"))  # fmt: skip
+    found = between(old, new)
+    assert [c.models for c in found.changes] == [("reader (OCR)",)]
+    assert found.repriced == ("reader",)
+
+
+def test_all_endpoints_are_tried_where_a_rule_reads_them(tmp_path: Path) -> None:
+    """A rule about one endpoint concerns no other."""
+    rule = deny('request.endpoint == "FIM" && model.id == "small-1"')
+    found = between(minimal(tmp_path / "old"), minimal(tmp_path / "new", no_fim=rule))
+    assert [c.models for c in found.changes] == [("small-1 (FIM)",)]
+
+
 def test_rules_are_listed_by_what_happened_to_them(tmp_path: Path) -> None:
     """Added, removed, changed."""
     old = minimal(tmp_path / "old", a=deny("false"), b=deny("false"))
