@@ -27,7 +27,6 @@ from sidecar.domain.usage import Usage, UsageReport
 from sidecar.judgement import ENDPOINTS, Judgement, judge, limits_of
 from sidecar.ledger.protocol import Ledger
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.variables import Values
 from sidecar.v1 import authorization_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -78,9 +77,9 @@ class Authorizer:
         """Give a hold back: its call was never sent. Raises what Ledger.release raises."""
         return await self._ledger.release(hold_id, reason, self._clock())
 
-    def values(self, request: pb.AuthorizeRequest) -> Values | None:
-        """Return what the rules would be given now; None when a name is unknown."""
-        return judge(self.policy, request, self._clock(), self._ledger.budgets).values
+    def judgement(self, request: pb.AuthorizeRequest) -> Judgement:
+        """Return what the policies make of a call now, before the ledger has its say."""
+        return judge(self.policy, request, self._clock(), self._ledger.budgets)
 
     def budgets(
         self, principal: pb.Principal, model: str

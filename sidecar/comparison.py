@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.cases import Case, Labels, cases, keys, label_sets
-from sidecar.domain.decisions import Meter
-from sidecar.domain.money import format_usd
+from sidecar.domain.amounts import format_amount
 from sidecar.domain.usage import WITH_OUTPUT, Endpoint
 from sidecar.judgement import Judgement, judge
 from sidecar.policy.policy_set import PolicySet
@@ -138,7 +137,7 @@ def _outlook(policy: PolicySet, case: Case, now_us: int) -> Outlook:
     if denied:
         return Outlook(denied, None, ())
     ceilings = tuple(
-        (demand.limit.rule, _ceiling(demand.limit.meter, demand.limit.ceiling))
+        (demand.limit.rule, format_amount(demand.limit.meter, demand.limit.ceiling))
         for demand in first.demands
         if not demand.shadow
     )
@@ -188,9 +187,3 @@ def _try(policy: PolicySet, case: Case, tokens: int, now_us: int) -> Judgement:
         ),
     )
     return judge(policy, request, now_us, lambda _limits, _at_us: ())
-
-
-def _ceiling(meter: Meter, ceiling: int | None) -> str:
-    if ceiling is None:
-        return "unlimited"
-    return f"${format_usd(ceiling)}" if meter is Meter.COST else f"{ceiling:,} {meter.value}"

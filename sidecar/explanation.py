@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidecar.authorizer import Authorizer
+from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.decisions import Decision, Effect
+from sidecar.domain.decisions import Budget, Decision, Demand, Effect, Meter
+from sidecar.judgement import Judgement
 from sidecar.policy.rules import Rule
 from sidecar.policy.trace import PartValue, TakenApart
 from sidecar.policy.variables import Values
@@ -20,11 +22,41 @@ TRIED_AT_MOST = 40
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision that was not made, every rule's parts, and ways to an Allow."""
+    """A decision that was not made, what it came from, and ways to an Allow."""
 
     decision: Decision
+    judgement: Judgement
     rules: list[tuple[Rule, list[PartValue]]]
     suggestions: list[str]
+
+    @property
+    def limits(self) -> list[tuple[Demand, Budget]]:
+        """What the call demands of each limit, and how that stands."""
+        budgets = {budget.rule: budget for budget in self.decision.budgets}
+        return [
+            (demand, budgets[demand.limit.rule])
+            for demand in self.judgement.demands
+            if demand.limit.rule in budgets
+        ]
+
+    @property
+    def worst_case(self) -> str:
+        """Write the most that a call may use, and how that comes about."""
+        size, tariff = self.judgement.size, self.judgement.tariff
+        if size is None:
+            return ""
+        most = size.most
+        output = f"{size.max_output_tokens:,} output"
+        if size.choices > 1:
+            output = f"{size.choices} x {output}"
+        used = [f"{most.input_tokens:,} input + {output} = {most.tokens:,} tokens"]
+        used += [f"{most.pages:,} pages"] if most.pages else []
+        used += [f"{most.audio_seconds:,} s of audio"] if most.audio_seconds else []
+        cost = format_amount(Meter.COST, self.judgement.cost_nano_usd)
+        price = (
+            f"at most {cost} at the price {tariff.price.price_id}" if tariff else "without a price"
+        )
+        return "; ".join([*used, price])
 
 
 class Explainer:
@@ -44,12 +76,12 @@ class Explainer:
         """Explain one call. It has been validated."""
         async with self._one_at_a_time:
             decision = await self._try(request, lambda _: None)
-            values = self._authorizer.values(request)
+            judgement = self._authorizer.judgement(request)
+            values = judgement.values
             rules = [] if values is None else await asyncio.to_thread(self._apart, values)
             denied = decision.effect is Effect.DENY
-            return Explanation(
-                decision, rules, await self._ways(request, decision) if denied else []
-            )
+            ways = await self._ways(request, decision) if denied else []
+            return Explanation(decision, judgement, rules, ways)
 
     def _apart(self, values: Values) -> list[tuple[Rule, list[PartValue]]]:
         """Take the rules apart, the first time, and give each part its value."""

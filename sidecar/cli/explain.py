@@ -19,7 +19,6 @@ from sidecar.cli.options import (
     fail,
     load_policies,
 )
-from sidecar.cli.tables import budget_table, console
 from sidecar.domain.clock import SECOND_US
 from sidecar.explanation import Explainer
 from sidecar.ledger.sqlite import SqliteLedger
@@ -90,10 +89,12 @@ def _print(answer: pb.ExplainResponse) -> None:
         mode = ", shadow" if rule.shadow else ""
         typer.echo(f"\n{rule.rule} ({rule.effect}{mode}): {rule.value}")
         for part in rule.parts:
-            typer.echo(f"  {'  ' * part.depth}{part.text} = {part.value}")
-    if decision.budgets:
-        typer.echo()
-        console().print(budget_table(decision.budgets))
+            if part.text != part.value:  # `10.0 = 10.0` says nothing
+                typer.echo(f"  {'  ' * part.depth}{part.text} = {part.value}")
+    if answer.worst_case:
+        typer.echo(f"\nworst case: {answer.worst_case}")
+    for limit in answer.limits:
+        typer.echo(f"  {limit.rule} of {limit.scope}: {limit.arithmetic}")
     if answer.suggestions:
         typer.echo("\nTo be allowed, one of:")
         for suggestion in answer.suggestions:

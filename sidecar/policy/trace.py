@@ -58,7 +58,8 @@ class Tracer:
     def __init__(self, parser: CelPythonEngine, source: str) -> None:
         """Find the parts of an expression that loads."""
         self._parser = parser
-        self.parts = list(_parts(parser.parse(source), source, 0))
+        tree = parser.parse(source)
+        self.parts = list(_parts(tree, source, 0)) or [_whole(tree, source)]
 
     def values(self, binding: Any) -> list[PartValue]:
         """Return each part's value, with a binding of the parser's engine."""
@@ -104,6 +105,12 @@ def _parts(tree: Tree, source: str, depth: int, within: str = "") -> Iterator[Pa
     for child in tree.children:
         if isinstance(child, lark.Tree):
             yield from _parts(child, source, depth, within)
+
+
+def _whole(tree: Tree, source: str) -> Part:
+    """Return an expression of one word as its only part."""
+    text = source[tree.meta.start_pos : tree.meta.end_pos]
+    return Part(text, tree.meta.line, tree.meta.column, 0, is_condition=False, tree=tree)
 
 
 def shown(value: Any) -> str:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from sidecar.domain.amounts import fits, format_demand
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Budget, Charge, Decision, Effect, Meter, Reason
 from sidecar.explanation import Explanation
@@ -48,7 +49,7 @@ def explain_response(explanation: Explanation) -> pb.ExplainResponse:
                 rule=rule.id,
                 effect=rule.effect.value,
                 shadow=rule.shadow,
-                value=parts[0].shown if parts else rule.body.source.strip().splitlines()[-1],
+                value=parts[0].shown,
                 parts=[
                     pb.ExplainedPart(
                         text=traced.part.text,
@@ -63,6 +64,18 @@ def explain_response(explanation: Explanation) -> pb.ExplainResponse:
             for rule, parts in explanation.rules
         ],
         suggestions=explanation.suggestions,
+        limits=[
+            pb.ExplainedLimit(
+                rule=demand.limit.rule,
+                scope=demand.limit.scope,
+                shadow=demand.shadow,
+                demand=demand.amount,
+                fits=fits(demand, budget),
+                arithmetic=format_demand(demand, budget),
+            )
+            for demand, budget in explanation.limits
+        ],
+        worst_case=explanation.worst_case,
     )
 
 

@@ -300,12 +300,32 @@ class ExplainedRule(_message.Message):
     parts: _containers.RepeatedCompositeFieldContainer[ExplainedPart]
     def __init__(self, rule: _Optional[str] = ..., effect: _Optional[str] = ..., shadow: _Optional[bool] = ..., value: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[ExplainedPart, _Mapping]]] = ...) -> None: ...
 
+class ExplainedLimit(_message.Message):
+    __slots__ = ("rule", "scope", "shadow", "demand", "fits", "arithmetic")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    DEMAND_FIELD_NUMBER: _ClassVar[int]
+    FITS_FIELD_NUMBER: _ClassVar[int]
+    ARITHMETIC_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    scope: str
+    shadow: bool
+    demand: int
+    fits: bool
+    arithmetic: str
+    def __init__(self, rule: _Optional[str] = ..., scope: _Optional[str] = ..., shadow: _Optional[bool] = ..., demand: _Optional[int] = ..., fits: _Optional[bool] = ..., arithmetic: _Optional[str] = ...) -> None: ...
+
 class ExplainResponse(_message.Message):
-    __slots__ = ("decision", "rules", "suggestions")
+    __slots__ = ("decision", "rules", "suggestions", "limits", "worst_case")
     DECISION_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
     SUGGESTIONS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    WORST_CASE_FIELD_NUMBER: _ClassVar[int]
     decision: AuthorizeResponse
     rules: _containers.RepeatedCompositeFieldContainer[ExplainedRule]
     suggestions: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, decision: _Optional[_Union[AuthorizeResponse, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[ExplainedRule, _Mapping]]] = ..., suggestions: _Optional[_Iterable[str]] = ...) -> None: ...
+    limits: _containers.RepeatedCompositeFieldContainer[ExplainedLimit]
+    worst_case: str
+    def __init__(self, decision: _Optional[_Union[AuthorizeResponse, _Mapping]] = ..., rules: _Optional[_Iterable[_Union[ExplainedRule, _Mapping]]] = ..., suggestions: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[_Union[ExplainedLimit, _Mapping]]] = ..., worst_case: _Optional[str] = ...) -> None: ...

@@ -10,6 +10,7 @@ from support.running import chat, principal, tester
 
 from sidecar.domain.decisions import Effect
 from sidecar.explanation import Explainer, Explanation
+from sidecar.server import answers
 from sidecar.v1 import authorization_pb2 as pb
 
 OpenDesk = Callable[..., Desk]
@@ -78,6 +79,39 @@ def test_every_rule_is_shown_with_the_value_of_each_part(
         ("request.tokens = 200", 8, 1),
         ("request.batch = false", 8, 25),
     ]
+
+
+def test_each_limit_is_shown_with_its_arithmetic(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """What is spent, held and asked for, against the ceiling; where a rule denies, too."""
+    directory = minimal(
+        tmp_path / "p",
+        daily=limit("250", meter="tokens"),
+        money=limit("unlimited", meter="cost"),
+        never=deny("request.batch"),
+    )
+    desk = open_desk(directory)
+    request = chat(tester(), model="small-1", estimate={"input_tokens": 40, "choices": 2,
+                                                        "max_output_tokens": 60})  # fmt: skip
+    desk.authorize(request)
+    request.estimate.batch = True
+    answer = answers.explain_response(explain(desk, request))
+    assert [r.code for r in answer.decision.reasons] == ["NO"]
+    assert answer.worst_case == (
+        "40 input + 2 x 60 output = 160 tokens; at most $0.00016 at the price small-1@2020-01-01"
+    )
+    assert [(one.rule, one.fits, one.arithmetic) for one in answer.limits] == [
+        ("daily", False, "0 tokens spent + 160 tokens held + 160 tokens for this call"
+                         " = 320 tokens, above 250 tokens"),
+        ("money", True, "$0.00 spent + $0.00016 held + $0.00016 for this call"
+                        " = $0.00032; unlimited"),
+    ]  # fmt: skip
+
+
+def test_a_rule_of_one_word_has_its_value(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """A literal and its comment."""
+    desk = open_desk(minimal(tmp_path / "p", daily=limit("\n// first\n25 // at most\n// last")))
+    answer = answers.explain_response(explain(desk, chat(tester(), model="small-1")))
+    assert {rule.rule: rule.value for rule in answer.rules} == {"allow-all": "true", "daily": "25"}
 
 
 def test_an_explanation_holds_and_records_nothing(tmp_path: Path, open_desk: OpenDesk) -> None:

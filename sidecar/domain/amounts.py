@@ -1,0 +1,31 @@
+"""Amounts of requests, tokens and money, as people write them."""
+
+from sidecar.domain.decisions import Budget, Demand, Meter
+from sidecar.domain.money import format_usd
+
+
+def format_amount(meter: Meter, amount: int | None) -> str:
+    """Write an amount with its unit; None is unlimited."""
+    if amount is None:
+        return "unlimited"
+    if meter is Meter.COST:
+        return f"${format_usd(amount)}"
+    return f"{amount:,} {meter.value if amount != 1 else meter.value.removesuffix('s')}"
+
+
+def fits(demand: Demand, budget: Budget) -> bool:
+    """Whether what a call demands has room."""
+    return budget.ceiling is None or budget.spent + budget.held + demand.amount <= budget.ceiling
+
+
+def format_demand(demand: Demand, budget: Budget) -> str:
+    """Write the arithmetic of a limit: what is taken, what the call adds, and the ceiling."""
+    total = budget.spent + budget.held + demand.amount
+    spent, held, asked, used, ceiling = (
+        format_amount(budget.meter, amount)
+        for amount in (budget.spent, budget.held, demand.amount, total, budget.ceiling)
+    )
+    sum_ = f"{spent} spent + {held} held + {asked} for this call = {used}"
+    if budget.ceiling is None:
+        return f"{sum_}; unlimited"
+    return f"{sum_}, {'within' if fits(demand, budget) else 'above'} {ceiling}"
