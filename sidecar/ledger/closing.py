@@ -1,5 +1,6 @@
 """How holds end: settled, released or expired, and at last forgotten."""
 
+import itertools
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,16 +90,23 @@ class Closing:
         The latest decision always stays: it carries the ledger's time (L9).
         """
         before_us = self._standings.advance(at_us) - retention_us
-        old = self._sql.execute(
-            # Rows follow time, so the oldest ones are enough to look at.
-            "SELECT d.id FROM (SELECT id, decided_at_us FROM decisions ORDER BY id LIMIT ?) d"
-            " LEFT JOIN holds h USING (id)"
-            " WHERE d.decided_at_us < ? AND d.id < (SELECT max(id) FROM decisions)"
-            " AND (h.id IS NULL OR h.state <> 'open' AND h.closed_at_us < ? AND NOT EXISTS ("
+        oldest = self._sql.execute(
+            "SELECT d.id, d.chain, d.decided_at_us < ?2 AND d.id < (SELECT max(id) FROM decisions)"
+            " AND (h.id IS NULL OR h.state <> 'open' AND h.closed_at_us < ?2 AND NOT EXISTS ("
             "   SELECT 1 FROM hold_amounts a JOIN budgets b ON b.id = a.budget WHERE a.hold = h.id"
-            "   AND b.window <> 'concurrent' AND b.window_end_us >= ?))",
-            (AT_MOST, before_us, before_us, before_us),
-        ).fetchall()
+            "   AND b.window <> 'concurrent' AND b.window_end_us >= ?2))"
+            " FROM (SELECT id, chain, decided_at_us FROM decisions ORDER BY id LIMIT ?1) d"
+            " LEFT JOIN holds h USING (id) ORDER BY d.id",
+            (AT_MOST, before_us),
+        )
+        # What is left is a chain without a gap, so nothing goes before what is older.
+        gone = list(itertools.takewhile(lambda row: row[2], oldest))
+        if not gone:
+            return 0
+        last, link, _ = gone[-1]
+        self._sql.execute("DELETE FROM pruned")
+        self._sql.execute("INSERT INTO pruned (decision, chain) VALUES (?,?)", (last, link))
+        old = [(row,) for row, _, _ in gone]
         touched: set[tuple[int]] = set()
         for row in old:
             touched |= set(self._sql.execute("SELECT budget FROM hold_amounts WHERE hold = ?", row))
@@ -114,7 +122,8 @@ class Closing:
             self._sql.executemany(statement, old)
         self._sql.executemany(  # a budget goes with the last of its holds
             "DELETE FROM budgets WHERE id = ?1 AND window <> 'concurrent'"
-            " AND NOT EXISTS (SELECT 1 FROM hold_amounts WHERE budget = ?1)",
+            " AND NOT EXISTS (SELECT 1 FROM hold_amounts WHERE budget = ?1)"
+            " AND NOT EXISTS (SELECT 1 FROM adjustments WHERE budget = ?1)",
             touched,
         )
         return len(old)

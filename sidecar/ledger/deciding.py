@@ -5,10 +5,16 @@ import sqlite3
 from sidecar.domain.decisions import Decision, Demand, Effect, Proposal
 from sidecar.domain.prices import Tariff
 from sidecar.ledger import rows
+from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, Chain
 from sidecar.ledger.protocol import RequestIdReusedError
 from sidecar.ledger.standings import Standing, Standings
 
 Weighed = list[tuple[Demand, Standing]]
+
+
+_INSERT_DECISION = rows.insert("decisions", *DECISION_COLUMNS, "chain")
+_INSERT_HOLD = rows.insert("holds", "id", "state", *HOLD_COLUMNS)
+_INSERT_AMOUNT = rows.insert("hold_amounts", "hold", *AMOUNT_COLUMNS)
 
 
 class Deciding:
@@ -22,6 +28,7 @@ class Deciding:
         """Use the connection, and the standings read through it."""
         self._sql = connection
         self._standings = standings
+        self._chain = Chain(connection, "decisions")
         self._row_ids: dict[str | Tariff, int] = {}
 
     def decide(self, proposal: Proposal) -> Decision:
@@ -31,10 +38,7 @@ class Deciding:
             return earlier
         at_us = self._standings.advance(proposal.at_us)
         decision, weighed = self._weigh(proposal, at_us, hold=True)
-        row = self._insert_decision(proposal, decision, at_us)
-        if decision.hold_id:
-            self._insert_hold(row, proposal, decision)
-            self._reserve(row, weighed)
+        self._record(proposal, decision, weighed, at_us)
         return decision
 
     def preview(self, proposal: Proposal) -> Decision:
@@ -43,9 +47,10 @@ class Deciding:
         decision, _ = self._weigh(proposal, at_us, hold=False)
         return decision
 
-    def forget_row_ids(self) -> None:
-        """Look ids up again: a transaction was rolled back, and its new rows with it."""
+    def forget(self) -> None:
+        """Look everything up again: a transaction was rolled back, and its new rows with it."""
         self._row_ids.clear()
+        self._chain.forget()
 
     def _earlier(self, proposal: Proposal) -> Decision | None:
         """L3: the same request gets the same answer."""
@@ -99,97 +104,76 @@ class Deciding:
         )
         return decision, weighed
 
-    def _insert_decision(self, proposal: Proposal, decision: Decision, at_us: int) -> int:
-        call = proposal.call
-        cursor = self._sql.execute(
-            "INSERT INTO decisions (decision_id, request_id, fingerprint, decided_at_us, effect,"
-            " principal, role, workspace, key_id, model_requested, model, endpoint,"
-            " max_output_tokens, reasons, shadow_reasons, budgets, retry_after_us, policy_set,"
-            " policy_generation) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                decision.decision_id,
-                call.request_id or None,
-                call.fingerprint,
-                at_us,
-                decision.effect.value,
-                call.principal_id,
-                call.role,
-                call.workspace,
-                call.key_id,
-                call.model_requested,
-                call.model_id,
-                call.endpoint.value,
-                decision.max_output_tokens,
-                rows.reasons_to_json(decision.reasons),
-                rows.reasons_to_json(decision.shadow_reasons),
-                rows.budgets_to_json(decision.budgets),
-                decision.retry_after_us,
-                self._policy_set(decision.policy_digest),
-                decision.policy_generation,
-            ),
-        )
-        return _row_id(cursor)
-
-    def _insert_hold(self, row: int, proposal: Proposal, decision: Decision) -> None:
-        call = proposal.call
-        self._sql.execute(
-            "INSERT INTO holds (id, hold_id, state, expires_at_us, price, service_tier, batch,"
-            " region, held_input_tokens, held_output_tokens, held_pages, held_audio_seconds,"
-            " held_cost_nano_usd) VALUES (?,?,'open',?,?,?,?,?,?,?,?,?,?)",
-            (
-                row,
-                decision.hold_id,
-                decision.hold_expires_at_us,
-                None if call.tariff is None else self._price(call.tariff),
-                call.terms.service_tier,
-                int(call.terms.batch),
-                call.terms.region,
-                call.most.input_tokens,
-                call.most.output_tokens,
-                call.most.pages,
-                call.most.audio_seconds,
-                call.cost_nano_usd,
-            ),
-        )
-
-    def _reserve(self, hold_row: int, weighed: Weighed) -> None:
-        amounts = [
-            (hold_row, self._add(demand, standing), demand.amount, int(demand.charge_on_expiry))
+    def _record(self, proposal: Proposal, decision: Decision, weighed: Weighed, at_us: int) -> None:
+        """Write the decision and, if there is one, its hold; and link them to the chain."""
+        values = self._decision_values(proposal, decision, at_us)
+        if not decision.hold_id:
+            self._sql.execute(_INSERT_DECISION, (*values, self._chain.link(values)))
+            return
+        hold = self._hold_values(proposal, decision)
+        amounts = sorted(
+            (self._add(demand, standing), demand.amount, int(demand.charge_on_expiry))
             for demand, standing in weighed
-        ]
-        self._sql.executemany(
-            "INSERT INTO hold_amounts (hold, budget, held, charge_on_expiry) VALUES (?,?,?,?)",
-            amounts,
+        )
+        link = self._chain.link(values, hold, amounts)
+        row = rows.row_id(self._sql.execute(_INSERT_DECISION, (*values, link)))
+        self._sql.execute(_INSERT_HOLD, (row, "open", *hold))
+        self._sql.executemany(_INSERT_AMOUNT, [(row, *amount) for amount in amounts])
+
+    def _decision_values(
+        self, proposal: Proposal, decision: Decision, at_us: int
+    ) -> tuple[object, ...]:
+        """Return what DECISION_COLUMNS get."""
+        call = proposal.call
+        return (
+            decision.decision_id,
+            call.request_id or None,
+            call.fingerprint,
+            at_us,
+            decision.effect.value,
+            call.principal_id,
+            call.role,
+            call.workspace,
+            call.key_id,
+            call.model_requested,
+            call.model_id,
+            call.endpoint.value,
+            decision.max_output_tokens,
+            rows.reasons_to_json(decision.reasons),
+            rows.reasons_to_json(decision.shadow_reasons),
+            rows.budgets_to_json(decision.budgets),
+            decision.retry_after_us,
+            self._policy_set(decision.policy_digest),
+            decision.policy_generation,
+        )
+
+    def _hold_values(self, proposal: Proposal, decision: Decision) -> tuple[object, ...]:
+        """Return what HOLD_COLUMNS get."""
+        call = proposal.call
+        return (
+            decision.hold_id,
+            decision.hold_expires_at_us,
+            None if call.tariff is None else self._price(call.tariff),
+            call.terms.service_tier,
+            int(call.terms.batch),
+            call.terms.region,
+            call.most.input_tokens,
+            call.most.output_tokens,
+            call.most.pages,
+            call.most.audio_seconds,
+            call.cost_nano_usd,
         )
 
     def _add(self, demand: Demand, standing: Standing) -> int:
-        """Hold the amount on the current window's row, and return that.
-
-        L8: a new window is a new row; nothing is ever set back to zero.
-        """
-        limit, (start_us, end_us) = demand.limit, standing.span
-        if standing.row is not None:
-            self._sql.execute(
-                "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ? WHERE id = ?",
-                (demand.amount, limit.ceiling, end_us, standing.row),
-            )
-            return standing.row
-        return _row_id(
-            self._sql.execute(
-                "INSERT INTO budgets (rule, window, meter, scope, window_start_us, window_end_us,"
-                " ceiling, held) VALUES (?,?,?,?,?,?,?,?)",
-                (
-                    limit.rule,
-                    limit.window.value,
-                    limit.meter.value,
-                    limit.scope,
-                    start_us,
-                    end_us,
-                    limit.ceiling,
-                    demand.amount,
-                ),
-            )
+        """Hold the amount on the current window's row, and return that."""
+        row = standing.row
+        if row is None:
+            row = self._standings.open_window(standing)
+        self._sql.execute(
+            "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ? WHERE id = ?",
+            (demand.amount, demand.limit.ceiling, standing.span.end_us, row),
         )
+        return row
 
     def _policy_set(self, digest: str) -> int:
         if digest not in self._row_ids:
@@ -213,8 +197,3 @@ class Deciding:
     def _id(self, sql: str, parameters: tuple[str, ...]) -> int:
         (row,) = self._sql.execute(sql, parameters).fetchone()
         return int(row)
-
-
-def _row_id(cursor: sqlite3.Cursor) -> int:
-    assert cursor.lastrowid is not None, "an INSERT always has a row id"
-    return cursor.lastrowid

@@ -31,6 +31,10 @@ class LedgerUnavailableError(Exception):
     """The ledger cannot write or read now; nothing was changed."""
 
 
+class NotAdjustableError(Exception):
+    """No such budget can be adjusted; the text says why."""
+
+
 class LedgerRefusedError(Exception):
     """The ledger cannot be opened; the text says which file, why, and the way out."""
 
@@ -65,6 +69,14 @@ class Ledger(Protocol):
 
     def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
         """Return how each limit stands. Raises LedgerUnavailableError."""
+
+    async def adjust(
+        self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
+    ) -> Budget:
+        """Count an amount as spent in the current window, or give room with a negative one.
+
+        It is a row of its own. Raises NotAdjustableError or LedgerUnavailableError.
+        """
 
     async def expire(self, at_us: int) -> int:
         """Charge or give back the holds that were not closed in time; return how many."""

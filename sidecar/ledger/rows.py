@@ -1,6 +1,7 @@
 """How decisions, budgets and tariffs are written into columns, and read back."""
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,18 @@ from sidecar.domain.prices import Multipliers, Price, Tariff, Terms
 from sidecar.domain.usage import Endpoint, Usage
 
 _COMPACT = (",", ":")
+
+
+def insert(table: str, *columns: str) -> str:
+    """Return the statement that inserts a row with these columns."""
+    places = ",".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - ours
+
+
+def row_id(cursor: sqlite3.Cursor) -> int:
+    """Return the row that was just inserted."""
+    assert cursor.lastrowid is not None, "an INSERT always has a row id"
+    return cursor.lastrowid
 
 
 def reasons_to_json(reasons: Sequence[Reason]) -> str:

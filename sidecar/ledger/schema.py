@@ -6,6 +6,8 @@ give times as people write them, in UTC, and USD where a column says so.
 
 from sqlite_utils import Database, Migrations
 
+from sidecar.ledger import chain
+
 APPLICATION_ID = 0x4D53504C
 """Written into the file's header, "MSPL": this file is a spend ledger."""
 
@@ -150,6 +152,44 @@ def first_ledger(db: Database) -> None:
     for statement in (_TABLES + _VIEWS).split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+_CHAIN = """
+-- The SHA-256 of the decision before and of this one: see sidecar/ledger/chain.py.
+ALTER TABLE decisions ADD COLUMN chain BLOB NOT NULL DEFAULT x'';
+
+-- The last decision that was pruned, with its link: what is left follows it.
+CREATE TABLE pruned (
+  decision INTEGER NOT NULL,
+  chain BLOB NOT NULL
+) STRICT;
+
+-- Corrections and one-off grants, each signed by somebody. A negative amount gives room.
+CREATE TABLE adjustments (
+  id INTEGER PRIMARY KEY,
+  adjusted_at_us INTEGER NOT NULL,
+  budget INTEGER NOT NULL REFERENCES budgets (id),
+  amount INTEGER NOT NULL,
+  signed_by TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  chain BLOB NOT NULL
+) STRICT;
+CREATE INDEX adjustments_by_budget ON adjustments (budget);
+
+CREATE VIEW adjustment_log AS
+SELECT datetime(adjusted_at_us / 1000000, 'unixepoch') AS adjusted_at_utc, rule, scope, window,
+  meter, amount, signed_by, reason
+FROM adjustments JOIN budgets ON budgets.id = budget ORDER BY adjustments.id;
+"""
+
+
+@migrations(name="0002_chain_and_adjustments")
+def chain_and_adjustments(db: Database) -> None:
+    """Chain the decisions, and keep adjustments."""
+    for statement in _CHAIN.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+    chain.link_all(db.conn)
 
 
 _KNOWN = {migration.name for migration in migrations.pending(Database(memory=True))}

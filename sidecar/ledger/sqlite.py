@@ -9,10 +9,16 @@ from pathlib import Path
 from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
 from sidecar.domain.windows import Calendar, Window
 from sidecar.ledger import opening
+from sidecar.ledger.adjusting import Adjusting
 from sidecar.ledger.closing import Closing
 from sidecar.ledger.deciding import Deciding
 from sidecar.ledger.group_commit import GroupCommit
-from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError, RequestIdReusedError
+from sidecar.ledger.protocol import (
+    HoldUnknownError,
+    LedgerUnavailableError,
+    NotAdjustableError,
+    RequestIdReusedError,
+)
 from sidecar.ledger.standings import LedgerTime, Standings
 
 
@@ -39,14 +45,15 @@ class SqliteLedger:
         standings = Standings(writer, calendar, time)
         self._deciding = Deciding(writer, standings)
         self._closing = Closing(writer, standings)
+        self._adjusting = Adjusting(writer, standings)
         committed = Standings(reader, calendar, time)
         self._committed_standings = committed
         self._committed_deciding = Deciding(reader, committed)
         self._committed_closing = Closing(reader, committed)
         self._commits = GroupCommit(
             writer,
-            refusals=(RequestIdReusedError, HoldUnknownError),
-            rolled_back=self._deciding.forget_row_ids,
+            refusals=(RequestIdReusedError, HoldUnknownError, NotAdjustableError),
+            rolled_back=self._forget,
         )
         self.latest_us = time.latest_us
         """When the file's last decision was made: time goes on from here."""
@@ -61,6 +68,10 @@ class SqliteLedger:
             # when the decision is then refused.
             self._closing.expire(proposal.at_us)
         return self._deciding.decide(proposal)
+
+    def _forget(self) -> None:
+        self._deciding.forget()
+        self._adjusting.forget()
 
     def preview(self, proposal: Proposal) -> Decision:
         """See Ledger.preview."""
@@ -85,6 +96,14 @@ class SqliteLedger:
         with _reading():
             at_us = self._committed_standings.advance(at_us)
             return tuple(self._committed_standings.of(limit, at_us).budget() for limit in limits)
+
+    async def adjust(
+        self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
+    ) -> Budget:
+        """See Ledger.adjust."""
+        return await self._commits.run(
+            lambda: self._adjusting.adjust(rule, scope, amount, signed_by, reason, at_us)
+        )
 
     async def expire(self, at_us: int) -> int:
         """See Ledger.expire."""

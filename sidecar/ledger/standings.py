@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from sidecar.domain.decisions import Budget, Limit
 from sidecar.domain.windows import HORIZON_US, MINUTE_US, Calendar, Span, Window
+from sidecar.ledger.rows import insert, row_id
 
 
 class Standing(NamedTuple):
@@ -76,6 +77,15 @@ class Standings:
         ).fetchone()
         return Standing(limit, at_us, span, row, spent, held)
 
+    def open_window(self, standing: Standing) -> int:
+        """Make the row of the current window, and return it.
+
+        L8: a new window is a new row; nothing is ever set back to zero.
+        """
+        limit, span = standing.limit, standing.span
+        values = (limit.rule, limit.window.value, limit.meter.value, limit.scope, *span)
+        return row_id(self._sql.execute(_INSERT, (*values, limit.ceiling)))
+
     def wait_us(self, standing: Standing, amount: int) -> int:
         """Return how long until the amount may fit, if nothing else is admitted.
 
@@ -108,6 +118,9 @@ class Standings:
         return int(expires_at_us)
 
 
+_INSERT = insert(
+    "budgets", "rule", "window", "meter", "scope", "window_start_us", "window_end_us", "ceiling"
+)
 _STILL_OPEN = (
     "FROM budgets WHERE rule = ? AND window = ? AND meter = ? AND scope = ?"
     " AND window_start_us >= ? AND window_end_us > ?"

@@ -1,7 +1,10 @@
 """Whether a ledger file still keeps its promises, recomputed from its rows."""
 
+import itertools
 import sqlite3
 from dataclasses import dataclass
+
+from sidecar.ledger import chain
 
 # Each query returns a row of text for each thing that is wrong.
 _CHECKS: dict[str, str] = {
@@ -11,11 +14,12 @@ _CHECKS: dict[str, str] = {
           (SELECT a.budget, a.held FROM hold_amounts a JOIN holds h ON h.id = a.hold
            WHERE h.state = 'open') x ON x.budget = b.id
         GROUP BY b.id HAVING b.held <> coalesce(sum(x.held), 0)""",
-    "L2 a budget's spent is not the sum of its closed holds": """
-        SELECT 'budget ' || b.id || ' (' || b.rule || '): spent ' || b.spent || ', closed holds '
-          || coalesce(sum(x.charged), 0) FROM budgets b LEFT JOIN
+    "L2 a budget's spent is not the sum of its closed holds and adjustments": """
+        SELECT 'budget ' || b.id || ' (' || b.rule || '): spent ' || b.spent || ', closed holds'
+          || ' and adjustments ' || coalesce(sum(x.charged), 0) FROM budgets b LEFT JOIN
           (SELECT a.budget, a.charged FROM hold_amounts a JOIN holds h ON h.id = a.hold
-           WHERE h.state <> 'open') x ON x.budget = b.id
+           WHERE h.state <> 'open' UNION ALL SELECT budget, amount FROM adjustments) x
+          ON x.budget = b.id
         GROUP BY b.id HAVING b.spent <> coalesce(sum(x.charged), 0)""",
     "L2 a hold's cost is not what its budgets were charged": """
         SELECT 'hold ' || h.hold_id || ', budget ' || b.id || ': ' || a.charged || ' charged'
@@ -31,7 +35,8 @@ _CHECKS: dict[str, str] = {
         WHERE h.state IN ('open', 'released')
           AND (a.charged <> 0 OR h.charged_cost_nano_usd <> 0)""",
     "L7 an amount is negative": """
-        SELECT 'budget ' || id || ' (' || rule || ')' FROM budgets WHERE spent < 0 OR held < 0
+        SELECT 'budget ' || id || ' (' || rule || ')' FROM budgets WHERE held < 0 OR spent <
+          coalesce((SELECT sum(amount) FROM adjustments WHERE budget = budgets.id), 0)
         UNION ALL SELECT 'hold ' || hold_id FROM holds
         WHERE held_cost_nano_usd < 0 OR charged_cost_nano_usd < 0""",
     "L7 a hold has a cost and no price": """
@@ -62,8 +67,12 @@ def verify(connection: sqlite3.Connection) -> tuple[list[Finding], dict[str, int
         for promise, query in _CHECKS.items()
         for (place,) in connection.execute(query).fetchmany(SHOWN_AT_MOST)
     ]
+    findings += [
+        Finding("the decision log was altered", f"{place} is not as it was, or follows a gap")
+        for place in itertools.islice(chain.breaks(connection), SHOWN_AT_MOST)
+    ]
     counts = {
         table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
-        for table in ("decisions", "holds", "budgets")
+        for table in ("decisions", "holds", "budgets", "adjustments")
     }
     return findings, counts

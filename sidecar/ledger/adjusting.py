@@ -1,0 +1,64 @@
+"""Corrections and one-off grants: rows of their own that somebody signs, never an edit."""
+
+import sqlite3
+
+from sidecar.domain.decisions import Budget, Limit, Meter
+from sidecar.domain.windows import Window
+from sidecar.ledger.chain import ADJUSTMENT_COLUMNS, Chain
+from sidecar.ledger.protocol import NotAdjustableError
+from sidecar.ledger.rows import insert
+from sidecar.ledger.standings import Standings
+
+ADJUSTABLE = (Window.HOUR, Window.DAY, Window.MONTH)
+
+_INSERT = insert("adjustments", *ADJUSTMENT_COLUMNS, "chain")
+
+
+class Adjusting:
+    """Adjusts on one connection.
+
+    Like `Deciding`, inside a transaction that somebody else begins and commits.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, standings: Standings) -> None:
+        """Use the connection, and the standings read through it."""
+        self._sql = connection
+        self._standings = standings
+        self._chain = Chain(connection, "adjustments")
+
+    def adjust(
+        self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
+    ) -> Budget:
+        """Count an amount as spent in the current window; a negative one gives room.
+
+        Raises NotAdjustableError when no call has counted on the rule, or its window is none
+        of those that follow the calendar.
+        """
+        limit = self._limit(rule, scope)
+        at_us = self._standings.advance(at_us)
+        standing = self._standings.of(limit, at_us)
+        row = standing.row or self._standings.open_window(standing)
+        self._sql.execute("UPDATE budgets SET spent = spent + ? WHERE id = ?", (amount, row))
+        values = (at_us, row, amount, signed_by, reason)
+        self._sql.execute(_INSERT, (*values, self._chain.link(values)))
+        return self._standings.of(limit, at_us).budget()
+
+    def forget(self) -> None:
+        """Look the chain's end up again: a transaction was rolled back."""
+        self._chain.forget()
+
+    def _limit(self, rule: str, scope: str) -> Limit:
+        """Return the limit as the latest call on it saw it, for this scope if there was one."""
+        found = self._sql.execute(
+            "SELECT meter, window, CASE WHEN scope = ?2 THEN ceiling END FROM budgets"
+            " WHERE rule = ?1 ORDER BY scope = ?2 DESC, window_start_us DESC LIMIT 1",
+            (rule, scope),
+        ).fetchone()
+        if found is None:
+            raise NotAdjustableError(f"no call has counted on a limit named {rule}")
+        meter, window, ceiling = Meter(found[0]), Window(found[1]), found[2]
+        if window not in ADJUSTABLE:
+            raise NotAdjustableError(
+                f"{rule} has the window {window.value}; an hour, day or month can be adjusted"
+            )
+        return Limit(rule, meter, window, scope, ceiling)

@@ -1,0 +1,99 @@
+"""Corrections and grants: signed rows that count as spend, or give room."""
+
+import pytest
+from ledger.conftest import Till
+from support.proposals import limit, proposal, settlement
+
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Effect, Meter
+from sidecar.domain.windows import Window
+from sidecar.ledger import opening
+from sidecar.ledger.protocol import NotAdjustableError
+
+NOON = 1_794_398_400 * SECOND_US
+DAY = 86_400 * SECOND_US
+DAILY = limit(100)
+
+
+def allowed(till: Till, at_us: int, tokens: int = 100) -> bool:
+    """Ask for so many tokens of the day's."""
+    decision = till.run(till.ledger.decide(proposal(at_us, DAILY, tokens=tokens)))
+    return decision.effect is Effect.ALLOW
+
+
+def adjust(till: Till, amount: int, rule: str = "tokens-day", scope: str = "lab") -> None:
+    """Adjust, signed by a test."""
+    till.run(till.ledger.adjust(rule, scope, amount, "ada@example.com", "a test", NOON))
+
+
+def test_a_grant_gives_room_in_its_window_alone(till: Till) -> None:
+    """L1, L8: a negative amount makes room today, and nothing of it is left tomorrow."""
+    assert allowed(till, NOON)
+    assert not allowed(till, NOON)
+    adjust(till, -150)
+    assert allowed(till, NOON)
+    assert not allowed(till, NOON)
+    assert allowed(till, NOON, tokens=50)
+    assert allowed(till, NOON + DAY)
+    assert not allowed(till, NOON + DAY)
+
+
+def test_a_correction_counts_as_spent(till: Till) -> None:
+    """L2: what was bought elsewhere takes of the budget, beside what was settled."""
+    hold = till.run(till.ledger.decide(proposal(NOON, DAILY, tokens=10))).hold_id
+    till.run(till.ledger.settle(hold, settlement(NOON, 10)))
+    adjust(till, 60)
+    (budget,) = till.ledger.budgets([DAILY], NOON)
+    assert (budget.spent, budget.held, budget.remaining) == (70, 0, 30)
+    assert not allowed(till, NOON, tokens=31)
+
+
+def test_a_scope_without_calls_yet_can_be_adjusted(till: Till) -> None:
+    """The rule is known from others' calls."""
+    assert allowed(till, NOON)
+    adjust(till, 7, scope="attic")
+    (budget,) = till.ledger.budgets([limit(100, scope="attic")], NOON)
+    assert budget.spent == 7
+
+
+def test_it_says_who_signed_and_why(till: Till) -> None:
+    """The view for people has every adjustment, and the chain goes on after a restart."""
+    assert allowed(till, NOON)
+    adjust(till, -5)
+    till.reopen()
+    adjust(till, 3)
+    rows = opening.open_reader(till.path).execute(
+        "SELECT rule, scope, amount, signed_by, reason FROM adjustment_log"
+    )
+    signed = ("ada@example.com", "a test")
+    assert rows.fetchall() == [
+        ("tokens-day", "lab", -5, *signed),
+        ("tokens-day", "lab", 3, *signed),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "window", "message"),
+    [
+        ("typo", Window.DAY, "no call has counted on a limit named typo"),
+        ("tokens-minute", Window.MINUTE, "has the window minute"),
+        ("tokens-concurrent", Window.CONCURRENT, "has the window concurrent"),
+    ],
+)
+def test_what_cannot_be_adjusted_is_said(
+    rule: str, window: Window, message: str, till: Till
+) -> None:
+    """A name that nobody has counted on, and windows that slide."""
+    till.run(till.ledger.decide(proposal(NOON, limit(1000, window=window))))
+    with pytest.raises(NotAdjustableError, match=message):
+        adjust(till, 1, rule=rule)
+
+
+def test_a_budget_with_an_adjustment_is_kept(till: Till) -> None:
+    """Pruning takes the calls, not what somebody has signed."""
+    hold = till.run(till.ledger.decide(proposal(NOON, DAILY, limit(10**12, Meter.COST)))).hold_id
+    till.run(till.ledger.settle(hold, settlement(NOON, 5)))
+    adjust(till, 7)
+    till.run(till.ledger.decide(proposal(NOON + 50 * DAY)))
+    assert till.run(till.ledger.prune(NOON + 50 * DAY, DAY)) == 1
+    assert till.findings() == []

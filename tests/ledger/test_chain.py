@@ -1,0 +1,146 @@
+"""The chain over the decision log: `verify` finds what was altered, taken out or put in."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from ledger.conftest import Till
+from sqlite_utils import Database
+from support.proposals import limit, proposal, settlement
+
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Meter, Reason
+from sidecar.ledger import chain, opening, schema
+from sidecar.ledger.verify import verify
+
+NOON = 1_794_398_400 * SECOND_US
+DAY = 86_400 * SECOND_US
+DAILY = limit(10_000)
+DENIED = (Reason("NO", "no", "some-rule", 403),)
+
+
+def busy(till: Till) -> None:
+    """Decide, deny, settle, adjust."""
+    for number in range(6):
+        denied = DENIED if number == 3 else ()
+        one = proposal(NOON + number, DAILY, limit(10**12, Meter.COST), reasons=denied)
+        hold = till.run(till.ledger.decide(one)).hold_id
+        if hold and number % 2:
+            till.run(till.ledger.settle(hold, settlement(NOON + number, 50)))
+    for amount in (5, -5):
+        till.run(till.ledger.adjust("tokens-day", "lab", amount, "ada", "a test", NOON + 10))
+
+
+def copy(till: Till) -> sqlite3.Connection:
+    """Copy the ledger, to be tampered with."""
+    target = sqlite3.connect(":memory:", isolation_level=None)
+    opening.open_reader(till.path).backup(target)
+    return target
+
+
+def altered(connection: sqlite3.Connection) -> list[str]:
+    """Return what verify says of the log."""
+    findings, _ = verify(connection)
+    return [f.place for f in findings if f.promise == "the decision log was altered"]
+
+
+TAMPERING = [
+    ("a column of a decision", "UPDATE decisions SET principal = 'bob' WHERE id = 2", 1),
+    ("an amount that was answered", "UPDATE decisions SET budgets = '[]' WHERE id = 2", 1),
+    ("what a hold reserved", "UPDATE holds SET held_cost_nano_usd = 1 WHERE id = 2", 1),
+    ("when a hold expires", "UPDATE holds SET expires_at_us = 1 WHERE id = 2", 1),
+    ("an amount of a hold", "UPDATE hold_amounts SET held = held - 1 WHERE hold = 2", 1),
+    ("a denial that is gone", "DELETE FROM decisions WHERE id = 4", 1),
+    ("the first that is gone", "DELETE FROM decisions WHERE id = 1", 1),
+    ("two that changed places",
+     "UPDATE decisions SET id = 40 WHERE id = 3; UPDATE decisions SET id = 3 WHERE id = 4;"
+     "UPDATE decisions SET id = 4 WHERE id = 40", 3),
+    ("a link", "UPDATE decisions SET chain = zeroblob(32) WHERE id = 2", 2),
+    ("an adjustment", "UPDATE adjustments SET amount = -500 WHERE id = 1", 1),
+    ("who signed", "UPDATE adjustments SET signed_by = 'eve' WHERE id = 2", 1),
+    ("an adjustment that is gone", "DELETE FROM adjustments WHERE id = 1", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sql", "times"), [t[1:] for t in TAMPERING], ids=[t[0] for t in TAMPERING]
+)
+def test_what_was_altered_is_found(sql: str, times: int, till: Till) -> None:
+    """A row that is not as it was, and one that follows a gap; each is named once."""
+    busy(till)
+    connection = copy(till)
+    assert altered(connection) == []
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.executescript(sql)
+    assert len(altered(connection)) == times
+
+
+def test_a_log_whose_end_is_cut_off_lacks_a_link_that_somebody_kept(till: Till) -> None:
+    """The chain alone cannot tell; whoever has written its head down can."""
+    busy(till)
+    connection = copy(till)
+    kept = chain.head(connection)
+    assert chain.has_link(connection, kept)
+    connection.execute("DELETE FROM hold_amounts WHERE hold = 6")
+    connection.execute("DELETE FROM holds WHERE id = 6")
+    connection.execute("DELETE FROM decisions WHERE id = 6")
+    assert altered(connection) == []
+    assert not chain.has_link(connection, kept)
+
+
+def test_pruning_leaves_a_chain_that_holds(till: Till) -> None:
+    """What was taken away leaves its last link, which what is left follows."""
+    for day in range(10):
+        hold = till.run(till.ledger.decide(proposal(NOON + day * DAY, DAILY))).hold_id
+        till.run(till.ledger.settle(hold, settlement(NOON + day * DAY, 5)))
+    kept = chain.head(opening.open_reader(till.path))
+    gone = till.run(till.ledger.prune(NOON + 9 * DAY, 3 * DAY))
+    connection = copy(till)
+    assert connection.execute("SELECT min(id) FROM decisions").fetchone() == (gone + 1,)
+    assert altered(connection) == []
+    assert chain.has_link(connection, kept)
+    connection.execute("DELETE FROM pruned")
+    assert len(altered(connection)) == 1
+    till.run(till.ledger.decide(proposal(NOON + 10 * DAY, DAILY)))  # and it goes on
+
+
+def test_what_is_younger_than_a_decision_that_must_stay_stays(till: Till) -> None:
+    """A chain has no gaps: an old hold that is open keeps what came after it."""
+    till.run(till.ledger.decide(proposal(NOON, DAILY, ttl_us=100 * DAY)))
+    for day in range(1, 5):
+        till.run(till.ledger.decide(proposal(NOON + day * DAY, DAILY, reasons=DENIED)))
+    assert till.run(till.ledger.prune(NOON + 60 * DAY, DAY)) == 0
+
+
+def test_a_rolled_back_group_leaves_no_link(till: Till) -> None:
+    """A decision that fails for a reason of its own takes its link with it."""
+    busy(till)
+    answers = till.together(
+        till.ledger.decide(proposal(NOON + 20, DAILY)),
+        till.ledger.decide(proposal(NOON + 20, limit(None, Meter.COST), tokens=2**70)),
+        till.ledger.decide(proposal(NOON + 20, DAILY)),
+    )
+    assert [isinstance(answer, Exception) for answer in answers] == [False, True, False]
+    assert altered(copy(till)) == []
+
+
+def test_a_ledger_from_before_the_chain_is_chained_when_it_is_opened(
+    till: Till, tmp_path: Path
+) -> None:
+    """An older file is upgraded, and adds up."""
+    till.run(till.ledger.decide(proposal(NOON, DAILY)))
+    till.run(till.ledger.decide(proposal(NOON + 1, DAILY, reasons=DENIED)))
+    source = copy(till)
+    old = sqlite3.connect(tmp_path / "old.sqlite", isolation_level=None)
+    old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    schema.migrations.apply(Database(old), stop_before="0002_chain_and_adjustments")
+    for table in ("policy_sets", "prices", "decisions", "holds", "budgets", "hold_amounts"):
+        names = [row[1] for row in old.execute(f"PRAGMA table_info({table})")]
+        for row in source.execute(f"SELECT {', '.join(names)} FROM {table}"):
+            old.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(names))})", row)
+    old.close()
+    opening.open_writer(tmp_path / "old.sqlite").close()
+    upgraded = sqlite3.connect(tmp_path / "old.sqlite")
+    findings, counts = verify(upgraded)
+    assert (findings, counts["decisions"]) == ([], 2)
+    assert chain.head(upgraded) == chain.head(source)
