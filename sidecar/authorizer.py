@@ -9,6 +9,7 @@ Nothing here knows of gRPC, of SQL, or of which evaluator of CEL runs.
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 from sidecar.domain.clock import Clock
@@ -35,12 +36,23 @@ log = logging.getLogger(__name__)
 class Authorizer:
     """Decides calls on one policy set and one ledger."""
 
-    def __init__(self, policy: PolicySet, ledger: Ledger, clock: Clock, hold_ttl_us: int) -> None:
-        """Take the time from the clock; a hold lives `hold_ttl_us` unless its call says more."""
+    def __init__(
+        self,
+        policy: PolicySet,
+        ledger: Ledger,
+        clock: Clock,
+        hold_ttl_us: int,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Take the time from the clock, and what makes ids unique from the entropy.
+
+        A hold lives `hold_ttl_us` unless its call says more.
+        """
         self.policy = policy
         self._ledger = ledger
         self._clock = clock
         self._hold_ttl_us = hold_ttl_us
+        self._entropy = entropy
 
     async def authorize(self, request: pb.AuthorizeRequest) -> Decision:
         """Decide one call, and hold its worst case when it is allowed.
@@ -111,7 +123,7 @@ class Authorizer:
             hold_ttl_us=_hold_ttl_us(request) or self._hold_ttl_us,
         )
         # Ids that begin with the time keep the ledger's indexes growing at their end.
-        unique = f"{now_us // 1000:012x}{os.urandom(10).hex()}"
+        unique = f"{now_us // 1000:012x}{self._entropy(10).hex()}"
         return Proposal(
             call=call,
             decision_id=f"dec_{unique}",
