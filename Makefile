@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto lock bench property conformance clean
+.PHONY: help demo test check format proto lock bench property simulate conformance clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,12 @@ property: .venv/ready ## The long run of the property tests, with random seeds
 
 conformance: .venv/ready ## Write the lists of cases in which CEL's evaluators differ anew
 	@PYTHONPATH=tests $(BIN)/python -m conformance
+
+SEEDS ?= 10000
+FIRST ?= 0
+simulate: .venv/ready ## Simulate SEEDS=10000 worlds from FIRST=0 on; SEED=1234 shows one step by step
+	@PYTHONPATH=tests $(BIN)/python -m simulation \
+	  $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS))
 
 bench: .venv/ready ## Measure the cost of a decision against an empty handler
 	PYTHONPATH=tests $(BIN)/python -m bench

@@ -1,0 +1,1 @@
+"""Deterministic simulation: every seed is a world in which clients, disk and clock misbehave."""

@@ -1,0 +1,156 @@
+"""An app that asks, calls and settles, with all that apps do wrong."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from support.running import chat, tester
+
+from sidecar.domain.decisions import Decision, Meter
+from sidecar.domain.usage import UsageReport
+from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError, RequestIdReusedError
+from sidecar.v1 import authorization_pb2 as pb
+from simulation.loop import SimulatedLoop
+from simulation.process import Life, Process
+from simulation.promises import BrokenError, Promises
+
+T = TypeVar("T")
+
+MODEL = "small-latest"
+NANO_USD_PER_TOKEN = 1000
+MOST_CALLS = 3
+MOST_TRIES = 100
+"""So many failures in a row are no bad luck."""
+
+ENDS = [[], ["settle"], ["settle"], ["release"], ["settle", "settle"], ["settle", "release"]]
+"""How an app ends a hold: not at all, once, or twice at the same time."""
+
+
+class GaveUpError(Exception):
+    """The app has crashed, or asks no more."""
+
+
+class Client:
+    """One app, with a few calls to make, one after another."""
+
+    def __init__(
+        self,
+        name: str,
+        pace_seconds: float,
+        loop: SimulatedLoop,
+        process: Process,
+        promises: Promises,
+    ) -> None:
+        """Call this process, at a pace, and hold it to its promises."""
+        self._pace_seconds = pace_seconds
+        self._name, self._loop, self._process, self._promises = name, loop, process, promises
+
+    async def live(self) -> None:
+        """Make every call, whatever becomes of it."""
+        for number in range(self._loop.random.randint(1, MOST_CALLS)):
+            await self._loop.pause(self._pace_seconds)
+            request_id = f"{self._name}, call {number}"
+            try:
+                await self._one_call(request_id)
+            except GaveUpError:
+                self._loop.note(f"{request_id} is given up")
+            except HoldUnknownError:
+                self._promises.unknown(request_id)
+
+    async def _one_call(self, request_id: str) -> None:
+        loop = self._loop
+        tokens, ttl_seconds = loop.random.randint(2, 120), loop.random.randint(1, 8)
+        request = chat(
+            tester(id=self._name),
+            model=MODEL,
+            request_id=request_id,
+            estimate={"input_tokens": tokens // 2, "max_output_tokens": tokens - tokens // 2},
+            hold_ttl_seconds=ttl_seconds,
+        )
+        decision = await self._authorize(request)
+        if loop.maybe(0.2):
+            decision = await self._authorize(request)
+        if loop.maybe(0.1):
+            await self._ask_for_something_else(request)
+        if loop.maybe(0.1):
+            self._look()
+        if decision.hold_id:
+            if loop.maybe(0.05):
+                await self._settle_the_impossible(decision.hold_id)
+            if loop.maybe(0.2):
+                await asyncio.sleep(ttl_seconds)
+            used = loop.random.randint(0, tokens) + (50 if loop.maybe(0.1) else 0)
+            ends = loop.random.choice(ENDS)
+            expected = {used if end == "settle" else 0 for end in ends}
+            await asyncio.gather(
+                *(self._end(end, request_id, decision.hold_id, used, expected) for end in ends)
+            )
+
+    async def _authorize(self, request: pb.AuthorizeRequest) -> Decision:
+        at_us = self._loop.clock()
+        what = f"{request.request_id} asks"
+        decision = await self._call(what, lambda life: life.authorizer.authorize(request))
+        told = ", ".join([decision.effect, *(reason.rule for reason in decision.reasons)])
+        self._loop.note(f"{request.request_id} is told {told}")
+        tokens = request.estimate.input_tokens + request.estimate.max_output_tokens
+        cost = tokens * NANO_USD_PER_TOKEN
+        amounts = {Meter.REQUESTS: 1, Meter.TOKENS: tokens, Meter.COST: cost}
+        self._promises.decision(at_us, decision, amounts)
+        return decision
+
+    async def _ask_for_something_else(self, request: pb.AuthorizeRequest) -> None:
+        other = pb.AuthorizeRequest()
+        other.CopyFrom(request)
+        other.estimate.input_tokens += 1
+        what = f"{request.request_id} asks for something else"
+        try:
+            await self._call(what, lambda life: life.authorizer.authorize(other))
+        except RequestIdReusedError:
+            return
+        self._promises.reused(request.request_id)
+        raise GaveUpError
+
+    async def _settle_the_impossible(self, hold_id: str) -> None:
+        """L7: what no integer of the file can hold fails alone, whoever shares its group."""
+        report = UsageReport(2**63, 0)
+        with suppress(ConnectionError, LedgerUnavailableError):
+            await self._process.call(lambda life: life.authorizer.settle(hold_id, report, "", "ok"))
+            raise BrokenError("L7 2**63 tokens were settled")
+
+    async def _end(
+        self, end: str, request_id: str, hold_id: str, used: int, expected: set[int]
+    ) -> None:
+        charge = await self._call(
+            f"{request_id}: {end} {used}",
+            lambda life: (
+                life.authorizer.settle(hold_id, UsageReport(used, 0), "", "ok")
+                if end == "settle"
+                else life.authorizer.release(hold_id, "not sent")
+            ),
+        )
+        self._loop.note(f"{request_id} is charged {charge.tokens}")
+        self._promises.charge(request_id, charge, expected)
+
+    def _look(self) -> None:
+        """Ask what is left, which waits for no commit."""
+        if not self._process.life.ending:
+            life = self._process.life
+            budgets, _ = life.authorizer.budgets(tester(id=self._name), MODEL)
+            self._promises.budgets(life.inspector, budgets)
+
+    async def _call(self, what: str, work: Callable[[Life], Awaitable[T]]) -> T:
+        """Ask until there is an answer. Raises what the sidecar refuses with, or GaveUpError."""
+        gives_up = self._loop.maybe(0.05)
+        for _ in range(MOST_TRIES):
+            await self._loop.pause(0.01)
+            self._loop.note(what)
+            patience = self._loop.random.expovariate(200) if self._loop.maybe(0.1) else None
+            try:
+                return await self._process.call(work, patience)
+            except (ConnectionError, LedgerUnavailableError) as error:
+                self._loop.note(f"{what}: {type(error).__name__} {error}")
+            if gives_up:
+                raise GaveUpError
+            await self._loop.pause(0.1)
+        raise BrokenError(f"L4 {what}, and is never answered")

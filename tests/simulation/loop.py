@@ -1,0 +1,114 @@
+"""An event loop whose time is a number, and whose order is a seed's."""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import Context
+from functools import partial
+from random import Random
+from typing import Any, TypeVar, TypeVarTuple
+
+from sidecar.domain.clock import SECOND_US
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+OffLoop = Callable[[asyncio.Future[Any], partial[Any]], None]
+"""Does the work that was sent to a thread, and resolves the future, now or later."""
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """Runs what is due next; what is due at one moment, in the order that the seed says.
+
+    Nothing sleeps and nothing runs beside it: time jumps to the next thing to do,
+    and what is sent to a thread is done between two steps of the loop.
+    """
+
+    off_loop: OffLoop
+
+    def __init__(self, seed: int) -> None:
+        """Start at time 0, in seconds."""
+        super().__init__()
+        self.random = Random(seed)  # noqa: S311 - no secret
+        self.trace: list[str] = []
+        self.wall_us = 0
+        """How far the wall clock is ahead of the loop's; a world may change it at any time."""
+        self.latest_us = 0
+        """The latest time that was seen on the wall."""
+        self._commit_seconds = self.random.choice([0.001, 0.03])
+        self._now = 0.0
+        self._due: list[tuple[float, float, int, asyncio.TimerHandle]] = []
+        self._numbers = itertools.count()
+        self._failure: BaseException | None = None
+        self.over = False
+        """Whether the world has ended, so that nothing can fail any more."""
+
+    def note(self, what: str) -> None:
+        """Write down what happens."""
+        self.trace.append(f"{self._now:10.6f} {what}")
+
+    def maybe(self, chance: float) -> bool:
+        """Let the seed decide."""
+        return self.random.random() < chance
+
+    async def pause(self, mean_seconds: float) -> None:
+        """Wait, for longer or shorter than the mean."""
+        await asyncio.sleep(self.random.expovariate(1 / mean_seconds))
+
+    def clock(self) -> int:
+        """Return the time on the wall, in microseconds since the epoch."""
+        now_us = self.wall_us + int(self._now * SECOND_US)
+        self.latest_us = max(self.latest_us, now_us)
+        return now_us
+
+    def time(self) -> float:
+        """Return the loop's own time."""
+        return self._now
+
+    def call_soon(
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call at this moment, before or after whatever else is due."""
+        return self.call_at(self._now, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call at a moment to come."""
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        entry = (when, self.random.random(), next(self._numbers), handle)
+        heapq.heappush(self._due, entry)
+        return handle
+
+    def run_in_executor(
+        self,
+        executor: Executor | None,  # noqa: ARG002 - whichever it is
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
+        """Do the work a little later, in no thread."""
+        done: asyncio.Future[T] = self.create_future()
+        delay = self.random.expovariate(1 / self._commit_seconds)
+        self.call_later(delay, self.off_loop, done, partial(func, *args))
+        return done
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Stop the world: what fails where nobody waits for it is a failure all the same."""
+        self._failure = context.get("exception") or RuntimeError(context["message"])
+
+    def _run_once(self) -> None:
+        assert self._due, "somebody waits for what will never happen"
+        self._now, _, _, handle = heapq.heappop(self._due)
+        if not handle.cancelled():
+            handle._run()  # noqa: SLF001 - as the loops of asyncio do
+        if self._failure is not None and not self.over:
+            raise self._failure

@@ -1,0 +1,163 @@
+"""A sidecar that dies, and is started again on what it has left on the disk."""
+
+import asyncio
+import sqlite3
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from support import policies
+
+from sidecar.authorizer import Authorizer
+from sidecar.domain.clock import SECOND_US
+from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.policy import policy_set
+from sidecar.policy.policy_set import PolicySet
+from simulation.disk import CrashedError, Disk, Files, read
+from simulation.loop import SimulatedLoop
+from simulation.promises import Promises
+
+T = TypeVar("T")
+
+ZONE = ZoneInfo("Europe/Paris")
+DOWN_SECONDS = 0.1
+ANSWER_SECONDS = 0.001
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made there
+FOLDERS = str(_MEMORY) if _MEMORY.is_dir() else None
+"""Files need no real disk here: what a crash leaves of them is the seed's to say."""
+
+_POLICIES = {
+    "minute": policies.limit("8", window="minute"),
+    "hour": policies.limit("300", meter="tokens", window="hour", extra="// on_expiry: release\n"),
+    "day": policies.limit("320", meter="tokens"),
+    "month": policies.limit("0.00034", meter="cost", window="month"),
+    "at_once": policies.limit("2", window="concurrent", per="principal.id"),
+    "careful": policies.deny('request.tokens > 80 && spend["day"].fraction > 0.7'),
+}
+
+
+@dataclass
+class Life:
+    """One process, from its start to its end."""
+
+    path: Path
+    ledger: SqliteLedger
+    authorizer: Authorizer
+    inspector: sqlite3.Connection
+    """Sees what is committed, and nothing else."""
+    in_flight: list[asyncio.Task[Any]] = field(default_factory=list)
+    ending: bool = False
+    left: Files | None = None
+    """What a crash has left, if it ended by one."""
+
+    async def end(self) -> None:
+        """Finish the calls in flight, and close the files."""
+        self.ending = True
+        if self.in_flight:
+            await asyncio.wait(self.in_flight)
+        self.inspector.close()
+        try:
+            await self.ledger.close()
+        except asyncio.CancelledError:  # it died of its last commit; let go of the files
+            await self.ledger.close()
+
+
+class Process:
+    """The real authorizer and the real ledger, in one life after another."""
+
+    def __init__(self, loop: SimulatedLoop, folder: Path, disk: Disk, promises: Promises) -> None:
+        """Start on an empty ledger in the folder."""
+        self._loop, self._folder, self._disk, self._promises = loop, folder, disk, promises
+        loop.off_loop = self._off_loop
+        self._lives = 0
+        self._restarting: asyncio.Task[None] | None = None
+        self.life = self._start({"": _empty_ledger()})
+
+    async def call(
+        self, work: Callable[[Life], Awaitable[T]], patience_seconds: float | None = None
+    ) -> T:
+        """Call the process. Raises what the work raises, or ConnectionError without an answer.
+
+        A caller that has lost its patience cancels the call.
+        """
+        if self.life.ending:
+            raise ConnectionRefusedError
+        handler = asyncio.ensure_future(work(self.life))
+        self.life.in_flight.append(handler)
+        await asyncio.wait([handler], timeout=patience_seconds)
+        if not handler.done():
+            handler.cancel()
+            raise ConnectionAbortedError
+        if handler.cancelled():
+            raise ConnectionResetError
+        return handler.result()
+
+    def restart(self) -> None:
+        """Let this life end, and start the next on what it leaves."""
+        if not self.life.ending:
+            self.life.ending = True
+            self._restarting = self._loop.create_task(self._next_life())
+            self._restarting.add_done_callback(lambda task: task.cancelled() or task.result())
+
+    async def stop(self) -> None:
+        """End for good; all that was promised has to be in the file."""
+        while self._restarting is not None:
+            await self._restarting
+        await self.life.end()
+        inspector = sqlite3.connect(self.life.path)
+        self._promises.everything(inspector)
+        inspector.close()
+
+    def _off_loop(self, done: asyncio.Future[Any], commit: partial[Any]) -> None:
+        """Commit, and answer a moment later, or die."""
+        life = self.life
+        try:
+            answer = partial(done.set_result, self._disk.commit(life.path, commit))
+        except sqlite3.Error as error:
+            answer = partial(done.set_exception, error)
+        except CrashedError as crash:
+            life.left = crash.files
+            for task in (*life.in_flight, done):
+                task.cancel()
+            self.restart()
+            return
+        if not life.ending:
+            self._promises.admissions(life.inspector)
+        self._loop.call_later(self._loop.random.expovariate(1 / ANSWER_SECONDS), answer)
+
+    async def _next_life(self) -> None:
+        await self.life.end()
+        await self._loop.pause(DOWN_SECONDS)
+        self.life = self._start(self.life.left or read(self.life.path))
+        self._promises.everything(self.life.inspector)
+        self._restarting = None
+
+    def _start(self, files: Files) -> Life:
+        self._lives += 1
+        path = self._folder / f"{self._lives}.sqlite"
+        for end, content in files.items():
+            Path(f"{path}{end}").write_bytes(content)
+        ledger = SqliteLedger(path, ZONE)
+        clock, entropy = self._loop.clock, self._loop.random.randbytes
+        authorizer = Authorizer(_policy(), ledger, clock, 10 * SECOND_US, entropy)
+        return Life(path, ledger, authorizer, sqlite3.connect(path))
+
+
+@cache
+def _policy() -> PolicySet:
+    with tempfile.TemporaryDirectory() as folder:
+        return policy_set.load(policies.minimal(Path(folder), **_POLICIES))
+
+
+@cache
+def _empty_ledger() -> bytes:
+    """Return the file of a ledger that has just been made."""
+    with tempfile.TemporaryDirectory(dir=FOLDERS) as folder:
+        path = Path(folder) / "empty.sqlite"
+        asyncio.run(SqliteLedger(path, ZONE).close())
+        return path.read_bytes()
