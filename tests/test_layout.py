@@ -18,6 +18,7 @@ HOMES = {
     "sqlite3": "ledger",
     "sqlite_utils": "ledger",
     "celpy": "policy",
+    "re2": "policy",
     "lark": "policy",
     "cel_expr_python": "policy",
     "yaml": "policy",

@@ -1,5 +1,6 @@
 """The data files: roles, workspaces, models with dated prices, keys."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -54,6 +55,9 @@ def _list(value: object) -> object:
 
 def _instant(value: object) -> object:
     """Read a day, which starts at midnight UTC, or a time with its zone."""
+    if isinstance(value, str):  # put together from a placeholder and more
+        with contextlib.suppress(ValueError):
+            value = datetime.fromisoformat(value)
     if isinstance(value, date) and not MIN_YEAR <= value.year <= MAX_YEAR:
         raise ValueError(f"has to be between the years {MIN_YEAR} and {MAX_YEAR}")
     if isinstance(value, datetime):
@@ -224,11 +228,15 @@ def describe(
     place = (*inside, *loc)
     if details["type"] == "extra_forbidden":
         return document.problem(
-            place, f"unknown key '{key}'", did_you_mean(key, _keys(schema, loc))
+            place, f"unknown key '{key}'", did_you_mean(key, _keys(schema, loc)), at_key=True
         )
     if details["type"] == "missing":
         return document.problem(place, f"'{key}' is missing")
     message = str(details["msg"]).removeprefix("Value error, ")
+    if details["type"] == "literal_error":
+        expected = details["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        hint = did_you_mean(str(details["input"]), expected.split(", "))
+        return document.problem(place, f"'{details['input']}' is no {key}", hint)
     about = f"'{key}': " if isinstance(key, str) and not key.isdecimal() and key else ""
     return document.problem(place, f"{about}{message[0].lower()}{message[1:]}")
 
@@ -240,7 +248,8 @@ def _keys(schema: type[BaseModel], loc: Loc) -> set[str]:
         field = found.model_fields.get(str(part)) if found is not None else None
         if field is not None:
             found = _model_in(field.annotation)
-    return set(found.model_fields) if found is not None else set()
+    fields = {} if found is None else found.model_fields
+    return {field.alias or name for name, field in fields.items()}
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -1,7 +1,7 @@
 """Fixtures: `*_test.yaml`, tests of a policy directory as sequences of steps."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -189,13 +189,19 @@ def _tests(document: YamlFile) -> tuple[list[Fixture], list[Problem]]:
         return [], [document.problem((), "a fixture file has a list under 'tests:'")]
     fixtures: list[Fixture] = []
     problems = [
-        document.problem((key,), f"unknown key '{key}'", did_you_mean(str(key), ["tests"]))
+        document.problem(
+            (key,), f"unknown key '{key}'", did_you_mean(str(key), ["tests"]), at_key=True
+        )
         for key in value
         if key != "tests"
     ]
     for index, entry in enumerate(value["tests"]):
         rows = entry.get("each", [{}]) if isinstance(entry, dict) else [{}]
         for row in rows if isinstance(rows, list) else [{}]:
+            wrong = list(_unknown_columns(document, ("tests", index), entry, row))
+            problems += [problem for problem in wrong if problem not in problems]
+            if wrong:
+                continue
             found, wrong = _test(document, ("tests", index), _fill_in(entry, row))
             problems += [problem for problem in wrong if problem not in problems]
             fixtures += found
@@ -206,12 +212,30 @@ def _test(document: YamlFile, loc: Loc, entry: Any) -> tuple[list[Fixture], list
     try:
         test = TestEntry.model_validate(entry)
     except ValidationError as error:
-        return [], [describe(document, details, loc, TestEntry) for details in error.errors()]
+        # A list whose items are wrong is then said to be too short, which helps nobody.
+        errors = [e for e in error.errors() if e["type"] != "too_short"] or error.errors()
+        return [], [describe(document, details, loc, TestEntry) for details in errors]
     steps = tuple(
         (document.line((*loc, "steps", number)), step) for number, step in enumerate(test.steps)
     )
     line = document.line(loc)
     return [Fixture(document.file, line, test.name, test.at, test.balances, steps)], []
+
+
+def _unknown_columns(document: YamlFile, loc: Loc, value: Any, row: Any) -> Iterator[Problem]:
+    """Find each placeholder that a row has no value for: it would stay as it is written."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key != "each":
+                yield from _unknown_columns(document, (*loc, str(key)), item, row)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unknown_columns(document, (*loc, index), item, row)
+    elif isinstance(value, str) and isinstance(row, dict):
+        for name in _PLACEHOLDER.findall(value):
+            if name not in row:
+                message = f"the rows of 'each' have no '{name}'" if row else "there is no 'each'"
+                yield document.problem(loc, f"${{{name}}}: {message}", did_you_mean(name, row))
 
 
 def _fill_in(value: Any, row: Any) -> Any:

@@ -77,13 +77,16 @@ def _check(file: str, text: str, entries: dict[str, Entry]) -> list[Problem]:
     """Check that the keys are those of the effect, and their values of the right form."""
     effect = entries.get("effect")
     if effect is None:
-        return [at(file, text, 1, 1, "the header has no 'effect'", "allow, deny or limit")]
+        hint = "header lines are '// effect: …', right below the first; allow, deny or limit"
+        return [at(file, text, 1, 1, "the header has no 'effect'", hint)]
     allowed = KEYS_BY_EFFECT.get(effect.value)
     if allowed is None:
         return [_choice(file, text, "effect", effect)]
+    unknown = [key for key in entries if key not in allowed]
     problems = [
         at(file, text, 1, 1, f"a rule with effect {effect.value} needs '{key}'")
         for key in sorted(allowed - OPTIONAL - entries.keys())
+        if not any(f"'{key}'" in did_you_mean(name, allowed) for name in unknown)
     ]
     for key, entry in entries.items():
         column = entry.column - 2 - len(key)  # about where the key starts

@@ -31,7 +31,6 @@ _GUARD = re.compile(
     r"[\"']([^\"']+)[\"']\s+in\s+principal\.labels\b|has\(\s*principal\.labels\.(\w+)\s*\)"
 )
 _COMMENT = re.compile(r"(?m)^\s*//.*$")
-_COMMENT_BUT_SCOPE = re.compile(r"(?m)^\s*//(?! per:).*$")
 _FIELD = re.compile(r"\b(?:role|workspace|request)\.(\w+)")
 _UNITS = {"_usd": Meter.COST, "token": Meter.TOKENS, "requests": Meter.REQUESTS}
 _WINDOWS = {"per_minute": Window.MINUTE, "daily": Window.DAY, "monthly": Window.MONTH}
@@ -65,14 +64,19 @@ def _unguarded_labels(rule: Rule, text: str) -> Iterator[Problem]:
     """A label that is missing makes a deny rule or a limit fail, and so deny everybody."""
     if rule.effect is RuleEffect.ALLOW:
         return
-    code = _blank(_COMMENT_BUT_SCOPE, text)
-    guarded = {found[1] or found[2] for found in _GUARD.finditer(code)}
-    for found in _LABEL.finditer(code):
-        label = found[1] or found[2]
-        if label not in guarded:
-            message = f"without the label '{label}' this fails, and so denies"
-            hint = f'guard it: "{label}" in principal.labels && …'
-            yield _in_rule(rule, text, found.start(), "unguarded-label", message, hint)
+    scope = "" if rule.limit is None else rule.limit.per.source
+    scope_at = text.find(scope, text.find("// per:")) if scope else 0
+    for code, offset in ((_blank(_COMMENT, text), 0), (scope, scope_at)):
+        guarded = {found[1] or found[2] for found in _GUARD.finditer(code)}
+        for found in _LABEL.finditer(code):
+            label = found[1] or found[2]
+            if label not in guarded:
+                message = f"without the label '{label}' this fails, and so denies"
+                hint = f'guard it: "{label}" in principal.labels && …'
+                if offset:
+                    hint = f'give those without it a scope: "{label}" in principal.labels ? … : ""'
+                at_ = offset + found.start()
+                yield _in_rule(rule, text, at_, "unguarded-label", message, hint)
 
 
 def _constant(rule: Rule, text: str, policy: PolicySet) -> Iterator[Problem]:
@@ -82,7 +86,9 @@ def _constant(rule: Rule, text: str, policy: PolicySet) -> Iterator[Problem]:
     values = set(itertools.islice(_values_from_data(rule, policy), COMBINATIONS_AT_MOST))
     start = _start(text)
     if rule.effect is RuleEffect.DENY and len(values) == 1:
-        verdict = "always denies" if values == {True} else "never denies"
+        verdict = "always fails, and so denies every call"
+        if "error" not in values:
+            verdict = "always denies" if values == {True} else "never denies"
         message = f"with these data files the rule {verdict}"
         yield _in_rule(rule, text, start, "constant-rule", message)
     elif rule.effect is RuleEffect.LIMIT and values == {None}:

@@ -7,12 +7,15 @@ exponential time. What is left is what rules need.
 
 import re
 from collections.abc import Iterator
+from zoneinfo import available_timezones
 
 import lark
+import re2
 from google.protobuf.descriptor import FieldDescriptor
 
 from sidecar.policy import variables
 from sidecar.policy.engine import CelError, Engine, Kind
+from sidecar.policy.problems import did_you_mean
 
 Tree = lark.Tree[lark.Token]
 
@@ -36,6 +39,8 @@ _METHODS = _MACROS | {"contains", "startsWith", "endsWith"} | {
 }  # fmt: skip
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
 _NOT_ZERO = re.compile(r"-?(?=.*[1-9])\d+(?:\.\d+)?")
+_UNESCAPED = re.compile(r"\\(.)")
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 _MAPS = {"labels", "services"}
 _TEXT = re.compile(r'"(?:[^"\\]|\\[\\"\'nrt])*"|\'(?:[^\'\\]|\\[\\"\'nrt])*\'')
 _NUMBERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_DOUBLE}
@@ -137,11 +142,42 @@ def _check_has(node: Tree, arguments: list[Tree]) -> None:
 
 def _check_method(node: Tree) -> None:
     name = str(node.children[1])
+    arguments = _arguments(node)
+    literals = [_text(argument)[1:-1] for argument in arguments if _text(argument)[:1] in "\"'"]
     if name == "matches":
-        if not all(_text(argument)[:1] in "\"'" for argument in _arguments(node)):
+        if not literals:
             raise _refused(node, "matches() takes a literal pattern")
+        _check_pattern(arguments[0], literals[0])
+    elif name.startswith("get") and arguments:
+        if not literals:
+            raise _refused(node, f"{name}() takes a literal zone")
+        _check_zone(arguments[0], literals[0])
     elif name not in _METHODS:
         raise _refused(node, f"no method {name}() that both evaluators have")
+
+
+def _check_pattern(place: Tree, pattern: str) -> None:
+    """A pattern that RE2 cannot read fails for every call."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(_UNESCAPED.sub(lambda found: _ESCAPES[found[1]], pattern), options)
+    except re2.error as error:
+        why = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+        token = _token(place)
+        raise CelError(
+            f"is no pattern: {why}", token.line or 0, token.column or 0, "patterns are RE2's"
+        ) from None
+
+
+def _check_zone(place: Tree, zone: str) -> None:
+    """A zone that is not known fails for every call."""
+    known = available_timezones()
+    if zone not in known:
+        token = _token(place)
+        hint = did_you_mean(zone, known)
+        message = f"no time zone is named '{zone}'"
+        raise CelError(message, token.line or 0, token.column or 0, hint)
 
 
 def _is_number(node: Tree) -> bool:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
-from sidecar.policy import cel_python, cost, header, portable, variables
+from sidecar.policy import cel_errors, cel_python, cost, header, portable, variables
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import CelError, Engine, Kind, Program
 from sidecar.policy.header import Entry
@@ -200,6 +200,7 @@ class RuleReader:
     ) -> Expression | None:
         """Compile one expression that starts at a place of the file."""
         try:
+            cel_errors.check_brackets(source)
             # The checker is first: the parser takes very long over some texts
             # that the checker refuses at once, such as a string that never ends.
             if self._checker is not None:

@@ -1,7 +1,7 @@
 """What each part of a rule came to for one call, and which parts were never both."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lark
@@ -10,7 +10,7 @@ from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import EvaluationError
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
-from sidecar.policy.variables import Values
+from sidecar.policy.variables import UNLIMITED_DOUBLE, UNLIMITED_INT, Values
 
 Tree = lark.Tree[lark.Token]
 
@@ -18,6 +18,7 @@ _CONNECTIVES = {"conditionalor", "conditionaland"}
 _BOOLEAN = _CONNECTIVES | {"relation"}
 _WORTH_SHOWING = _BOOLEAN | {"expr", "unary", "member_dot", "member_index", "member_dot_arg"}
 _WORTH_SHOWING |= {"ident_arg", "addition", "multiplication"}
+_PREDICATES = {"all", "exists", "exists_one", "contains", "startsWith", "endsWith", "matches"}
 _CHAINS = {"member_dot", "member_index", "member_dot_arg"}
 SHOWN_AT_MOST = 80
 """Characters of a value; what is longer is cut."""
@@ -37,15 +38,19 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartValue:
-    """A part with its value for one call. None is an error."""
+    """A part with its value for one call. None is an error.
+
+    Where a part around it has a value all the same, it was not needed.
+    """
 
     part: Part
     value: Any
+    needed: bool = True
 
     @property
     def shown(self) -> str:
         """The value as people write it."""
-        return shown(self.value)
+        return shown(self.value) if self.needed else "not needed"
 
     def __str__(self) -> str:
         """Write it as `text = value`."""
@@ -63,7 +68,8 @@ class Tracer:
 
     def values(self, binding: Any) -> list[PartValue]:
         """Return each part's value, with a binding of the parser's engine."""
-        return [PartValue(part, self._value(part, binding)) for part in self.parts]
+        values = [PartValue(part, self._value(part, binding)) for part in self.parts]
+        return list(_with_needed(values))
 
     def _value(self, part: Part, binding: Any) -> Any:
         try:
@@ -86,25 +92,50 @@ class TakenApart:
         return [(rule, tracer.values(binding)) for rule, tracer in self.rules]
 
 
-def _parts(tree: Tree, source: str, depth: int, within: str = "") -> Iterator[Part]:
+def _parts(
+    tree: Tree, source: str, depth: int, within: str = "", *, is_operand: bool = False
+) -> Iterator[Part]:
     """Walk down; a macro's inside has variables of its own, so it is left whole.
 
     The tree has `a && b && c` as `(a && b) && c`; here its parts are a, b and c.
+    An operand of those, or of `!`, is a condition whatever it is made of.
     """
     shown = tree.data in _WORTH_SHOWING and (len(tree.children) > 1 or tree.data == "ident_arg")
     shown = shown and not (tree.data == within and tree.data in _CONNECTIVES)
     start, end = getattr(tree.meta, "start_pos", None), getattr(tree.meta, "end_pos", None)
     if shown and start is not None and end is not None:
-        condition = tree.data in _BOOLEAN or tree.data == "member_dot_arg"
-        negated = tree.data == "unary"
+        condition = is_operand or _is_condition(tree)
         text = " ".join(source[start:end].split())
-        yield Part(text, tree.meta.line, tree.meta.column, depth, condition or negated, tree)
-        depth, within = depth + 1, tree.data
+        yield Part(text, tree.meta.line, tree.meta.column, depth, condition, tree)
+        depth, within, is_operand = depth + 1, tree.data, False
         if tree.data in _CHAINS or tree.data == "ident_arg":
             return
+    asks_for_bool = len(tree.children) > 1 and (tree.data in _CONNECTIVES or _is_negation(tree))
     for child in tree.children:
         if isinstance(child, lark.Tree):
-            yield from _parts(child, source, depth, within)
+            yield from _parts(child, source, depth, within, is_operand=is_operand or asks_for_bool)
+
+
+def _is_condition(tree: Tree) -> bool:
+    """Whether a part yields a bool by its kind alone."""
+    if tree.data == "member_dot_arg":
+        return str(tree.children[1]) in _PREDICATES
+    return tree.data in _BOOLEAN or _is_negation(tree)
+
+
+def _is_negation(tree: Tree) -> bool:
+    operator = tree.children[0] if tree.data == "unary" else None
+    return isinstance(operator, lark.Tree) and operator.data == "unary_not"
+
+
+def _with_needed(values: list[PartValue]) -> Iterator[PartValue]:
+    """Tell the errors that made a rule fail from those that others made up for."""
+    failed_around: list[bool] = []
+    for each in values:
+        del failed_around[each.part.depth :]
+        failed = each.value is None
+        yield replace(each, needed=not failed or all(failed_around))
+        failed_around.append(failed)
 
 
 def _whole(tree: Tree, source: str) -> Part:
@@ -117,6 +148,8 @@ def shown(value: Any) -> str:
     """Write a value as people write it, cut where it is long."""
     if value is None:
         return "error"
+    if value in (UNLIMITED_INT, UNLIMITED_DOUBLE):
+        return "unlimited"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -43,6 +43,8 @@ class YamlFile:
         self.problems: list[Problem] = []
         self.value: Any = {}
         self._places: dict[Loc, tuple[int, int]] = {}
+        self._values: dict[Loc, tuple[int, int]] = {}
+        """Where the values of keys are that are one word."""
         if len(text.encode()) > MAX_YAML_BYTES:
             self.problems.append(Problem(file, 0, 0, f"is larger than {MAX_YAML_BYTES} bytes"))
             return
@@ -63,11 +65,13 @@ class YamlFile:
         finally:
             loader.dispose()
 
-    def problem(self, loc: Loc, message: str, hint: str = "") -> Problem:
-        """Make a problem at the entry, or at the nearest one around it."""
+    def problem(self, loc: Loc, message: str, hint: str = "", *, at_key: bool = False) -> Problem:
+        """Make a problem at the value of an entry, or its key, or the nearest one around it."""
         while loc and loc not in self._places:
             loc = loc[:-1]
         line, column = self._places.get(loc, (1, 1))
+        if not at_key:
+            line, column = self._values.get(loc, (line, column))
         return at(self.file, self.text, line, column, message, hint)
 
     def has(self, loc: Loc) -> bool:
@@ -112,6 +116,9 @@ class YamlFile:
                 elif key.tag != "tag:yaml.org,2002:str":
                     self._wrong(line, column, "a key has to be a text", "put it in quotes")
                 self._places[inner] = (line, column)
+                if isinstance(value, yaml.ScalarNode) and value.value:
+                    mark = value.start_mark
+                    self._values[inner] = (mark.line + 1, mark.column + 1)
                 self._walk(loader, value, inner)
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):

@@ -337,7 +337,10 @@ def test_verify_works_on_a_ledger_in_use(start_sidecar: Start) -> None:
     started = start_sidecar()
     started.stub.Authorize(chat(principal(id="x")))
     code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger)
-    assert (0, f"{started.ledger}: 1 decisions, 1 holds, 4 budgets: clean\n") == (code, out)
+    assert (0, f"{started.ledger}: 1 decisions, 1 holds, 4 budgets, 0 adjustments: clean\n") == (
+        code,
+        out,
+    )
 
 
 def test_verify_names_the_promise_that_is_broken_and_exits_1(start_sidecar: Start) -> None:

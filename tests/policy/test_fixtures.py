@@ -122,7 +122,7 @@ WRONG = [
     ("misspelt key", "tests:\n- name: a\n  step: []\n", "did you mean 'steps'?"),
     ("two things", f"tests:\n- name: a\n  steps:\n  - {CALL}\n    advance: 1s\n",
      "x_test.yaml:4:5: a step is one of authorize"),
-    ("no length", "tests:\n- name: a\n  steps:\n  - advance: soon\n", "x_test.yaml:4:5: "),
+    ("no length", "tests:\n- name: a\n  steps:\n  - advance: soon\n", "x_test.yaml:4:14: "),
     ("misspelt expectation", f"tests:\n- name: a\n  steps:\n  - {CALL}\n    expect: {{efect: deny}}\n",
      "did you mean 'effect'?"),
 ]  # fmt: skip
