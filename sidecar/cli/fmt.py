@@ -1,7 +1,9 @@
 """`sidecar fmt`."""
 
 import difflib
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -53,7 +55,8 @@ def fmt(
     for problem in sorted(problems):
         typer.echo(in_directory(directory, problem), err=True)
     if not diff:
-        typer.echo(f"{directory}: {len(files.rules)} rules, {len(changed)} not in canonical layout")
+        what = "not in canonical layout" if check else "formatted"
+        typer.echo(f"{directory}: {len(files.rules)} rules, {len(changed)} {what}")
     if problems or (changed and (check or diff)):
         raise typer.Exit(1)
 
@@ -84,10 +87,18 @@ def _difference(path: Path, before: str, after: str) -> Iterator[str]:
 def _write(path: Path, text: str) -> None:
     """Put a text in the place of a file at once, so that nobody reads half of it."""
     file = path.resolve()
-    new = file.with_name(f".{file.name}.new")  # a name with a dot is not read as a policy
     try:
-        new.write_text(text, encoding="utf-8", newline="\n")
-        shutil.copymode(file, new)
-        new.replace(file)
+        # A file of our own, whose name with a dot is not read as a policy.
+        handle, new = tempfile.mkstemp(prefix=".", dir=file.parent)
+        try:
+            with open(handle, "w", encoding="utf-8", newline="\n") as stream:  # noqa: PTH123
+                stream.write(text)
+                stream.flush()
+                os.fsync(handle)
+            shutil.copymode(file, new)
+            Path(new).replace(file)
+        except OSError:
+            Path(new).unlink()
+            raise
     except OSError as error:
         raise fail(f"{path}: cannot be written: {error.strerror}") from None

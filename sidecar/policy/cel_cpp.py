@@ -23,13 +23,13 @@ class _Program:
     def __init__(self, expression: cel.Expression, returns: str, *, double: bool) -> None:
         self._evaluate = expression.eval
         self._type = _PYTHON_TYPES[returns]
-        self._double = double
+        self.double = double
         # An error comes back as a value, and its value is a str.
         self._returns = getattr(cel.Type, returns) if returns == "STRING" else None
 
     def evaluate(self, binding: "_Binding") -> Result:
         try:
-            result = self._evaluate(binding.double if self._double else binding.int)
+            result = self._evaluate(binding.double if self.double else binding.int)
             value = result.value()
         except Exception:  # it has a budget for comprehensions, which policy/cost.py stays below
             raise EvaluationError from None
@@ -78,7 +78,7 @@ class CelCppEngine:
             for number in (cel.Type.INT, cel.Type.DOUBLE)
         )
 
-    def compile(self, source: str, kind: Kind) -> _Program:
+    def compile(self, source: str, kind: Kind, *, double: bool = False) -> _Program:  # noqa: ARG002
         """Compile and check. Raises CelError at the place of the first error."""
         try:
             return self._compile(source, kind, double=False)

@@ -31,13 +31,14 @@ _CELTYPES: dict[type, type] = {
 
 
 class _Program:
-    def __init__(self, runner: celpy.Runner, kind: Kind) -> None:
+    def __init__(self, runner: celpy.Runner, kind: Kind, *, double: bool) -> None:
         self._runner = runner
+        self.double = double
         self._accepted = _ACCEPTED[kind]
 
     def evaluate(self, binding: dict[str, Any]) -> Result:
         try:
-            value = self._runner.evaluate(binding)
+            value = self._runner.evaluate(_typed(binding, double=self.double))
         except Exception:  # RecursionError and ValueError escape, among others
             raise EvaluationError from None
         plain = _plain(value)
@@ -85,14 +86,18 @@ class CelPythonEngine:
         except Exception:  # RecursionError among others
             raise CelError("is not CEL that every implementation reads") from None
 
-    def compile(self, source: str, kind: Kind) -> _Program:
+    def compile(self, source: str, kind: Kind, *, double: bool = False) -> _Program:
         """Compile an expression. Raises CelError."""
-        return _Program(self._environment.program(self.parse(source), _FUNCTIONS), kind)
+        runner = self._environment.program(self.parse(source), _FUNCTIONS)
+        return _Program(runner, kind, double=double)
 
-    def evaluate_part(self, tree: lark.Tree[lark.Token], binding: dict[str, Any]) -> Any:
+    def evaluate_part(
+        self, tree: lark.Tree[lark.Token], binding: dict[str, Any], *, double: bool = False
+    ) -> Any:
         """Return a part's value as plain Python. Raises EvaluationError."""
         try:
-            return _plain(self._environment.program(tree, _FUNCTIONS).evaluate(binding))
+            runner = self._environment.program(tree, _FUNCTIONS)
+            return _plain(runner.evaluate(_typed(binding, double=double)))
         except Exception:
             raise EvaluationError from None
 
@@ -120,6 +125,13 @@ class CelPythonEngine:
         if kept is None or kept[0] is not message:
             kept = self._converted[id(message)] = (message, _from_message(message))
         return kept[1]
+
+
+def _typed(binding: dict[str, Any], *, double: bool) -> dict[str, Any]:
+    """Let `unlimited` be a double where the types ask for one."""
+    if not double:
+        return binding
+    return {**binding, "unlimited": celtypes.DoubleType(variables.UNLIMITED_DOUBLE)}
 
 
 def roots(tree: lark.Tree[lark.Token]) -> frozenset[str]:

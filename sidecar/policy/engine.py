@@ -40,6 +40,9 @@ class EvaluationError(Exception):
 class Program(Protocol):
     """A compiled expression."""
 
+    double: bool
+    """Whether `unlimited` is a double in it, not an int."""
+
     def evaluate(self, binding: Any) -> Result:
         """Return the value for a binding of this engine. Raises EvaluationError."""
 
@@ -49,8 +52,11 @@ class Engine(Protocol):
 
     name: str
 
-    def compile(self, source: str, kind: Kind) -> Program:
-        """Compile an expression. Raises CelError."""
+    def compile(self, source: str, kind: Kind, *, double: bool = False) -> Program:
+        """Compile an expression. Raises CelError.
+
+        An engine that knows no types is told whether `unlimited` is a double.
+        """
 
     def bind(self, values: Values) -> Any:
         """Prepare the values of one call, for any number of programs."""

@@ -200,18 +200,19 @@ class RuleReader:
     ) -> Expression | None:
         """Compile one expression that starts at a place of the file."""
         try:
+            if place is not _WHOLE_FILE:
+                _refuse_comments(source)
             cel_errors.check_brackets(source)
             # The checker is first: the parser takes very long over some texts
             # that the checker refuses at once, such as a string that never ends.
-            if self._checker is not None:
-                self._checker.compile(source, kind)
+            checked = None if self._checker is None else self._checker.compile(source, kind)
             tree = self._parser.parse(source)
             portable.check(tree, source, self._checker)
             cost.check(tree, source, self._largest)
             reads = cel_python.roots(tree)
-            return Expression(
-                source, self._engine.compile(source, kind), reads, variables.text_field(source)
-            )
+            double = _reads_money(source) if checked is None else checked.double
+            program = self._engine.compile(source, kind, double=double)
+            return Expression(source, program, reads, variables.text_field(source))
         except CelError as error:
             if error.line:
                 line = place.line + error.line - 1
@@ -252,6 +253,16 @@ def _body_place(text: str) -> tuple[int, int]:
         if code and not code.startswith("//"):
             return number, line.index(code) + 1
     return 1, 1
+
+
+def _refuse_comments(source: str) -> None:
+    if any(found[0].startswith("//") for found in _STRING_OR_COMMENT.finditer(source)):
+        raise CelError("a header has no comments in its CEL", hint="write it below the header")
+
+
+def _reads_money(source: str) -> bool:
+    """Guess whether numbers are doubles, where nobody knows types."""
+    return re.search(r"_usd\b|\d\.\d|\bdouble\(", source) is not None
 
 
 def _too_much(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import Message
@@ -39,6 +39,11 @@ class Size:
         if self.item is None:
             return self.count // BULK
         return self.count * (1 + self.item.bulk + (self.key.bulk if self.key else 0))
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether it is an entry of the data or the like, or has such."""
+        return bool(self.message or (self.item and self.item.has_messages))
 
     def or_else(self, other: "Size") -> "Size":
         """Return the size of what may be either."""
@@ -82,6 +87,8 @@ class Largest:
     def _measure(self, message: Message) -> Size:
         for field in message.DESCRIPTOR.fields:
             size = self._size(getattr(message, field.name))
+            if (entry := _message_of_values(field)) is not None:
+                size = replace(size, item=Size(message=entry))
             self._fields[field.full_name] = self._fields.get(field.full_name, size).or_else(size)
         return Size(message=message.DESCRIPTOR.full_name)
 
@@ -100,7 +107,16 @@ class Largest:
         return Size.any_of(map(self._size, values))
 
 
+def _message_of_values(field: Any) -> str | None:
+    """Return the type of a map's values, where they are messages."""
+    if field.message_type is None or not field.message_type.GetOptions().map_entry:
+        return None
+    value = field.message_type.fields_by_name["value"]
+    return value.message_type.full_name if value.message_type else None
+
+
 _ID = "x" * MAX_ID_BYTES
+
 _REQUESTS = (
     pb.Principal(
         id=_ID,

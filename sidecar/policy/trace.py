@@ -9,7 +9,7 @@ import lark
 from sidecar.policy.cel_python import CelPythonEngine
 from sidecar.policy.engine import EvaluationError
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.rules import Rule
+from sidecar.policy.rules import Expression, Rule
 from sidecar.policy.variables import UNLIMITED_DOUBLE, UNLIMITED_INT, Values
 
 Tree = lark.Tree[lark.Token]
@@ -17,7 +17,7 @@ Tree = lark.Tree[lark.Token]
 _CONNECTIVES = {"conditionalor", "conditionaland"}
 _BOOLEAN = _CONNECTIVES | {"relation"}
 _WORTH_SHOWING = _BOOLEAN | {"expr", "unary", "member_dot", "member_index", "member_dot_arg"}
-_WORTH_SHOWING |= {"ident_arg", "addition", "multiplication"}
+_WORTH_SHOWING |= {"addition", "multiplication"}
 _PREDICATES = {"all", "exists", "exists_one", "contains", "startsWith", "endsWith", "matches"}
 _CHAINS = {"member_dot", "member_index", "member_dot_arg"}
 SHOWN_AT_MOST = 80
@@ -60,9 +60,11 @@ class PartValue:
 class Tracer:
     """Takes one expression apart."""
 
-    def __init__(self, parser: CelPythonEngine, source: str) -> None:
+    def __init__(self, parser: CelPythonEngine, expression: Expression) -> None:
         """Find the parts of an expression that loads."""
         self._parser = parser
+        self._double = expression.program.double
+        source = expression.source
         tree = parser.parse(source)
         self.parts = list(_parts(tree, source, 0)) or [_whole(tree, source)]
 
@@ -73,7 +75,7 @@ class Tracer:
 
     def _value(self, part: Part, binding: Any) -> Any:
         try:
-            return self._parser.evaluate_part(part.tree, binding)
+            return self._parser.evaluate_part(part.tree, binding, double=self._double)
         except EvaluationError:
             return None
 
@@ -84,7 +86,7 @@ class TakenApart:
     def __init__(self, policy: PolicySet) -> None:
         """Take every rule apart, with a parser of its own."""
         self._parser = CelPythonEngine()
-        self.rules = [(rule, Tracer(self._parser, rule.body.source)) for rule in policy.rules]
+        self.rules = [(rule, Tracer(self._parser, rule.body)) for rule in policy.rules]
 
     def values(self, values: Values) -> list[tuple[Rule, list[PartValue]]]:
         """Return the value of each part of each rule, for one call."""
@@ -100,7 +102,8 @@ def _parts(
     The tree has `a && b && c` as `(a && b) && c`; here its parts are a, b and c.
     An operand of those, or of `!`, is a condition whatever it is made of.
     """
-    shown = tree.data in _WORTH_SHOWING and (len(tree.children) > 1 or tree.data == "ident_arg")
+    is_call = _called(tree) is not None
+    shown = is_call or (tree.data in _WORTH_SHOWING and len(tree.children) > 1)
     shown = shown and not (tree.data == within and tree.data in _CONNECTIVES)
     start, end = getattr(tree.meta, "start_pos", None), getattr(tree.meta, "end_pos", None)
     if shown and start is not None and end is not None:
@@ -108,7 +111,7 @@ def _parts(
         text = " ".join(source[start:end].split())
         yield Part(text, tree.meta.line, tree.meta.column, depth, condition, tree)
         depth, within, is_operand = depth + 1, tree.data, False
-        if tree.data in _CHAINS or tree.data == "ident_arg":
+        if tree.data in _CHAINS or is_call:
             return
     asks_for_bool = len(tree.children) > 1 and (tree.data in _CONNECTIVES or _is_negation(tree))
     for child in tree.children:
@@ -120,7 +123,14 @@ def _is_condition(tree: Tree) -> bool:
     """Whether a part yields a bool by its kind alone."""
     if tree.data == "member_dot_arg":
         return str(tree.children[1]) in _PREDICATES
-    return tree.data in _BOOLEAN or _is_negation(tree)
+    return tree.data in _BOOLEAN or _called(tree) == "has" or _is_negation(tree)
+
+
+def _called(tree: Tree) -> str | None:
+    """Return the function that a part calls: has() is only itself with what is around it."""
+    inner = tree.children[0] if tree.data == "primary" else None
+    is_call = isinstance(inner, lark.Tree) and inner.data == "ident_arg"
+    return str(inner.children[0]) if is_call and isinstance(inner, lark.Tree) else None
 
 
 def _is_negation(tree: Tree) -> bool:

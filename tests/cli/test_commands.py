@@ -118,6 +118,21 @@ def test_fmt_check_and_diff_write_nothing_and_exit_1(tmp_path: Path) -> None:
     assert (code, "0 not in canonical layout" in out) == (0, True), out
 
 
+def test_fmt_writes_nowhere_else(tmp_path: Path) -> None:
+    """A link or a pipe that waits in the directory is not followed."""
+    policies = minimal(tmp_path / "p", big=deny("1>2"))
+    precious = tmp_path / "precious.txt"
+    precious.write_text("precious")
+    for name in (".big.cel.new", ".big.cel"):
+        (policies / name).symlink_to(precious)
+    os.mkfifo(policies / ".big.cel.tmp")
+    assert sidecar("fmt", policies)[0] == 0
+    assert (policies / "big.cel").read_text().endswith("\n1 > 2\n")
+    assert not (policies / "big.cel").is_symlink()
+    assert precious.read_text() == "precious"
+    assert len(list(policies.iterdir())) == 8  # nothing is left behind
+
+
 def test_fmt_leaves_a_wrong_rule_alone_and_shows_why(tmp_path: Path) -> None:
     """The others are formatted."""
     policies = minimal(tmp_path / "p", wrong=deny("request.modle==1"), big=deny("1>2"))

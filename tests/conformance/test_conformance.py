@@ -37,6 +37,6 @@ def test_a_rule_means_what_the_specification_says(engine: str) -> None:
     """Whatever a rule may say, each evaluator reads as the specification does."""
     run = [case for case in cases.read() if not case.left_out]
     accepted = [replace(case, is_checked=True) for case in run if engines.is_accepted(case)]
-    assert len(accepted) > 400
+    assert len(accepted) > 350
     wrong = differences(engines.failing(engine, accepted), set())
     assert not wrong, f"\n{wrong}"

@@ -1,37 +1,44 @@
 """The two evaluators agree on every rule that is accepted, for every call the contract admits."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from support.expressions import CONDITION, DOUBLE, INT, TEXT, calls
+from support.policies import deny, limit
 
 from sidecar.policy.cel_cpp import CelCppEngine
 from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.engine import Engine, EvaluationError, Kind, Program
+from sidecar.policy.engine import Engine, EvaluationError
 from sidecar.policy.rules import RuleReader
 from sidecar.policy.sizes import Largest
-from sidecar.policy.variables import Values
+from sidecar.policy.variables import UNLIMITED_DOUBLE, Values
+from sidecar.v1 import authorization_pb2 as pb
+from sidecar.v1 import policy_input_pb2 as policy_pb
 
 CPP, PYTHON = CelCppEngine(), CelPythonEngine()
 READERS = [RuleReader(engine, PYTHON, CPP, Largest([], limits=0)) for engine in (CPP, PYTHON)]
 EXAMPLES = settings().max_examples
-HEADER = "// METADATA\n// effect: deny\n// owner: a@b\n// reason: NO\n// http_status: 403\n// message: no\n"
 
 
-def outcome(engine: Engine, program: Program, values: Values) -> Any:
-    """Return the value, or "error"."""
+def outcome(reader: RuleReader, engine: Engine, text: str, part: str, values: Values) -> Any:
+    """Return the value of the rule's body or scope, "error", or "refused"."""
+    rule, problems = reader.read("x.cel", text)
+    if rule is None:
+        return f"refused: {problems}"
+    expression = rule.body if part == "body" else rule.terms.per
     try:
-        return program.evaluate(engine.bind(values))
+        return expression.program.evaluate(engine.bind(values))
     except EvaluationError:
         return "error"
 
 
-def both(source: str, kind: Kind, values: Values) -> tuple[Any, Any]:
-    """Return what the two evaluators make of an expression."""
+def both(text: str, part: str, values: Values) -> tuple[Any, Any]:
+    """Return what the two evaluators make of a rule."""
     return (
-        outcome(CPP, CPP.compile(source, kind), values),
-        outcome(PYTHON, PYTHON.compile(source, kind), values),
+        outcome(READERS[0], CPP, text, part, values),
+        outcome(READERS[1], PYTHON, text, part, values),
     )
 
 
@@ -40,11 +47,8 @@ def both(source: str, kind: Kind, values: Values) -> tuple[Any, Any]:
 @given(CONDITION, calls())
 def test_a_condition_is_the_same_on_both(source: str, values: Values) -> None:
     """Whatever is accepted gives the same bool, or fails on both."""
-    read = [reader.read("x.cel", HEADER + source)[1] for reader in READERS]
-    assert read[0] == read[1]
-    if not read[0]:
-        first, second = both(source, Kind.CONDITION, values)
-        assert first == second
+    first, second = both(deny(source), "body", values)
+    assert first == second
 
 
 @pytest.mark.property
@@ -52,8 +56,8 @@ def test_a_condition_is_the_same_on_both(source: str, values: Values) -> None:
 @given(INT | DOUBLE, calls())
 def test_a_ceiling_is_the_same_on_both(source: str, values: Values) -> None:
     """Numbers are equal to the last bit, and of one type; what overflows fails on both."""
-    first, second = both(source, Kind.CEILING, values)
-    assert (type(first), repr(first)) == (type(second), repr(second))
+    first, second = both(limit(source), "body", values)
+    assert repr(first) == repr(second)
 
 
 @pytest.mark.property
@@ -61,5 +65,36 @@ def test_a_ceiling_is_the_same_on_both(source: str, values: Values) -> None:
 @given(TEXT, calls())
 def test_a_scope_is_the_same_on_both(source: str, values: Values) -> None:
     """Texts are equal, or fail on both."""
-    first, second = both(source, Kind.SCOPE, values)
+    first, second = both(limit("5", per=source), "scope", values)
+    assert first == second
+
+
+ONCE_DIFFERED = [
+    "workspace.monthly_budget_usd == unlimited",
+    "workspace.monthly_budget_usd != unlimited",
+    "workspace.monthly_budget_usd in [unlimited]",
+    "(workspace.monthly_budget_usd == unlimited ? 10.0 : 5.0) > 7.0",
+    "unlimited + 1.0 > 5.0",
+    "unlimited * 0.5 == unlimited",
+    "unlimited + request.tokens > 0",
+    '(principal.id + "x").contains("x")',
+]
+
+
+@pytest.mark.parametrize("source", ONCE_DIFFERED)
+@pytest.mark.parametrize("budget", [50.0, UNLIMITED_DOUBLE])
+def test_what_once_differed_does_not(source: str, budget: float) -> None:
+    """Rules that people may well write."""
+    values = Values(
+        policy_pb.Request(tokens=1),
+        pb.Principal(id="ada"),
+        policy_pb.Role(),
+        policy_pb.Workspace(monthly_budget_usd=budget),
+        policy_pb.Model(),
+        policy_pb.Key(),
+        datetime(2026, 11, 10, tzinfo=UTC),
+        {},
+    )
+    first, second = both(deny(source), "body", values)
+    assert not str(first).startswith("refused")
     assert first == second

@@ -107,6 +107,19 @@ def test_each_limit_is_shown_with_its_arithmetic(tmp_path: Path, open_desk: Open
     ]  # fmt: skip
 
 
+def test_has_is_a_condition_like_others(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """It is traced as a whole."""
+    rule = deny('has(principal.labels.team) && principal.labels.team == "x"')
+    found = explain(open_desk(minimal(tmp_path / "p", no=rule)), chat(tester(), model="small-1"))
+    parts = {rule.id: parts for rule, parts in found.rules}["no"]
+    assert [str(part) for part in parts[1:]] == [
+        "has(principal.labels.team) = false",
+        'principal.labels.team == "x" = not needed',
+        "principal.labels.team = not needed",
+    ]
+    assert parts[1].part.is_condition
+
+
 def test_a_rule_of_one_word_has_its_value(tmp_path: Path, open_desk: OpenDesk) -> None:
     """A literal and its comment."""
     desk = open_desk(minimal(tmp_path / "p", daily=limit("\n// first\n25 // at most\n// last")))

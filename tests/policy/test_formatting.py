@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.expressions import CONDITION, calls
 
@@ -143,6 +143,7 @@ def comments(text: str) -> list[str]:
 @given(scrambled(), calls())
 def test_formatting_never_changes_meaning_and_keeps_comments(text: str, values: Values) -> None:
     """The words are the same, so is the tree, and so is the value; twice is as once."""
+    assume(not READER.read("x.cel", text)[1])
     first = formatted(text)
     assert PYTHON.parse(first) == PYTHON.parse(text)
     assert outcome(first, values) == outcome(text, values)
@@ -154,5 +155,6 @@ def test_formatting_never_changes_meaning_and_keeps_comments(text: str, values: 
 @given(CONDITION)
 def test_what_fits_on_a_line_is_on_one(body: str) -> None:
     """Without comments, a rule is broken only where it has to be."""
+    assume(not READER.read("x.cel", f"{HEADER}{body}")[1])
     lines = formatted(f"{HEADER}{body}").removeprefix(HEADER).splitlines()
     assert len(lines) == 1 or len(" ".join(line.strip() for line in lines)) > WIDTH

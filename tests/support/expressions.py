@@ -32,7 +32,15 @@ TEXTS = [
     '"mistral-small"',
 ]
 INTS = ["0", "1", "2", "500", "-1", "9223372036854775807", "-9223372036854775807"]
-DOUBLES = ["0.0", "1.5", "0.1", "100.25", "workspace.monthly_budget_usd", "double(request.tokens)"]
+DOUBLES = [
+    "unlimited",
+    "0.0",
+    "1.5",
+    "0.1",
+    "100.25",
+    "workspace.monthly_budget_usd",
+    "double(request.tokens)",
+]
 
 
 def binary(operators: list[str], inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
