@@ -1,0 +1,108 @@
+"""The calls of an app, each from asking to settling, with what it was told."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from support.policies import limit, minimal
+from support.running import chat, tester
+
+from sidecar.v1 import authorization_pb2 as pb
+
+TOKENS_HELD = 200
+NANO_USD_PER_TOKEN = 1000
+
+CALLS_OF_A_PRINCIPAL = 100
+"""A principal makes so many calls and no more, so that ceilings bite again and again."""
+
+DAILY_TOKENS = 12_000
+REQUESTS_PER_MINUTE = 70
+OPEN_HOLDS = 60
+
+
+def policies(directory: Path) -> Path:
+    """Write limits of every kind of window and meter, three of them tight."""
+    return minimal(
+        directory,
+        daily_tokens=limit(str(DAILY_TOKENS), meter="tokens", per="principal.id"),
+        rate=limit(str(REQUESTS_PER_MINUTE), window="minute", per="principal.id"),
+        open_holds=limit(str(OPEN_HOLDS), window="concurrent"),
+        monthly_cost=limit("1000000000", meter="cost", window="month"),
+        hourly_requests=limit("unlimited", window="hour", extra="// on_expiry: release\n"),
+    )
+
+
+class Ending(Enum):
+    """What the app does with its hold."""
+
+    SETTLE = "settle"
+    SETTLE_LATE = "settle when the hold may have expired"
+    RELEASE = "release"
+    FORGET = "forget"
+
+
+_ENDINGS = (
+    *[Ending.SETTLE] * 6,
+    *[Ending.RELEASE] * 2,
+    Ending.SETTLE_LATE,
+    Ending.FORGET,
+)
+
+
+@dataclass
+class Call:
+    """One call. Whatever has no answer is asked for again, with the same ids and content."""
+
+    request: pb.AuthorizeRequest
+    ending: Ending
+    usage: pb.Usage
+    streamed: bool
+    copies: int
+    """How often it is asked for at the same time."""
+    answer: pb.AuthorizeResponse | None = None
+    charged: tuple[int, int] | None = None
+    """Nano-USD and tokens, as Settle or Release answered."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the app was told that it may go out."""
+        return self.answer is not None and self.answer.effect == pb.EFFECT_ALLOW
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to ask for."""
+        if self.answer is None:
+            return False
+        return not self.allowed or self.ending is Ending.FORGET or self.charged is not None
+
+    @property
+    def expected_charge(self) -> tuple[int, int]:
+        """Nano-USD and tokens that closing it has to cost."""
+        used = self.usage.input_tokens + self.usage.output_tokens
+        tokens = 0 if self.ending is Ending.RELEASE else used
+        return tokens * NANO_USD_PER_TOKEN, tokens
+
+    @property
+    def tokens_taken(self) -> int:
+        """What it takes of a budget of tokens by what the app was told: the hold, then the use."""
+        if not self.allowed:
+            return 0
+        return TOKENS_HELD if self.charged is None else self.charged[1]
+
+
+def make(number: int) -> Call:
+    """Make the call with this number: a mix of principals, endings and ways to ask."""
+    ending = _ENDINGS[number * 7 % len(_ENDINGS)]
+    short_lived = ending in (Ending.SETTLE_LATE, Ending.FORGET)
+    return Call(
+        request=chat(
+            tester(id=f"p{number // CALLS_OF_A_PRINCIPAL}"),
+            model="small-1",
+            request_id=f"r{number}",
+            hold_ttl_seconds=1 if short_lived else 3600,
+        ),
+        ending=ending,
+        usage=pb.Usage(input_tokens=number % 101, output_tokens=number * 13 % 101),
+        streamed=number % 3 == 0,
+        copies=2 if number % 8 == 0 else 1,
+    )
