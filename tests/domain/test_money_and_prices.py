@@ -32,6 +32,7 @@ TARIFF = Tariff(SMALL, FACTORS)
 PAGES = Tariff(Price("ocr@2026", 0, page_nano_usd_per_thousand=2_000_000_000), FACTORS)
 AUDIO = Tariff(Price("voxtral@2026", 0, audio_nano_usd_per_minute=3_000_000), FACTORS)
 
+LARGE = Tariff(Price("large@2026", 0, 100_000_000_001), FACTORS)
 DEAR = Tariff(Price("dear@2026", 0, 10**22, 0), FACTORS)
 
 counts = st.integers(0, 10**7)
@@ -57,6 +58,8 @@ counts = st.integers(0, 10**7)
         # up to the next nano-USD
         (AUDIO, Usage(audio_seconds=1), Terms(batch=True), 25_000),
         (TARIFF, Usage(1, 0, 1), Terms(batch=True), 8),
+        # also where a float of 53 bits has no room left for the fraction
+        (LARGE, Usage(999_000_001), Terms(), 99_900_000_101_000),
         (TARIFF, Usage(), Terms(), 0),
     ],
 )  # fmt: skip
@@ -118,6 +121,7 @@ def test_what_has_no_price_has_no_bound(
         ("50", 50_000_000_000, "50.00"),
         ("0.1", 100_000_000, "0.10"),
         ("0.0000000019", 1, "0.000000001"),
+        ("2.01", 2_010_000_000, "2.01"),
         ("2000.123456789", 2_000_123_456_789, "2,000.123456789"),
     ],
 )

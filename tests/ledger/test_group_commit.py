@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from support.proposals import limit, proposal
 
 from sidecar.domain.decisions import Decision
 from sidecar.ledger.group_commit import GroupCommit
-from sidecar.ledger.protocol import LedgerUnavailableError
+from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError
 from sidecar.ledger.sqlite import SqliteLedger
 
 
@@ -29,6 +30,25 @@ def connection(tmp_path: Path) -> sqlite3.Connection:
     opened.execute("PRAGMA journal_mode = WAL")
     opened.execute("CREATE TABLE t (n INTEGER NOT NULL UNIQUE) STRICT")
     return opened
+
+
+class SlowDisk:
+    """Keeps every COMMIT of a connection waiting until it is ready, or seconds have passed."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Slow this connection down."""
+        self.ready, self._reached = threading.Event(), threading.Event()
+        connection.set_trace_callback(self._see)
+
+    def _see(self, statement: str) -> None:
+        if statement == "COMMIT":
+            self._reached.set()
+            self.ready.wait(5)
+
+    async def reached(self) -> None:
+        """Wait for a COMMIT, and let whoever is awake have a turn."""
+        await asyncio.to_thread(self._reached.wait, 5)
+        await asyncio.sleep(0)
 
 
 def run(connection: sqlite3.Connection, *work: Callable[[], Any]) -> list[Any]:
@@ -60,6 +80,60 @@ def test_work_that_arrives_together_is_committed_together(connection: sqlite3.Co
     connection.set_trace_callback(statements.append)
     assert list(range(1, 101)) == run(connection, *(insert(connection, n) for n in range(100)))
     assert statements.count("COMMIT") <= 2
+
+
+def test_more_than_a_group_may_hold_is_done_in_several(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L4: whoever does not fit into a group is in the next."""
+    monkeypatch.setattr("sidecar.ledger.group_commit.MAX_GROUP", 4)
+
+    async def all_of_it() -> list[int]:
+        commits = GroupCommit(connection, (), lambda: None)
+        work = asyncio.gather(*(commits.run(insert(connection, n)) for n in range(10)))
+        answers = await asyncio.wait_for(work, 30)
+        await commits.close()
+        return answers
+
+    assert list(range(1, 11)) == asyncio.run(all_of_it())
+
+
+def test_nobody_is_answered_while_the_commit_waits_for_the_disk(
+    connection: sqlite3.Connection,
+) -> None:
+    """L4: the answer comes when what it says cannot be lost any more."""
+
+    async def meanwhile() -> None:
+        disk = SlowDisk(connection)
+        commits = GroupCommit(connection, (), lambda: None)
+        waiting = asyncio.create_task(commits.run(insert(connection, 1)))
+        await disk.reached()
+        assert not waiting.done()
+        disk.ready.set()
+        assert await waiting == 1
+        await commits.close()
+
+    asyncio.run(meanwhile())
+
+
+def test_what_is_not_on_disk_is_shown_to_nobody(till: Till) -> None:
+    """L4: budgets and holds are read as they would be after a crash."""
+    ledger: Any = till.ledger
+    one, asked = limit(1000), proposal(1, limit(1000))
+
+    async def meanwhile() -> tuple[int, int]:
+        disk = SlowDisk(ledger._commits._connection)  # noqa: SLF001
+        deciding = asyncio.create_task(till.ledger.decide(asked))
+        await disk.reached()
+        (before,) = till.ledger.budgets([one], 1)
+        with pytest.raises(HoldUnknownError):
+            till.ledger.hold(asked.hold_id)
+        disk.ready.set()
+        await deciding
+        (after,) = till.ledger.budgets([one], 1)
+        return before.held, after.held
+
+    assert till.run(meanwhile()) == (0, 100)
 
 
 def test_a_refusal_is_answered_and_the_rest_of_its_group_stands(

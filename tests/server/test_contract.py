@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from support.deciding import Desk
 from support.policies import limit, minimal
 from support.running import RunningSidecar, chat, error_info, eventually, principal, stub, tester
 
+from sidecar.domain.clock import to_us
 from sidecar.server.service import SERVICE
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -461,3 +464,33 @@ def test_a_hold_that_is_not_settled_in_time_is_charged(
     usage = pb.Usage(input_tokens=7, output_tokens=3)
     sidecar.Settle(pb.SettleRequest(hold_id=held.hold_id, usage=usage))
     assert (daily().spent, daily().held) == (10, 0)
+
+
+def test_l6_windows_follow_the_time_zone_that_serve_was_given(start_sidecar: Start) -> None:
+    """L6: in Kolkata a day begins at half past six in the evening, UTC."""
+    sidecar = start_sidecar(None, "--time-zone", "Asia/Kolkata")
+    daily = by_rule(sidecar.stub.Authorize(chat()).budgets)["role-daily-tokens"]
+    assert daily.window_start.seconds % 86_400 == 18 * 3600 + 30 * 60
+
+
+def test_l9_after_a_restart_time_goes_on_from_the_ledgers_last_decision(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """L9: with the clock set back by a day, the price of that day is still in force."""
+    today = datetime.now(UTC).replace(microsecond=0)
+    models = f"""
+models:
+  small-1:
+    family: small
+    prices:
+      - {{effective_from: 2020-01-01, input_usd_per_million_tokens: 1, output_usd_per_million_tokens: 1}}
+      - {{effective_from: {(today + timedelta(hours=12)).isoformat()}, input_usd_per_million_tokens: 3,
+         output_usd_per_million_tokens: 3}}
+"""
+    policies = minimal(tmp_path / "p", models_yaml=models)
+    ahead = Desk(policies, tmp_path / "ledger.sqlite")
+    ahead.now_us = to_us(today + timedelta(days=1))
+    first = ahead.authorize(chat(tester(), model="small-1"))
+    ahead.close()
+    second = start_sidecar(policies).stub.Authorize(chat(tester(), model="small-1"))
+    assert (first.held_cost_nano_usd, second.held_cost_nano_usd) == (600_000, 600_000)

@@ -1,0 +1,62 @@
+"""L2: `sidecar ledger verify` finds what a fault of ours, or a hand, has done to a file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledger.conftest import Till
+from support.proposals import limit, proposal, settlement
+
+from sidecar.domain.decisions import Meter
+from sidecar.ledger.sqlite import SqliteLedger
+
+HELD = "L2 a budget's held is not the sum of its open holds"
+SPENT = "L2 a budget's spent is not the sum of its closed holds"
+COST = "L2 a hold's cost is not what its budgets were charged"
+LOST = "L3 an allowed decision has no hold, or a denied one has"
+CHARGED = "L5 an open hold has a charge, or a released one"
+NEGATIVE = "L7 an amount is negative"
+UNPRICED = "L7 a hold has a cost and no price"
+
+DAMAGE = [
+    (HELD, "UPDATE budgets SET held = held - 1"),
+    (HELD, "UPDATE budgets SET held = held + 1"),
+    (SPENT, "UPDATE budgets SET spent = spent - 1"),
+    (SPENT, "UPDATE budgets SET spent = spent + 1"),
+    (COST, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'settled'"),
+    (COST, "UPDATE holds SET charged_output_tokens = 1 WHERE state = 'settled'"),
+    (LOST, "DELETE FROM holds WHERE state = 'open'"),
+    (LOST, "UPDATE decisions SET effect = 'deny'"),
+    (CHARGED, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'open'"),
+    (CHARGED, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'released'"),
+    (NEGATIVE, "UPDATE budgets SET held = -1"),
+    (NEGATIVE, "UPDATE budgets SET spent = -1"),
+    (NEGATIVE, "UPDATE holds SET held_cost_nano_usd = -1"),
+    (UNPRICED, "UPDATE holds SET price = NULL"),
+    ("a row points to one that is gone", "DELETE FROM prices"),
+    (
+        "the file is damaged",
+        "UPDATE sqlite_schema SET sql = replace(sql, '''open''', '''shut''') WHERE name = 'holds_open'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("promise", "damage"), DAMAGE, ids=[sql for _, sql in DAMAGE])
+def test_each_kind_of_damage_is_found_and_named(promise: str, damage: str, tmp_path: Path) -> None:
+    """L2: a ledger with holds of every kind is clean, and is not after one wrong write."""
+    till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
+    limits = (limit(1000), limit(10**9, Meter.COST))
+    _, settled, released = (
+        till.run(till.ledger.decide(proposal(1, *limits))).hold_id for _ in range(3)
+    )
+    till.run(till.ledger.settle(settled, settlement(1, 30)))
+    till.run(till.ledger.release(released, "not sent", 1))
+    till.run(till.ledger.decide(proposal(1, *limits, tokens=1001)))
+    assert till.findings() == []
+    ledger: Any = till.ledger
+    connection = ledger._commits._connection  # noqa: SLF001 - damage it as nobody else can
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(damage)
+    assert promise in {finding.promise for finding in till.findings()}
+    till.close()

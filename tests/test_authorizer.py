@@ -1,0 +1,54 @@
+"""What a call is charged in the end, with policies, prices and a clock that goes on."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.deciding import NOON, Desk
+from support.policies import limit, minimal
+from support.running import chat, tester
+
+from sidecar.domain.clock import to_datetime
+from sidecar.domain.usage import UsageReport
+from sidecar.v1 import authorization_pb2 as pb
+
+OpenDesk = Callable[..., Desk]
+
+TOMORROW = to_datetime(NOON) + timedelta(days=1)
+PRICES = f"""
+    prices:
+      - {{effective_from: 2020-01-01, input_usd_per_million_tokens: 1, output_usd_per_million_tokens: 1}}
+      - {{effective_from: {TOMORROW.isoformat()}, input_usd_per_million_tokens: 3, output_usd_per_million_tokens: 3}}
+"""
+MODELS = f"models:\n  small-1:\n    family: small{PRICES}  large-1:\n    family: large{PRICES}"
+
+
+@pytest.mark.parametrize("response_model", ["", "small-1", "large-1"])
+def test_l7_a_new_price_leaves_what_is_held_at_the_old_one(
+    response_model: str, open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    """L7: whichever model answered, and however late, the price is that of the hold's moment."""
+    desk = open_desk(minimal(tmp_path / "p", models_yaml=MODELS))
+    report, day_seconds = UsageReport(10, 20), 86_400
+    costs = []
+    for _ in range(2):
+        decision = desk.authorize(chat(tester(), model="small-1", hold_ttl_seconds=day_seconds))
+        desk.wait(day_seconds)
+        charge = desk.run(desk.authorizer.settle(decision.hold_id, report, response_model, "ok"))
+        costs.append((decision.held_cost_nano_usd, charge.cost_nano_usd))
+    assert costs == [(200_000, 30_000), (600_000, 90_000)]
+
+
+@pytest.mark.parametrize(("on_expiry", "spent"), [("charge", 200), ("release", 0)])
+def test_l5_a_rule_says_what_becomes_of_holds_that_expire(
+    on_expiry: str, spent: int, open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    """L5: a limit's `on_expiry` is what the ledger does with its holds."""
+    rule = limit("1000", meter="tokens", extra=f"// on_expiry: {on_expiry}\n")
+    desk = open_desk(minimal(tmp_path / "p", daily=rule))
+    desk.authorize(chat(tester(), model="small-1", hold_ttl_seconds=1))
+    desk.wait(1)
+    assert desk.run(desk.ledger.expire(desk.now_us)) == 1
+    (budget,), _ = desk.authorizer.budgets(pb.Principal(role="tester", workspace="lab"), "")
+    assert (budget.spent, budget.held) == (spent, 0)
