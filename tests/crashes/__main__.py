@@ -41,6 +41,7 @@ def _show(siege: Siege, kills: int) -> None:
     kinds = Counter(fault.kind for fault in siege.faults)
     columns = {
         "kills": kills,
+        "more at start": siege.killed_starting,
         "answered": sum(call.answer is not None for call in calls),
         "allowed": sum(call.allowed for call in calls),
         "settled or released": sum(call.charged is not None for call in calls),

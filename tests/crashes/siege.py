@@ -30,7 +30,7 @@ class Siege:
         self._random = random.Random(seed)  # noqa: S311 - no secret
         self._runner = asyncio.Runner()
         self.crowd = Crowd()
-        self.repeated = 0
+        self.killed_starting = self.repeated = 0
         self.faults: list[Fault] = []
 
     def run(self, kills: int) -> Iterator[int]:
@@ -80,6 +80,7 @@ class Siege:
         with suppress(AssertionError):  # it says that it did not start
             self._sidecar.restart()
         timer.join()
+        self.killed_starting += 1
         self._sidecar.stop(signal.SIGKILL)
 
     def _settle_the_books(self) -> None:
