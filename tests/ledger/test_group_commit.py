@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,23 @@ def connection(tmp_path: Path) -> sqlite3.Connection:
     return opened
 
 
-class SlowDisk:
-    """Keeps every COMMIT of a connection waiting until it is ready, or seconds have passed."""
+class SlowDisk(ThreadPoolExecutor):
+    """Commits for a ledger; each COMMIT waits until it is ready, or seconds have passed."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Slow this connection down."""
+    def __init__(self) -> None:
+        """Begin not ready."""
+        super().__init__(1)
         self.ready, self._reached = threading.Event(), threading.Event()
-        connection.set_trace_callback(self._see)
 
-    def _see(self, statement: str) -> None:
-        if statement == "COMMIT":
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Commit, later."""
+
+        def later() -> Any:
             self._reached.set()
             self.ready.wait(5)
+            return fn(*args, **kwargs)
+
+        return super().submit(later)
 
     async def reached(self) -> None:
         """Wait for a COMMIT, and let whoever is awake have a turn."""
@@ -91,7 +97,7 @@ def test_more_than_a_group_may_hold_is_done_in_several(
     async def all_of_it() -> list[int]:
         commits = GroupCommit(connection, (), lambda: None)
         work = asyncio.gather(*(commits.run(insert(connection, n)) for n in range(10)))
-        answers = await asyncio.wait_for(work, 30)
+        answers = await asyncio.wait_for(work, 10)
         await commits.close()
         return answers
 
@@ -104,8 +110,8 @@ def test_nobody_is_answered_while_the_commit_waits_for_the_disk(
     """L4: the answer comes when what it says cannot be lost any more."""
 
     async def meanwhile() -> None:
-        disk = SlowDisk(connection)
-        commits = GroupCommit(connection, (), lambda: None)
+        commits, disk = GroupCommit(connection, (), lambda: None), SlowDisk()
+        commits._thread = disk  # noqa: SLF001
         waiting = asyncio.create_task(commits.run(insert(connection, 1)))
         await disk.reached()
         assert not waiting.done()
@@ -122,7 +128,7 @@ def test_what_is_not_on_disk_is_shown_to_nobody(till: Till) -> None:
     one, asked = limit(1000), proposal(1, limit(1000))
 
     async def meanwhile() -> tuple[int, int]:
-        disk = SlowDisk(ledger._commits._connection)  # noqa: SLF001
+        disk = ledger._commits._thread = SlowDisk()  # noqa: SLF001
         deciding = asyncio.create_task(till.ledger.decide(asked))
         await disk.reached()
         (before,) = till.ledger.budgets([one], 1)

@@ -62,6 +62,17 @@ def test_l1_all_limits_are_held_or_none(till: Till) -> None:
     assert (budget(till, wide, NOON).held, budget(till, narrow, NOON).held) == (100, 100)
 
 
+def test_l1_each_scope_has_a_budget_of_its_own(till: Till) -> None:
+    """L1: what one scope of a limit has used up is no loss to another."""
+    first, second = (limit(150, rule="each", scope=scope) for scope in ("ada", "bob"))
+    assert [allowed(decide(till, NOON, one)) for one in (first, second, first)] == [
+        True,
+        True,
+        False,
+    ]
+    assert [budget(till, one, NOON).held for one in (first, second)] == [100, 100]
+
+
 def test_l1_what_is_spent_leaves_less_room_and_what_is_given_back_leaves_more(till: Till) -> None:
     """L1: settling below the hold frees the difference; settling above takes it."""
     hold = decide(till, NOON, TOKENS, tokens=1000).hold_id
@@ -183,11 +194,13 @@ def test_l3_a_hold_closes_once(till: Till) -> None:
 
 
 def test_l3_a_released_hold_stays_released(till: Till) -> None:
-    """L3: Settle after Release charges nothing."""
-    hold = decide(till, NOON, TOKENS).hold_id
-    till.run(till.ledger.release(hold, "not sent", NOON))
+    """L3: a second Release gives nothing back, and Settle after Release charges nothing."""
+    hold, _ = (decide(till, NOON, TOKENS).hold_id for _ in range(2))
+    for _ in range(2):
+        till.run(till.ledger.release(hold, "not sent", NOON))
+        assert budget(till, TOKENS, NOON).remaining == 900
     assert till.run(till.ledger.settle(hold, settlement(NOON, 90))).tokens == 0
-    assert budget(till, TOKENS, NOON).remaining == 1000
+    assert budget(till, TOKENS, NOON).remaining == 900
 
 
 def test_l3_an_unknown_hold_is_said_to_be_unknown(till: Till) -> None:

@@ -63,6 +63,15 @@ def test_an_open_hold_is_kept_however_old(till: Till) -> None:
     assert count(till, "holds") == 2
 
 
+def test_a_hold_that_was_closed_lately_still_answers_a_repeat(till: Till) -> None:
+    """L3: however old its decision, a second Settle within the retention gets the first outcome."""
+    hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS, ttl_us=100 * DAY))).hold_id
+    till.run(till.ledger.decide(proposal(FIRST + 90 * DAY, TOKENS)))
+    till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 7)))
+    prune(till, FIRST + 90 * DAY, 35)
+    assert till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 8))).tokens == 7
+
+
 def test_a_pruned_hold_is_unknown(till: Till) -> None:
     """A Settle that comes after the retention is told so."""
     hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS))).hold_id

@@ -115,10 +115,17 @@ def test_a_repeat_gets_the_same_answer_and_other_content_is_refused(
     sidecar, who = shared_sidecar.stub, principal(id="repeater", labels={"a": "1", "b": "2"})
     first = sidecar.Authorize(chat(who, request_id="repeat-1"))
     assert first == sidecar.Authorize(chat(who, request_id="repeat-1"))
-    with pytest.raises(grpc.RpcError) as caught:
-        sidecar.Authorize(chat(who, request_id="repeat-1", model="codestral-latest"))
-    assert grpc.StatusCode.ALREADY_EXISTS is caught.value.code()
-    assert error_info(caught.value).reason == "REQUEST_ID_REUSED"
+    changes: list[dict[str, Any]] = [
+        {"model": "codestral-latest"},
+        {"estimate": {"max_output_tokens": 101}},
+        {"hold_ttl_seconds": 5},
+        {"who": principal(id="repeater", labels={"a": "1", "b": "3"})},
+    ]
+    for change in changes:
+        with pytest.raises(grpc.RpcError) as caught:
+            sidecar.Authorize(chat(**{"who": who, "request_id": "repeat-1", **change}))
+        assert grpc.StatusCode.ALREADY_EXISTS is caught.value.code()
+        assert error_info(caught.value).reason == "REQUEST_ID_REUSED"
 
 
 def test_release_gives_everything_back(shared_sidecar: RunningSidecar) -> None:
