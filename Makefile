@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto lock bench property simulate conformance clean
+.PHONY: help demo test check format proto lock bench property simulate conformance crashes mutants clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,13 @@ FIRST ?= 0
 simulate: .venv/ready ## Simulate SEEDS=10000 worlds from FIRST=0 on; SEED=1234 shows one step by step
 	@PYTHONPATH=tests $(BIN)/python -m simulation \
 	  $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS))
+
+KILLS ?= 300
+crashes: .venv/ready ## Kill -9 the sidecar under load, KILLS=300 times on one ledger
+	@PYTHONPATH=tests $(BIN)/python -m crashes --kills $(KILLS)
+
+mutants: .venv/ready ## Break each promise on purpose, or ONLY="some of them"; tests have to notice
+	@PYTHONPATH=tests $(BIN)/python -m mutants $(ONLY)
 
 bench: .venv/ready ## Measure the cost of a decision against an empty handler
 	PYTHONPATH=tests $(BIN)/python -m bench

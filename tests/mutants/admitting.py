@@ -1,0 +1,241 @@
+"""Mutants of how calls are admitted, repeated and committed: L1, L3 and L4."""
+
+from mutants.mutant import Mutant
+
+_SETTLES = """\
+        row, state = self._state(hold_id)
+        if state in (HoldState.OPEN, HoldState.EXPIRED):
+            self._move(row, state, charge)"""
+_RELEASES = """\
+        if state in (HoldState.OPEN, HoldState.EXPIRED):
+            self._move(row, state, lambda _: 0)"""
+
+L1 = [
+    Mutant(
+        "reserve-check-dropped", "L1", "Every call is admitted, whatever is spent.",
+        "ledger/standings.py",
+        "return ceiling is None or self.spent + self.held + amount <= ceiling",
+        "return True",
+    ),
+    Mutant(
+        "ceiling-never-reached", "L1", "The last unit of a budget cannot be used.",
+        "ledger/standings.py", "+ amount <= ceiling", "+ amount < ceiling",
+    ),
+    Mutant(
+        "holds-do-not-count", "L1", "Calls in flight take no room.",
+        "ledger/standings.py", "self.spent + self.held + amount <=", "self.spent + amount <=",
+    ),
+    Mutant(
+        "spend-does-not-count", "L1", "What is settled takes no room.",
+        "ledger/standings.py", "self.spent + self.held + amount <=", "self.held + amount <=",
+    ),
+    Mutant(
+        "own-hold-does-not-count", "L1", "A call is admitted while anything at all is left.",
+        "ledger/standings.py", "self.spent + self.held + amount <=", "self.spent + self.held <",
+    ),
+    Mutant(
+        "first-limit-alone", "L1", "Only the first limit is asked.",
+        "ledger/deciding.py",
+        "[(d, standing) for d, standing in weighed if not",
+        "[(d, standing) for d, standing in weighed[:1] if not",
+    ),
+    Mutant(
+        "refused-call-keeps-what-fitted", "L1", "A refusal leaves holds on the limits that fit.",
+        "ledger/deciding.py",
+        "            self._reserve(row, weighed)\n",
+        "            self._reserve(row, weighed)\n"
+        "        else:\n"
+        "            for demand, standing in weighed:\n"
+        "                if standing.fits(demand.amount):\n"
+        "                    self._add(demand, standing)\n",
+    ),
+    Mutant(
+        "blind-to-its-group", "L1", "Calls of one group commit do not see each other.",
+        "ledger/sqlite.py",
+        "standings = Standings(writer, calendar, time)",
+        "standings = Standings(reader, calendar, time)",
+    ),
+    Mutant(
+        "minute-by-the-clock", "L1", "A minute begins anew at every full minute.",
+        "domain/windows.py",
+        "return Span(at_us - at_us % SECOND_US, at_us + MINUTE_US)",
+        "return Span(at_us - at_us % MINUTE_US, at_us - at_us % MINUTE_US + MINUTE_US)",
+    ),
+    Mutant(
+        "minute-of-59-seconds", "L1", "A second's admissions are forgotten when its first is due.",
+        "domain/windows.py",
+        "return Span(at_us - at_us % SECOND_US, at_us + MINUTE_US)",
+        "return Span(at_us - at_us % SECOND_US, at_us - at_us % SECOND_US + MINUTE_US)",
+    ),
+    Mutant(
+        "second-not-prolonged", "L1", "A later admission of the same second ends with the first.",
+        "ledger/deciding.py",
+        "ceiling = ?, window_end_us = ? WHERE id = ?",
+        "ceiling = ?, window_end_us = coalesce(window_end_us, ?) WHERE id = ?",
+    ),
+    Mutant(
+        "lowered-ceiling-ignored", "L1", "The ceiling of a window's first call holds to its end.",
+        "ledger/standings.py",
+        "        return Standing(limit, at_us, span, row, spent, held)",
+        "        if row is not None:\n"
+        "            first = 'SELECT ceiling FROM budgets WHERE id = ?'\n"
+        "            limit = limit._replace(ceiling=self._sql.execute(first, (row,)).fetchone()[0])\n"
+        "        return Standing(limit, at_us, span, row, spent, held)",
+    ),
+    Mutant(
+        "concurrent-spends", "L1", "A closed hold keeps its place among the open ones.",
+        "ledger/closing.py",
+        "charged = 0 if amount.limit.window is Window.CONCURRENT else charge(amount)",
+        "charged = charge(amount)",
+    ),
+    Mutant(
+        "due-hold-keeps-its-place", "L1", "Who waited as long as was said is refused again.",
+        "ledger/sqlite.py", "            self._closing.expire(proposal.at_us)\n", "            pass\n",
+    ),
+    Mutant(
+        "month-of-30-days", "L1", "On the 31st the first of the month is out of sight.",
+        "domain/windows.py", "Window.MONTH: 32 * 86_400", "Window.MONTH: 30 * 86_400",
+    ),
+    Mutant(
+        "scopes-share", "L1", "All scopes of a limit draw on one budget.",
+        "ledger/standings.py", "AND scope = ?", "AND ? <> ''",
+    ),
+    Mutant(
+        "choices-not-held", "L1", "Four answers to one call are held as one.",
+        "domain/sizing.py", "output_tokens=output_tokens * choices,", "output_tokens=output_tokens,",
+    ),
+    Mutant(
+        "four-bytes-a-token", "L1", "The bound on the input is a guess.",
+        "judgement.py",
+        "estimate.input_tokens or estimate.input_bytes,",
+        "estimate.input_tokens or estimate.input_bytes // 4,",
+    ),
+    Mutant(
+        "no-price-is-free", "L1", "A unit without a price is held at nothing.",
+        "domain/prices.py", "            if price is None:\n", "            if False:\n",
+    ),
+    Mutant(
+        "two-writers", "L1", "Two sidecars on one file each believe that they know what is left.",
+        "ledger/opening.py", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB",
+    ),
+]  # fmt: skip
+
+L3 = [
+    Mutant(
+        "replay-ignores-content", "L3", "An id that was used for another call gets its answer.",
+        "ledger/deciding.py", "if fingerprint != call.fingerprint:", "if not fingerprint:",
+    ),
+    Mutant(
+        "content-is-the-id", "L3", "The digest of a request leaves its content out.",
+        "authorizer.py",
+        "request.SerializeToString(deterministic=True)",
+        "request.request_id.encode()",
+    ),
+    Mutant(
+        "content-without-the-estimate", "L3", "A repeat may ask for more than the first.",
+        "authorizer.py",
+        "hashlib.sha256(request.SerializeToString(deterministic=True))",
+        "hashlib.sha256(f'{request.principal}{request.model}{request.endpoint}'.encode())",
+    ),
+    Mutant(
+        "replay-holds-again", "L3", "A repeat is a second call.",
+        "ledger/deciding.py", "call.request_id or None,", "None,",
+    ),
+    Mutant(
+        "denials-not-kept", "L3", "A repeat of a denied call is decided anew.",
+        "ledger/deciding.py",
+        "call.request_id or None,",
+        "(call.request_id or None) if decision.hold_id else None,",
+    ),
+    Mutant(
+        "replay-without-reasons", "L3", "A repeated denial does not say why.",
+        "ledger/rows.py", "reasons=reasons_from_json(reasons),", "reasons=(),",
+    ),
+    Mutant(
+        "replay-with-todays-expiry", "L3", "A repeat says that its hold never ends.",
+        "ledger/rows.py", "hold_expires_at_us=expires_at_us or 0,", "hold_expires_at_us=0,",
+    ),
+    Mutant(
+        "second-settle-counts", "L3", "A second Settle overwrites the first.",
+        "ledger/closing.py", _SETTLES, _SETTLES.replace("in (HoldState.OPEN, HoldState.EXPIRED)", "is not HoldState.RELEASED"),
+    ),
+    Mutant(
+        "settled-twice-charged-twice", "L3", "A second Settle is added to the first.",
+        "ledger/closing.py",
+        _SETTLES,
+        _SETTLES.replace("in (HoldState.OPEN, HoldState.EXPIRED)", "is not HoldState.RELEASED")
+        + "\n            self._sql.execute('UPDATE budgets SET spent = spent + ? WHERE id IN (SELECT"
+        " budget FROM hold_amounts WHERE hold = ?)', (used.tokens * (state == 'settled'), row))",
+    ),
+    Mutant(
+        "settle-after-release", "L3", "A hold that was given back is charged.",
+        "ledger/closing.py", _SETTLES, _SETTLES.replace("in (HoldState.OPEN, HoldState.EXPIRED)", "is not HoldState.SETTLED"),
+    ),
+    Mutant(
+        "release-after-settle", "L3", "What was spent is given back.",
+        "ledger/closing.py", _RELEASES, _RELEASES.replace("in (HoldState.OPEN, HoldState.EXPIRED)", "is not HoldState.RELEASED"),
+    ),
+    Mutant(
+        "release-gives-back-twice", "L3", "A second Release frees what others hold.",
+        "ledger/closing.py",
+        _RELEASES,
+        "        if state is not HoldState.SETTLED:\n"
+        "            again = state is HoldState.RELEASED\n"
+        "            self._move(row, HoldState.OPEN if again else state, lambda _: 0)",
+    ),
+]  # fmt: skip
+
+L4 = [
+    Mutant(
+        "answered-before-commit", "L4", "A crash takes back what was answered.",
+        "ledger/group_commit.py",
+        "            loop = asyncio.get_running_loop()\n            await",
+        "            _tell(group, answers)\n            loop = asyncio.get_running_loop()\n            await",
+    ),
+    Mutant(
+        "answered-although-it-failed", "L4", "A full disk is not noticed.",
+        "ledger/group_commit.py",
+        "_tell(group, [LedgerUnavailableError(_why(error))] * len(group))",
+        "_tell(group, locals().get('answers') or [error] * len(group))",
+    ),
+    Mutant(
+        "group-loses-one", "L4", "Of more than a group can hold, one is never done.",
+        "ledger/group_commit.py", "self._queue[MAX_GROUP:]", "self._queue[MAX_GROUP + 1 :]",
+    ),
+    Mutant(
+        "group-fails-together", "L4", "The fault of one call fails all of its group.",
+        "ledger/group_commit.py",
+        "if len(group) == 1 or isinstance(error, _FOR_ALL):",
+        "if group:",
+    ),
+    Mutant(
+        "no-rollback", "L4", "What a failed call had written stays.",
+        "ledger/group_commit.py", 'execute("ROLLBACK")', 'execute("COMMIT")',
+    ),
+    Mutant(
+        "rolled-back-ids-remembered", "L4", "A hold points to a price that was rolled back.",
+        "ledger/sqlite.py", "rolled_back=self._deciding.forget_row_ids", "rolled_back=lambda: None",
+    ),
+    Mutant(
+        "commit-does-not-wait-for-the-disk", "L4", "Power loss takes back what was answered.",
+        "ledger/opening.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
+    ),
+    Mutant(
+        "decision-before-its-hold", "L4", "A crash leaves an Allow without a hold.",
+        "ledger/deciding.py",
+        "        if decision.hold_id:\n",
+        "        self._sql.execute('COMMIT')\n"
+        "        self._sql.execute('BEGIN IMMEDIATE')\n"
+        "        if decision.hold_id:\n",
+    ),
+    Mutant(
+        "uncommitted-is-shown", "L4", "Budgets show holds that may yet be rolled back.",
+        "ledger/sqlite.py",
+        "committed = Standings(reader, calendar, time)",
+        "committed = Standings(writer, calendar, time)",
+    ),
+    Mutant(
+        "uncommitted-hold-is-shown", "L4", "A hold can be settled before it is on disk.",
+        "ledger/sqlite.py", "Closing(reader, committed)", "Closing(writer, committed)",
+    ),
+]  # fmt: skip

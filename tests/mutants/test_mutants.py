@@ -1,0 +1,25 @@
+"""The list of mutants keeps up with the source. `make mutants` runs the tests on each."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sidecar
+from mutants.catalogue import ALL
+from mutants.mutant import Mutant
+
+SIDECAR = Path(sidecar.__file__).parent
+
+
+@pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.name)
+def test_each_mutant_still_changes_the_source_in_one_place(mutant: Mutant) -> None:
+    """What it replaces is there exactly once, and what it leaves is a program."""
+    ast.parse(mutant.apply(SIDECAR))
+
+
+def test_every_promise_has_several_mutants() -> None:
+    """L1 to L9 are each broken in more ways than one, and no two mutants share a name."""
+    promises = [mutant.promise for mutant in ALL]
+    assert all(promises.count(f"L{number}") > 1 for number in range(1, 10))
+    assert len({mutant.name for mutant in ALL}) == len(ALL)
