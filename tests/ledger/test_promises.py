@@ -361,3 +361,13 @@ def test_l9_a_clock_that_jumps_forward_and_back_opens_one_window_once(till: Till
     assert not allowed(decide(till, NOON, TOKENS, tokens=1))
     assert not allowed(decide(till, NOON + DAY, TOKENS, tokens=1))
     assert allowed(decide(till, NOON + 2 * DAY, TOKENS, tokens=1))
+
+
+@pytest.mark.parametrize("reopen", [False, True])
+def test_l9_time_stands_still_while_the_clock_is_behind(till: Till, reopen: bool) -> None:
+    """L9: a hold that is opened by a clock set back expires as if it had not been set back."""
+    decide(till, NOON, TOKENS)
+    if reopen:
+        till.reopen()
+    late = decide(till, NOON - HOUR, TOKENS, ttl_us=SECOND_US)
+    assert late.hold_expires_at_us == NOON + SECOND_US
