@@ -61,7 +61,18 @@ class Finding:
 
 
 def verify(connection: sqlite3.Connection) -> tuple[list[Finding], dict[str, int]]:
-    """Recompute everything; return what is wrong (a sample), and what was counted."""
+    """Recompute everything; return what is wrong (a sample), and what was counted.
+
+    The connection is one for reading, outside of a transaction.
+    """
+    connection.execute("BEGIN")  # a sidecar may be at work: look at one moment of it
+    try:
+        return _findings(connection)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _findings(connection: sqlite3.Connection) -> tuple[list[Finding], dict[str, int]]:
     findings = [
         Finding(promise, str(place))
         for promise, query in _CHECKS.items()

@@ -7,11 +7,13 @@ import pytest
 from ledger.conftest import Till
 from support.proposals import limit, proposal, settlement
 
-from sidecar.domain.decisions import Meter
+from sidecar.domain.decisions import Meter, Reason
+from sidecar.ledger import opening
 from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.ledger.verify import verify
 
 HELD = "L2 a budget's held is not the sum of its open holds"
-SPENT = "L2 a budget's spent is not the sum of its closed holds"
+SPENT = "L2 a budget's spent is not the sum of its closed holds and adjustments"
 COST = "L2 a hold's cost is not what its budgets were charged"
 LOST = "L3 an allowed decision has no hold, or a denied one has"
 CHARGED = "L5 an open hold has a charge, or a released one"
@@ -60,3 +62,22 @@ def test_each_kind_of_damage_is_found_and_named(promise: str, damage: str, tmp_p
     connection.execute(damage)
     assert promise in {finding.promise for finding in till.findings()}
     till.close()
+
+
+def test_a_ledger_in_use_is_verified_as_it_was_at_one_moment(tmp_path: Path) -> None:
+    """L2: what the sidecar prunes while somebody verifies is not taken for an alteration."""
+    till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
+    for n in range(3):
+        till.run(till.ledger.decide(proposal(n + 1, reasons=(Reason("NO", "no", "", 403),))))
+    reader = opening.open_reader(till.path)
+
+    def prune(statement: str) -> None:
+        if "d.chain" in statement:  # what was pruned before has been read by now
+            reader.set_trace_callback(None)
+            assert till.run(till.ledger.prune(10, 1)) == 2
+
+    reader.set_trace_callback(prune)
+    found, _ = verify(reader)
+    reader.close()
+    till.close()
+    assert found == []
