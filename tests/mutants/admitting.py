@@ -42,9 +42,8 @@ L1 = [
     Mutant(
         "refused-call-keeps-what-fitted", "L1", "A refusal leaves holds on the limits that fit.",
         "ledger/deciding.py",
-        "            self._reserve(row, weighed)\n",
-        "            self._reserve(row, weighed)\n"
-        "        else:\n"
+        "            self._sql.execute(_INSERT_DECISION, (*values, self._chain.link(values)))\n",
+        "            self._sql.execute(_INSERT_DECISION, (*values, self._chain.link(values)))\n"
         "            for demand, standing in weighed:\n"
         "                if standing.fits(demand.amount):\n"
         "                    self._add(demand, standing)\n",
@@ -214,7 +213,11 @@ L4 = [
     ),
     Mutant(
         "rolled-back-ids-remembered", "L4", "A hold points to a price that was rolled back.",
-        "ledger/sqlite.py", "rolled_back=self._deciding.forget_row_ids", "rolled_back=lambda: None",
+        "ledger/deciding.py", "        self._row_ids.clear()\n", "",
+    ),
+    Mutant(
+        "rolled-back-link-remembered", "L4", "A decision follows one that was rolled back.",
+        "ledger/deciding.py", "        self._chain.forget()\n", "",
     ),
     Mutant(
         "commit-does-not-wait-for-the-disk", "L4", "Power loss takes back what was answered.",
@@ -223,10 +226,10 @@ L4 = [
     Mutant(
         "decision-before-its-hold", "L4", "A crash leaves an Allow without a hold.",
         "ledger/deciding.py",
-        "        if decision.hold_id:\n",
+        '        self._sql.execute(_INSERT_HOLD, (row, "open", *hold))\n',
         "        self._sql.execute('COMMIT')\n"
         "        self._sql.execute('BEGIN IMMEDIATE')\n"
-        "        if decision.hold_id:\n",
+        '        self._sql.execute(_INSERT_HOLD, (row, "open", *hold))\n',
     ),
     Mutant(
         "uncommitted-is-shown", "L4", "Budgets show holds that may yet be rolled back.",

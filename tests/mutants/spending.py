@@ -51,11 +51,31 @@ L2 = [
     ),
     Mutant(
         "verify-blind-to-negative-amounts", "L7", "A budget of less than nothing passes.",
-        "ledger/verify.py", "WHERE spent < 0 OR held < 0", "WHERE spent < 0",
+        "ledger/verify.py", "budgets WHERE held < 0 OR", "budgets WHERE",
     ),
     Mutant(
         "verify-blind-to-missing-prices", "L7", "A cost without a price passes verification.",
         "ledger/verify.py", "WHERE price IS NULL AND", "WHERE price IS NULL AND 0 AND",
+    ),
+    Mutant(
+        "verify-blind-to-altered-decisions", "L2", "A decision that was rewritten passes.",
+        "ledger/chain.py", "        if link != _link(previous, *content):\n", "        if not link:\n",
+    ),
+    Mutant(
+        "chain-without-holds", "L2", "What a decision held can be rewritten unseen.",
+        "ledger/chain.py", "[row, hold, amounts], separators", "[row], separators",
+    ),
+    Mutant(
+        "chain-without-the-previous", "L2", "A decision can be taken out unseen.",
+        "ledger/chain.py", "sha256(previous + content.encode())", "sha256(content.encode())",
+    ),
+    Mutant(
+        "prune-loses-the-link", "L2", "After pruning, nobody can tell what went before.",
+        "ledger/closing.py", '(decision, chain) VALUES (?,?)", (last, link)', '(decision, chain) VALUES (?,?)", (last, b"")',
+    ),
+    Mutant(
+        "adjustment-not-counted", "L2", "A correction is on record, and changes nothing.",
+        "ledger/adjusting.py", "SET spent = spent + ? WHERE", "SET spent = spent + 0 * ? WHERE",
     ),
     Mutant(
         "prune-keeps-the-sum", "L2", "A budget counts holds that are forgotten.",
@@ -63,7 +83,7 @@ L2 = [
     ),
     Mutant(
         "prune-open-windows", "L2", "A month forgets its first days.",
-        "ledger/closing.py", "AND b.window_end_us >= ?))", "AND b.window_start_us >= ?))",
+        "ledger/closing.py", "AND b.window_end_us >= ?2))", "AND b.window_start_us >= ?2))",
     ),
     Mutant(
         "prune-open-holds", "L2", "A hold is forgotten before its call has ended.",
@@ -77,7 +97,7 @@ L2 = [
     ),
     Mutant(
         "prune-what-was-closed-late", "L3", "A hold that was just closed is unknown to a repeat.",
-        "ledger/closing.py", "AND h.closed_at_us < ? AND NOT", "AND ? AND NOT",
+        "ledger/closing.py", "AND h.closed_at_us < ?2 AND NOT", "AND ?2 AND NOT",
     ),
 ]  # fmt: skip
 
@@ -221,11 +241,11 @@ L7 = [
 L8 = [
     Mutant(
         "window-set-to-zero", "L8", "A new window wipes the counters of the last.",
-        "ledger/deciding.py",
-        "        limit, (start_us, end_us) = demand.limit, standing.span\n",
-        "        limit, (start_us, end_us) = demand.limit, standing.span\n"
+        "ledger/standings.py",
+        "        limit, span = standing.limit, standing.span\n",
+        "        limit, span = standing.limit, standing.span\n"
         "        wipe = 'UPDATE budgets SET spent = 0, held = 0 WHERE rule = ? AND window_end_us <= ?'\n"
-        "        self._sql.execute(wipe, (limit.rule, start_us))\n",
+        "        self._sql.execute(wipe, (limit.rule, span.start_us))\n",
     ),
     Mutant(
         "standings-remembered", "L8", "A limit stands as it stood when it was last read.",
