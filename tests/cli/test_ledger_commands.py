@@ -1,0 +1,184 @@
+"""`sidecar ledger …` on real files, in use and not."""
+
+import csv
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyarrow import feather, parquet
+from support.commands import sidecar
+from support.running import RunningSidecar, chat
+
+Start = Callable[..., RunningSidecar]
+
+RULE = "workspace-monthly-budget"
+SIGNED = ("--signed-by", "ada@example.com", "--reason", "a test")
+
+
+@pytest.fixture
+def stopped(start_sidecar: Start) -> Path:
+    """A ledger with three holds, which no sidecar uses any more."""
+    started = start_sidecar()
+    for _ in range(3):
+        started.stub.Authorize(chat())
+    started.stop()
+    return started.ledger
+
+
+def test_a_backup_of_a_ledger_in_use_is_whole_and_can_be_restored(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """What was answered before the backup is in it; what came after is gone after a restore."""
+    started = start_sidecar()
+    started.stub.Authorize(chat())
+    copy = tmp_path / "copy.sqlite"
+    code, out, _ = sidecar("ledger", "backup", copy, "--ledger", started.ledger)
+    assert (code, out.startswith(f"{copy}: "), "bytes, clean" in out) == (0, True, True)
+    started.stub.Authorize(chat())
+
+    code, _, err = sidecar("ledger", "restore", copy, "--ledger", started.ledger)
+    assert (code, "another sidecar" in err) == (1, True)
+    started.stop()
+    code, out, _ = sidecar("ledger", "restore", copy, "--ledger", started.ledger)
+    before = Path(f"{started.ledger}.before-restore-1")
+    assert (code, out) == (0, f"{started.ledger}: restored; what was there is {before}\n")
+    for file, decisions in ((started.ledger, 1), (before, 2)):
+        code, out, _ = sidecar("ledger", "verify", "--ledger", file)
+        assert (code, f"{file}: {decisions} decisions" in out, "clean" in out) == (0, True, True)
+
+
+def test_a_backup_never_takes_the_place_of_a_file(stopped: Path, tmp_path: Path) -> None:
+    """Nor does one that fails leave anything behind."""
+    there = tmp_path / "there.sqlite"
+    there.write_text("precious")
+    code, _, err = sidecar("ledger", "backup", there, "--ledger", stopped)
+    assert (code, "is there already" in err, there.read_text()) == (1, True, "precious")
+    with sqlite3.connect(stopped) as connection:
+        connection.execute("UPDATE budgets SET held = held + 1")
+    code, _, err = sidecar("ledger", "backup", tmp_path / "copy.sqlite", "--ledger", stopped)
+    assert (code, "is damaged: L2" in err) == (1, True)
+    assert sorted(path.name for path in tmp_path.glob("*copy*")) == []
+
+
+def test_a_backup_that_is_damaged_is_not_restored(stopped: Path, tmp_path: Path) -> None:
+    """The ledger that is there stays."""
+    copy = tmp_path / "copy.sqlite"
+    shutil.copy(stopped, copy)
+    with sqlite3.connect(copy) as connection:
+        connection.execute("UPDATE decisions SET principal = 'eve'")
+    code, _, err = sidecar("ledger", "restore", copy, "--ledger", stopped)
+    assert (code, "the decision log was altered" in err) == (1, True)
+    assert sidecar("ledger", "verify", "--ledger", stopped)[0] == 0
+
+
+def test_verify_knows_a_head_that_was_noted(stopped: Path) -> None:
+    """A log whose end was cut off adds up, but lacks the head that somebody has."""
+    _, out, _ = sidecar("ledger", "verify", "--ledger", stopped)
+    head = out.splitlines()[-1].removeprefix("head ")
+    assert sidecar("ledger", "verify", "--ledger", stopped, "--head", head)[0] == 0
+    with sqlite3.connect(stopped) as connection:
+        for sql in ("hold_amounts WHERE hold", "holds WHERE id", "decisions WHERE id"):
+            connection.execute(f"DELETE FROM {sql} = 3")
+        connection.execute("UPDATE budgets SET held = (SELECT sum(held) FROM hold_amounts"
+                           " WHERE budget = budgets.id)")  # fmt: skip
+    assert sidecar("ledger", "verify", "--ledger", stopped)[0] == 0
+    code, out, _ = sidecar("ledger", "verify", "--ledger", stopped, "--head", head)
+    assert (code, "the decision log was cut off" in out) == (1, True)
+    assert sidecar("ledger", "verify", "--ledger", stopped, "--head", "xyz")[0] == 2
+
+
+def test_open_holds_are_listed(stopped: Path) -> None:
+    """A table for people, JSON for programs."""
+    code, out, _ = sidecar("ledger", "holds", "--ledger", stopped)
+    assert (code, "3 open holds" in out, "dev-workspace" in out) == (0, True, True)
+    _, out, _ = sidecar("ledger", "holds", "--ledger", stopped, "--format", "json")
+    assert [hold["principal"] for hold in json.loads(out)] == ["ada"] * 3
+
+
+def test_an_adjustment_gives_room_and_is_signed(stopped: Path) -> None:
+    """USD to the nano; the books say who and why."""
+    arguments = (
+        "ledger",
+        "adjust",
+        "--ledger",
+        stopped,
+        "--rule",
+        RULE,
+        "--scope",
+        "dev-workspace",
+    )
+    code, out, err = sidecar(*arguments, "--amount=-25.000000001", *SIGNED)
+    assert code == 0, err
+    assert out.startswith(f"{RULE} of dev-workspace: $-25.000000001 spent, $74.99")
+    _, out, _ = sidecar("ledger", "export", "adjustments", "--format", "json", "--ledger", stopped)
+    (row,) = json.loads(out)
+    assert (row["amount"], row["signed_by"]) == (-25_000_000_001, "ada@example.com")
+    assert sidecar("ledger", "verify", "--ledger", stopped)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "amount", "code", "expected"),
+    [
+        ("typo", "1", 1, "no call has counted on a limit named typo"),
+        (RULE, "a lot", 2, "is no number"),
+        (RULE, "nan", 2, "is no number"),
+        ("role-daily-tokens", "1.5", 2, "no number of tokens"),
+        ("workspace-requests-per-minute", "1", 1, "has the window minute"),
+    ],
+)
+def test_an_adjustment_that_cannot_be_made_is_refused(
+    rule: str, amount: str, code: int, expected: str, stopped: Path
+) -> None:
+    """With the reason, and nothing written."""
+    arguments = ("--rule", rule, "--scope", "dev-workspace", f"--amount={amount}", *SIGNED)
+    found, _, err = sidecar("ledger", "adjust", "--ledger", stopped, *arguments)
+    assert (found, expected in err) == (code, True), err
+    with sqlite3.connect(stopped) as connection:
+        assert connection.execute("SELECT count(*) FROM adjustments").fetchone() == (0,)
+
+
+def test_what_writes_needs_a_ledger_that_nobody_uses(start_sidecar: Start) -> None:
+    """Two writers would be one too many."""
+    started = start_sidecar()
+    started.stub.Authorize(chat())
+    common = ("--ledger", started.ledger)
+    adjust = ("--rule", RULE, "--scope", "dev-workspace", "--amount=1", *SIGNED)
+    for command in (("prune",), ("adjust", *adjust)):
+        code, _, err = sidecar("ledger", *command, *common)
+        assert (code, "another sidecar" in err) == (1, True), command
+
+
+def test_prune_forgets_nothing_young(stopped: Path) -> None:
+    """What a running sidecar does by itself, on demand."""
+    code, out, _ = sidecar("ledger", "prune", "--ledger", stopped)
+    assert (code, out) == (0, f"{stopped}: 0 decisions forgotten\n")
+    assert sidecar("ledger", "prune", "--ledger", stopped.with_name("none"))[0] == 1
+
+
+def test_a_table_is_exported_alike_in_every_format(stopped: Path, tmp_path: Path) -> None:
+    """CSV, JSON, Parquet and Arrow have the same rows."""
+
+    def export(kind: str, *to: object) -> str:
+        command = ("ledger", "export", "budgets", "--ledger", stopped, "--format", kind)
+        code, out, err = sidecar(*command, *to)
+        assert code == 0, err
+        return out
+
+    rows = json.loads(export("json"))
+    assert rows[0]["rule"]
+    assert [row["rule"] for row in csv.DictReader(export("csv").splitlines())] == [
+        row["rule"] for row in rows
+    ]
+    export("parquet", "--to", tmp_path / "b.parquet")
+    export("arrow", "--to", tmp_path / "b.arrow")
+    assert parquet.read_table(tmp_path / "b.parquet").to_pylist() == rows
+    assert feather.read_table(tmp_path / "b.arrow").to_pylist() == rows
+
+
+def test_export_of_what_is_no_table_names_those_there_are(stopped: Path) -> None:
+    """Nothing else of the file is shown."""
+    code, _, err = sidecar("ledger", "export", "sqlite_schema", "--ledger", stopped)
+    assert (code, "decision_log" in err) == (2, True)
