@@ -1,33 +1,85 @@
 """Every case that two policy sets can tell from another.
 
 The roles, workspaces, models and keys of data files are finite, and so are the labels
-that rules compare with.
+and the amounts spent that rules compare with.
 """
 
 import itertools
-import re
-from collections import defaultdict
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
+from sidecar.domain.amounts import format_amount
+from sidecar.domain.decisions import Budget, Limit, Meter
 from sidecar.domain.prices import Price
 from sidecar.domain.usage import Endpoint
 from sidecar.policy.policy_set import PolicySet
-
-_LABEL = re.compile(r"principal\.labels(?:\[\s*[\"']([^\"']+)[\"']\s*\]|\.(\w+))")
-_IN_LABELS = re.compile(r"[\"']([^\"']+)[\"']\s+in\s+principal\.labels\b")
-_TEXT = re.compile(r"\"([^\"\\]*)\"|'([^'\\]*)'")
+from sidecar.policy.reading import NO_KEY, UNKNOWN_KEY, Reading
 
 _OF_TOKENS = (Endpoint.CHAT, Endpoint.EMBEDDINGS)
 """With and without a price for output."""
 
+_NOTHING_AND_ALL = (Fraction(0), Fraction(1))
+
+_LEAST_SHARE = 10**12
+"""The step beside a share of a ceiling is one of so many: floats tell such steps apart."""
+
 Labels = tuple[tuple[str, str], ...]
-NO_KEY, UNKNOWN_KEY = "", "(unknown)"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How much of a limit is spent: a share of its ceiling, or an amount that it counts.
+
+    `beside` is -1 for just under that, 1 for just over it.
+    """
+
+    rule: str
+    meter: Meter
+    mark: Fraction | int
+    beside: int
+
+    def of(self, limit: Limit) -> int:
+        """Return the amount; where a limit has no ceiling, there is no share of it."""
+        if isinstance(self.mark, int):
+            return max(0, self.mark + self.beside)
+        ceiling = limit.ceiling or 0
+        exact, step = self.mark * ceiling, max(1, ceiling // _LEAST_SHARE)
+        amount = math.floor(exact) if self.beside > 0 else math.ceil(exact)
+        return max(0, amount + self.beside * step)
+
+    def __str__(self) -> str:
+        """Write it for people, as in `month: just over 80 %`."""
+        side = {-1: "just under ", 0: "", 1: "just over "}[self.beside]
+        if isinstance(self.mark, int):
+            mark = format_amount(self.meter, self.mark)
+        else:
+            mark = f"{float(self.mark * 100):g} %" if self.mark else "nothing"
+        return f"{self.rule}: {side}{mark}"
+
+
+def budgets(spent: Sequence[Spent], limits: Sequence[Limit], _at_us: int) -> tuple[Budget, ...]:
+    """Return how limits stand in a case; of those that no rule looks at, nothing is spent."""
+    by_rule = {each.rule: each for each in spent}
+    return tuple(
+        Budget(
+            rule=limit.rule,
+            meter=limit.meter,
+            scope=limit.scope,
+            window_start_us=None,
+            window_end_us=None,
+            ceiling=limit.ceiling,
+            spent=by_rule[limit.rule].of(limit) if limit.rule in by_rule else 0,
+            held=0,
+        )
+        for limit in limits
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One caller with one key and one model, at one endpoint of it."""
+    """One caller with one key and one name of a model, at one endpoint of it."""
 
     role: str
     workspace: str
@@ -35,24 +87,75 @@ class Case:
     key: str
     model: str
     endpoint: Endpoint
+    spent: tuple[Spent, ...]
 
 
-def cases(old: PolicySet, new: PolicySet) -> Iterator[Case]:
-    """Yield each role with each workspace, label, key and model of either set."""
-    catalogues = (old.catalogue, new.catalogue)
-    roles = sorted({name for each in catalogues for name in each.roles})
-    workspaces = sorted({name for each in catalogues for name in each.workspaces})
-    models = sorted({m.message.id for each in catalogues for m in each.models.values()})
-    calls = [(model, endpoint) for model in models for endpoint in _endpoints(model, old, new)]
-    for role, workspace, labels, key, call in itertools.product(
-        roles, workspaces, label_sets(old, new), keys(old, new), calls
-    ):
-        yield Case(role, workspace, labels, key, *call)
+class Space:
+    """All that there is to try on two policy sets; each combination is a case."""
+
+    def __init__(self, old: PolicySet, new: PolicySet, reading: Reading) -> None:
+        """Find each role, workspace, key and name of a model of either set."""
+        catalogues = (old.catalogue, new.catalogue)
+        self._roles = sorted({name for each in catalogues for name in each.roles})
+        self._workspaces = sorted({name for each in catalogues for name in each.workspaces})
+        self._labels = [
+            [None, *((name, value) for value in sorted({*values, "(any other)"}))]
+            for name, values in sorted(reading.labels.items())
+        ]
+        self._calls = [
+            (name, endpoint)
+            for name in _model_names(old, new, reading)
+            for endpoint in _endpoints(name, old, new, reading)
+        ]
+        self._spent = _levels(old, new, reading)
+        self.keys = _keys(old, new, reading)
+
+    @property
+    def count(self) -> int:
+        """How many cases there are; none is made, since there may be more than memory holds."""
+        singles = len(self._roles) * len(self._workspaces) * len(self.keys) * len(self._calls)
+        labels = math.prod(len(choices) for choices in self._labels)
+        return singles * labels * math.prod(len(choices) for choices in self._spent)
+
+    def label_sets(self) -> list[Labels]:
+        """Return every combination of labels that a rule can tell from another.
+
+        A label may be missing, be any text that a rule compares it with, or something else.
+        """
+        return [tuple(filter(None, chosen)) for chosen in itertools.product(*self._labels)]
+
+    def spent(self) -> list[tuple[Spent, ...]]:
+        """Return every combination of what may be spent of the limits that rules look at."""
+        return list(itertools.product(*self._spent))
+
+    def cases(self) -> Iterator[Case]:
+        """Yield every case."""
+        for role, workspace, labels, key, call, spent in itertools.product(
+            self._roles, self._workspaces, self.label_sets(), self.keys, self._calls, self.spent()
+        ):
+            yield Case(role, workspace, labels, key, *call, spent)
 
 
-def _endpoints(model: str, old: PolicySet, new: PolicySet) -> list[Endpoint]:
+def model_id(policy: PolicySet, name: str) -> str:
+    """Return the id of the model that has a name, "" if none has."""
+    found = policy.catalogue.models.get(name)
+    return found.message.id if found else ""
+
+
+def _model_names(old: PolicySet, new: PolicySet, reading: Reading) -> list[str]:
+    """Return ids, and the aliases that do not come to the same as an id."""
+    names = {*old.catalogue.models, *new.catalogue.models}
+    return sorted(
+        name
+        for name in names
+        for ids in [{model_id(old, name), model_id(new, name)}]
+        if reading.model_name or name in ids or len(ids) > 1
+    )
+
+
+def _endpoints(model: str, old: PolicySet, new: PolicySet, reading: Reading) -> list[Endpoint]:
     """Return those that a model has prices for, or all if a rule tells them apart."""
-    if _any_rule_says("request.endpoint", old, new):
+    if reading.endpoint:
         return list(Endpoint)
     found = [
         endpoint
@@ -70,52 +173,43 @@ def _endpoints(model: str, old: PolicySet, new: PolicySet) -> list[Endpoint]:
     return sorted(set(found)) or [Endpoint.CHAT]
 
 
-def keys(old: PolicySet, new: PolicySet) -> list[str]:
-    """Return no key, one that is unknown, and one of each kind that rules tell apart."""
-    if not _any_rule_says("key.", old, new):
-        return [NO_KEY]
-    every = sorted({key.id for each in (old, new) for key in each.catalogue.registered_keys()})
-    each_by_itself = _any_rule_says("key.id", old, new) or _any_rule_says("key.labels", old, new)
-    alike: dict[object, str] = {}
-    for key_id in every:
-        kinds = [(k.workspace, k.state) for k in (p.catalogue.key(key_id) for p in (old, new))]
-        alike.setdefault(key_id if each_by_itself else tuple(kinds), key_id)
-    return [NO_KEY, UNKNOWN_KEY, *alike.values()]
-
-
-def _any_rule_says(text: str, *policies: PolicySet) -> bool:
-    """Whether an expression that decides has this text; messages do not decide."""
-    return any(
-        text in "".join(source.split())
-        for policy in policies
-        for rule in policy.rules
-        for source in (rule.body.source, rule.limit.per.source if rule.limit else "")
-    )
-
-
 def _prices(model: str, policy: PolicySet) -> list[Price]:
     found = policy.catalogue.models.get(model)
     return [tariff.price for tariff in found.tariffs] if found else []
 
 
-def label_sets(old: PolicySet, new: PolicySet) -> list[Labels]:
-    """Return every combination of labels that a rule can tell from another.
+def _keys(old: PolicySet, new: PolicySet, reading: Reading) -> list[str]:
+    """Return no key, one that is unknown, and one of each kind that rules tell apart."""
+    if not reading.key_kinds and not reading.each_key:
+        return [NO_KEY]
+    every = {key.id for each in (old, new) for key in each.catalogue.registered_keys()}
+    alike: dict[object, str] = {}
+    for key_id in sorted((every | reading.keys) - {NO_KEY, UNKNOWN_KEY}):
+        kinds = [(k.workspace, k.state) for k in (p.catalogue.key(key_id) for p in (old, new))]
+        alike.setdefault(key_id if reading.each_key else tuple(kinds), key_id)
+    return [NO_KEY, UNKNOWN_KEY, *alike.values()]
 
-    A label may be missing, have any text that stands in a rule that reads it,
-    name a service, or be something else.
-    """
-    values: dict[str, set[str]] = defaultdict(set)
-    for policy in (old, new):
-        services = {s for w in policy.catalogue.workspaces.values() for s in w.services}
-        for source in (e.source for rule in policy.rules for e in rule.expressions):
-            names = {a or b for a, b in _LABEL.findall(source)} | set(_IN_LABELS.findall(source))
-            texts = {a or b for a, b in _TEXT.findall(source)} - names
-            for name in names:
-                values[name] |= texts
-                if "services" in source:
-                    values[name] |= services
-    choices = [
-        [None, *((name, value) for value in sorted({*found, "(any other)"}))]
-        for name, found in sorted(values.items())
+
+def _levels(old: PolicySet, new: PolicySet, reading: Reading) -> list[list[Spent]]:
+    """Return nothing, each amount and share that a rule looks for, and all, for each limit."""
+    meters = {rule.id: rule.terms.meter for each in (old, new) for rule in each.limits}
+    return [
+        [
+            Spent(rule, meter, mark, beside)
+            for mark, beside in _marks(reading.shares[rule], reading.amounts[rule])
+        ]
+        for rule, meter in sorted(meters.items())
+        if rule in reading.shares
     ]
-    return [tuple(filter(None, chosen)) for chosen in itertools.product(*choices)]
+
+
+def _marks(shares: set[Fraction], amounts: set[int]) -> Iterator[tuple[Fraction | int, int]]:
+    """Yield each mark that something is compared with, and what is just beside it."""
+    marks: list[Fraction | int] = [*sorted({*shares, Fraction(0), Fraction(1)}), *sorted(amounts)]
+    for mark in marks:
+        compared = mark in (amounts if isinstance(mark, int) else shares)
+        if compared and mark > 0:
+            yield mark, -1
+        yield mark, 0
+        if compared:
+            yield mark, 1

@@ -2,21 +2,28 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from sidecar.cases import Case, Labels, cases, keys, label_sets
+from sidecar.cases import Case, Labels, Space, Spent, budgets, model_id
 from sidecar.domain.amounts import format_amount
-from sidecar.domain.usage import WITH_OUTPUT, Endpoint
+from sidecar.domain.clock import to_datetime
+from sidecar.domain.prices import Multipliers, Price
+from sidecar.domain.usage import MAX_COUNT, WITH_OUTPUT, Endpoint
 from sidecar.judgement import Judgement, judge
 from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.reading import Doubt, read
 from sidecar.v1 import authorization_pb2 as pb
 
 CASES_AT_MOST = 200_000
-"""Roles with workspaces, labels, keys and models: more are not tried."""
+"""Roles with workspaces, labels, keys, models and amounts spent: more are not tried."""
 
-LEAST_TOKENS, MOST_TOKENS = 2, 1_000_000
+LEAST_TOKENS, MOST_TOKENS = 2, MAX_COUNT
 """Where the search for the largest request begins and ends."""
+
+UNLIMITED = "unlimited"
+"""What the ceiling of a limit is that is not there."""
 
 Track = Callable[[Sequence[Case]], Iterable[Case]]
 """Goes over the cases, and may show how far it is."""
@@ -24,11 +31,15 @@ Track = Callable[[Sequence[Case]], Iterable[Case]]
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a case comes to: why it is denied, or how large a request may be and its limits."""
+    """What a case comes to: why it is denied, or how large a request may be and its limits.
+
+    `model` is what the name of the model stands for, where that changes.
+    """
 
     denied: tuple[str, ...]
     most_tokens: int | None
     ceilings: tuple[tuple[str, str], ...]
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,8 @@ class Change:
 
     `labels` are those that all such callers have; `only` says whether every
     caller with these is one of them. `keys` are those that it changes for, "" for
-    none; a model at another endpoint than chat has that in brackets.
+    none, and `spent` what is spent of the limits that rules look at; a model at
+    another endpoint than chat has that in brackets.
     """
 
     role: str
@@ -45,6 +57,7 @@ class Change:
     labels: Labels
     only: bool
     keys: tuple[str, ...]
+    spent: tuple[str, ...]
     models: tuple[str, ...]
     before: Outlook
     after: Outlook
@@ -52,15 +65,22 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two policy sets side by side. `keys` are all that were tried, each for all like it."""
+    """Two policy sets side by side, at a moment in ISO 8601.
 
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    changed: tuple[str, ...]
-    repriced: tuple[str, ...]
-    changes: tuple[Change, ...]
-    keys: tuple[str, ...]
-    cases: int
+    `keys` and `spent` are all that were tried, each for all like it. Where a rule
+    is in `not_exact`, there may be changes that are not among `changes`.
+    """
+
+    at: str
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    repriced: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    keys: tuple[str, ...] = ()
+    spent: tuple[str, ...] = ()
+    not_exact: tuple[Doubt, ...] = ()
+    cases: int = 0
 
 
 class TooManyCasesError(Exception):
@@ -68,37 +88,73 @@ class TooManyCasesError(Exception):
 
 
 def compare(old: PolicySet, new: PolicySet, now_us: int, track: Track = iter) -> Comparison:
-    """Try every case on both sets. Raises TooManyCasesError."""
+    """Try every case on both sets that they may not decide alike. Raises TooManyCasesError."""
+    at = to_datetime(now_us).isoformat().replace("+00:00", "Z")
+    if old.digest == new.digest:
+        return Comparison(at)
     before, after = ({rule.id: rule.body.source for rule in each.rules} for each in (old, new))
-    every = list(cases(old, new))
-    if len(every) > CASES_AT_MOST:
-        raise TooManyCasesError(f"{len(every)} cases are more than {CASES_AT_MOST}")
-    tried = (
-        (case, _outlook(old, case, now_us), _outlook(new, case, now_us)) for case in track(every)
-    )
+    reading = read(old, new)
+    space = Space(old, new, reading)
+    if space.count > CASES_AT_MOST:
+        count = f"{space.count:,}" if space.count < 10**12 else "more than 10^12"
+        raise TooManyCasesError(f"{count} cases are more than {CASES_AT_MOST:,}")
+    is_unchanged = _unchanged(old, new, space.keys)
+    every = [case for case in space.cases() if before != after or not is_unchanged(case)]
+    tried = ((case, *_outlooks(old, new, case, now_us)) for case in track(every))
     different = [each for each in tried if each[1] != each[2]]
     return Comparison(
+        at,
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),
         changed=tuple(sorted(r for r in before.keys() & after.keys() if before[r] != after[r])),
         repriced=tuple(_repriced(old, new)),
-        changes=tuple(_together(different, label_sets(old, new))),
-        keys=tuple(keys(old, new)),
-        cases=len(every),
+        changes=tuple(_together(different, space.label_sets())),
+        keys=tuple(space.keys),
+        spent=tuple(map(_spent, space.spent())),
+        not_exact=tuple(sorted(reading.doubts)) if every else (),
+        cases=space.count,
+    )
+
+
+def _unchanged(old: PolicySet, new: PolicySet, keys: Sequence[str]) -> Callable[[Case], bool]:
+    """Find the cases for which both have the same entries: the same rules decide them alike."""
+    one, other = old.catalogue, new.catalogue
+    roles = {name for name, role in one.roles.items() if role == other.roles.get(name)}
+    workspaces = {
+        name for name, entry in one.workspaces.items() if entry == other.workspaces.get(name)
+    }
+    models = {
+        name
+        for name in one.models.keys() & other.models.keys()
+        if one.models[name].message == other.models[name].message
+        and _tariffs(old, name) == _tariffs(new, name)
+    }
+    same_keys = {key for key in keys if one.key(key) == other.key(key)}
+    return lambda case: (
+        case.role in roles
+        and case.workspace in workspaces
+        and case.model in models
+        and case.key in same_keys
     )
 
 
 def _together(
     different: list[tuple[Case, Outlook, Outlook]], all_labels: list[Labels]
 ) -> Iterator[Change]:
-    """Put cases together that differ in the model alone, then in the key, then in labels."""
+    """Put cases together that differ in the model alone, then the key, what is spent, labels."""
     models = _gather(
-        ((c.role, c.workspace, then, now, c.labels, c.key), _name(c)) for c, then, now in different
+        ((c.role, c.workspace, then, now, c.labels, _spent(c.spent), c.key), _name(c))
+        for c, then, now in different
     )
     keys = _gather(((*who, names), key) for (*who, key), names in models.items())
-    labels = _gather(((*who, names, found), each) for (*who, each, names), found in keys.items())
-    for (role, workspace, then, now, names, found), each in labels.items():
-        yield Change(role, workspace, *_common(each, all_labels), found, names, then, now)
+    spent = _gather(((*who, names, found), each) for (*who, each, names), found in keys.items())
+    labels = _gather(
+        ((*who, names, found, amounts), each)
+        for (*who, each, names, found), amounts in spent.items()
+    )
+    for (role, workspace, then, now, names, found, amounts), each in labels.items():
+        common, only = _common(each, all_labels)
+        yield Change(role, workspace, common, only, found, amounts, names, then, now)
 
 
 def _gather(pairs: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
@@ -114,14 +170,26 @@ def _name(case: Case) -> str:
     return case.model if is_chat else f"{case.model} ({case.endpoint.value})"
 
 
+def _spent(spent: tuple[Spent, ...]) -> str:
+    return ", ".join(map(str, spent))
+
+
 def _repriced(old: PolicySet, new: PolicySet) -> Iterator[str]:
-    """Find the models of both sets that do not cost the same."""
-    for model in sorted(old.catalogue.models.keys() & new.catalogue.models.keys()):
-        entry, other = old.catalogue.models[model], new.catalogue.models[model]
-        if entry.message.id == model and [(t.price, t.multipliers) for t in entry.tariffs] != [
-            (t.price, t.multipliers) for t in other.tariffs
-        ]:
-            yield model
+    """Find the models of both sets, and the aliases of another one, that do not cost the same."""
+    for name in sorted(old.catalogue.models.keys() & new.catalogue.models.keys()):
+        stands_for = {model_id(old, name), model_id(new, name)}
+        if (name in stands_for or len(stands_for) > 1) and _tariffs(old, name) != _tariffs(
+            new, name
+        ):
+            yield name
+
+
+def _tariffs(policy: PolicySet, name: str) -> list[tuple[Price, Multipliers]]:
+    """Return what a model costs, without the names of the prices."""
+    return [
+        (replace(tariff.price, price_id=""), tariff.multipliers)
+        for tariff in policy.catalogue.models[name].tariffs
+    ]
 
 
 def _common(found: tuple[Labels, ...], all_labels: list[Labels]) -> tuple[Labels, bool]:
@@ -129,6 +197,27 @@ def _common(found: tuple[Labels, ...], all_labels: list[Labels]) -> tuple[Labels
     common = set(found[0]).intersection(*found)
     with_these = sum(common <= set(labels) for labels in all_labels)
     return tuple(sorted(common)), with_these == len(found)
+
+
+def _outlooks(old: PolicySet, new: PolicySet, case: Case, now_us: int) -> tuple[Outlook, Outlook]:
+    """Return what a case comes to on both sets; what only one of them says is made plain."""
+    before, after = (_outlook(policy, case, now_us) for policy in (old, new))
+    ids = [model_id(policy, case.model) for policy in (old, new)]
+    if before.denied and after.denied:
+        return before, after
+    if ids[0] != ids[1]:
+        before, after = (
+            replace(outlook, model=stands_for if stands_for != case.model else "")
+            for outlook, stands_for in zip((before, after), ids, strict=True)
+        )
+    if before.denied or after.denied:
+        return before, after
+    return _with_limits_of(before, after), _with_limits_of(after, before)
+
+
+def _with_limits_of(outlook: Outlook, other: Outlook) -> Outlook:
+    ceilings = {**{rule: UNLIMITED for rule, _ in other.ceilings}, **dict(outlook.ceilings)}
+    return replace(outlook, ceilings=tuple(sorted(ceilings.items())))
 
 
 def _outlook(policy: PolicySet, case: Case, now_us: int) -> Outlook:
@@ -154,8 +243,9 @@ def _most_tokens(policy: PolicySet, case: Case, now_us: int) -> int | None:
         return None
     most, too_many = LEAST_TOKENS, MOST_TOKENS
     likely = policy.catalogue.roles[case.role].max_tokens_per_request or MOST_TOKENS
-    if most < likely < too_many and passes(likely) and not passes(likely + 1):
-        return likely
+    for tokens in (likely, likely + 1, likely - 1):  # so halving has nothing left to do
+        if most < tokens < too_many:
+            most, too_many = (tokens, too_many) if passes(tokens) else (most, tokens)
     while too_many - most > 1:
         middle = (most + too_many) // 2
         if passes(middle):
@@ -186,4 +276,4 @@ def _try(policy: PolicySet, case: Case, tokens: int, now_us: int) -> Judgement:
             audio_seconds=int(case.endpoint is Endpoint.TRANSCRIPTION),
         ),
     )
-    return judge(policy, request, now_us, lambda _limits, _at_us: ())
+    return judge(policy, request, now_us, partial(budgets, case.spent))

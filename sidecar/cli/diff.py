@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,29 +24,53 @@ from sidecar.cli.options import (
 )
 from sidecar.cli.tables import console
 from sidecar.comparison import Change, Comparison, Outlook, TooManyCasesError, compare
+from sidecar.domain.clock import SECOND_US, to_us
+from sidecar.policy.variables import NOW
+
+
+def _moment(text: str) -> datetime:
+    """Read a time that leaves nothing to guess."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise typer.BadParameter("give a time with its zone, as in 2026-11-10T12:00:00Z")
+    return at
 
 
 def diff(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="The policies as they are.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The policies as they would be.")],
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_moment,
+            metavar="TIME",
+            help="The moment to try, with its zone, as in 2026-11-10T12:00:00Z; now if left out.",
+        ),
+    ] = None,
     engine: EngineOption = EngineName.CEL_CPP,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Show what changes for whom between two policy directories. Exit 1 if anything does.
 
-    Every role, workspace, model, key and label that rules tell apart is tried, with the
-    smallest call that there is. Example: sidecar diff policies my-policies
+    Every role, workspace, model, key and label that rules tell apart is tried, and what is
+    spent where rules look at it. Exit 1, too, where rules cannot be tried out in full.
+    Example: sidecar diff policies my-policies
     """
     before, after = (load_policies(directory, engine.value) for directory in (old, new))
     try:
-        found = compare(before, after, time.time_ns() // 1000, _with_progress)
+        now_us = to_us(at) if at else int(time.time()) * SECOND_US
+        found = compare(before, after, now_us, _with_progress)
     except TooManyCasesError as error:
         raise fail(error) from None
     if output is Format.JSON:
         typer.echo(json.dumps(asdict(found), indent=2))
     else:
         _print(found)
-    if any((found.changes, found.added, found.removed, found.changed, found.repriced)):
+    missed = any(doubt.reads != NOW for doubt in found.not_exact)
+    if any((found.changes, found.added, found.removed, found.changed, found.repriced, missed)):
         raise typer.Exit(1)
 
 
@@ -60,13 +85,31 @@ def _print(found: Comparison) -> None:
     if found.repriced:
         typer.echo(f"prices changed: {', '.join(found.repriced)}")
     if found.changes:
-        table = Table()
-        for heading in ("role", "workspace", "labels", "keys", "models", "before", "after"):
+        _print_changes(found)
+    for doubt in found.not_exact:
+        how = "; only that moment was tried"
+        how = how if doubt.reads == NOW else " in a way that cannot be tried out in full"
+        typer.echo(f"not exact: rule {doubt.rule} reads {doubt.reads}{how}")
+    if found.cases:
+        typer.echo(f"{len(found.changes)} changes, in {found.cases} cases at {found.at}")
+    else:
+        typer.echo("0 changes: both directories say the same")
+
+
+def _print_changes(found: Comparison) -> None:
+    shows_spent = len(found.spent) > 1
+    table = Table()
+    headings = ["role", "workspace", "labels", "keys", "spent", "models", "before", "after"]
+    for heading in headings:
+        if heading != "spent" or shows_spent:
             table.add_column(heading, overflow="fold")
-        for change in found.changes:
-            table.add_row(*_row(change, found.keys))
-        console().print(table)
-    typer.echo(f"{len(found.changes)} changes, in {found.cases} cases tried")
+    for change in found.changes:
+        spent = ["any" if change.spent == found.spent else "; ".join(change.spent)]
+        who, what = _row(change, found.keys)
+        table.add_row(*who, *(spent if shows_spent else ()), *what)
+    console().print(table)
+    if not all(change.only for change in found.changes):
+        typer.echo("(some): not all with these labels; others decide, or that one is missing")
 
 
 def _with_progress(cases: Sequence[Case]) -> Iterable[Case]:
@@ -74,13 +117,13 @@ def _with_progress(cases: Sequence[Case]) -> Iterable[Case]:
     return track(cases, "trying every case", console=Console(stderr=True), transient=True)
 
 
-def _row(change: Change, all_keys: tuple[str, ...]) -> tuple[str, ...]:
+def _row(change: Change, all_keys: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Return for whom something changes, and what."""
     labels = ", ".join(f"{name}: {value}" for name, value in change.labels) or "any"
     labels = labels if change.only else f"{labels} (some)"
-    before, after = _texts(change.before, change.after)
     keys = "any" if change.keys == all_keys else ", ".join(k or "(none)" for k in change.keys)
-    models = ", ".join(change.models)
-    return (change.role, change.workspace, labels, keys, models, before, after)
+    before, after = _texts(change.before, change.after)
+    return [change.role, change.workspace, labels, keys], [", ".join(change.models), before, after]
 
 
 def _texts(before: Outlook, after: Outlook) -> tuple[str, str]:
@@ -93,8 +136,9 @@ def _texts(before: Outlook, after: Outlook) -> tuple[str, str]:
 
 
 def _text(outlook: Outlook, shared: set[tuple[str, str]]) -> str:
+    model = f"as {outlook.model}: " if outlook.model else ""
     if outlook.denied:
-        return "deny: " + ", ".join(outlook.denied)
+        return f"{model}deny: {', '.join(outlook.denied)}"
     most = "any size" if outlook.most_tokens is None else f"up to {outlook.most_tokens:,} tokens"
     limits = [f"{rule}: {top}" for rule, top in outlook.ceilings if (rule, top) not in shared]
-    return "; ".join([f"allow, {most}", *limits])
+    return "; ".join([f"{model}allow, {most}", *limits])

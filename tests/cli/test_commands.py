@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.policies import SHIPPED, deny, minimal
+from support.policies import ROLES, SHIPPED, deny, limit, minimal
 from support.running import RunningSidecar, chat, principal
 
 from sidecar.policy.variables import MESSAGES
@@ -284,12 +284,60 @@ def test_diff_shows_what_changes_for_whom(tmp_path: Path) -> None:
     """Exit 0 when nothing does, 1 with a table when something does; JSON for programs."""
     old = minimal(tmp_path / "old")
     code, out, _ = sidecar("diff", old, old)
-    assert (code, out.startswith("0 changes, in ")) == (0, True)
+    assert (code, out) == (0, "0 changes: both directories say the same\n")
+    same = minimal(tmp_path / "same", roles_yaml=f"{ROLES}# a comment\n")
+    code, out, _ = sidecar("diff", old, same, "--at", "2026-11-10T13:00:00+01:00")
+    assert (code, out) == (0, "0 changes, in 2 cases at 2026-11-10T12:00:00Z\n")
     new = minimal(tmp_path / "new", no=deny("true"))
     code, out, _ = sidecar("diff", old, new)
     assert (code, "rules added: no" in out, "deny: NO (no)" in out) == (1, True, True)
     code, out, _ = sidecar("diff", old, new, "--format", "json")
     assert (code, json.loads(out)["changes"][0]["role"]) == (1, "tester")
+
+
+def test_diff_says_what_is_not_exact(tmp_path: Path) -> None:
+    """Exit 1 where a change may have been missed, but not for the time of day alone."""
+    more = ROLES.replace("10_000", "10_001")
+    for condition, expected, expected_code in (
+        (
+            "size(principal.labels) > 9",
+            "not exact: rule no reads labels in a way that cannot be",
+            1,
+        ),
+        ("now.getHours() > 18", "not exact: rule no reads now; only that moment was tried", 0),
+    ):
+        old = minimal(tmp_path / "old", no=deny(condition))
+        new = minimal(tmp_path / "new", no=deny(condition), roles_yaml=more)
+        code, out, _ = sidecar("diff", old, new)
+        assert (code, expected in out, "0 changes, in 2 cases at " in out) == (
+            expected_code,
+            True,
+            True,
+        )
+        code, out, _ = sidecar("diff", old, new, "--format", "json", "--at", "2026-11-10T12:00:00Z")
+        found = json.loads(out)
+        assert (code, found["not_exact"][0]["rule"]) == (expected_code, "no")
+        assert found["at"] == "2026-11-10T12:00:00Z"
+
+
+def test_diff_explains_some_and_shows_what_is_spent(tmp_path: Path) -> None:
+    """Words that are not plain have a legend; spend has a column where rules read it."""
+    old = minimal(tmp_path / "old", calls=limit("9"))
+    rule = deny('!("team" in principal.labels) || spend["calls"].fraction > 0.5')
+    code, out, _ = sidecar("diff", old, minimal(tmp_path / "new", calls=limit("9"), no=rule))
+    assert (code, "any (some)" in out, "(some): " in out, "calls: just over 50 %" in out) == (
+        1,
+        True,
+        True,
+        True,
+    )
+
+
+@pytest.mark.parametrize("at", ["yesterday", "2026-11-10T12:00:00", ""])
+def test_diff_at_no_moment_exits_2(at: str) -> None:
+    """A time without a zone is not one."""
+    code, _, err = sidecar("diff", SHIPPED, SHIPPED, "--at", at)
+    assert (code, "with its zone" in err) == (2, True), err
 
 
 def test_list_shows_every_rule(tmp_path: Path) -> None:
