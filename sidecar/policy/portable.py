@@ -23,9 +23,10 @@ Loops = tuple[tuple[str, str], ...]
 _FUNCTIONS = {"size", "has"}
 _OF_A_NUMBER = {"int", "double"}
 _OF_A_LITERAL = {
-    "duration": re.compile(r"""["'](?:\d{1,5}h|\d{1,7}m|\d{1,9}m?s)["']"""),
-    # One of them counts seconds in 64-bit nanoseconds: 292 years, from any to any.
-    "timestamp": re.compile(r"""["']2[01]\d\d(-\d\d){2}T\d\d:\d\d:[0-5]\dZ["']"""),
+    # One of them has times as 64-bit nanoseconds, which end in 2262. An expression has at most
+    # 32 operators in a row, so what is added to a time is below 110 years.
+    "duration": re.compile(r"""["'](?:\d{1,4}h|\d{1,6}m|\d{1,8}m?s)["']"""),
+    "timestamp": re.compile(r"""["']20\d\d(-\d\d){2}T\d\d:\d\d:[0-5]\dZ["']"""),
 }
 _QUANTIFIERS = {"all", "exists"}
 _OTHER_MACROS = {"exists_one", "filter", "map"}
