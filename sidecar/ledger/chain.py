@@ -29,6 +29,8 @@ ADJUSTMENT_COLUMNS = ("adjusted_at_us", "budget", "amount", "signed_by", "reason
 
 Row = Sequence[Any]
 
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=bytes.hex).encode
+
 
 class Chain:
     """The end of a table's chain, on the connection that writes it."""
@@ -118,7 +120,5 @@ def _pruned(connection: sqlite3.Connection, table: str) -> tuple[int, bytes]:
 
 
 def _link(previous: bytes, row: Row, hold: Row = (), amounts: Sequence[Row] = ()) -> bytes:
-    content = json.dumps(
-        [row, hold, amounts], separators=(",", ":"), ensure_ascii=False, default=bytes.hex
-    )
+    content = _to_json([row, hold, amounts])
     return hashlib.sha256(previous + content.encode()).digest()

@@ -9,7 +9,7 @@ from sidecar.domain.decisions import Budget, Decision, Effect, Hold, HoldState, 
 from sidecar.domain.prices import Multipliers, Price, Tariff, Terms
 from sidecar.domain.usage import Endpoint, Usage
 
-_COMPACT = (",", ":")
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def insert(table: str, *columns: str) -> str:
@@ -28,13 +28,11 @@ def reasons_to_json(reasons: Sequence[Reason]) -> str:
     """Write reasons as a JSON list of objects, named as in the contract."""
     if not reasons:
         return "[]"
-    return json.dumps(
+    return _to_json(
         [
             {"code": r.code, "message": r.message, "rule": r.rule, "http_status": r.http_status}
             for r in reasons
-        ],
-        separators=_COMPACT,
-        ensure_ascii=False,
+        ]
     )
 
 
@@ -48,7 +46,7 @@ def budgets_to_json(budgets: Sequence[Budget]) -> str:
 
     Each is [rule, meter, scope, window_start_us, window_end_us, ceiling, spent, held].
     """
-    return json.dumps(
+    return _to_json(
         [
             (
                 b.rule,
@@ -61,9 +59,7 @@ def budgets_to_json(budgets: Sequence[Budget]) -> str:
                 b.held,
             )
             for b in budgets
-        ],
-        separators=_COMPACT,
-        ensure_ascii=False,
+        ]
     )
 
 
@@ -75,7 +71,7 @@ def budgets_from_json(text: str) -> tuple[Budget, ...]:
 def tariff_to_json(tariff: Tariff) -> str:
     """Write all that a cost depends on, so that a settlement needs no policy file."""
     price, factors = tariff.price, tariff.multipliers
-    return json.dumps(
+    return _to_json(
         {
             "effective_from_us": price.effective_from_us,
             "input_nano_usd_per_million": price.input_nano_usd_per_million,
@@ -88,8 +84,7 @@ def tariff_to_json(tariff: Tariff) -> str:
                 "service_tiers": dict(factors.service_tiers),
                 "regions": dict(factors.regions),
             },
-        },
-        separators=_COMPACT,
+        }
     )
 
 

@@ -63,7 +63,7 @@ L2 = [
     ),
     Mutant(
         "chain-without-holds", "L2", "What a decision held can be rewritten unseen.",
-        "ledger/chain.py", "[row, hold, amounts], separators", "[row], separators",
+        "ledger/chain.py", "_to_json([row, hold, amounts])", "_to_json([row])",
     ),
     Mutant(
         "chain-without-the-previous", "L2", "A decision can be taken out unseen.",
