@@ -1,18 +1,14 @@
 """The conditions that a rule's body is made of, and whether data files alone make one false."""
 
-import functools
 from datetime import UTC, datetime
-
-import lark
 
 from sidecar.policy.cel_python import CelPythonEngine, roots
 from sidecar.policy.engine import EvaluationError
 from sidecar.policy.rules import Rule
+from sidecar.policy.syntax import Tree, bare, children
 from sidecar.policy.variables import UNLIMITED, Values
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
-
-Tree = lark.Tree[lark.Token]
 
 KNOWN = frozenset({"role", "workspace", UNLIMITED})
 
@@ -59,16 +55,8 @@ class Conditions:
 
 
 def _and(tree: Tree) -> list[Tree]:
-    """Return what `&&` joins, through brackets and through nodes of one child."""
-    children = [child for child in tree.children if isinstance(child, lark.Tree)]
-    if tree.data == "conditionaland" and len(children) > 1:
-        return functools.reduce(lambda found, child: found + _and(child), children, list[Tree]())
-    if len(children) == 1 and tree.data in _TRANSPARENT:
-        return _and(children[0])
-    return [tree]
-
-
-_TRANSPARENT = {
-    "expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary",
-    "member", "primary", "paren_expr",
-}  # fmt: skip
+    """Return what `&&` joins, through brackets."""
+    tree = bare(tree)
+    if tree.data != "conditionaland":
+        return [tree]
+    return [part for child in children(tree) for part in _and(child)]

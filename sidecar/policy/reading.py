@@ -20,10 +20,9 @@ from sidecar.policy.conditions import values_of
 from sidecar.policy.engine import EvaluationError
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
+from sidecar.policy.syntax import Tree, bare, children
 from sidecar.policy.variables import FROM_DATA, NAMES
 from sidecar.v1 import policy_input_pb2 as policy_pb
-
-Tree = lark.Tree[lark.Token]
 
 NO_KEY, UNKNOWN_KEY = "", "(unknown)"
 
@@ -33,10 +32,6 @@ COMBINATIONS_AT_MOST = 2_000
 _NAMES, _SIZES = {"endpoint", "model"}, {"max_output_tokens", "tokens"}
 """Fields of a request that are tried with every name, and for the largest that passes."""
 
-_WRAPPERS = {
-    "expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary",
-    "member", "primary", "paren_expr",
-}  # fmt: skip
 _EQUAL = {"relation_eq", "relation_ne", "relation_in"}
 
 _Meets = Enum("_Meets", ["ANYTHING", "EQUAL", "ORDER", "KEY", "HAS", "SCOPE"])
@@ -135,22 +130,22 @@ class _RuleReader:
         self, tree: Tree, meets: _Meets = _Meets.ANYTHING, other: Tree | None = None
     ) -> None:
         """Walk down; `other` is what the part is compared with, or looked for in it."""
-        node = _bare(tree)
+        node = bare(tree)
         path = _path(node)
-        parts = _trees(node)
+        parts = children(node)
         if path:
             self._note(path, node, meets, other)
         elif node.data == "literal":
             self._texts.append(node)
         elif node.data == "relation":
-            left, right = _trees(parts[0])[0], parts[1]
+            left, right = children(parts[0])[0], parts[1]
             equal = _Meets.EQUAL if parts[0].data in _EQUAL else _Meets.ORDER
             self._visit(left, equal, right)
             self._visit(right, _Meets.KEY if parts[0].data == "relation_in" else equal, left)
         elif node.data == "member_index":
             self._index(parts[0], parts[1], meets, other)
         elif node.data == "ident_arg" and str(node.children[0]) == "has":
-            self._visit(_trees(parts[0])[0], _Meets.HAS)
+            self._visit(children(parts[0])[0], _Meets.HAS)
         elif node.data == "expr":  # condition ? one : other
             self._visit(parts[0])
             for part in parts[1:]:
@@ -266,20 +261,9 @@ def _texts(values: Iterable[Any]) -> set[str]:
     return {value for value in values if isinstance(value, str)}
 
 
-def _trees(node: Tree) -> list[Tree]:
-    return [child for child in node.children if isinstance(child, lark.Tree)]
-
-
-def _bare(tree: Tree) -> Tree:
-    """Go through brackets, and through nodes that only say what could have stood there."""
-    while tree.data in _WRAPPERS and len(tree.children) == 1:
-        (tree,) = _trees(tree)
-    return tree
-
-
 def _path(tree: Tree) -> list[str]:
     """Return the names of `a.b["c"]` where a is a variable of ours; of anything else, none."""
-    node = _bare(tree)
+    node = bare(tree)
     if node.data == "ident":
         name = str(node.children[0])
         return [name] if name in NAMES else []
@@ -293,6 +277,6 @@ def _path(tree: Tree) -> list[str]:
 
 def _literal(tree: Tree) -> str:
     """Return the text that an index is, "" if it is anything else."""
-    token = next(iter(_bare(tree).children), None)
+    token = next(iter(bare(tree).children), None)
     is_text = isinstance(token, lark.Token) and token.type == "STRING_LIT"
     return str(ast.literal_eval(str(token))) if is_text else ""

@@ -7,6 +7,19 @@ import lark
 Tree = lark.Tree[lark.Token]
 
 
+_WRAPPERS = {
+    "expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary",
+    "member", "primary", "paren_expr",
+}  # fmt: skip
+
+
+def bare(node: Tree) -> Tree:
+    """Go through brackets, and through nodes that only say what could have stood there."""
+    while node.data in _WRAPPERS and len(node.children) == 1:
+        (node,) = children(node)
+    return node
+
+
 def children(node: Tree) -> list[Tree]:
     """Return the children that are parts themselves."""
     return [child for child in node.children if isinstance(child, lark.Tree)]
@@ -20,21 +33,18 @@ def arguments(node: Tree) -> list[Tree]:
 
 def is_literal(node: Tree) -> bool:
     """Whether a part is one word that is no name, and nothing else."""
-    inner = children(node)
-    return node.data == "literal" or (
-        len(node.children) == len(inner) == 1 and is_literal(inner[0])
-    )
+    return bare(node).data == "literal"
 
 
 def path(node: Tree) -> list[str]:
     """Return the names of `a.b.c`, and nothing for what is not just that."""
-    inner = children(node)
+    node = bare(node)
     if node.data == "ident":
         return [str(node.children[0])]
-    if node.data == "member_dot":
-        before = path(inner[0])
-        return [*before, str(node.children[1])] if before else []
-    return path(inner[0]) if len(node.children) == len(inner) == 1 else []
+    if node.data != "member_dot":
+        return []
+    before = path(children(node)[0])
+    return [*before, str(node.children[1])] if before else []
 
 
 def first_word(node: Tree) -> str:
