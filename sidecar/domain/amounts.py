@@ -4,13 +4,24 @@ from sidecar.domain.decisions import Budget, Demand, Meter
 from sidecar.domain.money import format_usd
 
 
+def format_number(meter: Meter, amount: int) -> str:
+    """Write an amount where its unit is clear; money always has its sign."""
+    return f"${format_usd(amount)}" if meter is Meter.COST else f"{amount:,}"
+
+
 def format_amount(meter: Meter, amount: int | None) -> str:
     """Write an amount with its unit; None is unlimited."""
     if amount is None:
         return "unlimited"
     if meter is Meter.COST:
-        return f"${format_usd(amount)}"
+        return format_number(meter, amount)
     return f"{amount:,} {meter.value if amount != 1 else meter.value.removesuffix('s')}"
+
+
+def format_estimate(meter: Meter, amount: int) -> str:
+    """Write an amount that is an estimate: its first three digits, rounded down."""
+    unit = 10 ** max(0, len(str(abs(amount))) - 3)
+    return f"≈ {format_number(meter, amount // unit * unit)}"
 
 
 def fits(demand: Demand, budget: Budget) -> bool:

@@ -1,7 +1,7 @@
 """Time as whole microseconds since the Unix epoch, in UTC."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 MICROSECOND = timedelta(microseconds=1)
 SECOND_US = 1_000_000
@@ -19,6 +19,16 @@ def to_datetime(at_us: int) -> datetime:
 def to_us(at: datetime) -> int:
     """Convert an aware datetime to microseconds since the epoch, exactly."""
     return (at - EPOCH) // MICROSECOND
+
+
+def format_time(at_us: int, zone: tzinfo) -> str:
+    """Write a time for people, to the minute, as in 2026-11-24 14:05."""
+    return f"{to_datetime(at_us).astimezone(zone):%Y-%m-%d %H:%M}"
+
+
+def format_date(at_us: int, zone: tzinfo) -> str:
+    """Write the day of a time, as in 2026-11-24."""
+    return to_datetime(at_us).astimezone(zone).date().isoformat()
 
 
 def never_back(clock: Clock, floor_us: int = 0) -> Clock:

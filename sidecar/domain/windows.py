@@ -72,6 +72,15 @@ class Calendar:
             latest = self._latest[window] = self._find(window, at_us)
         return latest
 
+    def days(self, span: Span) -> tuple[Span, ...]:
+        """Return the days that a stretch of time touches, in order."""
+        found: list[Span] = []
+        at_us = span.start_us
+        while at_us < span.end_us:
+            found.append(self.span(Window.DAY, at_us))
+            at_us = found[-1].end_us
+        return tuple(found)
+
     def _find(self, window: Window, at_us: int) -> Span:
         local = to_datetime(at_us).astimezone(self._zone).replace(tzinfo=None, fold=0)
         hour = local.replace(minute=0, second=0, microsecond=0)

@@ -1,6 +1,7 @@
 """Proposals for ledgers, with as little in them as a test needs to say."""
 
 import itertools
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -39,8 +40,9 @@ def proposal(
     shadow: bool = False,
     **changes: Any,
 ) -> Proposal:
-    """Propose a call of so many tokens on the limits."""
+    """Propose a call of so many tokens on the limits; `changes` are fields of the call."""
     number = next(_numbers)
+    reasons = changes.pop("reasons", ())
     cost = tokens * 1000
     amounts = {Meter.REQUESTS: 1, Meter.TOKENS: tokens, Meter.COST: cost}
     call = Call(
@@ -71,13 +73,13 @@ def proposal(
         for one in limits
     )
     return Proposal(
-        call=call,
+        call=replace(call, **changes),
         decision_id=f"dec_{number}",
         hold_id=f"hold_{number}",
         at_us=at_us,
         policy_digest="digest",
         policy_generation=1,
-        reasons=changes.pop("reasons", ()),
+        reasons=reasons,
         shadow_reasons=(),
         demands=demands,
     )

@@ -1,0 +1,123 @@
+"""When a budget runs out, if spending goes on at its recent pace."""
+
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import NamedTuple
+
+from sidecar.domain.clock import SECOND_US, format_time
+from sidecar.domain.decisions import Limit
+from sidecar.domain.money import ceil_div
+from sidecar.domain.windows import FOREVER_US, MINUTE_US, Span, Window
+
+HOUR_US = 3600 * SECOND_US
+
+RECENT_US: dict[Window, int] = {
+    Window.HOUR: 15 * MINUTE_US,
+    Window.DAY: 3 * HOUR_US,
+    Window.MONTH: 24 * HOUR_US,
+}
+"""Over how long the pace of a budget is measured, for each window that has a forecast."""
+
+METHOD = (
+    "Method: a budget's pace is what its calls were charged in the last 24 hours for a month, "
+    "3 hours for a day, 15 minutes for an hour, or since the window began if that is shorter "
+    "(but a minute at least), divided by that time. The budget runs out when what is spent at "
+    "this pace, and what is held now and taken to stay held, reach the ceiling. Where that is not "
+    "in this window, but calls were refused in the time measured, that is said instead. Pace and "
+    "forecast are estimates; all other amounts are exact sums of the ledger."
+)
+
+
+def recent_us(window: Window, elapsed_us: int) -> int:
+    """Return over how long to measure the pace, this long after the window began.
+
+    It is a minute at least, so that the first call of a window is no alarm.
+    """
+    return max(MINUTE_US, min(RECENT_US[window], elapsed_us))
+
+
+class Point(NamedTuple):
+    """What a budget had spent by a time."""
+
+    at_us: int
+    spent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """How one budget stands in its window, and where its pace leads.
+
+    Amounts are requests, tokens or nano-USD, as the limit's meter says.
+    """
+
+    limit: Limit
+    ceiling: int
+    span: Span
+    """The window, which contains `at_us`."""
+    spent: int
+    held: int
+    at_us: int
+    recent: int
+    """What calls were charged in the `recent_us` before `at_us`."""
+    recent_us: int
+    refused_at_us: int | None
+    """When it last refused a call, if it has in this window."""
+
+    @property
+    def counts(self) -> str:
+        """What it counts in which window, as in "tokens per day"."""
+        return f"{self.limit.meter.value} per {self.limit.window.value}"
+
+    @property
+    def used(self) -> int:
+        """What the ceiling is compared with."""
+        return self.spent + self.held
+
+    @property
+    def left(self) -> int:
+        """What may still be held; never below 0."""
+        return max(0, self.ceiling - self.used)
+
+    @property
+    def hourly(self) -> int:
+        """The pace: an estimate of what an hour takes, rounded down."""
+        return self.recent * HOUR_US // self.recent_us
+
+    def used_at(self, later_us: int) -> int:
+        """Estimate what is used at a later time, if nothing is refused."""
+        return self.used + self.recent * (later_us - self.at_us) // self.recent_us
+
+    @property
+    def exhausted_at_us(self) -> int | None:
+        """Estimate when nothing is left: `at_us` if it is so now, None if not in this window."""
+        if not self.left:
+            return self.at_us
+        if self.recent <= 0:
+            return None
+        exhausted_at_us = self.at_us + ceil_div(self.left * self.recent_us, self.recent)
+        return exhausted_at_us if exhausted_at_us < self.span.end_us else None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it has refused a call of late, which the pace then lacks."""
+        return self.refused_at_us is not None and self.at_us - self.refused_at_us < self.recent_us
+
+    @property
+    def falls_short(self) -> bool:
+        """Whether it runs out in this window, or refuses calls already."""
+        return self.refuses or self.exhausted_at_us is not None
+
+    @property
+    def urgency(self) -> tuple[int, int]:
+        """Sorts what falls short first to the front, then what has the smallest part left."""
+        exhausted_at_us = self.at_us if self.refuses else self.exhausted_at_us
+        permille_left = 1000 * self.left // max(1, self.ceiling)
+        return (FOREVER_US if exhausted_at_us is None else exhausted_at_us, permille_left)
+
+    def verdict(self, zone: tzinfo) -> str:
+        """Say when it runs out, for people."""
+        if not self.left:
+            return "used up"
+        if self.exhausted_at_us is not None:
+            return f"≈ {format_time(self.exhausted_at_us, zone)}"
+        return "refuses calls" if self.refuses else "not in this window"

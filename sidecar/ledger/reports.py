@@ -1,0 +1,161 @@
+"""What a ledger has been spent on, and how its budgets stand: one snapshot, read only.
+
+Spend by dimension is the sum of calls. What a budget has spent is its row's own
+figure, in which adjustments count, too.
+"""
+
+import sqlite3
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, tzinfo
+
+from sidecar.domain.clock import format_date
+from sidecar.domain.decisions import Limit, Meter
+from sidecar.domain.forecast import RECENT_US, Outlook, Point, recent_us
+from sidecar.domain.spending import Dimension, Report, Spend
+from sidecar.domain.windows import Calendar, Span, Window
+from sidecar.ledger.standings import LedgerTime
+
+_COLUMNS = {
+    Dimension.WORKSPACE: "d.workspace",
+    Dimension.ROLE: "d.role",
+    Dimension.PRINCIPAL: "d.principal",
+    Dimension.MODEL: "d.model",
+    Dimension.KEY: "d.key_id",
+    Dimension.RULE: "coalesce(b.rule, '')",
+    Dimension.DAY: "day_of(d.decided_at_us)",
+}
+
+_PER_LIMIT = " LEFT JOIN hold_amounts a ON a.hold = h.id LEFT JOIN budgets b ON b.id = a.budget"
+
+# Of the rows of a budget that still count, the one opened last says its window and ceiling.
+_OPEN_BUDGETS = """
+SELECT max(id), rule, meter, window, scope, ceiling, window_start_us, window_end_us,
+  sum(spent), sum(held)
+FROM budgets WHERE window IN ('hour', 'day', 'month') AND window_end_us > ?
+GROUP BY rule, meter, window, scope HAVING ceiling IS NOT NULL"""
+
+# The rows of one budget that still count.
+_ROWS = """(SELECT id FROM budgets WHERE rule = :rule AND meter = :meter AND window = :window
+  AND scope = :scope AND window_end_us > :at_us)"""
+
+_RECENT = f"""
+SELECT coalesce(sum(a.charged), 0) FROM hold_amounts a JOIN holds h ON h.id = a.hold
+WHERE a.budget IN {_ROWS} AND h.closed_at_us >= :since_us"""  # noqa: S608 - our own text
+
+_GROWTH = f"""
+SELECT (grown_at_us - :start_us) / :step_us, sum(amount) FROM (
+  SELECT h.closed_at_us AS grown_at_us, a.charged AS amount FROM hold_amounts a
+  JOIN holds h ON h.id = a.hold WHERE a.budget IN {_ROWS} AND a.charged <> 0
+  UNION ALL SELECT adjusted_at_us, amount FROM adjustments WHERE budget IN {_ROWS}
+) GROUP BY 1 ORDER BY 1"""  # noqa: S608 - our own text
+
+# The latest refusal by each budget. rows.budgets_to_json says what stands where.
+_REFUSALS = """
+SELECT r.value ->> 'rule', b.value ->> 2, b.value ->> 3, max(d.decided_at_us)
+FROM decisions d JOIN json_each(d.reasons) r JOIN json_each(d.budgets) b
+  ON b.value ->> 0 = r.value ->> 'rule'
+WHERE d.effect = 'deny' AND d.decided_at_us >= ? GROUP BY 1, 2, 3"""
+
+
+class Reports:
+    """Reads reports through one connection, all of the moment at which this was made."""
+
+    def __init__(self, connection: sqlite3.Connection, clock_us: int, zone: tzinfo = UTC) -> None:
+        """Begin a snapshot, at the ledger's time: that of its last decision, or the clock's."""
+        connection.execute("BEGIN")
+        self._sql = connection
+        self._zone = zone
+        self.calendar = Calendar(zone)
+        self.at_us = LedgerTime(connection).advance(clock_us)
+
+    def report(self, by: Sequence[Dimension], span: Span) -> Report:
+        """Return spend in the days that the span touches, and how all budgets stand now."""
+        days = self.calendar.days(span)
+        totals = self.spend((), days) or [Spend((), (0,) * len(days), 0, 0, 0, 0, 0, 0)]
+        outlooks = sorted(self.outlooks(), key=lambda outlook: outlook.urgency)
+        rows = tuple(self.spend(by, days))
+        return Report(self.at_us, self._zone, tuple(by), days, rows, totals[0], tuple(outlooks))
+
+    def spend(self, by: Sequence[Dimension], days: Sequence[Span]) -> list[Spend]:
+        """Return what was spent on these days: by day in order of names, else dearest first."""
+        starts = [day.start_us for day in days]
+        dates = [format_date(start_us, self._zone) for start_us in starts]
+        number = {date: index for index, date in enumerate(dates)}
+        self._sql.create_function("day_of", 1, lambda us: dates[bisect_right(starts, us) - 1])
+        columns = [_COLUMNS[dimension] for dimension in (*by, Dimension.DAY)]
+        found = self._sql.execute(
+            f"SELECT {', '.join(columns)}, count(*), sum(h.charged_input_tokens),"  # noqa: S608 - our own columns
+            " sum(h.charged_output_tokens), sum(h.charged_cost_nano_usd), sum(h.overrun),"
+            " sum(h.state = 'expired') FROM holds h JOIN decisions d USING (id)"
+            f"{_PER_LIMIT if Dimension.RULE in by else ''} WHERE h.state IN ('settled', 'expired')"
+            " AND d.decided_at_us >= ? AND d.decided_at_us < ?"
+            f" GROUP BY {', '.join(columns)}",
+            (days[0].start_us, days[-1].end_us),
+        )
+        sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * 6)
+        daily: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(days))
+        for row in found:
+            names, date, counts = row[: len(by)], row[len(by)], row[len(by) + 1 :]
+            sums[names] = [a + b for a, b in zip(sums[names], counts, strict=True)]
+            daily[names][number[date]] += counts[3]
+        rows = [Spend(names, tuple(daily[names]), *sums[names]) for names in sums]
+        by_day = Dimension.DAY in by
+        return sorted(rows, key=lambda row: (0 if by_day else -row.cost_nano_usd, row.names))
+
+    def outlooks(self) -> list[Outlook]:
+        """Return how each budget with a forecast stands, as the ledger enforces it."""
+        found = []
+        since_us = self.at_us - max(RECENT_US.values())
+        refusals = {
+            tuple(budget): refused_at_us
+            for *budget, refused_at_us in self._sql.execute(_REFUSALS, (since_us,))
+        }
+        rows = self._sql.execute(_OPEN_BUDGETS, (self.at_us,)).fetchall()
+        for _, rule, meter, window, scope, ceiling, start_us, end_us, spent, held in rows:
+            limit = Limit(rule, Meter(meter), Window(window), scope, ceiling)
+            measured_us = recent_us(limit.window, self.at_us - start_us)
+            since = {"since_us": self.at_us - measured_us}
+            (recent,) = self._sql.execute(_RECENT, self._of(limit) | since).fetchone()
+            found.append(
+                Outlook(
+                    limit=limit,
+                    ceiling=ceiling,
+                    span=Span(start_us, end_us),
+                    spent=spent,
+                    held=held,
+                    at_us=self.at_us,
+                    recent=recent,
+                    recent_us=measured_us,
+                    refused_at_us=refusals.get((rule, scope, start_us)),
+                )
+            )
+        return found
+
+    def curve(self, outlook: Outlook, steps: int = 96) -> list[Point]:
+        """Return how spent has grown to what it is now, at most one point for each step.
+
+        A call counts from when it was charged, an adjustment from when it was made.
+        """
+        start_us, end_us = outlook.span
+        step_us = max(1, (end_us - start_us) // steps)
+        steps_of = {"start_us": start_us, "step_us": step_us}
+        growth = self._sql.execute(_GROWTH, self._of(outlook.limit) | steps_of).fetchall()
+        spent = outlook.spent - sum(amount for _, amount in growth)  # 0, says L2
+        points = [Point(start_us, spent)]
+        for step, amount in growth:
+            spent += amount
+            after_us = max(start_us, start_us + (step + 1) * step_us)
+            points.append(Point(min(after_us, self.at_us), spent))
+        return [*points, Point(self.at_us, spent)]
+
+    def _of(self, limit: Limit) -> dict[str, str | int]:
+        """Return the parameters of _ROWS."""
+        return {
+            "rule": limit.rule,
+            "meter": limit.meter.value,
+            "window": limit.window.value,
+            "scope": limit.scope,
+            "at_us": self.at_us,
+        }

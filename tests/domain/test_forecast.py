@@ -1,0 +1,128 @@
+"""When a budget runs out: whole numbers, worked out again with fractions."""
+
+from datetime import UTC
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.books import DAY, HOUR, MINUTE, NOON
+from support.proposals import limit
+
+from sidecar.domain.amounts import format_estimate
+from sidecar.domain.decisions import Meter
+from sidecar.domain.forecast import RECENT_US, Outlook, recent_us
+from sidecar.domain.spending import grouped, sparkline
+from sidecar.domain.windows import Calendar, Window
+
+amounts = st.integers(0, 10**15)
+
+
+def outlook(
+    *,
+    ceiling: int = 1000,
+    spent: int = 0,
+    held: int = 0,
+    recent: int = 0,
+    window: Window = Window.DAY,
+    at_us: int = NOON,
+    refused_at_us: int | None = None,
+) -> Outlook:
+    """Return how a budget stands at noon."""
+    span = Calendar().span(window, at_us)
+    one = limit(ceiling, Meter.COST, window)
+    measured_us = recent_us(window, at_us - span.start_us)
+    return Outlook(
+        one, ceiling, span, spent, held, at_us, recent, measured_us, refused_at_us
+    )  # fmt: skip
+
+
+outlooks = st.builds(
+    outlook,
+    ceiling=amounts,
+    spent=amounts,
+    held=amounts,
+    recent=amounts,
+    window=st.sampled_from(list(RECENT_US)),
+    at_us=st.integers(NOON, NOON + 40 * DAY),
+)
+
+
+@pytest.mark.property
+@given(outlooks)
+def test_a_budget_runs_out_at_the_first_microsecond_at_which_its_pace_has_taken_all(
+    one: Outlook,
+) -> None:
+    """Within the window or not at all; now, if nothing is left."""
+    pace = Fraction(one.recent, one.recent_us)
+    found = one.exhausted_at_us
+    if one.used >= one.ceiling:
+        assert found == one.at_us
+    elif found is None:
+        assert one.used + pace * (one.span.end_us - 1 - one.at_us) < one.ceiling
+    else:
+        assert one.at_us < found < one.span.end_us
+        assert one.used + pace * (found - one.at_us) >= one.ceiling
+        assert one.used + pace * (found - 1 - one.at_us) < one.ceiling
+
+
+@pytest.mark.property
+@given(outlooks, st.integers(1, 10**6))
+def test_spending_faster_never_lasts_longer(one: Outlook, more: int) -> None:
+    """And what is sooner used up is more urgent."""
+    faster = outlook(
+        ceiling=one.ceiling,
+        spent=one.spent,
+        held=one.held,
+        recent=one.recent + more,
+        window=one.limit.window,
+        at_us=one.at_us,
+    )
+    assert faster.urgency <= one.urgency
+    assert faster.used_at(one.span.end_us) >= one.used_at(one.span.end_us)
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (outlook(spent=400, recent=100), "not in this window"),  # 18 hours are too many
+        (outlook(spent=400, held=300, recent=300), "≈ 2100-11-10 15:00"),
+        (outlook(spent=700, held=300), "used up"),
+        (outlook(spent=1200), "used up"),
+        (outlook(spent=999), "not in this window"),
+        (outlook(spent=999, refused_at_us=NOON - HOUR), "refuses calls"),
+        (outlook(spent=999, refused_at_us=NOON - 4 * HOUR), "not in this window"),
+        (outlook(spent=400, recent=300, refused_at_us=NOON), "≈ 2100-11-10 18:00"),
+        (outlook(ceiling=0), "used up"),
+    ],
+)
+def test_the_verdict_says_when_or_why_not(one: Outlook, expected: str) -> None:
+    """300 in the last three hours are 100 an hour; what is held stays held."""
+    assert one.verdict(UTC) == expected
+
+
+def test_the_pace_is_measured_over_the_recent_part_of_the_window() -> None:
+    """Less where the window is younger, and a minute at least."""
+    assert recent_us(Window.MONTH, 9 * DAY) == DAY
+    assert recent_us(Window.MONTH, 7 * HOUR) == 7 * HOUR
+    assert recent_us(Window.HOUR, HOUR) == 15 * MINUTE
+    assert recent_us(Window.DAY, 1) == MINUTE
+    assert outlook(recent=300).hourly == 100
+
+
+def test_an_estimate_is_written_with_three_digits() -> None:
+    """Nobody takes it for a sum."""
+    assert format_estimate(Meter.COST, 4_519_770_750) == "≈ $4.51"
+    assert format_estimate(Meter.TOKENS, 2_961_937) == "≈ 2,960,000"
+    assert format_estimate(Meter.REQUESTS, 7) == "≈ 7"
+
+
+@pytest.mark.property
+@given(st.lists(st.integers(0, 10**18)), st.integers(1, 40))
+def test_a_sparkline_has_a_mark_for_each_group_of_days(daily: list[int], most: int) -> None:
+    """Nothing is lost in grouping; the highest is full, what is nothing is a dot."""
+    groups = grouped(daily, most)
+    line = sparkline(groups)
+    assert (sum(groups), len(line), len(line) <= most) == (sum(daily), len(groups), True)
+    assert [mark == "·" for mark in line] == [amount == 0 for amount in groups]
+    assert ("█" in line) == any(groups)

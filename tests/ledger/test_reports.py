@@ -1,0 +1,203 @@
+"""Reports of a real ledger, against sums made without it."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from support.books import DAY, HOUR, MINUTE, NOON, Books, books
+from support.proposals import limit, proposal
+
+from sidecar.domain.clock import format_date
+from sidecar.domain.decisions import Effect, Meter
+from sidecar.domain.spending import Dimension, Spend
+from sidecar.domain.windows import Span, Window
+
+WEEK = Span(NOON - 6 * DAY, NOON)
+MONTH = limit(10**9, Meter.COST, Window.MONTH, rule="monthly")
+DAILY = limit(10_000, Meter.TOKENS, Window.DAY, rule="daily")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Books]:
+    """Books to fill."""
+    with books(tmp_path / "ledger.sqlite") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize("names", ["", "workspace", "model,day", "key,principal,role", "day"])
+def test_spend_is_the_sum_of_settled_and_expired_calls(kept: Books, names: str, zone: str) -> None:
+    """By any dimensions, of any days, in any zone: calls, tokens, cost, overruns, expiries."""
+    by = [Dimension(name) for name in names.split(",") if name]
+    reports_days = kept.reports(zone=ZoneInfo(zone)).calendar.days(WEEK)
+    expected: dict[tuple[str, ...], Counter[str]] = {}
+    chance = random.Random(names)  # noqa: S311 - an example
+    at_us = NOON - 9 * DAY
+    while at_us < NOON:
+        call = {
+            "workspace": chance.choice(["lab", "shop"]),
+            "role": chance.choice(["tester", "clerk"]),
+            "principal_id": chance.choice(["ada", "bo", "cy"]),
+            "key_id": chance.choice(["", "key-1"]),
+            "model_id": chance.choice(["small-1", "large-1"]),
+        }
+        how, tokens = (
+            chance.choice(["settle", "over", "expire", "release", "open"]),
+            chance.randint(1, 999),
+        )
+        if how in {"settle", "over"}:
+            kept.spend(at_us, tokens=tokens, held=tokens - (how == "over"), **call)
+        else:
+            hold = kept.hold(
+                at_us, tokens=tokens, ttl_us=MINUTE if how == "expire" else 30 * DAY, **call
+            )
+            if how == "release":
+                kept.release(hold, at_us)
+            kept.expire(at_us + MINUTE)
+        if how in {"settle", "over", "expire"} and at_us >= reports_days[0].start_us:
+            call |= {
+                "principal": call["principal_id"],
+                "key": call["key_id"],
+                "model": call["model_id"],
+            }
+            call["day"] = format_date(at_us, ZoneInfo(zone))
+            group = expected.setdefault(tuple(call[name] for name in by), Counter())
+            group.update({"calls": 1, "tokens": tokens, how: 1, call["day"]: tokens * 1000})
+        at_us += chance.randint(1, 4 * HOUR)
+    report = kept.reports(zone=ZoneInfo(zone)).report(by, WEEK)
+    assert {row.names: row.calls for row in report.rows} == {
+        k: n["calls"] for k, n in expected.items()
+    }
+    for row in report.rows:
+        group = expected[row.names]
+        assert (row.input_tokens, row.output_tokens) == (0, group["tokens"])
+        assert (row.cost_nano_usd, row.overruns) == (group["tokens"] * 1000, group["over"])
+        assert row.expired == group["expire"]
+        assert row.daily_cost_nano_usd == tuple(group[day] for day in report.dates)
+    assert report.total.calls == sum(group["calls"] for group in expected.values()) > 0
+    assert report.total.cost_nano_usd == sum(row.cost_nano_usd for row in report.rows)
+
+
+def test_by_rule_a_call_counts_for_each_of_its_limits_and_once_in_total(kept: Books) -> None:
+    """A call that no limit counts is there, too, under no name."""
+    kept.spend(NOON, MONTH, DAILY, tokens=5)
+    kept.spend(NOON, MONTH, tokens=2)
+    kept.spend(NOON, tokens=1)
+    report = kept.reports().report([Dimension.RULE], WEEK)
+    found = [(row.names[0], row.calls, row.cost_nano_usd) for row in report.rows]
+    assert found == [("monthly", 2, 7000), ("daily", 1, 5000), ("", 1, 1000)]
+    assert (report.total.calls, report.total.cost_nano_usd) == (3, 8000)
+    assert [row.share(report.total) for row in report.rows] == ["87.5 %", "62.5 %", "12.5 %"]
+
+
+def test_a_ledger_without_calls_has_a_report_of_nothing(kept: Books) -> None:
+    """No row, no budget, and a total of 0."""
+    report = kept.reports().report([Dimension.MODEL], WEEK)
+    assert (report.rows, report.outlooks) == ((), ())
+    assert report.total == Spend((), (0,) * 7, 0, 0, 0, 0, 0, 0)
+    assert report.total.share(report.total) == ""
+
+
+def test_a_report_is_of_one_moment(kept: Books) -> None:
+    """L2: what is written while it is being made is in none of its parts."""
+    kept.spend(NOON, MONTH)
+    reports = kept.reports()
+    kept.spend(NOON, MONTH)
+    report = reports.report([Dimension.MODEL], WEEK)
+    (outlook,) = report.outlooks
+    assert (report.total.calls, outlook.spent) == (1, report.total.cost_nano_usd)
+
+
+def test_each_open_budget_with_a_ceiling_has_an_outlook(kept: Books) -> None:
+    """Of hours, days and months; what is over, slides, or has no ceiling has none."""
+    over = limit(10**6, Meter.COST, Window.HOUR, rule="hourly")
+    others = [limit(None, rule="free"), limit(9, Meter.REQUESTS, Window.MINUTE, rule="minute")]
+    others.append(limit(9, Meter.REQUESTS, Window.CONCURRENT, rule="concurrent"))
+    kept.spend(NOON - 25 * HOUR, MONTH, DAILY, over, tokens=40)
+    kept.spend(NOON - 2 * HOUR, MONTH, DAILY, *others, tokens=50)
+    kept.spend(NOON - 4 * HOUR, MONTH, DAILY, tokens=60)
+    kept.hold(NOON, MONTH, DAILY, tokens=70)
+    found = {one.limit.rule: one for one in kept.reports().outlooks()}
+    assert found.keys() == {"monthly", "daily"}
+    monthly, daily = found["monthly"], found["daily"]
+    assert (monthly.spent, monthly.held, monthly.ceiling) == (150_000, 70_000, 10**9)
+    assert (monthly.recent, monthly.recent_us) == (110_000, 24 * HOUR)
+    assert (daily.spent, daily.held, daily.recent, daily.recent_us) == (110, 70, 110, 3 * HOUR)
+
+
+def test_the_ledgers_time_is_that_of_its_last_decision_if_the_clock_is_behind(
+    kept: Books,
+) -> None:
+    """L9: the window that is enforced is the one that is reported."""
+    kept.spend(NOON, DAILY)
+    assert kept.reports(NOON - 9 * DAY).at_us == NOON
+    assert [one.spent for one in kept.reports(NOON - 9 * DAY).outlooks()] == [100]
+    assert kept.reports(NOON + 9 * DAY).outlooks() == []
+
+
+def test_rows_of_two_calendars_are_one_budget(tmp_path: Path) -> None:
+    """A change of the time zone in mid-window divides no budget, and gives it twice to nobody."""
+    path, zone = tmp_path / "ledger.sqlite", ZoneInfo("Asia/Kolkata")
+    with books(path) as kept:
+        kept.spend(NOON, limit(900, rule="daily"), tokens=300)
+    with books(path, zone) as kept:
+        kept.spend(NOON + HOUR, limit(800, rule="daily"), tokens=200)
+        (one,) = kept.reports(NOON + HOUR, zone).outlooks()
+        curve = kept.reports(NOON + HOUR, zone).curve(one)
+    assert (one.spent, one.ceiling, one.recent) == (500, 800, 500)
+    assert curve[-1] == (NOON + HOUR, 500)
+
+
+def test_a_budget_that_refuses_calls_says_when_it_last_did(kept: Books) -> None:
+    """A refusal by one limit is not laid at another's door, or at another scope's."""
+    shop = limit(10_000, Meter.TOKENS, Window.DAY, "shop", rule="daily")
+    kept.spend(NOON - HOUR, MONTH, DAILY, shop, tokens=9_990)
+    for at_us in (NOON - 40 * MINUTE, NOON - 30 * MINUTE):
+        decision = kept.decide(proposal(at_us, MONTH, DAILY))
+        assert decision.effect is Effect.DENY
+    found = {
+        (one.limit.rule, one.limit.scope): one.refused_at_us for one in kept.reports().outlooks()
+    }
+    assert found == {
+        ("monthly", "lab"): None,
+        ("daily", "lab"): NOON - 30 * MINUTE,
+        ("daily", "shop"): None,
+    }
+
+
+def test_a_curve_grows_to_what_is_spent_when_it_was_charged(kept: Books) -> None:
+    """From 0 at the window's start to the row's own figure now, in bounded steps."""
+    for number in range(300):
+        kept.spend(NOON - 10 * HOUR + number * MINUTE, DAILY, tokens=number % 7)
+    reports = kept.reports()
+    (one,) = reports.outlooks()
+    curve = reports.curve(one, steps=24)
+    assert (curve[0], curve[-1]) == ((NOON - 12 * HOUR, 0), (NOON, one.spent))
+    by_hour = [sum(n % 7 for n in range(60 * hour)) for hour in range(6)]
+    assert curve[1:-1] == [(NOON - (10 - h) * HOUR, by_hour[h]) for h in range(1, 6)]
+
+
+def test_adjustments_count_as_spent_but_not_as_pace(kept: Books) -> None:
+    """They are steps of the curve, which a grant may take below 0; spend by call has none."""
+    kept.spend(NOON - 3 * HOUR, DAILY, tokens=100)
+    kept.adjust("daily", "lab", -150, NOON - 2 * HOUR)
+    kept.adjust("daily", "lab", 70, NOON - HOUR)
+    reports = kept.reports()
+    report = reports.report([Dimension.RULE], WEEK)
+    (one,) = report.outlooks
+    assert (one.spent, one.recent, report.total.output_tokens) == (20, 100, 100)
+    assert [point.spent for point in reports.curve(one)] == [0, 100, -50, 20, 20]
+
+
+def test_the_days_of_a_report_are_those_of_the_zone(kept: Books) -> None:
+    """A call just after midnight in Kolkata is a day later there than in UTC."""
+    kept.spend(NOON + 7 * HOUR, tokens=1)
+    days = []
+    for zone in (UTC, ZoneInfo("Asia/Kolkata")):
+        (row,) = kept.reports(zone=zone).report([Dimension.DAY], Span(NOON, NOON + DAY)).rows
+        days.append(row.names[0])
+    assert days == ["2100-11-10", "2100-11-11"]
