@@ -1,0 +1,1 @@
+"""Pages for people, drawn from reports of the domain."""

@@ -1,0 +1,58 @@
+"""HTML and SVG that are safe by construction: text is escaped unless it is Html already."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+
+class Html(str):
+    """Markup that this module made, or that stands in this program; any other text is escaped.
+
+    What the methods and operators of str make of it is plain text again.
+    """
+
+    __slots__ = ()
+
+
+def join(parts: Iterable[str]) -> Html:
+    """Put parts together, escaping those that are not Html."""
+    return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts))
+
+
+def tag(name: str, *children: str, **attributes: object) -> Html:
+    """Return an element; the values of its attributes are always escaped.
+
+    >>> tag("td", "a < b", class_="amount", stroke_width=2)
+    '<td class="amount" stroke-width="2">a &lt; b</td>'
+    """
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        for key, value in attributes.items()
+    )
+    return Html(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], texts: int) -> Html:
+    """Return a table in a box that scrolls by itself.
+
+    The first column heads its row. All but the first `texts` columns are amounts.
+    """
+    kinds = ["text" if number < texts else "amount" for number in range(len(headings))]
+    head = (
+        tag("th", *pair[:1], scope="col", class_=pair[1])
+        for pair in zip(headings, kinds, strict=True)
+    )
+    body = (
+        tag(
+            "tr",
+            tag("th", row[0], scope="row", class_=kinds[0]),
+            *(tag("td", cell, class_=kind) for cell, kind in zip(row[1:], kinds[1:], strict=True)),
+        )
+        for row in rows
+    )
+    whole = tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", tag("tr", *head)),
+        tag("tbody", *body),
+    )
+    return tag("div", whole, class_="scroll", role="region", aria_label=caption, tabindex=0)

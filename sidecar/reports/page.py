@@ -1,0 +1,211 @@
+"""The page of `sidecar spend --html`: one file without scripts, that needs nothing else."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from sidecar.domain.amounts import format_estimate, format_number
+from sidecar.domain.clock import format_time
+from sidecar.domain.forecast import METHOD, Outlook, Point
+from sidecar.domain.money import format_usd
+from sidecar.domain.spending import COUNTED, Dimension, Report, Spend, days_in_group, stacked
+from sidecar.domain.windows import MINUTE_US
+from sidecar.reports.markup import Html, join, table, tag
+from sidecar.reports.plots import budget_plot, daily_plot
+
+MOST_PLOTS, MOST_BUDGETS, MOST_ROWS = 24, 200, 500
+"""Bounds of the page, which has the most urgent budgets and the dearest rows."""
+
+LAYERS, MOST_BARS = 7, 31
+
+_START = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Spend on Mistral</title>
+"""
+
+_LINES = {
+    "spent": "spent",
+    "held": "held by open calls, at most",
+    "pace": "at the recent pace (estimate)",
+    "ceiling": "ceiling",
+    "now": "now",
+}
+
+
+def page(
+    report: Report,
+    stack_by: Dimension,
+    stacks: Sequence[Spend],
+    curve: Callable[[Outlook], Sequence[Point]],
+) -> str:
+    """Return the page; `stacks` are what each day's bar is made of, the dearest first."""
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    main = tag(
+        "main",
+        *_summary(report),
+        *_budgets(report, curve),
+        *_days(report, stack_by, stacks),
+        *_spend(report),
+        tag("h2", "How this was worked out"),
+        tag("p", METHOD),
+        tag("p", COUNTED),
+    )
+    return join((Html(_START), tag("style", Html(style)), main, Html("\n</html>\n")))
+
+
+def _summary(report: Report) -> Iterator[Html]:
+    short = sum(outlook.falls_short for outlook in report.outlooks)
+    tiles = {
+        "spent": f"${format_usd(report.total.cost_nano_usd)}",
+        "calls": f"{report.total.calls:,}",
+        "budgets run out in their window, or refuse calls": f"{short} of {len(report.outlooks)}",
+    }
+    yield tag("h1", "Spend on Mistral")
+    yield tag(
+        "p",
+        f"{report.dates[0]} to {report.dates[-1]}, as of {format_time(report.at_us, report.zone)}."
+        f" Times and days are those of {report.zone}.",
+    )
+    cells = (tag("li", tag("b", value), f" {what}") for what, value in tiles.items())
+    yield tag("ul", *cells, class_="tiles")
+
+
+def _budgets(report: Report, curve: Callable[[Outlook], Sequence[Point]]) -> Iterator[Html]:
+    yield tag("h2", "When each budget runs out")
+    if not report.outlooks:
+        yield tag("p", "No budget of an hour, a day or a month that has a ceiling is open.")
+        return
+    headings = ("limit", "for", "runs out", "pace an hour", "spent", "held", "ceiling", "counts")
+    rows = [
+        (
+            one.limit.rule,
+            one.limit.scope,
+            tag("strong", one.verdict(report.zone))
+            if one.falls_short
+            else one.verdict(report.zone),
+            format_estimate(one.limit.meter, one.hourly),
+            *(
+                format_number(one.limit.meter, amount)
+                for amount in (one.spent, one.held, one.ceiling)
+            ),
+            one.counts,
+        )
+        for one in report.outlooks[:MOST_BUDGETS]
+    ]
+    yield table("Budgets, the most urgent first", headings, rows, texts=2)
+    yield _bounded("budgets", MOST_BUDGETS, report.outlooks)
+    yield tag("ul", *(_key(kind, what) for kind, what in _LINES.items()), class_="key")
+    for number, outlook in enumerate(report.outlooks[:MOST_PLOTS]):
+        yield _card(report, outlook, curve(outlook), f"budget{number}")
+    yield _bounded("plots", MOST_PLOTS, report.outlooks)
+
+
+def _card(report: Report, outlook: Outlook, curve: Sequence[Point], name: str) -> Html:
+    """Draw one budget, with the numbers of the drawing beside it."""
+    limit, zone, minutes = outlook.limit, report.zone, outlook.recent_us // MINUTE_US
+    amounts = {
+        "spent": outlook.spent,
+        "held": outlook.held,
+        "left": outlook.left,
+        "ceiling": outlook.ceiling,
+    }
+    facts = [(what, format_number(limit.meter, amount)) for what, amount in amounts.items()]
+    facts += [
+        ("pace an hour", format_estimate(limit.meter, outlook.hourly)),
+        (
+            "by the window's end, at this pace",
+            format_estimate(limit.meter, outlook.used_at(outlook.span.end_us)),
+        ),
+        ("runs out", outlook.verdict(zone)),
+        ("window ends", format_time(outlook.span.end_us, zone)),
+        ("pace measured over", f"{minutes // 60} h {minutes % 60} min"),
+    ]
+    points = [
+        (format_time(at_us, zone), format_number(limit.meter, spent)) for at_us, spent in curve
+    ]
+    return tag(
+        "section",
+        tag("h3", f"{limit.rule}, ", tag("bdi", limit.scope)),
+        tag("div", budget_plot(outlook, curve, zone, name), class_="plot"),
+        table(outlook.counts.capitalize(), ("", "amount"), facts, texts=1),
+        tag(
+            "details",
+            tag("summary", "The line's points"),
+            table("Spent", ("by", "amount"), points, 1),
+        ),
+        class_="card",
+    )
+
+
+def _days(report: Report, stack_by: Dimension, stacks: Sequence[Spend]) -> Iterator[Html]:
+    layers = stacked(stacks, LAYERS, MOST_BARS)
+    step = days_in_group(report.days, MOST_BARS)
+    dates = report.dates[::step]
+    each = "day" if step == 1 else f"{step} days"
+    yield tag("h2", f"Cost of each {each}, by {stack_by.value}")
+    names = [name or "(none)" for name, _ in layers]
+    rows = [
+        (date, *(f"${format_usd(amount)}" for amount in (sum(column), *column)))
+        for date, *column in zip(dates, *(daily for _, daily in layers), strict=True)
+    ]
+    yield tag("ul", *(_key(f"s{n}", name) for n, name in enumerate(names)), class_="key")
+    yield tag(
+        "section",
+        tag("div", daily_plot(dates, layers, "days"), class_="plot"),
+        table(f"Cost of each {each}", ("from", "total", *names), rows, texts=1),
+        class_="card",
+    )
+
+
+def _spend(report: Report) -> Iterator[Html]:
+    by = [dimension.value for dimension in report.by]
+    yield tag("h2", f"Spend by {', '.join(by)}")
+    headings = (
+        *by,
+        "calls",
+        "input tokens",
+        "output tokens",
+        "cost",
+        "share",
+        "overruns",
+        "expired",
+    )
+    total = (
+        *("total" if number == 0 else "" for number in range(len(by))),
+        *_cells(report.total, report),
+    )
+    rows = [
+        (*(name or "(none)" for name in row.names), *_cells(row, report))
+        for row in report.rows[:MOST_ROWS]
+    ]
+    yield table(f"Spend by {', '.join(by)}", headings, [*rows, total], texts=len(by))
+    yield _bounded("rows", MOST_ROWS, report.rows)
+
+
+def _cells(row: Spend, report: Report) -> tuple[str, ...]:
+    return (
+        f"{row.calls:,}",
+        f"{row.input_tokens:,}",
+        f"{row.output_tokens:,}",
+        f"${format_usd(row.cost_nano_usd)}",
+        row.share(report.total),
+        f"{row.overruns:,}",
+        f"{row.expired:,}",
+    )
+
+
+def _key(kind: str, what: str) -> Html:
+    """Return an entry of a legend: a sample in the colour of the class, and what it stands for."""
+    line = tag("path", d="M1 6H23", class_=kind)
+    if kind not in _LINES:
+        line = tag("rect", x=6, y=0, width=12, height=12, class_=kind)
+    sample = tag("svg", line, viewBox="0 0 24 12", aria_hidden="true")
+    return tag("li", sample, " ", tag("bdi", what))
+
+
+def _bounded(what: str, most: int, found: Sequence[object]) -> Html:
+    more = len(found) - most
+    return tag("p", f"{more:,} more {what}: --format json has all.") if more > 0 else Html()
