@@ -14,6 +14,7 @@ from sidecar.cli import (
     run_tests,
     schema,
     serve,
+    spend,
 )
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command("test")(run_tests.run_tests)
 app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
 app.command("budgets")(budgets.budgets)
+app.command("spend", epilog=spend.EPILOG)(spend.spend)
 app.add_typer(ledger.app, name="ledger")
 
 

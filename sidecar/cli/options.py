@@ -4,6 +4,7 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -41,6 +42,18 @@ EngineOption = Annotated[
 FormatOption = Annotated[
     Format, typer.Option("--format", envvar="SIDECAR_FORMAT", help="How to print the result.")
 ]
+TimeZoneOption = Annotated[
+    str,
+    typer.Option(envvar="SIDECAR_TIME_ZONE", help="Where hours, days and months begin and end."),
+]
+
+
+def zone_info(name: str) -> ZoneInfo:
+    """Return a time zone, or print that there is none and exit 2."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise fail(f"--time-zone {name}: no such zone; try Europe/Paris", 2) from None
 
 
 def in_directory(directory: Path, problem: Problem) -> Problem:

@@ -5,12 +5,19 @@ import logging
 import sys
 from pathlib import Path
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
 from sidecar import app
-from sidecar.cli.options import EngineName, EngineOption, LedgerFile, fail, in_directory
+from sidecar.cli.options import (
+    EngineName,
+    EngineOption,
+    LedgerFile,
+    TimeZoneOption,
+    fail,
+    in_directory,
+    zone_info,
+)
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.policy.problems import PolicyError
 from sidecar.server.listen import ListenError
@@ -34,12 +41,7 @@ def serve(
         ),
     ] = None,
     engine: EngineOption = EngineName.CEL_CPP,
-    time_zone: Annotated[
-        str,
-        typer.Option(
-            envvar="SIDECAR_TIME_ZONE", help="Where hours, days and months begin and end."
-        ),
-    ] = "UTC",
+    time_zone: TimeZoneOption = "UTC",
     hold_ttl: Annotated[
         int,
         typer.Option(
@@ -82,10 +84,7 @@ def serve(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    try:
-        ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise fail(f"--time-zone {time_zone}: no such zone; try Europe/Paris", 2) from None
+    zone_info(time_zone)
     settings = app.Settings(
         policies=policies,
         ledger=ledger,

@@ -3,13 +3,12 @@
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from support.commands import sidecar
 from support.policies import ROLES, SHIPPED, deny, limit, minimal
 from support.running import RunningSidecar, chat, principal
 
@@ -17,19 +16,6 @@ from sidecar.policy.variables import MESSAGES
 
 STARTER = SHIPPED.parent / "sidecar" / "starter"
 Start = Callable[..., RunningSidecar]
-
-
-def sidecar(*args: object, **env: str) -> tuple[int, str, str]:
-    """Run a command; return exit code, standard output and standard error."""
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "sidecar", *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", **env},
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -46,6 +32,7 @@ def sidecar(*args: object, **env: str) -> tuple[int, str, str]:
         ("explain",),
         ("test",),
         ("budgets",),
+        ("spend",),
         ("ledger", "verify"),
         ("ledger", "backup"),
         ("ledger", "restore"),

@@ -1,0 +1,222 @@
+"""`sidecar spend`: what was spent on what, and when each budget runs out."""
+
+import json
+import re
+import time
+from dataclasses import asdict
+from datetime import date, datetime, timedelta, tzinfo
+from datetime import time as clock_time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from sidecar.cli.options import Format, FormatOption, LedgerFile, TimeZoneOption, fail, zone_info
+from sidecar.cli.tables import console
+from sidecar.domain.amounts import format_estimate, format_number
+from sidecar.domain.clock import SECOND_US, to_datetime, to_us
+from sidecar.domain.forecast import METHOD, Outlook
+from sidecar.domain.money import format_usd
+from sidecar.domain.spending import COUNTED, Dimension, Report, Spend, grouped, sparkline
+from sidecar.domain.windows import Span, Window
+from sidecar.ledger import opening
+from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.ledger.reports import Reports
+from sidecar.reports.page import page
+
+EPILOG = f"{COUNTED} {METHOD}"
+
+NOON = clock_time(12)
+MOST_DAYS, MOST_MARKS, MOST_BUDGETS = 3660, 31, 20
+
+
+def spend(
+    ledger: LedgerFile,
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help=f"What to divide spend by, separated by commas: {', '.join(Dimension)}.",
+        ),
+    ] = "workspace,model",
+    since: Annotated[
+        str,
+        typer.Option(
+            metavar="DAY",
+            help="The first day, as 2026-11-24, or 7d for the last seven with today."
+            " \\[default: the first of this month]",
+        ),
+    ] = "",
+    until: Annotated[
+        str, typer.Option(metavar="DAY", help="The last day. \\[default: today]")
+    ] = "",
+    time_zone: TimeZoneOption = "UTC",
+    output: FormatOption = Format.TEXT,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page with plots, too: one file, no scripts."),
+    ] = None,
+) -> None:
+    """Show what was spent, and when each budget runs out at its recent pace.
+
+    Works on a ledger in use, too. Example: sidecar spend --ledger ledger.sqlite
+    Example: sidecar spend --ledger ledger.sqlite --by principal,day --since 7d --html spend.html
+    """
+    zone, dimensions = zone_info(time_zone), _dimensions(by)
+    try:
+        connection = opening.open_reader(ledger)
+    except LedgerRefusedError as error:
+        raise fail(error) from None
+    reports = Reports(connection, time.time_ns() // 1000, zone)
+    report = reports.report(dimensions, _span(since, until, reports, zone))
+    if html is not None:
+        _write_page(html, report, reports)
+    if output is Format.JSON:
+        typer.echo(json.dumps(_as_json(report), indent=2, ensure_ascii=False))
+        return
+    console().print(_spend_table(report))
+    if report.outlooks:
+        console().print(_budget_table(report))
+    if len(report.outlooks) > MOST_BUDGETS:
+        typer.echo(f"{len(report.outlooks) - MOST_BUDGETS} more budgets: --format json has all")
+
+
+def _dimensions(by: str) -> list[Dimension]:
+    try:
+        found = [Dimension(name.strip()) for name in by.split(",")]
+    except ValueError:
+        raise fail(f"--by {by}: may have {', '.join(Dimension)}", 2) from None
+    return list(dict.fromkeys(found))
+
+
+def _span(since: str, until: str, reports: Reports, zone: tzinfo) -> Span:
+    """Return from the first day's start to the last one's end."""
+    today = to_datetime(reports.at_us).astimezone(zone).date()
+    last = min(today, _day("--until", until, today) if until else today)
+    first = _day("--since", since, today) if since else last.replace(day=1)
+    if first > last or (today - first).days >= MOST_DAYS:
+        raise fail(f"{first} to {last}: are no days, or begin {MOST_DAYS} days ago or more", 2)
+    first_day, last_day = (
+        reports.calendar.span(Window.DAY, to_us(datetime.combine(day, NOON, tzinfo=zone)))
+        for day in (first, last)
+    )
+    return Span(first_day.start_us, last_day.end_us)
+
+
+def _day(flag: str, text: str, today: date) -> date:
+    if back := re.fullmatch(r"(\d{1,4})d", text):
+        return today - timedelta(days=int(back[1]) - 1)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise fail(f"{flag} {text}: is neither a day, as 2026-11-24, nor 7d", 2) from None
+
+
+def _write_page(path: Path, report: Report, reports: Reports) -> None:
+    """Write the page; its bars are by the first dimension that divides calls among themselves."""
+    divides = (one for one in report.by if one not in {Dimension.RULE, Dimension.DAY})
+    stack_by = next(divides, Dimension.WORKSPACE)
+    stacks = reports.spend([stack_by], report.days)
+    try:
+        path.write_text(page(report, stack_by, stacks, reports.curve), encoding="utf-8")
+    except OSError as error:
+        raise fail(f"--html {path}: cannot be written: {error.strerror}") from None
+    typer.echo(f"wrote {path}", err=True)
+
+
+def _spend_table(report: Report) -> Table:
+    """Return a row for each division, and the total of all calls below."""
+    days = f"{report.dates[0]} to {report.dates[-1]}"
+    table = Table(title=f"Spend, {days} ({report.zone})", title_justify="left")
+    for dimension in report.by:
+        table.add_column(dimension.value, overflow="fold")
+    for heading in ("calls", "input tokens", "output tokens", "cost", "share"):
+        table.add_column(heading, justify="right")
+    table.add_column("by day", no_wrap=True)
+    for heading in ("overruns", "expired"):
+        table.add_column(heading, justify="right")
+    for row in report.rows:
+        table.add_row(*(escape(name) or "(none)" for name in row.names), *_cells(row, report))
+    table.add_section()
+    table.add_row("total", *[""] * (len(report.by) - 1), *_cells(report.total, report))
+    return table
+
+
+def _cells(row: Spend, report: Report) -> tuple[str, ...]:
+    return (
+        f"{row.calls:,}",
+        f"{row.input_tokens:,}",
+        f"{row.output_tokens:,}",
+        f"${format_usd(row.cost_nano_usd)}",
+        row.share(report.total),
+        sparkline(grouped(row.daily_cost_nano_usd, MOST_MARKS)),
+        f"{row.overruns:,}",
+        f"{row.expired:,}",
+    )
+
+
+def _budget_table(report: Report) -> Table:
+    table = Table(title="Budgets, as they are now", title_justify="left")
+    for heading in ("limit", "for"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("counts", no_wrap=True)
+    for heading in ("ceiling", "spent", "held", "pace an hour"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(f"runs out ({report.zone})", no_wrap=True)
+    for one in report.outlooks[:MOST_BUDGETS]:
+        verdict, amounts = one.verdict(report.zone), (one.ceiling, one.spent, one.held)
+        table.add_row(
+            escape(one.limit.rule),
+            escape(one.limit.scope),
+            one.counts,
+            *(format_number(one.limit.meter, amount) for amount in amounts),
+            format_estimate(one.limit.meter, one.hourly),
+            f"[bold red]{verdict}[/]" if one.falls_short else verdict,
+        )
+    return table
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    """Return the report for programs: money in nano-USD, times in ISO 8601 with their offset."""
+    return {
+        "at": _iso(report.at_us, report.zone),
+        "time_zone": str(report.zone),
+        "by": report.by,
+        "days": report.dates,
+        "rows": [dict(zip(report.by, row.names, strict=True)) | _sums(row) for row in report.rows],
+        "total": _sums(report.total),
+        "budgets": [_outlook(one, report.zone) for one in report.outlooks],
+        "method": METHOD,
+    }
+
+
+def _sums(row: Spend) -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if name != "names"}
+
+
+def _outlook(one: Outlook, zone: tzinfo) -> dict[str, Any]:
+    runs_out_us, refused_at_us = one.exhausted_at_us, one.refused_at_us
+    return {
+        "rule": one.limit.rule,
+        "scope": one.limit.scope,
+        "meter": one.limit.meter,
+        "window": one.limit.window,
+        "window_start": _iso(one.span.start_us, zone),
+        "window_end": _iso(one.span.end_us, zone),
+        "ceiling": one.ceiling,
+        "spent": one.spent,
+        "held": one.held,
+        "remaining": one.left,
+        "recently_charged": one.recent,
+        "recent_seconds": one.recent_us // SECOND_US,
+        "estimated_per_hour": one.hourly,
+        "estimated_at_window_end": one.used_at(one.span.end_us),
+        "estimated_exhaustion": None if runs_out_us is None else _iso(runs_out_us, zone),
+        "last_refusal": None if refused_at_us is None else _iso(refused_at_us, zone),
+    }
+
+
+def _iso(at_us: int, zone: tzinfo) -> str:
+    return to_datetime(at_us).astimezone(zone).isoformat()

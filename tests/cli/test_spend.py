@@ -1,0 +1,166 @@
+"""`sidecar spend`, run as people and jobs run it."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.books import DAY, HOUR, NOON, Books, books
+from support.commands import sidecar
+from support.proposals import limit
+from support.running import RunningSidecar, chat
+
+from sidecar.domain.decisions import Meter
+from sidecar.domain.forecast import METHOD
+from sidecar.domain.windows import Window
+
+BUDGET = limit(10_000_000, Meter.COST, Window.MONTH, rule="monthly")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Books]:
+    """A ledger in use, with 6000 tokens of two models in November and one call before it."""
+    with books(tmp_path / "ledger.sqlite") as opened:
+        opened.spend(NOON - 20 * DAY, tokens=1)
+        opened.spend(NOON - 9 * DAY, BUDGET, tokens=1000, key_id="key-1")
+        opened.spend(NOON - 2 * DAY, BUDGET, tokens=2000, held=1999, model_id="[red]large")
+        opened.spend(NOON - HOUR, BUDGET, tokens=3000, key_id="key-1", principal_id="bo")
+        yield opened
+
+
+def test_spend_shows_this_month_by_workspace_and_model(kept: Books) -> None:
+    """A table with shares, a mark for each day, and a total; and each budget's forecast."""
+    code, out, err = sidecar("spend", "--ledger", kept.path)
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    assert (code, err, "Spend, 2100-11-01 to 2100-11-10 (UTC)" in out) == (0, "", True)
+    assert [
+        "lab",
+        "small-1",
+        "2",
+        "0",
+        "4,000",
+        "$0.004",
+        "66.7 %",
+        "▃········█",
+        "0",
+        "0",
+    ] in lines
+    assert [
+        "lab",
+        "[red]large",
+        "1",
+        "0",
+        "2,000",
+        "$0.002",
+        "33.3 %",
+        "·······█··",
+        "1",
+        "0",
+    ] in lines
+    assert ["total", "", "3", "0", "6,000", "$0.006", "100.0 %", "▃······▆·█", "1", "0"] in lines
+    # 3,000,000 nano-USD in 24 hours: the other 4,000,000 last 32 hours.
+    assert [
+        "monthly", "lab", "cost per month", "$0.01", "$0.006", "$0.00", "≈ $0.000125",
+        "≈ 2100-11-11 19:00",
+    ] in lines  # fmt: skip
+
+
+def test_spend_in_json_has_whole_numbers_and_says_how_it_forecasts(kept: Books) -> None:
+    """Any dimensions, any days; money in nano-USD, times with their offset."""
+    code, out, _ = sidecar(
+        "spend", "--ledger", kept.path, "--by", "key, day", "--since", "3d", "--format", "json"
+    )
+    report = json.loads(out)
+    assert (code, report["method"], report["by"]) == (0, METHOD, ["key", "day"])
+    assert report["days"] == ["2100-11-08", "2100-11-09", "2100-11-10"]
+    assert [(row["key"], row["day"], row["cost_nano_usd"]) for row in report["rows"]] == [
+        ("", "2100-11-08", 2_000_000),
+        ("key-1", "2100-11-10", 3_000_000),
+    ]
+    assert report["total"]["daily_cost_nano_usd"] == [2_000_000, 0, 3_000_000]
+    (budget,) = report["budgets"]
+    assert (budget["spent"], budget["ceiling"], budget["remaining"]) == (
+        6 * 10**6,
+        10**7,
+        4 * 10**6,
+    )
+    assert (budget["recently_charged"], budget["recent_seconds"]) == (3_000_000, 86_400)
+    assert budget["estimated_exhaustion"] == "2100-11-11T19:00:00+00:00"
+    assert budget["window_end"] == "2100-12-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ((), 6000),
+        (("--since", "2100-10-21"), 6001),
+        (("--until", "2100-10-31"), 1),
+        (("--since", "2100-11-08", "--until", "2100-11-08"), 2000),
+        (("--since", "1d"), 3000),
+        (("--until", "2d"), 3000),
+        (("--until", "9999-12-31"), 6000),
+        (("--since", "2100-11-01", "--time-zone", "Asia/Kolkata"), 6000),
+    ],
+)
+def test_spend_is_of_the_days_asked_for(kept: Books, days: tuple[str, ...], expected: int) -> None:
+    """Both ends are days in full; a month begins where the last day's month does."""
+    code, out, _ = sidecar("spend", "--ledger", kept.path, "--format", "json", *days)
+    assert (code, json.loads(out)["total"]["output_tokens"]) == (0, expected)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("--by", "team"), "--by team: may have workspace, role, principal, model, key, rule, day"),
+        (("--by", ""), "--by : may have"),
+        (("--since", "yesterday"), "--since yesterday: is neither a day, as 2026-11-24, nor 7d"),
+        (("--since", "2100-11-11"), "are no days"),
+        (("--since", "0001-01-01"), "begin 3660 days ago or more"),
+        (("--until", "0001-01-01"), "begin 3660 days ago or more"),
+        (("--since", "9999d"), "begin 3660 days ago or more"),
+        (("--time-zone", "Mars/North"), "no such zone"),
+    ],
+)
+def test_what_cannot_be_asked_of_spend_exits_2(
+    kept: Books, args: tuple[str, ...], expected: str
+) -> None:
+    """The option and the way out are named."""
+    code, _, err = sidecar("spend", "--ledger", kept.path, *args)
+    assert (code, expected in err) == (2, True), err
+
+
+def test_spend_writes_a_page_too(kept: Books, tmp_path: Path) -> None:
+    """With the method in it; the table still goes to standard output."""
+    page = tmp_path / "spend.html"
+    code, out, err = sidecar("spend", "--ledger", kept.path, "--html", page, "--by", "rule,model")
+    assert (code, err, "monthly" in out) == (0, f"wrote {page}\n", True)
+    text = page.read_text()
+    assert "Cost of each day, by model" in text
+    assert "is what its calls were charged in the last 24 hours for a month" in text
+    code, _, err = sidecar("spend", "--ledger", kept.path, "--html", tmp_path / "no" / "folder")
+    assert (code, "cannot be written" in err) == (1, True)
+
+
+def test_spend_of_what_is_no_ledger_says_so(tmp_path: Path) -> None:
+    """A wrong path is told, and nothing is made there."""
+    code, _, err = sidecar("spend", "--ledger", tmp_path / "x.sqlite")
+    assert (code, "x.sqlite" in err, list(tmp_path.iterdir())) == (1, True, [])
+
+
+def test_spend_reads_the_ledger_of_a_sidecar_at_work(
+    start_sidecar: Callable[..., RunningSidecar],
+) -> None:
+    """Its budgets, while a call is held."""
+    started = start_sidecar()
+    started.stub.Authorize(chat())
+    code, out, _ = sidecar("spend", "--format", "json", SIDECAR_LEDGER=str(started.ledger))
+    held = {budget["rule"]: budget["held"] for budget in json.loads(out)["budgets"]}
+    assert (code, held["workspace-monthly-budget"] > 0) == (0, True)
+
+
+def test_spend_bounds_what_it_prints_of_budgets(kept: Books) -> None:
+    """A line says how many are left to JSON."""
+    for number in range(30):
+        kept.spend(NOON, limit(10**6, Meter.TOKENS, Window.DAY, f"p{number}"), tokens=1)
+    code, out, _ = sidecar("spend", "--ledger", kept.path)
+    assert (code, out.endswith("11 more budgets: --format json has all\n")) == (0, True)
