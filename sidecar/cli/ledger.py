@@ -3,11 +3,12 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
+from datetime import UTC, tzinfo
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from sidecar.cli.export import export, rows_of, write_json
-from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
+from sidecar.cli.options import Format, FormatOption, LedgerFile, TimeZoneOption, fail, zone_info
 from sidecar.cli.tables import console
 from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US
@@ -28,6 +29,10 @@ from sidecar.ledger.verify import verify as verify_ledger
 
 app = typer.Typer(help="Look after a ledger's file.", no_args_is_help=True)
 app.command("export")(export)
+
+T = TypeVar("T")
+
+Work = Callable[[SqliteLedger], Coroutine[Any, Any, T]]
 
 DAY_US = 86_400 * SECOND_US
 
@@ -129,7 +134,7 @@ def prune(
             pruned += gone
         return pruned
 
-    typer.echo(f"{ledger}: {_on_ledger(ledger, 'UTC', work):,} decisions forgotten")
+    typer.echo(f"{ledger}: {_on_ledger(ledger, UTC, work):,} decisions forgotten")
 
 
 @app.command()
@@ -165,9 +170,7 @@ def adjust(
     ],
     signed_by: Annotated[str, typer.Option("--signed-by", help="Who answers for it.")],
     reason: Annotated[str, typer.Option(help="Why, for whoever reads the books.")],
-    time_zone: Annotated[
-        str, typer.Option(envvar="SIDECAR_TIME_ZONE", help="That of `sidecar serve`.")
-    ] = "UTC",
+    time_zone: TimeZoneOption = "UTC",
 ) -> None:
     """Correct a budget, or grant it more once: a row of its own, never an edit.
 
@@ -187,14 +190,16 @@ def adjust(
         ceiling = "no ceiling yet" if budget.ceiling is None else f"{left} left"
         return f"{rule} of {scope}: {format_amount(budget.meter, budget.spent)} spent, {ceiling}"
 
-    typer.echo(_on_ledger(ledger, time_zone, work))
+    typer.echo(_on_ledger(ledger, zone_info(time_zone), work))
 
 
-def _on_ledger(path: Path, zone: str, work: "Any") -> Any:
+def _on_ledger(
+    path: Path, zone: tzinfo, work: Callable[[SqliteLedger], Coroutine[Any, Any, T]]
+) -> T:
     """Open a ledger that no sidecar uses, do the work on it, and close it."""
 
-    async def run() -> Any:
-        opened = SqliteLedger(path, ZoneInfo(zone))
+    async def run() -> T:
+        opened = SqliteLedger(path, zone)
         try:
             return await work(opened)
         finally:
