@@ -11,6 +11,10 @@ from sidecar.policy.problems import PolicyError, Problem
 MAX_FILES = 1000
 MAX_FILE_BYTES = 1_048_576
 
+FIXTURES = "_test.yaml"
+
+_NO_MARK = "save as UTF-8 without a byte order mark"
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyFiles:
@@ -31,34 +35,16 @@ def read(directory: Path) -> PolicyFiles:
 
     Raises PolicyError when the directory cannot be read at all.
     """
-    try:
-        entries = sorted(p for p in directory.iterdir() if not p.name.startswith("."))
-    except OSError as error:
-        raise PolicyError(
-            [Problem(str(directory), 0, 0, f"cannot be read: {error.strerror}")]
-        ) from None
+    entries = _entries(directory)
     problems: list[Problem] = []
     texts: dict[str, str] = {}
     for entry in entries[: MAX_FILES + 1]:
-        if entry.is_dir():
-            problems.append(Problem(entry.name, 0, 0, "a policy directory has no folders in it"))
-        elif entry.name.endswith(("_test.yaml", ".md")):
-            continue
-        elif entry.suffix in (".cel", ".yaml"):
+        problem = _misplaced(entry)
+        if not problem and entry.suffix in (".cel", ".yaml") and not entry.name.endswith(FIXTURES):
             text, problem = read_text(entry)
             if not problem:
                 texts[entry.name] = text
-            problems += problem
-        else:
-            problems.append(
-                Problem(
-                    entry.name,
-                    0,
-                    0,
-                    "is neither a rule nor data, and would not be read",
-                    hint="rules end in .cel, data in .yaml, notes in .md",
-                )
-            )
+        problems += problem
     if len(entries) > MAX_FILES:
         problems.append(Problem(str(directory), 0, 0, f"has more than {MAX_FILES} files"))
     rules = {name: text for name, text in texts.items() if name.endswith(".cel")}
@@ -68,6 +54,38 @@ def read(directory: Path) -> PolicyFiles:
         )
     data = {name: text for name, text in texts.items() if name.endswith(".yaml")}
     return PolicyFiles(rules, data, _digest(texts), problems)
+
+
+def fixture_files(directory: Path) -> list[Path]:
+    """Return the fixtures of a policy directory. Raises PolicyError when it cannot be read."""
+    return [entry for entry in _entries(directory) if entry.name.endswith(FIXTURES)][:MAX_FILES]
+
+
+def _entries(directory: Path) -> list[Path]:
+    """Return what is in a directory, without names that begin with a dot."""
+    try:
+        return sorted(p for p in directory.iterdir() if not p.name.startswith("."))
+    except NotADirectoryError:
+        wrong = "is a file: give its directory"
+    except OSError as error:
+        wrong = f"cannot be read: {error.strerror}"
+    raise PolicyError([Problem(str(directory), 0, 0, wrong)])
+
+
+def _misplaced(entry: Path) -> list[Problem]:
+    """Say why an entry of a policy directory should not be in it."""
+    wrong, hint = "", ""
+    try:
+        if not entry.name.isprintable():
+            wrong = "the name has characters that cannot be printed"
+        elif entry.is_dir():
+            wrong = "a policy directory has no folders in it"
+        elif entry.suffix not in (".cel", ".yaml", ".md"):
+            wrong = "is neither a rule nor data, and would not be read"
+            hint = "rules end in .cel, data in .yaml, notes in .md"
+    except OSError as error:  # a link to a name that is too long, or into a closed folder
+        wrong = f"cannot be read: {error.strerror}"
+    return [Problem(entry.name, 0, 0, wrong, hint=hint)] if wrong else []
 
 
 def read_text(path: Path) -> tuple[str, list[Problem]]:
@@ -98,7 +116,9 @@ def _deceptive(file: str, text: str) -> Iterator[Problem]:
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         for column, character in enumerate(line, start=1):
             if character != "\t" and unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp"):
-                yield Problem(file, number, column, f"has the character U+{ord(character):04X}")
+                hint = _NO_MARK if character == "\ufeff" and (number, column) == (1, 1) else ""
+                message = f"has the character U+{ord(character):04X}"
+                yield Problem(file, number, column, message, hint=hint)
                 return
 
 

@@ -1,11 +1,15 @@
 """What is wrong with a policy directory, and where."""
 
 import difflib
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 LISTED_AT_MOST = 12
 """Known names that a hint still lists."""
+
+COMPARED_AT_MOST = 500
+"""Known names that a wrong one is compared with; of more, those that begin alike."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,6 +24,11 @@ class Problem:
     hint: str = ""
     lint: str = ""
     """The name of a warning, as in docs/lints.md; an error has none."""
+
+    def __post_init__(self) -> None:
+        """Keep only what can be printed: names and lines of files may hold anything."""
+        for name in ("file", "message", "source_line", "hint"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def as_warning(self, lint: str) -> "Problem":
         """Return the same as a warning."""
@@ -51,14 +60,31 @@ class PolicyError(Exception):
 
 def at(file: str, text: str, line: int, column: int, message: str, hint: str = "") -> Problem:
     """Make a problem at a place of a text, with the line that it is on."""
-    lines = text.splitlines()
+    lines = _lines(text)
     source_line = lines[line - 1][:200] if 0 < line <= len(lines) else ""
     return Problem(file, line, column, message, source_line, hint)
+
+
+@functools.lru_cache(maxsize=4)
+def _lines(text: str) -> list[str]:
+    """Split a text; the last ones are kept, since problems come many to a file."""
+    return text.splitlines()
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for whatever is no letter, sign, space or tab."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c == "\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest the known name that is closest, or list them when they are few."""
     known = sorted(known)
+    if len(known) > COMPARED_AT_MOST:
+        known = [each for each in known if each[:1] == name[:1]]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"

@@ -213,6 +213,11 @@ class RuleReader:
             double = _reads_money(source) if checked is None else checked.double
             program = self._engine.compile(source, kind, double=double)
             return Expression(source, program, reads, variables.text_field(source))
+        except RecursionError:
+            message, hint = "the expression nests too deep", "make several rules of it"
+            place = Entry("", *_body_place(text)) if place is _WHOLE_FILE else place
+            problems.append(at(file, text, place.line, place.column, message, hint))
+            return None
         except CelError as error:
             if error.line:
                 line = place.line + error.line - 1

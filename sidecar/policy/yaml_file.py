@@ -34,6 +34,10 @@ for _tag, _pattern in (
     )
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HALF = "has half a character (a surrogate), which no text can hold", r"write it as \U0001F600"
+
+
 class YamlFile:
     """A parsed data file: plain values, and the place of each."""
 
@@ -48,9 +52,15 @@ class YamlFile:
         if len(text.encode()) > MAX_YAML_BYTES:
             self.problems.append(Problem(file, 0, 0, f"is larger than {MAX_YAML_BYTES} bytes"))
             return
-        loader = _Loader(text)
         try:
-            self._refuse_what_blows_up(text)
+            loader, events = _Loader(text), yaml.SafeLoader(text)
+        except yaml.reader.ReaderError as error:
+            before = text[: error.position]
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+            self._wrong(line, column, f"has the character U+{ord(text[error.position]):04X}")
+            return
+        try:
+            self._refuse_what_blows_up(events)
             node = loader.get_single_node()
             if node is not None:
                 self._walk(loader, node, ())
@@ -60,10 +70,13 @@ class YamlFile:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             self._wrong(line, column, error.problem or "is not YAML")
-        except (yaml.YAMLError, RecursionError, ValueError):
-            self._wrong(1, 1, "is not YAML")
+        except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
+            mark = events.get_mark()  # about where: an escape of a character that is none
+            line = min(mark.line + 1, len(text.splitlines()))
+            self._wrong(max(1, line), mark.column + 1, "is not YAML")
         finally:
             loader.dispose()
+            events.dispose()
 
     def problem(self, loc: Loc, message: str, hint: str = "", *, at_key: bool = False) -> Problem:
         """Make a problem at the value of an entry, or its key, or the nearest one around it."""
@@ -87,10 +100,11 @@ class YamlFile:
     def _wrong(self, line: int, column: int, message: str, hint: str = "") -> None:
         self.problems.append(at(self.file, self.text, line, column, message, hint))
 
-    def _refuse_what_blows_up(self, text: str) -> None:
+    def _refuse_what_blows_up(self, events: yaml.SafeLoader) -> None:
         """Refuse what lets a small file stand for a huge value, or for any object."""
         depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        while events.check_event():
+            event = events.get_event()  # type: ignore[no-untyped-call]
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             problem = ""
@@ -107,27 +121,41 @@ class YamlFile:
     def _walk(self, loader: _Loader, node: yaml.Node, loc: Loc) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                line, column = key.start_mark.line + 1, key.start_mark.column + 1
                 inner = (*loc, str(key.value))
-                if inner in self._places:
-                    self._wrong(line, column, f"'{key.value}' stands twice")
-                elif key.tag == "tag:yaml.org,2002:merge":
-                    self._wrong(line, column, "YAML merge keys are not used here")
-                elif key.tag != "tag:yaml.org,2002:str":
-                    self._wrong(line, column, "a key has to be a text", "put it in quotes")
-                self._places[inner] = (line, column)
+                self._check_key(key, inner)
+                self._places[inner] = _place(key)
                 if isinstance(value, yaml.ScalarNode) and value.value:
-                    mark = value.start_mark
-                    self._values[inner] = (mark.line + 1, mark.column + 1)
+                    self._values[inner] = _place(value)
                 self._walk(loader, value, inner)
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
-                mark = value.start_mark
-                self._places[(*loc, index)] = (mark.line + 1, mark.column + 1)
+                self._places[(*loc, index)] = _place(value)
                 self._walk(loader, value, (*loc, index))
+        elif not _is_text(node.value):
+            self._wrong(*_place(node), *_HALF)
         else:
             try:
                 loader.construct_object(node)
             except (ValueError, yaml.YAMLError):
-                mark = node.start_mark
-                self._wrong(mark.line + 1, mark.column + 1, "is not a value that YAML knows")
+                self._wrong(*_place(node), "is not a value that YAML knows")
+
+    def _check_key(self, key: yaml.Node, loc: Loc) -> None:
+        place = _place(key)
+        if loc in self._places:
+            self._wrong(*place, f"'{key.value}' stands twice")
+        elif key.tag == "tag:yaml.org,2002:merge":
+            self._wrong(*place, "YAML merge keys are not used here")
+        elif not _is_text(key.value):
+            self._wrong(*place, *_HALF)
+        elif key.tag != "tag:yaml.org,2002:str":
+            self._wrong(*place, "a key has to be a text", "put it in quotes")
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    """Return the line and column at which a node starts."""
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _is_text(value: object) -> bool:
+    """Whether a scalar can be written as UTF-8: an escape can say otherwise."""
+    return not isinstance(value, str) or value.isascii() or not _SURROGATE.search(value)
