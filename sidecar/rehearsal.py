@@ -30,13 +30,13 @@ from sidecar.domain.decisions import (
 from sidecar.domain.money import format_usd, nano_usd
 from sidecar.domain.prices import Terms
 from sidecar.domain.usage import Endpoint, Usage, parse_usage_json
+from sidecar.fixture_checks import request_of
 from sidecar.judgement import judge
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.fixtures import AuthorizeStep, Balance, Expectation, Fixture, SettleStep, Step
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.variables import Values
 from sidecar.server import validation
-from sidecar.v1 import authorization_pb2 as pb
 
 HOLD_TTL_US = 600 * SECOND_US
 
@@ -120,7 +120,7 @@ class _Stage:
         self._compare_charge(expected, charge)
 
     async def _authorize(self, step: AuthorizeStep, expected: Expectation) -> None:
-        request = _request(step)
+        request = request_of(step)
         try:
             validation.check_authorize(request)
         except validation.InvalidFieldError as error:
@@ -210,19 +210,6 @@ class _Stage:
         used = Usage(input_tokens=spent if meter is Meter.TOKENS else 0)
         cost = spent if meter is Meter.COST else 0
         await self._ledger.settle(hold_id, Settlement(used, cost, "ok", "", self._now_us))
-
-
-def _request(step: AuthorizeStep) -> pb.AuthorizeRequest:
-    request = pb.AuthorizeRequest(
-        principal=pb.Principal(**step.principal.model_dump()),
-        model=step.model,
-        endpoint=f"ENDPOINT_{step.endpoint}",
-        estimate=pb.Estimate(**step.estimate.model_dump(exclude_none=True)),
-        dry_run=step.dry_run,
-    )
-    if step.hold_ttl is not None:
-        request.hold_ttl.FromMicroseconds(step.hold_ttl)
-    return request
 
 
 def _balance_proposal(policy: PolicySet, limit: Limit, amount: int, now_us: int) -> Proposal:

@@ -1,43 +1,74 @@
 """Fixtures: `*_test.yaml`, tests of a policy directory as sequences of steps."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from sidecar.domain.bounds import MAX_CHOICES, MAX_ID_BYTES
+from sidecar.domain.usage import MAX_COUNT, parse_usage_json
 from sidecar.policy.data import Instant, Name, describe
 from sidecar.policy.deadline import deadline
-from sidecar.policy.directory import read_text
+from sidecar.policy.directory import fixture_files, read_text
+from sidecar.policy.placeholders import Template
 from sidecar.policy.problems import PolicyError, Problem, did_you_mean
 from sidecar.policy.yaml_file import Loc, YamlFile
 
 DEFAULT_AT_US = 1_794_312_000_000_000
 """Noon UTC of 10 November 2026: when tests take place that do not say when."""
 
-_PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+TESTS_AT_MOST = 5_000
+"""Of a directory. Each runs on a ledger of its own, once for each evaluator."""
+
+FILLED_IN_AT_MOST = 8_000_000
+"""Characters that the tests of one file have, with their rows filled in."""
+
+MAX_DAYS = 3_660
+"""The longest that a step may take."""
+
+MAX_DAYS_TOGETHER = 36_600
+
+_LENGTH = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
 _UNITS_US = {"ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 * 10**6}
+
+
+MAX_AMOUNT = 10**15
 
 
 def _length(value: object) -> object:
     found = _LENGTH.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("has to be a length of time, as in 90s, 61s, 2h or 1d")
-    return int(Decimal(found[1]) * _UNITS_US[found[2]])
+    length_us = int(Decimal(found[1]) * _UNITS_US[found[2]])
+    if length_us > MAX_DAYS * _UNITS_US["d"]:
+        raise ValueError(f"is longer than {MAX_DAYS} days")
+    return length_us
 
 
 def _number(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("has to be a number")
+    if not abs(value) <= MAX_AMOUNT:  # nor is .nan one
+        raise ValueError("has to be a number that can be counted")
     return Decimal(str(value))
+
+
+def _usage(value: object) -> object:
+    try:
+        parse_usage_json(json.dumps(value))
+    except TypeError:
+        raise ValueError("has a value that is not JSON, such as a day") from None
+    return value
 
 
 Length = Annotated[int, BeforeValidator(_length, json_schema_input_type=str)]
 Amount = Annotated[Decimal, BeforeValidator(_number, json_schema_input_type=float)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
 class _Entry(BaseModel):
@@ -57,12 +88,12 @@ class PrincipalEntry(_Entry):
 class EstimateEntry(_Entry):
     """How large the call may become."""
 
-    input_tokens: int | None = None
-    input_bytes: int | None = None
-    max_output_tokens: int = 0
-    choices: int = 0
-    pages: int = 0
-    audio_seconds: int = 0
+    input_tokens: Count | None = None
+    input_bytes: Count | None = None
+    max_output_tokens: Count = 0
+    choices: Annotated[int, Field(ge=0, le=MAX_CHOICES)] = 0
+    pages: Count = 0
+    audio_seconds: Count = 0
     service_tier: str = ""
     batch: bool = False
     region: str = ""
@@ -84,8 +115,8 @@ class SettleStep(_Entry):
     """A call that ended; `usage` is Mistral's object."""
 
     hold: str = "hold"
-    usage: Mapping[str, Any] = {}
-    response_model: str = ""
+    usage: Annotated[Mapping[str, Any], BeforeValidator(_usage)] = {}
+    response_model: Annotated[str, Field(max_length=MAX_ID_BYTES)] = ""
 
 
 class ReleaseStep(_Entry):
@@ -133,7 +164,7 @@ class Balance(_Entry):
 
     rule: Name
     scope: Name
-    spent: Amount
+    spent: Annotated[Amount, Field(ge=0)]
 
 
 class TestEntry(_Entry):
@@ -144,6 +175,12 @@ class TestEntry(_Entry):
     balances: tuple[Balance, ...] = ()
     each: tuple[Mapping[str, Any], ...] = ()
     steps: tuple[Step, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _not_too_far(self) -> "TestEntry":
+        if sum(step.advance or 0 for step in self.steps) > MAX_DAYS_TOGETHER * _UNITS_US["d"]:
+            raise ValueError(f"the steps advance by more than {MAX_DAYS_TOGETHER} days")
+        return self
 
 
 class FixtureFile(_Entry):
@@ -163,6 +200,12 @@ class Fixture:
     balances: tuple[Balance, ...]
     steps: tuple[tuple[int, Step], ...]
     """Each with its line in the file."""
+    document: YamlFile = field(repr=False, compare=False)
+    loc: Loc
+
+    def problem(self, loc: Loc, message: str, hint: str = "", *, at_key: bool = False) -> Problem:
+        """Make a problem at a place within the test."""
+        return self.document.problem((*self.loc, *loc), message, hint, at_key=at_key)
 
 
 def read(directory: Path) -> tuple[list[Fixture], list[Problem]]:
@@ -171,11 +214,15 @@ def read(directory: Path) -> tuple[list[Fixture], list[Problem]]:
     problems: list[Problem] = []
     try:
         with deadline(str(directory)):
-            for path in sorted(directory.glob("*_test.yaml")):
+            for path in fixture_files(directory):
                 text, unreadable = read_text(path)
                 found, wrong = _tests(YamlFile(path.name, text)) if not unreadable else ([], [])
                 fixtures += found
                 problems += unreadable + wrong
+                if len(fixtures) > TESTS_AT_MOST:
+                    message = f"has more than {TESTS_AT_MOST:,} tests"
+                    problems.append(Problem(str(directory), 0, 0, message))
+                    break
     except PolicyError as error:
         problems += error.problems
     return fixtures, problems
@@ -188,24 +235,27 @@ def _tests(document: YamlFile) -> tuple[list[Fixture], list[Problem]]:
     if not isinstance(value, dict) or not isinstance(value.get("tests"), list):
         return [], [document.problem((), "a fixture file has a list under 'tests:'")]
     fixtures: list[Fixture] = []
-    problems = [
+    problems = dict.fromkeys(
         document.problem(
             (key,), f"unknown key '{key}'", did_you_mean(str(key), ["tests"]), at_key=True
         )
         for key in value
         if key != "tests"
-    ]
+    )
+    size = 0
     for index, entry in enumerate(value["tests"]):
-        rows = entry.get("each", [{}]) if isinstance(entry, dict) else [{}]
-        for row in rows if isinstance(rows, list) else [{}]:
-            wrong = list(_unknown_columns(document, ("tests", index), entry, row))
-            problems += [problem for problem in wrong if problem not in problems]
-            if wrong:
-                continue
-            found, wrong = _test(document, ("tests", index), _fill_in(entry, row))
-            problems += [problem for problem in wrong if problem not in problems]
+        template = Template(document, ("tests", index), entry)
+        problems |= dict.fromkeys(template.problems)
+        size += template.size
+        if size > FILLED_IN_AT_MOST:
+            message = f"the tests of this file have more than {FILLED_IN_AT_MOST:,} characters"
+            problems[template.problem(f"{message}, with all rows filled in")] = None
+            break
+        for test in () if template.problems else template.tests():
+            found, wrong = _test(document, ("tests", index), test)
+            problems |= dict.fromkeys(wrong)
             fixtures += found
-    return fixtures, problems
+    return fixtures, list(problems)
 
 
 def _test(document: YamlFile, loc: Loc, entry: Any) -> tuple[list[Fixture], list[Problem]]:
@@ -219,34 +269,5 @@ def _test(document: YamlFile, loc: Loc, entry: Any) -> tuple[list[Fixture], list
         (document.line((*loc, "steps", number)), step) for number, step in enumerate(test.steps)
     )
     line = document.line(loc)
-    return [Fixture(document.file, line, test.name, test.at, test.balances, steps)], []
-
-
-def _unknown_columns(document: YamlFile, loc: Loc, value: Any, row: Any) -> Iterator[Problem]:
-    """Find each placeholder that a row has no value for: it would stay as it is written."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key != "each":
-                yield from _unknown_columns(document, (*loc, str(key)), item, row)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _unknown_columns(document, (*loc, index), item, row)
-    elif isinstance(value, str) and isinstance(row, dict):
-        for name in _PLACEHOLDER.findall(value):
-            if name not in row:
-                message = f"the rows of 'each' have no '{name}'" if row else "there is no 'each'"
-                yield document.problem(loc, f"${{{name}}}: {message}", did_you_mean(name, row))
-
-
-def _fill_in(value: Any, row: Any) -> Any:
-    """Put a row's values where the placeholders of a test are; the table itself stays."""
-    if isinstance(value, dict):
-        return {key: _fill_in(item, row) for key, item in value.items() if key != "each"}
-    if isinstance(value, list):
-        return [_fill_in(item, row) for item in value]
-    if not isinstance(value, str) or not isinstance(row, dict):
-        return value
-    whole = _PLACEHOLDER.fullmatch(value)
-    if whole and whole[1] in row:
-        return row[whole[1]]
-    return _PLACEHOLDER.sub(lambda found: str(row.get(found[1], found[0])), value)
+    fixture = Fixture(document.file, line, test.name, test.at, test.balances, steps, document, loc)
+    return [fixture], []
