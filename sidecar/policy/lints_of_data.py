@@ -23,13 +23,15 @@ READ_BY_RULES = {
 """What has an effect only through rules; the sidecar itself reads the rest."""
 
 
-def lint(documents: list[YamlFile], policy: PolicySet, entries: data.Data) -> Iterator[Problem]:
-    """Yield the warnings."""
-    yield from _names_that_match_no_model(documents, entries)
-    yield from _keys_of_no_workspace(documents, entries)
-    yield from _models_without_price(documents, policy)
-    yield from _fields_that_no_rule_reads(documents, policy, entries)
-    yield from _entries_that_open_nothing(documents, policy)
+def lint(
+    documents: list[YamlFile], policy: PolicySet, entries: data.Data
+) -> Iterator[Iterator[Problem]]:
+    """Yield the warnings of each kind, found as they are asked for."""
+    yield _names_that_match_no_model(documents, entries)
+    yield _keys_of_no_workspace(documents, entries)
+    yield _models_without_price(documents, policy)
+    yield _fields_that_no_rule_reads(documents, policy, entries)
+    yield _entries_that_open_nothing(documents, policy)
 
 
 def _names_that_match_no_model(documents: list[YamlFile], entries: data.Data) -> Iterator[Problem]:
@@ -65,7 +67,8 @@ def _keys_of_no_workspace(documents: list[YamlFile], entries: data.Data) -> Iter
 
 def _models_without_price(documents: list[YamlFile], policy: PolicySet) -> Iterator[Problem]:
     if policy.counts_cost:
-        for model_id in {m.message.id for m in policy.catalogue.models.values() if not m.tariffs}:
+        models = policy.catalogue.models.values()
+        for model_id in sorted({model.message.id for model in models if not model.tariffs}):
             message = f"{model_id} has no price, so every call of it is denied"
             hint = "a limit counts cost; a free model has the price 0"
             yield from _in_data(documents, ("models", model_id), "no-price", message, hint)
@@ -102,17 +105,16 @@ def _entries_that_open_nothing(documents: list[YamlFile], policy: PolicySet) -> 
     """A role or a workspace for which no allow rule can hold."""
     allowances = [Conditions(rule) for rule in policy.allowances]
     catalogue = policy.catalogue
-    pairs = list(itertools.product(catalogue.roles, catalogue.workspaces))
+    if len(catalogue.roles) * len(catalogue.workspaces) > PAIRS_AT_MOST:
+        return  # it would take too long to try them all
     openings = [
         (role, workspace)
-        for role, workspace in pairs[:PAIRS_AT_MOST]
+        for role, workspace in itertools.product(catalogue.roles, catalogue.workspaces)
         if any(
             conditions.may_hold(catalogue.roles[role].message, catalogue.workspaces[workspace])
             for conditions in allowances
         )
     ]
-    if len(pairs) > PAIRS_AT_MOST:  # it would take too long to try them all
-        return
     for kind, names, opened in (
         ("roles", catalogue.roles, {role for role, _ in openings}),
         ("workspaces", catalogue.workspaces, {workspace for _, workspace in openings}),

@@ -86,6 +86,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if len(known) > COMPARED_AT_MOST:
         known = [each for each in known if each[:1] == name[:1]]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    close = close or [each for each in known if each.lower() == name.lower()]
     if close:
         return f"did you mean '{close[0]}'?"
     return f"known here: {', '.join(known)}" if 0 < len(known) <= LISTED_AT_MOST else ""

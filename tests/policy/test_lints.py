@@ -7,7 +7,8 @@ import pytest
 from support.policies import MODELS, ROLES, SHIPPED, deny, limit, minimal
 
 from sidecar.policy import data, directory, policy_set
-from sidecar.policy.lint import lint
+from sidecar.policy.deadline import deadline
+from sidecar.policy.lint import HELP, WARNINGS_AT_MOST, lint
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "lints.md").read_text()
 
@@ -22,6 +23,13 @@ PRICED = MODELS.replace(
     prices:
     - {effective_from: 2020-01-01, input_usd_per_million_tokens: 0}
 """,
+)
+MANY_MODELS = "models:\n" + "".join(
+    f"  m{n}:\n    family: f\n    prices: [{{effective_from: 2020-01-01, input_usd_per_million_tokens: 0}}]\n"
+    for n in range(100)
+)
+MANY_ROLES = ROLES + "".join(
+    ROLES.replace("\nroles:\n", "").replace("tester", f"r{n}") for n in range(100)
 )
 TWO_ROLES = ROLES + ROLES.replace("roles:", "").replace("tester", "other")
 
@@ -62,6 +70,31 @@ WARNED = [
      "roles.yaml:3:3", "write an allow rule for it"),
     ("no-rule-allows", {"allow_all": ALLOW_ML.replace(LABEL, 'workspace.name == "attic"')},
      "workspaces.yaml:3:3", "write an allow rule for it"),
+    ("unguarded-label", {"x": deny(f'request.batch && "team" in principal.labels || {LABEL}')}, "x.cel:8:48", "guard it"),
+    ("unguarded-label", {"x": deny(f'!("team" in principal.labels) && {LABEL}')}, "x.cel:8:34", "guard it"),
+    ("unguarded-label", {"x": deny(f'"team" in principal.labels ? request.batch : {LABEL}')}, "x.cel:8:46", "guard it"),
+    ("unguarded-label", {"x": deny(f'"other" in principal.labels && {LABEL}')}, "x.cel:8:32", "guard it"),
+    ("unguarded-label", {"x": limit("5", per='request.batch ? "" :  principal.labels.team')}, "x.cel:9:31", "give those"),
+    ("limit-never-bites", {"models_yaml": MANY_MODELS, "x": limit("workspace.requests_per_minute")}, "x.cel:10:1", ""),
+    ("no-such-name", {"x": deny('role.name == "testr"')}, "x.cel:8:14: warning: no role is named 'testr'",
+     "did you mean 'tester'?"),
+    ("no-such-name", {"x": deny('"testr" != principal.role')}, "x.cel:8:1:", "did you mean 'tester'?"),
+    ("no-such-name", {"x": deny('request.batch && workspace.name in ["lab", "lap"]')}, "x.cel:8:44:", "did you mean 'lab'?"),
+    ("no-such-name", {"x": deny('principal.workspace == "lap"')}, "x.cel:8:24:", "did you mean 'lab'?"),
+    ("no-such-name", {"x": deny('model.id == "small-latest"')}, "x.cel:8:13: warning: 'small-latest' is an alias",
+     "model.id is 'small-1'"),
+    ("no-such-name", {"x": deny('model.family == "smal"')}, "x.cel:8:17:", "did you mean 'small'?"),
+    ("no-such-name", {"x": deny('"smal" in model.names')}, "x.cel:8:1:", "did you mean 'small'?"),
+    ("no-such-name", {"x": deny('request.model == "smal-1"')}, "x.cel:8:18:", "did you mean 'small-1'?"),
+    ("no-such-name", {"x": deny('key.state == "revokd"')}, "x.cel:8:14:", "did you mean 'revoked'?"),
+    ("no-such-name", {"x": deny('request.endpoint == "chat"')}, "x.cel:8:21:", "did you mean 'CHAT'?"),
+    ("no-such-name", {"x": limit('(role.name) == ("testr") ? 5 : unlimited')}, "x.cel:10:17:", "did you mean 'tester'?"),
+    ("no-such-time", {"x": deny("now.getDayOfWeek() == 7")}, "x.cel:8:23: warning: getDayOfWeek() is from 0 to 6",
+     "0 is Sunday"),
+    ("no-such-time", {"x": deny('now.getMonth("Europe/Paris") in [11, 12]')}, "x.cel:8:38:", "0 is January"),
+    ("no-such-time", {"x": deny("24 <= now.getHours()")}, "x.cel:8:1:", ""),
+    ("no-such-time", {"x": deny("now.getMinutes() > 60")}, "x.cel:8:20:", ""),
+    ("no-such-time", {"x": deny("now.getDate() == 0")}, "x.cel:8:18:", ""),
 ]  # fmt: skip
 
 NOT_WARNED = [
@@ -122,6 +155,58 @@ NOT_WARNED = [
     ("a limit that bites some", {"x": limit('role.name == "tester" ? 5 : unlimited')}),
     ("a rule of the request", {"x": deny("request.tokens > 5")}),
     ("a rule of keys that are not listed", {"x": deny('key.state == "revoked"')}),
+    (
+        "a condition on an order of models that is cut short",
+        {
+            "models_yaml": MANY_MODELS,
+            "roles_yaml": MANY_ROLES,
+            "allow_all": ALLOW_ML,
+            "x": deny('role.name == "r99" && model.id == "m99"'),
+        },
+    ),
+    ("labels that are asked for by a macro", {"x": deny('principal.labels.exists(k, k == "x")')}),
+    ("a guard after what it guards", {"x": deny(f'{LABEL} && "team" in principal.labels')}),
+    (
+        "a guard that is denied",
+        {"x": deny('!("team" in principal.labels) || principal.labels["team"] != "ml"')},
+    ),
+    ("a guard of a choice", {"x": deny(f'"team" in principal.labels ? {LABEL} : request.batch')}),
+    (
+        "a guard around two",
+        {"x": deny(f'"team" in principal.labels && (request.batch || {LABEL})')},
+    ),
+    (
+        "a guarded scope",
+        {"x": limit("5", per='"team" in principal.labels ? principal.labels["team"] : ""')},
+    ),
+    (
+        "a size that chooses the ceiling",
+        {
+            "w_yaml": WORKSPACE + "    allowed_models: []\n",
+            "y": limit("workspace.requests_per_minute", window="minute"),
+            "x": limit("request.tokens > 4000 ? 5 : 60", window="minute", per="principal.id"),
+            "z": limit("workspace.monthly_budget_usd / 30.0", meter="cost"),
+            "models_yaml": PRICED,
+        },
+    ),
+    (
+        "names that there are",
+        {
+            "x": deny("""request.batch && (role.name == "tester" || workspace.name in ["lab"] ||
+        "small-latest" in model.names || "small" in model.names || model.id == "small-1" || model.family == "small" ||
+        request.model == "small-latest" || key.state == "" || key.state != "unknown" || request.endpoint == "FIM" ||
+        principal.id == "nobody" || request.region == "eu")""")
+        },
+    ),
+    (
+        "times that there are",
+        {
+            "x": deny(
+                "now.getDayOfWeek() == 0 || now.getHours() < 24 && now.getHours() >= 18 ||"
+                "now.getDate() == 31"
+            )
+        },
+    ),
     ("a limit of another scope", {"a": limit("5"), "b": limit("5", per="principal.id")}),
 ]
 
@@ -156,9 +241,32 @@ def test_the_shipped_policies_have_no_warnings() -> None:
 def test_every_warning_is_documented_and_tested() -> None:
     """docs/lints.md has a row for each, and so has the table above."""
     documented = set(re.findall(r"^\| `([\w-]+)` \|", DOCUMENT, re.MULTILINE))
-    assert documented == {name for name, *_ in WARNED}
+    assert documented == {name for name, *_ in WARNED} == HELP.keys()
     folder = Path(lint.__code__.co_filename).parent
     source = "".join(file.read_text() for file in folder.glob("lints_of_*.py"))
     assert documented == set(
         re.findall(r'"((?:no|limit|same|constant|unguarded|unit|shadowed)-[a-z-]+)"', source)
     )
+
+
+def test_warnings_of_one_kind_are_told_up_to_a_number(tmp_path: Path) -> None:
+    """Whoever has thousands mends them by one script, and is not kept waiting for all."""
+    names = ", ".join(f"model-{n}" for n in range(8000))
+    roles = ROLES.replace('["*"]', f"[{names}]")
+    models = MODELS + "".join(f"  x{n}: {{family: f}}\n" for n in range(2000))
+    allow = ALLOW_ML.replace(LABEL, '"a" in role.allowed_models')
+    found = warnings(minimal(tmp_path / "p", roles_yaml=roles, models_yaml=models, allow_all=allow))
+    texts = [text for name, text in found if name == "no-such-model"]
+    assert len(texts) == WARNINGS_AT_MOST + 1
+    assert sum("there are more of these" in text for text in texts) == 1
+
+
+def test_lints_of_rules_full_of_empty_lines_end(tmp_path: Path) -> None:
+    """What loads in time is looked at in time."""
+    many = {f"r_{n}": deny("\n" * 16_000 + f"request.tokens > {n}") for n in range(20)}
+    path = minimal(tmp_path / "p", **many)
+    files = directory.read(path)
+    entries, _ = data.read(files.data)
+    policy = policy_set.load(path)
+    with deadline(str(path), 10):
+        assert lint(files, policy, entries) == []
