@@ -1,9 +1,9 @@
 """`sidecar explain`."""
 
 import asyncio
-import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,15 +16,30 @@ from sidecar.cli.options import (
     EngineOption,
     Format,
     FormatOption,
-    fail,
     load_policies,
 )
-from sidecar.domain.clock import SECOND_US
+from sidecar.cli.requests import read_request
+from sidecar.domain.clock import SECOND_US, to_us
 from sidecar.explanation import Explainer
 from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.policy.data import MAX_YEAR, MIN_YEAR
 from sidecar.policy.policy_set import PolicySet
-from sidecar.server import answers, validation
+from sidecar.policy.rules import RuleEffect
+from sidecar.server import answers
 from sidecar.v1 import authorization_pb2 as pb
+
+
+def _instant(text: str) -> int:
+    """Read a time with its zone, as microseconds."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("is no time, as in 2026-11-10T12:00:00Z") from None
+    if moment.tzinfo is None:
+        raise typer.BadParameter("has no zone, as in 2026-11-10T12:00:00Z")
+    if not MIN_YEAR <= moment.year <= MAX_YEAR:
+        raise typer.BadParameter(f"is not between the years {MIN_YEAR} and {MAX_YEAR}")
+    return to_us(moment)
 
 
 def explain(
@@ -36,10 +51,19 @@ def explain(
             help="An AuthorizeRequest as JSON, named as in the contract; - reads it.",
         ),
     ],
+    every_rule: Annotated[
+        bool, typer.Option("--all", help="Show the rules that had nothing to say, too.")
+    ] = False,
+    at: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TIME", parser=_instant, help="When, as in 2026-11-10T12:00:00Z; else now."
+        ),
+    ] = None,
     engine: EngineOption = EngineName.CEL_CPP,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Explain a call: each rule part by part, each limit, and what would let it through.
+    """Explain a call: what would let it through, each limit, and the rules part by part.
 
     Nothing has been spent. Exit 1 if the call is denied. Example: echo
     '{"principal": {"id": "ada", "role": "analyst", "workspace": "dev-workspace"}, "model":
@@ -47,55 +71,57 @@ def explain(
     sidecar explain policies --request -
     """
     policy = load_policies(directory, engine.value)
-    answer = asyncio.run(_explain(policy, _read(request)))
+    now_us = time.time_ns() // 1000 if at is None else at
+    answer = asyncio.run(_explain(policy, read_request(request), now_us))
     if output is Format.JSON:
         typer.echo(json_format.MessageToJson(answer))
     else:
-        _print(answer)
+        _print(answer, every_rule=every_rule)
     if answer.decision.effect != pb.EFFECT_ALLOW:
         raise typer.Exit(1)
 
 
-def _read(path: Path) -> pb.AuthorizeRequest:
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        request = json_format.Parse(text, pb.AuthorizeRequest())
-        validation.check_authorize(request)
-    except OSError as error:
-        raise fail(f"--request {path}: {error.strerror}", 2) from None
-    except (json_format.ParseError, UnicodeDecodeError, validation.InvalidFieldError) as error:
-        raise fail(f"--request {path}: {error}", 2) from None
-    return request
-
-
-async def _explain(policy: PolicySet, request: pb.AuthorizeRequest) -> pb.ExplainResponse:
+async def _explain(
+    policy: PolicySet, request: pb.AuthorizeRequest, now_us: int
+) -> pb.ExplainResponse:
     """Explain on a fresh ledger, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="sidecar-explain-") as folder:
         ledger = SqliteLedger(Path(folder) / "ledger.sqlite")
-        now_us = time.time_ns() // 1000
         authorizer = Authorizer(policy, ledger, lambda: now_us, 600 * SECOND_US)
         explanation = await Explainer(authorizer).explain(request)
         await ledger.close()
     return answers.explain_response(explanation)
 
 
-def _print(answer: pb.ExplainResponse) -> None:
+def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:
+    """Print the answer, the ways out, what was counted, and the rules that spoke."""
     decision = answer.decision
     typer.echo("allow" if decision.effect == pb.EFFECT_ALLOW else "deny")
     for reason in decision.reasons:
         about = f" ({reason.rule})" if reason.rule else ""
         typer.echo(f"  {reason.http_status} {reason.code}{about}: {reason.message}")
-    for rule in answer.rules:
+    if answer.suggestions:
+        typer.echo("\nTo be allowed, one of:")
+        for suggestion in answer.suggestions:
+            typer.echo(f"  - {suggestion}")
+    if answer.worst_case:
+        typer.echo(f"\nworst case: {answer.worst_case}")
+    for limit in answer.limits:
+        typer.echo(f"  {limit.rule} of {limit.scope}: {limit.arithmetic}")
+    shown = [rule for rule in answer.rules if every_rule or _spoke(rule, decision)]
+    for rule in shown:
         mode = ", shadow" if rule.shadow else ""
         typer.echo(f"\n{rule.rule} ({rule.effect}{mode}): {rule.value}")
         for part in rule.parts:
             if part.text != part.value:  # `10.0 = 10.0` says nothing
                 typer.echo(f"  {'  ' * part.depth}{part.text} = {part.value}")
-    if answer.worst_case:
-        typer.echo(f"\nworst case: {answer.worst_case}")
-    for limit in answer.limits:
-        typer.echo(f"  {limit.rule} of {limit.scope}: {limit.arithmetic}")
-    if answer.suggestions:
-        typer.echo("\nTo be allowed, one of:")
-        for suggestion in answer.suggestions:
-            typer.echo(f"  - {suggestion}")
+    if silent := len(answer.rules) - len(shown):
+        rules = "1 rule" if silent == 1 else f"{silent} rules"
+        typer.echo(f"\n{rules} had nothing to say: --all shows them")
+
+
+def _spoke(rule: pb.ExplainedRule, decision: pb.AuthorizeResponse) -> bool:
+    """Whether a rule gave a reason, or allows, or would have an effect if it were enforced."""
+    if rule.value == "true" and (rule.effect == RuleEffect.ALLOW or rule.shadow):
+        return True
+    return any(reason.rule == rule.rule for reason in decision.reasons)

@@ -1,5 +1,7 @@
 """The `sidecar` command. Exit codes: 0 good, 1 the thing checked is bad, 2 wrong usage."""
 
+import sys
+
 import typer
 
 from sidecar.cli import (
@@ -40,5 +42,7 @@ app.add_typer(ledger.app, name="ledger")
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. What the terminal cannot show is escaped, and ends nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     app()

@@ -10,7 +10,7 @@ import typer
 
 from sidecar.policy import policy_set
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.problems import PolicyError, Problem
+from sidecar.policy.problems import PolicyError, Problem, printable
 
 
 class Format(StrEnum):
@@ -58,7 +58,7 @@ def zone_info(name: str) -> ZoneInfo:
 
 def in_directory(directory: Path, problem: Problem) -> Problem:
     """Name a problem's file as an editor can open it."""
-    if problem.file == str(directory):
+    if problem.file == printable(str(directory)):
         return problem
     return replace(problem, file=str(directory / problem.file))
 

@@ -10,10 +10,12 @@ from xml.etree import ElementTree as ET
 import typer
 
 from sidecar.cli.options import fail, in_directory, load_policies
+from sidecar.fixture_checks import faults
 from sidecar.policy import fixtures, policy_set
 from sidecar.policy.coverage import Coverage
 from sidecar.policy.fixtures import Fixture
 from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.problems import printable
 from sidecar.policy.trace import TakenApart
 from sidecar.rehearsal import Mismatch, Outcome, rehearse
 
@@ -47,8 +49,19 @@ def run_tests(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Say which conditions were never true, or false.")
     ] = False,
+    coverage_min: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PERCENT", min=0, max=100, help="As --coverage; exit 1 if there is less."
+        ),
+    ] = None,
     output: Annotated[
-        TestFormat, typer.Option("--format", envvar="SIDECAR_FORMAT", help="How to print it.")
+        TestFormat,
+        typer.Option(
+            "--format",
+            envvar="SIDECAR_TEST_FORMAT",
+            help="How to print it. With junit, coverage goes to standard error.",
+        ),
     ] = TestFormat.TEXT,
 ) -> None:
     """Run the fixtures (*_test.yaml) of a policy directory. Exit 1 if any fails.
@@ -57,8 +70,9 @@ def run_tests(
     """
     policies = _load(directory)
     found, problems = fixtures.read(directory)
+    problems += faults(found, policies[0])
     if problems:
-        raise fail("\n".join(str(in_directory(directory, problem)) for problem in problems))
+        raise fail("\n".join(str(in_directory(directory, problem)) for problem in sorted(problems)))
     chosen = [fixture for fixture in found if only.lower() in fixture.name.lower()]
     if not chosen:
         raise fail(f"{directory}: no tests" + (f" whose name contains '{only}'" if only else ""))
@@ -68,10 +82,19 @@ def run_tests(
         for fixture, *outcomes in zip(chosen, *by_engine, strict=True)
     ]
     rules = TakenApart(policies[0])
-    watched = Coverage(rules)
-    if coverage:
+    watched = None
+    if coverage or coverage_min is not None:
+        watched = Coverage(rules)
         watched.watch(values for outcome in by_engine[0] for values in outcome.seen)
-    _report(directory, results, rules, watched if coverage else None, output)
+    _report(directory, results, rules, output)
+    if watched is not None and output is not TestFormat.JSON:
+        partial = " (partial: by the tests that -k chose)" if only else ""
+        _report_coverage(directory, watched, partial, err=output is TestFormat.JUNIT)
+    elif output is TestFormat.JSON:
+        typer.echo(json.dumps(_as_json(results, watched), indent=2))
+    if watched is not None and watched.percent() < (coverage_min or 0):
+        seen = f"{watched.percent()} % of the conditions are seen true and false"
+        raise fail(f"{seen}, and {coverage_min} % is the least")
     if not all(result.passed for result in results):
         raise typer.Exit(1)
 
@@ -91,33 +114,28 @@ def _report(
     directory: Path,
     results: list[Result],
     rules: TakenApart,
-    watched: Coverage | None,
     output: TestFormat,
 ) -> None:
     if output is TestFormat.JUNIT:
         typer.echo(_junit(results))
-    elif output is TestFormat.JSON:
-        typer.echo(json.dumps(_as_json(results, watched), indent=2))
-    else:
+    elif output is TestFormat.TEXT:
         for result in results:
             if not result.passed:
                 typer.echo(_failure(directory, result, rules))
         failed = sum(not result.passed for result in results)
         engines = " and ".join(outcome.engine for outcome in results[0].outcomes)
         typer.echo(f"{len(results) - failed} passed, {failed} failed, on {engines}")
-        if watched is not None:
-            _report_coverage(directory, watched)
 
 
 def _failure(directory: Path, result: Result, rules: TakenApart) -> str:
     """Write what was expected and what came, with the values of the rules involved."""
-    lines = [f"FAILED {result.fixture.name}"]
+    lines = [f"FAILED {printable(result.fixture.name)}"]
     for mismatch, engines in _by_mismatch(result).items():
         place = f"{directory / result.fixture.file}:{mismatch.line}"
         lines += [
             f"  {place}: {mismatch.what} (on {' and '.join(engines)})",
-            f"    expected: {mismatch.expected or 'none'}",
-            f"    actual:   {mismatch.actual or 'none'}",
+            f"    expected: {_came(mismatch.expected)}",
+            f"    actual:   {_came(mismatch.actual)}",
         ]
     outcome = next((o for o in result.outcomes if o.failed_at is not None), None)
     if outcome is not None and outcome.failed_at is not None:
@@ -126,6 +144,11 @@ def _failure(directory: Path, result: Result, rules: TakenApart) -> str:
                 lines.append(f"  {rule.id} ({rule.effect.value})")
                 lines += [f"    {'  ' * traced.part.depth}{traced}" for traced in parts]
     return "\n".join(lines) + "\n"
+
+
+def _came(text: str) -> str:
+    """Write what was expected, or what came; nothing is "none"."""
+    return printable(text) or "none"
 
 
 def _by_mismatch(result: Result) -> dict[Mismatch, list[str]]:
@@ -137,12 +160,12 @@ def _by_mismatch(result: Result) -> dict[Mismatch, list[str]]:
     return found
 
 
-def _report_coverage(directory: Path, watched: Coverage) -> None:
-    typer.echo(f"\nconditions seen true and false: {watched.percent()} %")
+def _report_coverage(directory: Path, watched: Coverage, partial: str, *, err: bool) -> None:
+    typer.echo(f"\nconditions seen true and false: {watched.percent()} %{partial}", err=err)
     for seen in watched.seen:
         if seen.missing:
             place = f"{directory / seen.rule}.cel:{seen.part.line}:{seen.part.column}"
-            typer.echo(f"  {place}: never {' or '.join(seen.missing)}: {seen.part.text}")
+            typer.echo(f"  {place}: never {' or '.join(seen.missing)}: {seen.part.text}", err=err)
 
 
 def _as_json(results: list[Result], watched: Coverage | None) -> dict[str, object]:
@@ -189,13 +212,16 @@ def _junit(results: list[Result]) -> str:
     suite = ET.Element("testsuite", name="sidecar", tests=str(len(results)), failures=str(failures))
     for result in results:
         case = ET.SubElement(
-            suite, "testcase", classname=result.fixture.file, name=result.fixture.name
+            suite,
+            "testcase",
+            classname=printable(result.fixture.file),
+            name=printable(result.fixture.name),
         )
         if not result.passed:
             text = "\n".join(
-                f"line {m.line}: {m.what} ({o.engine}): expected {m.expected}, actual {m.actual}"
-                for o in result.outcomes
-                for m in o.mismatches
+                f"line {m.line}: {printable(m.what)} (on {' and '.join(engines)}): "
+                f"expected {_came(m.expected)}, actual {_came(m.actual)}"
+                for m, engines in _by_mismatch(result).items()
             )
             ET.SubElement(case, "failure", message=text.splitlines()[0]).text = text
     return ET.tostring(suite, encoding="unicode")

@@ -20,8 +20,8 @@ class _TooLongError(BaseException):
 
 
 @contextmanager
-def deadline(place: str, seconds: float | None = None) -> Iterator[None]:
-    """Raise PolicyError when the block takes longer, wherever it is by then.
+def deadline(place: str, seconds: float | None = None, what: str = "to load") -> Iterator[None]:
+    """Raise PolicyError when the block takes longer, wherever it is by then; `what` it is for.
 
     The alarm reaches Python code, and regular expressions that never end; cel-cpp
     has bounds of its own. Signals belong to the main thread, so elsewhere there
@@ -52,6 +52,6 @@ def deadline(place: str, seconds: float | None = None) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGALRM, before)
     if alarms:
-        message = f"takes longer than {limit:g} s to load"
+        message = f"takes longer than {limit:g} s {what}"
         problem = Problem(place, 0, 0, message, hint="make the files smaller")
         raise PolicyError([problem])
