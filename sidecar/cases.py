@@ -15,7 +15,7 @@ from sidecar.domain.decisions import Budget, Limit, Meter
 from sidecar.domain.prices import Price
 from sidecar.domain.usage import Endpoint
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.reading import NO_KEY, UNKNOWN_KEY, Reading
+from sidecar.policy.workbench.reading import NO_KEY, UNKNOWN_KEY, Reading
 
 _OF_TOKENS = (Endpoint.CHAT, Endpoint.EMBEDDINGS)
 """With and without a price for output."""

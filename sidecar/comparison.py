@@ -13,7 +13,7 @@ from sidecar.domain.prices import Multipliers, Price
 from sidecar.domain.usage import MAX_COUNT, WITH_OUTPUT, Endpoint
 from sidecar.judgement import Judgement, judge
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.reading import Doubt, read
+from sidecar.policy.workbench.reading import Doubt, read
 from sidecar.v1 import authorization_pb2 as pb
 
 CASES_AT_MOST = 200_000

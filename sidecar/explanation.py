@@ -9,9 +9,9 @@ from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Budget, Decision, Demand, Effect, Meter
 from sidecar.judgement import Judgement
+from sidecar.policy.cel.variables import Values
 from sidecar.policy.rules import Rule
-from sidecar.policy.trace import PartValue, TakenApart
-from sidecar.policy.variables import Values
+from sidecar.policy.workbench.trace import PartValue, TakenApart
 from sidecar.v1 import authorization_pb2 as pb
 
 Change = Callable[[pb.AuthorizeRequest], None]

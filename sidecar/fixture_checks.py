@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from sidecar.domain.decisions import Meter
-from sidecar.policy.fixtures import AuthorizeStep, Balance, Expectation, Fixture
+from sidecar.policy.files.fixtures import AuthorizeStep, Balance, Expectation, Fixture
+from sidecar.policy.files.problems import Problem, did_you_mean
+from sidecar.policy.files.yaml_file import Loc
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.problems import Problem, did_you_mean
 from sidecar.policy.rules import Rule
-from sidecar.policy.yaml_file import Loc
 from sidecar.server import validation
 from sidecar.v1 import authorization_pb2 as pb
 

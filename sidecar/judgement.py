@@ -10,9 +10,9 @@ from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.sizing import Size, worst_case
 from sidecar.domain.usage import Endpoint
 from sidecar.policy.catalogue import Model, Role
+from sidecar.policy.cel.variables import UNLIMITED_INT, Values
 from sidecar.policy.evaluation import AppliedLimit, Evaluation
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.variables import UNLIMITED_INT, Values
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
 

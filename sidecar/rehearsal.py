@@ -33,9 +33,16 @@ from sidecar.domain.usage import Endpoint, Usage, parse_usage_json
 from sidecar.fixture_checks import request_of
 from sidecar.judgement import judge
 from sidecar.ledger.sqlite import SqliteLedger
-from sidecar.policy.fixtures import AuthorizeStep, Balance, Expectation, Fixture, SettleStep, Step
+from sidecar.policy.cel.variables import Values
+from sidecar.policy.files.fixtures import (
+    AuthorizeStep,
+    Balance,
+    Expectation,
+    Fixture,
+    SettleStep,
+    Step,
+)
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.variables import Values
 from sidecar.server import validation
 
 HOLD_TTL_US = 600 * SECOND_US

@@ -11,7 +11,7 @@ from support import policies
 from support.deciding import Desk
 from support.running import RunningSidecar
 
-from sidecar.policy.cel_python import CelPythonEngine
+from sidecar.policy.cel.cel_python import CelPythonEngine
 
 # In CI the same examples run each time, so that a landing never depends on luck;
 # `make property` runs many others, drawn at random.

@@ -10,7 +10,8 @@ from support import policies
 from support.mistral_standin import API_KEY, mistral_standin
 from support.running import RunningSidecar, eventually, principal
 
-from sidecar.policy import fixtures, header, policy_set
+from sidecar.policy import policy_set
+from sidecar.policy.files import fixtures, header
 from sidecar.rehearsal import rehearse
 from sidecar.v1 import authorization_pb2 as pb
 

@@ -11,12 +11,13 @@ import typer
 from sidecar.cli.options import EngineName, EngineOption, in_directory
 from sidecar.cli.problem_formats import annotation, as_json, sarif
 from sidecar.fixture_checks import faults
-from sidecar.policy import data, fixtures, policy_set
-from sidecar.policy import directory as policy_directory
-from sidecar.policy.deadline import deadline
-from sidecar.policy.lint import lint
+from sidecar.policy import policy_set
+from sidecar.policy.files import data, fixtures
+from sidecar.policy.files import directory as policy_directory
+from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.problems import PolicyError, Problem
+from sidecar.policy.lints.lint import lint
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.problems import PolicyError, Problem
 
 
 class CheckFormat(StrEnum):

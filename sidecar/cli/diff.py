@@ -25,7 +25,7 @@ from sidecar.cli.options import (
 from sidecar.cli.tables import console
 from sidecar.comparison import Change, Comparison, Outlook, TooManyCasesError, compare
 from sidecar.domain.clock import SECOND_US, to_us
-from sidecar.policy.variables import NOW
+from sidecar.policy.cel.variables import NOW
 
 
 def _moment(text: str) -> datetime:

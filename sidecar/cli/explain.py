@@ -22,7 +22,7 @@ from sidecar.cli.requests import read_request
 from sidecar.domain.clock import SECOND_US, to_us
 from sidecar.explanation import Explainer
 from sidecar.ledger.sqlite import SqliteLedger
-from sidecar.policy.data import MAX_YEAR, MIN_YEAR
+from sidecar.policy.files.data import MAX_YEAR, MIN_YEAR
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import RuleEffect
 from sidecar.server import answers

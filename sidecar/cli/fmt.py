@@ -11,14 +11,15 @@ from typing import Annotated
 import typer
 
 from sidecar.cli.options import fail, in_directory
-from sidecar.policy import data, header, policy_set
-from sidecar.policy import directory as policy_directory
-from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.deadline import deadline
-from sidecar.policy.directory import PolicyFiles
-from sidecar.policy.formatting import format_rule
-from sidecar.policy.problems import PolicyError, Problem
+from sidecar.policy import policy_set
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.files import data, header
+from sidecar.policy.files import directory as policy_directory
+from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.directory import PolicyFiles
+from sidecar.policy.files.problems import PolicyError, Problem
 from sidecar.policy.rules import RuleReader
+from sidecar.policy.workbench.formatting import format_rule
 
 
 def fmt(

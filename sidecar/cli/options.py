@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import typer
 
 from sidecar.policy import policy_set
+from sidecar.policy.files.problems import PolicyError, Problem, printable
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.problems import PolicyError, Problem, printable
 
 
 class Format(StrEnum):

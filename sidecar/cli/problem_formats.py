@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from urllib.parse import quote
 
-from sidecar.policy.lint import HELP
-from sidecar.policy.problems import Problem
+from sidecar.policy.files.problems import Problem
+from sidecar.policy.lints.lint import HELP
 
 ERROR = "error"
 

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from sidecar.cli.options import fail
-from sidecar.policy.problems import did_you_mean, printable
+from sidecar.policy.files.problems import did_you_mean, printable
 from sidecar.server import validation
 from sidecar.v1 import authorization_pb2 as pb
 

@@ -11,12 +11,13 @@ import typer
 
 from sidecar.cli.options import fail, in_directory, load_policies
 from sidecar.fixture_checks import faults
-from sidecar.policy import fixtures, policy_set
-from sidecar.policy.coverage import Coverage
-from sidecar.policy.fixtures import Fixture
+from sidecar.policy import policy_set
+from sidecar.policy.files import fixtures
+from sidecar.policy.files.fixtures import Fixture
+from sidecar.policy.files.problems import printable
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.problems import printable
-from sidecar.policy.trace import TakenApart
+from sidecar.policy.workbench.coverage import Coverage
+from sidecar.policy.workbench.trace import TakenApart
 from sidecar.rehearsal import Mismatch, Outcome, rehearse
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sidecar.cli.options import Format, FormatOption
 from sidecar.cli.tables import console
-from sidecar.policy import schema as policy_schema
+from sidecar.policy.workbench import schema as policy_schema
 
 
 class Subject(StrEnum):

@@ -19,7 +19,7 @@ from sidecar.cli.options import (
     zone_info,
 )
 from sidecar.ledger.protocol import LedgerRefusedError
-from sidecar.policy.problems import PolicyError
+from sidecar.policy.files.problems import PolicyError
 from sidecar.server.listen import ListenError
 
 

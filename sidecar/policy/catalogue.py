@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.money import nano_usd
 from sidecar.domain.prices import Multipliers, Price, Tariff
-from sidecar.policy import data as files
-from sidecar.policy.variables import UNLIMITED_DOUBLE, UNLIMITED_INT
+from sidecar.policy.cel.variables import UNLIMITED_DOUBLE, UNLIMITED_INT
+from sidecar.policy.files import data as files
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 UNKNOWN_KEY = "unknown"

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from sidecar.domain.decisions import Limit, Meter, Reason
 from sidecar.domain.money import nano_usd
 from sidecar.policy.catalogue import UNKNOWN_KEY
-from sidecar.policy.engine import EvaluationError, Result
+from sidecar.policy.cel.engine import EvaluationError, Result
+from sidecar.policy.cel.variables import Values
 from sidecar.policy.policy_set import DecidedByData, KnownLimit, PolicySet
 from sidecar.policy.rules import Expression, Message, Rule
-from sidecar.policy.variables import Values
 
 UNLIMITED_FROM = 10**18
 """A ceiling this high, in tokens or in nano-USD, is none: nothing can reach it."""

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.domain.decisions import Limit, Meter
-from sidecar.policy import data, directory
 from sidecar.policy.catalogue import Catalogue
-from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.deadline import deadline
-from sidecar.policy.directory import PolicyFiles
-from sidecar.policy.engine import Engine
-from sidecar.policy.problems import PolicyError, Problem
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.engine import Engine
+from sidecar.policy.cel.sizes import Largest
+from sidecar.policy.cel.variables import SPEND
+from sidecar.policy.files import data, directory
+from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.directory import PolicyFiles
+from sidecar.policy.files.problems import PolicyError, Problem
 from sidecar.policy.rules import Rule, RuleEffect, RuleReader, spend_of_no_limit
-from sidecar.policy.sizes import Largest
-from sidecar.policy.variables import SPEND
 
 ENGINES = ("cel-cpp", "cel-python")
 
@@ -137,7 +137,7 @@ def _compile(files: PolicyFiles, reader: RuleReader, problems: list[Problem]) ->
 def cel_cpp() -> Engine | None:
     """Return Google's evaluator, or None on a machine for which it has no wheel."""
     try:
-        from sidecar.policy.cel_cpp import CelCppEngine  # noqa: PLC0415 - not on every machine
+        from sidecar.policy.cel.cel_cpp import CelCppEngine  # noqa: PLC0415 - not on every machine
     except ImportError:
         return None
     return CelCppEngine()

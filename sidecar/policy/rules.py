@@ -6,12 +6,13 @@ from enum import StrEnum
 
 from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
-from sidecar.policy import cel_errors, cel_python, cost, header, portable, variables
-from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.engine import CelError, Engine, Kind, Program
-from sidecar.policy.header import Entry
-from sidecar.policy.problems import Problem, at, did_you_mean
-from sidecar.policy.sizes import Largest
+from sidecar.policy.cel import cel_errors, cel_python, cost, portable, variables
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.engine import CelError, Engine, Kind, Program
+from sidecar.policy.cel.sizes import Largest
+from sidecar.policy.files import header
+from sidecar.policy.files.header import Entry
+from sidecar.policy.files.problems import Problem, at, did_you_mean
 
 MAX_RULE_BYTES = 16_384
 MAX_NESTING = 24

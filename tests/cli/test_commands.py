@@ -12,7 +12,7 @@ from support.commands import sidecar
 from support.policies import ROLES, SHIPPED, deny, limit, minimal
 from support.running import RunningSidecar, chat, principal
 
-from sidecar.policy.variables import MESSAGES
+from sidecar.policy.cel.variables import MESSAGES
 
 STARTER = SHIPPED.parent / "sidecar" / "starter"
 Start = Callable[..., RunningSidecar]

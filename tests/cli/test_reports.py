@@ -70,7 +70,7 @@ def test_check_says_that_warnings_wait_for_errors(tmp_path: Path) -> None:
 def test_check_gives_up_looking_for_warnings_in_time(tmp_path: Path) -> None:
     """Whatever loads, an answer comes: that it is not the whole is an error."""
     program = (
-        "import sys, time; from sidecar.cli import check, main; from sidecar.policy import deadline;"
+        "import sys, time; from sidecar.cli import check, main; from sidecar.policy.files import deadline;"
         "deadline.LOAD_SECONDS = 3; check.lint = lambda *_: time.sleep(30);"
         f"sys.argv = ['sidecar', 'check', {str(minimal(tmp_path / 'p'))!r}]; main.main()"
     )

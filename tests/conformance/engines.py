@@ -11,12 +11,12 @@ from cel_expr_python import cel
 from celpy import celtypes
 
 from conformance.cases import Case
-from sidecar.policy import portable
-from sidecar.policy.cel_cpp import CelCppEngine
-from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.deadline import deadline
-from sidecar.policy.engine import CelError
-from sidecar.policy.problems import PolicyError
+from sidecar.policy.cel import portable
+from sidecar.policy.cel.cel_cpp import CelCppEngine
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.engine import CelError
+from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.problems import PolicyError
 
 CASE_SECONDS = 10.0
 """A thousand times what a case takes. An evaluator that crashes ends its pytest worker."""

@@ -8,12 +8,12 @@ from support.expressions import TEXT, calls
 from support.policies import ROLES, deny, minimal
 
 from sidecar.policy import policy_set
-from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.cost import MAX_STEPS, check, estimate
-from sidecar.policy.engine import CelError, EvaluationError, Kind
-from sidecar.policy.problems import PolicyError
-from sidecar.policy.sizes import Largest
-from sidecar.policy.variables import Values
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.cost import MAX_STEPS, check, estimate
+from sidecar.policy.cel.engine import CelError, EvaluationError, Kind
+from sidecar.policy.cel.sizes import Largest
+from sidecar.policy.cel.variables import Values
+from sidecar.policy.files.problems import PolicyError
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 PYTHON = CelPythonEngine()

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from support.expressions import CONDITION, DOUBLE, INT, TEXT, calls
 from support.policies import deny, limit
 
-from sidecar.policy.cel_cpp import CelCppEngine
-from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.engine import Engine, EvaluationError
+from sidecar.policy.cel.cel_cpp import CelCppEngine
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.engine import Engine, EvaluationError
+from sidecar.policy.cel.sizes import Largest
+from sidecar.policy.cel.variables import UNLIMITED_DOUBLE, Values
 from sidecar.policy.rules import RuleReader
-from sidecar.policy.sizes import Largest
-from sidecar.policy.variables import UNLIMITED_DOUBLE, Values
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
 

@@ -9,7 +9,7 @@ from support.policies import deny, limit, minimal
 from support.running import chat, tester
 
 from sidecar.domain.decisions import Effect, Meter
-from sidecar.policy.engine import EvaluationError
+from sidecar.policy.cel.engine import EvaluationError
 from sidecar.policy.evaluation import ceiling_of
 
 OpenDesk = Callable[..., Desk]

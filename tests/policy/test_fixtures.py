@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from support.policies import SHIPPED, deny, limit, minimal
 
-from sidecar.policy import fixtures, policy_set
-from sidecar.policy.coverage import Coverage
-from sidecar.policy.trace import TakenApart
+from sidecar.policy import policy_set
+from sidecar.policy.files import fixtures
+from sidecar.policy.workbench.coverage import Coverage
+from sidecar.policy.workbench.trace import TakenApart
 from sidecar.rehearsal import Mismatch, rehearse
 
 CALL = "authorize: {principal: {id: ada, role: tester, workspace: lab}, model: small-1}"

@@ -7,14 +7,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.expressions import CONDITION, calls
 
-from sidecar.policy import header
-from sidecar.policy.cel_cpp import CelCppEngine
-from sidecar.policy.cel_python import CelPythonEngine
-from sidecar.policy.engine import EvaluationError, Kind
-from sidecar.policy.formatting import WIDTH, format_rule
+from sidecar.policy.cel.cel_cpp import CelCppEngine
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.engine import EvaluationError, Kind
+from sidecar.policy.cel.sizes import Largest
+from sidecar.policy.cel.variables import Values
+from sidecar.policy.files import header
 from sidecar.policy.rules import RuleReader
-from sidecar.policy.sizes import Largest
-from sidecar.policy.variables import Values
+from sidecar.policy.workbench.formatting import WIDTH, format_rule
 
 HEADER = """// METADATA
 // effect: deny

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from support.policies import ROLES, deny, minimal
 
-from sidecar.policy import directory, policy_set
-from sidecar.policy.problems import PolicyError, Problem, did_you_mean
+from sidecar.policy import policy_set
+from sidecar.policy.files import directory
+from sidecar.policy.files.problems import PolicyError, Problem, did_you_mean
 
 LABELS = ROLES + "    labels: {x: %s}\n"
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from support.policies import MODELS, ROLES, SHIPPED, deny, limit, minimal
 
-from sidecar.policy import data, directory, policy_set
-from sidecar.policy.deadline import deadline
-from sidecar.policy.lint import HELP, WARNINGS_AT_MOST, lint
+from sidecar.policy import policy_set
+from sidecar.policy.files import data, directory
+from sidecar.policy.files.deadline import deadline
+from sidecar.policy.lints.lint import HELP, WARNINGS_AT_MOST, lint
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "lints.md").read_text()
 

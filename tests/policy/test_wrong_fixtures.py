@@ -7,8 +7,9 @@ import pytest
 from support.policies import MODELS, deny, limit, minimal
 
 from sidecar.fixture_checks import faults
-from sidecar.policy import fixtures, policy_set
-from sidecar.policy.problems import Problem
+from sidecar.policy import policy_set
+from sidecar.policy.files import fixtures
+from sidecar.policy.files.problems import Problem
 from sidecar.rehearsal import rehearse
 
 WHO = "principal: {id: ada, role: tester, workspace: lab}"
@@ -129,7 +130,7 @@ def test_a_directory_with_too_many_tests_is_refused(
 
 def test_reading_fixtures_ends_in_time(policies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes too long is said to."""
-    monkeypatch.setattr("sidecar.policy.deadline.LOAD_SECONDS", 0.2)
+    monkeypatch.setattr("sidecar.policy.files.deadline.LOAD_SECONDS", 0.2)
     text = "tests:\n" + "- {name: a, steps: [{advance: 1s}]}\n" * 20_000
     (policies / "x_test.yaml").write_text(text)
     assert "takes longer than 0.2 s" in str(fixtures.read(policies)[1][0])

@@ -9,7 +9,7 @@ from support import policies
 from support.policies import deny, limit, minimal
 
 from sidecar.policy import policy_set
-from sidecar.policy.problems import PolicyError
+from sidecar.policy.files.problems import PolicyError
 
 HEADER = "// METADATA\n// effect: deny\n// owner: a@b\n// reason: NO\n// http_status: 403\n"
 GOOD = HEADER + "// message: no\n"
@@ -295,7 +295,7 @@ def test_a_load_that_takes_too_long_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file within every other bound that takes seconds to read is given up, and named."""
-    monkeypatch.setattr("sidecar.policy.deadline.LOAD_SECONDS", 0.3)
+    monkeypatch.setattr("sidecar.policy.files.deadline.LOAD_SECONDS", 0.3)
     slow = "roles:\n" + "".join(f"  r{n}: {{allowed_models: []}}\n" for n in range(30_000))
     found = report(minimal(tmp_path / "p", slow_yaml=slow))
     assert "takes longer than 0.3 s to load" in found
@@ -306,7 +306,7 @@ def test_an_interrupted_load_is_not_taken_for_a_rule_that_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The alarm passes through whatever catches the failures of the parsers."""
-    monkeypatch.setattr("sidecar.policy.deadline.LOAD_SECONDS", 0.2)
+    monkeypatch.setattr("sidecar.policy.files.deadline.LOAD_SECONDS", 0.2)
     rule = deny(" && ".join(f"request.tokens > {n}" for n in range(100)))
     many = {f"rule_{n}": rule for n in range(100)}
     directory = minimal(tmp_path / "p", **many)

@@ -1,0 +1,1 @@
+"""CEL: two evaluators, and what rules may say so that both read it alike."""

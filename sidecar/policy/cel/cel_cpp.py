@@ -1,0 +1,122 @@
+"""Google's cel-cpp, through cel-expr-python: static types, and about 3 µs a rule."""
+
+from typing import Any, cast
+
+from cel_expr_python import cel
+from google.protobuf import descriptor_pool
+
+from sidecar.policy.cel import cel_errors, variables
+from sidecar.policy.cel.engine import CelError, EvaluationError, Kind, Result
+from sidecar.policy.cel.variables import Values
+from sidecar.v1 import policy_input_pb2
+
+_ACCEPTED: dict[Kind, frozenset[str]] = {
+    Kind.CONDITION: frozenset({"BOOL"}),
+    Kind.CEILING: frozenset({"INT", "DOUBLE"}),
+    Kind.SCOPE: frozenset({"STRING"}),
+    Kind.TEXT: frozenset({"STRING", "INT", "DOUBLE", "BOOL"}),
+}
+_PYTHON_TYPES: dict[str, type] = {"BOOL": bool, "INT": int, "DOUBLE": float, "STRING": str}
+
+
+class _Program:
+    def __init__(self, expression: cel.Expression, returns: str, *, double: bool) -> None:
+        self._evaluate = expression.eval
+        self._type = _PYTHON_TYPES[returns]
+        self.double = double
+        # An error comes back as a value, and its value is a str.
+        self._returns = getattr(cel.Type, returns) if returns == "STRING" else None
+
+    def evaluate(self, binding: "_Binding") -> Result:
+        try:
+            result = self._evaluate(binding.double if self.double else binding.int)
+            value = result.value()
+        except Exception:  # its budget for comprehensions, which cost.py stays below
+            raise EvaluationError from None
+        if type(value) is not self._type:
+            raise EvaluationError
+        if self._returns is not None and result.type() != self._returns:
+            raise EvaluationError
+        return cast("Result", value)
+
+
+class _Binding:
+    """The values of one call. `unlimited` is an int, or on demand a double."""
+
+    __slots__ = ("_double", "_engine", "_values", "int")
+
+    def __init__(self, engine: "CelCppEngine", values: Values) -> None:
+        self._engine = engine
+        self._values = values
+        self._double: cel.Activation | None = None
+        self.int = engine.activation(values, double=False)
+
+    @property
+    def double(self) -> cel.Activation:
+        if self._double is None:
+            self._double = self._engine.activation(self._values, double=True)
+        return self._double
+
+
+class CelCppEngine:
+    """Checks types against the proto messages, and evaluates."""
+
+    name = "cel-cpp"
+
+    def __init__(self) -> None:
+        """Declare the variables, `unlimited` once as an int and once as a double."""
+        pool = descriptor_pool.Default()
+        declared = {
+            name: cel.Type(message.full_name) for name, message in variables.MESSAGES.items()
+        }
+        declared[variables.NOW] = cel.Type.TIMESTAMP
+        declared[variables.SPEND] = cel.Type.Map(
+            cel.Type.STRING, cel.Type(policy_input_pb2.Spend.DESCRIPTOR.full_name)
+        )
+        self._int, self._double = (
+            cel.NewEnv(descriptor_pool=pool, variables={**declared, variables.UNLIMITED: number})
+            for number in (cel.Type.INT, cel.Type.DOUBLE)
+        )
+
+    def compile(self, source: str, kind: Kind, *, double: bool = False) -> _Program:  # noqa: ARG002
+        """Compile and check. Raises CelError at the place of the first error."""
+        try:
+            return self._compile(source, kind, double=False)
+        except CelError as as_int:
+            if variables.UNLIMITED not in source:
+                raise
+            try:
+                return self._compile(source, kind, double=True)
+            except CelError:
+                raise as_int from None
+
+    def bind(self, values: Values) -> _Binding:
+        """Prepare the values of one call."""
+        return _Binding(self, values)
+
+    def activation(self, values: Values, *, double: bool) -> cel.Activation:
+        """Build what the evaluator reads, with `unlimited` as a double or an int."""
+        unlimited: Any = variables.UNLIMITED_DOUBLE if double else variables.UNLIMITED_INT
+        return (self._double if double else self._int).Activation(
+            {
+                "request": values.request,
+                "principal": values.principal,
+                "role": values.role,
+                "workspace": values.workspace,
+                "model": values.model,
+                "key": values.key,
+                "now": values.now,
+                "spend": values.spend,
+                "unlimited": unlimited,
+            }
+        )
+
+    def _compile(self, source: str, kind: Kind, *, double: bool) -> _Program:
+        try:
+            expression = (self._double if double else self._int).compile(source)
+        except Exception as error:
+            raise cel_errors.read(source, str(error)) from None
+        returns = expression.return_type().name()
+        if returns not in _ACCEPTED[kind]:
+            raise CelError(f"yields {returns.lower()}, but has to yield {kind.value}")
+        return _Program(expression, returns, double=double)

@@ -1,0 +1,192 @@
+"""cel-python (celpy): parses every rule, and evaluates where cel-cpp cannot run.
+
+Only `InterpretedRunner` is used: `CompiledRunner` keeps the state of a request
+in module globals, where another thread's request can find it.
+"""
+
+from typing import Any
+
+import celpy
+import lark
+from celpy import celtypes
+from celpy.celparser import CELParseError, CELParser
+from google.protobuf.message import Message
+
+from sidecar.policy.cel import variables
+from sidecar.policy.cel.engine import CelError, EvaluationError, Kind, Result
+from sidecar.policy.cel.variables import Values
+
+_ACCEPTED: dict[Kind, tuple[type, ...]] = {
+    Kind.CONDITION: (bool,),
+    Kind.CEILING: (int, float),
+    Kind.SCOPE: (str,),
+    Kind.TEXT: (bool, int, float, str),
+}
+_CELTYPES: dict[type, type] = {
+    bool: celtypes.BoolType,
+    int: celtypes.IntType,
+    float: celtypes.DoubleType,
+    str: celtypes.StringType,
+}
+
+
+class _Program:
+    def __init__(self, runner: celpy.Runner, kind: Kind, *, double: bool) -> None:
+        self._runner = runner
+        self.double = double
+        self._accepted = _ACCEPTED[kind]
+
+    def evaluate(self, binding: dict[str, Any]) -> Result:
+        try:
+            value = self._runner.evaluate(_typed(binding, double=self.double))
+        except Exception:  # RecursionError and ValueError escape, among others
+            raise EvaluationError from None
+        plain = _plain(value)
+        if type(plain) not in self._accepted:
+            raise EvaluationError
+        result: Result = plain
+        return result
+
+
+def _contains(text: str, part: str) -> celtypes.BoolType:
+    return celtypes.BoolType(part in text)
+
+
+_FUNCTIONS: Any = {"contains": _contains}
+"""celpy's own `contains` fails for the sum of two texts, which is a plain str to it."""
+
+
+def _keep_positions(token: lark.Token) -> lark.Token:
+    """Tell `true` and `false` from names, as celpy does, but keep where they stand."""
+    if token.value in ("true", "false"):
+        return lark.Token.new_borrow_pos("BOOL_LIT", token.value, token)
+    return token
+
+
+class CelPythonEngine:
+    """Parses and evaluates; it has no static types."""
+
+    name = "cel-python"
+
+    def __init__(self) -> None:
+        """Make the environment. The parser behind it is one for the whole process."""
+        CELParser.ambiguous_literals = staticmethod(_keep_positions)  # type: ignore[assignment,method-assign]
+        self._environment = celpy.Environment(runner_class=celpy.InterpretedRunner)
+        # The data files' messages are converted once, not for each call.
+        self._converted: dict[int, tuple[Message, celtypes.Value]] = {}
+
+    def parse(self, source: str) -> lark.Tree[lark.Token]:
+        """Return the syntax tree. Raises CelError."""
+        try:
+            return self._environment.compile(source)
+        except CELParseError as error:
+            raise CelError(
+                "is not CEL that every implementation reads", error.line or 0, error.column or 0
+            ) from None
+        except Exception:  # RecursionError among others
+            raise CelError("is not CEL that every implementation reads") from None
+
+    def compile(self, source: str, kind: Kind, *, double: bool = False) -> _Program:
+        """Compile an expression. Raises CelError."""
+        runner = self._environment.program(self.parse(source), _FUNCTIONS)
+        return _Program(runner, kind, double=double)
+
+    def evaluate_part(
+        self, tree: lark.Tree[lark.Token], binding: dict[str, Any], *, double: bool = False
+    ) -> Any:
+        """Return a part's value as plain Python. Raises EvaluationError."""
+        try:
+            runner = self._environment.program(tree, _FUNCTIONS)
+            return _plain(runner.evaluate(_typed(binding, double=double)))
+        except Exception:
+            raise EvaluationError from None
+
+    def bind(self, values: Values) -> dict[str, Any]:
+        """Convert the values of one call."""
+        return {
+            "request": _from_message(values.request),
+            "principal": _from_message(values.principal),
+            "role": self._from_data(values.role),
+            "workspace": self._from_data(values.workspace),
+            "model": self._from_data(values.model),
+            "key": _from_message(values.key),
+            "now": celtypes.TimestampType(values.now),
+            "spend": celtypes.MapType(
+                {
+                    celtypes.StringType(rule): _from_message(spend)
+                    for rule, spend in values.spend.items()
+                }
+            ),
+            "unlimited": celtypes.IntType(variables.UNLIMITED_INT),
+        }
+
+    def _from_data(self, message: Message) -> celtypes.Value:
+        kept = self._converted.get(id(message))
+        if kept is None or kept[0] is not message:
+            kept = self._converted[id(message)] = (message, _from_message(message))
+        return kept[1]
+
+
+def _typed(binding: dict[str, Any], *, double: bool) -> dict[str, Any]:
+    """Let `unlimited` be a double where the types ask for one."""
+    if not double:
+        return binding
+    return {**binding, "unlimited": celtypes.DoubleType(variables.UNLIMITED_DOUBLE)}
+
+
+def roots(tree: lark.Tree[lark.Token]) -> frozenset[str]:
+    """Return the variables that an expression reads.
+
+    A macro's own variable is counted too where it has the name of one of ours:
+    the answer may name too many, never too few.
+    """
+    names = {
+        str(node.children[0])
+        for node in tree.iter_subtrees()
+        if node.data in ("ident", "dot_ident")
+    }
+    return frozenset(names & variables.NAMES)
+
+
+def _plain(value: Any) -> Any:
+    """Convert to plain Python. Some operations of celpy give plain values already."""
+    match value:
+        case celtypes.BoolType() | bool():
+            return bool(value)
+        case celtypes.UintType():
+            return None
+        case int() | float() | str():
+            return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+        case celtypes.ListType():
+            return [_plain(item) for item in value]
+        case celtypes.MapType():
+            return {str(key): _plain(item) for key, item in value.items()}
+    return str(value)
+
+
+def _from_message(message: Message) -> celtypes.Value:
+    """Convert a message to a map with every field, those at their default too."""
+    return celtypes.MapType(
+        {
+            celtypes.StringType(field.name): _from_field(field, getattr(message, field.name))
+            for field in message.DESCRIPTOR.fields
+        }
+    )
+
+
+def _from_field(field: Any, value: Any) -> celtypes.Value:
+    if _is_map(field):
+        return celtypes.MapType({_scalar(key): _scalar(item) for key, item in value.items()})
+    if field.is_repeated:
+        return celtypes.ListType([_scalar(item) for item in value])
+    return _scalar(value)
+
+
+def _is_map(field: Any) -> bool:
+    entry = field.message_type
+    return entry is not None and bool(entry.GetOptions().map_entry)
+
+
+def _scalar(value: Any) -> celtypes.Value:
+    convert = _CELTYPES.get(type(value))
+    return _from_message(value) if convert is None else convert(value)

@@ -1,0 +1,68 @@
+"""The variables that a rule can see, and their values for one call."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sidecar.v1 import authorization_pb2 as pb
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+MESSAGES: Mapping[str, Any] = {
+    "request": policy_pb.Request.DESCRIPTOR,
+    "principal": pb.Principal.DESCRIPTOR,
+    "role": policy_pb.Role.DESCRIPTOR,
+    "workspace": policy_pb.Workspace.DESCRIPTOR,
+    "model": policy_pb.Model.DESCRIPTOR,
+    "key": policy_pb.Key.DESCRIPTOR,
+}
+SPEND = "spend"
+NOW = "now"
+UNLIMITED = "unlimited"
+
+NAMES = frozenset({*MESSAGES, SPEND, NOW, UNLIMITED})
+
+UNLIMITED_INT = 2**63 - 1
+UNLIMITED_DOUBLE = float("inf")
+
+FROM_DATA = frozenset({"role", "workspace", "model", "key", UNLIMITED})
+"""Variables whose values come from the data files alone, so they are few."""
+
+
+def text_field(source: str) -> tuple[str, str] | None:
+    """Return variable and field of an expression that is just one text field of a message."""
+    variable, _, name = source.strip().partition(".")
+    message = MESSAGES.get(variable)
+    field = message.fields_by_name.get(name) if message is not None else None
+    is_text = field is not None and not field.is_repeated and field.type == field.TYPE_STRING
+    return (variable, name) if is_text else None
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A value for every variable but `unlimited`, whose value is fixed."""
+
+    request: policy_pb.Request
+    principal: pb.Principal
+    role: policy_pb.Role
+    workspace: policy_pb.Workspace
+    model: policy_pb.Model
+    key: policy_pb.Key
+    now: datetime
+    spend: Mapping[str, policy_pb.Spend]
+
+
+def values_of(
+    role: policy_pb.Role, workspace: policy_pb.Workspace, model: policy_pb.Model
+) -> Values:
+    """Return the values of a call of which only these entries are known."""
+    return Values(
+        request=policy_pb.Request(),
+        principal=pb.Principal(),
+        role=role,
+        workspace=workspace,
+        model=model,
+        key=policy_pb.Key(),
+        now=datetime.now(UTC),
+        spend={},
+    )

@@ -1,0 +1,1 @@
+"""The files of a policy directory, and what is wrong with them."""

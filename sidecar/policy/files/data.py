@@ -1,0 +1,298 @@
+"""The data files: roles, workspaces, models with dated prices, keys."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from sidecar.domain.clock import to_us
+from sidecar.domain.prices import THOUSANDTHS
+from sidecar.policy.files.problems import Problem, did_you_mean
+from sidecar.policy.files.yaml_file import Loc, YamlFile
+
+MIN_YEAR, MAX_YEAR = 2000, 2200
+
+
+def _ceiling(value: object) -> object:
+    """Read `unlimited` and `.inf` as None; a number has to be one; nothing is not unlimited."""
+    if value in ("unlimited", float("inf")):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("has to be a number, or unlimited")
+    return value
+
+
+def _number(value: object) -> object:
+    """Read a number as it is written, not through a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("has to be a number")
+    return Decimal(str(value))
+
+
+def _thousandths(value: object) -> object:
+    scaled = Decimal(str(_number(value))) * THOUSANDTHS
+    if not scaled.is_finite() or scaled != int(scaled):
+        raise ValueError("has to be a number with at most three decimals")
+    return int(scaled)
+
+
+def _list(value: object) -> object:
+    if not isinstance(value, list):
+        raise ValueError("has to be a list, as in [mistral-small, codestral]")
+    return tuple(value)
+
+
+def _instant(value: object) -> object:
+    """Read a day, which starts at midnight UTC, or a time with its zone."""
+    if isinstance(value, str):  # put together from a placeholder and more
+        with contextlib.suppress(ValueError):
+            value = datetime.fromisoformat(value)
+    if isinstance(value, date) and not MIN_YEAR <= value.year <= MAX_YEAR:
+        raise ValueError(f"has to be between the years {MIN_YEAR} and {MAX_YEAR}")
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("a time has to have its zone, as in 2026-08-21T12:00:00Z")
+        return to_us(value)
+    if isinstance(value, date):
+        return to_us(datetime.combine(value, time(), UTC))
+    raise ValueError("has to be a day, as in 2026-08-21, or a time, as in 2026-08-21T12:00:00Z")
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_list, json_schema_input_type=list[str])]
+Labels = Mapping[Name, str]
+Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+CountOrNone = Annotated[
+    Count | None,
+    BeforeValidator(_ceiling, json_schema_input_type=int | Literal["unlimited"]),
+]
+Budget = Annotated[
+    Annotated[Decimal, BeforeValidator(_number), Field(ge=0, lt=10**9)] | None,
+    BeforeValidator(_ceiling, json_schema_input_type=float | Literal["unlimited"]),
+]
+Usd = Annotated[
+    Decimal,
+    BeforeValidator(_number, json_schema_input_type=float),
+    Field(ge=0, le=10_000, decimal_places=9),
+]
+Factor = Annotated[
+    int,
+    BeforeValidator(_thousandths, json_schema_input_type=float),
+    Field(ge=0, le=10 * THOUSANDTHS),
+]
+Discount = Annotated[
+    int, BeforeValidator(_thousandths, json_schema_input_type=float), Field(ge=0, le=THOUSANDTHS)
+]
+Instant = Annotated[int, BeforeValidator(_instant, json_schema_input_type=date | datetime)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PriceEntry(_Entry):
+    """What a model costs from a day on; `source` says where that stands."""
+
+    effective_from: Instant
+    input_usd_per_million_tokens: Usd | None = None
+    output_usd_per_million_tokens: Usd | None = None
+    usd_per_thousand_pages: Usd | None = None
+    usd_per_minute_of_audio: Usd | None = None
+    source: str = ""
+
+
+class ModelEntry(_Entry):
+    """A model: its aliases and family are names that allow-lists may use."""
+
+    family: Name
+    aliases: Names = ()
+    prices: tuple[PriceEntry, ...] = ()
+    labels: Labels = {}
+
+
+class MultipliersEntry(_Entry):
+    """Factors on list prices. Cached input is never dearer: a hold assumes none."""
+
+    cached_input: Discount = THOUSANDTHS
+    batch: Factor = THOUSANDTHS
+    service_tiers: Mapping[Name, Factor] = {}
+    regions: Mapping[Name, Factor] = {}
+
+
+class RoleEntry(_Entry):
+    """What principals of a role may do. None is unlimited."""
+
+    allowed_models: Names
+    max_tokens_per_request: CountOrNone
+    daily_token_budget: CountOrNone
+    labels: Labels = {}
+
+
+class ServiceEntry(_Entry):
+    """A service of a workspace."""
+
+    allowed_models: Names
+
+
+class WorkspaceEntry(_Entry):
+    """What a workspace may do and spend. None is unlimited."""
+
+    team: str = ""
+    allowed_models: Names
+    requests_per_minute: CountOrNone
+    monthly_budget_usd: Budget
+    services: Mapping[Name, ServiceEntry] = {}
+    labels: Labels = {}
+
+
+class KeyEntry(_Entry):
+    """A Mistral API key, by its id; never its secret."""
+
+    workspace: Name
+    state: Literal["active", "revoked"] = "active"
+    labels: Labels = {}
+
+
+class DataFile(_Entry):
+    """What one data file may hold."""
+
+    models: Mapping[Name, ModelEntry] = {}
+    multipliers: MultipliersEntry | None = None
+    roles: Mapping[Name, RoleEntry] = {}
+    workspaces: Mapping[Name, WorkspaceEntry] = {}
+    keys: Mapping[Name, KeyEntry] = {}
+
+
+@dataclass(slots=True)
+class Data:
+    """All data files of a policy directory together."""
+
+    models: dict[str, ModelEntry] = field(default_factory=dict)
+    roles: dict[str, RoleEntry] = field(default_factory=dict)
+    workspaces: dict[str, WorkspaceEntry] = field(default_factory=dict)
+    keys: dict[str, KeyEntry] = field(default_factory=dict)
+    multipliers: MultipliersEntry = field(default_factory=MultipliersEntry)
+    names: dict[str, str] = field(default_factory=dict)
+    """The id of the model for each id and alias."""
+
+
+def read(files: Mapping[str, str]) -> tuple[Data, list[Problem]]:
+    """Read all data files; return what they say, and all that is wrong with them."""
+    data, problems = Data(), []
+    multipliers_in = ""
+    for file, text in sorted(files.items()):
+        document = YamlFile(file, text)
+        content, wrong = _validate(document)
+        problems += wrong
+        if content is None:
+            continue
+        for section in ("models", "roles", "workspaces", "keys"):
+            problems += _merge(document, section, getattr(data, section), getattr(content, section))
+        if content.multipliers is not None:
+            if multipliers_in:
+                problems.append(
+                    document.problem(("multipliers",), f"stands in {multipliers_in} already")
+                )
+            data.multipliers, multipliers_in = content.multipliers, file
+        problems += _name_models(document, data, content)
+        problems += _check_prices(document, content)
+    return data, problems
+
+
+def _validate(document: YamlFile) -> tuple[DataFile | None, list[Problem]]:
+    if document.problems:
+        return None, document.problems
+    try:
+        return DataFile.model_validate({} if document.value is None else document.value), []
+    except ValidationError as error:
+        return None, [describe(document, details) for details in error.errors()]
+
+
+def describe(
+    document: YamlFile, details: Any, inside: Loc = (), schema: type[BaseModel] = DataFile
+) -> Problem:
+    """Say in our words, and at its place, what pydantic found."""
+    loc = tuple(part for part in details["loc"] if part != "[key]")
+    key = str(loc[-1]) if loc else ""
+    place = (*inside, *loc)
+    if details["type"] == "extra_forbidden":
+        return document.problem(
+            place, f"unknown key '{key}'", did_you_mean(key, _keys(schema, loc)), at_key=True
+        )
+    if details["type"] == "missing":
+        return document.problem(place, f"'{key}' is missing")
+    message = str(details["msg"]).removeprefix("Value error, ")
+    if details["type"] == "literal_error":
+        expected = details["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        hint = did_you_mean(str(details["input"]), expected.split(", "))
+        return document.problem(place, f"'{details['input']}' is no {key}", hint)
+    about = f"'{key}': " if isinstance(key, str) and not key.isdecimal() and key else ""
+    return document.problem(place, f"{about}{message[0].lower()}{message[1:]}")
+
+
+def _keys(schema: type[BaseModel], loc: Loc) -> set[str]:
+    """Return the keys that may stand where an unknown one was found."""
+    found: type[BaseModel] | None = schema
+    for part in loc[:-1]:
+        field = found.model_fields.get(str(part)) if found is not None else None
+        if field is not None:
+            found = _model_in(field.annotation)
+    fields = {} if found is None else found.model_fields
+    return {field.alias or name for name, field in fields.items()}
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model within a type such as a mapping or a tuple of it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_in(argument) for argument in get_args(annotation))
+    return next((model for model in inner if model is not None), None)
+
+
+def _merge(
+    document: YamlFile, section: str, into: dict[str, Any], more: Mapping[str, Any]
+) -> list[Problem]:
+    twice = [
+        document.problem((section, name), f"'{name}' stands in another file already")
+        for name in more
+        if name in into
+    ]
+    into.update(more)
+    return twice
+
+
+def _name_models(document: YamlFile, data: Data, content: DataFile) -> list[Problem]:
+    """Give each id and alias to one model."""
+    problems = []
+    for model_id, entry in content.models.items():
+        for name in (model_id, *entry.aliases):
+            owner = data.names.setdefault(name, model_id)
+            if owner != model_id:
+                problems.append(
+                    document.problem(("models", model_id), f"'{name}' already names {owner}")
+                )
+    return problems
+
+
+def _check_prices(document: YamlFile, content: DataFile) -> list[Problem]:
+    problems = []
+    for model_id, entry in content.models.items():
+        starts = [price.effective_from for price in entry.prices]
+        if len(set(starts)) != len(starts):
+            problems.append(
+                document.problem(
+                    ("models", model_id, "prices"), "two prices have the same effective_from"
+                )
+            )
+    return problems

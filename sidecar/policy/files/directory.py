@@ -1,0 +1,132 @@
+"""The files of a policy directory, read once and as they are."""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.policy.files.problems import PolicyError, Problem
+
+MAX_FILES = 1000
+MAX_FILE_BYTES = 1_048_576
+
+FIXTURES = "_test.yaml"
+
+_NO_MARK = "save as UTF-8 without a byte order mark"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFiles:
+    """Texts by file name, the SHA-256 over all that decides, and what is wrong."""
+
+    rules: dict[str, str]
+    data: dict[str, str]
+    digest: str
+    problems: list[Problem]
+
+
+def read(directory: Path) -> PolicyFiles:
+    """Read the rules (*.cel) and the data (*.yaml) of a flat directory.
+
+    Names that begin with a dot are ignored, as a Kubernetes ConfigMap needs;
+    so are fixtures (*_test.yaml) and notes (*.md), which decide nothing. Any
+    other file is an error: somebody may believe that it is read.
+
+    Raises PolicyError when the directory cannot be read at all.
+    """
+    entries = _entries(directory)
+    problems: list[Problem] = []
+    texts: dict[str, str] = {}
+    for entry in entries[: MAX_FILES + 1]:
+        problem = _misplaced(entry)
+        if not problem and entry.suffix in (".cel", ".yaml") and not entry.name.endswith(FIXTURES):
+            text, problem = read_text(entry)
+            if not problem:
+                texts[entry.name] = text
+        problems += problem
+    if len(entries) > MAX_FILES:
+        problems.append(Problem(str(directory), 0, 0, f"has more than {MAX_FILES} files"))
+    rules = {name: text for name, text in texts.items() if name.endswith(".cel")}
+    if not rules and not problems:
+        problems.append(
+            Problem(str(directory), 0, 0, "has no .cel files, so everything would be denied")
+        )
+    data = {name: text for name, text in texts.items() if name.endswith(".yaml")}
+    return PolicyFiles(rules, data, _digest(texts), problems)
+
+
+def fixture_files(directory: Path) -> list[Path]:
+    """Return the fixtures of a policy directory. Raises PolicyError when it cannot be read."""
+    return [entry for entry in _entries(directory) if entry.name.endswith(FIXTURES)][:MAX_FILES]
+
+
+def _entries(directory: Path) -> list[Path]:
+    """Return what is in a directory, without names that begin with a dot."""
+    try:
+        return sorted(p for p in directory.iterdir() if not p.name.startswith("."))
+    except NotADirectoryError:
+        wrong = "is a file: give its directory"
+    except OSError as error:
+        wrong = f"cannot be read: {error.strerror}"
+    raise PolicyError([Problem(str(directory), 0, 0, wrong)])
+
+
+def _misplaced(entry: Path) -> list[Problem]:
+    """Say why an entry of a policy directory should not be in it."""
+    wrong, hint = "", ""
+    try:
+        if not entry.name.isprintable():
+            wrong = "the name has characters that cannot be printed"
+        elif entry.is_dir():
+            wrong = "a policy directory has no folders in it"
+        elif entry.suffix not in (".cel", ".yaml", ".md"):
+            wrong = "is neither a rule nor data, and would not be read"
+            hint = "rules end in .cel, data in .yaml, notes in .md"
+    except OSError as error:  # a link to a name that is too long, or into a closed folder
+        wrong = f"cannot be read: {error.strerror}"
+    return [Problem(entry.name, 0, 0, wrong, hint=hint)] if wrong else []
+
+
+def read_text(path: Path) -> tuple[str, list[Problem]]:
+    """Read a file of a policy directory, or say why it is not one that is read."""
+    try:
+        if not path.is_file():
+            return "", [Problem(path.name, 0, 0, "is not a regular file")]
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            return "", [Problem(path.name, 0, 0, "is a link to outside of the directory")]
+        with path.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+        text = content.decode("utf-8")
+    except OSError as error:
+        return "", [Problem(path.name, 0, 0, f"cannot be read: {error.strerror}")]
+    except UnicodeDecodeError as error:
+        return "", [Problem(path.name, 0, 0, f"is not UTF-8 at byte {error.start}")]
+    if len(content) > MAX_FILE_BYTES:
+        return "", [Problem(path.name, 0, 0, f"is larger than {MAX_FILE_BYTES} bytes")]
+    return text, list(_deceptive(path.name, text))
+
+
+def _deceptive(file: str, text: str) -> Iterator[Problem]:
+    """Find characters that make a text read differently to people and to programs.
+
+    Those are other ends of lines than a line feed, control characters, byte order marks
+    and marks that change the direction of writing.
+    """
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+        for column, character in enumerate(line, start=1):
+            if character != "\t" and unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp"):
+                hint = _NO_MARK if character == "\ufeff" and (number, column) == (1, 1) else ""
+                message = f"has the character U+{ord(character):04X}"
+                yield Problem(file, number, column, message, hint=hint)
+                return
+
+
+def _digest(texts: dict[str, str]) -> str:
+    """Hash names and texts; lengths keep two different directories apart."""
+    digest = hashlib.sha256()
+    for name, text in sorted(texts.items()):
+        for part in (name.encode(), text.encode()):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""The header of a rule file: `// METADATA`, then strict `// key: value` lines."""
+
+import re
+from dataclasses import dataclass
+
+from sidecar.policy.files.problems import Problem, at, did_you_mean
+
+FIRST_LINE = "// METADATA"
+
+FOR_ALL = {"effect", "owner", "description", "mode"}
+FOR_REFUSALS = {"reason", "http_status", "message"}
+FOR_LIMITS = {"meter", "window", "per", "alert_at", "on_expiry"}
+OPTIONAL = {"description", "mode", "alert_at", "on_expiry"}
+
+KEYS_BY_EFFECT = {
+    "allow": FOR_ALL,
+    "deny": FOR_ALL | FOR_REFUSALS,
+    "limit": FOR_ALL | FOR_REFUSALS | FOR_LIMITS,
+}
+
+CHOICES = {
+    "effect": ("allow", "deny", "limit"),
+    "mode": ("enforce", "shadow"),
+    "meter": ("requests", "tokens", "cost"),
+    "window": ("minute", "hour", "day", "month", "concurrent"),
+    "on_expiry": ("charge", "release"),
+}
+
+_PATTERNS = {
+    "reason": (re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*"), "UPPER_SNAKE, as in MODEL_NOT_ALLOWED"),
+    "http_status": (re.compile(r"[45]\d\d"), "an HTTP status from 400 to 599"),
+    "alert_at": (
+        re.compile(r"[1-9]\d{0,2}%(\s*,\s*[1-9]\d{0,2}%)*"),
+        "percentages, as in 50%, 80%, 100%",
+    ),
+}
+_LINE = re.compile(r"// ?(\s*)([A-Za-z_][\w-]*):(\s*)(.*?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The value of a key, and where it starts in the file."""
+
+    value: str
+    line: int
+    column: int
+
+
+def parse(file: str, text: str) -> tuple[dict[str, Entry], list[Problem]]:
+    """Read the header of a rule file; return what it says, and what is wrong with it."""
+    lines = text.splitlines()
+    if not lines or lines[0].rstrip() != FIRST_LINE:
+        hint = f"the header comes first, and its first line is exactly '{FIRST_LINE}'"
+        return {}, [at(file, text, 1, 1, "the rule has no header", hint)]
+    entries: dict[str, Entry] = {}
+    problems: list[Problem] = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.startswith("//"):
+            break
+        found = _LINE.fullmatch(line)
+        if found is None:
+            problems.append(
+                at(file, text, number, 1, "a header line is '// key: value'",
+                   "comments of other kinds go below the header, after an empty line")
+            )  # fmt: skip
+        elif found[2] in entries:
+            problems.append(
+                at(file, text, number, found.start(2) + 1, f"'{found[2]}' stands twice")
+            )
+        else:
+            entries[found[2]] = Entry(found[4], number, found.start(4) + 1)
+    problems += _check(file, text, entries)
+    return entries, problems
+
+
+def _check(file: str, text: str, entries: dict[str, Entry]) -> list[Problem]:
+    """Check that the keys are those of the effect, and their values of the right form."""
+    effect = entries.get("effect")
+    if effect is None:
+        hint = "header lines are '// effect: …', right below the first; allow, deny or limit"
+        return [at(file, text, 1, 1, "the header has no 'effect'", hint)]
+    allowed = KEYS_BY_EFFECT.get(effect.value)
+    if allowed is None:
+        return [_choice(file, text, "effect", effect)]
+    unknown = [key for key in entries if key not in allowed]
+    problems = [
+        at(file, text, 1, 1, f"a rule with effect {effect.value} needs '{key}'")
+        for key in sorted(allowed - OPTIONAL - entries.keys())
+        if not any(f"'{key}'" in did_you_mean(name, allowed) for name in unknown)
+    ]
+    for key, entry in entries.items():
+        column = entry.column - 2 - len(key)  # about where the key starts
+        if key not in allowed:
+            known_elsewhere = any(key in keys for keys in KEYS_BY_EFFECT.values())
+            message = (
+                f"'{key}' is not for effect {effect.value}"
+                if known_elsewhere
+                else f"unknown key '{key}'"
+            )
+            hint = "" if known_elsewhere else did_you_mean(key, allowed)
+            problems.append(at(file, text, entry.line, max(1, column), message, hint))
+        elif not entry.value:
+            problems.append(at(file, text, entry.line, entry.column, f"'{key}' has no value"))
+        elif key in CHOICES and entry.value not in CHOICES[key]:
+            problems.append(_choice(file, text, key, entry))
+        elif key in _PATTERNS and not _PATTERNS[key][0].fullmatch(entry.value):
+            problems.append(
+                at(file, text, entry.line, entry.column, f"'{key}' has to be {_PATTERNS[key][1]}")
+            )
+    return problems
+
+
+def _choice(file: str, text: str, key: str, entry: Entry) -> Problem:
+    return at(
+        file,
+        text,
+        entry.line,
+        entry.column,
+        f"'{entry.value}' is no {key}",
+        did_you_mean(entry.value, CHOICES[key]),
+    )

@@ -1,0 +1,161 @@
+"""YAML whose every entry knows its place, and that cannot blow up."""
+
+import re
+from typing import Any, ClassVar, cast
+
+import yaml
+
+from sidecar.policy.files.problems import Problem, at
+
+MAX_YAML_BYTES = 1_048_576
+MAX_DEPTH = 16
+
+Loc = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads scalars as YAML 1.2 does: `010` and `1:30` are no numbers, `yes` is no bool."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+
+
+_NUMBER = r"-?(?:0|[1-9][0-9_]{0,17})"
+_DAY, _HOUR = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)?"
+for _tag, _pattern in (
+    ("bool", r"true|false"),
+    ("int", _NUMBER),
+    ("float", rf"{_NUMBER}\.\d{{1,18}}|-?\.inf|\.nan"),
+    ("null", r"null|~|"),
+    ("timestamp", rf"{_DAY}(?:[Tt ]{_HOUR})?"),
+    ("merge", r"<<"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), None
+    )
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HALF = "has half a character (a surrogate), which no text can hold", r"write it as \U0001F600"
+
+
+class YamlFile:
+    """A parsed data file: plain values, and the place of each."""
+
+    def __init__(self, file: str, text: str) -> None:
+        """Parse the text; `problems` says what is wrong with it as YAML."""
+        self.file, self.text = file, text
+        self.problems: list[Problem] = []
+        self.value: Any = {}
+        self._places: dict[Loc, tuple[int, int]] = {}
+        self._values: dict[Loc, tuple[int, int]] = {}
+        """Where the values of keys are that are one word."""
+        if len(text.encode()) > MAX_YAML_BYTES:
+            self.problems.append(Problem(file, 0, 0, f"is larger than {MAX_YAML_BYTES} bytes"))
+            return
+        try:
+            loader, events = _Loader(text), yaml.SafeLoader(text)
+        except yaml.reader.ReaderError as error:
+            before = text[: error.position]
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+            self._wrong(line, column, f"has the character U+{ord(text[error.position]):04X}")
+            return
+        try:
+            self._refuse_what_blows_up(events)
+            node = loader.get_single_node()
+            if node is not None:
+                self._walk(loader, node, ())
+                if not self.problems:
+                    self.value = loader.construct_document(node)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            self._wrong(line, column, error.problem or "is not YAML")
+        except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
+            mark = events.get_mark()  # about where: an escape of a character that is none
+            line = min(mark.line + 1, len(text.splitlines()))
+            self._wrong(max(1, line), mark.column + 1, "is not YAML")
+        finally:
+            loader.dispose()
+            events.dispose()
+
+    def problem(self, loc: Loc, message: str, hint: str = "", *, at_key: bool = False) -> Problem:
+        """Make a problem at the value of an entry, or its key, or the nearest one around it."""
+        while loc and loc not in self._places:
+            loc = loc[:-1]
+        line, column = self._places.get(loc, (1, 1))
+        if not at_key:
+            line, column = self._values.get(loc, (line, column))
+        return at(self.file, self.text, line, column, message, hint)
+
+    def has(self, loc: Loc) -> bool:
+        """Whether the file has such an entry."""
+        return loc in self._places
+
+    def line(self, loc: Loc) -> int:
+        """Return the line of an entry, or of the nearest one around it."""
+        while loc and loc not in self._places:
+            loc = loc[:-1]
+        return self._places.get(loc, (1, 1))[0]
+
+    def _wrong(self, line: int, column: int, message: str, hint: str = "") -> None:
+        self.problems.append(at(self.file, self.text, line, column, message, hint))
+
+    def _refuse_what_blows_up(self, events: yaml.SafeLoader) -> None:
+        """Refuse what lets a small file stand for a huge value, or for any object."""
+        depth = 0
+        while events.check_event():
+            event = events.get_event()  # type: ignore[no-untyped-call]
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            problem = ""
+            if isinstance(event, yaml.AliasEvent):
+                problem = "YAML aliases are not used here"
+            elif getattr(event, "tag", None) is not None:
+                problem = "YAML tags are not used here"
+            elif depth > MAX_DEPTH:
+                problem = "nests too deep"
+            if problem:
+                mark = cast("yaml.Mark", event.start_mark)
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+    def _walk(self, loader: _Loader, node: yaml.Node, loc: Loc) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner = (*loc, str(key.value))
+                self._check_key(key, inner)
+                self._places[inner] = _place(key)
+                if isinstance(value, yaml.ScalarNode) and value.value:
+                    self._values[inner] = _place(value)
+                self._walk(loader, value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                self._places[(*loc, index)] = _place(value)
+                self._walk(loader, value, (*loc, index))
+        elif not _is_text(node.value):
+            self._wrong(*_place(node), *_HALF)
+        else:
+            try:
+                loader.construct_object(node)
+            except (ValueError, yaml.YAMLError):
+                self._wrong(*_place(node), "is not a value that YAML knows")
+
+    def _check_key(self, key: yaml.Node, loc: Loc) -> None:
+        place = _place(key)
+        if loc in self._places:
+            self._wrong(*place, f"'{key.value}' stands twice")
+        elif key.tag == "tag:yaml.org,2002:merge":
+            self._wrong(*place, "YAML merge keys are not used here")
+        elif not _is_text(key.value):
+            self._wrong(*place, *_HALF)
+        elif key.tag != "tag:yaml.org,2002:str":
+            self._wrong(*place, "a key has to be a text", "put it in quotes")
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    """Return the line and column at which a node starts."""
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _is_text(value: object) -> bool:
+    """Whether a scalar can be written as UTF-8: an escape can say otherwise."""
+    return not isinstance(value, str) or value.isascii() or not _SURROGATE.search(value)

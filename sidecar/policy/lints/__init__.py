@@ -1,0 +1,1 @@
+"""What loads and is probably not meant."""

@@ -1,0 +1,56 @@
+"""A rule as the lints look at it: its text, its syntax tree, and warnings at its places."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.syntax import Tree
+from sidecar.policy.files import header
+from sidecar.policy.files.problems import Problem, at
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.rules import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSource:
+    """One rule, with the tree of its body and, of a limit, of its scope."""
+
+    rule: Rule
+    text: str
+    body: Tree
+    scope: Tree | None
+
+    @property
+    def per(self) -> str:
+        """What a limit counts for, without the layout; "" for other rules."""
+        return "" if self.rule.limit is None else " ".join(self.rule.limit.per.source.split())
+
+    def warn(self, warning: str, message: str, hint: str = "") -> Problem:
+        """Warn of the rule as a whole: where its expression begins."""
+        return self.warn_at(self.body, warning, message, hint)
+
+    def warn_at(self, tree: Tree, warning: str, message: str, hint: str = "") -> Problem:
+        """Warn of a part of the body."""
+        return self._warn(tree.meta.line, tree.meta.column, warning, message, hint)
+
+    def warn_in_scope(self, tree: Tree, warning: str, message: str, hint: str = "") -> Problem:
+        """Warn of a part of what a limit counts for, which stands in the header."""
+        per = header.parse(self.rule.id, self.text)[0]["per"]
+        return self._warn(per.line, per.column + tree.meta.column - 1, warning, message, hint)
+
+    def _warn(self, line: int, column: int, warning: str, message: str, hint: str) -> Problem:
+        return at(f"{self.rule.id}.cel", self.text, line, column, message, hint).as_warning(warning)
+
+
+def sources(texts: Mapping[str, str], policy: PolicySet) -> list[RuleSource]:
+    """Parse every rule again; texts are those of the files."""
+    parse = CelPythonEngine().parse
+    return [
+        RuleSource(
+            rule,
+            texts[f"{rule.id}.cel"],
+            parse(rule.body.source),
+            None if rule.limit is None else parse(rule.limit.per.source),
+        )
+        for rule in policy.rules
+    ]

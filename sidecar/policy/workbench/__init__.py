@@ -1,0 +1,1 @@
+"""Looking at rules: part by part, by coverage, in one layout."""

@@ -1,0 +1,85 @@
+"""What a rule can see, and what data files and fixtures may hold, for people and editors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+)
+
+from sidecar.policy.cel import variables
+from sidecar.policy.files.data import DataFile
+from sidecar.policy.files.fixtures import FixtureFile
+
+# Written by `make proto` beside the generated code: it has the comments.
+_DESCRIPTORS = Path(__file__).parents[2] / "v1" / "descriptors.binpb"
+_MESSAGES, _FIELDS = 4, 2  # the numbers of these in FileDescriptorProto and DescriptorProto
+
+_SCALARS = {
+    FieldDescriptorProto.TYPE_STRING: "string",
+    FieldDescriptorProto.TYPE_INT64: "int",
+    FieldDescriptorProto.TYPE_DOUBLE: "double",
+    FieldDescriptorProto.TYPE_BOOL: "bool",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """Something a rule can read: a path, its CEL type, and what it is."""
+
+    path: str
+    type: str
+    comment: str
+
+
+def rule_variables() -> list[Variable]:
+    """Return every field of every variable, with its comment from the protos."""
+    files = FileDescriptorSet.FromString(_DESCRIPTORS.read_bytes()).file
+    found: dict[str, tuple[FileDescriptorProto, int]] = {
+        message.name: (file, index)
+        for file in files
+        if file.package == "sidecar.v1"
+        for index, message in enumerate(file.message_type)
+    }
+    rows: list[Variable] = []
+    for name, descriptor in variables.MESSAGES.items():
+        rows += _fields(name, *found[descriptor.name])
+    rows += _fields(f"{variables.SPEND}[rule]", *found["Spend"])
+    rows.append(Variable(variables.NOW, "timestamp", "The moment of the decision."))
+    rows.append(Variable(variables.UNLIMITED, "int or double", "The ceiling that is none."))
+    return rows
+
+
+def data_schema() -> dict[str, Any]:
+    """Return the JSON Schema of data files (*.yaml)."""
+    return DataFile.model_json_schema()
+
+
+def fixture_schema() -> dict[str, Any]:
+    """Return the JSON Schema of fixtures (*_test.yaml)."""
+    return FixtureFile.model_json_schema()
+
+
+def _fields(variable: str, file: FileDescriptorProto, index: int) -> Iterator[Variable]:
+    comments = {
+        tuple(location.path): " ".join(location.leading_comments.split())
+        for location in file.source_code_info.location
+    }
+    message = file.message_type[index]
+    for number, field in enumerate(message.field):
+        comment = comments.get((_MESSAGES, index, _FIELDS, number), "")
+        yield Variable(f"{variable}.{field.name}", _type(message, field), comment)
+
+
+def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
+    nested = {f".sidecar.v1.{message.name}.{entry.name}": entry for entry in message.nested_type}
+    entry = nested.get(field.type_name)
+    if entry is not None and entry.options.map_entry:
+        return f"map({_type(entry, entry.field[0])}, {_type(entry, entry.field[1])})"
+    one = _SCALARS.get(field.type) or field.type_name.rpartition(".")[2]
+    return f"list({one})" if field.label == FieldDescriptorProto.LABEL_REPEATED else one
