@@ -95,7 +95,8 @@ def _fields_that_no_rule_reads(
             for name, entry in getattr(entries, kind).items():
                 if getattr(entry, field) not in (*UNRESTRICTED, {}):
                     message = f"no rule reads {variable}.{field}, so this has no effect"
-                    hint = f"write a rule that does, or take {field} away"
+                    nothing = {"allowed_models": '["*"]', "services": "{}"}.get(field, "unlimited")
+                    hint = f"write a rule that does, or let it be {nothing}"
                     loc: Loc = (kind, name, field)
                     yield from _in_data(documents, loc, "no-rule-reads", message, hint)
                     break
