@@ -239,7 +239,7 @@ def spend_of_no_limit(rule: Rule, text: str, limits: set[str]) -> list[Problem]:
         return []
     problems = []
     for number, line in enumerate(text.splitlines(), start=1):
-        for found in _SPEND.finditer(line):
+        for found in _SPEND.finditer(_cel_of(line)):
             name = found[1] or found[2]
             if name not in limits:
                 message, hint = f"no limit is named '{name}'", did_you_mean(name, limits)
@@ -247,6 +247,20 @@ def spend_of_no_limit(rule: Rule, text: str, limits: set[str]) -> list[Problem]:
                 problems.append(at(f"{rule.id}.cel", text, *place, message, hint))
     return problems
 
+
+def _cel_of(line: str) -> str:
+    """Return a line of a rule's file with spaces for all that is no CEL."""
+    key = line.removeprefix("//").lstrip()
+    if line.startswith("//") and key.startswith("per:"):
+        return line
+    if line.startswith("//") and key.startswith("message:"):
+        return _NO_PLACEHOLDER.sub(lambda found: " " * len(found[0]), line)
+    return _STRING_OR_COMMENT.sub(
+        lambda found: " " * len(found[0]) if found[0].startswith("//") else found[0], line
+    )
+
+
+_NO_PLACEHOLDER = re.compile(r"(?:^|\})[^{]*")
 
 _WHOLE_FILE = Entry("", 1, 1)
 """The place of a rule's body: the file is compiled as it stands, comments and all."""

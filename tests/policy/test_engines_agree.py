@@ -1,5 +1,6 @@
 """The two evaluators agree on every rule that is accepted, for every call the contract admits."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import Engine, EvaluationError
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.cel.variables import UNLIMITED_DOUBLE, Values
+from sidecar.policy.files.deadline import deadline
 from sidecar.policy.rules import RuleReader
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
@@ -69,7 +71,41 @@ def test_a_scope_is_the_same_on_both(source: str, values: Values) -> None:
     assert first == second
 
 
+def of_ada(labels: Mapping[str, str] | None = None, budget: float = 50.0) -> Values:
+    """Return the values of a call of Ada's."""
+    return Values(
+        policy_pb.Request(tokens=1),
+        pb.Principal(id="ada", labels=labels),
+        policy_pb.Role(),
+        policy_pb.Workspace(monthly_budget_usd=budget),
+        policy_pb.Model(),
+        policy_pb.Key(),
+        datetime(2026, 11, 10, tzinfo=UTC),
+        {},
+    )
+
+
+MANY = {f"l{n:02}": "x" for n in range(64)}
+
+FAILING = [
+    'principal.labels.exists(k, principal.labels["q"] == "ml")',
+    'principal.labels.all(k, principal.labels["q"] == "ml")',
+    'principal.labels.exists(k, "a" in workspace.services[k].allowed_models)',
+    " || ".join(f'principal.labels["m{n}"] == "x"' for n in range(30)),
+    " && ".join(f'principal.labels["m{n}"] == "x"' for n in range(30)),
+]
+
+
+@pytest.mark.parametrize("source", FAILING)
+def test_errors_do_not_grow_with_their_number(source: str) -> None:
+    """Celpy writes both operands' errors into one, twice as long each time; ours keeps the first."""
+    with deadline("the rule", 60):
+        assert both(deny(source), "body", of_ada(labels=MANY)) == ("error", "error")
+
+
 ONCE_DIFFERED = [
+    "request.tokens > 1000 && int(workspace.monthly_budget_usd) < 100",
+    "int(workspace.monthly_budget_usd) < 100 || true",
     "workspace.monthly_budget_usd == unlimited",
     "workspace.monthly_budget_usd != unlimited",
     "workspace.monthly_budget_usd in [unlimited]",
@@ -85,16 +121,6 @@ ONCE_DIFFERED = [
 @pytest.mark.parametrize("budget", [50.0, UNLIMITED_DOUBLE])
 def test_what_once_differed_does_not(source: str, budget: float) -> None:
     """Rules that people may well write."""
-    values = Values(
-        policy_pb.Request(tokens=1),
-        pb.Principal(id="ada"),
-        policy_pb.Role(),
-        policy_pb.Workspace(monthly_budget_usd=budget),
-        policy_pb.Model(),
-        policy_pb.Key(),
-        datetime(2026, 11, 10, tzinfo=UTC),
-        {},
-    )
-    first, second = both(deny(source), "body", values)
+    first, second = both(deny(source), "body", of_ada(budget=budget))
     assert not str(first).startswith("refused")
     assert first == second

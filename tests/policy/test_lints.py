@@ -99,6 +99,22 @@ WARNED = [
 ]  # fmt: skip
 
 NOT_WARNED = [
+    (
+        "a minute that may bite where two hours meet",
+        {"a": limit("60", window="minute"), "b": limit("60", window="hour")},
+    ),
+    (
+        "texts that differ in a space",
+        {"a": deny('"a  b" == request.region'), "b": deny('"a b" == request.region')},
+    ),
+    (
+        "money as a product",
+        {
+            "models_yaml": PRICED,
+            "a": limit("10", meter="cost"),
+            "b": deny('spend["a"].used > 5 * 1000000000'),
+        },
+    ),
     ("a guarded label", {"x": deny(GUARDED)}),
     ("a label guarded by has()", {"x": deny(f"has(principal.labels.team) && {LABEL}")}),
     ("an allow rule without a guard", {"allow_all": ALLOW_ML}),

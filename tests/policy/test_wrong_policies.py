@@ -314,6 +314,16 @@ def test_an_interrupted_load_is_not_taken_for_a_rule_that_is_wrong(
     assert found.startswith(f"{directory}: takes longer than 0.2 s to load")
 
 
+def test_a_word_in_a_comment_is_no_spend(tmp_path: Path) -> None:
+    """Only CEL names limits: the body, the scope, and what stands in braces."""
+    text = deny('spend["daily"].used > 5 // was spend["old"]', message="see wiki/spend.html")
+    text = text.replace("// owner", "// description: see wiki/spend.html\n// owner")
+    policy_set.load(minimal(tmp_path / "p", daily=limit("5"), x=text))
+    text = deny("true", message='{spend["dayly"].used}')
+    with pytest.raises(PolicyError, match="did you mean 'daily'"):
+        policy_set.load(minimal(tmp_path / "q", daily=limit("5"), x=text))
+
+
 def test_a_configmap_with_its_links_is_read(tmp_path: Path) -> None:
     """Kubernetes mounts every file as a link through `..data`."""
     directory = tmp_path / "p"

@@ -82,7 +82,7 @@ def read(source: str, text: str) -> CelError:
         column = max(1, source_line.rfind(root, 0, column + len(root)) + 1)
         message, hint = _unknown(root, source_line[column - 1 :])
     elif overload := _OVERLOAD.search(message):
-        message, hint = _overload(overload[1], overload[2].strip("()").split(", "))
+        message, hint = _overload(overload[1], overload[2][1:-1].split(", "))
     elif "mismatched input '<EOF>'" in message:
         message = "the expression ends too early"
     elif syntax := _SYNTAX.match(message):

@@ -4,12 +4,14 @@ Only `InterpretedRunner` is used: `CompiledRunner` keeps the state of a request
 in module globals, where another thread's request can find it.
 """
 
+import math
 from typing import Any
 
 import celpy
 import lark
 from celpy import celtypes
 from celpy.celparser import CELParseError, CELParser
+from celpy.evaluation import CELEvalError
 from google.protobuf.message import Message
 
 from sidecar.policy.cel import variables
@@ -52,7 +54,33 @@ def _contains(text: str, part: str) -> celtypes.BoolType:
     return celtypes.BoolType(part in text)
 
 
-_FUNCTIONS: Any = {"contains": _contains}
+def _int(number: Any) -> celtypes.IntType:
+    """Convert a number; for infinity, fail with an error that others may make up for."""
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError
+    return celtypes.IntType(number)
+
+
+def _or(one: Any, other: Any) -> Any:
+    """Of two errors, the first: celpy writes both into a third, which doubles each time."""
+    if _is_error(one) and _is_error(other):
+        return one
+    return _celpy_or(one, other)
+
+
+def _and(one: Any, other: Any) -> Any:
+    if _is_error(one) and _is_error(other):
+        return one
+    return _celpy_and(one, other)
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, CELEvalError)
+
+
+_celpy_or, _celpy_and = celtypes.logical_or, celtypes.logical_and
+
+_FUNCTIONS: Any = {"contains": _contains, "int": _int, "_||_": _or, "_&&_": _and}
 """celpy's own `contains` fails for the sum of two texts, which is a plain str to it."""
 
 
@@ -71,6 +99,8 @@ class CelPythonEngine:
     def __init__(self) -> None:
         """Make the environment. The parser behind it is one for the whole process."""
         CELParser.ambiguous_literals = staticmethod(_keep_positions)  # type: ignore[assignment,method-assign]
+        celtypes.logical_or = _or  # type: ignore[assignment]  # which macros look up there
+        celtypes.logical_and = _and  # type: ignore[assignment]
         self._environment = celpy.Environment(runner_class=celpy.InterpretedRunner)
         # The data files' messages are converted once, not for each call.
         self._converted: dict[int, tuple[Message, celtypes.Value]] = {}

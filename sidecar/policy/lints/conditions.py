@@ -5,6 +5,7 @@ from sidecar.policy.cel.engine import EvaluationError
 from sidecar.policy.cel.syntax import Tree, bare, children
 from sidecar.policy.cel.variables import UNLIMITED, values_of
 from sidecar.policy.rules import Rule
+from sidecar.policy.workbench.formatting import in_line
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 KNOWN = frozenset({"role", "workspace", UNLIMITED})
@@ -19,7 +20,7 @@ class Conditions:
         source = rule.body.source
         trees = _and(self._parser.parse(source))
         self.texts = frozenset(
-            " ".join(source[tree.meta.start_pos : tree.meta.end_pos].split()) for tree in trees
+            in_line(source[tree.meta.start_pos : tree.meta.end_pos]) for tree in trees
         ) - {"true"}
         self._known = [tree for tree in trees if roots(tree) <= KNOWN]
 

@@ -77,9 +77,11 @@ def _never_less(source: RuleSource, other: RuleSource, tried: Tried) -> bool:
     """Whether each ceiling, where both are numbers or unlimited, is one that is never reached."""
     reads = source.rule.body.reads | other.rule.body.reads
     values = [tried.values(each.rule, reads) for each in (source, other)]
+    # A minute slides, so it may have calls of two hours.
+    times = 2 if source.rule.terms.window is Window.MINUTE else 1
     bounded = False
     for ceiling, longer in zip(*values, strict=True):
-        if FAILED in (ceiling, longer) or _number(ceiling) < _number(longer):
+        if FAILED in (ceiling, longer) or _number(ceiling) < _number(longer) * times:
             return False
         bounded |= longer is not None
     return bounded

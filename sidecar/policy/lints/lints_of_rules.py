@@ -18,7 +18,9 @@ LEAST_NANO_USD = 1_000_000
 """Less than a thousandth of a dollar: a number this small was meant in dollars."""
 
 _COMMENT = re.compile(r"(?m)^[ \t]*//.*$")
-_MONEY = re.compile(r"spend\[\s*[\"']([^\"']+)[\"']\s*\]\s*\.(?:used|ceiling)\s*[<>=!]=?\s*(\d+)\b")
+_MONEY = re.compile(
+    r"spend\[\s*[\"']([^\"']+)[\"']\s*\]\s*\.(?:used|ceiling)\s*[<>=!]=?\s*(\d+)\b(?!\s*[*.])"
+)
 
 
 def lint(

@@ -83,15 +83,16 @@ def format_rule(text: str, entries: dict[str, Entry]) -> str:
 def _value(key: str, value: str) -> str:
     match key:
         case "per":
-            return _in_line(value)
+            return in_line(value)
         case "alert_at":
             return ", ".join(re.findall(r"\d+%", value))
         case "message":
-            return _PLACEHOLDER.sub(lambda found: f"{{{_in_line(found[1])}}}", value)
+            return _PLACEHOLDER.sub(lambda found: f"{{{in_line(found[1])}}}", value)
     return value
 
 
-def _in_line(source: str) -> str:
+def in_line(source: str) -> str:
+    """Return an expression without comments, on one line."""
     pieces, _, _ = _read(iter(_words(source)))
     return _flat(pieces)
 

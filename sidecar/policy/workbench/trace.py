@@ -167,7 +167,7 @@ def shown(value: Any) -> str:
     elif isinstance(value, list):
         text = f"[{', '.join(shown(item) for item in value)}]"
     elif isinstance(value, dict):
-        text = f"{{{', '.join(f'{key}: {shown(item)}' for key, item in value.items())}}}"
+        text = f"{{{', '.join(f'{key}: {shown(item)}' for key, item in sorted(value.items()))}}}"
     else:
         text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= SHOWN_AT_MOST else f"{text[: SHOWN_AT_MOST - 1]}…"
