@@ -207,6 +207,7 @@ def _demands(
             charge_on_expiry=rule.limit is None or rule.limit.charge_on_expiry,
             shadow=rule.shadow,
             refusal=partial(evaluation.reason, rule),
+            alert_at_percent=rule.terms.alert_at_percent,
         )
         for rule, limit in limits
     )

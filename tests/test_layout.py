@@ -23,6 +23,7 @@ HOMES = {
     "lark": "policy",
     "yaml": "policy/files",
     "pydantic": "policy/files",
+    "httpx2": "alerts",
     "typer": "cli",
     "rich": "cli",
     "html": "reports",
@@ -64,6 +65,7 @@ def test_data_flows_one_way() -> None:
     allowed = {
         "domain": {"domain"},
         "ledger": {"ledger", "domain"},
+        "alerts": {"alerts", "domain", "ledger.protocol"},
         "policy": {"policy", "domain", "v1"},
         "policy/cel": {"policy.cel", "policy.files.problems", "domain", "v1"},
         "policy/files": {"policy.files", "domain"},

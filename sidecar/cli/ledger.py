@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from sidecar.cli.export import export, rows_of, write_json
 from sidecar.cli.options import Format, FormatOption, LedgerFile, TimeZoneOption, fail, zone_info
@@ -154,6 +155,40 @@ def holds(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
         table.add_row(*map(str, row))
     console().print(table, markup=False)
     typer.echo(f"{table.row_count} open holds")
+
+
+@app.command()
+def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
+    """List what was to be told, and how telling went, the oldest first.
+
+    Works on a ledger in use, too. Example: sidecar ledger alerts --ledger ledger.sqlite
+    """
+    columns, rows = rows_of(ledger, "alert_log")
+    listed = [dict(zip(columns, row, strict=True)) for row in rows]
+    for alert in listed:
+        alert["deliveries"] = json.loads(alert["deliveries"])
+    if output is Format.JSON:
+        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        return
+    table = Table()
+    for heading in ("raised at (UTC)", "kind", "rule", "for", "window from (UTC)", "told"):
+        table.add_column(heading, overflow="fold")
+    for alert in listed:
+        percent = "" if alert["percent"] is None else f" {alert['percent']} %"
+        told = "\n".join(map(_told, alert["deliveries"]))
+        table.add_row(
+            alert["raised_at_utc"], f"{alert['kind']}{percent}", Text(alert["rule"]),
+            Text(alert["scope"]), f"{alert['window']} {alert['from_utc']}", Text(told),
+        )  # fmt: skip
+    console().print(table)
+    typer.echo(f"{len(listed)} alerts")
+
+
+def _told(delivery: dict[str, Any]) -> str:
+    channel, attempts = delivery["channel"], delivery["attempts"]
+    if delivery["delivered_at_utc"]:
+        return f"{channel} at {delivery['delivered_at_utc']}"
+    return f"{channel} not yet" + (f": {delivery['last_error']} ({attempts})" if attempts else "")
 
 
 @app.command()

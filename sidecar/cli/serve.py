@@ -73,6 +73,32 @@ def serve(
             envvar="SIDECAR_GRACE_SECONDS", min=0, help="How long calls in flight may take at stop."
         ),
     ] = 10.0,
+    alert_webhook: Annotated[
+        str,
+        typer.Option(
+            envvar="SIDECAR_ALERT_WEBHOOK",
+            metavar="URL",
+            help="Where alerts are posted; https, or http on loopback.",
+            show_default=False,
+        ),
+    ] = "",
+    alert_webhook_secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SIDECAR_ALERT_WEBHOOK_SECRET_FILE",
+            metavar="FILE",
+            help="The secret that posts are signed with.",
+        ),
+    ] = None,
+    alert_command: Annotated[
+        str,
+        typer.Option(
+            envvar="SIDECAR_ALERT_COMMAND",
+            metavar="COMMAND",
+            help="A command that reads each alert as JSON; run without a shell.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """Answer apps until SIGTERM.
 
@@ -95,6 +121,9 @@ def serve(
         retention_days=retention_days,
         reflection=reflection,
         grace_seconds=grace_seconds,
+        alert_webhook=alert_webhook,
+        alert_webhook_secret_file=alert_webhook_secret_file,
+        alert_command=alert_command,
     )
     try:
         asyncio.run(app.serve(settings))

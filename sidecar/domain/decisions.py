@@ -90,6 +90,8 @@ class Demand(NamedTuple):
     shadow: bool
     refusal: Callable[[], Reason]
     """Writes the reason; called only when the amount does not fit."""
+    alert_at_percent: tuple[int, ...] = ()
+    """At which parts of the ceiling somebody is told, lowest first."""
 
 
 @dataclass(frozen=True, slots=True)

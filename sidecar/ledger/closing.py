@@ -9,6 +9,7 @@ from sidecar.domain.decisions import Charge, Hold, HoldState, Limit, Meter, Sett
 from sidecar.domain.usage import Usage
 from sidecar.domain.windows import Window
 from sidecar.ledger import rows
+from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.protocol import HoldUnknownError
 from sidecar.ledger.standings import Standings
 
@@ -33,10 +34,13 @@ class Closing:
     Like `Deciding`, inside a transaction that somebody else begins and commits.
     """
 
-    def __init__(self, connection: sqlite3.Connection, standings: Standings) -> None:
-        """Use the connection, and the standings read through it."""
+    def __init__(
+        self, connection: sqlite3.Connection, standings: Standings, alerting: Alerting
+    ) -> None:
+        """Use the connection, and the standings and alerts that go through it."""
         self._sql = connection
         self._standings = standings
+        self._alerting = alerting
 
     def hold(self, hold_id: str) -> Hold:
         """Return one hold. Raises HoldUnknownError."""
@@ -56,7 +60,8 @@ class Closing:
         row, state = self._state(hold_id)
         if state in (HoldState.OPEN, HoldState.EXPIRED):
             self._move(row, state, charge)
-            self._close(row, HoldState.SETTLED, settlement)
+            if self._close(row, HoldState.SETTLED, settlement):
+                self._alerting.overrun(row, settlement.at_us)
         return self._charge(row, settlement.at_us)
 
     def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
@@ -82,6 +87,7 @@ class Closing:
             self._close(
                 row, HoldState.EXPIRED, Settlement(used, cost_nano_usd, "unknown", "", at_us)
             )
+            self._alerting.expired(row, at_us)
         return len(due)
 
     def prune(self, at_us: int, retention_us: int) -> int:
@@ -173,14 +179,15 @@ class Closing:
                 (charged, row, amount.budget_row),
             )
 
-    def _close(self, row: int, state: HoldState, settlement: Settlement) -> None:
+    def _close(self, row: int, state: HoldState, settlement: Settlement) -> bool:
+        """Write down how a hold ended; return whether its call used more than was held."""
         used, cost_nano_usd = settlement.used, settlement.cost_nano_usd
-        self._sql.execute(
+        closed = self._sql.execute(
             "UPDATE holds SET state = ?, closed_at_us = ?, charged_input_tokens = ?,"
             " charged_output_tokens = ?, charged_cached_input_tokens = ?, charged_pages = ?,"
             " charged_audio_seconds = ?, charged_cost_nano_usd = ?, outcome = ?,"
             " response_model = ?, overrun = held_cost_nano_usd < ?"
-            "   OR held_input_tokens + held_output_tokens < ? WHERE id = ?",
+            "   OR held_input_tokens + held_output_tokens < ? WHERE id = ? RETURNING overrun",
             (
                 state,
                 self._standings.advance(settlement.at_us),
@@ -197,6 +204,7 @@ class Closing:
                 row,
             ),
         )
+        return bool(closed.fetchone()[0])
 
     def _charge(self, row: int, at_us: int) -> Charge:
         at_us = self._standings.advance(at_us)

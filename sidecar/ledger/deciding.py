@@ -5,6 +5,7 @@ import sqlite3
 from sidecar.domain.decisions import Decision, Demand, Effect, Proposal
 from sidecar.domain.prices import Tariff
 from sidecar.ledger import rows
+from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, Chain
 from sidecar.ledger.protocol import RequestIdReusedError
 from sidecar.ledger.standings import Standing, Standings
@@ -24,10 +25,13 @@ class Deciding:
     commits; it refuses, if at all, before its first write.
     """
 
-    def __init__(self, connection: sqlite3.Connection, standings: Standings) -> None:
-        """Use the connection, and the standings read through it."""
+    def __init__(
+        self, connection: sqlite3.Connection, standings: Standings, alerting: Alerting
+    ) -> None:
+        """Use the connection, and the standings and alerts that go through it."""
         self._sql = connection
         self._standings = standings
+        self._alerting = alerting
         self._chain = Chain(connection, "decisions")
         self._row_ids: dict[str | Tariff, int] = {}
 
@@ -39,6 +43,7 @@ class Deciding:
         at_us = self._standings.advance(proposal.at_us)
         decision, weighed = self._weigh(proposal, at_us, hold=True)
         self._record(proposal, decision, weighed, at_us)
+        self._alerting.thresholds(proposal, decision, weighed)
         return decision
 
     def preview(self, proposal: Proposal) -> Decision:

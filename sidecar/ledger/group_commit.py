@@ -40,15 +40,17 @@ class GroupCommit:
         connection: sqlite3.Connection,
         refusals: tuple[type[Exception], ...],
         rolled_back: Callable[[], None],
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
         """Use the connection alone.
 
         Work may raise a refusal before it has written. `rolled_back` is called
-        when what a group wrote is gone.
+        when what a group wrote is gone, `committed` when it is on disk.
         """
         self._connection = connection
         self._refusals = refusals
         self._rolled_back = rolled_back
+        self._committed = committed
         self._queue: list[tuple[Work, asyncio.Future[Any]]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._draining: asyncio.Task[None] | None = None
@@ -115,6 +117,7 @@ class GroupCommit:
                     await self._commit([one])
         else:
             _tell(group, answers)
+            self._committed()
 
     async def _begin(self) -> None:
         for _ in range(BUSY_TRIES):

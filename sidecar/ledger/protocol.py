@@ -11,11 +11,18 @@ The promises have numbers; tests cite them.
 - L7 integers: money is int64 nano-USD and tokens are int64.
 - L8 no second truth: no counter beside the ledger; windows reset by a new row.
 - L9 time never helps: a clock that jumps never reopens a window.
+
+So have its alerts:
+
+- A1 told once: each threshold of each scope and window raises one alert, in the
+  transaction of the decision that reached it.
+- A2 told at least once: an alert is owed to each channel until that has taken it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from sidecar.domain.alerts import Alert, Delivery, Outcome
 from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
 
 
@@ -84,5 +91,21 @@ class Ledger(Protocol):
     async def prune(self, at_us: int, retention_us: int) -> int:
         """Forget what is older than the retention and in no open window; return how much."""
 
+    async def burn(self, at_us: int) -> int:
+        """Raise an alert for each hour that spends unusually fast; return how many."""
+
     async def close(self) -> None:
         """Write what is queued, and let go of the file."""
+
+
+class AlertOutbox(Protocol):
+    """The alerts that channels are still owed."""
+
+    def when_raised(self, tell: Callable[[Sequence[Alert]], None]) -> None:
+        """From now on, tell of alerts as soon as they are durable. It must not wait."""
+
+    def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
+        """Return what to tell a channel now. Raises LedgerUnavailableError."""
+
+    async def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
+        """Write down how attempts ended. Raises LedgerUnavailableError."""

@@ -1,18 +1,22 @@
 """The ledger in one SQLite file: WAL, synchronous=FULL, one writer."""
 
+import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, tzinfo
 from pathlib import Path
 
+from sidecar.domain.alerts import Alert, Delivery, Outcome
 from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
 from sidecar.domain.windows import Calendar, Window
 from sidecar.ledger import opening
 from sidecar.ledger.adjusting import Adjusting
+from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.closing import Closing
 from sidecar.ledger.deciding import Deciding
 from sidecar.ledger.group_commit import GroupCommit
+from sidecar.ledger.outbox import Outbox
 from sidecar.ledger.protocol import (
     HoldUnknownError,
     LedgerUnavailableError,
@@ -25,9 +29,16 @@ from sidecar.ledger.standings import LedgerTime, Standings
 class SqliteLedger:
     """The `Ledger` of one sidecar. Belongs to one event loop."""
 
-    def __init__(self, path: Path, zone: tzinfo = UTC) -> None:
+    def __init__(
+        self,
+        path: Path,
+        zone: tzinfo = UTC,
+        channels: Sequence[str] = ("log",),
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         """Open or create the file, and lock out other writers.
 
+        Alerts are owed to each of the channels; the entropy makes their ids unique.
         Raises LedgerRefusedError, which says why and the way out.
         """
         path = opening.one_name(path)
@@ -43,17 +54,24 @@ class SqliteLedger:
             self._opened = opened.pop_all()
         calendar, time = Calendar(zone), LedgerTime(reader)
         standings = Standings(writer, calendar, time)
-        self._deciding = Deciding(writer, standings)
-        self._closing = Closing(writer, standings)
+        self._alerting = Alerting(writer, standings, channels, entropy)
+        self._deciding = Deciding(writer, standings, self._alerting)
+        self._closing = Closing(writer, standings, self._alerting)
+        self._outbox = Outbox(writer)
+        self._time = time
         self._adjusting = Adjusting(writer, standings)
         committed = Standings(reader, calendar, time)
         self._committed_standings = committed
-        self._committed_deciding = Deciding(reader, committed)
-        self._committed_closing = Closing(reader, committed)
+        silent = Alerting(reader, committed, (), entropy)
+        self._committed_deciding = Deciding(reader, committed, silent)
+        self._committed_closing = Closing(reader, committed, silent)
+        self._committed_outbox = Outbox(reader)
+        self._raised: Callable[[Sequence[Alert]], None] = lambda _: None
         self._commits = GroupCommit(
             writer,
             refusals=(RequestIdReusedError, HoldUnknownError, NotAdjustableError),
             rolled_back=self._forget,
+            committed=self._tell_raised,
         )
         self.latest_us = time.latest_us
         """When the file's last decision was made: time goes on from here."""
@@ -72,6 +90,11 @@ class SqliteLedger:
     def _forget(self) -> None:
         self._deciding.forget()
         self._adjusting.forget()
+        self._alerting.forget()
+
+    def _tell_raised(self) -> None:
+        if raised := self._alerting.committed():
+            self._raised(raised)
 
     def preview(self, proposal: Proposal) -> Decision:
         """See Ledger.preview."""
@@ -111,7 +134,28 @@ class SqliteLedger:
 
     async def prune(self, at_us: int, retention_us: int) -> int:
         """See Ledger.prune."""
-        return await self._commits.run(lambda: self._closing.prune(at_us, retention_us))
+        return await self._commits.run(lambda: self._prune(at_us, retention_us))
+
+    def _prune(self, at_us: int, retention_us: int) -> int:
+        self._outbox.prune(self._time.advance(at_us) - retention_us)
+        return self._closing.prune(at_us, retention_us)
+
+    async def burn(self, at_us: int) -> int:
+        """See Ledger.burn."""
+        return await self._commits.run(lambda: self._alerting.burn(at_us))
+
+    def when_raised(self, tell: Callable[[Sequence[Alert]], None]) -> None:
+        """See AlertOutbox.when_raised."""
+        self._raised = tell
+
+    def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
+        """See AlertOutbox.due."""
+        with _reading():
+            return self._committed_outbox.due(channel, now_us, at_most)
+
+    async def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
+        """See AlertOutbox.record."""
+        await self._commits.run(lambda: self._outbox.record(channel, outcomes, now_us))
 
     async def close(self) -> None:
         """See Ledger.close."""

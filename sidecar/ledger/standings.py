@@ -66,6 +66,7 @@ class Standings:
         self._sql = connection
         self._calendar = calendar
         self.advance = time.advance
+        self.span = calendar.span
 
     def of(self, limit: Limit, at_us: int) -> Standing:
         """Add up every row that has not ended, whichever calendar it was opened in."""

@@ -42,6 +42,9 @@ _CHECKS: dict[str, str] = {
     "L7 a hold has a cost and no price": """
         SELECT 'hold ' || hold_id FROM holds
         WHERE price IS NULL AND (held_cost_nano_usd <> 0 OR charged_cost_nano_usd <> 0)""",
+    "A2 an alert was never owed to anybody": """
+        SELECT alert_id FROM alerts
+        WHERE NOT EXISTS (SELECT 1 FROM alert_deliveries WHERE alert = alerts.id)""",
     "the file is damaged": """
         SELECT integrity_check FROM pragma_integrity_check(10) WHERE integrity_check <> 'ok'""",
     "a row points to one that is gone": """
@@ -84,6 +87,6 @@ def _findings(connection: sqlite3.Connection) -> tuple[list[Finding], dict[str, 
     ]
     counts = {
         table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
-        for table in ("decisions", "holds", "budgets", "adjustments")
+        for table in ("decisions", "holds", "budgets", "adjustments", "alerts")
     }
     return findings, counts

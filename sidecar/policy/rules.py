@@ -18,6 +18,9 @@ MAX_RULE_BYTES = 16_384
 MAX_NESTING = 24
 """Deeper brackets make one parser or the other give up."""
 
+ALERT_AT_PERCENT = dict.fromkeys((Window.HOUR, Window.DAY, Window.MONTH), (50, 80, 100))
+"""Where a limit that does not say `alert_at` raises alerts: in windows that take a while."""
+
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _SPEND = re.compile(r"\bspend\s*\[\s*[\"']([^\"']+)[\"']\s*\]|\bspend\.(\w+)")
@@ -65,6 +68,7 @@ class LimitTerms:
     window: Window
     per: Expression
     alert_at_percent: tuple[int, ...]
+    """Where it raises alerts, lowest first."""
     charge_on_expiry: bool
 
 
@@ -148,7 +152,7 @@ class RuleReader:
                 meter=Meter(value("meter")),
                 window=Window(value("window")),
                 per=scope,
-                alert_at_percent=tuple(int(p) for p in re.findall(r"\d+", value("alert_at"))),
+                alert_at_percent=_alert_at(value("alert_at"), Window(value("window"))),
                 charge_on_expiry=value("on_expiry", "charge") == "charge",
             )
             if variables.SPEND in body.reads | scope.reads:
@@ -231,6 +235,12 @@ class RuleReader:
                 line, column = last, len(text.splitlines()[-1]) + 1
             problems.append(at(file, text, line, column, error.message, error.hint))
             return None
+
+
+def _alert_at(text: str, window: Window) -> tuple[int, ...]:
+    """Return the thresholds that a header names, lowest first, or those of its window."""
+    named = sorted({int(percent) for percent in re.findall(r"\d+", text)})
+    return tuple(named) or ALERT_AT_PERCENT.get(window, ())
 
 
 def spend_of_no_limit(rule: Rule, text: str, limits: set[str]) -> list[Problem]:

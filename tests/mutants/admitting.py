@@ -239,6 +239,6 @@ L4 = [
     ),
     Mutant(
         "uncommitted-hold-is-shown", "L4", "A hold can be settled before it is on disk.",
-        "ledger/sqlite.py", "Closing(reader, committed)", "Closing(writer, committed)",
+        "ledger/sqlite.py", "Closing(reader, committed, silent)", "Closing(writer, committed, silent)",
     ),
 ]  # fmt: skip

@@ -177,7 +177,7 @@ L6 = [
     ),
     Mutant(
         "zone-not-passed-on", "L6", "`--time-zone` never reaches the ledger.",
-        "app.py", "SqliteLedger(settings.ledger, ZoneInfo(settings.time_zone))", "SqliteLedger(settings.ledger)",
+        "app.py", "SqliteLedger(settings.ledger, ZoneInfo(settings.time_zone), names)", "SqliteLedger(settings.ledger, channels=names)",
     ),
 ]  # fmt: skip
 

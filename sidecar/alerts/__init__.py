@@ -1,0 +1,1 @@
+"""Telling people of alerts: channels, and the dispatcher that keeps at it."""

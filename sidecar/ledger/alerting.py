@@ -1,0 +1,188 @@
+"""What raises an alert, each in the transaction of what it tells of.
+
+A1: every threshold of a limit raises one alert for each scope and window. The table's
+UNIQUE sees to that; what is remembered here only spares the question.
+"""
+
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sidecar.domain.alerts import Alert, AlertKind
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Decision, Demand, Meter, Proposal
+from sidecar.domain.windows import HORIZON_US, MINUTE_US, Span, Window
+from sidecar.ledger import rows
+from sidecar.ledger.standings import Standing, Standings
+
+BURN_FACTOR = 3
+BURN_HOURS = 24
+BURN_HOURS_AT_LEAST = 6
+"""An hour burns when it has spent more than so many times the mean of the hours before it.
+
+Of the last 24 hours those count in which anything was spent, and there have to be six.
+"""
+
+REMEMBERED_AT_MOST = 20_000
+
+Known = tuple[AlertKind, str, Window, str, int, tuple[int, ...]]
+"""Kind, rule, window, scope, start of the window, and the thresholds that it has reached."""
+
+
+class Alerting:
+    """Raises alerts on one connection.
+
+    Like `Deciding`, inside a transaction that somebody else begins and commits.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        standings: Standings,
+        channels: Sequence[str],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        """Owe each alert to all of the channels; make its id unique by the entropy."""
+        self._sql = connection
+        self._standings = standings
+        self._channels = tuple(channels)
+        self._entropy = entropy
+        self._known: set[Known] = set()
+        self._raised: list[Alert] = []
+
+    def thresholds(
+        self,
+        proposal: Proposal,
+        decision: Decision,
+        weighed: Sequence[tuple[Demand, Standing]],
+    ) -> None:
+        """Raise what each limit has reached with this decision, if nobody was told yet.
+
+        It is the level that counts, not the crossing: what an overrun, an adjustment or a
+        lower ceiling has brought about is told with the next decision. A call for which a
+        limit has no room has reached all of it.
+        """
+        holds, asks = bool(decision.hold_id), not proposal.reasons
+        for demand, standing in weighed:
+            ceiling = demand.limit.ceiling
+            if ceiling is None or not demand.alert_at_percent:
+                continue
+            used = standing.spent + standing.held + (demand.amount if holds else 0)
+            reached = used * 100 // ceiling if ceiling else 100 * (used > 0)
+            if asks and not standing.fits(demand.amount):
+                reached = max(reached, 100)
+            passed = bisect_right(demand.alert_at_percent, reached)
+            if passed:
+                held = standing.held + (demand.amount if holds else 0)
+                self._passed(demand, standing, passed, held)
+
+    def _passed(self, demand: Demand, standing: Standing, passed: int, held: int) -> None:
+        rule, meter, window, scope, ceiling = demand.limit
+        span, percents = self._span(standing), demand.alert_at_percent[:passed]
+        if self._is_new((AlertKind.THRESHOLD, rule, window, scope, span.start_us, percents)):
+            for percent in percents:
+                self._raise(
+                    AlertKind.THRESHOLD, standing.at_us, rule, scope, meter, window, *span,
+                    percent, ceiling, standing.spent, held, None, demand.shadow,
+                )  # fmt: skip
+
+    def overrun(self, hold: int, at_us: int) -> None:
+        """Tell that a hold's call used more than was held: once a workspace and hour."""
+        self._about_hold(AlertKind.OVERRUN, hold, at_us)
+
+    def expired(self, hold: int, at_us: int) -> None:
+        """Tell that nobody settled a hold: once a workspace and hour."""
+        self._about_hold(AlertKind.EXPIRED, hold, at_us)
+
+    def _about_hold(self, kind: AlertKind, hold: int, at_us: int) -> None:
+        at_us = self._standings.advance(at_us)
+        workspace, cost, held_cost, tokens, held_tokens = self._sql.execute(
+            _HOLD, (hold,)
+        ).fetchone()
+        by_cost = cost > held_cost if kind is AlertKind.OVERRUN else held_cost > 0
+        amounts = (cost, held_cost) if by_cost else (tokens, held_tokens)
+        meter = Meter.COST if by_cost else Meter.TOKENS
+        span = self._standings.span(Window.HOUR, at_us)
+        if self._is_new((kind, "", Window.HOUR, workspace, span.start_us, ())):
+            self._raise(
+                kind, at_us, "", workspace, meter, Window.HOUR, *span,
+                0, None, *amounts,
+            )  # fmt: skip
+
+    def burn(self, at_us: int) -> int:
+        """Tell of every limit of cost per hour that spends unusually fast; return how many."""
+        at_us = self._standings.advance(at_us)
+        before, since_us = len(self._raised), at_us - HORIZON_US[Window.HOUR]
+        burning = self._sql.execute(_BURNING, (since_us, at_us, at_us)).fetchall()
+        for rule, scope, start_us, end_us, ceiling, spent, held, usual in burning:
+            if self._is_new((AlertKind.BURN, rule, Window.HOUR, scope, start_us, ())):
+                self._raise(
+                    AlertKind.BURN, at_us, rule, scope, Meter.COST, Window.HOUR, start_us, end_us,
+                    0, ceiling, spent, held, usual,
+                )  # fmt: skip
+        return len(self._raised) - before
+
+    def committed(self) -> list[Alert]:
+        """Return what was raised since it was last asked for, which is on disk by now."""
+        raised, self._raised = self._raised, []
+        return raised
+
+    def forget(self) -> None:
+        """Ask the table again: a transaction was rolled back, and its alerts with it."""
+        self._known.clear()
+        self._raised.clear()
+
+    def _span(self, standing: Standing) -> Span:
+        """Return the window that an alert is for: one with a beginning, for every kind."""
+        match standing.limit.window:
+            case Window.MINUTE:  # which slides; a minute of the clock does not
+                start_us = standing.at_us - standing.at_us % MINUTE_US
+                return Span(start_us, start_us + MINUTE_US)
+            case Window.CONCURRENT:  # which has no time
+                return self._standings.span(Window.HOUR, standing.at_us)
+        return standing.span
+
+    def _is_new(self, known: Known) -> bool:
+        """Whether this has not been raised as far as is remembered; it is from now on."""
+        if known in self._known:
+            return False
+        if len(self._known) >= REMEMBERED_AT_MOST:  # most are of windows of long ago
+            self._known.clear()
+        self._known.add(known)
+        return True
+
+    def _raise(self, kind: AlertKind, at_us: int, *others: Any) -> None:
+        """Write an alert, and that each channel is owed it, unless it was raised before."""
+        alert_id = f"alert_{at_us // 1000:012x}{self._entropy(10).hex()}"
+        alert = Alert(alert_id, kind, at_us, *others)
+        written = self._sql.execute(_INSERT, alert)
+        if written.rowcount:
+            row = rows.row_id(written)
+            self._sql.executemany(_INSERT_DELIVERY, [(row, name) for name in self._channels])
+            self._raised.append(alert)
+
+
+_INSERT = (
+    rows.insert("alerts", *Alert._fields)
+    + " ON CONFLICT (kind, rule, window, scope, window_start_us, percent) DO NOTHING"
+)
+_INSERT_DELIVERY = rows.insert("alert_deliveries", "alert", "channel")
+_HOLD = (
+    "SELECT workspace, charged_cost_nano_usd, held_cost_nano_usd,"
+    " charged_input_tokens + charged_output_tokens, held_input_tokens + held_output_tokens"
+    " FROM holds JOIN decisions USING (id) WHERE id = ?"
+)
+_BURNING = f"""
+SELECT now.rule, now.scope, now.window_start_us, now.window_end_us, now.ceiling, now.spent,
+  now.held, sum(was.spent) / count(*)
+FROM budgets now JOIN budgets was ON was.rule = now.rule AND was.window = 'hour'
+  AND was.meter = 'cost' AND was.scope = now.scope AND was.spent > 0
+  AND was.window_start_us < now.window_start_us
+  AND was.window_start_us >= now.window_start_us - {BURN_HOURS * 3600 * SECOND_US}
+WHERE now.window || ' ' || now.meter = 'hour cost' AND now.spent > 0
+  AND now.window_start_us BETWEEN ? AND ? AND now.window_end_us > ?
+GROUP BY now.id
+HAVING count(*) >= {BURN_HOURS_AT_LEAST}
+  AND now.spent * count(*) > {BURN_FACTOR} * sum(was.spent)
+"""  # noqa: S608 - numbers of our own

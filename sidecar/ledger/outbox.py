@@ -1,0 +1,76 @@
+"""Who is still to be told of which alert, and how the attempts went.
+
+A2: what is owed stays owed, through any crash, until an attempt has succeeded.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+from sidecar.domain.alerts import LONGEST_WAIT_US, Alert, AlertKind, Delivery, Outcome
+from sidecar.domain.decisions import Meter
+from sidecar.domain.windows import Window
+
+PRUNED_AT_MOST = 500
+"""Alerts forgotten in one transaction."""
+
+
+class Outbox:
+    """The deliveries, on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Use the connection."""
+        self._sql = connection
+
+    def due(self, channel: str, now_us: int, at_most: int) -> list[Delivery]:
+        """Return what to tell a channel now, the longest due first.
+
+        `now_us` is the clock's own time. What is due later than any wait can be was written
+        before the clock was set back, and is due as well.
+        """
+        found = self._sql.execute(_DUE, (channel, now_us, now_us + LONGEST_WAIT_US, at_most))
+        return [Delivery(_alert(columns), attempts) for *columns, attempts in found]
+
+    def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
+        """Write down how attempts ended. Those of alerts forgotten meanwhile are passed over."""
+        self._sql.executemany(
+            _RECORD,
+            [
+                (None if error else now_us, next_at_us, error, alert_id, channel)
+                for alert_id, error, next_at_us in outcomes
+            ],
+        )
+
+    def prune(self, before_us: int) -> None:
+        """Forget alerts whose window has ended before a time, told or not.
+
+        No decision can raise them again: the ledger's time is past their window.
+        """
+        old = self._sql.execute(
+            "SELECT id FROM alerts WHERE window_end_us < ? ORDER BY window_end_us LIMIT ?",
+            (before_us, PRUNED_AT_MOST),
+        ).fetchall()
+        self._sql.executemany("DELETE FROM alert_deliveries WHERE alert = ?", old)
+        self._sql.executemany("DELETE FROM alerts WHERE id = ?", old)
+
+
+def _alert(columns: Sequence[object]) -> Alert:
+    alert = Alert(*columns)  # type: ignore[arg-type] # the columns are its fields
+    return alert._replace(
+        kind=AlertKind(alert.kind),
+        meter=Meter(alert.meter),
+        window=Window(alert.window),
+        shadow=bool(alert.shadow),
+    )
+
+
+_DUE = (
+    f"SELECT {', '.join(Alert._fields)}, attempts"  # noqa: S608 - names of our own
+    " FROM alert_deliveries JOIN alerts ON alerts.id = alert"
+    " WHERE delivered_at_us IS NULL AND channel = ? AND (next_at_us <= ? OR next_at_us > ?)"
+    " ORDER BY next_at_us, alert LIMIT ?"
+)
+_RECORD = (
+    "UPDATE alert_deliveries SET attempts = attempts + 1, delivered_at_us = ?, next_at_us = ?,"
+    " last_error = ? WHERE alert = (SELECT id FROM alerts WHERE alert_id = ?) AND channel = ?"
+    " AND delivered_at_us IS NULL"
+)
