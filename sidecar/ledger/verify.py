@@ -87,6 +87,6 @@ def _findings(connection: sqlite3.Connection) -> tuple[list[Finding], dict[str, 
     ]
     counts = {
         table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
-        for table in ("decisions", "holds", "budgets", "adjustments", "alerts")
+        for table in ("decisions", "holds", "budgets", "adjustments")
     }
     return findings, counts

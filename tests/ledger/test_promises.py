@@ -307,7 +307,7 @@ def test_l7_every_amount_in_the_file_is_an_integer(till: Till) -> None:
     tables = sql("SELECT name, strict FROM pragma_table_list WHERE type = 'table'").fetchall()
     ours = {name for name, _ in tables if not name.startswith(("sqlite_", "_sqlite"))}
     assert ours == {
-        "adjustments", "budgets", "decisions", "hold_amounts", "holds", "policy_sets", "prices",
+        "adjustments", "alert_deliveries", "alerts", "budgets", "decisions", "hold_amounts", "holds", "policy_sets", "prices",
         "pruned",
     }  # fmt: skip
     assert all(strict for name, strict in tables if name in ours)

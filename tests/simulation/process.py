@@ -142,8 +142,8 @@ class Process:
         path = self._folder / f"{self._lives}.sqlite"
         for end, content in files.items():
             Path(f"{path}{end}").write_bytes(content)
-        ledger = SqliteLedger(path, ZONE)
         clock, entropy = self._loop.clock, self._loop.random.randbytes
+        ledger = SqliteLedger(path, ZONE, entropy=entropy)
         authorizer = Authorizer(_policy(), ledger, clock, 10 * SECOND_US, entropy)
         return Life(path, ledger, authorizer, sqlite3.connect(path))
 

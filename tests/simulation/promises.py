@@ -41,6 +41,42 @@ _HISTORY = {
           lag(decided_at_us) OVER (ORDER BY id) AS before_us FROM decisions)
         WHERE decided_at_us < before_us""",
 }
+_ALERTS = {
+    "A1 a decision reached a threshold that nobody is told of": """
+        SELECT d.decision_id || ': ' || percent || ' % of ' || (b.value ->> 0)
+        FROM decisions d, json_each(d.budgets) b,
+          (SELECT 50 AS percent UNION SELECT 80 UNION SELECT 100)
+        WHERE b.value ->> 0 IN ('hour', 'day', 'month') AND b.value ->> 4 >= :forgotten_us
+          AND ((b.value ->> 6) + (b.value ->> 7)) * 100 >= percent * (b.value ->> 5)
+          AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.kind = 'threshold'
+            AND a.rule = b.value ->> 0 AND a.scope = b.value ->> 2
+            AND a.window_start_us = b.value ->> 3 AND a.percent = percent)""",
+    "A1 a limit without room has a threshold that nobody is told of": """
+        SELECT d.decision_id || ': ' || (b.value ->> 0)
+        FROM decisions d, json_each(d.budgets) b, json_each(d.reasons) r
+        WHERE r.value ->> 'rule' = b.value ->> 0 AND b.value ->> 4 >= :forgotten_us
+          AND b.value ->> 0 IN ('hour', 'day', 'month')
+          AND 3 <> (SELECT count(*) FROM alerts a WHERE a.kind = 'threshold'
+            AND a.rule = b.value ->> 0 AND a.scope = b.value ->> 2
+            AND a.window_start_us = b.value ->> 3)""",
+    "A1 a threshold is told of twice": """
+        SELECT rule || ': ' || percent FROM alerts
+        GROUP BY kind, rule, scope, window_start_us, percent HAVING count(*) > 1""",
+    "A1 an alert tells of what no decision reached": """
+        SELECT a.rule || ': ' || percent FROM alerts a
+        WHERE a.kind = 'threshold' AND a.raised_at_us >= :forgotten_us AND NOT EXISTS (
+          SELECT 1 FROM decisions d, json_each(d.budgets) b WHERE d.decided_at_us = a.raised_at_us
+            AND b.value ->> 0 = a.rule AND b.value ->> 2 = a.scope
+            AND b.value ->> 3 = a.window_start_us
+            AND (((b.value ->> 6) + (b.value ->> 7)) * 100 >= percent * (b.value ->> 5)
+              OR d.reasons LIKE '%"rule":"' || a.rule || '"%'))""",
+    "A1 a hold overran or expired, and its workspace is not told in that hour": """
+        SELECT h.hold_id FROM holds h JOIN decisions d USING (id)
+        WHERE (h.overrun OR h.state = 'expired') AND h.closed_at_us >= :forgotten_us
+          AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.scope = d.workspace
+            AND a.kind = CASE WHEN h.overrun THEN 'overrun' ELSE 'expired' END
+            AND h.closed_at_us >= a.window_start_us AND h.closed_at_us < a.window_end_us)""",
+}
 _KEPT = """
     SELECT d.request_id, d.decision_id, coalesce(h.hold_id, ''), h.state, h.charged_cost_nano_usd,
       h.charged_input_tokens + h.charged_output_tokens, h.overrun
@@ -127,6 +163,7 @@ class Promises:
         findings, _ = verify(connection)
         self._must(not findings, findings[0].promise if findings else "", findings)
         self._none(connection, _ADMISSIONS | _HISTORY)
+        self._none(connection, _ALERTS, {"forgotten_us": self.forgotten_before_us})
         kept = {row[0]: row[1:] for row in connection.execute(_KEPT)}
         for request_id, told in self.told.items():
             decision_id, hold_id, state, *charged = kept.get(request_id, (None, None, None))
@@ -139,9 +176,14 @@ class Promises:
     def _old(self, told: Told) -> bool:
         return told.at_us < self.forgotten_before_us
 
-    def _none(self, connection: sqlite3.Connection, queries: dict[str, str]) -> None:
+    def _none(
+        self,
+        connection: sqlite3.Connection,
+        queries: dict[str, str],
+        values: dict[str, int] | tuple[()] = (),
+    ) -> None:
         for promise, query in queries.items():
-            found = connection.execute(query).fetchall()
+            found = connection.execute(query, values).fetchall()
             self._must(not found, promise, found)
 
     def _must(self, holds: bool, promise: str, *evidence: object) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from sidecar.domain.decisions import HoldState
 from sidecar.ledger import group_commit, opening
+from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.closing import Closing
 from sidecar.ledger.deciding import Deciding
 from sidecar.ledger.group_commit import GroupCommit
@@ -132,6 +133,16 @@ def time_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LedgerTime, "advance", lambda _, at_us: at_us)
 
 
+def nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe of every alert that it was raised before."""
+    monkeypatch.setattr(Alerting, "_is_new", lambda *_: False)
+
+
+def what_was_rolled_back_counts_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remember alerts that are not in the file."""
+    monkeypatch.setattr(Alerting, "forget", lambda _: None)
+
+
 @pytest.mark.parametrize(
     ("broken", "promises"),
     [
@@ -144,6 +155,8 @@ def time_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         (what_expires_is_free, {"L5"}),
         (what_failed_is_not_rolled_back, {"L4"}),
         (time_follows_the_clock, {"L8", "L9"}),
+        (nobody_is_told, {"A1"}),
+        (what_was_rolled_back_counts_as_told, {"A1"}),
     ],
 )
 def test_a_broken_promise_is_seen(

@@ -38,6 +38,7 @@ def proposal(
     ttl_us: int = 600_000_000,
     charge_on_expiry: bool = True,
     shadow: bool = False,
+    alert_at: tuple[int, ...] = (),
     **changes: Any,
 ) -> Proposal:
     """Propose a call of so many tokens on the limits; `changes` are fields of the call."""
@@ -69,6 +70,7 @@ def proposal(
             charge_on_expiry,
             shadow,
             partial(Reason, "TOO_MUCH", "too much", one.rule, 429),
+            alert_at,
         )
         for one in limits
     )

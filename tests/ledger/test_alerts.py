@@ -1,0 +1,316 @@
+"""A1: each threshold of each scope and window is told once, with what has reached it."""
+
+import json
+import sqlite3
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ledger.conftest import Till
+from support.proposals import limit, proposal, settlement
+
+from sidecar.domain.alerts import Alert, AlertKind
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Decision, Limit, Meter, Reason
+from sidecar.domain.windows import Window
+from sidecar.ledger import opening
+from sidecar.ledger.protocol import LedgerUnavailableError
+from sidecar.ledger.verify import verify
+
+NOON = 1_794_398_400 * SECOND_US
+HOUR = 3600 * SECOND_US
+DAY = 24 * HOUR
+DAILY = limit(100)
+USUAL = (50, 80, 100)
+
+
+def ask(till: Till, tokens: int, at_us: int = NOON, one: Limit = DAILY, **changes: Any) -> Decision:
+    """Ask for so many tokens of a limit that tells at 50, 80 and 100 %."""
+    asked = {"alert_at": USUAL, **changes}
+    return till.run(till.ledger.decide(proposal(at_us, one, tokens=tokens, **asked)))
+
+
+def told(till: Till, kind: str = "threshold", columns: str = "percent") -> list[Any]:
+    """Return what was raised, in order."""
+    reader = opening.open_reader(till.path)
+    found = reader.execute(f"SELECT {columns} FROM alerts WHERE kind = ? ORDER BY id", (kind,))
+    return [row[0] if len(row) == 1 else row for row in found.fetchall()]
+
+
+def test_each_threshold_is_told_when_it_is_reached_and_not_again(till: Till) -> None:
+    """A1: at the part itself, not a token before, and once."""
+    for tokens, expected in ((49, []), (1, [50]), (29, [50]), (1, [50, 80]), (19, [50, 80])):
+        ask(till, tokens)
+        assert told(till) == expected
+    ask(till, 1)
+    ask(till, 1)
+    assert told(till) == [50, 80, 100]
+
+
+def test_an_alert_says_what_the_window_has_and_has_been_given(till: Till) -> None:
+    """Amounts are those that the decision left, its own hold among them."""
+    till.run(till.ledger.settle(ask(till, 30).hold_id, settlement(NOON, 20)))
+    ask(till, 40)
+    (row,) = till.ledger.due("log", NOON, 9)  # type: ignore[attr-defined]
+    alert: Alert = row.alert
+    assert (alert.rule, alert.scope, alert.meter, alert.window) == (
+        "tokens-day", "lab", Meter.TOKENS, Window.DAY,
+    )  # fmt: skip
+    assert (alert.percent, alert.ceiling, alert.spent, alert.held) == (50, 100, 20, 40)
+    assert (alert.raised_at_us, alert.window_end_us - alert.window_start_us) == (NOON, DAY)
+    assert alert.text() == (
+        "tokens-day has reached 50 % of 100 tokens for lab: 20 tokens spent, 40 tokens held,"
+        " until 2026-11-12 00:00 UTC"
+    )
+
+
+def test_one_large_call_reaches_every_threshold(till: Till) -> None:
+    """A1: from nothing to all in one step is three alerts."""
+    ask(till, 100)
+    assert told(till) == [50, 80, 100]
+
+
+def test_a_crowd_that_crosses_together_is_told_of_once(till: Till) -> None:
+    """A1: however many decisions of one transaction pass a threshold."""
+    asked = [till.ledger.decide(proposal(NOON, DAILY, tokens=3, alert_at=USUAL)) for _ in range(50)]
+    till.together(*asked)
+    assert told(till) == [50, 80, 100]
+
+
+def test_scopes_rules_and_windows_are_told_of_apart(till: Till) -> None:
+    """A1: one for each of them."""
+    for at_us in (NOON, NOON + DAY):
+        for scope in ("lab", "attic"):
+            for rule in ("one", "two"):
+                ask(till, 50, at_us, limit(100, scope=scope, rule=rule))
+    found = told(till, columns="rule, scope, window_start_us")
+    assert (len(found), len(set(found))) == (8, 8)
+
+
+def test_a_restart_does_not_tell_again(till: Till) -> None:
+    """A1: the file knows what was told."""
+    ask(till, 80)
+    till.reopen()
+    ask(till, 5)
+    ask(till, 15)
+    assert told(till) == [50, 80, 100]
+
+
+def test_a_clock_set_back_opens_no_window_that_was_told_of(till: Till) -> None:
+    """A1, L9: neither in this process nor in the next."""
+    ask(till, 60)
+    ask(till, 60, NOON + DAY)
+    till.reopen()
+    ask(till, 10, NOON)
+    assert told(till) == [50, 50]
+
+
+def test_a_group_that_is_rolled_back_is_told_of_when_it_succeeds(till: Till) -> None:
+    """A1: a fault of another in the group undoes the alert, and the repeat raises it."""
+    raised: list[Alert] = []
+    till.ledger.when_raised(raised.extend)  # type: ignore[attr-defined]
+    till.together(
+        till.ledger.decide(proposal(NOON, DAILY, tokens=60, alert_at=USUAL)),
+        till.ledger.decide(proposal(NOON, limit(None, Meter.COST), tokens=2**70)),
+    )
+    assert told(till) == [alert.percent for alert in raised] == [50]
+
+
+def test_a_transaction_that_fails_tells_nobody(till: Till) -> None:
+    """A1: what was not committed did not happen, and is told when it does."""
+    raised: list[Alert] = []
+    ledger: Any = till.ledger
+    ledger.when_raised(raised.extend)
+    writer = ledger._commits._connection  # noqa: SLF001 - make the next commit fail
+    writer.execute("CREATE TRIGGER no BEFORE INSERT ON alert_deliveries"
+                   " BEGIN SELECT raise(ABORT, 'x'); END")  # fmt: skip
+    (failed,) = till.together(ledger.decide(proposal(NOON, DAILY, tokens=60, alert_at=USUAL)))
+    assert isinstance(failed, LedgerUnavailableError)
+    writer.execute("DROP TRIGGER no")
+    assert (told(till), raised) == ([], [])
+    ask(till, 60)
+    assert told(till) == [alert.percent for alert in raised] == [50]
+
+
+def test_a_call_without_room_has_reached_all_of_the_limit(till: Till) -> None:
+    """A refusal is what the last threshold is for; one beyond the ceiling takes real use."""
+    ask(till, 10, alert_at=(50, 100, 120))
+    assert not ask(till, 91, alert_at=(50, 100, 120)).hold_id
+    assert told(till) == [50, 100]
+
+
+def test_a_call_that_rules_deny_has_reached_nothing(till: Till) -> None:
+    """It asked for no room."""
+    ask(till, 1000, reasons=(Reason("NO", "no", "some-rule", 403),))
+    assert told(till) == []
+
+
+def test_what_was_lowered_adjusted_or_overrun_is_told_with_the_next_call(till: Till) -> None:
+    """The level counts, not who has brought it about."""
+    hold = ask(till, 10).hold_id
+    till.run(till.ledger.settle(hold, settlement(NOON, 45)))
+    ask(till, 5)
+    assert told(till) == [50]
+    till.run(till.ledger.adjust("tokens-day", "lab", 25, "ada", "a test", NOON))
+    ask(till, 5)
+    assert told(till) == [50, 80]
+    ask(till, 0, one=DAILY._replace(ceiling=70))
+    assert told(till) == [50, 80, 100]
+
+
+def test_a_threshold_that_policies_add_is_told_of_too(till: Till) -> None:
+    """A1: what is new at a level that was told of is told once."""
+    ask(till, 85)
+    ask(till, 1, alert_at=(50, 60, 80))
+    ask(till, 1, alert_at=(60,))
+    assert sorted(told(till)) == [50, 60, 80]
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [(0, []), (1, [50, 80, 100])])
+def test_a_ceiling_of_nothing_is_told_of_when_somebody_asks(
+    tokens: int, expected: list[int], till: Till
+) -> None:
+    """Nothing of nothing is not all of it."""
+    ask(till, tokens, one=DAILY._replace(ceiling=0))
+    assert told(till) == expected
+
+
+def test_no_ceiling_and_no_thresholds_are_never_told_of(till: Till) -> None:
+    """There is nothing to reach."""
+    ask(till, 10**6, one=limit(None))
+    ask(till, 100, alert_at=())
+    assert told(till) == []
+
+
+def test_a_limit_in_shadow_mode_is_told_of_and_says_so(till: Till) -> None:
+    """That is what it is watched for."""
+    ask(till, 170, shadow=True)
+    assert told(till, columns="percent, shadow") == [(50, 1), (80, 1), (100, 1)]
+
+
+def test_previews_and_repeats_raise_nothing(till: Till) -> None:
+    """What is only asked about has not happened, and what has happened is told."""
+    one = proposal(NOON, DAILY, tokens=60, alert_at=USUAL, request_id="r")
+    till.ledger.preview(one)
+    assert told(till) == []
+    till.run(till.ledger.decide(one))
+    till.run(till.ledger.decide(replace(one, demands=())))
+    assert told(till) == [50]
+
+
+def test_a_sliding_minute_is_told_of_by_the_minute_of_the_clock(till: Till) -> None:
+    """A1: it has no window of its own; two minutes that are both full are two alerts."""
+    one = limit(100, window=Window.MINUTE)
+    for seconds in (0, 1, 30, 61):
+        ask(till, 60, NOON + seconds * SECOND_US, one, alert_at=(100,))
+    minutes = [(at - NOON) // SECOND_US for at in told(till, columns="window_start_us")]
+    assert minutes == [0]
+    ask(till, 60, NOON + 62 * SECOND_US, one, alert_at=(100,))
+    assert len(told(till)) == 2
+
+
+def test_what_is_concurrent_is_told_of_by_the_hour(till: Till) -> None:
+    """A1: nor has a limit of open holds a window."""
+    one = limit(2, Meter.REQUESTS, Window.CONCURRENT)
+    for at_us in (NOON, NOON, NOON, NOON + HOUR):
+        ask(till, 1, at_us, one, alert_at=(100,), ttl_us=DAY)
+    assert told(till, columns="window_start_us") == [NOON, NOON + HOUR]
+
+
+def test_overruns_and_expired_holds_are_told_once_a_workspace_and_hour(till: Till) -> None:
+    """A1: the first of the hour, with what was held and what became of it."""
+    for at_us in (NOON, NOON, NOON + HOUR):
+        ask(till, 10, at_us, ttl_us=SECOND_US)
+        till.run(till.ledger.settle(ask(till, 10, at_us).hold_id, settlement(at_us, 12)))
+        till.run(till.ledger.expire(at_us + 2 * SECOND_US))
+    for kind, spent in ((AlertKind.OVERRUN, 12_000), (AlertKind.EXPIRED, 10_000)):
+        found = told(till, kind, "scope, window_start_us, spent, held, meter")
+        rest = ("lab", spent, 10_000, "cost")
+        assert [(a[0], *a[2:]) for a in found] == [rest, rest]
+        assert [a[1] for a in found] == [NOON, NOON + HOUR]
+
+
+def test_a_settle_within_the_hold_is_no_overrun(till: Till) -> None:
+    """Nor is a repeat of one that was: it is told once."""
+    till.run(till.ledger.settle(ask(till, 10).hold_id, settlement(NOON, 10)))
+    hold = ask(till, 10).hold_id
+    assert told(till, "overrun") == []
+    for hours in (0, 2):
+        till.run(till.ledger.settle(hold, settlement(NOON + hours * HOUR, 11)))
+    assert len(told(till, "overrun")) == 1
+
+
+# -- Burn -----------------------------------------------------------------------
+
+HOURLY = limit(10**12, Meter.COST, Window.HOUR, scope="all")
+
+
+def spend(till: Till, at_us: int, tokens: int, one: Limit = HOURLY) -> None:
+    """Spend so many tokens, at 1000 nano-USD each."""
+    hold = ask(till, tokens, at_us, one).hold_id
+    till.run(till.ledger.settle(hold, settlement(at_us, tokens)))
+
+
+def burns(till: Till, at_us: int) -> list[Any]:
+    """Look, twice, and return what was raised."""
+    for _ in range(2):
+        till.run(till.ledger.burn(at_us))
+    return told(till, "burn", "scope, spent, usual")
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [(300, []), (301, [("all", 301_000, 100_000)])])
+def test_an_hour_above_three_times_the_usual_burns(
+    tokens: int, expected: list[Any], till: Till
+) -> None:
+    """Not at three times, only above; and it is told once, also after a restart."""
+    for hour in range(6):
+        spend(till, NOON + hour * HOUR, 50 + 20 * hour)
+    assert burns(till, NOON + 6 * HOUR) == []
+    spend(till, NOON + 6 * HOUR, tokens)
+    assert burns(till, NOON + 6 * HOUR) == expected
+    till.reopen()
+    assert burns(till, NOON + 6 * HOUR) == expected
+
+
+def test_what_is_usual_takes_six_hours_of_the_last_24_to_know(till: Till) -> None:
+    """Hours of long ago, of others, and those without spending say nothing."""
+    for hour in (0, 20, 21, 22, 23, 24):
+        spend(till, NOON + hour * HOUR, 10)
+    till.run(till.ledger.release(ask(till, 10, NOON + 25 * HOUR, HOURLY).hold_id, "", NOON))
+    spend(till, NOON + 19 * HOUR, 10, limit(None, Meter.COST, Window.HOUR, scope="other"))
+    spend(till, NOON + 26 * HOUR, 1000)
+    assert burns(till, NOON + 26 * HOUR) == []
+
+
+def test_limits_by_day_or_of_tokens_do_not_burn(till: Till) -> None:
+    """Only cost per hour is watched."""
+    for one in (limit(10**12, Meter.COST), limit(10**9, Meter.TOKENS, Window.HOUR)):
+        for hour in range(7):
+            spend(till, NOON + (hour - 12) * HOUR, 10 ** (hour // 6 + 1), one)
+    assert burns(till, NOON - 6 * HOUR) == []
+
+
+# -- In the file ----------------------------------------------------------------
+
+
+def test_the_view_for_people_has_each_alert_with_its_deliveries(till: Till) -> None:
+    """As text and JSON."""
+    ask(till, 50)
+    columns = "raised_at_utc, kind, rule, percent, deliveries"
+    (row,) = opening.open_reader(till.path).execute(f"SELECT {columns} FROM alert_log").fetchall()
+    assert row[:4] == ("2026-11-11 12:00:00", "threshold", "tokens-day", 50)
+    assert json.loads(row[4]) == [
+        {"channel": "log", "attempts": 0, "delivered_at_utc": None, "last_error": ""}
+    ]
+
+
+def test_an_alert_that_nobody_is_owed_is_found(till: Till) -> None:
+    """A2: `verify` notices a delivery that is gone."""
+    ask(till, 50)
+    copy: Any = opening.open_reader(till.path)
+    target = sqlite3.connect(":memory:", isolation_level=None)
+    copy.backup(target)
+    target.execute("DELETE FROM alert_deliveries")
+    assert [finding.promise for finding in verify(target)[0]] == [
+        "A2 an alert was never owed to anybody"
+    ]

@@ -1,0 +1,103 @@
+"""A2: what a channel is owed stays owed, through anything, until it is delivered."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledger.conftest import Till
+from support.proposals import limit, proposal
+
+from sidecar.domain.alerts import LONGEST_WAIT_US, Outcome, wait_us
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.windows import Window
+from sidecar.ledger.sqlite import SqliteLedger
+
+NOON = 1_794_398_400 * SECOND_US
+DAY = 86_400 * SECOND_US
+
+
+@pytest.fixture
+def till(tmp_path: Path) -> Iterator[Till]:
+    """A ledger that owes its alerts to two channels."""
+    one = Till(lambda path: SqliteLedger(path, channels=("log", "webhook")), tmp_path / "l.sqlite")
+    yield one
+    assert one.findings() == []
+    one.close()
+
+
+def raise_three(till: Till, at_us: int = NOON, window: Window = Window.DAY) -> None:
+    """Reach three thresholds with one call."""
+    one = proposal(at_us, limit(100, window=window), alert_at=(50, 80, 100))
+    till.run(till.ledger.decide(one))
+
+
+def due(till: Till, channel: str = "webhook", now_us: int = NOON) -> list[Any]:
+    """Return what is due."""
+    ledger: Any = till.ledger
+    return list(ledger.due(channel, now_us, 10))
+
+
+def record(till: Till, error: str, next_at_us: int, now_us: int = NOON) -> None:
+    """Let every attempt on what is due at the webhook end like this."""
+    ledger: Any = till.ledger
+    outcomes = [Outcome(one.alert.alert_id, error, next_at_us) for one in due(till, now_us=now_us)]
+    till.run(ledger.record("webhook", outcomes, now_us))
+
+
+def test_every_channel_is_owed_every_alert_at_once(till: Till) -> None:
+    """A2: also after a restart, in the order in which they were raised."""
+    raise_three(till)
+    till.reopen()
+    for channel in ("log", "webhook"):
+        assert [one.alert.percent for one in due(till, channel)] == [50, 80, 100]
+    assert due(till, "command") == []
+
+
+def test_what_is_delivered_is_owed_no_more_to_that_channel(till: Till) -> None:
+    """A2: the other is told all the same."""
+    raise_three(till)
+    record(till, "", NOON + 5)
+    till.reopen()
+    assert (due(till), len(due(till, "log"))) == ([], 3)
+
+
+def test_what_failed_is_due_again_when_its_time_has_come(till: Till) -> None:
+    """A2: with the number of attempts, which the file keeps."""
+    raise_three(till)
+    record(till, "HTTP status 500", NOON + 5 * SECOND_US)
+    till.reopen()
+    assert due(till, now_us=NOON + 5 * SECOND_US - 1) == []
+    assert [one.attempts for one in due(till, now_us=NOON + 5 * SECOND_US)] == [1, 1, 1]
+
+
+def test_a_clock_set_back_does_not_put_deliveries_off(till: Till) -> None:
+    """A2: what is due later than any wait can be was written before the clock was set back."""
+    raise_three(till)
+    record(till, "HTTP status 500", NOON + SECOND_US)
+    assert due(till, now_us=NOON) == []
+    assert len(due(till, now_us=NOON - DAY)) == 3
+
+
+def test_the_wait_doubles_up_to_an_hour() -> None:
+    """However many attempts have failed."""
+    waits = [wait_us(attempts) // SECOND_US for attempts in (1, 2, 3, 11, 12, 10**6)]
+    assert waits == [2, 4, 8, 2048, 3600, 3600]
+    assert LONGEST_WAIT_US == 3600 * SECOND_US
+
+
+def test_alerts_are_forgotten_after_the_retention_when_their_window_has_ended(till: Till) -> None:
+    """A1, A2: never while a decision could raise them again; then delivered or not."""
+    raise_three(till, window=Window.MONTH)
+    till.run(till.ledger.prune(NOON + 18 * DAY, DAY))
+    raise_three(till, NOON + 18 * DAY, window=Window.MONTH)
+    assert len(due(till)) == 3
+    till.run(till.ledger.prune(NOON + 22 * DAY, DAY))
+    assert due(till) == []
+
+
+def test_an_outcome_of_a_forgotten_alert_changes_nothing(till: Till) -> None:
+    """An attempt may outlast what it is about."""
+    ledger: Any = till.ledger
+    till.run(ledger.record("webhook", [Outcome("alert_gone", "", NOON)], NOON))
+    assert due(till) == []
