@@ -1,0 +1,158 @@
+"""Alerts by webhook: signed, to the one place that was named, and 2xx alone is a delivery."""
+
+import asyncio
+import json
+import socket
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.alerts import alert
+from support.receiver import SECRET, Receiver, receiver, signed
+
+from sidecar.alerts.channel import NotDeliveredError
+from sidecar.alerts.webhook import ThreadsLeftBehind, WebhookChannel, read_secret, signature
+
+PRIVATE = ("hunter2", "s3cr3t", SECRET)
+
+
+@pytest.fixture
+def posted() -> Iterator[Receiver]:
+    """A receiver that takes everything."""
+    with receiver() as server:
+        yield server
+
+
+def deliver(url: str, timeout_seconds: float = 5) -> str:
+    """Post one alert; return why it was not delivered, "" if it was."""
+
+    async def once() -> None:
+        channel = WebhookChannel(url, SECRET.encode(), timeout_seconds)
+        try:
+            await channel.deliver(alert())
+        finally:
+            await channel.close()
+
+    try:
+        asyncio.run(once())
+    except NotDeliveredError as error:
+        told = "".join(traceback.format_exception(error))
+    else:
+        return ""
+    assert not [word for word in PRIVATE if word in told]
+    return told.rpartition("NotDeliveredError: ")[2].strip()
+
+
+def test_an_alert_is_posted_as_json_and_signed(posted: Receiver) -> None:
+    """The body has every fact; the signature covers it and the time."""
+    assert deliver(posted.url) == ""
+    ((path, headers, body),) = posted.requests
+    assert (path, headers["Content-Type"]) == ("/s3cr3t-path?k=s3cr3t-key", "application/json")
+    assert headers["Sidecar-Alert-Id"] == "alert_1"
+    assert signed(headers, body)
+    assert not signed(headers, body.replace(b"80", b"81"))
+    assert json.loads(body) == {
+        "text": "monthly has reached 80 % of $10.00 for lab: $7.00 spent, $1.00 held,"
+        " until 2026-11-11 13:00 UTC",
+        "alert_id": "alert_1", "kind": "threshold", "raised_at": "2026-11-11T12:00:00Z",
+        "rule": "monthly", "scope": "lab", "meter": "cost", "window": "hour",
+        "window_start": "2026-11-11T12:00:00Z", "window_end": "2026-11-11T13:00:00Z",
+        "percent": 80, "ceiling": 10_000_000_000, "spent": 7_000_000_000, "held": 1_000_000_000,
+        "usual": None, "shadow": False,
+    }  # fmt: skip
+
+
+def test_a_signature_is_what_openssl_says() -> None:
+    """As in printf '1.{}' | openssl dgst -sha256 -hmac key."""
+    expected = "t=1,v1=1ba6b8171186efc613e8bcc0cbdab2748f24984d7c5a84faa2637afa0e40d224"
+    assert signature(b"key", 1, b"{}") == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (200, ""), (201, ""), (299, ""),
+        (301, "HTTP status 301"), (307, "HTTP status 307"), (400, "HTTP status 400"),
+        (500, "HTTP status 500"), ("close", "no answer: RemoteProtocolError"),
+        ("hang", "no answer in 0.2 s"),
+    ],
+)  # fmt: skip
+def test_only_2xx_is_a_delivery(answer: int | str, expected: str, posted: Receiver) -> None:
+    """Redirects are not followed, and nobody is waited for for ever."""
+    posted.answer = answer
+    assert deliver(posted.url, 0.2 if answer == "hang" else 5) == expected
+    assert len(posted.requests) == 1
+
+
+def test_an_answer_that_never_ends_is_an_answer(posted: Receiver) -> None:
+    """Nobody reads what the receiver says beyond its status."""
+    posted.answer = "drip"
+    assert deliver(posted.url) == ""
+
+
+def test_nobody_there_is_not_delivered(posted: Receiver) -> None:
+    """A refused connection says so, and where it went does not."""
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        url = posted.url.replace(str(posted.server_address[1]), str(bound.getsockname()[1]))
+        assert deliver(url) == "no answer: ConnectError"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hunter2.example.com/", "ftp://127.0.0.1/", "https://", "hunter2", "",
+        "http://127.0.0.1.example.com/", "http://hunter2:x/", "//127.0.0.1/",
+    ],
+)  # fmt: skip
+def test_other_places_are_refused(url: str) -> None:
+    """In clear to this host alone, and without a word of what may be a secret."""
+    with pytest.raises(ValueError, match=r"has to begin with https://|is no URL") as caught:
+        WebhookChannel(url, SECRET.encode())
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://example.com/x", "http://[::1]:9/", "http://localhost/"])
+def test_https_and_loopback_are_accepted(url: str) -> None:
+    """Anywhere, if it is encrypted."""
+    asyncio.run(WebhookChannel(url, SECRET.encode()).close())
+
+
+def test_a_secret_is_a_whole_file(tmp_path: Path) -> None:
+    """Without the line's end that editors add; too short or missing is an error."""
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    assert SECRET.encode() == read_secret(file)
+    file.write_text("hunter2\n")
+    with pytest.raises(ValueError, match="at least 16 bytes") as caught:
+        read_secret(file)
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ValueError, match="No such file"):
+        read_secret(tmp_path / "none")
+
+
+def test_a_name_that_nobody_looks_up_keeps_no_process_from_ending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system's look-up cannot be cancelled; it is left behind."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def look_up(*_: object, **__: object) -> None:
+        asked.set()
+        answered.wait()
+
+    async def give_up() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadsLeftBehind())
+        channel = WebhookChannel("https://receiver.example.com", SECRET.encode())
+        delivering = asyncio.create_task(channel.deliver(alert()))
+        await asyncio.to_thread(asked.wait)
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
+        await channel.close()
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    asyncio.run(give_up())  # which waits for what it does not leave behind
+    assert not answered.is_set()
+    answered.set()
