@@ -1,15 +1,22 @@
 """What the documents show is what happens."""
 
+import hashlib
+import hmac
+import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from support import policies
+from support.alerts import alert
 from support.mistral_standin import API_KEY, mistral_standin
 from support.running import RunningSidecar, eventually, principal
 
+from sidecar.alerts.webhook import signature
 from sidecar.policy import policy_set
 from sidecar.policy.files import fixtures, header
 from sidecar.rehearsal import rehearse
@@ -17,6 +24,7 @@ from sidecar.v1 import authorization_pb2 as pb
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
 POLICIES = (ROOT / "docs" / "policies.md").read_text()
 
 
@@ -75,6 +83,27 @@ def test_the_documented_fixture_runs(tmp_path: Path) -> None:
     assert (len(found), problems) == (2, [])
     outcomes = rehearse(policy_set.load(directory), found)
     assert [outcome.mismatches for outcome in outcomes] == [[], []]
+
+
+def test_the_documented_check_of_a_signature_works() -> None:
+    """The function in docs/operating.md, as it stands, takes what the sidecar signs alone."""
+    text = next(block for block in blocks(OPERATING) if block.startswith("def is_ours"))
+    names: dict[str, Any] = {"hashlib": hashlib, "hmac": hmac, "time": time}
+    exec(compile(text, "operating.md", "exec"), names)  # noqa: S102 - our own document
+    now = int(time.time())
+    for secret, at, body, ours in (
+        (b"key", now, b"{}", True),
+        (b"yek", now, b"{}", False),
+        (b"key", now, b"{ }", False),
+        (b"key", now - 3600, b"{}", False),
+    ):
+        assert ours == names["is_ours"](b"key", signature(secret, at, b"{}"), body)
+
+
+def test_the_documented_body_has_what_an_alert_has() -> None:
+    """Every field, and no other."""
+    text = next(block for block in blocks(OPERATING) if block.startswith('{"text"'))
+    assert list(json.loads(text)) == list(alert().document())
 
 
 def test_every_key_of_a_header_is_documented() -> None:

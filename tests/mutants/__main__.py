@@ -22,7 +22,7 @@ from mutants.mutant import Mutant
 from sidecar.cli.tables import console
 
 ROOT = Path(__file__).parents[2]
-LEDGER = ("tests/ledger", "tests/domain", "tests/test_authorizer.py")
+LEDGER = ("tests/ledger", "tests/domain", "tests/alerts", "tests/test_authorizer.py")
 STAGES: tuple[tuple[str, ...], ...] = (
     (*LEDGER, "-m", "not property"),
     (*LEDGER, "-m", "property"),

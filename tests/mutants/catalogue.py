@@ -1,8 +1,9 @@
 """All mutants."""
 
-from mutants import admitting, spending
+from mutants import admitting, alerting, spending
 
 ALL = [
     *(admitting.L1 + admitting.L3 + admitting.L4),
+    *(alerting.A1 + alerting.A2),
     *(spending.L2 + spending.L5 + spending.L6 + spending.L7 + spending.L8 + spending.L9),
 ]
