@@ -70,5 +70,5 @@ def test_housekeeping_looks_for_burn_again_and_again(monkeypatch: pytest.MonkeyP
 
     housekeeping: Any = app._burn(cast("Ledger", Looked()), lambda: 7)  # noqa: SLF001
     with pytest.raises(EOFError):
-        asyncio.run(housekeeping)
+        asyncio.run(asyncio.wait_for(housekeeping, 10))
     assert looks == [7, 7, 7]

@@ -22,12 +22,6 @@ A1 = [
         "ledger/alerting.py", "        self._known.clear()\n        self._raised.clear()", "        pass",
     ),
     Mutant(
-        "told-at-every-decision", "A1", "The table takes an alert again.",
-        "ledger/schema.py",
-        "  UNIQUE (kind, rule, window, scope, window_start_us, percent)\n",
-        "  UNIQUE (kind, rule, window, scope, window_start_us, percent, raised_at_us)\n",
-    ),
-    Mutant(
         "scopes-told-together", "A1", "One scope's alert keeps another's from being raised.",
         "ledger/alerting.py",
         "(AlertKind.THRESHOLD, rule, window, scope, span.start_us, percents)",
