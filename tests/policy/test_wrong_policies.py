@@ -302,6 +302,8 @@ def test_a_load_that_takes_too_long_is_interrupted(
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+# Where the alarm strikes in the garbage collector, Python says so, and it strikes again.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_load_is_not_taken_for_a_rule_that_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
