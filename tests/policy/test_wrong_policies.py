@@ -130,6 +130,8 @@ RULES = [
      ["bad.cel:9:9: a header has no comments in its CEL"]),
     ("a comment in a message", GOOD.replace("message: no", "message: {role.name // why}") + "true\n",
      ["bad.cel:6:14: a header has no comments in its CEL"]),
+    ("an empty line in the header", GOOD.replace("// http_status", "\n// http_status") + "true\n",
+     ["bad.cel:6:1: the header ended in line 4, so this is only a comment"]),
     ("a leap second", GOOD + 'timestamp("2026-06-30T23:59:60Z") < now\n', ["takes a literal"]),
     ("a far year", GOOD + 'now - timestamp("0001-01-01T00:00:00Z") > duration("1s")\n',
      ["takes a literal"]),

@@ -18,6 +18,8 @@ KEYS_BY_EFFECT = {
     "limit": FOR_ALL | FOR_REFUSALS | FOR_LIMITS,
 }
 
+KNOWN: set[str] = set().union(*KEYS_BY_EFFECT.values())
+
 CHOICES = {
     "effect": ("allow", "deny", "limit"),
     "mode": ("enforce", "shadow"),
@@ -69,8 +71,20 @@ def parse(file: str, text: str) -> tuple[dict[str, Entry], list[Problem]]:
             )
         else:
             entries[found[2]] = Entry(found[4], number, found.start(4) + 1)
-    problems += _check(file, text, entries)
-    return entries, problems
+    wrong = _check(file, text, entries)
+    return entries, problems + (_cut_short(file, text, entries) if wrong else []) + wrong
+
+
+def _cut_short(file: str, text: str, entries: dict[str, Entry]) -> list[Problem]:
+    """Find where a header goes on after an empty line, which ends it."""
+    lines = text.splitlines()
+    end = next((n for n, line in enumerate(lines) if not line.startswith("//")), len(lines))
+    for number, line in enumerate(lines[end:], start=end + 1):
+        found = _LINE.fullmatch(line)
+        if found is not None and found[2] in KNOWN and found[2] not in entries:
+            message = f"the header ended in line {end}, so this is only a comment"
+            return [at(file, text, number, 1, message, "a header has no empty lines")]
+    return []
 
 
 def _check(file: str, text: str, entries: dict[str, Entry]) -> list[Problem]:
