@@ -38,7 +38,9 @@ class Row:
     cpu_us_per_call: float
     calls_per_second: float
     mean_ms: float
+    p50_ms: float
     p99_ms: float
+    p999_ms: float
     resident_mb: float
 
 
@@ -88,7 +90,9 @@ class Server:
             cpu_us_per_call=(self.cpu_seconds() - before) / calls * 1e6,
             calls_per_second=calls / seconds,
             mean_ms=sum(latencies) / len(latencies),
+            p50_ms=latencies[len(latencies) // 2],
             p99_ms=latencies[int(len(latencies) * 0.99)],
+            p999_ms=latencies[int(len(latencies) * 0.999)],
             resident_mb=self.resident_mb(),
         )
 
@@ -109,18 +113,20 @@ def roomy(directory: Path) -> Path:
 
 
 def main() -> None:
-    """Measure, print a table, and write JSON if asked."""
+    """Measure, print a table, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=10_000, help="calls of each row")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument(
+        "--json", type=Path, default=Path("build/bench.json"), help="write the rows to this file"
+    )
     options = parser.parse_args()
     if shutil.which("h2load") is None:
         sys.exit("h2load is missing: install Debian's nghttp2-client")
     with tempfile.TemporaryDirectory() as folder:
         rows, start_seconds = run(Path(folder), options.calls)
     show(rows, start_seconds)
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+    options.json.parent.mkdir(exist_ok=True)
+    options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
 
 
 def run(folder: Path, calls: int) -> tuple[list[Row], float]:
@@ -160,7 +166,9 @@ def show(rows: list[Row], start_seconds: float) -> None:
         "ratio",
         "calls/s",
         "mean ms",
+        "p50 ms",
         "p99 ms",
+        "p99.9 ms",
         "MB",
     ):
         table.add_column(heading, justify="left" if heading == "server" else "right")
@@ -173,7 +181,9 @@ def show(rows: list[Row], start_seconds: float) -> None:
             f"{row.cpu_us_per_call / empty[row.in_flight]:.2f}",
             f"{row.calls_per_second:.0f}",
             f"{row.mean_ms:.2f}",
+            f"{row.p50_ms:.2f}",
             f"{row.p99_ms:.2f}",
+            f"{row.p999_ms:.2f}",
             f"{row.resident_mb:.0f}",
         )
     console().print(table)
