@@ -7,10 +7,14 @@ the last decision that it took away.
 """
 
 import hashlib
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+LINKED_AT_ONCE = 1000
+"""Decisions of an old ledger in memory at a time."""
 
 START = bytes(32)
 """What the first link follows."""
@@ -85,10 +89,12 @@ def breaks(connection: sqlite3.Connection) -> Iterator[str]:
 
 def link_all(connection: sqlite3.Connection) -> None:
     """Chain the decisions of a ledger from before there was a chain."""
-    previous = START
-    for row, _, content in list(_decisions(connection, 0)):
-        previous = _link(previous, *content)
-        connection.execute("UPDATE decisions SET chain = ? WHERE id = ?", (previous, row))
+    after, previous = 0, START
+    while some := list(itertools.islice(_decisions(connection, after), LINKED_AT_ONCE)):
+        for row, _, content in some:
+            previous = _link(previous, *content)
+            connection.execute("UPDATE decisions SET chain = ? WHERE id = ?", (previous, row))
+        after = row
 
 
 def _decisions(
