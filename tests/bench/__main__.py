@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.table import Table
-from support.policies import shipped
+from support.policies import deny, shipped
 from support.running import chat
 
 from sidecar.cli.tables import console
@@ -25,6 +25,7 @@ from sidecar.v1 import authorization_pb2 as pb
 
 PATH = "/sidecar.v1.AuthorizationService/Authorize"
 TICKS = os.sysconf("SC_CLK_TCK")
+MORE_RULES = (50, 500)
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -135,25 +136,36 @@ def run(folder: Path, calls: int) -> tuple[list[Row], float]:
     message = chat().SerializeToString()  # without a request_id: each call is a new one
     assert not pb.AuthorizeRequest.FromString(message).request_id
     body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
-    python = sys.executable
-    servers = [
-        Server("empty handler", [python, str(Path(__file__).with_name("empty_handler.py"))]),
-        Server("sidecar", [
-            python, "-m", "sidecar", "serve", "--policies", str(roomy(folder / "policies")),
-            "--ledger", str(folder / "ledger.sqlite"), "--listen", "127.0.0.1:0",
-        ]),
-    ]  # fmt: skip
+    empty = Server(
+        "empty handler", [sys.executable, str(Path(__file__).with_name("empty_handler.py"))]
+    )
+    servers = [empty, sidecar("sidecar", folder / "shipped", 0)]
+    servers += [sidecar(f"{more} more rules", folder / str(more), more) for more in MORE_RULES]
     rows = []
     try:
         for server in servers:
             server.measure(body, 64, max(100, calls // 5))  # warm up
         for in_flight, number in ((64, calls), (8, calls), (1, calls // 4)):
-            rows += [server.measure(body, in_flight, number) for server in servers]
+            rows += [server.measure(body, in_flight, number) for server in servers[:2]]
+        rows += [server.measure(body, 64, calls // 2) for server in servers[2:]]
     finally:
         for server in servers:
             server.process.terminate()
             server.process.communicate()
     return rows, servers[1].start_seconds
+
+
+def sidecar(name: str, folder: Path, more_rules: int) -> Server:
+    """Start a sidecar of its own, with the shipped rules and more that read the request."""
+    folder.mkdir()
+    policies = roomy(folder / "policies")
+    for number in range(more_rules):
+        rule = deny(f"request.tokens > {10**9 + number} && request.batch")
+        (policies / f"more-{number}.cel").write_text(rule)
+    return Server(name, [
+        sys.executable, "-m", "sidecar", "serve", "--policies", str(policies),
+        "--ledger", str(folder / "ledger.sqlite"), "--listen", "127.0.0.1:0",
+    ])  # fmt: skip
 
 
 def show(rows: list[Row], start_seconds: float) -> None:
