@@ -1,14 +1,12 @@
 """`sidecar serve`."""
 
 import asyncio
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sidecar import app
+from sidecar import app, logs
 from sidecar.cli.options import (
     EngineName,
     EngineOption,
@@ -105,11 +103,6 @@ def serve(
     Example: sidecar serve --policies policies --ledger ledger.sqlite
     --listen 127.0.0.1:50051 --listen unix:/run/sidecar/sidecar.sock
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
     zone_info(time_zone)
     settings = app.Settings(
         policies=policies,
@@ -126,7 +119,8 @@ def serve(
         alert_command=alert_command,
     )
     try:
-        asyncio.run(app.serve(settings))
+        with logs.to_standard_error():
+            asyncio.run(app.serve(settings))
     except PolicyError as error:
         problems = "\n".join(str(in_directory(policies, problem)) for problem in error.problems)
         raise fail(f"the policies in {policies} cannot be used:\n{problems}") from None

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
-from support.policies import limit, minimal, shipped
+from support.policies import deny, limit, minimal, shipped
 from support.running import RunningSidecar, chat, error_info, eventually, stub, tester
 
 from sidecar.v1 import authorization_pb2 as pb
@@ -36,6 +36,20 @@ def rows(ledger: Path, sql: str) -> list[tuple[Any, ...]]:
     found = connection.execute(sql).fetchall()
     connection.close()
     return found
+
+
+def test_a_log_that_nobody_reads_makes_nobody_wait(start_sidecar: Start, tmp_path: Path) -> None:
+    """Standard error is a pipe here, and full after some hundred lines."""
+    rule = deny("request.tokens > 0", mode="shadow")
+    sidecar = start_sidecar(minimal(tmp_path / "p", trial=rule))
+    own = sidecar.stub
+    for _ in range(1500):
+        answer = own.Authorize(chat(tester(), model="small-1"), timeout=30)
+        assert answer.effect == pb.EFFECT_ALLOW
+    assert sidecar.process is not None
+    sidecar.process.send_signal(signal.SIGTERM)
+    assert sidecar.process.wait(30) == 0  # though the last lines are still in the pipe
+    sidecar.process.communicate()
 
 
 def test_l1_many_clients_at_once_never_pass_a_small_budget(
