@@ -20,8 +20,6 @@ from sidecar.policy.workbench.reading import NO_KEY, UNKNOWN_KEY, Reading
 _OF_TOKENS = (Endpoint.CHAT, Endpoint.EMBEDDINGS)
 """With and without a price for output."""
 
-_NOTHING_AND_ALL = (Fraction(0), Fraction(1))
-
 _LEAST_SHARE = 10**12
 """The step beside a share of a ceiling is one of so many: floats tell such steps apart."""
 

@@ -59,8 +59,6 @@ def to_standard_error() -> Iterator[None]:
     try:
         yield
     finally:
-        try:
-            lines.put_nowait(_END)
-        except queue.Full:  # nobody reads, so nobody misses the rest
-            return
-        writer.join(FLUSH_SECONDS)
+        with contextlib.suppress(queue.Full):  # nobody reads, so nobody misses the rest
+            lines.put(_END, timeout=FLUSH_SECONDS)
+            writer.join(FLUSH_SECONDS)

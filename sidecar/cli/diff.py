@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -19,37 +18,20 @@ from sidecar.cli.options import (
     EngineOption,
     Format,
     FormatOption,
+    MomentOption,
     fail,
     load_policies,
 )
 from sidecar.cli.tables import console
 from sidecar.comparison import Change, Comparison, Outlook, TooManyCasesError, compare
-from sidecar.domain.clock import SECOND_US, to_us
+from sidecar.domain.clock import SECOND_US
 from sidecar.policy.cel.variables import NOW
-
-
-def _moment(text: str) -> datetime:
-    """Read a time that leaves nothing to guess."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise typer.BadParameter("give a time with its zone, as in 2026-11-10T12:00:00Z")
-    return at
 
 
 def diff(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="The policies as they are.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The policies as they would be.")],
-    at: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=_moment,
-            metavar="TIME",
-            help="The moment to try, with its zone, as in 2026-11-10T12:00:00Z; now if left out.",
-        ),
-    ] = None,
+    at: MomentOption = None,
     engine: EngineOption = EngineName.CEL_CPP,
     output: FormatOption = Format.TEXT,
 ) -> None:
@@ -61,7 +43,7 @@ def diff(
     """
     before, after = (load_policies(directory, engine.value) for directory in (old, new))
     try:
-        now_us = to_us(at) if at else int(time.time()) * SECOND_US
+        now_us = int(time.time()) * SECOND_US if at is None else at
         found = compare(before, after, now_us, _with_progress)
     except TooManyCasesError as error:
         raise fail(error) from None

@@ -3,7 +3,6 @@
 import asyncio
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,30 +15,17 @@ from sidecar.cli.options import (
     EngineOption,
     Format,
     FormatOption,
+    MomentOption,
     load_policies,
 )
 from sidecar.cli.requests import read_request
-from sidecar.domain.clock import SECOND_US, to_us
+from sidecar.domain.clock import SECOND_US
 from sidecar.explanation import Explainer
 from sidecar.ledger.sqlite import SqliteLedger
-from sidecar.policy.files.data import MAX_YEAR, MIN_YEAR
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import RuleEffect
 from sidecar.server import answers
 from sidecar.v1 import authorization_pb2 as pb
-
-
-def _instant(text: str) -> int:
-    """Read a time with its zone, as microseconds."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter("is no time, as in 2026-11-10T12:00:00Z") from None
-    if moment.tzinfo is None:
-        raise typer.BadParameter("has no zone, as in 2026-11-10T12:00:00Z")
-    if not MIN_YEAR <= moment.year <= MAX_YEAR:
-        raise typer.BadParameter(f"is not between the years {MIN_YEAR} and {MAX_YEAR}")
-    return to_us(moment)
 
 
 def explain(
@@ -54,12 +40,7 @@ def explain(
     every_rule: Annotated[
         bool, typer.Option("--all", help="Show the rules that had nothing to say, too.")
     ] = False,
-    at: Annotated[
-        int | None,
-        typer.Option(
-            metavar="TIME", parser=_instant, help="When, as in 2026-11-10T12:00:00Z; else now."
-        ),
-    ] = None,
+    at: MomentOption = None,
     engine: EngineOption = EngineName.CEL_CPP,
     output: FormatOption = Format.TEXT,
 ) -> None:

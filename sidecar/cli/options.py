@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,9 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from sidecar.domain.clock import to_us
 from sidecar.policy import policy_set
+from sidecar.policy.files.data import MAX_YEAR, MIN_YEAR
 from sidecar.policy.files.problems import PolicyError, Problem, printable
 from sidecar.policy.policy_set import PolicySet
 
@@ -45,6 +48,30 @@ FormatOption = Annotated[
 TimeZoneOption = Annotated[
     str,
     typer.Option(envvar="SIDECAR_TIME_ZONE", help="Where hours, days and months begin and end."),
+]
+
+
+def _moment(text: str) -> int:
+    """Read a time with its zone, as microseconds."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise typer.BadParameter("give a time with its zone, as in 2026-11-10T12:00:00Z")
+    if not MIN_YEAR <= moment.year <= MAX_YEAR:
+        raise typer.BadParameter(f"is not between the years {MIN_YEAR} and {MAX_YEAR}")
+    return to_us(moment)
+
+
+MomentOption = Annotated[
+    int | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        parser=_moment,
+        help="The moment to try, with its zone, as in 2026-11-10T12:00:00Z; now if left out.",
+    ),
 ]
 
 

@@ -18,7 +18,6 @@ from sidecar.cli.tables import console
 from sidecar.domain.amounts import format_estimate, format_number
 from sidecar.domain.clock import SECOND_US, to_datetime, to_us
 from sidecar.domain.forecast import METHOD, Outlook
-from sidecar.domain.money import format_usd
 from sidecar.domain.spending import COUNTED, Dimension, Report, Spend, grouped, sparkline
 from sidecar.domain.windows import Span, Window
 from sidecar.ledger import opening
@@ -145,16 +144,8 @@ def _spend_table(report: Report) -> Table:
 
 
 def _cells(row: Spend, report: Report) -> tuple[str, ...]:
-    return (
-        f"{row.calls:,}",
-        f"{row.input_tokens:,}",
-        f"{row.output_tokens:,}",
-        f"${format_usd(row.cost_nano_usd)}",
-        row.share(report.total),
-        sparkline(grouped(row.daily_cost_nano_usd, MOST_MARKS)),
-        f"{row.overruns:,}",
-        f"{row.expired:,}",
-    )
+    *counts, overruns, expired = row.figures(report.total)
+    return (*counts, sparkline(grouped(row.daily_cost_nano_usd, MOST_MARKS)), overruns, expired)
 
 
 def _budget_table(report: Report) -> Table:

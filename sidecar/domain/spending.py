@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sidecar.domain.clock import format_date
 from sidecar.domain.forecast import Outlook
-from sidecar.domain.money import ceil_div
+from sidecar.domain.money import ceil_div, format_usd
 from sidecar.domain.windows import Span
 
 MARKS = "▁▂▃▄▅▆▇█"
@@ -54,6 +54,18 @@ class Spend:
             return ""
         permille = (2000 * self.cost_nano_usd + total.cost_nano_usd) // (2 * total.cost_nano_usd)
         return f"{permille // 10}.{permille % 10} %"
+
+    def figures(self, total: "Spend") -> tuple[str, ...]:
+        """Write calls, input tokens, output tokens, cost, share, overruns and expired holds."""
+        return (
+            f"{self.calls:,}",
+            f"{self.input_tokens:,}",
+            f"{self.output_tokens:,}",
+            f"${format_usd(self.cost_nano_usd)}",
+            self.share(total),
+            f"{self.overruns:,}",
+            f"{self.expired:,}",
+        )
 
 
 @dataclass(frozen=True, slots=True)

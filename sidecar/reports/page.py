@@ -175,26 +175,14 @@ def _spend(report: Report) -> Iterator[Html]:
     )
     total = (
         *("total" if number == 0 else "" for number in range(len(by))),
-        *_cells(report.total, report),
+        *report.total.figures(report.total),
     )
     rows = [
-        (*(name or "(none)" for name in row.names), *_cells(row, report))
+        (*(name or "(none)" for name in row.names), *row.figures(report.total))
         for row in report.rows[:MOST_ROWS]
     ]
     yield table(f"Spend by {', '.join(by)}", headings, [*rows, total], texts=len(by))
     yield _bounded("rows", MOST_ROWS, report.rows)
-
-
-def _cells(row: Spend, report: Report) -> tuple[str, ...]:
-    return (
-        f"{row.calls:,}",
-        f"{row.input_tokens:,}",
-        f"{row.output_tokens:,}",
-        f"${format_usd(row.cost_nano_usd)}",
-        row.share(report.total),
-        f"{row.overruns:,}",
-        f"{row.expired:,}",
-    )
 
 
 def _key(kind: str, what: str) -> Html:
