@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sidecar import app, logs
+from sidecar.alerts.opening import AlertSettings
 from sidecar.cli.options import (
     EngineName,
     EngineOption,
@@ -18,7 +19,7 @@ from sidecar.cli.options import (
 )
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.policy.files.problems import PolicyError
-from sidecar.server.listen import ListenError
+from sidecar.server.addresses import ListenError
 
 
 def serve(
@@ -114,9 +115,7 @@ def serve(
         retention_days=retention_days,
         reflection=reflection,
         grace_seconds=grace_seconds,
-        alert_webhook=alert_webhook,
-        alert_webhook_secret_file=alert_webhook_secret_file,
-        alert_command=alert_command,
+        alerts=AlertSettings(alert_webhook, alert_webhook_secret_file, alert_command),
     )
     try:
         with logs.to_standard_error():

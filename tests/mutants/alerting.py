@@ -41,7 +41,7 @@ A1 = [
     ),
     Mutant(
         "nobody-looks-for-burn", "A1", "The running sidecar never looks at what an hour spends.",
-        "app.py", "await ledger.burn(clock())", "pass",
+        "housekeeping.py", "lambda: _once(ledger.burn(clock()))", "lambda: asyncio.sleep(0, 0)",
     ),
 ]  # fmt: skip
 

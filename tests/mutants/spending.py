@@ -110,7 +110,7 @@ L5 = [
     ),
     Mutant(
         "nobody-expires", "L5", "The running sidecar never looks for holds that are due.",
-        "app.py", "while await ledger.expire(clock()):", "while False:",
+        "housekeeping.py", "lambda: ledger.expire(clock())", "lambda: asyncio.sleep(0, 0)",
     ),
     Mutant(
         "expiry-too-late", "L5", "A hold outlives its time.",

@@ -1,0 +1,43 @@
+"""What a ledger needs now and then, whether or not anybody calls."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from sidecar.domain.clock import Clock
+from sidecar.ledger.protocol import Ledger, LedgerUnavailableError
+
+log = logging.getLogger(__name__)
+
+EXPIRE_EVERY_SECONDS = 1.0
+PRUNE_EVERY_SECONDS = 60.0
+BURN_EVERY_SECONDS = 60.0
+
+
+async def keep_house(ledger: Ledger, clock: Clock, retention_us: int) -> None:
+    """Expire what is due, prune what is old and watch the burn, until cancelled."""
+    await asyncio.gather(
+        _repeat(
+            EXPIRE_EVERY_SECONDS, lambda: ledger.expire(clock()), "holds that are due stay open"
+        ),
+        _repeat(
+            PRUNE_EVERY_SECONDS, lambda: ledger.prune(clock(), retention_us), "old entries stay"
+        ),
+        _repeat(BURN_EVERY_SECONDS, lambda: _once(ledger.burn(clock())), "spending is not watched"),
+    )
+
+
+async def _repeat(every_seconds: float, work: Callable[[], Awaitable[int]], meanwhile: str) -> None:
+    """Do the work until it finds nothing more, again and again."""
+    while True:
+        await asyncio.sleep(every_seconds)
+        try:
+            while await work():
+                pass
+        except LedgerUnavailableError as error:
+            log.warning("%s for now: %s", meanwhile, error)
+
+
+async def _once(work: Awaitable[int]) -> int:
+    await work
+    return 0
