@@ -40,7 +40,7 @@ class Evaluation:
         """Bind the values once for every expression."""
         self._values = values
         self._binding = policy.engine.bind(values)
-        self._trial_allowances = policy.trial_allowances
+        self._policy = policy
         entries = (values.role.name, values.workspace.name, values.model.id, values.key.id)
         known = policy.decided_by_data.get(entries)
         if known is None:
@@ -72,7 +72,8 @@ class Evaluation:
         """Default deny; any deny rule denies, and one that fails denies too."""
         reasons: list[Reason] = []
         shadow_reasons: list[Reason] = []
-        for rule in self._rules.denials:
+        none = self._policy.any_denial_of_calls.none(self._binding)
+        for rule in self._rules.certain_denials if none else self._rules.denials:
             reason = self._denial(rule)
             if reason is not None:
                 (shadow_reasons if rule.shadow else reasons).append(reason)
@@ -80,7 +81,7 @@ class Evaluation:
             reasons.append(self._nobody_allows())
             shadow_reasons += [
                 Reason("WOULD_ALLOW", f"rule {rule.id} would allow this", rule.id, 200)
-                for rule in self._trial_allowances
+                for rule in self._policy.trial_allowances
                 if self._holds(rule)
             ]
         return Verdict(tuple(reasons), tuple(shadow_reasons))
@@ -90,17 +91,19 @@ class Evaluation:
         return Reason(rule.reason, self._text(rule.message), rule.id, rule.http_status)
 
     def _decide_by_data(self, policy: PolicySet) -> DecidedByData:
-        def by_data(*expressions: Expression) -> bool:
-            return all(expression.from_data for expression in expressions)
-
+        certain = [
+            rule
+            for rule in policy.denials
+            if rule.body.from_data and self._denial(rule) is not None
+        ]
+        by_data = [rule for rule in policy.allowances if rule.body.from_data]
         return DecidedByData(
             denials=tuple(
-                rule
-                for rule in policy.denials
-                if not by_data(rule.body) or self._denial(rule) is not None
+                rule for rule in policy.denials if not rule.body.from_data or rule in certain
             ),
-            allowed=any(self._holds(rule) for rule in policy.allowances if by_data(rule.body)),
-            allowances=tuple(rule for rule in policy.allowances if not by_data(rule.body)),
+            certain_denials=tuple(certain),
+            allowed=any(map(self._holds, by_data)),
+            allowances=tuple(rule for rule in policy.allowances if not rule.body.from_data),
             limits=tuple(self._know_limit(rule) for rule in policy.limits),
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.domain.decisions import Limit, Meter
+from sidecar.policy.any_of import AnyOf
 from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import Engine
@@ -46,6 +47,8 @@ class DecidedByData:
 
     denials: tuple[Rule, ...]
     """Without those that cannot hold."""
+    certain_denials: tuple[Rule, ...]
+    """Those of them that hold or fail whatever the call is."""
     allowed: bool
     allowances: tuple[Rule, ...]
     """Only those that depend on the call."""
@@ -76,6 +79,9 @@ class PolicySet:
             rule for rule in rules if rule.effect is RuleEffect.ALLOW and rule.shadow
         )
         self.denials = tuple(rule for rule in rules if rule.effect is RuleEffect.DENY)
+        self.any_denial_of_calls = AnyOf(
+            engine, [rule.body.source for rule in self.denials if not rule.body.from_data]
+        )
         self.limits = tuple(rule for rule in rules if rule.effect is RuleEffect.LIMIT)
         self.counts_cost = any(
             rule.limit is not None and rule.limit.meter is Meter.COST and not rule.shadow

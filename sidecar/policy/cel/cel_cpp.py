@@ -62,6 +62,7 @@ class CelCppEngine:
     """Checks types against the proto messages, and evaluates."""
 
     name = "cel-cpp"
+    joins = True
 
     def __init__(self) -> None:
         """Declare the variables, `unlimited` once as an int and once as a double."""

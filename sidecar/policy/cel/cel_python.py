@@ -95,6 +95,7 @@ class CelPythonEngine:
     """Parses and evaluates; it has no static types."""
 
     name = "cel-python"
+    joins = False
 
     def __init__(self) -> None:
         """Make the environment. The parser behind it is one for the whole process."""

@@ -51,6 +51,8 @@ class Engine(Protocol):
     """An evaluator of CEL."""
 
     name: str
+    joins: bool
+    """Whether one large expression costs it less than the small ones it is made of."""
 
     def compile(self, source: str, kind: Kind, *, double: bool = False) -> Program:
         """Compile an expression. Raises CelError.

@@ -1,0 +1,51 @@
+"""Asking many conditions at once never hides one that holds or fails."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.policy.any_of import AnyOf
+from sidecar.policy.cel.cel_cpp import CelCppEngine
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.engine import Engine
+from sidecar.policy.cel.variables import values_of
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+VALUES = values_of(policy_pb.Role(), policy_pb.Workspace(), policy_pb.Model())
+FALSE = ("false", "request.tokens > 5", "false // || true", "request.model == 'x' && request.batch")
+TRUE = ("request.tokens == 0", "true // says one", "!request.batch")
+FAILS = ("1 / request.tokens > 0", "principal.labels['team'] == 'x' // no such label")
+
+
+def none(engine: Engine, *conditions: str) -> bool:
+    """Ask for all of them."""
+    return AnyOf(engine, conditions).none(engine.bind(VALUES))
+
+
+@given(st.lists(st.sampled_from(FALSE + TRUE + FAILS), max_size=40))
+def test_none_is_said_only_when_each_is_false(conditions: list[str]) -> None:
+    """For any mixture in any order, whatever ends in a comment; and said whenever it is so."""
+    assert none(CelCppEngine(), *conditions) == set(conditions).issubset(FALSE)
+
+
+@pytest.mark.parametrize("odd", TRUE + FAILS)
+def test_one_of_many_is_noticed_wherever_it_stands(odd: str) -> None:
+    """Also among so many that they do not fit into one expression."""
+    many = [f"request.tokens > {number} && request.batch" for number in range(1000)]
+    engine = CelCppEngine()
+    assert none(engine, *many)
+    for place in (0, 499, 999):
+        assert not none(engine, *many[:place], odd, *many[place:])
+
+
+def test_what_cannot_be_joined_is_asked_one_by_one() -> None:
+    """What is too deep for one expression gets no answer."""
+    deep = "!" * 200 + "false"
+    engine = CelCppEngine()
+    assert none(engine, "false")
+    assert not none(engine, *["(" * 90 + deep + ")" * 90] * 2)
+
+
+def test_an_engine_that_gains_nothing_is_not_asked() -> None:
+    """cel-python spends its time in the conditions, joined or not."""
+    assert not none(CelPythonEngine(), "false")
