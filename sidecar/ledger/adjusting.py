@@ -5,9 +5,9 @@ import sqlite3
 from sidecar.domain.decisions import Budget, Limit, Meter
 from sidecar.domain.windows import Window
 from sidecar.ledger.chain import ADJUSTMENT_COLUMNS, Chain
+from sidecar.ledger.group_standings import GroupStandings
 from sidecar.ledger.protocol import NotAdjustableError
 from sidecar.ledger.rows import insert
-from sidecar.ledger.standings import Standings
 
 ADJUSTABLE = (Window.HOUR, Window.DAY, Window.MONTH)
 
@@ -20,7 +20,7 @@ class Adjusting:
     Like `Deciding`, inside a transaction that somebody else begins and commits.
     """
 
-    def __init__(self, connection: sqlite3.Connection, standings: Standings) -> None:
+    def __init__(self, connection: sqlite3.Connection, standings: GroupStandings) -> None:
         """Use the connection, and the standings read through it."""
         self._sql = connection
         self._standings = standings

@@ -5,13 +5,12 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sidecar.domain.decisions import Charge, Hold, HoldState, Limit, Meter, Settlement
+from sidecar.domain.decisions import Charge, HoldState, Limit, Meter, Settlement
 from sidecar.domain.usage import Usage
 from sidecar.domain.windows import Window
-from sidecar.ledger import rows
 from sidecar.ledger.alerting import Alerting
+from sidecar.ledger.group_standings import GroupStandings
 from sidecar.ledger.protocol import HoldUnknownError
-from sidecar.ledger.standings import Standings
 
 AT_MOST = 500
 """Holds in one transaction of housekeeping: bounds how long others wait for it."""
@@ -35,19 +34,12 @@ class Closing:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, standings: Standings, alerting: Alerting
+        self, connection: sqlite3.Connection, standings: GroupStandings, alerting: Alerting
     ) -> None:
         """Use the connection, and the standings and alerts that go through it."""
         self._sql = connection
         self._standings = standings
         self._alerting = alerting
-
-    def hold(self, hold_id: str) -> Hold:
-        """Return one hold. Raises HoldUnknownError."""
-        row = self._sql.execute(rows.HOLD, (hold_id,)).fetchone()
-        if row is None:
-            raise HoldUnknownError
-        return rows.hold_from_row(row)
 
     def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """Charge what was used, into the windows the hold was authorized in (L6)."""
@@ -81,6 +73,8 @@ class Closing:
             " ORDER BY expires_at_us LIMIT ?",
             (at_us, AT_MOST),
         ).fetchall()
+        if due:
+            self._standings.write()  # it may be a call that asks for this
         for row, input_tokens, output_tokens, pages, audio_seconds, cost_nano_usd in due:
             self._move(row, HoldState.OPEN, lambda amount: amount.held * amount.charge_on_expiry)
             used = Usage(input_tokens, output_tokens, 0, pages, audio_seconds)

@@ -2,16 +2,14 @@
 
 import sqlite3
 
-from sidecar.domain.decisions import Decision, Demand, Effect, Proposal
+from sidecar.domain.decisions import Decision, Proposal
 from sidecar.domain.prices import Tariff
 from sidecar.ledger import rows
 from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, Chain
+from sidecar.ledger.group_standings import GroupStandings
 from sidecar.ledger.protocol import RequestIdReusedError
-from sidecar.ledger.standings import Standing, Standings
-
-Weighed = list[tuple[Demand, Standing]]
-
+from sidecar.ledger.weighing import Weighed, weigh
 
 _INSERT_DECISION = rows.insert("decisions", *DECISION_COLUMNS, "chain")
 _INSERT_HOLD = rows.insert("holds", "id", "state", *HOLD_COLUMNS)
@@ -26,7 +24,7 @@ class Deciding:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, standings: Standings, alerting: Alerting
+        self, connection: sqlite3.Connection, standings: GroupStandings, alerting: Alerting
     ) -> None:
         """Use the connection, and the standings and alerts that go through it."""
         self._sql = connection
@@ -41,15 +39,9 @@ class Deciding:
         if earlier is not None:
             return earlier
         at_us = self._standings.advance(proposal.at_us)
-        decision, weighed = self._weigh(proposal, at_us, hold=True)
+        decision, weighed = weigh(self._standings, proposal, at_us, hold=True)
         self._record(proposal, decision, weighed, at_us)
         self._alerting.thresholds(proposal, decision, weighed)
-        return decision
-
-    def preview(self, proposal: Proposal) -> Decision:
-        """Decide without writing."""
-        at_us = self._standings.advance(proposal.at_us)
-        decision, _ = self._weigh(proposal, at_us, hold=False)
         return decision
 
     def forget(self) -> None:
@@ -72,43 +64,6 @@ class Deciding:
             raise RequestIdReusedError
         return rows.decision_from_row(self._sql.execute(rows.DECISION, (row,)).fetchone())
 
-    def _weigh(self, proposal: Proposal, at_us: int, *, hold: bool) -> tuple[Decision, Weighed]:
-        """L1: allow only when every demand that is enforced fits."""
-        call = proposal.call
-        weighed = [(demand, self._standings.of(demand.limit, at_us)) for demand in proposal.demands]
-        reasons, shadow_reasons, retry_after_us = proposal.reasons, proposal.shadow_reasons, 0
-        if not reasons:
-            refused = [(d, standing) for d, standing in weighed if not standing.fits(d.amount)]
-            reasons = tuple(demand.refusal() for demand, _ in refused if not demand.shadow)
-            shadow_reasons += tuple(demand.refusal() for demand, _ in refused if demand.shadow)
-            retry_after_us = max(
-                (self._standings.wait_us(s, d.amount) for d, s in refused if not d.shadow),
-                default=0,
-            )
-        allowed = not reasons
-        holds = allowed and hold
-        decision = Decision(
-            request_id=call.request_id,
-            decision_id=proposal.decision_id,
-            effect=Effect.ALLOW if allowed else Effect.DENY,
-            reasons=reasons,
-            shadow_reasons=shadow_reasons,
-            budgets=tuple(
-                standing.budget(demand.amount if holds else 0)
-                for demand, standing in weighed
-                if not demand.shadow
-            ),
-            retry_after_us=retry_after_us,
-            model_id=call.model_id,
-            max_output_tokens=call.max_output_tokens if allowed else 0,
-            policy_digest=proposal.policy_digest,
-            policy_generation=proposal.policy_generation,
-            hold_id=proposal.hold_id if holds else "",
-            hold_expires_at_us=at_us + call.hold_ttl_us if holds else 0,
-            held_cost_nano_usd=call.cost_nano_usd if allowed else 0,
-        )
-        return decision, weighed
-
     def _record(self, proposal: Proposal, decision: Decision, weighed: Weighed, at_us: int) -> None:
         """Write the decision and, if there is one, its hold; and link them to the chain."""
         values = self._decision_values(proposal, decision, at_us)
@@ -117,7 +72,11 @@ class Deciding:
             return
         hold = self._hold_values(proposal, decision)
         amounts = sorted(
-            (self._add(demand, standing), demand.amount, int(demand.charge_on_expiry))
+            (
+                self._standings.hold(standing, demand.amount),
+                demand.amount,
+                int(demand.charge_on_expiry),
+            )
             for demand, standing in weighed
         )
         link = self._chain.link(values, hold, amounts)
@@ -168,17 +127,6 @@ class Deciding:
             call.most.audio_seconds,
             call.cost_nano_usd,
         )
-
-    def _add(self, demand: Demand, standing: Standing) -> int:
-        """Hold the amount on the current window's row, and return that."""
-        row = standing.row
-        if row is None:
-            row = self._standings.open_window(standing)
-        self._sql.execute(
-            "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ? WHERE id = ?",
-            (demand.amount, demand.limit.ceiling, standing.span.end_us, row),
-        )
-        return row
 
     def _policy_set(self, digest: str) -> int:
         if digest not in self._row_ids:

@@ -11,7 +11,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sidecar.ledger.protocol import LedgerUnavailableError
 
@@ -28,8 +28,15 @@ BUSY_WAIT_SECONDS = 0.01
 # These are the file's fault and hit the whole group; others are one request's.
 _FOR_ALL = (sqlite3.OperationalError, LedgerUnavailableError)
 
-Work = Callable[[], Any]
 T = TypeVar("T")
+
+
+class _Asked(NamedTuple):
+    """What somebody asked for."""
+
+    work: Callable[[], Any]
+    future: asyncio.Future[Any]
+    frees: bool
 
 
 class GroupCommit:
@@ -40,31 +47,35 @@ class GroupCommit:
         connection: sqlite3.Connection,
         refusals: tuple[type[Exception], ...],
         rolled_back: Callable[[], None],
+        finish: Callable[[], None] = lambda: None,
         committed: Callable[[], None] = lambda: None,
     ) -> None:
         """Use the connection alone.
 
-        Work may raise a refusal before it has written. `rolled_back` is called
-        when what a group wrote is gone, `committed` when it is on disk.
+        Work may raise a refusal before it has written. `finish` is the last that a
+        group does before its commit; `rolled_back` is called when what it wrote is
+        gone, `committed` when it is on disk.
         """
         self._connection = connection
         self._refusals = refusals
+        self._finish = finish
         self._rolled_back = rolled_back
         self._committed = committed
-        self._queue: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._queue: list[_Asked] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._draining: asyncio.Task[None] | None = None
         self._expected = 1
         self._gathered: asyncio.Future[None] | None = None
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], *, frees: bool = False) -> T:
         """Run the work in the next group; return its answer when that is on disk.
 
+        What `frees` room comes first in its group, before those that need room.
         Raises what the work raised as a refusal, or LedgerUnavailableError.
         A caller that stops waiting does not undo the work.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append((work, future))
+        self._queue.append(_Asked(work, future, frees))
         if self._gathered is not None and len(self._queue) >= self._expected:
             _wake(self._gathered)
         if self._draining is None:
@@ -83,7 +94,7 @@ class GroupCommit:
                 await self._gather()
                 self._expected = min(len(self._queue), MAX_GROUP)
                 group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
-                await self._commit(group)
+                await self._commit(sorted(group, key=lambda asked: not asked.frees))
         finally:
             self._draining = None
 
@@ -102,10 +113,11 @@ class GroupCommit:
         timer.cancel()
         self._gathered = None
 
-    async def _commit(self, group: list[tuple[Work, asyncio.Future[Any]]]) -> None:
+    async def _commit(self, group: list[_Asked]) -> None:
         try:
             await self._begin()
-            answers = [self._answer(work) for work, _ in group]
+            answers = [self._answer(asked.work) for asked in group]
+            self._finish()
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
         except Exception as error:  # whatever it was, nothing of the group may stay
@@ -131,7 +143,7 @@ class GroupCommit:
                 return
         raise LedgerUnavailableError("another process keeps the ledger file locked")
 
-    def _answer(self, work: Work) -> Any:
+    def _answer(self, work: Callable[[], Any]) -> Any:
         try:
             return work()
         except self._refusals as refusal:
@@ -149,8 +161,8 @@ def _wake(waiting: asyncio.Future[None]) -> None:
         waiting.set_result(None)
 
 
-def _tell(group: list[tuple[Work, asyncio.Future[Any]]], answers: list[Any]) -> None:
-    for (_, future), answer in zip(group, answers, strict=True):
+def _tell(group: list[_Asked], answers: list[Any]) -> None:
+    for (_, future, _), answer in zip(group, answers, strict=True):
         if future.done():  # its caller has gone
             continue
         if isinstance(answer, Exception):

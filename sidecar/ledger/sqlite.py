@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, tzinfo
 from pathlib import Path
+from typing import TypeVar
 
 from sidecar.domain.alerts import Alert, Delivery, Outcome
 from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
 from sidecar.domain.windows import Calendar, Window
-from sidecar.ledger import opening
+from sidecar.ledger import opening, rows
 from sidecar.ledger.adjusting import Adjusting
 from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.closing import Closing
 from sidecar.ledger.deciding import Deciding
 from sidecar.ledger.group_commit import GroupCommit
+from sidecar.ledger.group_standings import GroupStandings
 from sidecar.ledger.outbox import Outbox
 from sidecar.ledger.protocol import (
     HoldUnknownError,
@@ -24,6 +26,9 @@ from sidecar.ledger.protocol import (
     RequestIdReusedError,
 )
 from sidecar.ledger.standings import LedgerTime, Standings
+from sidecar.ledger.weighing import weigh
+
+T = TypeVar("T")
 
 
 class SqliteLedger:
@@ -53,23 +58,21 @@ class SqliteLedger:
             opened.callback(reader.close)
             self._opened = opened.pop_all()
         calendar, time = Calendar(zone), LedgerTime(reader)
-        standings = Standings(writer, calendar, time)
+        self._time = time
+        self._standings = standings = GroupStandings(writer, calendar, time)
         self._alerting = Alerting(writer, standings, channels, entropy)
         self._deciding = Deciding(writer, standings, self._alerting)
         self._closing = Closing(writer, standings, self._alerting)
-        self._outbox = Outbox(writer)
-        self._time = time
         self._adjusting = Adjusting(writer, standings)
-        committed = Standings(reader, calendar, time)
-        self._committed_standings = committed
-        silent = Alerting(reader, committed, (), entropy)
-        self._committed_deciding = Deciding(reader, committed, silent)
-        self._committed_closing = Closing(reader, committed, silent)
+        self._outbox = Outbox(writer)
+        self._reader = reader
+        self._committed_standings = Standings(reader, calendar, time)
         self._committed_outbox = Outbox(reader)
         self._raised: Callable[[Sequence[Alert]], None] = lambda _: None
         self._commits = GroupCommit(
             writer,
             refusals=(RequestIdReusedError, HoldUnknownError, NotAdjustableError),
+            finish=standings.write,
             rolled_back=self._forget,
             committed=self._tell_raised,
         )
@@ -87,7 +90,17 @@ class SqliteLedger:
             self._closing.expire(proposal.at_us)
         return self._deciding.decide(proposal)
 
+    async def _alone(self, work: Callable[[], T], *, frees: bool = False) -> T:
+        """Do what is no decision, which finds all in the tables that was decided before it."""
+
+        def after_decisions() -> T:
+            self._standings.write()
+            return work()
+
+        return await self._commits.run(after_decisions, frees=frees)
+
     def _forget(self) -> None:
+        self._standings.forget()
         self._deciding.forget()
         self._adjusting.forget()
         self._alerting.forget()
@@ -99,42 +112,47 @@ class SqliteLedger:
     def preview(self, proposal: Proposal) -> Decision:
         """See Ledger.preview."""
         with _reading():
-            return self._committed_deciding.preview(proposal)
+            at_us = self._time.advance(proposal.at_us)
+            decision, _ = weigh(self._committed_standings, proposal, at_us, hold=False)
+            return decision
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """See Ledger.settle."""
-        return await self._commits.run(lambda: self._closing.settle(hold_id, settlement))
+        return await self._alone(lambda: self._closing.settle(hold_id, settlement), frees=True)
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """See Ledger.release."""
-        return await self._commits.run(lambda: self._closing.release(hold_id, reason, at_us))
+        return await self._alone(lambda: self._closing.release(hold_id, reason, at_us), frees=True)
 
     def hold(self, hold_id: str) -> Hold:
         """See Ledger.hold."""
         with _reading():
-            return self._committed_closing.hold(hold_id)
+            row = self._reader.execute(rows.HOLD, (hold_id,)).fetchone()
+        if row is None:
+            raise HoldUnknownError
+        return rows.hold_from_row(row)
 
     def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
         """See Ledger.budgets."""
         with _reading():
-            at_us = self._committed_standings.advance(at_us)
+            at_us = self._time.advance(at_us)
             return tuple(self._committed_standings.of(limit, at_us).budget() for limit in limits)
 
     async def adjust(
         self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
     ) -> Budget:
         """See Ledger.adjust."""
-        return await self._commits.run(
+        return await self._alone(
             lambda: self._adjusting.adjust(rule, scope, amount, signed_by, reason, at_us)
         )
 
     async def expire(self, at_us: int) -> int:
         """See Ledger.expire."""
-        return await self._commits.run(lambda: self._closing.expire(at_us))
+        return await self._alone(lambda: self._closing.expire(at_us), frees=True)
 
     async def prune(self, at_us: int, retention_us: int) -> int:
         """See Ledger.prune."""
-        return await self._commits.run(lambda: self._prune(at_us, retention_us))
+        return await self._alone(lambda: self._prune(at_us, retention_us))
 
     def _prune(self, at_us: int, retention_us: int) -> int:
         self._outbox.prune(self._time.advance(at_us) - retention_us)
@@ -142,7 +160,7 @@ class SqliteLedger:
 
     async def burn(self, at_us: int) -> int:
         """See Ledger.burn."""
-        return await self._commits.run(lambda: self._alerting.burn(at_us))
+        return await self._alone(lambda: self._alerting.burn(at_us))
 
     def when_raised(self, tell: Callable[[Sequence[Alert]], None]) -> None:
         """See AlertOutbox.when_raised."""
@@ -155,7 +173,7 @@ class SqliteLedger:
 
     async def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
         """See AlertOutbox.record."""
-        await self._commits.run(lambda: self._outbox.record(channel, outcomes, now_us))
+        await self._alone(lambda: self._outbox.record(channel, outcomes, now_us))
 
     async def close(self) -> None:
         """See Ledger.close."""

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from sidecar.domain.decisions import Budget, Limit
 from sidecar.domain.windows import HORIZON_US, MINUTE_US, Calendar, Span, Window
-from sidecar.ledger.rows import insert, row_id
 
 
 class Standing(NamedTuple):
@@ -56,6 +55,17 @@ class LedgerTime:
         return self.latest_us
 
 
+class Sums(NamedTuple):
+    """What the rows of a limit that still count come to."""
+
+    spent: int
+    held: int
+    row: int | None
+    """The row of the current window, if it has one yet."""
+    ends_us: int | None
+    """When the first of the rows stops counting."""
+
+
 class Standings:
     """Reads standings from a ledger."""
 
@@ -70,22 +80,14 @@ class Standings:
 
     def of(self, limit: Limit, at_us: int) -> Standing:
         """Add up every row that has not ended, whichever calendar it was opened in."""
-        span = self._calendar.span(limit.window, at_us)
-        spent, held, row = self._sql.execute(
-            "SELECT coalesce(sum(spent), 0), coalesce(sum(held), 0),"
-            f" max(CASE WHEN window_start_us = ? THEN id END) {_STILL_OPEN}",
-            (span.start_us, *_still_open(limit, at_us)),
-        ).fetchone()
-        return Standing(limit, at_us, span, row, spent, held)
+        span = self.span(limit.window, at_us)
+        sums = self.sums(limit, span, at_us)
+        return Standing(limit, at_us, span, sums.row, sums.spent, sums.held)
 
-    def open_window(self, standing: Standing) -> int:
-        """Make the row of the current window, and return it.
-
-        L8: a new window is a new row; nothing is ever set back to zero.
-        """
-        limit, span = standing.limit, standing.span
-        values = (limit.rule, limit.window.value, limit.meter.value, limit.scope, *span)
-        return row_id(self._sql.execute(_INSERT, (*values, limit.ceiling)))
+    def sums(self, limit: Limit, span: Span, at_us: int) -> Sums:
+        """Read what there is for a limit now, in whose current window `span` is."""
+        row = self._sql.execute(_SUMS, (span.start_us, *_still_open(limit, at_us))).fetchone()
+        return Sums(*row)
 
     def wait_us(self, standing: Standing, amount: int) -> int:
         """Return how long until the amount may fit, if nothing else is admitted.
@@ -119,12 +121,14 @@ class Standings:
         return int(expires_at_us)
 
 
-_INSERT = insert(
-    "budgets", "rule", "window", "meter", "scope", "window_start_us", "window_end_us", "ceiling"
-)
 _STILL_OPEN = (
     "FROM budgets WHERE rule = ? AND window = ? AND meter = ? AND scope = ?"
     " AND window_start_us >= ? AND window_end_us > ?"
+)
+
+_SUMS = (
+    "SELECT coalesce(sum(spent), 0), coalesce(sum(held), 0),"
+    f" max(CASE WHEN window_start_us = ? THEN id END), min(window_end_us) {_STILL_OPEN}"
 )
 
 

@@ -35,7 +35,7 @@ L1 = [
     ),
     Mutant(
         "first-limit-alone", "L1", "Only the first limit is asked.",
-        "ledger/deciding.py",
+        "ledger/weighing.py",
         "[(d, standing) for d, standing in weighed if not",
         "[(d, standing) for d, standing in weighed[:1] if not",
     ),
@@ -46,13 +46,50 @@ L1 = [
         "            self._sql.execute(_INSERT_DECISION, (*values, self._chain.link(values)))\n"
         "            for demand, standing in weighed:\n"
         "                if standing.fits(demand.amount):\n"
-        "                    self._add(demand, standing)\n",
+        "                    self._standings.hold(standing, demand.amount)\n",
     ),
     Mutant(
         "blind-to-its-group", "L1", "Calls of one group commit do not see each other.",
         "ledger/sqlite.py",
-        "standings = Standings(writer, calendar, time)",
-        "standings = Standings(reader, calendar, time)",
+        "standings = GroupStandings(writer, calendar, time)",
+        "standings = GroupStandings(reader, calendar, time)",
+    ),
+    Mutant(
+        "group-forgets-what-it-holds", "L1", "Calls of one group see what was there before it.",
+        "ledger/group_standings.py", "        kept.held += amount\n", "",
+    ),
+    Mutant(
+        "group-outlives-its-window", "L1", "A group that began before midnight counts in that day.",
+        "ledger/group_standings.py", "return span.start_us == self.start_us and", "return",
+    ),
+    Mutant(
+        "row-ends-after-its-group", "L1", "A minute ends for all of a group or for none.",
+        "ledger/group_standings.py", "or at_us < self.ends_us)", "or self.ends_us)",
+    ),
+    Mutant(
+        "group-writes-nothing", "L2", "What a group holds is never written.",
+        "ledger/sqlite.py", "            finish=standings.write,\n", "",
+    ),
+    Mutant(
+        "group-written-too-late", "L2", "An adjustment does not find what its group holds.",
+        "ledger/sqlite.py", "            self._standings.write()\n            return work()", "            return work()",
+    ),
+    Mutant(
+        "due-before-its-group", "L2", "What expires for a call does not find what its group holds.",
+        "ledger/closing.py", "            self._standings.write()  # it may be a call that asks for this\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "wait-for-what-is-written", "L1", "A refusal does not know of the holds of its group.",
+        "ledger/group_standings.py", "        self.write()  # it looks at the rows\n", "",
+    ),
+    Mutant(
+        "rolled-back-holds-remembered", "L2", "What a failed group held is held by the next.",
+        "ledger/sqlite.py", "        self._standings.forget()\n", "",
+    ),
+    Mutant(
+        "those-who-need-come-first", "L1", "A settlement frees nothing for the call before it.",
+        "ledger/group_commit.py", "sorted(group, key=lambda asked: not asked.frees)", "group",
     ),
     Mutant(
         "minute-by-the-clock", "L1", "A minute begins anew at every full minute.",
@@ -68,18 +105,19 @@ L1 = [
     ),
     Mutant(
         "second-not-prolonged", "L1", "A later admission of the same second ends with the first.",
-        "ledger/deciding.py",
+        "ledger/group_standings.py",
         "ceiling = ?, window_end_us = ? WHERE id = ?",
         "ceiling = ?, window_end_us = coalesce(window_end_us, ?) WHERE id = ?",
     ),
     Mutant(
         "lowered-ceiling-ignored", "L1", "The ceiling of a window's first call holds to its end.",
-        "ledger/standings.py",
-        "        return Standing(limit, at_us, span, row, spent, held)",
-        "        if row is not None:\n"
+        "ledger/group_standings.py",
+        "        return Standing(limit, at_us, span, kept.row, kept.spent, kept.held)",
+        "        if kept.row is not None:\n"
         "            first = 'SELECT ceiling FROM budgets WHERE id = ?'\n"
-        "            limit = limit._replace(ceiling=self._sql.execute(first, (row,)).fetchone()[0])\n"
-        "        return Standing(limit, at_us, span, row, spent, held)",
+        "            (ceiling,) = self._sql.execute(first, (kept.row,)).fetchone()\n"
+        "            limit = limit._replace(ceiling=ceiling)\n"
+        "        return Standing(limit, at_us, span, kept.row, kept.spent, kept.held)",
     ),
     Mutant(
         "concurrent-spends", "L1", "A closed hold keeps its place among the open ones.",
@@ -234,11 +272,11 @@ L4 = [
     Mutant(
         "uncommitted-is-shown", "L4", "Budgets show holds that may yet be rolled back.",
         "ledger/sqlite.py",
-        "committed = Standings(reader, calendar, time)",
-        "committed = Standings(writer, calendar, time)",
+        "self._committed_standings = Standings(reader, calendar, time)",
+        "self._committed_standings = Standings(writer, calendar, time)",
     ),
     Mutant(
         "uncommitted-hold-is-shown", "L4", "A hold can be settled before it is on disk.",
-        "ledger/sqlite.py", "Closing(reader, committed, silent)", "Closing(writer, committed, silent)",
+        "ledger/sqlite.py", "        self._reader = reader\n", "        self._reader = writer\n",
     ),
 ]  # fmt: skip

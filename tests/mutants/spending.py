@@ -241,7 +241,7 @@ L7 = [
 L8 = [
     Mutant(
         "window-set-to-zero", "L8", "A new window wipes the counters of the last.",
-        "ledger/standings.py",
+        "ledger/group_standings.py",
         "        limit, span = standing.limit, standing.span\n",
         "        limit, span = standing.limit, standing.span\n"
         "        wipe = 'UPDATE budgets SET spent = 0, held = 0 WHERE rule = ? AND window_end_us <= ?'\n"

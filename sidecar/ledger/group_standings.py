@@ -1,0 +1,98 @@
+"""How limits stand while a group is decided: read once, and written once.
+
+The calls of a group share a transaction, and most of them the same few limits.
+L8: this is no second truth. It lives within the transaction, which alone can change
+the ledger, and is written before that ends and before anything else happens in it.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+
+from sidecar.domain.decisions import Limit
+from sidecar.domain.windows import Calendar, Span
+from sidecar.ledger.rows import insert, row_id
+from sidecar.ledger.standings import LedgerTime, Standing, Standings
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What a limit's rows come to, with what the group has held since they were read."""
+
+    start_us: int
+    spent: int
+    held: int
+    row: int | None
+    ends_us: int | None
+    added: int = 0
+    ceiling: int | None = None
+    window_end_us: int = 0
+
+    def counts(self, span: Span, at_us: int) -> bool:
+        """Whether the window is the same still, and none of the rows has ended."""
+        return span.start_us == self.start_us and (self.ends_us is None or at_us < self.ends_us)
+
+
+class GroupStandings(Standings):
+    """Standings on the connection that writes, which the calls of a group add to."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, calendar: Calendar, time: LedgerTime
+    ) -> None:
+        """Use what Standings uses."""
+        super().__init__(connection, calendar, time)
+        self._kept: dict[tuple[str, ...], _Kept] = {}
+
+    def of(self, limit: Limit, at_us: int) -> Standing:
+        """Say how a limit stands, with all that the group has held so far."""
+        span, kept = self.span(limit.window, at_us), self._kept.get(limit[:4])
+        if kept is not None and not kept.counts(span, at_us):
+            self.write()
+            kept = None
+        if kept is None:
+            kept = _Kept(span.start_us, *self.sums(limit, span, at_us))
+            self._kept[limit[:4]] = kept
+        return Standing(limit, at_us, span, kept.row, kept.spent, kept.held)
+
+    def hold(self, standing: Standing, amount: int) -> int:
+        """Hold an amount in the current window, and return its row in `budgets`."""
+        kept = self._kept[standing.limit[:4]]
+        if kept.row is None:
+            kept.row = self.open_window(standing)
+        kept.held += amount
+        kept.added += amount
+        kept.ceiling, kept.window_end_us = standing.limit.ceiling, standing.span.end_us
+        return kept.row
+
+    def open_window(self, standing: Standing) -> int:
+        """Make the row of the current window, and return it.
+
+        L8: a new window is a new row; nothing is ever set back to zero.
+        """
+        limit, span = standing.limit, standing.span
+        values = (limit.rule, limit.window.value, limit.meter.value, limit.scope, *span)
+        return row_id(self._sql.execute(_INSERT, (*values, limit.ceiling)))
+
+    def wait_us(self, standing: Standing, amount: int) -> int:
+        """See Standings.wait_us."""
+        self.write()  # it looks at the rows
+        return super().wait_us(standing, amount)
+
+    def write(self) -> None:
+        """Write what was held, and keep nothing."""
+        held = [
+            (kept.added, kept.ceiling, kept.window_end_us, kept.row)
+            for kept in self._kept.values()
+            if kept.window_end_us
+        ]
+        self.forget()
+        self._sql.executemany(_HOLD, held)
+
+    def forget(self) -> None:
+        """Keep nothing: the transaction was rolled back."""
+        self._kept.clear()
+
+
+_INSERT = insert(
+    "budgets", "rule", "window", "meter", "scope", "window_start_us", "window_end_us", "ceiling"
+)
+_HOLD = "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ? WHERE id = ?"
