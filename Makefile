@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto lock bench property simulate conformance crashes mutants clean
+.PHONY: help demo test check format proto lock bench soak property simulate conformance crashes mutants clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -64,8 +64,13 @@ crashes: .venv/ready ## Kill -9 the sidecar under load, KILLS=300 times on one l
 mutants: .venv/ready ## Break each promise on purpose, or ONLY="some of them"; tests have to notice
 	@PYTHONPATH=tests $(BIN)/python -m mutants $(ONLY)
 
-bench: .venv/ready ## Measure the cost of a decision against an empty handler
-	PYTHONPATH=tests $(BIN)/python -m bench
+ROWS ?= 100000
+bench: .venv/ready ## Measure a decision against an empty handler, Cerbos, and ROWS=100000 before it
+	@PYTHONPATH=tests $(BIN)/python -m bench --rows $(ROWS) $(if $(FILLED),--filled $(FILLED))
+
+MINUTES ?= 10
+soak: .venv/ready ## Load for MINUTES=10: memory, and the longest that anybody waits
+	@PYTHONPATH=tests $(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 clean: ## Remove what the other targets made
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,1 +1,1 @@
-"""`make bench`: what a decision costs."""
+"""`make bench`: what a decision costs; `make soak`: whether it stays that way."""

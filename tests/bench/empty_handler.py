@@ -1,7 +1,8 @@
-"""A gRPC server of the same kind whose handler does nothing: what the transport alone costs."""
+"""A gRPC server of the same kind whose handlers do nothing: what the transport alone costs."""
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -15,8 +16,15 @@ async def main() -> None:
     async def nothing(_request: bytes, _context: object) -> bytes:
         return b""
 
+    async def nothings(requests: AsyncIterator[bytes], _context: object) -> AsyncIterator[bytes]:
+        async for _ in requests:
+            yield b""
+
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    handlers: dict[str, Any] = {"Authorize": grpc.unary_unary_rpc_method_handler(nothing)}
+    handlers: dict[str, Any] = {
+        "Authorize": grpc.unary_unary_rpc_method_handler(nothing),
+        "AuthorizeStream": grpc.stream_stream_rpc_method_handler(nothings),
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

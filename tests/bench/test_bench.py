@@ -1,0 +1,141 @@
+"""The benchmark's parts work; what they measure is for `make bench` to say."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.running import RunningSidecar, stub
+
+from bench import cerbos, filled_ledger, servers
+from bench.load import STREAM, Load, rounds
+from bench.npm import NotFetchedError, fetch
+from bench.servers import Server
+from bench.soak import soak
+from sidecar.ledger import opening
+from sidecar.ledger.verify import verify
+from sidecar.v1 import authorization_pb2 as pb
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Server]]:
+    """Give a list of servers that are stopped in the end; each starts once."""
+    monkeypatch.setattr(servers, "STARTS", 1)
+    with servers.stopped_at_end() as them:
+        yield them
+
+
+def test_a_filled_ledger_verifies_and_goes_on(
+    tmp_path: Path, start_sidecar: Callable[..., RunningSidecar]
+) -> None:
+    """It is one that the ledger could have written, and a sidecar decides on it."""
+    ledger, policies = tmp_path / "filled.sqlite", servers.roomy(tmp_path / "policies")
+    told: list[int] = []
+    filled_ledger.fill(ledger, policies, 2_000, told.append)
+    assert told[-1] == 2_000
+    with closing(opening.open_reader(ledger)) as connection:
+        findings, counts = verify(connection)
+        states = dict(connection.execute("SELECT state, count(*) FROM holds GROUP BY state"))
+    assert (findings, counts["decisions"]) == ([], 2_000)
+    assert states["settled"] > states["open"] > 0
+    assert counts["holds"] < 2_000  # some were denied
+    sidecar = start_sidecar(policies, ledger=ledger)
+    answer = sidecar.stub.Authorize(pb.AuthorizeRequest.FromString(servers.AUTHORIZE.message))
+    assert answer.effect == pb.EFFECT_ALLOW
+    assert sidecar.stop() == 0
+    with closing(opening.open_reader(ledger)) as connection:
+        assert verify(connection)[0] == []
+
+
+def test_a_ledger_that_is_there_is_not_filled_again(tmp_path: Path) -> None:
+    """A large one can be kept."""
+    ledger = tmp_path / "filled.sqlite"
+    policies = servers.roomy(tmp_path / "policies")
+    filled_ledger.fill(ledger, policies, 10)
+    filled_ledger.fill(ledger, policies, 20)
+    with closing(sqlite3.connect(ledger)) as connection:
+        assert connection.execute("SELECT count(*) FROM decisions").fetchone() == (10,)
+
+
+@pytest.mark.parametrize("kind", ["empty handler", "sidecar"])
+def test_the_stream_client_is_answered_each_call(
+    tmp_path: Path, started: list[Server], kind: str
+) -> None:
+    """200 calls on one stream, by the sidecar and by the empty handler."""
+    is_empty = kind == "empty handler"
+    started.append(servers.empty() if is_empty else servers.sidecar(kind, tmp_path / "s"))
+    (row,) = rounds([Load(started[0], STREAM, 64, 200)], 1)
+    assert (row.server, row.calls) == (kind, 200)
+
+
+def test_a_soak_counts_what_was_decided_and_settled(tmp_path: Path, started: list[Server]) -> None:
+    """Every hold of its apps closes; those of the probe stay open."""
+    started.append(servers.sidecar("sidecar", tmp_path / "s"))
+    found = soak(started[0], 2)
+    assert found.decisions == found.settlements > 0
+    with closing(sqlite3.connect(tmp_path / "s" / "ledger.sqlite")) as connection:
+        states = dict(connection.execute("SELECT state, count(*) FROM holds GROUP BY state"))
+    assert states == {"settled": found.settlements, "open": found.probes + 1}
+
+
+@pytest.fixture(scope="module")
+def cerbos_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Cerbos with the benchmark's policy."""
+    with pytest.MonkeyPatch.context() as patch, servers.stopped_at_end() as them:
+        patch.setattr(servers, "STARTS", 1)
+        try:
+            them.append(cerbos.start(tmp_path_factory.mktemp("cerbos") / "cerbos"))
+        except NotFetchedError as reason:
+            pytest.skip(str(reason))
+        yield them[0].address
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ({}, "ALLOW"),
+        ({"key_id": "dev-team-key"}, "ALLOW"),
+        ({"workspace": "ml-workspace", "team": "ml"}, "ALLOW"),
+        ({"workspace": "ml-workspace", "role": "admin"}, "ALLOW"),
+        ({"workspace": "prod-workspace", "service": "ci", "model": "codestral-2508"}, "ALLOW"),
+        ({"tokens": 2001}, "DENY"),
+        ({"model": "mistral-large-latest"}, "DENY"),
+        ({"model": "mistral-large-latest", "role": "senior"}, "DENY"),
+        ({"model": "unheard-of"}, "DENY"),
+        ({"role": "ghost"}, "DENY"),
+        ({"workspace": "ml-workspace"}, "DENY"),
+        ({"workspace": "prod-workspace"}, "DENY"),
+        ({"workspace": "prod-workspace", "service": "search"}, "DENY"),
+        ({"workspace": "nowhere"}, "DENY"),
+        ({"key_id": "old-dev-team-key"}, "DENY"),
+        ({"key_id": "ml-team-key"}, "DENY"),
+        ({"key_id": "made-up-key"}, "DENY"),
+    ],
+)
+def test_cerbos_decides_as_the_sidecar(
+    cerbos_address: str, shared_sidecar: RunningSidecar, call: dict[str, Any], expected: str
+) -> None:
+    """What is compared decides the same, on the same data."""
+    assert cerbos.effect(cerbos_address, cerbos.request(**call)) == f"EFFECT_{expected}"
+    names = {"role": "developer", "workspace": "dev-workspace", "key_id": ""}
+    known = {name: call.get(name, default) for name, default in names.items()}
+    labels: dict[str, str] = {name: call[name] for name in ("team", "service") if name in call}
+    request = pb.AuthorizeRequest(
+        principal=pb.Principal(id="ada", labels=labels, **known),
+        model=call.get("model", "mistral-small-latest"),
+        estimate=pb.Estimate(input_tokens=call.get("tokens", 200) - 100, max_output_tokens=100),
+        dry_run=True,
+    )
+    answer = stub(shared_sidecar.addresses[0]).Authorize(request)
+    assert pb.Effect.Name(answer.effect) == f"EFFECT_{expected}", answer.reasons
+
+
+def test_a_package_that_cannot_be_had_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The benchmark goes on without it, and says so."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotFetchedError, match=r"left-pad@1\.0\.0 cannot be fetched"):
+        fetch("left-pad@1.0.0", "", "package/index.js", tmp_path / "target")
