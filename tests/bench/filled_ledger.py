@@ -78,6 +78,7 @@ def fill(
     unfinished.unlink(missing_ok=True)
     _fill(unfinished, policies, decisions, done)
     unfinished.rename(path)
+    path.with_name(f"{unfinished.name}.lock").unlink()
 
 
 def _fill(path: Path, policies: Path, decisions: int, done: Callable[[int], object]) -> None:

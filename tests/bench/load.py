@@ -8,8 +8,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from bench.servers import Server
 
@@ -85,23 +86,11 @@ def rounds(
 
 
 def _median(rows: Sequence[Row]) -> Row:
-    def middle(name: str) -> float:
-        return float(statistics.median(getattr(row, name) for row in rows))
-
-    first = rows[0]
-    return Row(
-        server=first.server,
-        rpc=first.rpc,
-        in_flight=first.in_flight,
-        calls=sum(row.calls for row in rows),
-        cpu_us_per_call=middle("cpu_us_per_call"),
-        calls_per_second=middle("calls_per_second"),
-        mean_ms=middle("mean_ms"),
-        p50_ms=middle("p50_ms"),
-        p99_ms=middle("p99_ms"),
-        p999_ms=middle("p999_ms"),
-        resident_mb=middle("resident_mb"),
-    )
+    figures = [field.name for field in fields(Row) if field.type is float]
+    middle: dict[str, Any] = {
+        name: statistics.median(getattr(row, name) for row in rows) for name in figures
+    }
+    return replace(rows[0], calls=sum(row.calls for row in rows), **middle)
 
 
 def _unary(server: Server, in_flight: int, calls: int) -> tuple[float, list[float]]:
