@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--filled", type=Path, help="keep the full ledger in this file")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
+    if options.rows < 3:
+        parser.error("--rows: at least 3")
     if shutil.which("h2load") is None:
         sys.exit("h2load is missing: install Debian's nghttp2-client")
     options.json.parent.mkdir(exist_ok=True)

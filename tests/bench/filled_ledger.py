@@ -70,7 +70,7 @@ def fill(
     """Write a ledger with so many decisions of the past month; tell how many are done.
 
     Most are settled, some denied, and the last few have open holds. Where the file is
-    already, nothing is done.
+    already, nothing is done. It takes three decisions at least.
     """
     if path.exists():
         return
