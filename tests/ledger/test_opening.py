@@ -72,6 +72,27 @@ def test_a_damaged_ledger_is_refused(at: int, tmp_path: Path) -> None:
     assert "restore a backup" in refusal(path)
 
 
+def test_a_large_ledger_is_looked_at_by_verify_alone(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start does not grow with the file: SQLite cannot be stopped while it checks a table."""
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **options)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    till.reopen()
+    assert "PRAGMA quick_check(1)" in statements
+    statements.clear()
+    monkeypatch.setattr(opening, "QUICK_CHECK_BYTES", 0)
+    till.reopen()
+    assert [one for one in statements if "check" in one] == []
+
+
 def test_a_second_writer_is_refused_with_the_first_ones_process(till: Till) -> None:
     """Two writers would each believe that they know what is left."""
     assert "another sidecar (process " in refusal(till.path)
