@@ -17,7 +17,7 @@ from support.running import chat, stub
 
 from bench import cerbos, filled_ledger, report, servers
 from bench.load import STREAM, UNARY, Load, Row, rounds
-from bench.npm import NotFetchedError
+from support.npm import NotFetchedError
 from bench.report import Aim
 from bench.servers import Server
 from bench.soak import Soaked, soak

@@ -12,7 +12,7 @@ import yaml
 from google.protobuf import json_format
 from support.policies import SHIPPED
 
-from bench.npm import NotFetchedError, fetch
+from support.npm import NotFetchedError, fetch
 from bench.servers import Call, Server, free_address
 
 VERSION = "0.55.0"

@@ -1,10 +1,7 @@
 """The conformance cases, from an npm package that is fetched once for each checkout."""
 
-import base64
-import hashlib
 import json
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.npm import NotFetchedError, fetch
 
 PACKAGE = "@bufbuild/cel-spec@0.6.1"
 SHA512 = "m0Ac9qA669yxxC0Hy45qGsUZemjImVfxPl6r9jLbkJviEvv3R9hSYyH2ItGRbDguekX6eId0cb62ulNBK97ezg=="
 
 _CACHE = Path(__file__).parents[2] / "build" / "cel-spec-0.6.1.json"
 _MODULE = "package/dist/esm/testdata/conformance.js"
-_TO_JSON = "import('./cases.mjs').then(it => process.stdout.write(JSON.stringify(it.tests)))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +50,20 @@ def read() -> tuple[Case, ...]:
 
 
 def _fetch() -> None:
-    """Fetch, compare the digest, and convert: the cases are a literal that node reads."""
-    _CACHE.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_CACHE.parent) as name:
-        folder = Path(name)
-        pack = ["npm", "pack", PACKAGE, "--fetch-retries=0", "--pack-destination", name]
-        try:
-            subprocess.run(pack, check=True, capture_output=True, timeout=60)  # noqa: S603
-        except (OSError, subprocess.SubprocessError) as error:
-            pytest.skip(f"{PACKAGE} cannot be fetched: {error}")
-        archive = next(folder.glob("*.tgz"))
-        digest = hashlib.sha512(archive.read_bytes()).digest()
-        if base64.b64encode(digest).decode() != SHA512:
-            raise ValueError(f"{PACKAGE} is not the package that was pinned")
-        with tarfile.open(archive) as tar, (folder / "cases.mjs").open("wb") as module:
-            module.writelines(tar.extractfile(_MODULE) or ())
-        with (folder / "cases.json").open("wb") as file:
-            node = ["node", "-e", _TO_JSON]
-            subprocess.run(node, check=True, timeout=60, stdout=file, cwd=name)  # noqa: S603
-        # Another worker may do the same at the same time: either file will do.
-        (folder / "cases.json").replace(_CACHE)
+    """Fetch the cases, and convert them: they are a literal that node reads."""
+    try:
+        module = fetch(PACKAGE, SHA512, _MODULE, _CACHE.with_suffix(".mjs"))
+    except NotFetchedError as error:
+        pytest.skip(str(error))
+    to_json = (
+        f"import('./{module.name}').then(it => process.stdout.write(JSON.stringify(it.tests)))"
+    )
+    node = ["node", "-e", to_json]
+    done = subprocess.run(node, check=True, timeout=60, capture_output=True, cwd=module.parent)  # noqa: S603
+    # Another worker may do the same at the same time: either file will do.
+    with tempfile.NamedTemporaryFile(dir=_CACHE.parent, delete=False) as file:
+        file.write(done.stdout)
+    Path(file.name).replace(_CACHE)
 
 
 def _case(file: str, section: str, it: dict[str, Any]) -> Case:
