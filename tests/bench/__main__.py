@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from support.npm import NotFetchedError
 from support.running import chat, stub
 
 from bench import cerbos, filled_ledger, report, servers
 from bench.load import STREAM, UNARY, Load, Row, rounds
-from support.npm import NotFetchedError
 from bench.report import Aim
 from bench.servers import Server
 from bench.soak import Soaked, soak

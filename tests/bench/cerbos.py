@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 import yaml
 from google.protobuf import json_format
+from support.npm import NotFetchedError, fetch
 from support.policies import SHIPPED
 
-from support.npm import NotFetchedError, fetch
 from bench.servers import Call, Server, free_address
 
 VERSION = "0.55.0"

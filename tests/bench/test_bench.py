@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.npm import NotFetchedError, fetch
 from support.running import RunningSidecar, stub
 
 from bench import cerbos, filled_ledger, servers
 from bench.load import STREAM, Load, rounds
-from support.npm import NotFetchedError, fetch
 from bench.servers import Server
 from bench.soak import soak
 from sidecar.ledger import opening
