@@ -28,9 +28,11 @@ def open_channels(settings: AlertSettings) -> list[Channel]:
     if bool(settings.webhook) != bool(settings.webhook_secret_file):
         raise ValueError("--alert-webhook and --alert-webhook-secret-file need each other")
     if settings.webhook and settings.webhook_secret_file:
-        from sidecar.alerts import webhook  # noqa: PLC0415 - takes a while, and not all need it
+        # It takes a while, and not all need it.
+        from sidecar.alerts import webhook  # noqa: PLC0415
+        from sidecar.web.client import ThreadsLeftBehind  # noqa: PLC0415
 
-        asyncio.get_running_loop().set_default_executor(webhook.ThreadsLeftBehind())
+        asyncio.get_running_loop().set_default_executor(ThreadsLeftBehind())
         with _naming("--alert-webhook-secret-file"):
             secret = webhook.read_secret(settings.webhook_secret_file)
         with _naming("--alert-webhook"):

@@ -13,7 +13,8 @@ from support.alerts import alert
 from support.receiver import SECRET, Receiver, receiver, signed
 
 from sidecar.alerts.channel import NotDeliveredError
-from sidecar.alerts.webhook import ThreadsLeftBehind, WebhookChannel, read_secret, signature
+from sidecar.alerts.webhook import WebhookChannel, read_secret, signature
+from sidecar.web.client import ThreadsLeftBehind
 
 PRIVATE = ("hunter2", "s3cr3t", SECRET)
 
