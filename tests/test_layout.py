@@ -75,7 +75,13 @@ def test_data_flows_one_way() -> None:
         "policy/files": {"policy.files", "domain"},
         "reports": {"reports", "domain"},
         "server": {
-            "server", "authorizer", "explanation", "identity", "domain", "ledger.protocol", "v1",
+            "server",
+            "authorizer",
+            "explanation",
+            "identity",
+            "domain",
+            "ledger.protocol",
+            "v1",
         },
     }
     for folder, may in allowed.items():

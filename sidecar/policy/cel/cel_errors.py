@@ -1,6 +1,7 @@
 """What is wrong with an expression, in words for people who write rules."""
 
 import re
+from collections.abc import Iterable
 
 from google.protobuf import descriptor_pool
 
@@ -60,8 +61,8 @@ def _at(source: str, offset: int, message: str, hint: str = "") -> CelError:
     return CelError(message, line, offset - source.rfind("\n", 0, offset), hint)
 
 
-def read(source: str, text: str) -> CelError:
-    """Read what cel-cpp says of an expression that it does not accept."""
+def read(source: str, text: str, names: Iterable[str] = variables.NAMES) -> CelError:
+    """Read what cel-cpp says of an expression that it does not accept, with these variables."""
     if depth := _TOO_DEEP.search(text):
         message = f"has operators or brackets more than {depth[1]} deep in each other"
         return CelError(message, hint="make several rules of it")
@@ -80,7 +81,7 @@ def read(source: str, text: str) -> CelError:
         source_line = source.splitlines()[line - 1]
         # For a field of it, the column is that of the last dot: go back to the root.
         column = max(1, source_line.rfind(root, 0, column + len(root)) + 1)
-        message, hint = _unknown(root, source_line[column - 1 :])
+        message, hint = _unknown(root, source_line[column - 1 :], names)
     elif overload := _OVERLOAD.search(message):
         message, hint = _overload(overload[1], overload[2][1:-1].split(", "))
     elif "mismatched input '<EOF>'" in message:
@@ -90,10 +91,10 @@ def read(source: str, text: str) -> CelError:
     return CelError(message, line, column, hint)
 
 
-def _unknown(name: str, rest: str) -> tuple[str, str]:
+def _unknown(name: str, rest: str, names: Iterable[str]) -> tuple[str, str]:
     """Say that a name is not known: a variable, or something that is called."""
     if not rest.removeprefix(name).lstrip().startswith("("):
-        return f"no variable '{name}'", did_you_mean(name, variables.NAMES)
+        return f"no variable '{name}'", did_you_mean(name, names)
     close = did_you_mean(name, (*FUNCTIONS, *METHODS))
     return f"no function or method '{name}'", close or "docs/policies.md lists those there are"
 

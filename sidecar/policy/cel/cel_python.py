@@ -5,11 +5,12 @@ in module globals, where another thread's request can find it.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import celpy
 import lark
-from celpy import celtypes
+from celpy import adapter, celtypes
 from celpy.celparser import CELParseError, CELParser
 from celpy.evaluation import CELEvalError
 from google.protobuf.message import Message
@@ -48,6 +49,24 @@ class _Program:
             raise EvaluationError
         result: Result = plain
         return result
+
+
+class _Claims:
+    """An expression over claims, whose types nobody has declared."""
+
+    def __init__(self, runner: celpy.Runner, variable: str) -> None:
+        self._runner = runner
+        self._variable = variable
+
+    def text(self, claims: Mapping[str, Any]) -> str:
+        try:
+            value: Any = self._runner.evaluate({self._variable: adapter.json_to_cel(dict(claims))})
+            value.encode()  # which half a surrogate pair has not
+        except Exception:  # a number that is no int64, among others
+            raise EvaluationError from None
+        if not isinstance(value, str):
+            raise EvaluationError
+        return str(value)
 
 
 def _contains(text: str, part: str) -> celtypes.BoolType:
@@ -121,6 +140,10 @@ class CelPythonEngine:
         """Compile an expression. Raises CelError."""
         runner = self._environment.program(self.parse(source), _FUNCTIONS)
         return _Program(runner, kind, double=double)
+
+    def compile_claims(self, source: str, variable: str) -> "_Claims":
+        """Compile an expression over a map of anything. Raises CelError."""
+        return _Claims(self._environment.program(self.parse(source), _FUNCTIONS), variable)
 
     def evaluate_part(
         self, tree: lark.Tree[lark.Token], binding: dict[str, Any], *, double: bool = False

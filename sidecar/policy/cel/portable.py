@@ -48,20 +48,27 @@ _NUMBERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_DOUBLE}
 _MAY_FAIL = {"member_index", "addition", "multiplication", "ident_arg"}
 
 
-def check(tree: Tree, source: str, checker: Engine | None) -> None:
+def check(
+    tree: Tree,
+    source: str,
+    checker: Engine | None,
+    names: frozenset[str] = variables.NAMES,
+) -> None:
     """Raise CelError at the first construct that the evaluators may read differently.
 
-    Types are the checker's to know; without one, they are not looked at.
+    Types are the checker's to know; without one, they are not looked at. `names` are the
+    variables there are.
     """
-    _Check(source, checker).walk(tree, ())
+    _Check(source, checker, names).walk(tree, ())
 
 
 class _Check:
     """Walks over one expression."""
 
-    def __init__(self, source: str, checker: Engine | None) -> None:
+    def __init__(self, source: str, checker: Engine | None, names: frozenset[str]) -> None:
         self._source = source
         self._checker = checker
+        self._names = names
 
     def walk(self, node: Tree, around: Loops) -> None:  # noqa: C901 - a table of kinds
         """Look at a part and all that is in it."""
@@ -100,7 +107,7 @@ class _Check:
                 self.walk(part, around)
             return
         variable = self._text(arguments[0])
-        if variable in variables.NAMES or not variable.isidentifier():
+        if variable in self._names or not variable.isidentifier():
             raise _refused(arguments[0], "give the macro's variable a name of its own")
         if name in _OTHER_MACROS:
             self._check_other_macro(node, name, receiver, around)
@@ -110,10 +117,8 @@ class _Check:
     def _check_name(self, node: Tree, around: Loops) -> None:
         """Enums and types have names too, which one of them does not know."""
         name = str(node.children[0])
-        if name not in variables.NAMES and name not in (variable for _, variable in around):
-            raise CelError(
-                f"no variable '{name}'", *_place(node), did_you_mean(name, variables.NAMES)
-            )
+        if name not in self._names and name not in (variable for _, variable in around):
+            raise CelError(f"no variable '{name}'", *_place(node), did_you_mean(name, self._names))
 
     def _check_index(self, node: Tree, around: Loops) -> None:
         """A negative index is the last item to one of them."""

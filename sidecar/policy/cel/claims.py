@@ -1,0 +1,70 @@
+"""Expressions over `claims`: what a token or a certificate says makes a principal.
+
+They are for the same two evaluators as rules. Nobody declares what claims there are, so
+types are known only where the expression itself says them; the rest is seen when a caller
+comes. Without macros an expression goes over a caller's claims at most once for each of
+its parts, so the bound on what callers present bounds its time, too.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sidecar.policy.cel import cel_errors, portable
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.engine import CelError
+from sidecar.policy.cel.syntax import Tree, children
+
+VARIABLE = "claims"
+MAX_EXPRESSION_BYTES = 1024
+
+_NAMES = frozenset({VARIABLE})
+_MACROS = {"all", "exists", "exists_one", "filter", "map"}
+
+
+class Claims(Protocol):
+    """A compiled expression over claims."""
+
+    def text(self, claims: Mapping[str, Any]) -> str:
+        """Return what claims, as JSON has them, come to. Raises EvaluationError."""
+
+
+def compile_claims(source: str, *, cpp: bool = True) -> Claims:
+    """Compile an expression that yields a string. Raises CelError.
+
+    Both evaluators have to accept it; Google's evaluates where it can be had, and `cpp`
+    is not False.
+    """
+    if len(source.encode()) > MAX_EXPRESSION_BYTES:
+        raise CelError(f"is longer than {MAX_EXPRESSION_BYTES} bytes")
+    cel_errors.check_brackets(source)
+    by_cpp = _by_cpp(source)
+    engine = CelPythonEngine()
+    tree = engine.parse(source)
+    _refuse_loops(tree)
+    try:
+        portable.check(tree, source, None, _NAMES)
+    except RecursionError:
+        raise CelError("nests too deep") from None
+    if by_cpp is not None and cpp:
+        return by_cpp
+    return engine.compile_claims(source, VARIABLE)
+
+
+def _by_cpp(source: str) -> Claims | None:
+    """Compile by Google's evaluator, if this machine has it."""
+    try:
+        from sidecar.policy.cel import cel_cpp  # noqa: PLC0415 - not on every machine
+    except ImportError:
+        return None
+    return cel_cpp.compile_claims(source, VARIABLE)
+
+
+def _refuse_loops(tree: Tree) -> None:
+    for node in tree.iter_subtrees():
+        called = {"member_dot_arg": 1, "ident_arg": 0}.get(str(node.data))
+        name = "" if called is None else str(node.children[called])
+        if name in _MACROS or name == "has":
+            place = children(node)[0].meta if called else node.meta
+            hint = f'a claim is looked for with in, as in "groups" in {VARIABLE}'
+            message = f"{name}() is not for claims"
+            raise CelError(message, place.line or 0, place.column or 0, hint)
