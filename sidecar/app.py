@@ -14,11 +14,13 @@ from sidecar.alerts.opening import AlertSettings, open_channels
 from sidecar.authorizer import Authorizer
 from sidecar.domain.clock import SECOND_US, Clock, never_back
 from sidecar.housekeeping import keep_house
+from sidecar.identity.opening import IdentitySettings, Mode, open_proof, open_rate, open_tls
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy import policy_set
 from sidecar.server.addresses import check_address
-from sidecar.server.listen import Server
+from sidecar.server.listen import ListenerSettings, Server
 from sidecar.server.service import AuthorizationService
+from sidecar.server.tls import Credentials
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Settings:
     reflection: bool = False
     grace_seconds: float = 10.0
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    listeners: ListenerSettings = field(default_factory=ListenerSettings)
 
 
 def wall_clock_us() -> int:
@@ -56,8 +60,11 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):  # process 1 ignores what it does not handle
         loop.add_signal_handler(number, stopping.set)
+    who = settings.identity
     for address in settings.listen:
-        check_address(address)
+        check_address(address, proven=who.proves_elsewhere, by_certificate=who.mode is Mode.MTLS)
+    proof = await open_proof(who)
+    tls = open_tls(who)
     channels = open_channels(settings.alerts)
     policy = policy_set.load(settings.policies, settings.engine)
     names = [channel.name for channel in channels]
@@ -66,7 +73,12 @@ async def serve(settings: Settings) -> None:
         clock = _clock(ledger.latest_us)
         authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
         server = Server(
-            AuthorizationService(authorizer), settings.listen, reflect=settings.reflection
+            AuthorizationService(authorizer, proof, open_rate(who)),
+            settings.listen,
+            reflect=settings.reflection,
+            settings=settings.listeners,
+            tls=None if tls is None else Credentials(tls),
+            proven=who.mode is not Mode.POD,
         )
         await server.start()
         log.info(

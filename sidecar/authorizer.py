@@ -25,8 +25,8 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import Usage, UsageReport
-from sidecar.judgement import ENDPOINTS, Judgement, judge, limits_of
-from sidecar.ledger.protocol import Ledger
+from sidecar.judgement import ENDPOINTS, Judgement, contradicted, judge, limits_of
+from sidecar.ledger.protocol import HoldUnknownError, Ledger
 from sidecar.policy.policy_set import PolicySet
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -54,14 +54,18 @@ class Authorizer:
         self._hold_ttl_us = hold_ttl_us
         self._entropy = entropy
 
-    async def authorize(self, request: pb.AuthorizeRequest) -> Decision:
+    async def authorize(self, request: pb.AuthorizeRequest, contradiction: str = "") -> Decision:
         """Decide one call, and hold its worst case when it is allowed.
 
-        The request has been validated. Raises what Ledger.decide raises.
+        The request has been validated. A contradiction between its principal and who
+        calls denies it. Raises what Ledger.decide raises.
         """
         policy, now_us = self.policy, self._clock()
-        judgement = judge(policy, request, now_us, self._ledger.budgets)
-        proposal = self._propose(policy, request, judgement, now_us)
+        if contradiction:
+            judgement = contradicted(contradiction)
+        else:
+            judgement = judge(policy, request, now_us, self._ledger.budgets)
+        proposal = self._propose(policy, request, judgement, now_us, contradiction)
         if request.dry_run:
             return self._ledger.preview(proposal)
         decision = await self._ledger.decide(proposal)
@@ -70,13 +74,18 @@ class Authorizer:
         return decision
 
     async def settle(
-        self, hold_id: str, report: UsageReport, response_model: str, outcome: str
+        self,
+        hold_id: str,
+        report: UsageReport,
+        response_model: str,
+        outcome: str,
+        owner: str = "",
     ) -> Charge:
         """Charge what the call really used. What the report leaves out counts as held.
 
-        Raises what Ledger.settle raises.
+        With an owner, another principal's hold is unknown. Raises what Ledger.settle raises.
         """
-        hold = self._ledger.hold(hold_id)
+        hold = self._hold_of(hold_id, owner)
         used = report.completed(hold.endpoint, hold.most)
         cost_nano_usd = hold.cost_nano_usd
         tariff = self._tariff_that_served(hold, response_model)
@@ -85,8 +94,13 @@ class Authorizer:
         settlement = Settlement(used, cost_nano_usd, outcome, response_model, self._clock())
         return await self._ledger.settle(hold_id, settlement)
 
-    async def release(self, hold_id: str, reason: str) -> Charge:
-        """Give a hold back: its call was never sent. Raises what Ledger.release raises."""
+    async def release(self, hold_id: str, reason: str, owner: str = "") -> Charge:
+        """Give a hold back: its call was never sent.
+
+        With an owner, another principal's hold is unknown. Raises what Ledger.release raises.
+        """
+        if owner:
+            self._hold_of(hold_id, owner)
         return await self._ledger.release(hold_id, reason, self._clock())
 
     def judgement(self, request: pb.AuthorizeRequest) -> Judgement:
@@ -101,13 +115,24 @@ class Authorizer:
         limits, reasons = limits_of(self.policy, principal, model, now_us)
         return self._ledger.budgets(limits, now_us), reasons
 
+    def _hold_of(self, hold_id: str, owner: str) -> Hold:
+        hold = self._ledger.hold(hold_id)
+        if owner and hold.principal_id != owner:
+            raise HoldUnknownError
+        return hold
+
     def _propose(
-        self, policy: PolicySet, request: pb.AuthorizeRequest, judgement: Judgement, now_us: int
+        self,
+        policy: PolicySet,
+        request: pb.AuthorizeRequest,
+        judgement: Judgement,
+        now_us: int,
+        contradiction: str,
     ) -> Proposal:
         principal, size = request.principal, judgement.size
         call = Call(
             request_id=request.request_id,
-            fingerprint=hashlib.sha256(request.SerializeToString(deterministic=True)).digest(),
+            fingerprint=_fingerprint(request, contradiction),
             principal_id=principal.id,
             role=principal.role,
             workspace=principal.workspace,
@@ -152,6 +177,16 @@ class Authorizer:
         except UnpricedError:
             return hold.tariff
         return served or hold.tariff
+
+
+def _fingerprint(request: pb.AuthorizeRequest, contradiction: str) -> bytes:
+    """Tell requests apart: L3 answers a repeat of an id by it.
+
+    One that is contradicted has the proven principal by now, so without a mark it would
+    get the answer to an honest request. No message begins with a zero.
+    """
+    mark = f"\0{contradiction}\0".encode() if contradiction else b""
+    return hashlib.sha256(mark + request.SerializeToString(deterministic=True)).digest()
 
 
 def _hold_ttl_us(request: pb.AuthorizeRequest) -> int:

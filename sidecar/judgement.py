@@ -92,6 +92,11 @@ def judge(
     )
 
 
+def contradicted(message: str) -> Judgement:
+    """Deny a call whose principal is not the one who calls; no rule is asked of it."""
+    return Judgement((Reason("PRINCIPAL_CONTRADICTED", message, "", 403),))
+
+
 def limits_of(
     policy: PolicySet, principal: pb.Principal, model: str, now_us: int
 ) -> tuple[list[Limit], tuple[Reason, ...]]:

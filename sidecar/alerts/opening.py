@@ -1,13 +1,12 @@
 """Opening the channels that were asked for."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.alerts.channel import Channel, LogChannel
 from sidecar.alerts.command import CommandChannel
+from sidecar.flags import naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +32,11 @@ def open_channels(settings: AlertSettings) -> list[Channel]:
         from sidecar.web.client import ThreadsLeftBehind  # noqa: PLC0415
 
         asyncio.get_running_loop().set_default_executor(ThreadsLeftBehind())
-        with _naming("--alert-webhook-secret-file"):
+        with naming("--alert-webhook-secret-file"):
             secret = webhook.read_secret(settings.webhook_secret_file)
-        with _naming("--alert-webhook"):
+        with naming("--alert-webhook"):
             channels.append(webhook.WebhookChannel(settings.webhook, secret))
     if settings.command:
-        with _naming("--alert-command"):
+        with naming("--alert-command"):
             channels.append(CommandChannel(settings.command))
     return channels
-
-
-@contextmanager
-def _naming(flag: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{flag}: {error}") from None

@@ -8,6 +8,25 @@ import typer
 
 from sidecar import app, logs
 from sidecar.alerts.opening import AlertSettings
+from sidecar.cli.identity_options import (
+    AlgorithmOption,
+    AudienceOption,
+    ClaimOption,
+    ClientCaOption,
+    IdentityOption,
+    IssuerOption,
+    JwksCaOption,
+    JwksOption,
+    JwksTokenFileOption,
+    MaxConnectionsOption,
+    MaxRateOption,
+    PinOption,
+    SocketModeOption,
+    TlsCertOption,
+    TlsKeyOption,
+    permissions,
+    whole,
+)
 from sidecar.cli.options import (
     EngineName,
     EngineOption,
@@ -17,9 +36,11 @@ from sidecar.cli.options import (
     in_directory,
     zone_info,
 )
+from sidecar.identity.opening import ALGORITHMS, IdentitySettings, Mode
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.policy.files.problems import PolicyError
 from sidecar.server.addresses import ListenError
+from sidecar.server.listen import ListenerSettings
 
 
 def serve(
@@ -35,8 +56,9 @@ def serve(
         typer.Option(
             envvar="SIDECAR_LISTEN",
             metavar="ADDRESS",
-            help="HOST:PORT on loopback, or unix:PATH. Repeatable; separated by spaces in the"
-            " environment. Port 0 takes a free one. \\[default: 127.0.0.1:50051]",
+            help="HOST:PORT, or unix:PATH; on loopback, unless callers prove who they are."
+            " Repeatable; separated by spaces in the environment. Port 0 takes a free one."
+            " \\[default: 127.0.0.1:50051]",
         ),
     ] = None,
     engine: EngineOption = EngineName.CEL_CPP,
@@ -98,6 +120,21 @@ def serve(
             show_default=False,
         ),
     ] = "",
+    identity: IdentityOption = Mode.POD,
+    pin: PinOption = None,
+    claim: ClaimOption = None,
+    jwks: JwksOption = "",
+    jwks_ca: JwksCaOption = None,
+    jwks_token_file: JwksTokenFileOption = None,
+    issuer: IssuerOption = "",
+    audience: AudienceOption = "",
+    algorithm: AlgorithmOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    client_ca: ClientCaOption = None,
+    socket_mode: SocketModeOption = "0660",
+    max_connections: MaxConnectionsOption = 512,
+    max_rate: MaxRateOption = 0,
 ) -> None:
     """Answer apps until SIGTERM.
 
@@ -116,6 +153,22 @@ def serve(
         reflection=reflection,
         grace_seconds=grace_seconds,
         alerts=AlertSettings(alert_webhook, alert_webhook_secret_file, alert_command),
+        identity=IdentitySettings(
+            mode=identity,
+            pins=pin or (),
+            claims=whole(claim or ()),
+            issuer=issuer,
+            audience=audience,
+            jwks=jwks,
+            jwks_ca=jwks_ca,
+            jwks_token_file=jwks_token_file,
+            algorithms=algorithm or ALGORITHMS,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            client_ca=client_ca,
+            max_rate=max_rate,
+        ),
+        listeners=ListenerSettings(permissions(socket_mode), max_connections),
     )
     try:
         with logs.to_standard_error():

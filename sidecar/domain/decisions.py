@@ -160,6 +160,7 @@ class Hold:
 
     hold_id: str
     state: HoldState
+    principal_id: str
     opened_at_us: int
     model_id: str
     endpoint: Endpoint

@@ -129,7 +129,7 @@ def decision_from_row(row: tuple[Any, ...]) -> Decision:
 
 
 HOLD = """
-SELECT h.hold_id, h.state, d.decided_at_us, d.model, d.endpoint,
+SELECT h.hold_id, h.state, d.principal, d.decided_at_us, d.model, d.endpoint,
   h.held_input_tokens, h.held_output_tokens,
   h.held_pages, h.held_audio_seconds, h.service_tier, h.batch, h.region, h.held_cost_nano_usd,
   p.price_id, p.content
@@ -141,13 +141,14 @@ WHERE h.hold_id = ?
 def hold_from_row(row: tuple[Any, ...]) -> Hold:
     """Read a row of HOLD."""
     (
-        hold_id, state, opened_at_us, model_id, endpoint,
+        hold_id, state, principal_id, opened_at_us, model_id, endpoint,
         input_tokens, output_tokens, pages, audio_seconds,
         service_tier, batch, region, cost_nano_usd, price_id, content,
     ) = row  # fmt: skip
     return Hold(
         hold_id=hold_id,
         state=HoldState(state),
+        principal_id=principal_id,
         opened_at_us=opened_at_us,
         model_id=model_id,
         endpoint=Endpoint(endpoint),

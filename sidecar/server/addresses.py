@@ -1,26 +1,34 @@
-"""Where the sidecar may be reached: loopback and Unix sockets, nothing else."""
+"""Where the sidecar may be reached: on its own host, or where callers prove who they are."""
 
 import ipaddress
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 MAX_PORT = 65_535
+
+_UNIX = "unix:"
 
 
 class ListenError(ValueError):
     """An address cannot be listened on; the text says why."""
 
 
-def check_address(address: str) -> None:
-    """Refuse any address that another machine could reach.
+def check_address(address: str, *, proven: bool = False, by_certificate: bool = False) -> None:
+    """Refuse what is no address, and unless callers are proven, what others could reach.
 
     Raises ListenError.
     """
-    if address.startswith("unix:"):
-        if not address.removeprefix("unix:"):
+    if by_certificate and is_unix(address):
+        raise ListenError(f"{address}: --identity mtls needs HOST:PORT; a Unix socket has no TLS")
+    if is_unix(address):
+        if not address.removeprefix(_UNIX):
             raise ListenError("unix: needs a path, as in unix:/run/sidecar/sidecar.sock")
         return
     host, _, port = address.rpartition(":")
-    if not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
         raise ListenError(f"{address}: not HOST:PORT or unix:PATH")
     if ":" in host:
         host = host[1:-1] if host.startswith("[") and host.endswith("]") else ""
@@ -28,11 +36,32 @@ def check_address(address: str) -> None:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = False
-    if not loopback:
+    if not loopback and not (proven and host):
         raise ListenError(
-            f"{address}: not a loopback address; callers are not authenticated, so listen on"
-            " 127.0.0.1:PORT, [::1]:PORT or unix:PATH"
+            f"{address}: not a loopback address; callers are not authenticated there, so listen"
+            " on 127.0.0.1:PORT, [::1]:PORT or unix:PATH, or have them prove who they are:"
+            " --identity mtls, or --identity token with --tls-cert and --tls-key"
         )
+
+
+def is_unix(address: str) -> bool:
+    """Whether an address is that of a Unix socket."""
+    return address.startswith(_UNIX)
+
+
+def socket_path(address: str) -> Path:
+    """Return the file of a Unix socket."""
+    return Path(address.removeprefix(_UNIX))
+
+
+@contextmanager
+def created_with(mode: int) -> Iterator[None]:
+    """Let files that are created within have these permissions, and never more."""
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def refuse_socket_in_use(address: str) -> None:
@@ -40,12 +69,9 @@ def refuse_socket_in_use(address: str) -> None:
 
     A socket file that a killed process left behind is nobody's.
     """
-    if not address.startswith("unix:"):
-        return
-    path = address.removeprefix("unix:")
     with socket.socket(socket.AF_UNIX) as trial:
         try:
-            trial.connect(path)
+            trial.connect(str(socket_path(address)))
         except OSError:
             return
     raise ListenError(f"{address}: another process listens there")

@@ -1,5 +1,6 @@
 """Writing decisions, charges and budgets as the contract's messages."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
@@ -18,8 +19,8 @@ _METERS = {
 }
 
 
-def authorize_response(decision: Decision) -> pb.AuthorizeResponse:
-    """Write a decision."""
+def authorize_response(decision: Decision, asserted: Sequence[str] = ()) -> pb.AuthorizeResponse:
+    """Write a decision, and what it had of the principal that was the app's word alone."""
     answer = pb.AuthorizeResponse(
         request_id=decision.request_id,
         effect=pb.EFFECT_ALLOW if decision.effect is Effect.ALLOW else pb.EFFECT_DENY,
@@ -32,6 +33,7 @@ def authorize_response(decision: Decision) -> pb.AuthorizeResponse:
         held_cost_nano_usd=decision.held_cost_nano_usd,
         policy_digest=decision.policy_digest,
         policy_generation=decision.policy_generation,
+        asserted=asserted,
     )
     if decision.hold_id:
         answer.hold_expires_at.CopyFrom(_timestamp(decision.hold_expires_at_us))
@@ -40,10 +42,10 @@ def authorize_response(decision: Decision) -> pb.AuthorizeResponse:
     return answer
 
 
-def explain_response(explanation: Explanation) -> pb.ExplainResponse:
+def explain_response(explanation: Explanation, asserted: Sequence[str] = ()) -> pb.ExplainResponse:
     """Write an explanation."""
     return pb.ExplainResponse(
-        decision=authorize_response(explanation.decision),
+        decision=authorize_response(explanation.decision, asserted),
         rules=[
             pb.ExplainedRule(
                 rule=rule.id,

@@ -4,10 +4,14 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
+from sidecar.identity.caller import ContradictedError, KeysUnavailableError, NotProvenError
+from sidecar.identity.rate import TooFastError
 from sidecar.ledger.protocol import (
     HoldUnknownError,
     LedgerUnavailableError,
@@ -25,11 +29,15 @@ class StoppingError(Exception):
 
 
 Expected = (
+    ContradictedError,
     InvalidFieldError,
     HoldUnknownError,
+    KeysUnavailableError,
     LedgerUnavailableError,
+    NotProvenError,
     RequestIdReusedError,
     StoppingError,
+    TooFastError,
 )
 """What a call may raise and a client can do something about."""
 
@@ -42,43 +50,51 @@ async def abort(context: Context, error: Exception, about: str = "") -> NoReturn
     """
     code, reason, message, metadata = _describe(error)
     message = f"{about}: {message}" if about else message
-    info = AnyMessage()
-    info.Pack(ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
-    status = rpc_status.to_status(Status(code=code.value[0], message=message, details=[info]))
+    details = [_packed(ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))]
+    if isinstance(error, TooFastError):
+        wait = Duration()
+        wait.FromNanoseconds(int(error.retry_after_seconds * 10**9))
+        details.append(_packed(RetryInfo(retry_delay=wait)))
+    status = rpc_status.to_status(Status(code=code.value[0], message=message, details=details))
     await context.abort(code, message, trailing_metadata=status.trailing_metadata)
     raise AssertionError("abort does not return")
 
 
+def _packed(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed
+
+
 def _describe(error: Exception) -> tuple[grpc.StatusCode, str, str, dict[str, str]]:
+    """Return status, reason, message and metadata; each message is free of values."""
+    code, message, metadata = grpc.StatusCode.UNAVAILABLE, str(error), dict[str, str]()
     match error:
         case InvalidFieldError():
-            return (
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "INVALID_FIELD",
-                str(error),
-                {"field": error.field},
-            )
+            code, reason = grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"
+            metadata = {"field": error.field}
+        case NotProvenError():
+            code, reason = grpc.StatusCode.UNAUTHENTICATED, error.reason
+        case KeysUnavailableError():
+            reason = "JWKS_UNAVAILABLE"
+        case ContradictedError():
+            code, reason = grpc.StatusCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED"
+            metadata = {"field": f"principal.{error.fields[0]}"}
+        case TooFastError():
+            code, reason = grpc.StatusCode.RESOURCE_EXHAUSTED, "CALLER_TOO_FAST"
         case RequestIdReusedError():
-            return (
-                grpc.StatusCode.ALREADY_EXISTS,
-                "REQUEST_ID_REUSED",
-                "request_id was used before for another request; each call needs its own",
-                {"field": "request_id"},
-            )
+            code, reason = grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"
+            message = "request_id was used before for another request; each call needs its own"
+            metadata = {"field": "request_id"}
         case HoldUnknownError():
-            return (
-                grpc.StatusCode.NOT_FOUND,
-                "HOLD_UNKNOWN",
-                "no hold with this hold_id; it may have been pruned",
-                {"field": "hold_id"},
-            )
+            code, reason = grpc.StatusCode.NOT_FOUND, "HOLD_UNKNOWN"
+            message = "no hold with this hold_id; it may have been pruned"
+            metadata = {"field": "hold_id"}
         case LedgerUnavailableError():
-            return (
-                grpc.StatusCode.UNAVAILABLE,
-                "LEDGER_UNAVAILABLE",
-                f"the ledger cannot be used now, and nothing was changed: {error}",
-                {},
-            )
+            reason = "LEDGER_UNAVAILABLE"
+            message = f"the ledger cannot be used now, and nothing was changed: {error}"
         case StoppingError():
-            return grpc.StatusCode.UNAVAILABLE, "STOPPING", "the sidecar is stopping", {}
-    return grpc.StatusCode.UNAVAILABLE, "INTERNAL", "the sidecar cannot decide", {}
+            reason, message = "STOPPING", "the sidecar is stopping"
+        case _:
+            reason, message = "INTERNAL", "the sidecar cannot decide"
+    return code, reason, message, metadata

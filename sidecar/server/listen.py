@@ -1,38 +1,99 @@
 """One gRPC server on all its addresses."""
 
 import asyncio
+from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from sidecar.server.addresses import ListenError, check_address, refuse_socket_in_use
+from sidecar.server.addresses import (
+    ListenError,
+    check_address,
+    created_with,
+    is_unix,
+    refuse_socket_in_use,
+    socket_path,
+)
 from sidecar.server.health import Health
 from sidecar.server.service import SERVICE, AuthorizationService
+from sidecar.server.tls import Credentials
 
 MAX_REQUEST_BYTES = 262_144
 MAX_CONCURRENT_STREAMS = 1024
+"""Of one connection."""
+MAX_METADATA_BYTES = 16_384
+HANDSHAKE_SECONDS = 5
+"""For TLS, and for the first frame of HTTP/2."""
+CONNECTION_IDLE_SECONDS = 600
+"""Without a call; the client then opens another by itself."""
+CONNECTION_AGE_SECONDS = 3600
+"""Where callers come from elsewhere: so old is a CA that is trusted no longer."""
+CONNECTION_GRACE_SECONDS = 300
+"""For calls in flight on a connection that is too old."""
 REFUSE_SECONDS = 0.2
 """How long new calls are refused by name before the listeners close."""
 
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
-    ("grpc.max_metadata_size", 16_384),
-    # Without this, a second sidecar would share the port instead of failing.
-    ("grpc.so_reuseport", 0),
-)
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """How the listeners behave."""
+
+    socket_mode: int = 0o660
+    """Who may connect to a Unix socket: its owner and group."""
+    max_connections: int = 512
+    """Of one listener; more are closed as they come."""
+
+
+def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[str, int]]:
+    """Return a bound for everything that a peer could do without end."""
+    options = [
+        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+        # Between the two, gRPC would refuse calls by chance.
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+        ("grpc.max_connection_idle_ms", CONNECTION_IDLE_SECONDS * 1000),
+        # A peer that is gone is found out; one that pings without end is sent away.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 2),
+        # Without this, a second sidecar would share the port instead of failing.
+        ("grpc.so_reuseport", 0),
+    ]
+    if from_elsewhere:
+        options += [
+            ("grpc.max_connection_age_ms", CONNECTION_AGE_SECONDS * 1000),
+            ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_SECONDS * 1000),
+        ]
+    return options
 
 
 class Server:
     """One gRPC server on all its addresses, with health and on demand reflection."""
 
     def __init__(
-        self, service: AuthorizationService, addresses: list[str], *, reflect: bool
+        self,
+        service: AuthorizationService,
+        addresses: list[str],
+        *,
+        reflect: bool,
+        settings: ListenerSettings | None = None,
+        tls: Credentials | None = None,
+        proven: bool = False,
     ) -> None:
-        """Bind every address. Raises ListenError."""
+        """Bind every address; those of TCP with TLS, if there is any. Raises ListenError.
+
+        `proven` says that callers prove who they are, by a token or a certificate.
+        """
         self._service = service
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._settings = settings or ListenerSettings()
+        self._tls = None if tls is None else tls.grpc()
+        self._proven = proven and tls is not None
+        self._server = grpc.aio.server(options=_options(self._settings, from_elsewhere=proven))
         self._server.add_generic_rpc_handlers((service.handlers(),))
         self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -61,16 +122,25 @@ class Server:
 
     def _bind(self, address: str) -> str:
         """Listen, and return the address with the port that was chosen for port 0."""
-        check_address(address)
-        refuse_socket_in_use(address)
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError:
-            port = 0
-        if address.startswith("unix:"):
-            if not port:
-                raise ListenError(f"{address}: cannot be listened on; is its folder there?")
+        check_address(address, proven=self._proven)
+        if is_unix(address):
+            refuse_socket_in_use(address)
+            with created_with(self._settings.socket_mode):
+                if not self._add(address, None):
+                    raise ListenError(f"{address}: cannot be listened on; is its folder there?")
+            # A folder may have permissions of its own for what is created in it.
+            socket_path(address).chmod(self._settings.socket_mode)
             return address
+        port = self._add(address, self._tls)
         if not port:
             raise ListenError(f"{address}: cannot be listened on; is the port taken?")
         return f"{address.rpartition(':')[0]}:{port}"
+
+    def _add(self, address: str, tls: grpc.ServerCredentials | None) -> int:
+        """Return the port, 0 if gRPC cannot listen there."""
+        try:
+            if tls is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, tls)
+        except RuntimeError:
+            return 0

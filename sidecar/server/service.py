@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -10,8 +11,12 @@ from google.protobuf.message import Message
 
 from sidecar.authorizer import Authorizer
 from sidecar.explanation import Explainer
+from sidecar.identity.caller import Caller, Proof, contradiction
+from sidecar.identity.pins import SamePod
+from sidecar.identity.rate import Rate
 from sidecar.server import answers, validation
 from sidecar.server.errors import Context, Expected, StoppingError, abort
+from sidecar.server.identity import Presented
 from sidecar.server.stream import Stream
 from sidecar.server.validation import Request, parse
 from sidecar.v1 import authorization_pb2 as pb
@@ -24,36 +29,57 @@ SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
 class AuthorizationService:
     """The RPCs over one authorizer."""
 
-    def __init__(self, authorizer: Authorizer) -> None:
-        """Answer from this authorizer."""
+    def __init__(
+        self,
+        authorizer: Authorizer,
+        proof: Proof | None = None,
+        rate: Rate | None = None,
+    ) -> None:
+        """Answer from this authorizer those who prove who they are, no faster than the rate.
+
+        Without a proof, all that is said of callers is their own word.
+        """
         self._authorizer = authorizer
+        self._proof = proof or SamePod({})
+        self._rate = rate
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
 
-    async def authorize(self, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
+    async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
+        contradicted, asserted = caller.bind(request.principal)
         validation.check_authorize(request)
-        return answers.authorize_response(await self._authorizer.authorize(request))
+        self._count(request.principal)
+        decision = await self._authorizer.authorize(
+            request, contradiction(contradicted) if contradicted else ""
+        )
+        return answers.authorize_response(decision, asserted)
 
-    async def settle(self, request: pb.SettleRequest) -> pb.SettleResponse:
+    async def settle(self, request: pb.SettleRequest, caller: Caller) -> pb.SettleResponse:
         """See Settle in the contract."""
+        caller.check_consistent()
         report = validation.check_settle(request)
         outcome = pb.Outcome.Name(request.outcome).removeprefix("OUTCOME_").lower()
         charge = await self._authorizer.settle(
-            request.hold_id, report, request.response_model, outcome
+            request.hold_id, report, request.response_model, outcome, caller.owner
         )
         return answers.settle_response(charge)
 
-    async def release(self, request: pb.ReleaseRequest) -> pb.ReleaseResponse:
+    async def release(self, request: pb.ReleaseRequest, caller: Caller) -> pb.ReleaseResponse:
         """See Release in the contract."""
+        caller.check_consistent()
         validation.check_release(request)
         return answers.release_response(
-            await self._authorizer.release(request.hold_id, request.reason)
+            await self._authorizer.release(request.hold_id, request.reason, caller.owner)
         )
 
-    async def get_budgets(self, request: pb.GetBudgetsRequest) -> pb.GetBudgetsResponse:
+    async def get_budgets(
+        self, request: pb.GetBudgetsRequest, caller: Caller
+    ) -> pb.GetBudgetsResponse:
         """See GetBudgets in the contract."""
+        caller.check_bound(request.principal)
         validation.check_get_budgets(request)
+        self._count(request.principal)
         budgets, reasons = self._authorizer.budgets(request.principal, request.model)
         return pb.GetBudgetsResponse(
             budgets=[answers.budget_message(budget) for budget in budgets],
@@ -62,21 +88,37 @@ class AuthorizationService:
             policy_generation=self._authorizer.policy.generation,
         )
 
-    async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
+    async def explain(self, request: pb.ExplainRequest, caller: Caller) -> pb.ExplainResponse:
         """See Explain in the contract."""
+        asserted = caller.check_bound(request.request.principal)
         validation.check_authorize(request.request)
-        return answers.explain_response(await self._explainer.explain(request.request))
+        self._count(request.request.principal)
+        return answers.explain_response(await self._explainer.explain(request.request), asserted)
 
     async def authorize_stream(
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.AuthorizeResponse]:
         """See AuthorizeStream in the contract."""
-        decided = Stream(self._authorizer, requests, self._stopping)
+        try:
+            caller = await self._proof.caller(Presented(context))
+        except Exception as error:
+            await _fail(context, error)
+
+        async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
+            caller.check_still_proven(time.time())  # a stream may outlive it
+            return await self.authorize(request, caller)
+
+        decided = Stream(decide, requests, self._stopping)
         async for answer in decided.answers():
             yield answer
         if decided.failure is not None:
-            about, error = decided.failure
-            await _fail(context, error, about)
+            about, failure = decided.failure
+            await _fail(context, failure, about)
+
+    def _count(self, principal: pb.Principal) -> None:
+        """Count a question of a principal. Raises TooFastError."""
+        if self._rate is not None:
+            self._rate.take(principal.id)
 
     def stop(self) -> None:
         """Refuse new calls, and end every stream after the answers to what is in flight."""
@@ -90,13 +132,14 @@ class AuthorizationService:
         """
 
         def unary(
-            kind: type[Request], answer: Callable[[Request], Awaitable[Message]]
+            kind: type[Request], answer: Callable[[Request, Caller], Awaitable[Message]]
         ) -> "grpc.RpcMethodHandler[Any, Any]":
             async def call(encoded: bytes, context: Context) -> Message:
                 if self._stopping.is_set():
                     return await _fail(context, StoppingError())
                 try:
-                    return await answer(parse(kind, encoded))
+                    caller = await self._proof.caller(Presented(context))
+                    return await answer(parse(kind, encoded), caller)
                 except Exception as error:
                     return await _fail(context, error)
 

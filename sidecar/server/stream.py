@@ -1,14 +1,16 @@
 """AuthorizeStream: many requests of one client in flight at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
-from sidecar.authorizer import Authorizer
-from sidecar.server import answers, validation
+from sidecar.server import validation
 from sidecar.v1 import authorization_pb2 as pb
 
 IN_FLIGHT_AT_MOST = 256
 """Requests of one stream that are decided at a time; the rest wait unread."""
+
+Decide = Callable[[pb.AuthorizeRequest], Awaitable[pb.AuthorizeResponse]]
+"""Validates and answers one request."""
 
 
 class Stream:
@@ -21,10 +23,10 @@ class Stream:
     """
 
     def __init__(
-        self, authorizer: Authorizer, requests: AsyncIterator[bytes], stopping: asyncio.Event
+        self, decide: Decide, requests: AsyncIterator[bytes], stopping: asyncio.Event
     ) -> None:
         """Decide what comes until `stopping` is set."""
-        self._authorizer = authorizer
+        self._decide_one = decide
         self._requests = requests
         self._stopping = stopping
         self._answers: asyncio.Queue[pb.AuthorizeResponse | None] = asyncio.Queue()
@@ -73,10 +75,9 @@ class Stream:
             request = validation.parse(pb.AuthorizeRequest, encoded)
             validation.check_request_id(request.request_id, required=True)
             about = f"request_id '{request.request_id}'"  # short, and can be printed
-            validation.check_authorize(request)
-            decision = await self._authorizer.authorize(request)
+            answer = await self._decide_one(request)
         except Exception as error:
             self.failure = self.failure or (about, error)
             self._failed.set()
         else:
-            self._answers.put_nowait(answers.authorize_response(decision))
+            self._answers.put_nowait(answer)

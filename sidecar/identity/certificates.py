@@ -1,0 +1,132 @@
+"""Certificates: of callers, who prove by them who they are, and the sidecar's own files."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from sidecar.identity.caller import Caller, NotProvenError, Presented
+from sidecar.identity.pins import Pins, pinned
+from sidecar.identity.proofs import ClaimMapping, Remembered, caller_of
+
+MAX_FILE_BYTES = 1_048_576
+
+
+class CertificateVerifier:
+    """Says who calls by the certificate that their connection was opened with.
+
+    gRPC has verified it against the client CA by then. Its end is looked at here, since a
+    connection may outlive it.
+    """
+
+    def __init__(
+        self, mapping: ClaimMapping, pins: Pins, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Make principals by the mapping; the clock is in seconds since the epoch."""
+        self._mapping = mapping
+        self._pins = pins
+        self._clock = clock
+        self._remembered = Remembered()
+
+    async def caller(self, presented: Presented) -> Caller:
+        """See Proof.caller."""
+        pem = presented.certificate()
+        if pem is None:
+            raise NotProvenError("CERTIFICATE_MISSING", "the connection has no certificate")
+        now = self._clock()
+        digest, caller = self._remembered.find(pem, now)
+        if caller is None:
+            try:
+                certificate = x509.load_pem_x509_certificate(pem)
+                until, claims = certificate.not_valid_after_utc.timestamp(), claims_of(certificate)
+            except Exception:  # gRPC read it, and it is still no certificate to us
+                message = "the certificate cannot be read"
+                raise NotProvenError("CERTIFICATE_INVALID", message) from None
+            made = caller_of(self._mapping, claims, until, "CERTIFICATE_EXPIRED")
+            caller = pinned(made, self._pins)
+            self._remembered.keep(digest, caller, now, until)
+        caller.check_still_proven(now)
+        return caller
+
+
+def claims_of(certificate: x509.Certificate) -> Mapping[str, Any]:
+    """Return what a certificate says of its holder, as `claims`.
+
+    `san_uri` and `san_dns` are its first subject alternative names of these kinds, and
+    `san_uris` and `san_dnses` all of them; `common_name` is its subject's. What it does
+    not have is not there.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    claims: dict[str, Any] = {}
+    for claim, all_of_them, kind in (
+        ("san_uri", "san_uris", x509.UniformResourceIdentifier),
+        ("san_dns", "san_dnses", x509.DNSName),
+    ):
+        values = names.get_values_for_type(kind)
+        if values:
+            claims[claim], claims[all_of_them] = values[0], values
+    common_names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if common_names:
+        claims["common_name"] = str(common_names[0].value)
+    return claims
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where the sidecar's certificate and key are, and the CA of its callers, all in PEM."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsContent:
+    """What was in the files at one moment. It goes together."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None
+
+
+def read_tls(files: TlsFiles) -> TlsContent:
+    """Read the files. Raises ValueError, which names the file, and has no part of a key."""
+    certificate, key = _read(files.certificate), _read(files.key)
+    ca = None if files.client_ca is None else _read(files.client_ca)
+    try:
+        public = x509.load_pem_x509_certificates(certificate)[0].public_key()
+    except ValueError:
+        raise ValueError(f"{files.certificate}: is no certificate in PEM") from None
+    try:
+        of_key = load_pem_private_key(key, None).public_key()
+    except Exception:  # a kind that is not supported, among others
+        raise ValueError(f"{files.key}: is no private key in PEM without a password") from None
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if public.public_bytes(*form) != of_key.public_bytes(*form):
+        raise ValueError(f"{files.key}: is not the key of {files.certificate}")
+    try:
+        if ca is not None:
+            x509.load_pem_x509_certificates(ca)
+    except ValueError:
+        raise ValueError(f"{files.client_ca}: is no certificate in PEM") from None
+    return TlsContent(certificate, key, ca)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None

@@ -1,0 +1,193 @@
+"""The public keys that tokens are verified by: a JWKS, from a file or a URL, kept fresh.
+
+What it says is checked, key by key: only keys for signatures that are in pairs, so that no
+public key can ever stand as the secret of an HMAC.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jwt import PyJWK, PyJWTError
+
+from sidecar.identity.caller import KeysUnavailableError
+from sidecar.web.client import Client, NoAnswerError
+
+log = logging.getLogger(__name__)
+
+MAX_JWKS_BYTES = 262_144
+MAX_KEYS = 100
+MAX_KID_BYTES = 256
+MIN_RSA_BITS = 2048
+TIMEOUT_SECONDS = 5.0
+FRESH_SECONDS = 300.0
+"""After so long, the keys are read again in the background."""
+RETRY_SECONDS = 10.0
+"""Between two attempts to read them, whatever callers present."""
+KEPT_SECONDS = 86_400.0
+"""For so long after they were last read, keys are used while nobody can read them."""
+
+ALGORITHMS: Mapping[tuple[str, str], frozenset[str]] = {
+    ("RSA", ""): frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
+    ("EC", "P-256"): frozenset({"ES256"}),
+    ("EC", "P-384"): frozenset({"ES384"}),
+    ("EC", "P-521"): frozenset({"ES512"}),
+    ("OKP", "Ed25519"): frozenset({"EdDSA"}),
+}
+"""What each kind of key may sign, by the kty and crv of RFC 7517, 7518 and 8037."""
+
+Load = Callable[[], Awaitable[bytes]]
+"""Reads a JWKS as it is now. Raises NoAnswerError, OSError or ValueError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key, and the algorithms that it may be used with."""
+
+    public: Any
+    algorithms: frozenset[str]
+
+
+def read_jwks(content: bytes) -> dict[str, Key]:
+    """Return the keys that are of use, by their kid. Raises ValueError for what is no JWKS.
+
+    No text has a part of the content.
+    """
+    try:
+        entries = json.loads(content)["keys"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError("no JSON object with `keys`") from None
+    if not isinstance(entries, list) or len(entries) > MAX_KEYS:
+        raise ValueError(f"`keys` is no list of {MAX_KEYS} at most")
+    keys = {}
+    for entry in entries:
+        key = _read_key(entry) if isinstance(entry, dict) else None
+        kid = entry.get("kid") if key else None
+        if key is not None and isinstance(kid, str) and 0 < len(kid) <= MAX_KID_BYTES:
+            keys[kid] = key
+    if not keys:
+        raise ValueError("no key for signatures with a kid and of a kind that is used here")
+    return keys
+
+
+def _read_key(entry: dict[str, Any]) -> Key | None:
+    kind = (str(entry.get("kty")), "" if entry.get("kty") == "RSA" else str(entry.get("crv")))
+    algorithms = ALGORITHMS.get(kind, frozenset())
+    if "alg" in entry:
+        algorithms &= {str(entry["alg"])}
+    if not algorithms or entry.get("use", "sig") != "sig":
+        return None
+    try:
+        public = PyJWK(
+            {name: entry[name] for name in ("kty", "crv", "n", "e", "x", "y") if name in entry},
+            algorithm=min(algorithms),
+        ).key
+    except (PyJWTError, ValueError, TypeError, KeyError):
+        return None
+    if kind[0] == "RSA" and public.key_size < MIN_RSA_BITS:
+        return None
+    return Key(public, algorithms)
+
+
+class Jwks:
+    """The keys of one JWKS. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        load: Load,
+        clock: Callable[[], float] = time.monotonic,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """Read with `load`; the clock is in seconds. Nothing is read yet."""
+        self._load = load
+        self._clock = clock
+        self._retry_seconds = retry_seconds
+        self._keys: dict[str, Key] = {}
+        self._read_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._failing = ""
+        self._reading: asyncio.Task[None] | None = None
+
+    async def key(self, kid: str) -> Key | None:
+        """Return a key, None if there is none of that name.
+
+        Nobody waits for keys that are there, however old. An unknown name waits for one
+        attempt to read them anew, of which there is one in `retry_seconds` at most.
+        Raises KeysUnavailableError where that cannot be told.
+        """
+        age = self._clock() - self._read_at
+        if age >= FRESH_SECONDS:
+            self._start_reading()
+        key = self._keys.get(kid) if age < KEPT_SECONDS else None
+        if key is not None:
+            return key
+        await self.read()
+        if self._failing:
+            raise KeysUnavailableError(self._failing)
+        return self._keys.get(kid)
+
+    async def read(self) -> None:
+        """Wait until the keys have been read, or an attempt has failed, or is too soon."""
+        self._start_reading()
+        if self._reading is not None:
+            await asyncio.shield(self._reading)  # others wait for it, too
+
+    def _start_reading(self) -> None:
+        if self._reading is None and self._clock() - self._tried_at >= self._retry_seconds:
+            self._tried_at = self._clock()
+            self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            self._keys = read_jwks(await self._load())
+            self._read_at = self._clock()
+            failing = ""
+        except (NoAnswerError, OSError, ValueError) as error:
+            failing = f"the JWKS cannot be read: {_text(error)}"
+        finally:
+            self._reading = None
+        if failing and failing != self._failing:
+            log.warning("%s; tokens are verified by the keys there are, for a while", failing)
+        elif self._failing and not failing:
+            log.info("the JWKS can be read again")
+        self._failing = failing
+
+
+def from_file(path: Path) -> Load:
+    """Read a file, as it is at that time."""
+
+    async def load() -> bytes:
+        return await asyncio.to_thread(read_bounded, path)
+
+    return load
+
+
+def from_url(client: Client, token_file: Path | None) -> Load:
+    """Read a URL, with the bearer token that is in the file at that time, if any."""
+
+    async def load() -> bytes:
+        headers = {}
+        if token_file is not None:
+            token = await asyncio.to_thread(token_file.read_text)
+            headers["Authorization"] = f"Bearer {token.strip()}"
+        return await client.get(MAX_JWKS_BYTES, headers)
+
+    return load
+
+
+def read_bounded(path: Path) -> bytes:
+    """Read the file of a JWKS. Raises OSError, or ValueError for one that is too large."""
+    with path.open("rb") as file:
+        content = file.read(MAX_JWKS_BYTES + 1)
+    if len(content) > MAX_JWKS_BYTES:
+        raise ValueError(f"more than {MAX_JWKS_BYTES} bytes")
+    return content
+
+
+def _text(error: Exception) -> str:
+    return (error.strerror or "no answer") if isinstance(error, OSError) else str(error)
