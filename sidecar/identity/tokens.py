@@ -67,7 +67,7 @@ class TokenVerifier:
     async def _verify(self, token: str) -> Mapping[str, Any]:
         header = _header(token)
         algorithm = header.get("alg")
-        if algorithm not in self._expected.algorithms:
+        if not isinstance(algorithm, str) or algorithm not in self._expected.algorithms:
             _refuse("is signed with an algorithm that is not allowed")
         if "crit" in header:
             _refuse("asks for something that is not known here")

@@ -111,12 +111,13 @@ def chat(who: pb.Principal | None = None, **changes: Any) -> pb.AuthorizeRequest
 
 
 def error_info(error: grpc.RpcError) -> ErrorInfo:
-    """Return the one google.rpc.ErrorInfo that every error carries."""
+    """Return the one google.rpc.ErrorInfo that every error carries, before all else."""
     status = rpc_status.from_call(error)
     assert status is not None, error
-    (detail,) = status.details
+    first, *others = status.details
     info = ErrorInfo()
-    assert detail.Unpack(info)
+    assert first.Unpack(info)
+    assert not any(detail.Is(ErrorInfo.DESCRIPTOR) for detail in others)
     return info
 
 

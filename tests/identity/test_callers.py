@@ -1,0 +1,94 @@
+"""What is proven, what is pinned, and what that makes of a request."""
+
+from typing import Any
+
+import pytest
+
+from sidecar.identity.caller import Caller, ContradictedError
+from sidecar.identity.pins import pinned, read_pins
+from sidecar.identity.rate import Rate, TooFastError
+from sidecar.v1 import authorization_pb2 as pb
+
+ALL = {"id": "ada", "role": "tester", "workspace": "lab", "key_id": "k1"}
+
+
+def test_what_is_proven_fills_what_is_left_out() -> None:
+    """An app whose principal is proven sends none of it."""
+    who = pb.Principal(labels={"team": "ml"})
+    contradicted, asserted = Caller(ALL).bind(who)
+    assert (contradicted, asserted) == ((), ["labels"])
+    assert pb.Principal(**ALL, labels={"team": "ml"}) == who
+
+
+def test_what_is_not_proven_is_asserted() -> None:
+    """Each field that says something, and no other."""
+    who = pb.Principal(id="ada", role="tester", workspace="lab")
+    assert Caller({"workspace": "lab"}).bind(who) == ((), ["id", "role"])
+    assert Caller({}).bind(pb.Principal()) == ((), [])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_field_can_be_contradicted(name: str) -> None:
+    """What is proven then stands in the request, so that the record has no lie."""
+    said: Any = {name: "mallory"}
+    who = pb.Principal(**{**ALL, **said})
+    assert Caller(ALL).bind(who).contradicted == (name,)
+    assert getattr(who, name) == ALL[name]
+    with pytest.raises(ContradictedError, match=f"principal.{name}") as caught:
+        Caller(ALL).check_bound(pb.Principal(**said))
+    assert "mallory" not in str(caught.value)
+
+
+def test_a_proof_that_contradicts_a_pin_contradicts_every_request() -> None:
+    """A token of another namespace does not become this one's by saying nothing."""
+    caller = pinned(Caller({"id": "ada", "workspace": "other"}), {"workspace": "lab"})
+    assert caller.bind(pb.Principal()).contradicted == ("workspace",)
+    with pytest.raises(ContradictedError):
+        caller.check_consistent()
+
+
+@pytest.mark.parametrize(
+    ("pin", "expected"),
+    [
+        ("workspace", "FIELD=…"), ("labels=x", "FIELD=…"), ("=x", "FIELD=…"), ("id=", "1 to 256"),
+        ("id= ", "1 to 256"), ("id=a\nb", "1 to 256"), ("id=" + "é" * 129, "1 to 256"),
+    ],
+)  # fmt: skip
+def test_a_pin_that_is_none_is_refused(pin: str, expected: str) -> None:
+    """Nothing is pinned by mistake."""
+    with pytest.raises(ValueError, match=expected):
+        read_pins([pin])
+    with pytest.raises(ValueError, match="twice"):
+        read_pins(["id=a", "id=a"])
+
+
+def test_a_caller_may_save_up_one_second_and_no_more() -> None:
+    """Others are not held up by it, and it is told when to come again."""
+    now = 0.0
+    rate = Rate(10, lambda: now)
+    for _ in range(10):
+        rate.take("ada")
+    with pytest.raises(TooFastError) as caught:
+        rate.take("ada")
+    assert caught.value.retry_after_seconds == pytest.approx(0.1)
+    rate.take("bob")
+    now = 0.1
+    rate.take("ada")
+    with pytest.raises(TooFastError):
+        rate.take("ada")
+    now = 100.0
+    for _ in range(10):
+        rate.take("ada")
+    with pytest.raises(TooFastError):
+        rate.take("ada")
+
+
+def test_callers_that_are_counted_are_bounded() -> None:
+    """The one that has asked nothing for longest is forgotten."""
+    rate = Rate(1, lambda: 0.0, callers_at_most=2)
+    for caller in ("ada", "bob"):
+        rate.take(caller)
+    rate.take("eve")
+    with pytest.raises(TooFastError):
+        rate.take("bob")
+    rate.take("ada")

@@ -1,0 +1,148 @@
+"""Keys that are kept fresh, whatever the place is like that they come from."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from support.identities import Issuer, public_jwk
+
+from sidecar.identity.caller import KeysUnavailableError
+from sidecar.identity.jwks import FRESH_SECONDS, KEPT_SECONDS, RETRY_SECONDS, Jwks, read_jwks
+
+ISSUER = Issuer()
+
+
+class Place:
+    """Where the keys are, at a time of the test's choosing."""
+
+    def __init__(self) -> None:
+        """Have the issuer's keys."""
+        self.now = 0.0
+        self.content: dict[str, Any] | None = ISSUER.jwks
+        self.asked = 0
+        self.jwks = Jwks(self._load, lambda: self.now)
+
+    async def _load(self) -> bytes:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.content is None:
+            raise OSError(111, "Connection refused")
+        return json.dumps(self.content).encode()
+
+    async def has(self, kid: str) -> bool:
+        """Whether a key is known; then let what goes on in the background go on."""
+        found = await self.jwks.key(kid) is not None
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return found
+
+
+def run(test: Callable[[Place], Awaitable[None]]) -> None:
+    """Run a test."""
+
+    async def whole() -> None:
+        await test(Place())
+
+    asyncio.run(whole())
+
+
+def test_an_unknown_name_is_asked_for_once_in_a_while() -> None:
+    """A thousand tokens with made-up keys ask once."""
+
+    async def test(place: Place) -> None:
+        assert await place.has("kid-RS256")
+        place.now += RETRY_SECONDS
+        found = await asyncio.gather(*(place.has(f"made-up-{n}") for n in range(1000)))
+        assert not any(found)
+        assert place.asked == 2
+        place.content = {"keys": [{**ISSUER.jwks["keys"][0], "kid": "new"}]}
+        assert not await place.has("new")
+        place.now += RETRY_SECONDS
+        assert await place.has("new")
+        assert not await place.has("kid-RS256")
+
+    run(test)
+
+
+def test_keys_are_read_again_when_they_are_no_longer_fresh() -> None:
+    """Nobody waits for that, and a key that was taken back is gone afterwards."""
+
+    async def test(place: Place) -> None:
+        assert await place.has("kid-RS256")
+        place.content = {"keys": ISSUER.jwks["keys"][1:]}
+        assert await place.has("kid-RS256")
+        place.now += FRESH_SECONDS
+        assert await place.has("kid-RS256")
+        assert not await place.has("kid-RS256")
+
+    run(test)
+
+
+def test_old_keys_are_kept_for_a_day_while_nobody_can_read_them() -> None:
+    """Then nobody can tell any more, and it is not the caller's fault."""
+
+    async def test(place: Place) -> None:
+        assert await place.has("kid-RS256")
+        place.content = None
+        place.now += KEPT_SECONDS - 1
+        assert await place.has("kid-RS256")
+        with pytest.raises(KeysUnavailableError, match="Connection refused"):
+            await place.has("made-up")
+        place.now += RETRY_SECONDS
+        with pytest.raises(KeysUnavailableError):
+            await place.has("kid-RS256")
+        place.content = ISSUER.jwks
+        place.now += RETRY_SECONDS
+        assert await place.has("kid-RS256")
+
+    run(test)
+
+
+SMALL = public_jwk(rsa.generate_private_key(65537, 1024), "small")  # noqa: S505 - it is refused
+GOOD = ISSUER.jwks["keys"][0]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "a", "alg": "HS256"},
+        {**GOOD, "alg": "HS256"},
+        {**GOOD, "alg": "none"},
+        {**GOOD, "use": "enc"},
+        {**GOOD, "kid": 7},
+        {**GOOD, "kid": ""},
+        {name: value for name, value in GOOD.items() if name != "kid"},
+        {**GOOD, "n": "!!"},
+        {**GOOD, "n": None},
+        {"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA", "kid": "a"},
+        {"kty": ["RSA"], "kid": "a"},
+        SMALL,
+        "RSA",
+        None,
+    ],
+    ids=[
+        "secret", "HS256", "none", "for encryption", "kid a number", "kid empty", "no kid",
+        "no number", "null", "no point", "kind a list", "small", "text", "nothing",
+    ],
+)  # fmt: skip
+def test_a_key_that_is_none_for_signatures_by_pairs_is_not_used(entry: Any) -> None:
+    """Others beside it are; a set without any is an error."""
+    content = json.dumps({"keys": [entry, {**GOOD, "kid": "good"}]})
+    assert list(read_jwks(content.encode())) == ["good"]
+    with pytest.raises(ValueError, match="no key for signatures"):
+        read_jwks(json.dumps({"keys": [entry]}).encode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"7", b"{}", b"\xff", b'{"keys": {}}', b'{"keys": []}', b"[" * 100_000,
+     json.dumps({"keys": [GOOD] * 101}).encode()],
+    ids=lambda content: repr(content[:16]),
+)  # fmt: skip
+def test_what_is_no_jwks_is_refused(content: bytes) -> None:
+    """Whatever it is, and without a part of it in the error."""
+    with pytest.raises(ValueError, match=r"keys|no key"):
+        read_jwks(content)

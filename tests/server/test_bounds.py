@@ -1,0 +1,148 @@
+"""What a peer may do without end: nothing."""
+
+import contextlib
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
+from support.running import RunningSidecar, chat, error_info, principal, stub
+
+from sidecar.server.listen import HANDSHAKE_SECONDS, MAX_CONCURRENT_STREAMS
+from sidecar.v1 import authorization_pb2 as pb
+
+Start = Callable[..., RunningSidecar]
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def connect(sidecar: RunningSidecar) -> socket.socket:
+    """Open a connection, and say nothing."""
+    host, _, port = sidecar.addresses[0].rpartition(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.settimeout(0.2)
+    return connection
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the other side has ended a connection; what it says is read."""
+    try:
+        while connection.recv(4096):
+            pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+def test_connections_that_are_too_many_are_closed(start_sidecar: Start) -> None:
+    """Those there are go on, and as soon as one ends another may come."""
+    sidecar = start_sidecar(None, "--max-connections", "4")
+    ours = sidecar.stub
+    assert ours.Authorize(chat()).hold_id
+    idle = [connect(sidecar) for _ in range(20)]
+    closed = [is_closed(connection) for connection in idle]
+    assert closed.count(False) == 3
+    assert ours.Authorize(chat()).hold_id
+    for connection in idle:
+        connection.close()
+    time.sleep(0.5)
+    assert sidecar.stub.Authorize(chat(), timeout=10, wait_for_ready=True).hold_id
+
+
+@pytest.mark.parametrize("say", [b"", PREFACE], ids=["nothing", "a byte at a time"])
+def test_a_connection_that_never_gets_to_its_point_is_closed(
+    say: bytes, shared_sidecar: RunningSidecar
+) -> None:
+    """Whoever is slow on purpose takes a place for some seconds."""
+    with connect(shared_sidecar) as connection:
+        closed, left = False, list(say)
+        deadline = time.monotonic() + 4 * HANDSHAKE_SECONDS
+        while not closed:
+            assert time.monotonic() < deadline, "it is still open"
+            with contextlib.suppress(ConnectionError):
+                connection.send(bytes([left.pop(0)]) if left else b"")
+            closed = is_closed(connection)
+    assert shared_sidecar.stub.Authorize(chat()).hold_id
+
+
+def test_streams_that_are_opened_and_never_written_to_hold_up_nobody(
+    shared_sidecar: RunningSidecar,
+) -> None:
+    """They are bounded on each connection; other connections do not notice."""
+    hold = threading.Event()
+
+    def nothing() -> Iterator[pb.AuthorizeRequest]:
+        hold.wait(60)
+        yield from ()
+
+    with grpc.insecure_channel(shared_sidecar.addresses[0]) as channel:
+        call = channel.stream_stream(
+            "/sidecar.v1.AuthorizationService/AuthorizeStream",
+            pb.AuthorizeRequest.SerializeToString,
+            pb.AuthorizeResponse.FromString,
+        )
+        streams = [call(nothing()) for _ in range(100)]
+        assert len(streams) < MAX_CONCURRENT_STREAMS
+        assert shared_sidecar.stub.Authorize(chat(), timeout=10).hold_id
+        hold.set()
+        assert [list(stream) for stream in streams] == [[]] * 100
+
+
+def test_a_peer_that_pings_without_end_is_sent_away(shared_sidecar: RunningSidecar) -> None:
+    """A ping costs its sender as much as us, but not more than a few."""
+    ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
+    with connect(shared_sidecar) as connection:
+        connection.sendall(PREFACE + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                connection.sendall(ping)
+        assert is_closed(connection)
+
+
+def test_a_caller_that_asks_too_fast_is_told_when_to_come_again(start_sidecar: Start) -> None:
+    """Others go on, and what is held can always be closed."""
+    sidecar = start_sidecar(None, "--max-rate", "5").stub
+    answers = [sidecar.Authorize(chat(dry_run=n > 0)) for n in range(5)]
+
+    def hurry() -> None:
+        for _ in range(50):
+            sidecar.Authorize(chat(dry_run=True))
+
+    with pytest.raises(grpc.RpcError) as caught:
+        hurry()
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED is caught.value.code()
+    assert error_info(caught.value).reason == "CALLER_TOO_FAST"
+    wait = RetryInfo()
+    status = rpc_status.from_call(caught.value)
+    assert status is not None
+    assert status.details[1].Unpack(wait)
+    assert 0 < wait.retry_delay.nanos <= 200_000_000
+    assert sidecar.Authorize(chat(principal(id="bob"))).hold_id
+    for _ in range(10):
+        assert sidecar.Release(pb.ReleaseRequest(hold_id=answers[0].hold_id)).budgets
+
+
+@pytest.mark.parametrize(("args", "mode"), [((), 0o660), (("--socket-mode", "600"), 0o600)])
+def test_a_unix_socket_has_the_permissions_that_were_asked_for(
+    args: tuple[str, ...], mode: int, start_sidecar: Start, tmp_path: Path
+) -> None:
+    """From its first moment, whatever the umask; and it is gone after the stop."""
+    path = tmp_path / "s.sock"
+    before = os.umask(0)
+    try:
+        sidecar = start_sidecar(None, "--listen", f"unix:{path}", *args)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert stub(f"unix:{path}").Authorize(chat()).hold_id
+    assert sidecar.stop() == 0
+    assert not path.exists()

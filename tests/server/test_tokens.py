@@ -1,0 +1,364 @@
+"""Callers who prove who they are by a token, and those who try to."""
+
+import hashlib
+import hmac
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from support.identities import (
+    AUDIENCE,
+    ISSUER,
+    SUBJECT,
+    Authority,
+    Issuer,
+    base64url,
+    bearer,
+    encoded,
+    jwks_server,
+    kubernetes_claims,
+    public_jwk,
+    secure_stub,
+    write_pair,
+)
+from support.policies import minimal
+from support.running import RunningSidecar, chat, error_info, tester
+
+from sidecar.identity.tokens import MAX_TOKEN_BYTES
+from sidecar.v1 import authorization_pb2 as pb
+
+Start = Callable[..., RunningSidecar]
+
+KEYS = Issuer()
+NOBODY = pb.Principal(role="tester")  # the rest is proven
+ARGS = (
+    "--identity", "token", "--issuer", ISSUER, "--audience", AUDIENCE,
+    "--claim", "id=claims.sub",
+    "--claim", 'workspace=claims["kubernetes.io"].namespace == "dev-workspace" ? "lab" : ""',
+)  # fmt: skip
+CALLS: list[tuple[str, Any]] = [
+    ("Authorize", chat(NOBODY, model="small-1")),
+    ("Settle", pb.SettleRequest(hold_id="h")),
+    ("Release", pb.ReleaseRequest(hold_id="h")),
+    ("GetBudgets", pb.GetBudgetsRequest(principal=NOBODY)),
+    ("Explain", pb.ExplainRequest(request=chat(NOBODY, model="small-1"))),
+]
+
+
+@pytest.fixture(scope="module")
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
+    """One sidecar that takes the tokens of one issuer, whose keys are in a file."""
+    folder = tmp_path_factory.mktemp("tokens")
+    (folder / "jwks.json").write_text(json.dumps(KEYS.jwks))
+    args = (*ARGS, "--jwks", str(folder / "jwks.json"))
+    one = RunningSidecar(minimal(folder / "p"), folder / "ledger.sqlite", args).start()
+    yield one
+    assert one.stop() == 0
+    for line in one.log.splitlines():
+        assert "eyJ" not in line
+        assert SUBJECT not in line
+
+
+def refusal(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
+    """Return status and reason of a call that fails; neither shows who called."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    for text in (str(caught.value), str(error_info(caught.value))):
+        assert "eyJ" not in text
+        assert SUBJECT not in text
+    return caught.value.code(), error_info(caught.value).reason
+
+
+def unauthenticated(sidecar: RunningSidecar, *metadata: tuple[str, str]) -> str:
+    """Return the reason for which a call with this metadata is refused."""
+    code, reason = refusal(
+        lambda: sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=metadata)
+    )
+    assert code is grpc.StatusCode.UNAUTHENTICATED
+    return reason
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_a_service_account_token_proves_who_calls(algorithm: str, sidecar: RunningSidecar) -> None:
+    """The token of a Kubernetes service account, as it is projected: the app says only its role."""
+    metadata = bearer(KEYS.token(algorithm))
+    for _ in range(2):  # verified, and remembered
+        answer = sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=metadata)
+        assert (answer.effect, list(answer.asserted)) == (pb.EFFECT_ALLOW, ["role"])
+    (streamed,) = sidecar.stub.AuthorizeStream(
+        iter([chat(NOBODY, model="small-1", request_id=f"s-{algorithm}")]), metadata=metadata
+    )
+    assert list(streamed.asserted) == ["role"]
+    assert sidecar.stub.Settle(pb.SettleRequest(hold_id=answer.hold_id), metadata=metadata)
+    found = sidecar.stub.Explain(
+        pb.ExplainRequest(request=chat(NOBODY, model="small-1")), metadata=metadata
+    )
+    assert list(found.decision.asserted) == ["role"]
+
+
+@pytest.mark.parametrize(("rpc", "request_"), CALLS)
+def test_every_rpc_asks_for_a_token(rpc: str, request_: Any, sidecar: RunningSidecar) -> None:
+    """There is no other way in; health alone is for everybody."""
+    missing = refusal(lambda: getattr(sidecar.stub, rpc)(request_))
+    assert missing == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
+    stream = refusal(lambda: list(sidecar.stub.AuthorizeStream(iter([]))))
+    assert stream == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
+
+
+def _unsigned(header: dict[str, Any]) -> str:
+    return f"{encoded(header)}.{encoded(kubernetes_claims())}"
+
+
+def _hmac_by_public_key() -> str:
+    signed = _unsigned({"alg": "HS256", "kid": "kid-RS256"})
+    mac = hmac.new(KEYS.public_pem, signed.encode(), hashlib.sha256).digest()
+    return f"{signed}.{base64url(mac)}"
+
+
+NOW = int(time.time())
+GOOD = KEYS.token()
+FORGED = {
+    "signature of another token": f"{GOOD.rpartition('.')[0]}.{KEYS.token(jti='x').rpartition('.')[2]}",
+    "claims of another token": ".".join(
+        [GOOD.split(".")[0], KEYS.token(sub="system:admin").split(".")[1], GOOD.split(".")[2]]
+    ),
+    "signed by somebody else": Issuer().token(),
+    "alg none": f"{_unsigned({'alg': 'none', 'kid': 'kid-RS256'})}.",
+    "alg None": f"{_unsigned({'alg': 'None', 'kid': 'kid-RS256'})}.",
+    "no alg": f"{_unsigned({'kid': 'kid-RS256'})}.",
+    "alg that is a list": f"{_unsigned({'alg': ['RS256'], 'kid': 'kid-RS256'})}.e30",
+    "HS256 signed with the public key": _hmac_by_public_key(),
+    "algorithm that is not allowed": KEYS.token(headers={"alg": "RS512"}),
+    "algorithm of another key": KEYS.token("ES256", {"kid": "kid-RS256"}),
+    "unknown key": KEYS.token(headers={"kid": "made-up"}),
+    "no key id": KEYS.token(headers={"kid": None}),
+    "key id that is a number": f"{_unsigned({'alg': 'RS256', 'kid': 7})}.e30",
+    "its own key": KEYS.token(headers={"kid": "mine", "jwk": public_jwk(KEYS.keys["RS256"], "mine")}),
+    "critical extension": KEYS.token(headers={"crit": ["b64"], "b64": False}),
+    "wrong audience": KEYS.token(aud=["another"]),
+    "no audience": KEYS.token(aud=None),
+    "wrong issuer": KEYS.token(iss="https://evil.example.com"),
+    "no issuer": KEYS.token(iss=None),
+    "issuer that is a list": KEYS.token(iss=[ISSUER]),
+    "no expiry": KEYS.token(exp=None),
+    "expiry that is no number": KEYS.token(exp="soon"),
+    "endless expiry": KEYS.token(exp=float("inf")),
+    "expiry too large for a float": KEYS.token(exp=10**400),
+    "huge": KEYS.token(padding="x" * MAX_TOKEN_BYTES),
+    "no JWT": "hunter2",
+    "empty": "",
+    "dots": "..",
+    "nested": f"{encoded({'alg': 'RS256'})}.{'[' * 4000}.e30",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("token", FORGED.values(), ids=FORGED.keys())
+def test_a_token_that_is_forged_proves_nothing(token: str, sidecar: RunningSidecar) -> None:
+    """Whatever is wrong with it."""
+    assert unauthenticated(sidecar, *bearer(token)) == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"exp": NOW - 120}, "TOKEN_EXPIRED"),
+        ({"exp": 0}, "TOKEN_EXPIRED"),
+        ({"nbf": NOW + 3000}, "TOKEN_NOT_YET_VALID"),
+        ({"sub": None}, "PRINCIPAL_UNPROVEN"),
+        ({"sub": ""}, "PRINCIPAL_UNPROVEN"),
+        ({"sub": " "}, "PRINCIPAL_UNPROVEN"),
+        ({"sub": "a\nb"}, "PRINCIPAL_UNPROVEN"),
+        ({"sub": "é" * 129}, "PRINCIPAL_UNPROVEN"),
+        ({"kubernetes.io": None}, "PRINCIPAL_UNPROVEN"),
+        ({"kubernetes.io": "dev-workspace"}, "PRINCIPAL_UNPROVEN"),
+        ({"n": 2**70}, "PRINCIPAL_UNPROVEN"),
+    ],
+)
+def test_a_token_that_does_not_hold_now_or_names_nobody_proves_nothing(
+    changes: dict[str, Any], expected: str, sidecar: RunningSidecar
+) -> None:
+    """Though its signature is good."""
+    assert unauthenticated(sidecar, *bearer(KEYS.token(**changes))) == expected
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (*bearer(GOOD), *bearer(GOOD)),
+        (*bearer(GOOD), ("authorization", "Bearer other")),
+        (("authorization", f"Bearer {GOOD}, Bearer {GOOD}"),),
+        (("authorization", f"Basic {GOOD}"),),
+        (("authorization", GOOD),),
+        (("authorization", ""),),
+    ],
+    ids=["twice", "two", "in one", "basic", "bare", "empty"],
+)
+def test_one_authorization_and_no_other(metadata: Any, sidecar: RunningSidecar) -> None:
+    """Whoever looked at a second one may have seen somebody else."""
+    assert unauthenticated(sidecar, *metadata) == "TOKEN_INVALID"
+
+
+def test_a_request_that_contradicts_its_token_is_denied(sidecar: RunningSidecar) -> None:
+    """A normal Deny, on record for who really calls; questions are refused."""
+    metadata = bearer(KEYS.token())
+    for who in (tester(id="mallory"), tester(id=SUBJECT, workspace="other")):
+        answer = sidecar.stub.Authorize(chat(who, model="small-1"), metadata=metadata)
+        (reason,) = answer.reasons
+        assert (reason.code, reason.http_status) == ("PRINCIPAL_CONTRADICTED", 403)
+        assert (answer.effect, answer.hold_id) == (pb.EFFECT_DENY, "")
+        assert SUBJECT not in str(answer)
+        for call in (
+            lambda who=who: sidecar.stub.GetBudgets(
+                pb.GetBudgetsRequest(principal=who), metadata=metadata
+            ),
+            lambda who=who: sidecar.stub.Explain(
+                pb.ExplainRequest(request=chat(who, model="small-1")), metadata=metadata
+            ),
+        ):
+            assert refusal(call) == (grpc.StatusCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED")
+
+
+def test_nobody_gets_anothers_answer_or_closes_anothers_hold(sidecar: RunningSidecar) -> None:
+    """L3: an id that was used is no way in, and a hold that is somebody else's is unknown."""
+    ada, eve = bearer(KEYS.token(sub="ada")), bearer(KEYS.token(sub="eve"))
+    asked = chat(tester(id="ada"), model="small-1", request_id="adas")
+    held = sidecar.stub.Authorize(asked, metadata=ada)
+    assert held.hold_id
+    reused = refusal(lambda: sidecar.stub.Authorize(asked, metadata=eve))
+    assert reused == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    own = chat(NOBODY, model="small-1", request_id="eves")
+    assert sidecar.stub.Authorize(own, metadata=eve).hold_id
+    lie = chat(tester(id="ada"), model="small-1", request_id="eves")
+    assert refusal(lambda: sidecar.stub.Authorize(lie, metadata=eve)) == reused
+    for hold in (held.hold_id, "hold_of_nobody"):
+        settle, release = pb.SettleRequest(hold_id=hold), pb.ReleaseRequest(hold_id=hold)
+        for call in (
+            lambda settle=settle: sidecar.stub.Settle(settle, metadata=eve),
+            lambda release=release: sidecar.stub.Release(release, metadata=eve),
+        ):
+            assert refusal(call) == (grpc.StatusCode.NOT_FOUND, "HOLD_UNKNOWN")
+    assert sidecar.stub.Release(pb.ReleaseRequest(hold_id=held.hold_id), metadata=ada)
+
+
+def test_a_stream_does_not_outlive_its_token(sidecar: RunningSidecar) -> None:
+    """It ends at the first request after that, and names it."""
+    metadata = bearer(KEYS.token(exp=int(time.time()) - 27))  # three seconds of leeway are left
+    waited = threading.Event()
+
+    def requests() -> Iterator[pb.AuthorizeRequest]:
+        yield chat(NOBODY, model="small-1", request_id="in-time")
+        waited.wait(4)
+        yield chat(NOBODY, model="small-1", request_id="too-late")
+
+    stream = sidecar.stub.AuthorizeStream(requests(), metadata=metadata)
+    assert next(stream).request_id == "in-time"
+    assert refusal(lambda: next(stream)) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
+
+
+def test_a_flood_of_headers_ends_its_own_call_alone(sidecar: RunningSidecar) -> None:
+    """It is refused before anybody looks for a token; others are answered."""
+    for metadata in (
+        (*bearer(GOOD), ("x-flood", "x" * 20_000)),
+        (*bearer(GOOD), *((f"x-{n}", "x" * 50) for n in range(400))),
+        bearer("x" * 100_000),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=metadata)
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED is caught.value.code()
+    assert sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=bearer(GOOD)).hold_id
+
+
+def test_keys_from_a_url_are_asked_for_once_and_rotate(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """Made-up keys do not hammer it, and who asks says who it is."""
+    (tmp_path / "token").write_text("of-the-sidecar\n")
+    with jwks_server(KEYS.jwks) as server:
+        sidecar = start_sidecar(
+            minimal(tmp_path / "p"), *ARGS, "--jwks", server.url,
+            "--jwks-token-file", str(tmp_path / "token"),
+        )  # fmt: skip
+        for n in range(200):
+            metadata = bearer(KEYS.token(headers={"kid": f"made-up-{n}"}))
+            assert unauthenticated(sidecar, *metadata) == "TOKEN_INVALID"
+        assert server.asked <= 2
+        assert set(server.authorization) == {"Bearer of-the-sidecar"}
+        server.answer = "hang"
+        assert sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=bearer(GOOD)).hold_id
+        assert sidecar.stop(signal.SIGTERM) == 0
+        assert "of-the-sidecar" not in sidecar.log
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["down", "hang", "drip", "huge", "not json", {"keys": []},
+     {"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "kid-RS256", "alg": "HS256"}]}],
+    ids=str,
+)  # fmt: skip
+def test_without_keys_nobody_is_let_in(answer: Any, start_sidecar: Start, tmp_path: Path) -> None:
+    """It fails closed, in bounded time and memory, and says that it is not the caller's fault."""
+    with jwks_server(answer) as server:
+        sidecar = start_sidecar(minimal(tmp_path / "p"), *ARGS, "--jwks", server.url)
+        code, reason = refusal(
+            lambda: sidecar.stub.Authorize(
+                chat(NOBODY, model="small-1"), metadata=bearer(GOOD), timeout=20
+            )
+        )
+        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "JWKS_UNAVAILABLE")
+        assert "the JWKS cannot be read" in sidecar.log
+
+
+def test_a_token_is_taken_on_any_address_only_with_tls(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """Without it, whoever listens in could use it; the error says the way out."""
+    (tmp_path / "jwks.json").write_text(json.dumps(KEYS.jwks))
+    policies = minimal(tmp_path / "p")
+    args = (*ARGS, "--jwks", str(tmp_path / "jwks.json"), "--listen", "0.0.0.0:0")
+    with pytest.raises(AssertionError, match="--identity token with --tls-cert and --tls-key"):
+        start_sidecar(policies, *args)
+    authority = Authority()
+    certificate, key = write_pair(tmp_path, authority.issue_server())
+    sidecar = start_sidecar(policies, *args, "--tls-cert", certificate, "--tls-key", key)
+    address = sidecar.addresses[0].replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - the test's point
+    stub = secure_stub(address, authority.pem)
+    assert stub.Authorize(chat(NOBODY, model="small-1"), metadata=bearer(GOOD)).hold_id
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Authorize(chat(NOBODY, model="small-1"))
+    assert error_info(caught.value).reason == "TOKEN_MISSING"
+
+
+def test_pins_apply_to_tokens_too(start_sidecar: Start, tmp_path: Path) -> None:
+    """A token of another workspace is denied everything, whatever its requests leave out."""
+    (tmp_path / "jwks.json").write_text(json.dumps(KEYS.jwks))
+    sidecar = start_sidecar(
+        minimal(tmp_path / "p"),
+        "--identity", "token", "--issuer", ISSUER, "--audience", AUDIENCE,
+        "--jwks", str(tmp_path / "jwks.json"), "--pin", "workspace=lab", "--pin", "role=tester",
+        env={"SIDECAR_CLAIM": 'id=claims.sub workspace="ws" in claims ? claims.ws : ""'},
+    )  # fmt: skip
+    nothing = pb.AuthorizeRequest(model="small-1", estimate=pb.Estimate(input_tokens=1))
+    answer = sidecar.stub.Authorize(nothing, metadata=bearer(KEYS.token()))
+    assert (answer.effect, list(answer.asserted)) == (pb.EFFECT_ALLOW, [])
+    other = bearer(KEYS.token(ws="other"))
+    denied = sidecar.stub.Authorize(nothing, metadata=other)
+    assert [reason.code for reason in denied.reasons] == ["PRINCIPAL_CONTRADICTED"]
+    settle = pb.SettleRequest(hold_id=answer.hold_id)
+    assert refusal(lambda: sidecar.stub.Settle(settle, metadata=other)) == (
+        grpc.StatusCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED",
+    )  # fmt: skip
+
+
+def test_a_weak_key_is_none(start_sidecar: Start, tmp_path: Path) -> None:
+    """A file without a key of use is refused at start, by the name of its flag."""
+    weak = public_jwk(rsa.generate_private_key(65537, 1024), "weak")  # noqa: S505 - the point
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [weak]}))
+    with pytest.raises(AssertionError, match=r"--jwks .*no key for signatures"):
+        start_sidecar(minimal(tmp_path / "p"), *ARGS, "--jwks", str(tmp_path / "jwks.json"))
