@@ -15,6 +15,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from support.running import RunningSidecar, chat, error_info, principal, stub
 
+from sidecar.server.addresses import created_with
 from sidecar.server.listen import HANDSHAKE_SECONDS, MAX_CONCURRENT_STREAMS
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -146,3 +147,15 @@ def test_a_unix_socket_has_the_permissions_that_were_asked_for(
     assert stub(f"unix:{path}").Authorize(chat()).hold_id
     assert sidecar.stop() == 0
     assert not path.exists()
+
+
+def test_what_is_created_has_its_permissions_from_its_first_moment(tmp_path: Path) -> None:
+    """There is no time in which somebody else could connect; the umask is then what it was."""
+    before = os.umask(0)
+    try:
+        with created_with(0o640), socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "s.sock"))
+        assert stat.S_IMODE((tmp_path / "s.sock").stat().st_mode) == 0o640
+        assert os.umask(0) == 0
+    finally:
+        os.umask(before)
