@@ -71,8 +71,6 @@ class TokenVerifier:
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in self._expected.algorithms:
             _refuse("is signed with an algorithm that is not allowed")
-        if "crit" in header:
-            _refuse("asks for something that is not known here")
         kid = header.get("kid")
         if not isinstance(kid, str):
             _refuse("does not name its key (kid)")
