@@ -17,6 +17,7 @@ from support.mistral_standin import API_KEY, mistral_standin
 from support.running import RunningSidecar, eventually, principal
 
 from sidecar.alerts.webhook import signature
+from sidecar.identity.proofs import read_mapping
 from sidecar.policy import policy_set
 from sidecar.policy.files import fixtures, header
 from sidecar.rehearsal import rehearse
@@ -104,6 +105,15 @@ def test_the_documented_body_has_what_an_alert_has() -> None:
     """Every field, and no other."""
     text = next(block for block in blocks(OPERATING) if block.startswith('{"text"'))
     assert list(json.loads(text)) == list(alert().document())
+
+
+def test_the_documented_claims_compile() -> None:
+    """Each --claim of docs/operating.md, with the quotes that a shell takes away."""
+    found = re.findall(r"--claim ('[^']*'|[a-z]+=\S+)", OPERATING)
+    pairs = [pair.strip("'") for pair in found if not pair.startswith("FIELD")]
+    assert len(pairs) == 4
+    for pair in pairs:
+        assert read_mapping([pair, *(() if pair.startswith("id=") else ["id=claims.sub"])])
 
 
 def test_every_key_of_a_header_is_documented() -> None:

@@ -136,6 +136,15 @@ def test_a_key_that_is_none_for_signatures_by_pairs_is_not_used(entry: Any) -> N
         read_jwks(json.dumps({"keys": [entry]}).encode())
 
 
+def test_a_key_is_for_what_it_says_it_is_for() -> None:
+    """One that names its algorithm is for no other; one that does not is for those of its kind."""
+    said = read_jwks(json.dumps({"keys": [{**GOOD, "alg": "PS256"}]}).encode())
+    assert [key.algorithms for key in said.values()] == [{"PS256"}]
+    unsaid = read_jwks(json.dumps(ISSUER.jwks).encode())
+    assert unsaid["kid-ES256"].algorithms == {"ES256"}
+    assert "ES256" not in unsaid["kid-RS256"].algorithms
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"7", b"{}", b"\xff", b'{"keys": {}}', b'{"keys": []}', b"[" * 100_000,
