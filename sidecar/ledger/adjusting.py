@@ -39,6 +39,7 @@ class Adjusting:
         standing = self._standings.of(limit, at_us)
         row = standing.row or self._standings.open_window(standing)
         self._sql.execute("UPDATE budgets SET spent = spent + ? WHERE id = ?", (amount, row))
+        self._standings.write()  # what was read is old now
         values = (at_us, row, amount, signed_by, reason)
         self._sql.execute(_INSERT, (*values, self._chain.link(values)))
         return self._standings.of(limit, at_us).budget()

@@ -91,6 +91,22 @@ def test_other_work_of_a_group_finds_what_was_decided_before_it(
     assert (left.spent, left.held) == ((100, 300) if expires else (50, 300))
 
 
+@pytest.mark.parametrize(("amount", "then"), [(-100, Effect.ALLOW), (1, Effect.DENY)])
+def test_an_adjustment_counts_for_the_rest_of_its_group(
+    till: Till, amount: int, then: Effect
+) -> None:
+    """L1: a correction gives or takes room at once, and answers with what is left."""
+    day = limit(100 if amount < 0 else 200)
+    work: list[Coroutine[Any, Any, Any]] = [
+        till.ledger.decide(proposal(NOON_US, day)),
+        till.ledger.adjust(day.rule, day.scope, amount, "eve", "a test", NOON_US),
+        till.ledger.decide(proposal(NOON_US, day)),
+    ]
+    _, adjusted, decided = till.together(*work)
+    assert adjusted.spent == amount  # type: ignore[union-attr]
+    assert decided.effect is then  # type: ignore[union-attr]
+
+
 def test_a_ceiling_that_falls_within_a_group_holds_at_once(till: Till) -> None:
     """L1: each call brings the ceiling of its own policies."""
     asked = [till.ledger.decide(proposal(NOON_US, limit(ceiling))) for ceiling in (200, 150)]

@@ -75,6 +75,10 @@ L1 = [
         "ledger/sqlite.py", "            self._standings.write()\n            return work()", "            return work()",
     ),
     Mutant(
+        "adjustment-not-seen", "L1", "An adjustment counts for no call of its own group.",
+        "ledger/adjusting.py", "        self._standings.write()  # what was read is old now\n", "",
+    ),
+    Mutant(
         "due-before-its-group", "L2", "What expires for a call does not find what its group holds.",
         "ledger/closing.py", "            self._standings.write()  # it may be a call that asks for this\n",
         "            pass\n",
