@@ -175,8 +175,8 @@ L3 = [
     Mutant(
         "content-without-the-estimate", "L3", "A repeat may ask for more than the first.",
         "authorizer.py",
-        "hashlib.sha256(request.SerializeToString(deterministic=True))",
-        "hashlib.sha256(f'{request.principal}{request.model}{request.endpoint}'.encode())",
+        "hashlib.sha256(mark + request.SerializeToString(deterministic=True))",
+        "hashlib.sha256(mark + f'{request.principal}{request.model}{request.endpoint}'.encode())",
     ),
     Mutant(
         "replay-holds-again", "L3", "A repeat is a second call.",

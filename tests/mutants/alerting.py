@@ -60,15 +60,15 @@ A2 = [
     ),
     Mutant(
         "any-answer-is-a-delivery", "A2", "A receiver that fails has been told.",
-        "alerts/webhook.py", "        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:", "        if not status:",
+        "web/client.py", "                if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:", "                if not status:",
     ),
     Mutant(
         "redirects-followed", "A2", "An alert goes where its receiver says.",
-        "alerts/webhook.py", "follow_redirects=False", "follow_redirects=True",
+        "web/client.py", "follow_redirects=False", "follow_redirects=True",
     ),
     Mutant(
         "urls-in-the-log", "A2", "The log shows where alerts go.",
-        "alerts/webhook.py", "setLevel(logging.WARNING)", "setLevel(logging.INFO)",
+        "web/client.py", "setLevel(logging.WARNING)", "setLevel(logging.INFO)",
     ),
     Mutant(
         "any-exit-is-a-delivery", "A2", "A command that fails has told somebody.",
