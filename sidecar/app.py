@@ -13,10 +13,13 @@ from sidecar.alerts.dispatcher import Dispatcher
 from sidecar.alerts.opening import AlertSettings, open_channels
 from sidecar.authorizer import Authorizer
 from sidecar.domain.clock import SECOND_US, Clock, never_back
+from sidecar.domain.share import WHOLE, Share
 from sidecar.housekeeping import keep_house
 from sidecar.identity.opening import IdentitySettings, Mode, open_proof, open_rate, open_tls
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy import policy_set
+from sidecar.policy.lints.lints_of_shares import left_with_nothing
+from sidecar.policy.policy_set import PolicySet
 from sidecar.server.addresses import check_address
 from sidecar.server.listen import ListenerSettings, Server
 from sidecar.server.service import AuthorizationService
@@ -35,6 +38,7 @@ class Settings:
     ledger: Path
     listen: list[str] = field(default_factory=lambda: ["127.0.0.1:50051"])
     engine: str = "cel-cpp"
+    share: Share = WHOLE
     time_zone: str = "UTC"
     hold_ttl_seconds: int = 600
     retention_days: int = 35
@@ -66,7 +70,8 @@ async def serve(settings: Settings) -> None:
     proof = await open_proof(who)
     tls = open_tls(who)
     channels = open_channels(settings.alerts)
-    policy = policy_set.load(settings.policies, settings.engine)
+    policy = policy_set.load(settings.policies, settings.engine, share=settings.share)
+    _tell_of_the_share(policy)
     names = [channel.name for channel in channels]
     ledger = SqliteLedger(settings.ledger, ZoneInfo(settings.time_zone), names)
     try:
@@ -114,3 +119,16 @@ def _clock(ledger_us: int) -> Clock:
             behind_us // SECOND_US,
         )
     return never_back(wall_clock_us, ledger_us)
+
+
+def _tell_of_the_share(policy: PolicySet) -> None:
+    if policy.share == WHOLE:
+        return
+    log.info("every ceiling is divided: this sidecar has %s", policy.share)
+    for rule, ceiling in left_with_nothing(policy):
+        log.warning(
+            "limit %s: %s of its ceiling %d is 0: every call is refused",
+            rule.id,
+            policy.share,
+            ceiling,
+        )

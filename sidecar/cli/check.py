@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import EngineName, EngineOption, in_directory
+from sidecar.cli.options import EngineName, EngineOption, ShareOption, in_directory
 from sidecar.cli.problem_formats import annotation, as_json, sarif
+from sidecar.domain.share import WHOLE, Share
 from sidecar.fixture_checks import faults
 from sidecar.policy import policy_set
 from sidecar.policy.files import data, fixtures
@@ -32,6 +33,7 @@ class CheckFormat(StrEnum):
 def check(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of policies.")],
     engine: EngineOption = EngineName.CEL_CPP,
+    share: ShareOption = WHOLE,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on warnings, too.")] = False,
     output: Annotated[
         CheckFormat,
@@ -47,7 +49,7 @@ def check(
     Exit 1 if anything is. Warnings are of what loads and is probably not meant.
     Example: sidecar check policies --strict
     """
-    policy, found = _problems(directory, engine.value)
+    policy, found = _problems(directory, engine.value, share)
     problems = [in_directory(directory, problem) for problem in found]
     _print(problems, output)
     errors = sum(not problem.lint for problem in problems)
@@ -58,11 +60,13 @@ def check(
         raise typer.Exit(1)
 
 
-def _problems(directory: Path, engine: str) -> tuple[PolicySet | None, list[Problem]]:
+def _problems(
+    directory: Path, engine: str, share: Share
+) -> tuple[PolicySet | None, list[Problem]]:
     tests, wrong = fixtures.read(directory)
     found, policy = dict.fromkeys(wrong), None
     try:
-        policy = policy_set.load(directory, engine)
+        policy = policy_set.load(directory, engine, share=share)
     except PolicyError as error:
         found |= dict.fromkeys(error.problems)
     try:

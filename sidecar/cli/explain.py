@@ -16,10 +16,12 @@ from sidecar.cli.options import (
     Format,
     FormatOption,
     MomentOption,
+    ShareOption,
     load_policies,
 )
 from sidecar.cli.requests import read_request
 from sidecar.domain.clock import SECOND_US
+from sidecar.domain.share import WHOLE
 from sidecar.explanation import Explainer
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
@@ -42,6 +44,7 @@ def explain(
     ] = False,
     at: MomentOption = None,
     engine: EngineOption = EngineName.CEL_CPP,
+    share: ShareOption = WHOLE,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Explain a call: what would let it through, each limit, and the rules part by part.
@@ -51,7 +54,7 @@ def explain(
     "mistral-large-latest", "estimate": {"inputTokens": 100}}' |
     sidecar explain policies --request -
     """
-    policy = load_policies(directory, engine.value)
+    policy = load_policies(directory, engine.value, share)
     now_us = time.time_ns() // 1000 if at is None else at
     answer = asyncio.run(_explain(policy, read_request(request), now_us))
     if output is Format.JSON:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from sidecar.domain.clock import to_us
+from sidecar.domain.share import WHOLE, Share
 from sidecar.policy import policy_set
 from sidecar.policy.files.data import MAX_YEAR, MIN_YEAR
 from sidecar.policy.files.problems import PolicyError, Problem, printable
@@ -75,6 +76,26 @@ MomentOption = Annotated[
 ]
 
 
+def _share(text: object) -> Share:
+    """Read a share, or the default as the command line has it."""
+    try:
+        return Share.read(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+ShareOption = Annotated[
+    Share,
+    typer.Option(
+        "--share",
+        envvar="SIDECAR_SHARE",
+        metavar="K/N",
+        parser=_share,
+        help="How much of every ceiling this sidecar may give: 1/5 in each of 5 pods.",
+    ),
+]
+
+
 def zone_info(name: str) -> ZoneInfo:
     """Return a time zone, or print that there is none and exit 2."""
     try:
@@ -90,10 +111,10 @@ def in_directory(directory: Path, problem: Problem) -> Problem:
     return replace(problem, file=str(directory / problem.file))
 
 
-def load_policies(directory: Path, engine: str) -> PolicySet:
+def load_policies(directory: Path, engine: str, share: Share = WHOLE) -> PolicySet:
     """Load a policy directory, or print all that is wrong and exit 1."""
     try:
-        return policy_set.load(directory, engine)
+        return policy_set.load(directory, engine, share=share)
     except PolicyError as error:
         problems = (str(in_directory(directory, problem)) for problem in error.problems)
         raise fail("\n".join(problems)) from None

@@ -31,11 +31,13 @@ from sidecar.cli.options import (
     EngineName,
     EngineOption,
     LedgerFile,
+    ShareOption,
     TimeZoneOption,
     fail,
     in_directory,
     zone_info,
 )
+from sidecar.domain.share import WHOLE
 from sidecar.identity.opening import ALGORITHMS, IdentitySettings, Mode
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.policy.files.problems import PolicyError
@@ -62,6 +64,7 @@ def serve(
         ),
     ] = None,
     engine: EngineOption = EngineName.CEL_CPP,
+    share: ShareOption = WHOLE,
     time_zone: TimeZoneOption = "UTC",
     hold_ttl: Annotated[
         int,
@@ -147,6 +150,7 @@ def serve(
         ledger=ledger,
         listen=listen or ["127.0.0.1:50051"],
         engine=engine.value,
+        share=share,
         time_zone=time_zone,
         hold_ttl_seconds=hold_ttl,
         retention_days=retention_days,

@@ -128,7 +128,8 @@ class Evaluation:
         return Limit(rule.id, terms.meter, terms.window, str(self.value(terms.per)), ceiling)
 
     def _ceiling(self, rule: Rule) -> int | None:
-        return ceiling_of(self.value(rule.body), rule.terms.meter)
+        """Return this sidecar's share of what the rule yields: the only place that divides."""
+        return self._policy.share.of(ceiling_of(self.value(rule.body), rule.terms.meter))
 
     def _holds(self, rule: Rule) -> bool:
         """An allow rule that fails does not allow."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.domain.decisions import Limit, Meter
+from sidecar.domain.share import WHOLE, Share
 from sidecar.policy.any_of import AnyOf
 from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.cel.cel_python import CelPythonEngine
@@ -65,11 +66,13 @@ class PolicySet:
         engine: Engine,
         rules: Sequence[Rule],
         entries: data.Data,
+        share: Share = WHOLE,
     ) -> None:
         """Sort the rules by what they do."""
         self.digest = digest
         self.generation = generation
         self.engine = engine
+        self.share = share
         self.catalogue = Catalogue(entries)
         self.rules = tuple(rules)
         self.allowances = tuple(
@@ -99,8 +102,10 @@ class PolicySet:
         self.decided_by_data[entries] = known
 
 
-def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> PolicySet:
-    """Read and compile a policy directory.
+def load(
+    path: Path, engine_name: str = "cel-cpp", generation: int = 1, share: Share = WHOLE
+) -> PolicySet:
+    """Read and compile a policy directory, for a sidecar that has a share of its ceilings.
 
     Raises PolicyError with all that is wrong, or when it takes too long, and
     ValueError when the engine is not to be had on this machine.
@@ -115,7 +120,7 @@ def load(path: Path, engine_name: str = "cel-cpp", generation: int = 1) -> Polic
         entries, problems = data.read(files.data)
         reader = RuleReader(engine, parser, checker, largest(files, entries))
         rules = _compile(files, reader, problems)
-    return PolicySet(files.digest, generation, engine, rules, entries)
+    return PolicySet(files.digest, generation, engine, rules, entries, share)
 
 
 def largest(files: PolicyFiles, entries: data.Data) -> Largest:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sidecar.authorizer import Authorizer
 from sidecar.domain.clock import SECOND_US, to_us
 from sidecar.domain.decisions import Decision, Effect
+from sidecar.domain.share import WHOLE, Share
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy import policy_set
 from sidecar.v1 import authorization_pb2 as pb
@@ -23,13 +24,18 @@ class Desk:
     """An authorizer over a real ledger file, with a clock that a test sets."""
 
     def __init__(
-        self, policies: Path, ledger: Path, engine: str = "cel-cpp", zone: tzinfo = UTC
+        self,
+        policies: Path,
+        ledger: Path,
+        engine: str = "cel-cpp",
+        zone: tzinfo = UTC,
+        share: Share = WHOLE,
     ) -> None:
         """Open everything; `now_us` starts at noon of 10 November 2026."""
         self.now_us = NOON
         self.loop = asyncio.new_event_loop()
         self.ledger = SqliteLedger(ledger, zone)
-        policy = policy_set.load(policies, engine)
+        policy = policy_set.load(policies, engine, share=share)
         self.authorizer = Authorizer(policy, self.ledger, lambda: self.now_us, 600 * SECOND_US)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

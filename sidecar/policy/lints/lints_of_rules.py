@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sidecar.domain.decisions import Meter
 from sidecar.policy.files import data
 from sidecar.policy.files.problems import Problem, at
-from sidecar.policy.lints import lints_of_labels, lints_of_limits, lints_of_names
+from sidecar.policy.lints import lints_of_labels, lints_of_limits, lints_of_names, lints_of_shares
 from sidecar.policy.lints.conditions import Conditions
 from sidecar.policy.lints.rule_source import RuleSource, sources
 from sidecar.policy.lints.tried import FAILED, Tried
@@ -38,6 +38,7 @@ def lint(
     yield _each(_money_in_dollars(source, meters) for source in rules)
     yield _each(lints_of_limits.other_units(source) for source in limits)
     yield lints_of_limits.above_others(limits, tried)
+    yield lints_of_shares.lint(limits, policy)
     yield _shadowed(rules)
 
 
