@@ -60,9 +60,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _problems(
-    directory: Path, engine: str, share: Share
-) -> tuple[PolicySet | None, list[Problem]]:
+def _problems(directory: Path, engine: str, share: Share) -> tuple[PolicySet | None, list[Problem]]:
     tests, wrong = fixtures.read(directory)
     found, policy = dict.fromkeys(wrong), None
     try:

@@ -8,7 +8,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sidecar.ledger import opening
+from sqlite_utils import Database
+
+from sidecar.ledger import opening, schema
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.verify import verify
 
@@ -46,15 +48,18 @@ def back_up(ledger: Path, target: Path, progress: Progress = lambda *_: None) ->
 def restore(backup: Path, ledger: Path) -> Path | None:
     """Put a backup in the place of a ledger that no sidecar uses; return where the old one is.
 
-    Raises LedgerRefusedError.
+    One of an older program is brought up to date. Nothing is put aside before the copy is
+    whole. Raises LedgerRefusedError.
     """
-    with closing(opening.open_reader(backup)) as source:
-        _refuse_damaged(backup, source)
-        with opening.lock(opening.one_name(ledger)):
-            before = _put_aside(ledger) if ledger.exists() else None
-            with _new_file(ledger) as copy:
-                source.backup(copy)
-    return before
+    with (
+        closing(opening.open_reader(backup, older=True)) as source,
+        opening.lock(opening.one_name(ledger)),
+        _new_file(ledger) as copy,
+    ):
+        source.backup(copy)
+        schema.migrations.apply(Database(copy))
+        _refuse_damaged(backup, copy)
+        return _put_aside(ledger) if ledger.exists() else None
 
 
 def table(ledger: Path, name: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,13 @@ from sidecar.ledger import schema
 from sidecar.ledger.protocol import LedgerRefusedError
 
 # WAL keeps its index in shared memory, which these do not share between hosts.
-_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse.sshfs", "afs")
+_NETWORK_FILE_SYSTEMS = (
+    "nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "afs", "lustre", "gpfs", "beegfs", "ocfs2",
+    "gfs2", "fuse.",
+)  # fmt: skip
+_LOCAL_FUSE = "fuse.fuse-overlayfs"  # what containers without root run on
+
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 QUICK_CHECK_BYTES = 32 * 2**20
 """What is checked whole at each start. SQLite reads some 150 MB a second, and before 3.42
@@ -82,8 +89,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """Open an existing ledger for reading only.
+def open_reader(path: Path, *, older: bool = False) -> sqlite3.Connection:
+    """Open an existing ledger for reading only; one of an older program where asked to.
 
     Raises LedgerRefusedError for what is not a ledger of ours.
     """
@@ -92,6 +99,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
         _refuse_foreign(path, connection)
         if not _tables(connection):
             raise LedgerRefusedError(f"{path}: is empty, not a ledger")
+        if not older and schema.migrations.pending(Database(connection)):
+            raise LedgerRefusedError(
+                f"{path}: was written by an older program, and reading does not change it; "
+                "start a sidecar on it once, or restore it to another file"
+            )
     return connection
 
 
@@ -143,7 +155,7 @@ def _quick_check(path: Path, connection: sqlite3.Connection) -> None:
 
 def _refuse_network_file_system(path: Path) -> None:
     kind = _file_system(path.absolute().parent)
-    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+    if kind.startswith(_NETWORK_FILE_SYSTEMS) and kind != _LOCAL_FUSE:
         raise LedgerRefusedError(
             f"{path}: is on a network file system ({kind}), where SQLite's WAL loses writes; "
             "give --ledger a file on a local disk"
@@ -153,13 +165,13 @@ def _refuse_network_file_system(path: Path) -> None:
 def _file_system(folder: Path) -> str:
     """Name the file system that holds a folder, "" where the kernel does not say."""
     try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        mounts = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).split("\n")
     except OSError:
         return ""
     resolved, best, kind = folder.resolve(), Path("/"), ""
-    for mount in mounts:
+    for mount in filter(None, mounts):
         before, _, after = mount.partition(" - ")
-        place = Path(before.split()[4].encode().decode("unicode_escape"))
+        place = Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), before.split(" ")[4]))
         if resolved.is_relative_to(place) and place.is_relative_to(best):
             best, kind = place, after.split()[0]
     return kind

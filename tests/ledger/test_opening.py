@@ -1,5 +1,6 @@
 """Opening a file: only a healthy ledger of ours, on a local disk, and by one writer."""
 
+import os
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -151,10 +152,49 @@ def test_a_read_only_disk_is_named(tmp_path: Path) -> None:
         subprocess.run(["/bin/umount", disk], check=True)  # noqa: S603
 
 
-def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "lustre", "gpfs", "beegfs", "ocfs2",
+        "gfs2", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs",
+    ],
+)  # fmt: skip
+def test_a_network_file_system_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SQLite's WAL would lose writes there."""
-    monkeypatch.setattr(opening, "_file_system", lambda _: "nfs4")
-    assert "is on a network file system (nfs4)" in refusal(tmp_path / "ledger.sqlite")
+    monkeypatch.setattr(opening, "_file_system", lambda _: kind)
+    assert f"is on a network file system ({kind})" in refusal(tmp_path / "ledger.sqlite")
+
+
+@pytest.mark.parametrize(
+    "kind", ["ext4", "xfs", "overlay", "tmpfs", "fuseblk", "fuse.fuse-overlayfs", ""]
+)
+def test_a_local_file_system_is_not(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Disks, what containers run on, and what the kernel does not name."""
+    monkeypatch.setattr(opening, "_file_system", lambda _: kind)
+    Till(SqliteLedger, tmp_path / "ledger.sqlite").close()
+
+
+@pytest.mark.parametrize(
+    "name", [b"disk", b"a\tdisk, 100 % \\040", "données".encode(), b"no text \xff"], ids=repr
+)
+def test_a_file_system_is_found_whatever_its_place_is_called(name: bytes, tmp_path: Path) -> None:
+    """The kernel writes odd names in its own way; a mount that is not found is not refused."""
+    place = tmp_path / os.fsdecode(name)
+    place.mkdir()
+    mount = subprocess.run(  # noqa: S603
+        ["/bin/mount", "-t", "ramfs", "ramfs", place], capture_output=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip(f"cannot mount here: {mount.stderr.decode().strip()}")
+    try:
+        assert opening._file_system(place / "a" / "b") == "ramfs"  # noqa: SLF001
+        assert opening._file_system(tmp_path) != "ramfs"  # noqa: SLF001
+    finally:
+        subprocess.run(["/bin/umount", place], check=True)  # noqa: S603
 
 
 def test_the_file_says_what_it_is(till: Till) -> None:

@@ -81,7 +81,7 @@ def test_the_share_of_a_small_ceiling_may_be_nothing_and_is_refused(
     directory = minimal(tmp_path / "p", daily=limit("2"))
     decision = open_desk(directory, share=Share(1, 3)).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["TOO_MUCH"]
-    assert [0] == [budget.ceiling for budget in decision.budgets]
+    assert [budget.ceiling for budget in decision.budgets] == [0]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_start_warns_of_what_has_no_room(
     explained = running.stub.Explain(pb.ExplainRequest(request=request))
     denied = running.stub.Authorize(request)
     for found in (budgets, explained.decision.budgets, denied.budgets):
-        assert {"few": 0, "many": 3} == {budget.rule: budget.ceiling for budget in found}
+        assert {budget.rule: budget.ceiling for budget in found} == {"few": 0, "many": 3}
     running.stop()
     assert "every ceiling is divided: this sidecar has 1/3" in running.log
     assert "limit few: 1/3 of its ceiling 2 is 0: every call is refused" in running.log

@@ -1,0 +1,173 @@
+"""Ledgers of every earlier version: dumps of files that those programs wrote, in `upgrades/`.
+
+Each was filled by the sidecar of its time through its own API: calls that were settled, settled
+above their hold, released, expired and denied, and two still open.
+"""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledger.conftest import Till
+from sqlite_utils import Database
+from support.commands import sidecar
+from support.deciding import Desk, codes
+from support.running import chat, principal
+
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.usage import UsageReport
+from sidecar.ledger import opening, schema
+from sidecar.ledger.keeping import restore
+from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.ledger.verify import verify
+
+OLD = sorted((Path(__file__).parent / "upgrades").glob("*.sql"))
+CURRENT = OLD[-1]
+
+each_version = pytest.mark.parametrize("dump", OLD, ids=lambda dump: dump.stem)
+
+
+def file_of(dump: Path, path: Path) -> Path:
+    """Make the file that an old program left."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(dump.read_text(encoding="utf-8"))
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA journal_mode = WAL")
+    return path
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """Read a file by hand."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def hold_of(path: Path, request_id: str) -> str:
+    """Return the hold that an old program gave to a request."""
+    query = "SELECT request_id, hold_id FROM holds JOIN decisions USING (id)"
+    return str(dict(rows(path, query))[request_id])
+
+
+def test_there_is_an_old_ledger_of_every_version() -> None:
+    """Whoever adds a migration keeps a dump of the version before, and of the new one."""
+    names = [found.name for found in schema.migrations.pending(Database(memory=True))]
+    assert names == [dump.stem for dump in OLD]
+
+
+@each_version
+def test_an_old_ledger_is_brought_up_to_date_and_stays_clean(dump: Path, tmp_path: Path) -> None:
+    """L2, L4: nothing answered is lost or changed, and every budget is what it was."""
+    path = file_of(dump, tmp_path / "ledger.sqlite")
+    kept = (
+        "SELECT decision_id, request_id, effect, reasons, budgets FROM decisions ORDER BY id",
+        "SELECT * FROM holds ORDER BY id",
+        "SELECT * FROM budgets ORDER BY id",
+        "SELECT * FROM hold_amounts ORDER BY hold, budget",
+    )
+    before = [rows(path, query) for query in kept]
+    till = Till(SqliteLedger, path)
+    assert till.findings() == []
+    assert before == [rows(path, query) for query in kept]
+    assert [(till.ledger.latest_us,)] == rows(path, "SELECT max(decided_at_us) FROM decisions")
+    till.close()
+
+
+@each_version
+def test_an_old_ledger_goes_on_deciding(
+    dump: Path, open_desk: Callable[..., Desk], tmp_path: Path
+) -> None:
+    """L1, L3, L5: old answers are repeated, old holds end, and old spend counts."""
+    path = file_of(dump, tmp_path / "ledger.sqlite")
+    desk = open_desk(ledger=path)
+    desk.now_us = desk.ledger.latest_us + SECOND_US
+    again = desk.authorize(chat(principal(), request_id="settled"))
+    assert again.hold_id == hold_of(path, "settled")
+    denied = chat(principal(role="analyst"), model="mistral-large-latest", request_id="denied")
+    assert codes(desk.authorize(denied)) == ["MODEL_NOT_ALLOWED"] * 2
+    spent = {b.rule: b for b in desk.authorizer.budgets(principal(), "")[0]}["role-daily-tokens"]
+    assert (spent.spent, spent.held) == (820, 200)  # as the dumps say: 130 + 490 + 200, and 200
+    charge = desk.run(desk.authorizer.release(hold_of(path, "open"), "not sent"))
+    assert charge.cost_nano_usd == 0
+    late = desk.run(
+        desk.authorizer.settle(hold_of(path, "expired"), UsageReport(), "", "cancelled")
+    )
+    assert late.cost_nano_usd == 75_000
+    left = desk.authorize(chat(principal(), request_id="new"))
+    assert codes(left) == []
+    assert verify(opening.open_reader(path))[0] == []
+
+
+@each_version
+def test_a_command_that_reads_says_how_an_old_file_becomes_current(
+    dump: Path, tmp_path: Path
+) -> None:
+    """Reading changes no file, so an older one is refused with the way out, not with a trace."""
+    path = file_of(dump, tmp_path / "ledger.sqlite")
+    for command in (
+        ("ledger", "verify"), ("ledger", "alerts"), ("ledger", "backup", tmp_path / "b.sqlite"), ("spend",),
+    ):  # fmt: skip
+        code, _, err = sidecar(*command, "--ledger", path)
+        if dump == CURRENT:
+            assert (code, err.strip()) == (0, "")
+        else:
+            assert code == 1
+            assert "was written by an older program" in err
+            assert "start a sidecar on it once" in err
+
+
+@each_version
+def test_a_backup_of_an_older_program_is_restored_up_to_date(dump: Path, tmp_path: Path) -> None:
+    """After an upgrade, the backup from before it is still a backup."""
+    backup = file_of(dump, tmp_path / "backup.sqlite")
+    target = tmp_path / "ledger.sqlite"
+    assert restore(backup, target) is None
+    assert verify(opening.open_reader(target))[0] == []
+    assert rows(target, "SELECT count(*) FROM decisions") == [(7,)]
+    assert rows(backup, "SELECT name FROM _sqlite_migrations")[-1] == (dump.stem,)
+
+
+def test_a_restore_that_cannot_be_done_leaves_the_ledger_in_its_place(tmp_path: Path) -> None:
+    """The old file is put aside only when the new one is whole."""
+    ledger = file_of(CURRENT, tmp_path / "ledger.sqlite")
+    backup = file_of(OLD[0], tmp_path / "backup.sqlite")
+    with closing(sqlite3.connect(backup)) as connection:
+        connection.execute("UPDATE budgets SET spent = spent + 1")
+        connection.commit()
+    with pytest.raises(LedgerRefusedError, match="is damaged"):
+        restore(backup, ledger)
+    assert rows(ledger, "SELECT count(*) FROM decisions") == [(7,)]
+    assert {"ledger.sqlite", "backup.sqlite"} == {
+        file.name for file in tmp_path.iterdir() if file.suffix == ".sqlite"
+    }
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from sidecar.ledger import chain
+from sidecar.ledger.sqlite import SqliteLedger
+
+link_all = chain.link_all
+def killed(connection):
+    link_all(connection)
+    os.kill(os.getpid(), signal.SIGKILL)
+chain.link_all = killed
+SqliteLedger(Path(sys.argv[1]))
+"""
+
+
+def test_an_upgrade_that_is_killed_half_way_begins_anew(tmp_path: Path) -> None:
+    """L4: a migration is one transaction; the next start finds the file as it was."""
+    path = file_of(OLD[0], tmp_path / "ledger.sqlite")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)  # noqa: S603
+    assert done.returncode == -9
+    assert [(OLD[0].stem,)] == rows(path, "SELECT name FROM _sqlite_migrations")
+    till = Till(SqliteLedger, path)
+    assert till.findings() == []
+    till.close()
