@@ -1,24 +1,44 @@
-# Built for linux/amd64 and linux/arm64; no Alpine, since the CEL engines have no musl wheels.
-FROM python:3.12-slim AS build
-COPY requirements.lock ./
-# Only what the lock file names, by its hashes, as wheels: nothing is compiled.
-RUN pip install --no-cache-dir --require-hashes --only-binary=:all: --target /opt/packages -r requirements.lock
+# For linux/amd64 and linux/arm64; no Alpine, since the CEL engines have no musl wheels.
+ARG PYTHON=3.12.11-slim-bookworm
 
-FROM python:3.12-slim
-LABEL org.opencontainers.image.title="Mistral spend sidecar" \
-      org.opencontainers.image.description="Authorizes calls to Mistral and keeps their budgets"
-COPY --from=build /opt/packages /opt/packages
+FROM python:${PYTHON} AS build
+WORKDIR /build
+COPY requirements.lock ./
+# Only what the lock file names, by its hashes, as wheels: nothing is compiled. sqlite-utils
+# asks for pip, to install plugins that nobody here has.
+RUN python -m pip install --no-cache-dir --no-compile --require-hashes --only-binary=:all: \
+      --target /opt/packages -r requirements.lock \
+    && rm -r /opt/packages/pip /opt/packages/pip-*.dist-info
 COPY sidecar /opt/packages/sidecar
+# On a read-only root nothing could be written at the first start, so bytecode comes along.
+RUN python -m compileall -q -f --invalidation-mode unchecked-hash /opt/packages
+
+FROM python:${PYTHON}
+LABEL org.opencontainers.image.title="Mistral spend sidecar" \
+      org.opencontainers.image.description="May this call to Mistral go out, and what is left to spend?" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.documentation="docs/deploy.md"
+# The standard library comes without bytecode, and with a pip that nothing here needs.
+RUN python -m pip uninstall --quiet --yes --root-user-action=ignore pip \
+    && rm -rf /usr/local/lib/python3*/ensurepip \
+    && python -m compileall -q -f --invalidation-mode unchecked-hash /usr/local/lib \
+    && mkdir -p /var/lib/sidecar /run/sidecar \
+    && chown 65532:65532 /var/lib/sidecar /run/sidecar
+COPY --from=build /opt/packages /opt/packages
 COPY policies /etc/sidecar/policies
-RUN mkdir -p /var/lib/sidecar /run/sidecar \
-    && chown 65532:65532 /var/lib/sidecar /run/sidecar \
-    && pip uninstall --yes pip
 USER 65532:65532
+# PYTHONSAFEPATH: whatever folder it is started in, no module is loaded from there.
 ENV PYTHONPATH=/opt/packages \
+    PYTHONSAFEPATH=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SIDECAR_POLICIES=/etc/sidecar/policies \
     SIDECAR_LEDGER=/var/lib/sidecar/ledger.sqlite \
-    SIDECAR_LISTEN="127.0.0.1:50051 unix:/run/sidecar/sidecar.sock"
+    SIDECAR_LISTEN="127.0.0.1:50051 unix:/run/sidecar/sidecar.sock" \
+    SIDECAR_HEALTH_LISTEN=127.0.0.1:8086
+# All that is written; with these and /tmp, the root may be read-only.
 VOLUME ["/var/lib/sidecar", "/run/sidecar"]
+# For engines that look at it; Kubernetes has probes of its own, see deploy/.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
+    CMD ["python", "-m", "sidecar", "healthz", "--address", "127.0.0.1:8086"]
 ENTRYPOINT ["python", "-m", "sidecar"]
 CMD ["serve"]

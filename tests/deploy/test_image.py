@@ -1,0 +1,203 @@
+"""The image: its Dockerfile's own steps are run, and what they leave is started as a pod would."""
+
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.image import Image, build, instructions, why_not
+from support.running import chat, stub
+
+from sidecar.v1 import authorization_pb2 as pb
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "Dockerfile"
+STEPS = instructions(DOCKERFILE)
+
+in_a_root = pytest.mark.skipif(bool(why_not()), reason=why_not() or "possible")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """What the Dockerfile's steps leave."""
+    return build(DOCKERFILE, tmp_path_factory.mktemp("image"))
+
+
+class Pod:
+    """One container of the image, and the volumes that outlive it."""
+
+    def __init__(self, image: Image, folder: Path) -> None:
+        """Make the volumes."""
+        self._image = image
+        self.volumes = {"/var/lib/sidecar": folder / "ledger", "/run/sidecar": folder / "run"}
+        for volume in self.volumes.values():
+            volume.mkdir()
+            shutil.chown(volume, 65532, 65532)
+        self.log = ""
+
+    def start(self) -> None:
+        """Start the container, and wait until it serves."""
+        self._outside = self._image.start(self.volumes)
+        assert self._outside.stderr is not None
+        self.log = ""
+        for line in self._outside.stderr:
+            self.log += line
+            if "SERVING" in line:
+                break
+        else:
+            self._outside.communicate()
+            raise AssertionError(f"exit code {self._outside.returncode}: {self.log}")
+        children = Path(f"/proc/{self._outside.pid}/task/{self._outside.pid}/children")
+        self.pid = int(children.read_text())
+        self.stub = stub(f"unix:{self.volumes['/run/sidecar']}/sidecar.sock")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Signal process 1 of the container, and return how it ended."""
+        if self._outside.poll() is None:
+            subprocess.run(["/bin/kill", f"-{number.name[3:]}", str(self.pid)], check=True)  # noqa: S603
+        _, rest = self._outside.communicate(timeout=30)
+        self.log += rest
+        return self._outside.returncode
+
+    def status(self) -> dict[str, str]:
+        """Return what the kernel says of process 1."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return {name: rest.strip() for name, _, rest in (line.partition(":") for line in lines)}
+
+
+@pytest.fixture
+def pod(image: Image) -> Iterator[Pod]:
+    """A pod, with a short path: that of a socket may not be long."""
+    with tempfile.TemporaryDirectory(prefix="pod-") as folder:
+        one = Pod(image, Path(folder))
+        Path(folder).chmod(0o755)
+        one.start()
+        yield one
+        one.stop(signal.SIGKILL)
+
+
+@in_a_root
+def test_the_image_serves_as_nobody_on_a_read_only_root(pod: Pod, image: Image) -> None:
+    """As process 1, user 65532, without capabilities; it writes its volumes and nothing else."""
+    assert pod.stub.Authorize(chat(request_id="one")).effect == pb.EFFECT_ALLOW
+    status = pod.status()
+    assert status["NSpid"].split()[-1] == "1"
+    assert (status["Uid"].split(), status["Gid"].split()) == (["65532"] * 4, ["65532"] * 4)
+    assert {"0"} == {status[name].strip("0") or "0" for name in ("CapEff", "CapPrm", "CapBnd")}
+    assert status["NoNewPrivs"] == "1"
+    files = {file.name for volume in pod.volumes.values() for file in volume.iterdir()}
+    assert {name.partition("-")[0] for name in files} == {
+        "ledger.sqlite", "ledger.sqlite.lock", "sidecar.sock",
+    }  # fmt: skip
+    assert list((image.root / "tmp").iterdir()) == []
+
+
+@in_a_root
+def test_sigterm_ends_process_1_and_the_next_goes_on(pod: Pod) -> None:
+    """L3, L4: a clean exit, then the same ledger and the same answer to the same request."""
+    first = pod.stub.Authorize(chat(request_id="one"))
+    assert pod.stop() == 0
+    assert "stopped" in pod.log
+    pod.start()
+    assert first == pod.stub.Authorize(chat(request_id="one"))
+
+
+@in_a_root
+def test_sigkill_loses_nothing_and_the_socket_is_taken_again(pod: Pod) -> None:
+    """L4: the socket and the lock that a killed one left behind keep no other out."""
+    first = pod.stub.Authorize(chat(request_id="one"))
+    assert pod.stop(signal.SIGKILL) != 0
+    pod.start()
+    assert first == pod.stub.Authorize(chat(request_id="one"))
+
+
+@in_a_root
+def test_a_volume_of_another_owner_is_named(image: Image, tmp_path: Path) -> None:
+    """Without fsGroup a claim belongs to root: the log says what cannot be written."""
+    pod = Pod(image, tmp_path)
+    shutil.chown(pod.volumes["/var/lib/sidecar"], 0, 0)
+    with pytest.raises(
+        AssertionError, match=r"exit code 1: .* cannot be written: Permission denied"
+    ):
+        pod.start()
+
+
+@in_a_root
+def test_nothing_that_builds_or_tests_is_left(image: Image) -> None:
+    """No pip, nothing to install one from, and no fixtures."""
+    local = image.root / "usr/local"
+    left = [
+        *local.rglob("pip"),
+        *local.rglob("pip-*"),
+        *local.rglob("ensurepip"),
+        *local.rglob("*.whl"),
+    ]
+    assert left == []
+    assert [*(image.root / "opt/packages").glob("pip*")] == []
+    shipped = {file.name for file in (image.root / "etc/sidecar/policies").iterdir()}
+    assert shipped == {f.name for f in (ROOT / "policies").iterdir() if "_test." not in f.name}
+
+
+@in_a_root
+def test_bytecode_is_there_and_is_believed(image: Image) -> None:
+    """Every module of ours, of others and of Python has it; on a read-only root none is made."""
+    for folder in (image.root / "opt/packages", image.root / "usr/local/lib"):
+        without = [
+            source
+            for source in folder.rglob("*.py")
+            if not [*source.parent.glob(f"__pycache__/{source.stem}.cpython-*.pyc")]
+        ]
+        assert without == []
+        for compiled in folder.rglob("*.pyc"):
+            assert compiled.read_bytes()[4] == 1, compiled  # PEP 552: a hash that is not checked
+
+
+def test_the_image_is_pinned_and_installs_by_hashes() -> None:
+    """One tag of one Python for both stages; wheels alone, by the hashes of the lock file."""
+    assert ("ARG", "PYTHON=3.12.11-slim-bookworm") in STEPS
+    bases = [rest.split()[0] for word, rest in STEPS if word == "FROM"]
+    assert bases == ["python:${PYTHON}"] * 2
+    (install,) = [rest for _, rest in STEPS if "pip install" in rest]
+    assert "--require-hashes --only-binary=:all:" in install
+    lock = (ROOT / "requirements.lock").read_text()
+    assert all("--hash=sha256:" in entry for entry in re.split(r"(?m)^(?=[a-z])", lock)[1:])
+
+
+def test_what_is_copied_is_not_ignored() -> None:
+    """.dockerignore lets through what the Dockerfile copies, and no fixtures."""
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    sources = {
+        name
+        for word, rest in STEPS
+        if word == "COPY" and "--from" not in rest
+        for name in rest.split()[:-1]
+    }
+    assert sources == {line[1:] for line in ignored if line.startswith("!")}
+    assert {"*", "policies/*_test.yaml", "**/__pycache__"} <= set(ignored)
+
+
+def test_exec_form_everywhere() -> None:
+    """A shell as process 1 would keep SIGTERM to itself."""
+    for word, rest in STEPS:
+        if word in {"ENTRYPOINT", "CMD"}:
+            assert rest.startswith('["')
+        if word == "HEALTHCHECK":
+            assert ' CMD ["python", "-m", "sidecar", "healthz"' in rest
+
+
+def test_the_dockerfile_has_no_faults_that_a_linter_knows() -> None:
+    """hadolint, where it is installed."""
+    hadolint = ROOT / ".venv/bin/hadolint"
+    if not hadolint.exists():
+        pytest.skip("no hadolint: pip install --require-hashes -r requirements-deploy.lock")
+    done = subprocess.run(  # noqa: S603
+        [hadolint, "--failure-threshold", "info", DOCKERFILE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
