@@ -44,6 +44,7 @@ format: .venv/ready ## Format the code and mend what can be mended
 lock: ## Write the lock files anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url -o requirements.lock pyproject.toml
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group dev -o requirements-dev.lock pyproject.toml
+	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group deploy -o requirements-deploy.lock
 
 property: .venv/ready ## The long run of the property tests, with random seeds
 	$(BIN)/python -m pytest -q -n $(JOBS) -m property --hypothesis-profile=long

@@ -116,6 +116,26 @@ def test_sigkill_loses_nothing_and_the_socket_is_taken_again(pod: Pod) -> None:
 
 
 @in_a_root
+def test_an_app_of_another_user_may_ask_and_not_take_the_sockets_place(
+    pod: Pod, image: Image
+) -> None:
+    """With the group of the volume, mounted read-only, it connects; it changes nothing there."""
+    volume = {"/run/sidecar": pod.volumes["/run/sidecar"]}
+    (volume["/run/sidecar"] / "sidecar.sock").chmod(0o660)  # as --socket-mode
+    ask = ("python", "-m", "sidecar", "budgets", "--address", "unix:/run/sidecar/sidecar.sock",
+           "--principal", "ada", "--role", "developer", "--workspace", "dev-workspace")  # fmt: skip
+    for words, groups, error in (
+        (ask, "65532", ""),
+        (ask, "", "Permission denied"),
+        (("rm", "/run/sidecar/sidecar.sock"), "65532", "Read-only file system"),
+        (("mv", "/run/sidecar/sidecar.sock", "/run/sidecar/x"), "65532", "Read-only file system"),
+    ):
+        app = image.start(volume, *words, user="10001:10001", groups=groups, mode="ro")
+        said = app.communicate(timeout=60)[1]
+        assert (app.returncode == 0, error in said) == (not error, True), said
+
+
+@in_a_root
 def test_a_volume_of_another_owner_is_named(image: Image, tmp_path: Path) -> None:
     """Without fsGroup a claim belongs to root: the log says what cannot be written."""
     pod = Pod(image, tmp_path)

@@ -79,22 +79,33 @@ class Image:
         done = subprocess.run(command_line, capture_output=True, text=True, check=False)  # noqa: S603
         assert done.returncode == 0, f"RUN {command}\n{done.stdout}{done.stderr}"
 
-    def start(self, writable: dict[str, Path]) -> subprocess.Popen[str]:
-        """Start what the image starts, by its user, with a network of its own.
+    def start(
+        self,
+        volumes: dict[str, Path],
+        *words: str,
+        user: str = "",
+        groups: str = "",
+        mode: str = "rw",
+    ) -> subprocess.Popen[str]:
+        """Start what the image starts, or other words, with a network of its own.
 
-        All is read-only but /tmp and what is `writable`: folders outside by their place inside.
+        All is read-only but /tmp and the volumes, which are folders outside by their place
+        inside; they are so, too, by mode `ro`.
         """
-        root, (uid, _, gid) = shlex.quote(str(self.root)), self.user.partition(":")
-        nobody = ["setpriv", "--reuid", uid, "--regid", gid, "--clear-groups", "--no-new-privs",
-                  "--bounding-set=-all", "--inh-caps=-all"]  # fmt: skip
+        root, (uid, _, gid) = shlex.quote(str(self.root)), (user or self.user).partition(":")
+        nobody = ["setpriv", "--reuid", uid, "--regid", gid, "--no-new-privs", "--bounding-set=-all",
+                  "--inh-caps=-all", f"--groups={groups}" if groups else "--clear-groups"]  # fmt: skip
         prepare = (
             "ip link set lo up",
             f"mount -o remount,ro,bind {root}",
             f"mount -t tmpfs -o mode=1777 tmpfs {root}/tmp",  # noqa: S108 - that of the root
-            *(f"mount --bind {outside} {root}{place}" for place, outside in writable.items()),
+            *(
+                f"mount --bind {outside} {root}{place} && mount -o remount,bind,{mode} {root}{place}"
+                for place, outside in volumes.items()
+            ),
         )
-        words = [*nobody, *self._env({}), *self.entrypoint, *self.command]
-        command_line = self._inside(words, "--net", prepare=prepare)
+        program = words or (*self.entrypoint, *self.command)
+        command_line = self._inside([*nobody, *self._env({}), *program], "--net", prepare=prepare)
         return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True)  # noqa: S603
 
     def _env(self, more: dict[str, str]) -> list[str]:

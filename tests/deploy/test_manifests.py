@@ -1,0 +1,245 @@
+"""What deploy/ says is what Kubernetes understands, what the sidecar has, and what is safe."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.commands import sidecar
+from support.image import instructions
+from support.policies import SHIPPED
+from support.running import RunningSidecar, chat
+
+from sidecar.policy import policy_set
+from sidecar.v1 import authorization_pb2 as pb
+
+ROOT = Path(__file__).parents[2]
+BASE, EXAMPLE = ROOT / "deploy/base", ROOT / "deploy/example"
+KUBERNETES = "1.33"  # the first in which native sidecars are stable
+CONFIG_MAP_BYTES = 2**20
+
+# Named in deploy/, the Dockerfile or docs/deploy.md before they are there. Strict: what is there
+# has to leave this list.
+NOT_YET = {
+    "--identity", "--pin", "--socket-mode", "--reload-seconds", "--health-listen",
+    "--metrics-listen", "SIDECAR_HEALTH_LISTEN", "healthz",
+}  # fmt: skip
+
+Manifest = dict[str, Any]
+
+
+def base(kind: str) -> Manifest:
+    """Return the one manifest of a kind in the base."""
+    found = [yaml.safe_load(file.read_text()) for file in BASE.glob("*.yaml")]
+    (one,) = [manifest for manifest in found if manifest["kind"] == kind]
+    return dict(one)
+
+
+POD: Manifest = base("StatefulSet")["spec"]["template"]["spec"]
+(SIDECAR,) = POD["initContainers"]
+(APP,) = POD["containers"]
+PROBES = {name: SIDECAR[name] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+
+
+def flags(container: Manifest) -> dict[str, str]:
+    """Return the flags of a container with their values."""
+    return dict(arg.split("=", 1) for arg in container["args"][1:])
+
+
+@pytest.fixture(scope="module")
+def rendered() -> list[Manifest]:
+    """The example, as Kustomize makes it."""
+    for command in (("kustomize", "build"), ("kubectl", "kustomize")):
+        if program := shutil.which(command[0]):
+            words = [program, command[1], "--load-restrictor", "LoadRestrictionsNone", EXAMPLE]
+            text = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # noqa: S603
+            return list(yaml.safe_load_all(text))
+    pytest.skip("neither kustomize nor kubectl is installed")
+
+
+def test_kubernetes_understands_every_manifest(rendered: list[Manifest]) -> None:
+    """Every field is one that its kind has, in the base and in the example."""
+    validator = pytest.importorskip(
+        "kubernetes_validate", reason="pip install --require-hashes -r requirements-deploy.lock"
+    )
+    files = [file for file in BASE.glob("*.yaml") if file.name != "kustomization.yaml"]
+    for manifest in (*rendered, *(yaml.safe_load(file.read_text()) for file in files)):
+        validator.validate(manifest, KUBERNETES, strict=True)
+    broken = base("StatefulSet")
+    broken["spec"]["template"]["spec"]["initContainers"][0]["restartpolicy"] = "Always"
+    with pytest.raises(validator.ValidationError):
+        validator.validate(broken, KUBERNETES, strict=True)
+
+
+def test_the_base_is_every_file_of_it() -> None:
+    """A manifest that the kustomization forgets is not applied."""
+    listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    assert {*listed, "kustomization.yaml"} == {file.name for file in BASE.iterdir()}
+
+
+def test_the_config_map_has_every_rule_and_no_fixture(
+    rendered: list[Manifest], tmp_path: Path
+) -> None:
+    """It is the shipped set with the same digest, laid out as the kubelet does, and fits."""
+    (config_map,) = [one for one in rendered if one["kind"] == "ConfigMap"]
+    assert config_map["metadata"]["name"] == "spend-policies"  # without a hash
+    assert sum(map(len, config_map["data"].values())) < CONFIG_MAP_BYTES
+    laid_out = as_the_kubelet_does(tmp_path / "p", config_map["data"])
+    assert policy_set.load(SHIPPED).digest == policy_set.load(laid_out).digest
+    assert sidecar("check", laid_out, "--strict")[0] == 0
+
+
+def test_the_example_lists_every_rule() -> None:
+    """Without Kustomize, too: a deny rule that is not listed would not deny."""
+    (generator,) = yaml.safe_load((EXAMPLE / "kustomization.yaml").read_text())[
+        "configMapGenerator"
+    ]
+    listed = [(EXAMPLE / file).resolve() for file in generator["files"]]
+    assert listed == sorted(f for f in SHIPPED.iterdir() if not f.name.endswith("_test.yaml"))
+
+
+def test_the_share_is_one_of_as_many_as_there_are_replicas(rendered: list[Manifest]) -> None:
+    """L1: the budgets of all replicas together are the budgets in the policies."""
+    (example,) = [one for one in rendered if one["kind"] == "StatefulSet"]
+    for manifest in (base("StatefulSet"), example):
+        spec = manifest["spec"]
+        (container,) = spec["template"]["spec"]["initContainers"]
+        share = {entry["name"]: entry["value"] for entry in container["env"]}["SIDECAR_SHARE"]
+        assert share == f"1/{spec['replicas']}"
+
+
+def test_what_is_named_exists() -> None:
+    """Every flag, variable and command of deploy/, the Dockerfile and docs/deploy.md."""
+    known = "".join(sidecar(*words, "--help", COLUMNS="1000")[1]
+                    for words in ((), ("serve",), ("budgets",), ("check",), ("explain",)))  # fmt: skip
+    document = (ROOT / "docs/deploy.md").read_text()
+    texts = [
+        document,
+        *(file.read_text() for file in BASE.iterdir()),
+        (EXAMPLE / "kustomization.yaml").read_text(),
+    ]
+    steps = " ".join(
+        rest for word, rest in instructions(ROOT / "Dockerfile") if word in {"ENV", "HEALTHCHECK"}
+    )
+    named = set(flags(SIDECAR)) | set(re.findall(r"SIDECAR_[A-Z_]+[A-Z]", steps + "".join(texts)))
+    named |= set(re.findall(r"`(?:sidecar \w+ )?(--[a-z-]+)", document)) | {"healthz"}
+    missing = {name for name in named if not re.search(rf"(?<![\w-]){name}(?![\w-])", known)}
+    assert missing == NOT_YET
+
+
+def test_the_sidecar_is_a_native_one() -> None:
+    """It starts before the app and outlives it; every other init container would come first."""
+    assert SIDECAR["restartPolicy"] == "Always"
+    assert POD["terminationGracePeriodSeconds"] >= 2 * int(flags(SIDECAR)["--grace-seconds"])
+
+
+def test_probes_ask_the_health_port_by_its_two_services() -> None:
+    """A kubelet reaches neither loopback nor a socket; liveness never depends on policies."""
+    host, _, port = flags(SIDECAR)["--health-listen"].rpartition(":")
+    assert host == "0.0.0.0"  # noqa: S104 - the kubelet comes from outside the pod
+    assert {int(port)} == {probe["grpc"]["port"] for probe in PROBES.values()}
+    services = {name: probe["grpc"]["service"] for name, probe in PROBES.items()}
+    assert services == {
+        "startupProbe": "readiness", "livenessProbe": "liveness", "readinessProbe": "readiness",
+    }  # fmt: skip
+    ports = {one["name"]: one["containerPort"] for one in SIDECAR["ports"]}
+    assert ports["health"] == int(port)
+    assert flags(SIDECAR)["--metrics-listen"].endswith(f":{ports['metrics']}")
+
+
+def test_only_prometheus_is_let_in() -> None:
+    """Authorization is on the socket alone; of the ports, the policy opens the metrics."""
+    assert all(
+        value.startswith("unix:") for value in re.findall(r"--listen=(\S+)", str(SIDECAR["args"]))
+    )
+    policy = base("NetworkPolicy")["spec"]
+    assert policy["podSelector"] == base("StatefulSet")["spec"]["selector"]
+    assert policy["policyTypes"] == ["Ingress"]
+    (rule,) = policy["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [9090]
+    assert [{"namespaceSelector", "podSelector"}] == [set(peer) for peer in rule["from"]]
+
+
+@pytest.mark.parametrize("container", [SIDECAR, APP], ids=lambda container: container["name"])
+def test_every_container_has_as_little_as_it_can(container: Manifest) -> None:
+    """No root, no capability, no write outside of volumes, and a limit on memory."""
+    context = container["securityContext"]
+    assert context["runAsUser"] > 0 < context["runAsGroup"]
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert {"cpu", "memory"} == set(container["resources"]["requests"])
+    assert "memory" in container["resources"]["limits"]
+
+
+def test_the_pod_has_as_little_as_it_can() -> None:
+    """The restricted Pod Security Standard, and no token of the cluster."""
+    assert POD["securityContext"]["runAsNonRoot"] is True
+    assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert (POD["automountServiceAccountToken"], POD["enableServiceLinks"]) == (False, False)
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & POD.keys()
+    kinds = {kind for volume in POD["volumes"] for kind in volume if kind != "name"}
+    assert kinds <= {"configMap", "emptyDir"}
+
+
+def test_volumes_are_where_flags_and_image_say() -> None:
+    """What is written is a volume, by the group that owns it; policies are a folder, whole."""
+    claims = [
+        claim["metadata"]["name"] for claim in base("StatefulSet")["spec"]["volumeClaimTemplates"]
+    ]
+    volumes = {*claims, *(volume["name"] for volume in POD["volumes"])}
+    mounts = {mount["mountPath"]: mount for mount in SIDECAR["volumeMounts"]}
+    assert {mount["name"] for mount in (*mounts.values(), *APP["volumeMounts"])} <= volumes
+    assert not any("subPath" in mount for mount in (*mounts.values(), *APP["volumeMounts"]))
+    given = flags(SIDECAR)
+    assert mounts[given["--policies"]]["readOnly"]
+    assert mounts[str(Path(given["--ledger"]).parent)]["name"] in claims
+    socket = Path(given["--listen"].removeprefix("unix:"))
+    assert APP["env"] == [{"name": "SIDECAR_ADDRESS", "value": f"unix:{socket}"}]
+    (shared,) = APP["volumeMounts"]
+    assert shared == {**mounts[str(socket.parent)], "readOnly": True}
+    written = {path for path, mount in mounts.items() if not mount.get("readOnly")}
+    (image_volumes,) = [
+        rest for word, rest in instructions(ROOT / "Dockerfile") if word == "VOLUME"
+    ]
+    assert written == {*yaml.safe_load(image_volumes), "/tmp"}  # noqa: S108
+    (user,) = [rest for word, rest in instructions(ROOT / "Dockerfile") if word == "USER"]
+    context = SIDECAR["securityContext"]
+    assert user == f"{context['runAsUser']}:{context['runAsGroup']}"
+    assert POD["securityContext"]["fsGroup"] == context["runAsGroup"]
+
+
+def test_the_sidecar_of_the_manifest_starts(
+    start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
+) -> None:
+    """Its own flags and variables, with the folders of a pod, on loopback: one call is answered."""
+    policies = {f.name: f.read_text() for f in SHIPPED.iterdir() if "_test." not in f.name}
+    given = {name: value for name, value in flags(SIDECAR).items() if name not in NOT_YET}
+    given["--listen"] = (
+        f"unix:{os.path.relpath(tmp_path)}/s"  # the path of a socket has to be short
+    )
+    for name, value in given.items():
+        given[name] = re.sub(r"0\.0\.0\.0:\d+", "127.0.0.1:0", value)
+    del given["--policies"], given["--ledger"]
+    running = start_sidecar(
+        as_the_kubelet_does(tmp_path / "p", policies),
+        *(word for item in given.items() for word in item),
+        env={entry["name"]: entry["value"] for entry in SIDECAR["env"]},
+    )
+    assert running.stub.Authorize(chat()).effect == pb.EFFECT_ALLOW
+
+
+def as_the_kubelet_does(volume: Path, data: dict[str, str]) -> Path:
+    """Lay a ConfigMap out as a volume: every key is a link through `..data`."""
+    version = volume / "..2026_11_24_12_00_00.123456789"
+    version.mkdir(parents=True)
+    (volume / "..data").symlink_to(version.name)
+    for name, text in data.items():
+        (version / name).write_text(text)
+        (volume / name).symlink_to(f"..data/{name}")
+    return volume
