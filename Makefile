@@ -4,10 +4,10 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto lock bench soak property simulate conformance crashes mutants clean
+.PHONY: help demo test check format proto lock bench soak property simulate conformance crashes mutants clean deploy-tools
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 .venv/ready: requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -40,6 +40,10 @@ proto: .venv/ready ## Generate sidecar/v1 from proto
 format: .venv/ready ## Format the code and mend what can be mended
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+deploy-tools: .venv/ready ## Install what checks the Dockerfile and deploy/
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-deploy.lock
+	command -v kubectl kustomize || GOBIN=$(CURDIR)/$(BIN) go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
 lock: ## Write the lock files anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url -o requirements.lock pyproject.toml

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 from support import policies
 from support.alerts import alert
 from support.mistral_standin import API_KEY, mistral_standin
-from support.running import RunningSidecar, eventually, principal
+from support.running import RunningSidecar, chat, eventually, principal, stub
 
 from sidecar.alerts.webhook import signature
 from sidecar.identity.proofs import read_mapping
@@ -27,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 POLICIES = (ROOT / "docs" / "policies.md").read_text()
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
+THREATS = (ROOT / "docs" / "threat-model.md").read_text()
 
 
 def blocks(text: str) -> list[str]:
@@ -120,3 +123,41 @@ def test_every_key_of_a_header_is_documented() -> None:
     """docs/policies.md has a row for each key, and for no other."""
     table = re.findall(r"^\| `(\w+)` \| (?:all|deny|limit)", POLICIES, re.MULTILINE)
     assert set(table) == header.FOR_ALL | header.FOR_REFUSALS | header.FOR_LIMITS
+
+
+def test_the_documented_ways_to_fail_do_so(start_sidecar: Callable[..., RunningSidecar]) -> None:
+    """docs/deploy.md: open calls without an answer, closed does not; a Deny is one for both."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", DEPLOY, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(snippet, "deploy.md", "exec"), names)  # noqa: S102 - our own document
+    running = start_sidecar()
+    denied = chat(principal(role="analyst"), model="mistral-large-latest")
+    for sidecar, request, closed, opened in (
+        (running.stub, chat(), True, True),
+        (running.stub, denied, False, False),
+        (stub("unix:/nowhere/sidecar.sock"), chat(), False, True),
+    ):
+        decision = names["ask"](sidecar, request)
+        assert closed == names["may_call_fail_closed"](decision)
+        assert opened == names["may_call_fail_open"](decision)
+    with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+        names["ask"](running.stub, chat(principal(id="")))
+
+
+def test_every_claim_about_threats_names_a_test_that_exists() -> None:
+    """Each row of docs/threat-model.md ends with a test, which is in its file."""
+    rows = re.findall(
+        r"^\| (?!threat |-)(.*) \|$", THREATS.replace("|---|---|---|", ""), re.MULTILINE
+    )
+    assert len(rows) > 20
+    for row in rows:
+        *_, named = row.split(" | ")
+        file, _, test = named.strip("`").partition("::")
+        assert f"\ndef {test}(" in (ROOT / file).read_text(), row
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    """Every relative link of the README and of docs/ is to a file or a folder."""
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^):#]+)\)", document.read_text()):
+            assert (document.parent / link).exists(), (document.name, link)

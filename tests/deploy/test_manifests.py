@@ -55,8 +55,8 @@ def flags(container: Manifest) -> dict[str, str]:
 def rendered() -> list[Manifest]:
     """The example, as Kustomize makes it."""
     for command in (("kustomize", "build"), ("kubectl", "kustomize")):
-        if program := shutil.which(command[0]):
-            words = [program, command[1], "--load-restrictor", "LoadRestrictionsNone", EXAMPLE]
+        if program := shutil.which(command[0], path=f"{ROOT}/.venv/bin:{os.environ['PATH']}"):
+            words = [program, command[1], "--load-restrictor", "LoadRestrictionsNone", str(EXAMPLE)]
             text = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # noqa: S603
             return list(yaml.safe_load_all(text))
     pytest.skip("neither kustomize nor kubectl is installed")
