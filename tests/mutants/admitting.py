@@ -101,12 +101,6 @@ L1 = [
         "ceiling * self.part // self.parts", "-(-ceiling * self.part // self.parts)",
     ),
     Mutant(
-        "share-not-taken", "L1", "Each of several sidecars gives the whole ceiling.",
-        "policy/evaluation.py",
-        "return self._policy.share.of(ceiling_of(self.value(rule.body), rule.terms.meter))",
-        "return ceiling_of(self.value(rule.body), rule.terms.meter)",
-    ),
-    Mutant(
         "minute-by-the-clock", "L1", "A minute begins anew at every full minute.",
         "domain/windows.py",
         "return Span(at_us - at_us % SECOND_US, at_us + MINUTE_US)",
