@@ -121,7 +121,6 @@ def test_an_app_of_another_user_may_ask_and_not_take_the_sockets_place(
 ) -> None:
     """With the group of the volume, mounted read-only, it connects; it changes nothing there."""
     volume = {"/run/sidecar": pod.volumes["/run/sidecar"]}
-    (volume["/run/sidecar"] / "sidecar.sock").chmod(0o660)  # as --socket-mode
     ask = ("python", "-m", "sidecar", "budgets", "--address", "unix:/run/sidecar/sidecar.sock",
            "--principal", "ada", "--role", "developer", "--workspace", "dev-workspace")  # fmt: skip
     for words, groups, error in (
