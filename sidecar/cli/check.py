@@ -15,7 +15,7 @@ from sidecar.fixture_checks import faults
 from sidecar.policy import policy_set
 from sidecar.policy.files import data, fixtures
 from sidecar.policy.files import directory as policy_directory
-from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.problems import PolicyError, Problem
 from sidecar.policy.lints.lint import lint
 from sidecar.policy.policy_set import PolicySet
@@ -67,12 +67,15 @@ def _problems(directory: Path, engine: str, share: Share) -> tuple[PolicySet | N
         policy = policy_set.load(directory, engine, share=share)
     except PolicyError as error:
         found |= dict.fromkeys(error.problems)
+
+    def look_for_warnings() -> None:
+        found.update(dict.fromkeys(faults(tests, policy)))
+        if policy is not None:
+            files = policy_directory.read(directory)
+            found.update(dict.fromkeys(lint(files, policy, data.read(files.data)[0])))
+
     try:
-        with deadline(str(directory), what="to look for warnings"):
-            found |= dict.fromkeys(faults(tests, policy))
-            if policy is not None:
-                files = policy_directory.read(directory)
-                found |= dict.fromkeys(lint(files, policy, data.read(files.data)[0]))
+        in_time(str(directory), look_for_warnings, what="to look for warnings")
     except PolicyError as error:
         found |= dict.fromkeys(error.problems)
     return policy, sorted(found)

@@ -15,7 +15,7 @@ from sidecar.policy import policy_set
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.files import data, header
 from sidecar.policy.files import directory as policy_directory
-from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.directory import PolicyFiles
 from sidecar.policy.files.problems import PolicyError, Problem
 from sidecar.policy.rules import RuleReader
@@ -37,9 +37,7 @@ def fmt(
     fault with is left alone, and its faults are shown. Example: sidecar fmt policies --diff
     """
     try:
-        with deadline(str(directory)):
-            files = policy_directory.read(directory)
-            formatted, problems = _format(files)
+        files, formatted, problems = in_time(str(directory), lambda: _format(directory))
     except PolicyError as error:
         raise fail(error) from None
     changed = {name: text for name, text in formatted.items() if text != files.rules[name]}
@@ -62,8 +60,9 @@ def fmt(
         raise typer.Exit(1)
 
 
-def _format(files: PolicyFiles) -> tuple[dict[str, str], list[Problem]]:
-    """Return the canonical texts of the rules without problems, and the others' problems."""
+def _format(directory: Path) -> tuple[PolicyFiles, dict[str, str], list[Problem]]:
+    """Return the files, the canonical texts of the rules without problems, and the problems."""
+    files = policy_directory.read(directory)
     parser = CelPythonEngine()
     entries, _ = data.read(files.data)
     largest = policy_set.largest(files, entries)
@@ -75,7 +74,7 @@ def _format(files: PolicyFiles) -> tuple[dict[str, str], list[Problem]]:
         problems += wrong
         if rule is not None:
             formatted[name] = format_rule(text, header.parse(name, text)[0])
-    return formatted, problems
+    return files, formatted, problems
 
 
 def _difference(path: Path, before: str, after: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from sidecar.policy.cel.engine import Engine
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.cel.variables import SPEND
 from sidecar.policy.files import data, directory
-from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.directory import PolicyFiles
 from sidecar.policy.files.problems import PolicyError, Problem
 from sidecar.policy.rules import Rule, RuleEffect, RuleReader, spend_of_no_limit
@@ -110,16 +110,26 @@ def load(
     Raises PolicyError with all that is wrong, or when it takes too long, and
     ValueError when the engine is not to be had on this machine.
     """
+    return in_time(
+        str(path), lambda: compile_files(directory.read(path), engine_name, generation, share)
+    )
+
+
+def compile_files(
+    files: PolicyFiles, engine_name: str, generation: int, share: Share = WHOLE
+) -> PolicySet:
+    """Compile what was read from a policy directory, in as much time as it takes.
+
+    Raises what `load` raises.
+    """
     parser = CelPythonEngine()
     checker = cel_cpp()
     if engine_name == "cel-cpp" and checker is None:
         raise ValueError("cel-cpp has no wheel for this machine: use --engine cel-python")
     engine = checker if engine_name == "cel-cpp" and checker is not None else parser
-    with deadline(str(path)):
-        files = directory.read(path)
-        entries, problems = data.read(files.data)
-        reader = RuleReader(engine, parser, checker, largest(files, entries))
-        rules = _compile(files, reader, problems)
+    entries, problems = data.read(files.data)
+    reader = RuleReader(engine, parser, checker, largest(files, entries))
+    rules = _compile(files, reader, problems)
     return PolicySet(files.digest, generation, engine, rules, entries, share)
 
 

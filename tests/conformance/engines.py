@@ -15,7 +15,7 @@ from sidecar.policy.cel import portable
 from sidecar.policy.cel.cel_cpp import CelCppEngine
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import CelError
-from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.problems import PolicyError
 
 CASE_SECONDS = 10.0
@@ -95,9 +95,9 @@ def is_accepted(case: Case) -> bool:
 
 
 def _outcome(engine: str, case: Case) -> str:
+    evaluate = _cel_cpp if engine == "cel-cpp" else _cel_python
     try:
-        with deadline(case.id, CASE_SECONDS):
-            return _text(_cel_cpp(case) if engine == "cel-cpp" else _cel_python(case))
+        return _text(in_time(case.id, lambda: evaluate(case), CASE_SECONDS))
     except PolicyError:
         return f"nothing in {CASE_SECONDS:g} s"
     except Exception:  # the evaluators raise many kinds

@@ -8,7 +8,7 @@ from support.policies import MODELS, ROLES, SHIPPED, deny, limit, minimal
 
 from sidecar.policy import policy_set
 from sidecar.policy.files import data, directory
-from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.deadline import in_time
 from sidecar.policy.lints.lint import HELP, WARNINGS_AT_MOST, lint
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "lints.md").read_text()
@@ -285,5 +285,4 @@ def test_lints_of_rules_full_of_empty_lines_end(tmp_path: Path) -> None:
     files = directory.read(path)
     entries, _ = data.read(files.data)
     policy = policy_set.load(path)
-    with deadline(str(path), 10):
-        assert lint(files, policy, entries) == []
+    assert in_time(str(path), lambda: lint(files, policy, entries), 10) == []

@@ -1,16 +1,17 @@
-"""A time limit on loading that really interrupts."""
+"""A time limit on loading that really interrupts, in whichever thread it is."""
 
-import signal
+import contextlib
+import ctypes
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
+from typing import TypeVar
 
 from sidecar.policy.files.problems import PolicyError, Problem
 
+T = TypeVar("T")
+
 LOAD_SECONDS = 20.0
 """The longest that a policy directory may take; 500 rules take less than three."""
-
 
 AGAIN_SECONDS = 0.1
 
@@ -19,39 +20,68 @@ class _TooLongError(BaseException):
     """The alarm. Not an Exception, so that nothing on the way takes it for its own failure."""
 
 
-@contextmanager
-def deadline(place: str, seconds: float | None = None, what: str = "to load") -> Iterator[None]:
-    """Raise PolicyError when the block takes longer, wherever it is by then; `what` it is for.
+class _Alarm:
+    """Raises _TooLongError in one thread, again and again until that has stopped it."""
 
-    The alarm reaches Python code, and regular expressions that never end; cel-cpp
-    has bounds of its own. Signals belong to the main thread, so elsewhere there
-    is no limit.
+    def __init__(self) -> None:
+        """Be quiet until it is started."""
+        self.struck = False
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def start(self, seconds: float) -> None:
+        """Strike this thread when the seconds are over."""
+        threading.Thread(target=self._run, args=(seconds,), name="alarm", daemon=True).start()
+
+    def _run(self, seconds: float) -> None:
+        while not self._stopped.wait(seconds):
+            with self._lock:
+                if not self._stopped.is_set():
+                    self.struck = True
+                    _raise_in(self._thread, _TooLongError)
+            # Where cel-cpp calls Python, it takes the alarm for a failure of its own.
+            seconds = AGAIN_SECONDS
+
+    def stop(self) -> None:
+        """Return when nothing more will be raised. The last alarm may strike in here."""
+        stopped = False
+        while not stopped:
+            with contextlib.suppress(_TooLongError), self._lock:
+                self._stopped.set()
+                _raise_in(self._thread, None)
+                stopped = True
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Let a thread raise an error at its next step of Python; None takes the last one back."""
+    raised = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+
+
+def in_time(
+    place: str, work: Callable[[], T], seconds: float | None = None, what: str = "to load"
+) -> T:
+    """Do the work; raise PolicyError if it takes longer, wherever it is by then.
+
+    `what` it is for. The alarm reaches Python code. What runs in C has bounds of its own:
+    cel-cpp, RE2, and the patterns that cel-python reads with, which never see a text that
+    is not closed.
     """
+    # No context manager: an alarm on the way into its __exit__ would leave it running.
     limit = LOAD_SECONDS if seconds is None else seconds
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    alarms = []
-
-    def too_long(_number: int, _frame: FrameType | None) -> None:
-        alarms.append(_TooLongError())
-        raise alarms[-1]
-
-    before = signal.signal(signal.SIGALRM, too_long)
-    # Where cel-cpp calls Python, it takes the alarm for a failure of its own: strike again.
-    signal.setitimer(signal.ITIMER_REAL, limit, AGAIN_SECONDS)
+    alarm = _Alarm()
     try:
         try:
-            yield
+            alarm.start(limit)
+            result = work()
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            alarm.stop()
     except BaseException:
-        if not alarms:
+        alarm.stop()  # it may have struck on the way into the stop
+        if not alarm.struck:
             raise
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    if alarms:
+    if alarm.struck:
         message = f"takes longer than {limit:g} s {what}"
-        problem = Problem(place, 0, 0, message, hint="make the files smaller")
-        raise PolicyError([problem])
+        raise PolicyError([Problem(place, 0, 0, message, hint="make the files smaller")])
+    return result

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from sidecar.domain.bounds import MAX_CHOICES, MAX_ID_BYTES
 from sidecar.domain.usage import MAX_COUNT, parse_usage_json
 from sidecar.policy.files.data import Instant, Name, describe
-from sidecar.policy.files.deadline import deadline
+from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.directory import fixture_files, read_text
 from sidecar.policy.files.placeholders import Template
 from sidecar.policy.files.problems import PolicyError, Problem, did_you_mean
@@ -212,17 +212,20 @@ def read(directory: Path) -> tuple[list[Fixture], list[Problem]]:
     """Read the fixtures of a policy directory; return them, and all that is wrong."""
     fixtures: list[Fixture] = []
     problems: list[Problem] = []
+
+    def read_all() -> None:
+        for path in fixture_files(directory):
+            text, unreadable = read_text(path)
+            found, wrong = _tests(YamlFile(path.name, text)) if not unreadable else ([], [])
+            fixtures.extend(found)
+            problems.extend(unreadable + wrong)
+            if len(fixtures) > TESTS_AT_MOST:
+                message = f"has more than {TESTS_AT_MOST:,} tests"
+                problems.append(Problem(str(directory), 0, 0, message))
+                break
+
     try:
-        with deadline(str(directory)):
-            for path in fixture_files(directory):
-                text, unreadable = read_text(path)
-                found, wrong = _tests(YamlFile(path.name, text)) if not unreadable else ([], [])
-                fixtures += found
-                problems += unreadable + wrong
-                if len(fixtures) > TESTS_AT_MOST:
-                    message = f"has more than {TESTS_AT_MOST:,} tests"
-                    problems.append(Problem(str(directory), 0, 0, message))
-                    break
+        in_time(str(directory), read_all)
     except PolicyError as error:
         problems += error.problems
     return fixtures, problems
