@@ -6,35 +6,59 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidecar.policy.files import volume
 from sidecar.policy.files.problems import PolicyError, Problem
 
 MAX_FILES = 1000
 MAX_FILE_BYTES = 1_048_576
 
 FIXTURES = "_test.yaml"
+SIGNATURE = "policies.sig"
+"""Who answers for the set: see sidecar/policy/trust."""
+
+TRIES = 5
+"""How often a directory may change under the reader's hands."""
 
 _NO_MARK = "save as UTF-8 without a byte order mark"
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyFiles:
-    """Texts by file name, the SHA-256 over all that decides, and what is wrong."""
+    """Texts by file name, the SHA-256 over all that decides, and what is wrong.
+
+    The signature is no part of that; it is empty where there is none.
+    """
 
     rules: dict[str, str]
     data: dict[str, str]
     digest: str
     problems: list[Problem]
+    signature: str = ""
 
 
 def read(directory: Path) -> PolicyFiles:
-    """Read the rules (*.cel) and the data (*.yaml) of a flat directory.
+    """Read the rules (*.cel) and the data (*.yaml) of a flat directory, of one moment.
 
     Names that begin with a dot are ignored, as a Kubernetes ConfigMap needs;
     so are fixtures (*_test.yaml) and notes (*.md), which decide nothing. Any
     other file is an error: somebody may believe that it is read.
 
-    Raises PolicyError when the directory cannot be read at all.
+    Raises PolicyError when the directory cannot be read at all, or never stands still.
     """
+    for _ in range(TRIES):
+        before, failure = volume.look(directory), None
+        try:
+            files = _read(directory)
+        except PolicyError as error:
+            failure = error
+        if before == volume.look(directory):
+            if failure is not None:
+                raise failure
+            return files
+    raise PolicyError([Problem(str(directory), 0, 0, "changes while it is read, again and again")])
+
+
+def _read(directory: Path) -> PolicyFiles:
     entries = _entries(directory)
     problems: list[Problem] = []
     texts: dict[str, str] = {}
@@ -53,7 +77,12 @@ def read(directory: Path) -> PolicyFiles:
             Problem(str(directory), 0, 0, "has no .cel files, so everything would be denied")
         )
     data = {name: text for name, text in texts.items() if name.endswith(".yaml")}
-    return PolicyFiles(rules, data, _digest(texts), problems)
+    signature = ""
+    for entry in entries:
+        if entry.name == SIGNATURE:
+            signature, problem = read_text(entry)
+            problems += problem
+    return PolicyFiles(rules, data, _digest(texts), problems, signature)
 
 
 def fixture_files(directory: Path) -> list[Path]:
@@ -64,12 +93,10 @@ def fixture_files(directory: Path) -> list[Path]:
 def _entries(directory: Path) -> list[Path]:
     """Return what is in a directory, without names that begin with a dot."""
     try:
-        return sorted(p for p in directory.iterdir() if not p.name.startswith("."))
-    except NotADirectoryError:
-        wrong = "is a file: give its directory"
+        inside = volume.folder(directory).iterdir()
+        return sorted(p for p in inside if not p.name.startswith("."))
     except OSError as error:
-        wrong = f"cannot be read: {error.strerror}"
-    raise PolicyError([Problem(str(directory), 0, 0, wrong)])
+        raise volume.unreadable(directory, error) from None
 
 
 def _misplaced(entry: Path) -> list[Problem]:
@@ -80,7 +107,7 @@ def _misplaced(entry: Path) -> list[Problem]:
             wrong = "the name has characters that cannot be printed"
         elif entry.is_dir():
             wrong = "a policy directory has no folders in it"
-        elif entry.suffix not in (".cel", ".yaml", ".md"):
+        elif entry.suffix not in (".cel", ".yaml", ".md") and entry.name != SIGNATURE:
             wrong = "is neither a rule nor data, and would not be read"
             hint = "rules end in .cel, data in .yaml, notes in .md"
     except OSError as error:  # a link to a name that is too long, or into a closed folder
