@@ -17,9 +17,7 @@ from sidecar.domain.share import WHOLE, Share
 from sidecar.housekeeping import keep_house
 from sidecar.identity.opening import IdentitySettings, Mode, open_proof, open_rate, open_tls
 from sidecar.ledger.sqlite import SqliteLedger
-from sidecar.policy import policy_set
-from sidecar.policy.lints.lints_of_shares import left_with_nothing
-from sidecar.policy.policy_set import PolicySet
+from sidecar.reloading import PolicySource, Reloader, ReloadSettings, tell_of_the_share
 from sidecar.server.addresses import check_address
 from sidecar.server.listen import ListenerSettings, Server
 from sidecar.server.service import AuthorizationService
@@ -47,6 +45,7 @@ class Settings:
     alerts: AlertSettings = field(default_factory=AlertSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     listeners: ListenerSettings = field(default_factory=ListenerSettings)
+    reloads: ReloadSettings = field(default_factory=ReloadSettings)
 
 
 def wall_clock_us() -> int:
@@ -70,13 +69,16 @@ async def serve(settings: Settings) -> None:
     proof = await open_proof(who)
     tls = open_tls(who)
     channels = open_channels(settings.alerts)
-    policy = policy_set.load(settings.policies, settings.engine, share=settings.share)
-    _tell_of_the_share(policy)
+    source = PolicySource(settings.policies, settings.engine, settings.share, settings.reloads)
+    policy = source.load()
+    tell_of_the_share(policy)
     names = [channel.name for channel in channels]
     ledger = SqliteLedger(settings.ledger, ZoneInfo(settings.time_zone), names)
     try:
         clock = _clock(ledger.latest_us)
         authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
+        reloader = Reloader(source, authorizer, wall_clock_us)
+        loop.add_signal_handler(signal.SIGHUP, reloader.soon)
         server = Server(
             AuthorizationService(authorizer, proof, open_rate(who)),
             settings.listen,
@@ -98,6 +100,7 @@ async def serve(settings: Settings) -> None:
         beside = [
             asyncio.create_task(keep_house(ledger, clock, settings.retention_days * DAY_US)),
             asyncio.create_task(dispatcher.run()),
+            asyncio.create_task(reloader.run()),
         ]
         await stopping.wait()
         log.info("stopping: calls in flight may take up to %g s", settings.grace_seconds)
@@ -119,16 +122,3 @@ def _clock(ledger_us: int) -> Clock:
             behind_us // SECOND_US,
         )
     return never_back(wall_clock_us, ledger_us)
-
-
-def _tell_of_the_share(policy: PolicySet) -> None:
-    if policy.share == WHOLE:
-        return
-    log.info("every ceiling is divided: this sidecar has %s", policy.share)
-    for rule, ceiling in left_with_nothing(policy):
-        log.warning(
-            "limit %s: %s of its ceiling %d is 0: every call is refused",
-            rule.id,
-            policy.share,
-            ceiling,
-        )

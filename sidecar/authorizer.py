@@ -6,6 +6,7 @@
 Nothing here knows of gRPC, of SQL, or of which evaluator of CEL runs.
 """
 
+import copy
 import hashlib
 import logging
 import os
@@ -34,7 +35,10 @@ log = logging.getLogger(__name__)
 
 
 class Authorizer:
-    """Decides calls on one policy set and one ledger."""
+    """Decides calls on one ledger, and on one policy set at a time.
+
+    `policy` may be replaced at any moment, so each call reads it once.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,10 @@ class Authorizer:
         self._clock = clock
         self._hold_ttl_us = hold_ttl_us
         self._entropy = entropy
+
+    def snapshot(self) -> "Authorizer":
+        """Return the same authorizer, staying on the policy set that is served now."""
+        return copy.copy(self)
 
     async def authorize(self, request: pb.AuthorizeRequest, contradiction: str = "") -> Decision:
         """Decide one call, and hold its worst case when it is allowed.

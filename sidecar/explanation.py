@@ -10,6 +10,7 @@ from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Budget, Decision, Demand, Effect, Meter
 from sidecar.judgement import Judgement
 from sidecar.policy.cel.variables import Values
+from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
 from sidecar.policy.workbench.trace import PartValue, TakenApart
 from sidecar.v1 import authorization_pb2 as pb
@@ -63,78 +64,91 @@ class Explainer:
     """Explains calls on one authorizer, holding and recording nothing.
 
     One explanation is worth many decisions, so there is one at a time, and it
-    lets decisions go first.
+    lets decisions go first. All of it is about one policy set, also when another takes
+    its place meanwhile.
     """
 
     def __init__(self, authorizer: Authorizer) -> None:
         """Explain what this authorizer would decide."""
         self._authorizer = authorizer
         self._one_at_a_time = asyncio.Lock()
-        self._rules: TakenApart | None = None
+        self._rules: tuple[PolicySet, TakenApart] | None = None
 
     async def explain(self, request: pb.AuthorizeRequest) -> Explanation:
         """Explain one call. It has been validated."""
         async with self._one_at_a_time:
-            decision = await self._try(request, lambda _: None)
-            judgement = self._authorizer.judgement(request)
+            authorizer = self._authorizer.snapshot()
+            trials = _Trials(authorizer, request)
+            decision = await trials.decide(lambda _: None)
+            judgement = authorizer.judgement(request)
             values = judgement.values
-            rules = [] if values is None else await asyncio.to_thread(self._apart, values)
+            policy = authorizer.policy
+            rules = [] if values is None else await asyncio.to_thread(self._apart, policy, values)
             denied = decision.effect is Effect.DENY
-            ways = await self._ways(request, decision) if denied else []
+            ways = await trials.ways(decision) if denied else []
             return Explanation(decision, judgement, rules, ways)
 
-    def _apart(self, values: Values) -> list[tuple[Rule, list[PartValue]]]:
+    def _apart(self, policy: PolicySet, values: Values) -> list[tuple[Rule, list[PartValue]]]:
         """Take the rules apart, the first time, and give each part its value."""
-        self._rules = self._rules or TakenApart(self._authorizer.policy)
-        return self._rules.values(values)
+        if self._rules is None or self._rules[0] is not policy:
+            self._rules = policy, TakenApart(policy)
+        return self._rules[1].values(values)
 
-    async def _try(self, request: pb.AuthorizeRequest, change: Change) -> Decision:
+
+class _Trials:
+    """One call with changes, each decided as a dry run."""
+
+    def __init__(self, authorizer: Authorizer, request: pb.AuthorizeRequest) -> None:
+        self._authorizer = authorizer
+        self._request = request
+
+    async def decide(self, change: Change) -> Decision:
         """Decide the call with a change, as a dry run."""
         await asyncio.sleep(0)  # decisions go first
         trial = pb.AuthorizeRequest()
-        trial.CopyFrom(request)
+        trial.CopyFrom(self._request)
         trial.dry_run = True
         change(trial)
         return await self._authorizer.authorize(trial)
 
-    async def _allows(self, request: pb.AuthorizeRequest, change: Change) -> bool:
-        return (await self._try(request, change)).effect is Effect.ALLOW
+    async def _allows(self, change: Change) -> bool:
+        return (await self.decide(change)).effect is Effect.ALLOW
 
-    async def _ways(self, request: pb.AuthorizeRequest, decision: Decision) -> list[str]:
+    async def ways(self, decision: Decision) -> list[str]:
         """Try one change at a time: less output, another model, another role, waiting."""
         ways = [
-            await self._less_output(request),
-            await self._other_models(request),
-            await self._other_roles(request),
+            await self._less_output(),
+            await self._other_models(),
+            await self._other_roles(),
         ]
         if decision.retry_after_us:
             seconds = -(-decision.retry_after_us // SECOND_US)
             ways.append(f"wait {seconds} s and ask with a new request_id")
         return [way for way in ways if way]
 
-    async def _less_output(self, request: pb.AuthorizeRequest) -> str:
+    async def _less_output(self) -> str:
         """Find the most output tokens that would pass, by halving."""
-        asked = request.estimate.max_output_tokens
-        if asked <= 1 or not await self._allows(request, _with_output(1)):
+        asked = self._request.estimate.max_output_tokens
+        if asked <= 1 or not await self._allows(_with_output(1)):
             return ""
         passes, fails = 1, asked
         while fails - passes > 1:
             middle = (passes + fails) // 2
-            if await self._allows(request, _with_output(middle)):
+            if await self._allows(_with_output(middle)):
                 passes = middle
             else:
                 fails = middle
         return f"ask for at most {passes} output tokens (max_output_tokens)"
 
-    async def _other_models(self, request: pb.AuthorizeRequest) -> str:
+    async def _other_models(self) -> str:
         catalogue = self._authorizer.policy.catalogue
         names = sorted({model.message.id for model in catalogue.models.values()})[:TRIED_AT_MOST]
-        found = [name for name in names if await self._allows(request, _with_model(name))]
+        found = [name for name in names if await self._allows(_with_model(name))]
         return f"call {_either(found)} instead" if found else ""
 
-    async def _other_roles(self, request: pb.AuthorizeRequest) -> str:
+    async def _other_roles(self) -> str:
         names = sorted(self._authorizer.policy.catalogue.roles)[:TRIED_AT_MOST]
-        found = [name for name in names if await self._allows(request, _with_role(name))]
+        found = [name for name in names if await self._allows(_with_role(name))]
         return f"have the role {_either(found)}" if found else ""
 
 

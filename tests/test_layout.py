@@ -20,6 +20,7 @@ HOMES = {
     "celpy": "policy/cel",
     "re2": "policy/cel",
     "cel_expr_python": "policy/cel",
+    "cryptography": "policy/trust",
     "lark": "policy",
     "yaml": "policy/files",
     "pydantic": "policy/files",

@@ -103,8 +103,9 @@ def _summarize(directory: Path, policy: PolicySet | None, errors: int, warnings:
     counts = Counter(rule.effect.value for rule in policy.rules)
     effects = ", ".join(f"{counts[effect]} {effect}" for effect in ("allow", "deny", "limit"))
     verdict = _count(warnings, "warning") if warnings else "good"
-    digest = policy.digest[:12]
-    typer.echo(f"{directory}: {len(policy.rules)} rules ({effects}), digest {digest}: {verdict}")
+    typer.echo(
+        f"{directory}: {len(policy.rules)} rules ({effects}), digest {policy.digest}: {verdict}"
+    )
 
 
 def _count(number: int, what: str) -> str:

@@ -16,6 +16,7 @@ from sidecar.cli import (
     run_tests,
     schema,
     serve,
+    sign,
     spend,
 )
 
@@ -34,6 +35,8 @@ app.command("check")(check.check)
 app.command("fmt")(fmt.fmt)
 app.command("list")(list_rules.list_rules)
 app.command("test")(run_tests.run_tests)
+app.command("sign")(sign.sign)
+app.command("verify")(sign.verify)
 app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
 app.command("budgets")(budgets.budgets)

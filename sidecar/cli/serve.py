@@ -37,10 +37,17 @@ from sidecar.cli.options import (
     in_directory,
     zone_info,
 )
+from sidecar.cli.policy_options import (
+    ReloadSecondsOption,
+    RequireDigestOption,
+    RequireSignatureOption,
+)
 from sidecar.domain.share import WHOLE
 from sidecar.identity.opening import ALGORITHMS, IdentitySettings, Mode
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.policy.files.problems import PolicyError
+from sidecar.policy.trust.requirement import TrustSettings
+from sidecar.reloading import ReloadSettings
 from sidecar.server.addresses import ListenError
 from sidecar.server.listen import ListenerSettings
 
@@ -138,6 +145,9 @@ def serve(
     socket_mode: SocketModeOption = "0660",
     max_connections: MaxConnectionsOption = 512,
     max_rate: MaxRateOption = 0,
+    reload_seconds: ReloadSecondsOption = 1.0,
+    require_digest: RequireDigestOption = None,
+    require_signature: RequireSignatureOption = None,
 ) -> None:
     """Answer apps until SIGTERM.
 
@@ -145,6 +155,7 @@ def serve(
     --listen 127.0.0.1:50051 --listen unix:/run/sidecar/sidecar.sock
     """
     zone_info(time_zone)
+    trust = TrustSettings(tuple(require_digest or ()), tuple(require_signature or ()))
     settings = app.Settings(
         policies=policies,
         ledger=ledger,
@@ -173,6 +184,7 @@ def serve(
             max_rate=max_rate,
         ),
         listeners=ListenerSettings(permissions(socket_mode), max_connections),
+        reloads=ReloadSettings(reload_seconds, trust),
     )
     try:
         with logs.to_standard_error():

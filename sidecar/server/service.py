@@ -80,12 +80,13 @@ class AuthorizationService:
         caller.check_bound(request.principal)
         validation.check_get_budgets(request)
         self._count(request.principal)
+        policy = self._authorizer.policy  # and no await before the answer is written
         budgets, reasons = self._authorizer.budgets(request.principal, request.model)
         return pb.GetBudgetsResponse(
             budgets=[answers.budget_message(budget) for budget in budgets],
             reasons=[answers.reason_message(reason) for reason in reasons],
-            policy_digest=self._authorizer.policy.digest,
-            policy_generation=self._authorizer.policy.generation,
+            policy_digest=policy.digest,
+            policy_generation=policy.generation,
         )
 
     async def explain(self, request: pb.ExplainRequest, caller: Caller) -> pb.ExplainResponse:

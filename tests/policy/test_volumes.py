@@ -12,7 +12,7 @@ from support.policies import deny, minimal
 
 from sidecar.policy import policy_set
 from sidecar.policy.files import directory, fixtures, volume
-from sidecar.policy.files.problems import PolicyError
+from sidecar.policy.files.problems import PolicyError, Problem
 
 
 def version(folder: Path, number: int) -> dict[str, str]:
@@ -70,9 +70,10 @@ def test_a_configmap_that_is_swapped_while_it_is_read_gives_one_version(tmp_path
 def test_a_plain_directory_that_changes_while_it_is_read_is_read_anew(tmp_path: Path) -> None:
     """A file that is replaced meanwhile is not read half old, half new with the others."""
     path = minimal(tmp_path / "p", **{f"r_{n}": deny(f"request.tokens > {n}") for n in range(50)})
-    read_text, touched = directory.read_text, []
+    read_text = directory.read_text
+    touched: list[Path] = []
 
-    def read_and_replace(file: Path) -> tuple[str, list[directory.Problem]]:
+    def read_and_replace(file: Path) -> tuple[str, list[Problem]]:
         if file.name == "r-9.cel" and not touched:
             touched.append(file)
             (path / "r-1.cel").write_text(deny("request.tokens > 100"))

@@ -1,0 +1,89 @@
+"""`sidecar sign` and `sidecar verify`: who answers for a policy directory."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sidecar.cli.options import EngineName, EngineOption, fail, load_policies
+from sidecar.domain.clock import to_datetime
+from sidecar.policy.files import directory as policy_directory
+from sidecar.policy.files.directory import SIGNATURE
+from sidecar.policy.files.problems import PolicyError
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of policies.")]
+
+
+def sign(
+    directory: Directory,
+    key: Annotated[
+        Path,
+        typer.Option(
+            envvar="SIDECAR_SIGNING_KEY", metavar="FILE", help="A private Ed25519 key in PEM."
+        ),
+    ],
+    engine: EngineOption = EngineName.CEL_CPP,
+) -> None:
+    """Sign a policy directory that loads, with a file policies.sig in it.
+
+    Fixtures and notes decide nothing, and are not signed. `openssl genpkey -algorithm
+    ed25519 -out key.pem` makes a key, and `openssl pkey -in key.pem -pubout` its public one.
+    Example: sidecar sign policies --key key.pem
+    """
+    from sidecar.policy.trust import signing  # noqa: PLC0415 - takes a while, and few need it
+
+    try:
+        private = signing.read_private_key(key)
+    except ValueError as error:
+        raise fail(f"--key {error}", 2) from None
+    digest = load_policies(directory, engine.value).digest
+    _write(directory / SIGNATURE, signing.sign(digest, private, time.time_ns() // 1000))
+    typer.echo(f"{directory}: digest {digest}, signed with {signing.key_id(private.public_key())}")
+
+
+def verify(
+    directory: Directory,
+    key: Annotated[
+        list[Path],
+        typer.Option(
+            envvar="SIDECAR_VERIFY_KEY",
+            metavar="FILE",
+            help="A public Ed25519 key in PEM. Repeatable: any of them will do.",
+        ),
+    ],
+) -> None:
+    """Say who signed a policy directory as it is, and when. Exit 1 if none of the keys did.
+
+    Example: sidecar verify policies --key public.pem
+    """
+    from sidecar.policy.trust import signing  # noqa: PLC0415 - takes a while, and few need it
+
+    try:
+        keys = [signing.read_public_key(path) for path in key]
+    except ValueError as error:
+        raise fail(f"--key {error}", 2) from None
+    try:
+        files = policy_directory.read(directory)
+        found = signing.verify(files.signature, files.digest, keys)
+    except (PolicyError, signing.NotSignedError) as error:
+        raise fail(f"{directory}: {error}") from None
+    signed_at = to_datetime(found.signed_at_us)
+    typer.echo(
+        f"{directory}: digest {found.digest}, signed with {found.key_id}"
+        f" at {signed_at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a signature in its place at once."""
+    try:
+        handle, new = tempfile.mkstemp(prefix=".", dir=path.parent)
+        with open(handle, "w", encoding="utf-8") as stream:  # noqa: PTH123 - it is open already
+            stream.write(text)
+        Path(new).chmod(0o644)
+        os.replace(new, path)  # noqa: PTH105 - one name for both
+    except OSError as error:
+        raise fail(f"{path}: cannot be written: {error.strerror}") from None
