@@ -24,7 +24,9 @@ ALERT_AT_PERCENT = dict.fromkeys((Window.HOUR, Window.DAY, Window.MONTH), (50, 8
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _SPEND = re.compile(r"\bspend\s*\[\s*[\"']([^\"']+)[\"']\s*\]|\bspend\.(\w+)")
-_STRING_OR_COMMENT = re.compile(r"//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'")
+# A text that is never closed counts to the end of its line: else each quote in it would be
+# looked at as a beginning, and nothing else runs while a pattern does.
+_STRING_OR_COMMENT = re.compile(r"//[^\n]*|\"(?:\\.|[^\"\\\n])*+\"?|'(?:\\.|[^'\\\n])*+'?")
 
 
 class RuleEffect(StrEnum):

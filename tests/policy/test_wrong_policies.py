@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import policies
+from support.commands import sidecar
 from support.policies import deny, limit, minimal
 
 from sidecar.policy import policy_set
@@ -319,6 +320,17 @@ def test_an_interrupted_load_is_not_taken_for_a_rule_that_is_wrong(
     assert found.startswith(f"{directory}: takes longer than 0.2 s to load")
     with ThreadPoolExecutor(1) as elsewhere:
         assert found == elsewhere.submit(report, directory).result()
+
+
+def test_a_load_in_time_leaves_the_interpreter_as_it_was(tmp_path: Path) -> None:
+    """An alarm that is taken back makes every later step slower, and a profiler run for ever."""
+    program = (
+        "import cProfile, pathlib; from sidecar.policy import policy_set;"
+        f"policy_set.load(pathlib.Path({str(minimal(tmp_path / 'p'))!r}));"
+        "cProfile.run('print(sum(range(10)))')"
+    )
+    code, out, _ = sidecar(program=program)
+    assert (code, out.startswith("45")) == (0, True)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -109,7 +109,7 @@ class Watcher:
         answer = own.Explain(pb.ExplainRequest(request=request), timeout=30)
         decision = answer.decision
         (only,) = (rule.rule for rule in answer.rules if rule.rule.startswith("only-"))
-        told = {int(only.removeprefix("only-")), answer.limits[0].demand and _ceiling(answer)}
+        told = {int(only.removeprefix("only-")), _ceiling(answer)}
         return {(decision.policy_digest, decision.policy_generation, number) for number in told}
 
     def end(self) -> None:
@@ -213,9 +213,9 @@ def _bomb(path: Path) -> None:
     ("harm", "expected"),
     [
         (_vanish, "cannot be read: No such file or directory"),
-        (_close, "roles.yaml: cannot be read: "),
+        (_close, "roles.yaml: is not a regular file"),
         (_crowd, "has more than 1000 files"),
-        (_bomb, "slow.yaml:2:3: 'allowed_models'"),
+        (_bomb, "slow.yaml:2:3: 'daily_token_budget' is missing"),
         (lambda path: (path / "models.yaml").write_text("models:\n  small-1: {fam"), "models.yaml"),
         (lambda path: (path / "daily.cel").write_bytes(b"\xff\xfe"), "daily.cel: is not UTF-8"),
         (lambda path: os.mkfifo(path / "pipe.cel"), "pipe.cel: is not a regular file"),

@@ -39,7 +39,9 @@ class _Alarm:
             with self._lock:
                 if not self._stopped.is_set():
                     self.struck = True
-                    _raise_in(self._thread, _TooLongError)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(self._thread), ctypes.py_object(_TooLongError)
+                    )
             # Where cel-cpp calls Python, it takes the alarm for a failure of its own.
             seconds = AGAIN_SECONDS
 
@@ -47,16 +49,14 @@ class _Alarm:
         """Return when nothing more will be raised. The last alarm may strike in here."""
         stopped = False
         while not stopped:
-            with contextlib.suppress(_TooLongError), self._lock:
-                self._stopped.set()
-                _raise_in(self._thread, None)
+            with contextlib.suppress(_TooLongError):
+                with self._lock:
+                    self._stopped.set()
+                # What is raised and not yet heard strikes here. Taking it back would leave
+                # the interpreter looking for it at every step from now on.
+                for _ in range(2):
+                    pass
                 stopped = True
-
-
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Let a thread raise an error at its next step of Python; None takes the last one back."""
-    raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
 
 
 def in_time(
