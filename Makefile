@@ -35,7 +35,7 @@ OUT ?= .
 proto: .venv/ready ## Generate sidecar/v1 from proto
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --pyi_out=$(OUT) proto/sidecar/v1/*.proto
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --include_source_info --descriptor_set_out=$(OUT)/sidecar/v1/descriptors.binpb proto/sidecar/v1/*.proto
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(OUT) proto/sidecar/v1/authorization.proto
+	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(OUT) proto/sidecar/v1/authorization.proto proto/sidecar/v1/admin.proto
 
 format: .venv/ready ## Format the code and mend what can be mended
 	$(BIN)/ruff format

@@ -18,7 +18,8 @@ from sidecar.housekeeping import keep_house
 from sidecar.identity.opening import IdentitySettings, Mode, open_proof, open_rate, open_tls
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.reloading import PolicySource, Reloader, ReloadSettings, tell_of_the_share
-from sidecar.server.addresses import check_address
+from sidecar.server import admin
+from sidecar.server.addresses import ListenError, check_address
 from sidecar.server.listen import ListenerSettings, Server
 from sidecar.server.service import AuthorizationService
 from sidecar.server.tls import Credentials
@@ -45,6 +46,7 @@ class Settings:
     alerts: AlertSettings = field(default_factory=AlertSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     listeners: ListenerSettings = field(default_factory=ListenerSettings)
+    admin_listen: str = ""
     reloads: ReloadSettings = field(default_factory=ReloadSettings)
 
 
@@ -68,6 +70,7 @@ async def serve(settings: Settings) -> None:
         check_address(address, proven=who.proves_elsewhere, by_certificate=who.mode is Mode.MTLS)
     proof = await open_proof(who)
     tls = open_tls(who)
+    operators_at = _admin_address(settings)
     channels = open_channels(settings.alerts)
     source = PolicySource(settings.policies, settings.engine, settings.share, settings.reloads)
     policy = source.load()
@@ -80,14 +83,21 @@ async def serve(settings: Settings) -> None:
         reloader = Reloader(source, authorizer, wall_clock_us)
         loop.add_signal_handler(signal.SIGHUP, reloader.soon)
         server = Server(
-            AuthorizationService(authorizer, proof, open_rate(who)),
+            [AuthorizationService(authorizer, proof, open_rate(who))],
             settings.listen,
             reflect=settings.reflection,
             settings=settings.listeners,
             tls=None if tls is None else Credentials(tls),
             proven=who.mode is not Mode.POD,
         )
+        operators = Server(
+            [admin.AdminService(ledger, authorizer, reloader, clock)],
+            operators_at,
+            settings=admin.LISTENER,
+            calls_at_most=admin.CALLS_AT_MOST,
+        )
         await server.start()
+        await operators.start()
         log.info(
             "SERVING on %s; policies %s (%d rules, %s); ledger %s",
             ", ".join(server.addresses),
@@ -96,6 +106,8 @@ async def serve(settings: Settings) -> None:
             policy.engine.name,
             settings.ledger,
         )
+        for address in operators.addresses:
+            log.info("ADMIN on %s", address)
         dispatcher = Dispatcher(ledger, channels, wall_clock_us, AlertCounts())
         beside = [
             asyncio.create_task(keep_house(ledger, clock, settings.retention_days * DAY_US)),
@@ -104,13 +116,31 @@ async def serve(settings: Settings) -> None:
         ]
         await stopping.wait()
         log.info("stopping: calls in flight may take up to %g s", settings.grace_seconds)
-        await server.stop(settings.grace_seconds)
+        await asyncio.gather(
+            server.stop(settings.grace_seconds), operators.stop(settings.grace_seconds)
+        )
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
     finally:
         await ledger.close()
     log.info("stopped")
+
+
+def _admin_address(settings: Settings) -> list[str]:
+    """Return where operators listen, if anywhere; never where apps do. Raises ValueError."""
+    address = settings.admin_listen
+    try:
+        if address:
+            check_address(address)
+    except ListenError:
+        raise ValueError(f"--admin-listen {address}: {_NEAR}") from None
+    if address in settings.listen:
+        raise ValueError(f"--admin-listen {address}: apps ask there; give operators their own")
+    return [address] if address else []
+
+
+_NEAR = "has to be unix:PATH, or 127.0.0.1:PORT or [::1]:PORT, whoever apps are"
 
 
 def _clock(ledger_us: int) -> Clock:

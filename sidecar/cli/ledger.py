@@ -1,14 +1,10 @@
 """`sidecar ledger …`: looking after a ledger's file."""
 
-import asyncio
 import json
-import time
-from collections.abc import Callable, Coroutine
 from dataclasses import asdict
-from datetime import UTC, tzinfo
-from decimal import Decimal, InvalidOperation
+from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,24 +12,23 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.cli.export import export, rows_of, write_json
-from sidecar.cli.options import Format, FormatOption, LedgerFile, TimeZoneOption, fail, zone_info
+from sidecar.cli.adjust import adjust
+from sidecar.cli.export import export, rows_of
+from sidecar.cli.holds import holds, release
+from sidecar.cli.ledger_files import now_us, on_ledger
+from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.tables import console
-from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.decisions import Meter
-from sidecar.domain.money import nano_usd
 from sidecar.ledger import chain, keeping, opening
-from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError, NotAdjustableError
+from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify as verify_ledger
 
 app = typer.Typer(help="Look after a ledger's file.", no_args_is_help=True)
 app.command("export")(export)
-
-T = TypeVar("T")
-
-Work = Callable[[SqliteLedger], Coroutine[Any, Any, T]]
+app.command("adjust")(adjust)
+app.command("holds")(holds)
+app.command("release")(release)
 
 DAY_US = 86_400 * SECOND_US
 
@@ -131,30 +126,11 @@ def prune(
 
     async def work(opened: SqliteLedger) -> int:
         pruned = 0
-        while gone := await opened.prune(_now_us(), retention_days * DAY_US):
+        while gone := await opened.prune(now_us(), retention_days * DAY_US):
             pruned += gone
         return pruned
 
-    typer.echo(f"{ledger}: {_on_ledger(ledger, UTC, work):,} decisions forgotten")
-
-
-@app.command()
-def holds(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
-    """List the holds that are open: calls that went out and are not settled yet.
-
-    Works on a ledger in use, too. Example: sidecar ledger holds --ledger ledger.sqlite
-    """
-    columns, rows = rows_of(ledger, "open_holds")
-    if output is Format.JSON:
-        write_json(columns, rows)
-        return
-    table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(str, row))
-    console().print(table, markup=False)
-    typer.echo(f"{table.row_count} open holds")
+    typer.echo(f"{ledger}: {on_ledger(ledger, UTC, work):,} decisions forgotten")
 
 
 @app.command()
@@ -191,80 +167,8 @@ def _told(delivery: dict[str, Any]) -> str:
     return f"{channel} not yet" + (f": {delivery['last_error']} ({attempts})" if attempts else "")
 
 
-@app.command()
-def adjust(
-    ledger: LedgerFile,
-    rule: Annotated[str, typer.Option(help="The limit's id.")],
-    scope: Annotated[str, typer.Option(help="Whom it counts for, as in `sidecar budgets`.")],
-    amount: Annotated[
-        str,
-        typer.Option(
-            help="Tokens, requests or USD that count as spent in the current window; a negative"
-            " amount gives room, as in --amount=-5.50."
-        ),
-    ],
-    signed_by: Annotated[str, typer.Option("--signed-by", help="Who answers for it.")],
-    reason: Annotated[str, typer.Option(help="Why, for whoever reads the books.")],
-    time_zone: TimeZoneOption = "UTC",
-) -> None:
-    """Correct a budget, or grant it more once: a row of its own, never an edit.
-
-    No sidecar may use the ledger meanwhile. Example: sidecar ledger adjust
-    --ledger ledger.sqlite --rule workspace-monthly-budget --scope ml-workspace
-    --amount=-25 --signed-by ada@example.com --reason "the demo on Friday"
-    """
-    columns, rows = rows_of(ledger, "budgets")
-    meters = {row[columns.index("rule")]: row[columns.index("meter")] for row in rows}
-    if rule not in meters:
-        raise fail(f"no call has counted on a limit named {rule}")
-    units = _units(amount, Meter(meters[rule]))
-
-    async def work(opened: SqliteLedger) -> str:
-        budget = await opened.adjust(rule, scope, units, signed_by, reason, _now_us())
-        left = format_amount(budget.meter, budget.remaining)
-        ceiling = "no ceiling yet" if budget.ceiling is None else f"{left} left"
-        return f"{rule} of {scope}: {format_amount(budget.meter, budget.spent)} spent, {ceiling}"
-
-    typer.echo(_on_ledger(ledger, zone_info(time_zone), work))
-
-
-def _on_ledger(
-    path: Path, zone: tzinfo, work: Callable[[SqliteLedger], Coroutine[Any, Any, T]]
-) -> T:
-    """Open a ledger that no sidecar uses, do the work on it, and close it."""
-
-    async def run() -> T:
-        opened = SqliteLedger(path, zone)
-        try:
-            return await work(opened)
-        finally:
-            await opened.close()
-
-    if not path.exists():
-        raise fail(f"{path}: there is no such ledger")
-    try:
-        return asyncio.run(run())
-    except (LedgerRefusedError, LedgerUnavailableError, NotAdjustableError) as error:
-        raise fail(error) from None
-
-
-def _units(amount: str, meter: Meter) -> int:
-    try:
-        exact = Decimal(amount)
-        units = nano_usd(exact) if meter is Meter.COST else int(exact)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise fail(f"--amount {amount}: is no number", 2) from None
-    if abs(units) >= 10**18 or (meter is not Meter.COST and units != exact):
-        raise fail(f"--amount {amount}: is no number of {meter.value} that can be counted", 2)
-    return units
-
-
 def _hex(head: str) -> bytes:
     try:
         return bytes.fromhex(head)
     except ValueError:
         raise fail(f"--head {head}: is not hexadecimal", 2) from None
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

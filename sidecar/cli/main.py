@@ -5,6 +5,7 @@ import sys
 import typer
 
 from sidecar.cli import (
+    admin,
     budgets,
     check,
     diff,
@@ -40,6 +41,8 @@ app.command("verify")(sign.verify)
 app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
 app.command("budgets")(budgets.budgets)
+app.command("status")(admin.status)
+app.command("reload")(admin.reload)
 app.command("spend", epilog=spend.EPILOG)(spend.spend)
 app.add_typer(ledger.app, name="ledger")
 

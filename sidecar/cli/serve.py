@@ -38,6 +38,7 @@ from sidecar.cli.options import (
     zone_info,
 )
 from sidecar.cli.policy_options import (
+    AdminListenOption,
     ReloadSecondsOption,
     RequireDigestOption,
     RequireSignatureOption,
@@ -148,6 +149,7 @@ def serve(
     reload_seconds: ReloadSecondsOption = 1.0,
     require_digest: RequireDigestOption = None,
     require_signature: RequireSignatureOption = None,
+    admin_listen: AdminListenOption = "",
 ) -> None:
     """Answer apps until SIGTERM.
 
@@ -184,6 +186,7 @@ def serve(
             max_rate=max_rate,
         ),
         listeners=ListenerSettings(permissions(socket_mode), max_connections),
+        admin_listen=admin_listen,
         reloads=ReloadSettings(reload_seconds, trust),
     )
     try:

@@ -7,7 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Meter
 from sidecar.domain.money import format_usd
 from sidecar.domain.windows import MINUTE_US
 from sidecar.v1 import authorization_pb2 as pb
@@ -53,6 +55,12 @@ def budget_dict(budget: pb.Budget) -> dict[str, Any]:
         "remaining": None if budget.unlimited else budget.remaining,
         "window_end": budget.window_end.ToJsonString() if budget.HasField("window_end") else None,
     }
+
+
+def format_budget(budget: pb.Budget) -> tuple[str, str]:
+    """Write what is spent of a budget and what is left, with units."""
+    meter = Meter(pb.Meter.Name(budget.meter).removeprefix("METER_").lower())
+    return format_amount(meter, budget.spent), format_amount(meter, budget.remaining)
 
 
 _UNITS = {pb.METER_REQUESTS: " req", pb.METER_TOKENS: " tok"}

@@ -1,7 +1,28 @@
 """Amounts of requests, tokens and money, as people write them."""
 
+from decimal import Decimal, InvalidOperation
+
 from sidecar.domain.decisions import Budget, Demand, Meter
-from sidecar.domain.money import format_usd
+from sidecar.domain.money import format_usd, nano_usd
+
+AMOUNT_BELOW = 10**18
+"""Of requests, tokens or nano-USD: more cannot be counted."""
+
+
+def parse_amount(meter: Meter, text: str) -> int:
+    """Read requests, tokens, or USD as nano-USD, exactly. Raises ValueError, which says why."""
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:
+        exact = Decimal("NaN")
+    if not exact.is_finite():
+        raise ValueError("is no number")
+    # Before it is made an int: 1e999999999 would be one of a gigabyte.
+    if exact.copy_abs() < AMOUNT_BELOW:
+        units = nano_usd(exact) if meter is Meter.COST else int(exact)
+        if abs(units) < AMOUNT_BELOW and (meter is Meter.COST or units == exact):
+            return units
+    raise ValueError(f"is no number of {meter.value} that can be counted")
 
 
 def format_number(meter: Meter, amount: int) -> str:

@@ -170,6 +170,24 @@ class Hold:
     tariff: Tariff | None
 
 
+class OpenHold(NamedTuple):
+    """A hold that waits for its Settle, for people who look after the ledger."""
+
+    place: tuple[int, int]
+    """Where it stands in their order; first when it expires, in microseconds."""
+    hold_id: str
+    principal_id: str
+    workspace: str
+    model_id: str
+    tokens: int
+    cost_nano_usd: int
+
+    @property
+    def expires_at_us(self) -> int:
+        """When it is charged at its worst case, if nobody settles it."""
+        return self.place[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What a call really used and cost, and how it ended."""

@@ -23,7 +23,17 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sidecar.domain.alerts import Alert, Delivery, Outcome
-from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
+from sidecar.domain.decisions import (
+    Budget,
+    Charge,
+    Decision,
+    Hold,
+    Limit,
+    Meter,
+    OpenHold,
+    Proposal,
+    Settlement,
+)
 
 
 class RequestIdReusedError(Exception):
@@ -96,6 +106,25 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Write what is queued, and let go of the file."""
+
+
+class Books(Ledger, Protocol):
+    """What an operator asks of a ledger, while it is in use too."""
+
+    def open_holds(self, after: tuple[int, int], at_most: int) -> Sequence[OpenHold]:
+        """Return open holds after a place, in order. Raises LedgerUnavailableError."""
+
+    def count_open_holds(self) -> int:
+        """Return how many holds are open. Raises LedgerUnavailableError."""
+
+    def meter_of(self, rule: str) -> Meter:
+        """Return what a limit counts.
+
+        Raises NotAdjustableError when no call has counted on it, or LedgerUnavailableError.
+        """
+
+    def time_us(self, at_us: int) -> int:
+        """Return the ledger's time, which never goes back (L9)."""
 
 
 class AlertOutbox(Protocol):

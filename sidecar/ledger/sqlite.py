@@ -9,9 +9,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from sidecar.domain.alerts import Alert, Delivery, Outcome
-from sidecar.domain.decisions import Budget, Charge, Decision, Hold, Limit, Proposal, Settlement
+from sidecar.domain.decisions import (
+    Budget,
+    Charge,
+    Decision,
+    Hold,
+    Limit,
+    Meter,
+    OpenHold,
+    Proposal,
+    Settlement,
+)
 from sidecar.domain.windows import Calendar, Window
-from sidecar.ledger import opening, rows
+from sidecar.ledger import open_holds, opening, rows
 from sidecar.ledger.adjusting import Adjusting
 from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.closing import Closing
@@ -57,6 +67,7 @@ class SqliteLedger:
             reader = opening.open_reader(path)
             opened.callback(reader.close)
             self._opened = opened.pop_all()
+        self._reader = reader
         calendar, time = Calendar(zone), LedgerTime(reader)
         self._time = time
         self._standings = standings = GroupStandings(writer, calendar, time)
@@ -145,6 +156,25 @@ class SqliteLedger:
         return await self._alone(
             lambda: self._adjusting.adjust(rule, scope, amount, signed_by, reason, at_us)
         )
+
+    def open_holds(self, after: tuple[int, int], at_most: int) -> Sequence[OpenHold]:
+        """See Books.open_holds."""
+        with _reading():
+            return open_holds.page(self._reader, after, at_most)
+
+    def count_open_holds(self) -> int:
+        """See Books.count_open_holds."""
+        with _reading():
+            return open_holds.count(self._reader)
+
+    def meter_of(self, rule: str) -> Meter:
+        """See Books.meter_of."""
+        with _reading():
+            return open_holds.meter_of(self._reader, rule)
+
+    def time_us(self, at_us: int) -> int:
+        """See Books.time_us."""
+        return self._time.advance(at_us)
 
     async def expire(self, at_us: int) -> int:
         """See Ledger.expire."""

@@ -36,7 +36,7 @@ def authorize_response(decision: Decision, asserted: Sequence[str] = ()) -> pb.A
         asserted=asserted,
     )
     if decision.hold_id:
-        answer.hold_expires_at.CopyFrom(_timestamp(decision.hold_expires_at_us))
+        answer.hold_expires_at.CopyFrom(timestamp(decision.hold_expires_at_us))
     if decision.retry_after_us:
         answer.retry_after.CopyFrom(_duration(decision.retry_after_us))
     return answer
@@ -114,8 +114,8 @@ def budget_message(budget: Budget) -> pb.Budget:
         rule=budget.rule,
         meter=_METERS[budget.meter],
         scope=budget.scope,
-        window_start=None if timeless else _timestamp(budget.window_start_us or 0),
-        window_end=None if timeless else _timestamp(budget.window_end_us or 0),
+        window_start=None if timeless else timestamp(budget.window_start_us or 0),
+        window_end=None if timeless else timestamp(budget.window_end_us or 0),
         ceiling=budget.ceiling or 0,
         spent=budget.spent,
         held=budget.held,
@@ -125,7 +125,8 @@ def budget_message(budget: Budget) -> pb.Budget:
 
 
 @lru_cache(maxsize=256)  # the bounds of a window come with every answer
-def _timestamp(at_us: int) -> Timestamp:
+def timestamp(at_us: int) -> Timestamp:
+    """Write a time."""
     seconds, microseconds = divmod(at_us, SECOND_US)
     return Timestamp(seconds=seconds, nanos=microseconds * 1000)
 

@@ -1,5 +1,6 @@
 """gRPC errors: few, each with one google.rpc.ErrorInfo that programs can read."""
 
+import logging
 from typing import Any, NoReturn
 
 import grpc
@@ -15,9 +16,12 @@ from sidecar.identity.rate import TooFastError
 from sidecar.ledger.protocol import (
     HoldUnknownError,
     LedgerUnavailableError,
+    NotAdjustableError,
     RequestIdReusedError,
 )
 from sidecar.server.validation import InvalidFieldError
+
+log = logging.getLogger(__name__)
 
 DOMAIN = "sidecar.v1"
 
@@ -34,6 +38,7 @@ Expected = (
     HoldUnknownError,
     KeysUnavailableError,
     LedgerUnavailableError,
+    NotAdjustableError,
     NotProvenError,
     RequestIdReusedError,
     StoppingError,
@@ -90,11 +95,32 @@ def _describe(error: Exception) -> tuple[grpc.StatusCode, str, str, dict[str, st
             code, reason = grpc.StatusCode.NOT_FOUND, "HOLD_UNKNOWN"
             message = "no hold with this hold_id; it may have been pruned"
             metadata = {"field": "hold_id"}
+        case NotAdjustableError():
+            code, reason = grpc.StatusCode.FAILED_PRECONDITION, "NOT_ADJUSTABLE"
         case LedgerUnavailableError():
             reason = "LEDGER_UNAVAILABLE"
             message = f"the ledger cannot be used now, and nothing was changed: {error}"
-        case StoppingError():
-            reason, message = "STOPPING", "the sidecar is stopping"
         case _:
-            reason, message = "INTERNAL", "the sidecar cannot decide"
+            stopping = isinstance(error, StoppingError)
+            reason = "STOPPING" if stopping else "INTERNAL"
+            message = f"the sidecar {'is stopping' if stopping else 'cannot decide'}"
     return code, reason, message, metadata
+
+
+async def fail(context: Context, error: Exception, about: str = "") -> Message:
+    """End the call as `abort` does; what is not expected is logged, without its text."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, Expected):
+        # The kind and the place alone: the text may hold what a caller sent.
+        log.error("unexpected %s", type(error).__name__, exc_info=_without_text(error))
+    await abort(context, error, about)
+
+
+def _without_text(error: Exception) -> Exception:
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
+
+
+def serialize(message: Message) -> bytes:
+    """Write an answer's bytes."""
+    return message.SerializeToString()

@@ -1,7 +1,9 @@
 """One gRPC server on all its addresses."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -16,7 +18,6 @@ from sidecar.server.addresses import (
     socket_path,
 )
 from sidecar.server.health import Health
-from sidecar.server.service import SERVICE, AuthorizationService
 from sidecar.server.tls import Credentials
 
 MAX_REQUEST_BYTES = 262_144
@@ -72,33 +73,53 @@ def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[
     return options
 
 
+class Service(Protocol):
+    """What a server answers with."""
+
+    name: str
+    """The service's full name."""
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return its RPCs."""
+
+    def stop(self) -> None:
+        """Refuse new calls, and end streams."""
+
+
 class Server:
     """One gRPC server on all its addresses, with health and on demand reflection."""
 
     def __init__(
         self,
-        service: AuthorizationService,
+        services: Sequence[Service],
         addresses: list[str],
         *,
-        reflect: bool,
+        reflect: bool = False,
         settings: ListenerSettings | None = None,
         tls: Credentials | None = None,
         proven: bool = False,
+        calls_at_most: int | None = None,
     ) -> None:
         """Bind every address; those of TCP with TLS, if there is any. Raises ListenError.
 
-        `proven` says that callers prove who they are, by a token or a certificate.
+        `proven` says that callers prove who they are, by a token or a certificate. More
+        calls at a time than `calls_at_most` are RESOURCE_EXHAUSTED.
         """
-        self._service = service
+        self._services = services
         self._settings = settings or ListenerSettings()
         self._tls = None if tls is None else tls.grpc()
         self._proven = proven and tls is not None
-        self._server = grpc.aio.server(options=_options(self._settings, from_elsewhere=proven))
-        self._server.add_generic_rpc_handlers((service.handlers(),))
+        options = _options(self._settings, from_elsewhere=proven)
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=calls_at_most)
+        self._server.add_generic_rpc_handlers([service.handlers() for service in services])
         self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflect:
-            names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            names = (
+                *(service.name for service in services),
+                health.SERVICE_NAME,
+                reflection.SERVICE_NAME,
+            )
             reflection.enable_server_reflection(names, self._server)
         self.addresses = [self._bind(address) for address in addresses]
 
@@ -110,14 +131,15 @@ class Server:
     async def stop(self, grace_seconds: float) -> None:
         """Say that no more is answered, and let calls in flight finish."""
         await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._service.stop()
+        for service in self._services:
+            service.stop()
         # Those who call meanwhile are told so; gRPC would only cancel them.
         await asyncio.sleep(REFUSE_SECONDS)
         self._health.stop()
         await self._server.stop(grace_seconds)
 
     async def _report(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
-        for name in ("", SERVICE):
+        for name in ("", *(service.name for service in self._services)):
             await self._health.set(name, status)
 
     def _bind(self, address: str) -> str:

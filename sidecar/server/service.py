@@ -1,7 +1,6 @@
 """sidecar.v1.AuthorizationService: bytes in, validated, decided, bytes out."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -15,19 +14,19 @@ from sidecar.identity.caller import Caller, Proof, contradiction
 from sidecar.identity.pins import SamePod
 from sidecar.identity.rate import Rate
 from sidecar.server import answers, validation
-from sidecar.server.errors import Context, Expected, StoppingError, abort
+from sidecar.server.errors import Context, StoppingError, fail, serialize
 from sidecar.server.identity import Presented
 from sidecar.server.stream import Stream
 from sidecar.server.validation import Request, parse
 from sidecar.v1 import authorization_pb2 as pb
-
-log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
 
 
 class AuthorizationService:
     """The RPCs over one authorizer."""
+
+    name = SERVICE
 
     def __init__(
         self,
@@ -103,7 +102,7 @@ class AuthorizationService:
         try:
             caller = await self._proof.caller(Presented(context))
         except Exception as error:
-            await _fail(context, error)
+            await fail(context, error)
 
         async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
             caller.check_still_proven(time.time())  # a stream may outlive it
@@ -114,7 +113,7 @@ class AuthorizationService:
             yield answer
         if decided.failure is not None:
             about, failure = decided.failure
-            await _fail(context, failure, about)
+            await fail(context, failure, about)
 
     def _count(self, principal: pb.Principal) -> None:
         """Count a question of a principal. Raises TooFastError."""
@@ -137,14 +136,14 @@ class AuthorizationService:
         ) -> "grpc.RpcMethodHandler[Any, Any]":
             async def call(encoded: bytes, context: Context) -> Message:
                 if self._stopping.is_set():
-                    return await _fail(context, StoppingError())
+                    return await fail(context, StoppingError())
                 try:
                     caller = await self._proof.caller(Presented(context))
                     return await answer(parse(kind, encoded), caller)
                 except Exception as error:
-                    return await _fail(context, error)
+                    return await fail(context, error)
 
-            return grpc.unary_unary_rpc_method_handler(call, response_serializer=_serialize)
+            return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
 
         return grpc.method_handlers_generic_handler(
             SERVICE,
@@ -155,24 +154,7 @@ class AuthorizationService:
                 "GetBudgets": unary(pb.GetBudgetsRequest, self.get_budgets),
                 "Explain": unary(pb.ExplainRequest, self.explain),
                 "AuthorizeStream": grpc.stream_stream_rpc_method_handler(
-                    self.authorize_stream, response_serializer=_serialize
+                    self.authorize_stream, response_serializer=serialize
                 ),
             },
         )
-
-
-async def _fail(context: Context, error: Exception, about: str = "") -> Message:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    if not isinstance(error, Expected):
-        # The kind and the place alone: the text may hold what a caller sent.
-        log.error("unexpected %s", type(error).__name__, exc_info=_without_text(error))
-    await abort(context, error, about)
-
-
-def _without_text(error: Exception) -> Exception:
-    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()

@@ -1,5 +1,6 @@
 """Refusing malformed requests, naming the field, before anything is looked at."""
 
+import re
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -20,6 +21,8 @@ MIN_HOLD_TTL_SECONDS = 1
 MAX_HOLD_TTL_SECONDS = 86_400
 
 Request = TypeVar("Request", bound=Message)
+
+_PLACE = re.compile(r"(?:(\d{1,18})\.(\d{1,18}))?", re.ASCII)
 
 _LABELS = "principal.labels"
 _NEEDS_INPUT = {
@@ -83,6 +86,22 @@ def check_release(request: pb.ReleaseRequest) -> None:
     """Raise InvalidFieldError for the first field that is malformed."""
     _check_text("hold_id", request.hold_id, required=True)
     _check_text("reason", request.reason)
+
+
+def check_page(page_size: int, page_token: str, most: int) -> tuple[int, int]:
+    """Return the place that a page begins after, or raise InvalidFieldError."""
+    if not 0 <= page_size <= most:
+        raise InvalidFieldError("page_size", f"is not between 0 and {most}")
+    found = _PLACE.fullmatch(page_token)
+    if found is None:
+        raise InvalidFieldError("page_token", "is none that was given")
+    return int(found[1] or -1), int(found[2] or -1)
+
+
+def check_signed(texts: Iterable[tuple[str, str]], most: int = MAX_ID_BYTES) -> None:
+    """Raise InvalidFieldError for the first of some fields that is missing or malformed."""
+    for field, text in texts:
+        _check_text(field, text, required=True, most=most)
 
 
 def check_get_budgets(request: pb.GetBudgetsRequest) -> None:

@@ -205,7 +205,7 @@ def _crowd(path: Path) -> None:
 
 
 def _bomb(path: Path) -> None:
-    slow = "roles:\n" + "".join(f"  r{n}: {{allowed_models: []}}\n" for n in range(30_000))
+    slow = "roles:\n" + "".join(f"  r{n}: {{allowed_models: []}}\n" for n in range(2_000))
     (path / "slow.yaml").write_text(slow)
 
 
@@ -230,7 +230,7 @@ def test_harm_to_a_plain_directory_leaves_the_last_good_set(
     sidecar = start_sidecar(path, *OFTEN)
     before = served(sidecar)
     harm(path)
-    threading.Event().wait(1.5)
+    threading.Event().wait(3)
     assert before == served(sidecar)
     assert sidecar.stub.Authorize(chat(tester(), model="small-1")).hold_id
     whole = tmp_path / "whole"

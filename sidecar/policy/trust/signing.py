@@ -39,8 +39,9 @@ class Signature:
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Read a PEM file, as `openssl genpkey -algorithm ed25519` writes it. Raises ValueError."""
+    content = _content(path)
     try:
-        key = serialization.load_pem_private_key(_content(path), password=None)
+        key = serialization.load_pem_private_key(content, password=None)
     except (ValueError, UnsupportedAlgorithm):
         key = None
     except TypeError:
@@ -52,8 +53,9 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
     """Read a PEM file, as `openssl pkey -pubout` writes it. Raises ValueError."""
+    content = _content(path)
     try:
-        key = serialization.load_pem_public_key(_content(path))
+        key = serialization.load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if isinstance(key, Ed25519PublicKey):

@@ -1,0 +1,64 @@
+"""`sidecar ledger adjust`: corrections and one-off grants."""
+
+from typing import Annotated
+
+import typer
+
+from sidecar.cli.admin_options import AdminAddress, LedgerInstead, the_file
+from sidecar.cli.ledger_files import now_us, on_ledger
+from sidecar.cli.options import TimeZoneOption, fail, zone_info
+from sidecar.cli.tables import format_budget
+from sidecar.domain.amounts import parse_amount
+from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.server.answers import budget_message
+from sidecar.server.client import AskError, admin
+from sidecar.v1 import admin_pb2
+from sidecar.v1 import authorization_pb2 as pb
+
+
+def adjust(
+    rule: Annotated[str, typer.Option(help="The limit's id.")],
+    scope: Annotated[str, typer.Option(help="Whom it counts for, as in `sidecar budgets`.")],
+    amount: Annotated[
+        str,
+        typer.Option(
+            help="Tokens, requests or USD that count as spent in the current window; a negative"
+            " amount gives room, as in --amount=-5.50."
+        ),
+    ],
+    signed_by: Annotated[str, typer.Option("--signed-by", help="Who answers for it.")],
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads the books.")],
+    ledger: LedgerInstead = None,
+    address: AdminAddress = "",
+    time_zone: TimeZoneOption = "UTC",
+) -> None:
+    """Correct a budget, or grant it more once: a row of its own, never an edit.
+
+    Of a ledger that no sidecar uses, or with --admin of a running one, which has a time
+    zone of its own. Example: sidecar ledger adjust
+    --ledger ledger.sqlite --rule workspace-monthly-budget --scope ml-workspace
+    --amount=-25 --signed-by ada@example.com --reason "the demo on Friday"
+    """
+    if address:
+        request = admin_pb2.AdjustRequest(
+            rule=rule, scope=scope, amount=amount, signed_by=signed_by, reason=reason
+        )
+        try:
+            budget: pb.Budget = admin(address, "Adjust", request).budget
+        except AskError as error:
+            raise fail(error) from None
+    else:
+
+        async def work(opened: SqliteLedger) -> pb.Budget:
+            try:
+                units = parse_amount(opened.meter_of(rule), amount)
+            except ValueError as error:
+                raise fail(f"--amount {amount}: {error}", 2) from None
+            return budget_message(
+                await opened.adjust(rule, scope, units, signed_by, reason, now_us())
+            )
+
+        budget = on_ledger(the_file(ledger), zone_info(time_zone), work)
+    spent, left = format_budget(budget)
+    ceiling = "no ceiling yet" if budget.unlimited else f"{left} left"
+    typer.echo(f"{rule} of {scope}: {spent} spent, {ceiling}")

@@ -1,0 +1,58 @@
+"""`sidecar status` and `sidecar reload`: the policies of a running sidecar."""
+
+import json
+
+import typer
+from google.protobuf.json_format import MessageToDict
+
+from sidecar.cli.admin_options import AdminAddress
+from sidecar.cli.options import Format, FormatOption, fail
+from sidecar.server.client import AskError, admin
+from sidecar.v1 import admin_pb2 as pb
+
+
+def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
+    """Show which policies a running sidecar serves, and how its ledger is.
+
+    Exit 1 if the policies are stale: what lies in the directory cannot be used. Example:
+    sidecar status --admin unix:/run/sidecar-admin/admin.sock
+    """
+    try:
+        found: pb.GetStatusResponse = admin(address, "GetStatus", pb.GetStatusRequest())
+    except AskError as error:
+        raise fail(error) from None
+    if output is Format.JSON:
+        shown = MessageToDict(
+            found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        _show(found.policies)
+        typer.echo(f"ledger: {found.ledger.open_holds} open holds")
+    if found.policies.problems:
+        raise typer.Exit(1)
+
+
+def reload(address: AdminAddress) -> None:
+    """Let a running sidecar load its policies now. Exit 1 if they cannot be used.
+
+    It looks by itself, too (`serve --reload-seconds`). Example:
+    sidecar reload --admin unix:/run/sidecar-admin/admin.sock
+    """
+    try:
+        found: pb.ReloadResponse = admin(address, "Reload", pb.ReloadRequest())
+    except AskError as error:
+        raise fail(error) from None
+    _show(found.policies)
+    if found.policies.problems:
+        raise typer.Exit(1)
+
+
+def _show(policies: pb.PolicyStatus) -> None:
+    loaded = policies.loaded_at.ToDatetime()
+    typer.echo(
+        f"policies: {policies.summary}; {policies.rules} rules, {policies.engine}, in effect"
+        f" since {loaded:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    for problem in policies.problems:
+        typer.echo(problem, err=True)

@@ -1,0 +1,35 @@
+"""Options of commands that ask the admin service of a running sidecar."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sidecar.cli.options import fail
+
+AdminAddress = Annotated[
+    str,
+    typer.Option(
+        "--admin",
+        envvar="SIDECAR_ADMIN",
+        metavar="ADDRESS",
+        help="The --admin-listen of a running sidecar.",
+        show_default=False,
+    ),
+]
+LedgerInstead = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        envvar="SIDECAR_LEDGER",
+        metavar="FILE",
+        help="The ledger's file; or --admin, which comes first.",
+    ),
+]
+
+
+def the_file(ledger: Path | None) -> Path:
+    """Return the ledger's file where nobody is to be asked instead, or exit 2."""
+    if ledger is None:
+        raise fail("give --ledger FILE, or --admin ADDRESS of a running sidecar", 2)
+    return ledger

@@ -1,0 +1,99 @@
+"""`sidecar ledger holds` and `sidecar ledger release`: calls that went out."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from sidecar.cli.admin_options import AdminAddress, LedgerInstead, the_file
+from sidecar.cli.export import rows_of
+from sidecar.cli.options import Format, FormatOption, fail
+from sidecar.cli.tables import console
+from sidecar.domain.amounts import format_amount
+from sidecar.domain.decisions import Meter
+from sidecar.server.client import AskError, admin
+from sidecar.v1 import admin_pb2
+
+PAGE = 1000
+
+
+def holds(
+    ledger: LedgerInstead = None,
+    address: AdminAddress = "",
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """List the holds that are open: calls that went out and are not settled yet.
+
+    From the ledger's file, in use or not, or with --admin from a running sidecar.
+    Example: sidecar ledger holds --ledger ledger.sqlite
+    """
+    if address:
+        listed = list(_asked(address))
+    else:
+        columns, rows = rows_of(the_file(ledger), "open_holds")
+        listed = [dict(zip(columns, row, strict=True)) for row in rows]
+    if output is Format.JSON:
+        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        return
+    console().print(_table(listed))
+    typer.echo(f"{len(listed)} open holds")
+
+
+def release(
+    hold_id: Annotated[str, typer.Argument(metavar="HOLD", help="The hold's id.")],
+    signed_by: Annotated[str, typer.Option("--signed-by", help="Who answers for it.")],
+    reason: Annotated[str, typer.Option(help="How it is known that the call was never sent.")],
+    address: AdminAddress,
+) -> None:
+    """Give back a hold whose call was never sent, such as that of an app that crashed.
+
+    Nothing is charged, so be sure. A hold that is closed stays as it is. Example:
+    sidecar ledger release hold_01… --admin unix:/run/sidecar-admin/admin.sock
+    --signed-by ada@example.com --reason "the job was killed before it called"
+    """
+    request = admin_pb2.ReleaseHoldRequest(hold_id=hold_id, signed_by=signed_by, reason=reason)
+    try:
+        answer = admin(address, "ReleaseHold", request)
+    except AskError as error:
+        raise fail(error) from None
+    charged = format_amount(Meter.COST, answer.charged_cost_nano_usd)
+    typer.echo(f"{hold_id}: charged {charged}, {answer.charged_tokens:,} tokens")
+
+
+def _asked(address: str) -> Iterator[dict[str, Any]]:
+    """Ask for one page after the other, with the columns of the view `open_holds`."""
+    token = ""
+    while True:
+        request = admin_pb2.ListHoldsRequest(page_size=PAGE, page_token=token)
+        try:
+            page = admin(address, "ListHolds", request)
+        except AskError as error:
+            raise fail(error) from None
+        for hold in page.holds:
+            yield {
+                "hold_id": hold.hold_id,
+                "expires_at_utc": f"{hold.expires_at.ToDatetime():%Y-%m-%d %H:%M:%S}",
+                "principal": hold.principal,
+                "workspace": hold.workspace,
+                "model": hold.model,
+                "held_tokens": hold.held_tokens,
+                "held_cost_usd": format_amount(Meter.COST, hold.held_cost_nano_usd),
+            }
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def _table(listed: Iterable[dict[str, Any]]) -> Table:
+    table = Table()
+    for column in (
+        "hold_id", "expires_at_utc", "principal", "workspace", "model", "held_tokens",
+        "held_cost_usd",
+    ):  # fmt: skip
+        table.add_column(column, overflow="fold")
+    for hold in listed:
+        table.add_row(*(Text(str(value)) for value in hold.values()))
+    return table

@@ -1,0 +1,39 @@
+"""The holds that are open, a page at a time."""
+
+import sqlite3
+
+from sidecar.domain.decisions import Meter, OpenHold
+from sidecar.ledger.protocol import NotAdjustableError
+
+_PAGE = """
+SELECT h.expires_at_us, h.id, h.hold_id, d.principal, d.workspace, d.model,
+  h.held_input_tokens + h.held_output_tokens, h.held_cost_nano_usd
+FROM holds h JOIN decisions d USING (id)
+WHERE h.state = 'open' AND (h.expires_at_us, h.id) > (?, ?)
+ORDER BY h.expires_at_us, h.id LIMIT ?
+"""
+
+
+def page(connection: sqlite3.Connection, after: tuple[int, int], at_most: int) -> list[OpenHold]:
+    """Return open holds after a place, those that expire first at the front."""
+    found = connection.execute(_PAGE, (*after, at_most))
+    return [
+        OpenHold((expires_at_us, row), hold_id, principal, workspace, model, tokens, cost_nano_usd)
+        for expires_at_us, row, hold_id, principal, workspace, model, tokens, cost_nano_usd in found
+    ]
+
+
+def count(connection: sqlite3.Connection) -> int:
+    """Return how many holds are open."""
+    (number,) = connection.execute("SELECT count(*) FROM holds WHERE state = 'open'").fetchone()
+    return int(number)
+
+
+def meter_of(connection: sqlite3.Connection, rule: str) -> Meter:
+    """Return what a limit counts. Raises NotAdjustableError when no call has counted on it."""
+    found = connection.execute(
+        "SELECT meter FROM budgets WHERE rule = ? ORDER BY id DESC LIMIT 1", (rule,)
+    ).fetchone()
+    if found is None:
+        raise NotAdjustableError(f"no call has counted on a limit named {rule}")
+    return Meter(found[0])

@@ -1,0 +1,160 @@
+"""sidecar.v1.AdminService: what an operator sees and does while it runs."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from sidecar.authorizer import Authorizer
+from sidecar.domain.amounts import parse_amount
+from sidecar.domain.clock import Clock
+from sidecar.domain.decisions import OpenHold
+from sidecar.ledger.protocol import Books
+from sidecar.reloading import PolicyStatus, Reloader
+from sidecar.server import answers, validation
+from sidecar.server.errors import Context, StoppingError, fail, serialize
+from sidecar.server.listen import ListenerSettings
+from sidecar.server.validation import InvalidFieldError, Request, parse
+from sidecar.v1 import admin_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
+
+LISTENER = ListenerSettings(socket_mode=0o600, max_connections=64)
+CALLS_AT_MOST = 16
+"""At a time; more are refused."""
+
+PAGE_SIZE = 100
+PAGE_SIZE_AT_MOST = 1000
+MAX_SIGNED_BYTES = 128
+"""Of who released a hold and why: both are kept where Release keeps a reason."""
+
+
+class AdminService:
+    """The RPCs over a ledger, its authorizer and its policies."""
+
+    name = SERVICE
+
+    def __init__(
+        self, books: Books, authorizer: Authorizer, reloader: Reloader, clock: Clock
+    ) -> None:
+        """Show and change these."""
+        self._books = books
+        self._authorizer = authorizer
+        self._reloader = reloader
+        self._clock = clock
+        self._stopping = asyncio.Event()
+
+    async def get_status(self, _request: pb.GetStatusRequest) -> pb.GetStatusResponse:
+        """See GetStatus in the contract."""
+        time_us = self._books.time_us(self._clock())
+        return pb.GetStatusResponse(
+            policies=_policy_status(self._reloader.status),
+            ledger=pb.LedgerStatus(
+                open_holds=self._books.count_open_holds(), time=answers.timestamp(time_us)
+            ),
+        )
+
+    async def reload(self, _request: pb.ReloadRequest) -> pb.ReloadResponse:
+        """See Reload in the contract."""
+        return pb.ReloadResponse(policies=_policy_status(await self._reloader.reload()))
+
+    async def adjust(self, request: pb.AdjustRequest) -> pb.AdjustResponse:
+        """See Adjust in the contract."""
+        validation.check_signed(
+            (field, getattr(request, field))
+            for field in ("rule", "scope", "amount", "signed_by", "reason")
+        )
+        try:
+            units = parse_amount(self._books.meter_of(request.rule), request.amount)
+        except ValueError as error:
+            raise InvalidFieldError("amount", str(error)) from None
+        budget = await self._books.adjust(
+            request.rule, request.scope, units, request.signed_by, request.reason, self._clock()
+        )
+        log.warning("adjusted %s by %s, signed by %s", request.rule, units, request.signed_by)
+        return pb.AdjustResponse(budget=answers.budget_message(budget))
+
+    async def list_holds(self, request: pb.ListHoldsRequest) -> pb.ListHoldsResponse:
+        """See ListHolds in the contract."""
+        after = validation.check_page(request.page_size, request.page_token, PAGE_SIZE_AT_MOST)
+        size = request.page_size or PAGE_SIZE
+        holds = self._books.open_holds(after, size + 1)
+        more = len(holds) > size
+        return pb.ListHoldsResponse(
+            holds=[_open_hold(hold) for hold in holds[:size]],
+            next_page_token="{}.{}".format(*holds[size - 1].place) if more else "",
+        )
+
+    async def release_hold(self, request: pb.ReleaseHoldRequest) -> pb.ReleaseHoldResponse:
+        """See ReleaseHold in the contract."""
+        validation.check_signed([("hold_id", request.hold_id)])
+        signed = [("signed_by", request.signed_by), ("reason", request.reason)]
+        validation.check_signed(signed, MAX_SIGNED_BYTES)
+        why = f"{request.reason} (signed by {request.signed_by})"
+        charge = await self._authorizer.release(request.hold_id, why)
+        log.warning("released %s, signed by %s", request.hold_id, request.signed_by)
+        return pb.ReleaseHoldResponse(
+            charged_cost_nano_usd=charge.cost_nano_usd, charged_tokens=charge.tokens
+        )
+
+    def stop(self) -> None:
+        """Refuse new calls."""
+        self._stopping.set()
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the RPCs for a server."""
+
+        def unary(
+            kind: type[Request], answer: Callable[[Request], Awaitable[Message]]
+        ) -> "grpc.RpcMethodHandler[Any, Any]":
+            async def call(encoded: bytes, context: Context) -> Message:
+                if self._stopping.is_set():
+                    return await fail(context, StoppingError())
+                try:
+                    return await answer(parse(kind, encoded))
+                except Exception as error:
+                    return await fail(context, error)
+
+            return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
+
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "GetStatus": unary(pb.GetStatusRequest, self.get_status),
+                "Reload": unary(pb.ReloadRequest, self.reload),
+                "Adjust": unary(pb.AdjustRequest, self.adjust),
+                "ListHolds": unary(pb.ListHoldsRequest, self.list_holds),
+                "ReleaseHold": unary(pb.ReleaseHoldRequest, self.release_hold),
+            },
+        )
+
+
+def _policy_status(status: PolicyStatus) -> pb.PolicyStatus:
+    stale = status.stale_since_us
+    return pb.PolicyStatus(
+        digest=status.digest,
+        generation=status.generation,
+        rules=status.rules,
+        engine=status.engine,
+        loaded_at=answers.timestamp(status.loaded_at_us),
+        stale_since=answers.timestamp(stale) if stale else None,
+        problems=status.problems,
+        summary=str(status),
+    )
+
+
+def _open_hold(hold: OpenHold) -> pb.OpenHold:
+    return pb.OpenHold(
+        hold_id=hold.hold_id,
+        expires_at=answers.timestamp(hold.expires_at_us),
+        principal=hold.principal_id,
+        workspace=hold.workspace,
+        model=hold.model_id,
+        held_tokens=hold.tokens,
+        held_cost_nano_usd=hold.cost_nano_usd,
+    )
