@@ -48,6 +48,20 @@ def test_a_correction_counts_as_spent(till: Till) -> None:
     assert not allowed(till, NOON, tokens=31)
 
 
+def test_a_call_in_the_group_of_an_adjustment_counts_it(till: Till) -> None:
+    """L1 L2: whichever transaction they share, before it or after."""
+    assert allowed(till, NOON, tokens=10)
+    signed = (60, "ada@example.com", "a test", NOON)
+    answers = till.together(
+        till.ledger.decide(proposal(NOON, DAILY, tokens=20)),
+        till.ledger.adjust("tokens-day", "lab", *signed),
+        till.ledger.decide(proposal(NOON, DAILY, tokens=20)),
+    )
+    effects = [getattr(answer, "effect", None) for answer in answers]
+    assert effects == [Effect.ALLOW, None, Effect.DENY]
+    assert getattr(answers[1], "spent", None) == 60
+
+
 def test_a_scope_without_calls_yet_can_be_adjusted(till: Till) -> None:
     """The rule is known from others' calls."""
     assert allowed(till, NOON)
