@@ -40,6 +40,11 @@ Start = Callable[..., RunningSidecar]
         ("ledger", "holds"),
         ("ledger", "export"),
         ("ledger", "adjust"),
+        ("ledger", "release"),
+        ("sign",),
+        ("verify",),
+        ("status",),
+        ("reload",),
     ],
 )
 def test_help_explains_each_command_with_an_example(command: tuple[str, ...]) -> None:

@@ -231,7 +231,7 @@ def test_there_is_no_admin_service_unless_asked_for(start_sidecar: Start, tmp_pa
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     for address, expected in (
-        ("0.0.0.0:1", "not a loopback address"),
+        ("0.0.0.0:1", "has to be unix:PATH, or 127.0.0.1:PORT"),
         (f"127.0.0.1:{port}", "apps ask there"),
     ):
         code, _, err = command(
