@@ -342,3 +342,15 @@ def test_l3_a_repeat_after_a_reload_gets_the_first_answer(
     eventually(lambda: served(sidecar)[1] == 2, 60)
     assert first == sidecar.stub.Authorize(request)
     assert sidecar.stub.Authorize(chat(tester(), model="small-1")).effect == pb.EFFECT_DENY
+
+
+def test_the_share_of_every_ceiling_stays_over_a_reload(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """L1: one of two sidecars never has the whole of a new ceiling."""
+    path = minimal(tmp_path / "p", daily=limit("1000", meter="tokens"))
+    sidecar = start_sidecar(path, *OFTEN, "--share", "1/2")
+    (path / "daily.cel").write_text(limit("3000", meter="tokens"))
+    eventually(lambda: served(sidecar)[1] == 2, 60)
+    (budget,) = sidecar.stub.Authorize(chat(tester(), model="small-1")).budgets
+    assert budget.ceiling == 1500
