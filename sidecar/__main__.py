@@ -1,5 +1,5 @@
 """`python -m sidecar` is `sidecar`."""
 
-from sidecar.cli.main import main
+from sidecar.cli.entry import main
 
 main()

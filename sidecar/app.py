@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -20,9 +21,14 @@ from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.reloading import PolicySource, Reloader, ReloadSettings, tell_of_the_share
 from sidecar.server import admin
 from sidecar.server.addresses import ListenError, check_address
+from sidecar.server.health import Health
+from sidecar.server.health_listener import HealthListener
 from sidecar.server.listen import ListenerSettings, Server
 from sidecar.server.service import AuthorizationService
 from sidecar.server.tls import Credentials
+from sidecar.telemetry.opening import Telemetry, TelemetrySettings
+from sidecar.telemetry.readiness import Readiness
+from sidecar.telemetry.sources import Sources
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +54,8 @@ class Settings:
     listeners: ListenerSettings = field(default_factory=ListenerSettings)
     admin_listen: str = ""
     reloads: ReloadSettings = field(default_factory=ReloadSettings)
+    health_listen: str = ""
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
 
 def wall_clock_us() -> int:
@@ -55,7 +63,7 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1000
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambda: 0) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight.
 
     Raises PolicyError, LedgerRefusedError, ListenError or ValueError when it
@@ -72,6 +80,7 @@ async def serve(settings: Settings) -> None:
     tls = open_tls(who)
     operators_at = _admin_address(settings)
     channels = open_channels(settings.alerts)
+    telemetry = Telemetry(settings.telemetry)
     source = PolicySource(settings.policies, settings.engine, settings.share, settings.reloads)
     policy = source.load()
     tell_of_the_share(policy)
@@ -82,9 +91,11 @@ async def serve(settings: Settings) -> None:
         authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
         reloader = Reloader(source, authorizer, wall_clock_us)
         loop.add_signal_handler(signal.SIGHUP, reloader.soon)
+        health = Health()
         server = Server(
-            [AuthorizationService(authorizer, proof, open_rate(who))],
+            [AuthorizationService(authorizer, proof, open_rate(who), telemetry.observer)],
             settings.listen,
+            health,
             reflect=settings.reflection,
             settings=settings.listeners,
             tls=None if tls is None else Credentials(tls),
@@ -93,9 +104,23 @@ async def serve(settings: Settings) -> None:
         operators = Server(
             [admin.AdminService(ledger, authorizer, reloader, clock)],
             operators_at,
+            health,
             settings=admin.LISTENER,
             calls_at_most=admin.CALLS_AT_MOST,
         )
+        readiness = Readiness(ledger, health.report)
+        ledger.watchers.append(readiness)
+        health_listener = await _start_health(health, settings.health_listen)
+        counts = AlertCounts()
+        sources = Sources(
+            ledger,
+            clock,
+            lambda: reloader.status,
+            lambda: health.ready,
+            counts,
+            log_lines_dropped,
+        )
+        ledger.watchers += await telemetry.start_metrics(sources)
         await server.start()
         await operators.start()
         log.info(
@@ -108,11 +133,12 @@ async def serve(settings: Settings) -> None:
         )
         for address in operators.addresses:
             log.info("ADMIN on %s", address)
-        dispatcher = Dispatcher(ledger, channels, wall_clock_us, AlertCounts())
+        dispatcher = Dispatcher(ledger, channels, wall_clock_us, counts)
         beside = [
             asyncio.create_task(keep_house(ledger, clock, settings.retention_days * DAY_US)),
             asyncio.create_task(dispatcher.run()),
             asyncio.create_task(reloader.run()),
+            asyncio.create_task(readiness.run()),
         ]
         await stopping.wait()
         log.info("stopping: calls in flight may take up to %g s", settings.grace_seconds)
@@ -122,7 +148,10 @@ async def serve(settings: Settings) -> None:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+        if health_listener is not None:
+            await health_listener.stop()
     finally:
+        await telemetry.close()
         await ledger.close()
     log.info("stopped")
 
@@ -141,6 +170,19 @@ def _admin_address(settings: Settings) -> list[str]:
 
 
 _NEAR = "has to be unix:PATH, or 127.0.0.1:PORT or [::1]:PORT, whoever apps are"
+
+
+async def _start_health(health: Health, address: str) -> HealthListener | None:
+    """Answer probes from other machines, if that was asked for. Raises ValueError."""
+    if not address:
+        return None
+    try:
+        listener = HealthListener(health, address)
+    except ListenError as error:
+        raise ValueError(f"--health-listen {error}") from None
+    await listener.start()
+    log.info("health on %s", listener.address)
+    return listener
 
 
 def _clock(ledger_us: int) -> Clock:

@@ -28,6 +28,7 @@ from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import Usage, UsageReport
 from sidecar.judgement import ENDPOINTS, Judgement, contradicted, judge, limits_of
 from sidecar.ledger.protocol import HoldUnknownError, Ledger
+from sidecar.observing import watching
 from sidecar.policy.policy_set import PolicySet
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -68,17 +69,20 @@ class Authorizer:
         The request has been validated. A contradiction between its principal and who
         calls denies it. Raises what Ledger.decide raises.
         """
-        policy, now_us = self.policy, self._clock()
+        policy, now_us, watch = self.policy, self._clock(), watching.get()
+        watch.enter("policy")
         if contradiction:
             judgement = contradicted(contradiction)
         else:
             judgement = judge(policy, request, now_us, self._ledger.budgets)
         proposal = self._propose(policy, request, judgement, now_us, contradiction)
+        watch.enter("ledger")
         if request.dry_run:
-            return self._ledger.preview(proposal)
-        decision = await self._ledger.decide(proposal)
-        for reason in decision.shadow_reasons:
-            log.info("decision %s: shadow %s: %s", decision.decision_id, reason.rule, reason.code)
+            decision = self._ledger.preview(proposal)
+        else:
+            decision = await self._ledger.decide(proposal)
+            _log_shadows(decision)
+        watch.decided(proposal, decision, request.principal.labels, dry_run=request.dry_run)
         return decision
 
     async def settle(
@@ -93,6 +97,8 @@ class Authorizer:
 
         With an owner, another principal's hold is unknown. Raises what Ledger.settle raises.
         """
+        watch = watching.get()
+        watch.enter("ledger")
         hold = self._hold_of(hold_id, owner)
         used = report.completed(hold.endpoint, hold.most)
         cost_nano_usd = hold.cost_nano_usd
@@ -100,16 +106,22 @@ class Authorizer:
         if tariff is not None and report != UsageReport():
             cost_nano_usd = tariff.cost_nano_usd(used, _terms_that_served(hold, report, tariff))
         settlement = Settlement(used, cost_nano_usd, outcome, response_model, self._clock())
-        return await self._ledger.settle(hold_id, settlement)
+        charge = await self._ledger.settle(hold_id, settlement)
+        watch.closed("settle", hold_id, charge)
+        return charge
 
     async def release(self, hold_id: str, reason: str, owner: str = "") -> Charge:
         """Give a hold back: its call was never sent.
 
         With an owner, another principal's hold is unknown. Raises what Ledger.release raises.
         """
+        watch = watching.get()
+        watch.enter("ledger")
         if owner:
             self._hold_of(hold_id, owner)
-        return await self._ledger.release(hold_id, reason, self._clock())
+        charge = await self._ledger.release(hold_id, reason, self._clock())
+        watch.closed("release", hold_id, charge)
+        return charge
 
     def judgement(self, request: pb.AuthorizeRequest) -> Judgement:
         """Return what the policies make of a call now, before the ledger has its say."""
@@ -195,6 +207,14 @@ def _fingerprint(request: pb.AuthorizeRequest, contradiction: str) -> bytes:
     """
     mark = f"\0{contradiction}\0".encode() if contradiction else b""
     return hashlib.sha256(mark + request.SerializeToString(deterministic=True)).digest()
+
+
+def _log_shadows(decision: Decision) -> None:
+    for reason in decision.shadow_reasons:
+        log.info(
+            "decision %s: shadow %s: %s", decision.decision_id, reason.rule, reason.code,
+            extra={"fields": {"decision_id": decision.decision_id}},
+        )  # fmt: skip
 
 
 def _hold_ttl_us(request: pb.AuthorizeRequest) -> int:

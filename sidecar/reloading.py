@@ -60,6 +60,10 @@ class PolicyStatus:
     stale_since_us: int = 0
     """When the files were first found to be no set that may be served; 0 while they are."""
     problems: tuple[str, ...] = ()
+    loaded: int = 1
+    """Sets that took effect."""
+    refused: int = 0
+    """Attempts that found no set that may be served."""
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -168,7 +172,9 @@ class Reloader:
             return
         self._authorizer.policy = loaded
         tell_of_the_share(loaded)
-        self.status = self._fresh(loaded)
+        self.status = replace(
+            self._fresh(loaded), loaded=self.status.loaded + 1, refused=self.status.refused
+        )
         log.info("policies: %s, %d rules", self.status, self.status.rules)
 
     def _refuse(self, error: Exception) -> None:
@@ -177,7 +183,12 @@ class Reloader:
         problems = _texts(error)
         known = problems == self.status.problems
         since_us = self.status.stale_since_us or self._wall_clock()
-        self.status = replace(self.status, stale_since_us=since_us, problems=problems)
+        self.status = replace(
+            self.status,
+            stale_since_us=since_us,
+            problems=problems,
+            refused=self.status.refused + 1,
+        )
         if known:
             return
         self._try_again_seconds = TRY_AGAIN_SECONDS

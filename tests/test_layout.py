@@ -29,6 +29,8 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "typer": "cli",
     "rich": "cli",
     "html": "reports",
+    "prometheus_client": "telemetry",
+    "opentelemetry": "telemetry",
 }
 PURE = {
     "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "json",
@@ -91,9 +93,18 @@ def test_data_flows_one_way() -> None:
             "explanation",
             "identity",
             "reloading",
+            "observing",
             "domain",
             "ledger.protocol",
             "v1",
+        },
+        "telemetry": {
+            "telemetry",
+            "alerts.counts",
+            "observing",
+            "reloading",
+            "domain",
+            "ledger.protocol",
         },
     }
     for folder, may in allowed.items():

@@ -1,7 +1,5 @@
 """The `sidecar` command. Exit codes: 0 good, 1 the thing checked is bad, 2 wrong usage."""
 
-import sys
-
 import typer
 
 from sidecar.cli import (
@@ -20,6 +18,7 @@ from sidecar.cli import (
     sign,
     spend,
 )
+from sidecar.cli.healthz import probe
 
 app = typer.Typer(
     name="sidecar",
@@ -47,8 +46,11 @@ app.command("spend", epilog=spend.EPILOG)(spend.spend)
 app.add_typer(ledger.app, name="ledger")
 
 
-def main() -> None:
-    """Run the command line. What the terminal cannot show is escaped, and ends nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    app()
+@app.command(
+    "healthz",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def healthz(context: typer.Context) -> None:
+    """Exit 0 if a running sidecar is SERVING, else 1; for probes."""
+    raise typer.Exit(probe(context.args))

@@ -43,14 +43,31 @@ from sidecar.cli.policy_options import (
     RequireDigestOption,
     RequireSignatureOption,
 )
+from sidecar.cli.telemetry_options import (
+    DecisionLogFullOption,
+    DecisionLogLabelOption,
+    DecisionLogMaskOption,
+    DecisionLogOption,
+    HealthListenOption,
+    LogAllowSampleOption,
+    LogDecisionsOption,
+    LogFormatOption,
+    MetricsBudgetsOption,
+    MetricsListenOption,
+    TracesOption,
+    telemetry_settings,
+)
 from sidecar.domain.share import WHOLE
 from sidecar.identity.opening import ALGORITHMS, IdentitySettings, Mode
 from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.logs import LogFormat
 from sidecar.policy.files.problems import PolicyError
 from sidecar.policy.trust.requirement import TrustSettings
 from sidecar.reloading import ReloadSettings
 from sidecar.server.addresses import ListenError
 from sidecar.server.listen import ListenerSettings
+from sidecar.telemetry.decision_lines import Which
+from sidecar.telemetry.line_queue import WhenFull
 
 
 def serve(
@@ -150,6 +167,17 @@ def serve(
     require_digest: RequireDigestOption = None,
     require_signature: RequireSignatureOption = None,
     admin_listen: AdminListenOption = "",
+    health_listen: HealthListenOption = "",
+    metrics_listen: MetricsListenOption = "",
+    metrics_budgets: MetricsBudgetsOption = 200,
+    traces: TracesOption = False,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_decisions: LogDecisionsOption = Which.NONE,
+    log_allow_sample: LogAllowSampleOption = 1.0,
+    decision_log: DecisionLogOption = "",
+    decision_log_full: DecisionLogFullOption = WhenFull.DROP,
+    decision_log_mask: DecisionLogMaskOption = None,
+    decision_log_label: DecisionLogLabelOption = None,
 ) -> None:
     """Answer apps until SIGTERM.
 
@@ -188,10 +216,22 @@ def serve(
         listeners=ListenerSettings(permissions(socket_mode), max_connections),
         admin_listen=admin_listen,
         reloads=ReloadSettings(reload_seconds, trust),
+        health_listen=health_listen,
+        telemetry=telemetry_settings(
+            metrics_listen=metrics_listen,
+            metrics_budgets=metrics_budgets,
+            traces=traces,
+            log_decisions=log_decisions,
+            log_allow_sample=log_allow_sample,
+            decision_log=decision_log,
+            decision_log_full=decision_log_full,
+            decision_log_mask=decision_log_mask,
+            decision_log_label=decision_log_label,
+        ),
     )
     try:
-        with logs.to_standard_error():
-            asyncio.run(app.serve(settings))
+        with logs.to_standard_error(log_format) as log:
+            asyncio.run(app.serve(settings, lambda: log.dropped))
     except PolicyError as error:
         problems = "\n".join(str(in_directory(policies, problem)) for problem in error.problems)
         raise fail(f"the policies in {policies} cannot be used:\n{problems}") from None

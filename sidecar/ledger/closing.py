@@ -2,6 +2,7 @@
 
 import itertools
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,6 +41,8 @@ class Closing:
         self._sql = connection
         self._standings = standings
         self._alerting = alerting
+        self.closed: Counter[str] = Counter()
+        """Holds closed in this transaction, by state, and those that were an overrun."""
 
     def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """Charge what was used, into the windows the hold was authorized in (L6)."""
@@ -198,7 +201,10 @@ class Closing:
                 row,
             ),
         )
-        return bool(closed.fetchone()[0])
+        overrun = bool(closed.fetchone()[0])
+        self.closed[state] += 1
+        self.closed["overrun"] += overrun
+        return overrun
 
     def _charge(self, row: int, at_us: int) -> Charge:
         at_us = self._standings.advance(at_us)

@@ -9,6 +9,7 @@ however many callers it answers, and its size grows with the load by itself.
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -48,19 +49,22 @@ class GroupCommit:
         refusals: tuple[type[Exception], ...],
         rolled_back: Callable[[], None],
         finish: Callable[[], None] = lambda: None,
-        committed: Callable[[], None] = lambda: None,
+        committed: Callable[[int, float], None] = lambda _requests, _seconds: None,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         """Use the connection alone.
 
-        Work may raise a refusal before it has written. `finish` is the last that a
-        group does before its commit; `rolled_back` is called when what it wrote is
-        gone, `committed` when it is on disk.
+        Work may raise a refusal before it has written. `finish` is the last that a group
+        does before its commit; `rolled_back` is called when what it wrote is gone;
+        `committed` when it is on disk, with how many asked for it and what COMMIT took;
+        `failed` when the file is at fault.
         """
         self._connection = connection
         self._refusals = refusals
         self._finish = finish
         self._rolled_back = rolled_back
         self._committed = committed
+        self._failed = failed
         self._queue: list[_Asked] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._draining: asyncio.Task[None] | None = None
@@ -81,6 +85,11 @@ class GroupCommit:
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
         return await future
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are in no group yet."""
+        return len(self._queue)
 
     async def close(self) -> None:
         """Commit what is queued and stop."""
@@ -118,10 +127,14 @@ class GroupCommit:
             await self._begin()
             answers = [self._answer(asked.work) for asked in group]
             self._finish()
+            began = time.perf_counter()
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
+            took_seconds = time.perf_counter() - began
         except Exception as error:  # whatever it was, nothing of the group may stay
             self._roll_back()
+            if isinstance(error, _FOR_ALL):
+                self._failed()
             if len(group) == 1 or isinstance(error, _FOR_ALL):
                 _tell(group, [LedgerUnavailableError(_why(error))] * len(group))
             else:  # one of them is at fault: let it fail alone
@@ -129,7 +142,7 @@ class GroupCommit:
                     await self._commit([one])
         else:
             _tell(group, answers)
-            self._committed()
+            self._committed(len(group), took_seconds)
 
     async def _begin(self) -> None:
         for _ in range(BUSY_TRIES):

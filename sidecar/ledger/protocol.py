@@ -19,7 +19,7 @@ So have its alerts:
 - A2 told at least once: an alert is owed to each channel until that has taken it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from sidecar.domain.alerts import Alert, Delivery, Outcome
@@ -104,6 +104,16 @@ class Ledger(Protocol):
     async def burn(self, at_us: int) -> int:
         """Raise an alert for each hour that spends unusually fast; return how many."""
 
+    async def probe(self) -> None:
+        """Write something that changes nothing. Raises LedgerUnavailableError."""
+
+    def count_open_holds(self) -> int:
+        """Return how many holds are open. Raises LedgerUnavailableError."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a commit under way to end."""
+
     async def close(self) -> None:
         """Write what is queued, and let go of the file."""
 
@@ -114,9 +124,6 @@ class Books(Ledger, Protocol):
     def open_holds(self, after: tuple[int, int], at_most: int) -> Sequence[OpenHold]:
         """Return open holds after a place, in order. Raises LedgerUnavailableError."""
 
-    def count_open_holds(self) -> int:
-        """Return how many holds are open. Raises LedgerUnavailableError."""
-
     def meter_of(self, rule: str) -> Meter:
         """Return what a limit counts.
 
@@ -125,6 +132,20 @@ class Books(Ledger, Protocol):
 
     def time_us(self, at_us: int) -> int:
         """Return the ledger's time, which never goes back (L9)."""
+
+
+class CommitWatcher(Protocol):
+    """Is told how commits end. It must not wait."""
+
+    def committed(self, requests: int, seconds: float, closed: Mapping[str, int]) -> None:
+        """A group of requests is on disk, by a COMMIT that took so long.
+
+        `closed` counts the holds that it settled, released or expired, and of these the
+        `overrun`.
+        """
+
+    def failed(self) -> None:
+        """A group could not be written, for a reason that is the file's."""
 
 
 class AlertOutbox(Protocol):

@@ -30,6 +30,7 @@ from sidecar.ledger.group_commit import GroupCommit
 from sidecar.ledger.group_standings import GroupStandings
 from sidecar.ledger.outbox import Outbox
 from sidecar.ledger.protocol import (
+    CommitWatcher,
     HoldUnknownError,
     LedgerUnavailableError,
     NotAdjustableError,
@@ -76,6 +77,7 @@ class SqliteLedger:
         self._closing = Closing(writer, standings, self._alerting)
         self._adjusting = Adjusting(writer, standings)
         self._outbox = Outbox(writer)
+        self._writer = writer
         self._reader = reader
         self._committed_standings = Standings(reader, calendar, time)
         self._committed_outbox = Outbox(reader)
@@ -85,8 +87,11 @@ class SqliteLedger:
             refusals=(RequestIdReusedError, HoldUnknownError, NotAdjustableError),
             finish=standings.write,
             rolled_back=self._forget,
-            committed=self._tell_raised,
+            committed=self._committed,
+            failed=self._failed,
         )
+        self.watchers: list[CommitWatcher] = []
+        """Who is told how commits end."""
         self.latest_us = time.latest_us
         """When the file's last decision was made: time goes on from here."""
 
@@ -115,10 +120,18 @@ class SqliteLedger:
         self._deciding.forget()
         self._adjusting.forget()
         self._alerting.forget()
+        self._closing.closed.clear()
 
-    def _tell_raised(self) -> None:
+    def _committed(self, requests: int, seconds: float) -> None:
         if raised := self._alerting.committed():
             self._raised(raised)
+        for watcher in self.watchers:
+            watcher.committed(requests, seconds, self._closing.closed)
+        self._closing.closed.clear()
+
+    def _failed(self) -> None:
+        for watcher in self.watchers:
+            watcher.failed()
 
     def preview(self, proposal: Proposal) -> Decision:
         """See Ledger.preview."""
@@ -163,7 +176,7 @@ class SqliteLedger:
             return open_holds.page(self._reader, after, at_most)
 
     def count_open_holds(self) -> int:
-        """See Books.count_open_holds."""
+        """See Ledger.count_open_holds."""
         with _reading():
             return open_holds.count(self._reader)
 
@@ -204,6 +217,20 @@ class SqliteLedger:
     async def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
         """See AlertOutbox.record."""
         await self._alone(lambda: self._outbox.record(channel, outcomes, now_us))
+
+    async def probe(self) -> None:
+        """See Ledger.probe."""
+        await self._commits.run(self._write_nothing)
+
+    def _write_nothing(self) -> None:
+        # The header's page is written, even though the number stays what it is.
+        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+        self._writer.execute(f"PRAGMA user_version = {version}")
+
+    @property
+    def waiting(self) -> int:
+        """See Ledger.waiting."""
+        return self._commits.waiting
 
     async def close(self) -> None:
         """See Ledger.close."""

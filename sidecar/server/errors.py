@@ -71,6 +71,11 @@ def _packed(detail: Message) -> AnyMessage:
     return packed
 
 
+def code_of(error: Exception) -> str:
+    """Return the name of the status that stands for an error."""
+    return _describe(error)[0].name
+
+
 def _describe(error: Exception) -> tuple[grpc.StatusCode, str, str, dict[str, str]]:
     """Return status, reason, message and metadata; each message is free of values."""
     code, message, metadata = grpc.StatusCode.UNAVAILABLE, str(error), dict[str, str]()

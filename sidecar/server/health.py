@@ -1,21 +1,46 @@
-"""The standard health service, which does not keep a server from stopping."""
+"""The standard health service: is it alive, is it ready, for anybody who probes."""
 
 import asyncio
 from typing import Any
 
-from grpc_health.v1 import health
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from sidecar.server.service import SERVICE
+
+LIVENESS = "liveness"
+READINESS = ("", "readiness", SERVICE)
+"""The names that are SERVING while calls can be decided."""
+
+WATCHERS_AT_MOST = 64
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
-    """The standard health service, whose watchers do not keep a server from stopping."""
+    """The standard health service, whose watchers do not keep a server from stopping.
+
+    A sidecar is alive as long as it answers. Whether it is ready is for others to say.
+    """
 
     def __init__(self) -> None:
-        """Watch nothing yet; no service is known."""
+        """Be alive, but not ready yet."""
         super().__init__()
         self._watching: set[asyncio.Task[None]] = set()
+        self._server_status |= dict.fromkeys(READINESS, _NOT_SERVING)
+        self._server_status[LIVENESS] = _SERVING
+        self._stopping = False
+        self.ready = False
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Answer on this server."""
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the RPC's name
         """Tell each change, until the client or the server ends it."""
+        if len(self._watching) >= WATCHERS_AT_MOST:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch: use Check")
         watch = asyncio.create_task(super().Watch(request, context))
         self._watching.add(watch)
         try:
@@ -24,7 +49,18 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
             watch.cancel()
             self._watching.discard(watch)
 
-    def stop(self) -> None:
+    async def report(self, *, ready: bool) -> None:
+        """Say whether calls can be decided from now on."""
+        self.ready = ready and not self._stopping
+        for name in READINESS:
+            await self.set(name, _SERVING if self.ready else _NOT_SERVING)
+
+    async def stop(self) -> None:
+        """Never be ready again."""
+        self._stopping = True
+        await self.report(ready=False)
+
+    def end_watches(self) -> None:
         """End every watch; they have been told NOT_SERVING."""
         for watch in self._watching:
             watch.cancel()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from sidecar.server.addresses import (
@@ -93,6 +93,7 @@ class Server:
         self,
         services: Sequence[Service],
         addresses: list[str],
+        health_service: Health,
         *,
         reflect: bool = False,
         settings: ListenerSettings | None = None,
@@ -112,8 +113,8 @@ class Server:
         options = _options(self._settings, from_elsewhere=proven)
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=calls_at_most)
         self._server.add_generic_rpc_handlers([service.handlers() for service in services])
-        self._health = Health()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._health = health_service
+        self._health.add_to(self._server)
         if reflect:
             names = (
                 *(service.name for service in services),
@@ -126,21 +127,17 @@ class Server:
     async def start(self) -> None:
         """Answer, and say so."""
         await self._server.start()
-        await self._report(health_pb2.HealthCheckResponse.SERVING)
+        await self._health.report(ready=True)
 
     async def stop(self, grace_seconds: float) -> None:
         """Say that no more is answered, and let calls in flight finish."""
-        await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._health.stop()
         for service in self._services:
             service.stop()
         # Those who call meanwhile are told so; gRPC would only cancel them.
         await asyncio.sleep(REFUSE_SECONDS)
-        self._health.stop()
+        self._health.end_watches()
         await self._server.stop(grace_seconds)
-
-    async def _report(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
-        for name in ("", *(service.name for service in self._services)):
-            await self._health.set(name, status)
 
     def _bind(self, address: str) -> str:
         """Listen, and return the address with the port that was chosen for port 0."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -13,11 +14,13 @@ from sidecar.explanation import Explainer
 from sidecar.identity.caller import Caller, Proof, contradiction
 from sidecar.identity.pins import SamePod
 from sidecar.identity.rate import Rate
+from sidecar.observing import NOBODY, Observer, watching
 from sidecar.server import answers, validation
 from sidecar.server.errors import Context, StoppingError, fail, serialize
 from sidecar.server.identity import Presented
 from sidecar.server.stream import Stream
 from sidecar.server.validation import Request, parse
+from sidecar.server.watched import trace_of, watched
 from sidecar.v1 import authorization_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
@@ -33,20 +36,23 @@ class AuthorizationService:
         authorizer: Authorizer,
         proof: Proof | None = None,
         rate: Rate | None = None,
+        observer: Observer = NOBODY,
     ) -> None:
         """Answer from this authorizer those who prove who they are, no faster than the rate.
 
-        Without a proof, all that is said of callers is their own word.
+        Without a proof, all that is said of callers is their own word. The observer watches.
         """
         self._authorizer = authorizer
         self._proof = proof or SamePod({})
         self._rate = rate
+        self._observer = observer
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
 
     async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
         contradicted, asserted = caller.bind(request.principal)
+        watching.get().identified(asserted)
         validation.check_authorize(request)
         self._count(request.principal)
         decision = await self._authorizer.authorize(
@@ -108,7 +114,8 @@ class AuthorizationService:
             caller.check_still_proven(time.time())  # a stream may outlive it
             return await self.authorize(request, caller)
 
-        decided = Stream(decide, requests, self._stopping)
+        watch = partial(self._observer.begin, "AuthorizeStream", trace_of(context))
+        decided = Stream(decide, requests, self._stopping, watch)
         async for answer in decided.answers():
             yield answer
         if decided.failure is not None:
@@ -132,7 +139,9 @@ class AuthorizationService:
         """
 
         def unary(
-            kind: type[Request], answer: Callable[[Request, Caller], Awaitable[Message]]
+            method: str,
+            kind: type[Request],
+            answer: Callable[[Request, Caller], Awaitable[Message]],
         ) -> "grpc.RpcMethodHandler[Any, Any]":
             async def call(encoded: bytes, context: Context) -> Message:
                 if self._stopping.is_set():
@@ -143,16 +152,18 @@ class AuthorizationService:
                 except Exception as error:
                     return await fail(context, error)
 
-            return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
+            return grpc.unary_unary_rpc_method_handler(
+                watched(self._observer, method, call), response_serializer=serialize
+            )
 
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Authorize": unary(pb.AuthorizeRequest, self.authorize),
-                "Settle": unary(pb.SettleRequest, self.settle),
-                "Release": unary(pb.ReleaseRequest, self.release),
-                "GetBudgets": unary(pb.GetBudgetsRequest, self.get_budgets),
-                "Explain": unary(pb.ExplainRequest, self.explain),
+                "Authorize": unary("Authorize", pb.AuthorizeRequest, self.authorize),
+                "Settle": unary("Settle", pb.SettleRequest, self.settle),
+                "Release": unary("Release", pb.ReleaseRequest, self.release),
+                "GetBudgets": unary("GetBudgets", pb.GetBudgetsRequest, self.get_budgets),
+                "Explain": unary("Explain", pb.ExplainRequest, self.explain),
                 "AuthorizeStream": grpc.stream_stream_rpc_method_handler(
                     self.authorize_stream, response_serializer=serialize
                 ),

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from sidecar.observing import Watch, watching
 from sidecar.server import validation
+from sidecar.server.errors import code_of
 from sidecar.v1 import authorization_pb2 as pb
 
 IN_FLIGHT_AT_MOST = 256
@@ -23,12 +25,17 @@ class Stream:
     """
 
     def __init__(
-        self, decide: Decide, requests: AsyncIterator[bytes], stopping: asyncio.Event
+        self,
+        decide: Decide,
+        requests: AsyncIterator[bytes],
+        stopping: asyncio.Event,
+        watch: Callable[[], Awaitable[Watch]],
     ) -> None:
-        """Decide what comes until `stopping` is set."""
+        """Decide what comes until `stopping` is set; watch each request."""
         self._decide_one = decide
         self._requests = requests
         self._stopping = stopping
+        self._watch = watch
         self._answers: asyncio.Queue[pb.AuthorizeResponse | None] = asyncio.Queue()
         self._places = asyncio.Semaphore(IN_FLIGHT_AT_MOST)
         self._failed = asyncio.Event()
@@ -70,7 +77,9 @@ class Stream:
             task.add_done_callback(deciding.discard)
 
     async def _decide(self, number: int, encoded: bytes) -> None:
-        about = f"request {number} of the stream"
+        about, code = f"request {number} of the stream", "CANCELLED"
+        watch = await self._watch()
+        watching.set(watch)
         try:
             request = validation.parse(pb.AuthorizeRequest, encoded)
             validation.check_request_id(request.request_id, required=True)
@@ -79,5 +88,9 @@ class Stream:
         except Exception as error:
             self.failure = self.failure or (about, error)
             self._failed.set()
+            code = code_of(error)
         else:
+            code = "OK"
             self._answers.put_nowait(answer)
+        finally:
+            watch.end(code)

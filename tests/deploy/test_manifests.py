@@ -23,12 +23,6 @@ BASE, EXAMPLE = ROOT / "deploy/base", ROOT / "deploy/example"
 KUBERNETES = "1.33"  # the first in which native sidecars are stable
 CONFIG_MAP_BYTES = 2**20
 
-# Named in deploy/, the Dockerfile or docs/deploy.md before they are there. Strict: what is there
-# has to leave this list.
-NOT_YET = {
-    "--reload-seconds", "--health-listen", "--metrics-listen", "SIDECAR_HEALTH_LISTEN", "healthz",
-}  # fmt: skip
-
 Manifest = dict[str, Any]
 
 
@@ -128,7 +122,7 @@ def test_what_is_named_exists() -> None:
     named = set(flags(SIDECAR)) | set(re.findall(r"SIDECAR_[A-Z_]+[A-Z]", steps + "".join(texts)))
     named |= set(re.findall(r"`(?:sidecar \w+ )?(--[a-z-]+)", document)) | {"healthz"}
     missing = {name for name in named if not re.search(rf"(?<![\w-]){name}(?![\w-])", known)}
-    assert missing == NOT_YET
+    assert missing == set()
 
 
 def test_the_sidecar_is_a_native_one() -> None:
@@ -218,7 +212,7 @@ def test_the_sidecar_of_the_manifest_starts(
 ) -> None:
     """Its own flags and variables, with the folders of a pod, on loopback: one call is answered."""
     policies = {f.name: f.read_text() for f in SHIPPED.iterdir() if "_test." not in f.name}
-    given = {name: value for name, value in flags(SIDECAR).items() if name not in NOT_YET}
+    given = flags(SIDECAR)
     given["--listen"] = (
         f"unix:{os.path.relpath(tmp_path)}/s"  # the path of a socket has to be short
     )

@@ -30,6 +30,7 @@ class RunningSidecar:
     args: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
+    stdout: int | None = None
     log: str = ""
     addresses: list[str] = field(default_factory=list)
 
@@ -42,6 +43,7 @@ class RunningSidecar:
                 "--policies", str(self.policies), "--ledger", str(self.ledger),
                 *listen, *self.args,
             ],
+            stdout=self.stdout,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **self.env},

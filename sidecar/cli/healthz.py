@@ -1,0 +1,43 @@
+"""`sidecar healthz`: a probe for those who run commands.
+
+Probes are many, and take their time from the pod's share of a core. So this reads its
+arguments without typer, which takes as long to load as all the rest.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from sidecar.server.health_client import status
+
+
+def probe(arguments: Sequence[str]) -> int:
+    """Ask, print the answer, and return the exit code: 0 for SERVING, else 1."""
+    options = _parser().parse_args(arguments)
+    told = status(options.address, options.service, options.timeout_seconds)
+    good = told == "SERVING"
+    print(told, file=sys.stdout if good else sys.stderr)
+    return 0 if good else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sidecar healthz",
+        description="Exit 0 if a running sidecar is SERVING, else 1; for probes.",
+        epilog="Example: sidecar healthz --address unix:/run/sidecar/sidecar.sock",
+    )
+    parser.add_argument(
+        "--address",
+        default=os.environ.get("SIDECAR_ADDRESS") or "127.0.0.1:50051",
+        help="where the sidecar listens: HOST:PORT or unix:PATH [env var: SIDECAR_ADDRESS]",
+    )
+    parser.add_argument(
+        "--service",
+        default="readiness",
+        help="readiness (the default), liveness, or the name of a gRPC service",
+    )
+    parser.add_argument(
+        "--timeout-seconds", type=float, default=1.0, metavar="SECONDS", help="1 by default"
+    )
+    return parser

@@ -1,0 +1,56 @@
+"""What can be seen of the work, for whoever looks; here, nobody does.
+
+A call under way has a `Watch`, which the work tells when a stage begins and what came of
+it. That is all that the main job knows of metrics, traces and logs.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import Literal
+
+from sidecar.domain.decisions import Charge, Decision, Proposal
+
+Stage = Literal["identity", "policy", "ledger"]
+"""What a call goes through, in this order. It begins with the first."""
+
+
+class Watch:
+    """One call under way. This one notes nothing."""
+
+    __slots__ = ()
+
+    def enter(self, stage: Stage) -> None:
+        """Note that a stage begins, and the one before it ends."""
+
+    def identified(self, asserted: Sequence[str]) -> None:
+        """Note which fields of the principal are the app's own word."""
+
+    def decided(
+        self, proposal: Proposal, decision: Decision, labels: Mapping[str, str], *, dry_run: bool
+    ) -> None:
+        """Note the decision, which is durable unless it is a dry run."""
+
+    def closed(self, way: Literal["settle", "release"], hold_id: str, charge: Charge) -> None:
+        """Note what a hold has been charged, now or the first time it was closed."""
+
+    def end(self, code: str) -> None:
+        """Note that the call is over, with the name of its gRPC status."""
+
+
+class Observer:
+    """Watches calls. This one does not."""
+
+    async def begin(self, method: str, trace: Mapping[str, str]) -> Watch:
+        """Watch a call from now on, as soon as there is room to note it.
+
+        `trace` has the headers `traceparent` and `tracestate`, as far as they came.
+        """
+        del method, trace
+        return UNWATCHED
+
+
+UNWATCHED = Watch()
+NOBODY = Observer()
+
+watching: ContextVar[Watch] = ContextVar("watching", default=UNWATCHED)
+"""The call that this task works for."""

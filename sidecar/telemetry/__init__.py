@@ -1,0 +1,1 @@
+"""What people and their programs see of a running sidecar: metrics, traces, decisions."""

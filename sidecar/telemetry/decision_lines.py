@@ -1,0 +1,63 @@
+"""Lines of the log about decisions: every denial, and as many allows as were asked for."""
+
+import logging
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sidecar.domain.decisions import Effect
+from sidecar.telemetry.calls import Call
+
+log = logging.getLogger(__name__)
+
+_WHOLE = 2**32
+
+
+class Which(StrEnum):
+    """Which decisions have a line."""
+
+    NONE = "none"
+    DENY = "deny"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionLineSettings:
+    """Which decisions have a line in the log; of allows only a part, if less than 1."""
+
+    which: Which = Which.NONE
+    allow_sample: float = 1.0
+
+
+class DecisionLines:
+    """Writes them. They have no names of principals in them, and no labels."""
+
+    def __init__(self, settings: DecisionLineSettings) -> None:
+        """Write those that were asked for."""
+        self._denials_only = settings.which is Which.DENY
+        self._allows_below = int(settings.allow_sample * _WHOLE)
+
+    def saw(self, call: Call) -> None:
+        """Write the line of a decision."""
+        if call.deciding is None:
+            return
+        decision, mode = call.deciding.decision, call.deciding.mode
+        if decision.effect is Effect.ALLOW and (
+            self._denials_only or not self._is_drawn(decision.decision_id)
+        ):
+            return
+        reasons = [reason.code for reason in decision.reasons]
+        fields = {
+            "decision_id": decision.decision_id,
+            "effect": decision.effect.value,
+            "mode": mode,
+            "model": decision.model_id,
+            "reasons": reasons,
+            "rules": [reason.rule for reason in decision.reasons if reason.rule],
+        }
+        what = " ".join((decision.effect.value, *reasons))
+        log.info("decision %s (%s): %s", decision.decision_id, mode, what, extra={"fields": fields})
+
+    def _is_drawn(self, decision_id: str) -> bool:
+        """Draw by the id, so that whoever looks for a decision knows whether it has a line."""
+        return zlib.crc32(decision_id.encode()) < self._allows_below

@@ -1,0 +1,153 @@
+"""Metrics of a sidecar: counted while it works, or looked up when somebody asks."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from sidecar.domain.decisions import Decision
+from sidecar.ledger.protocol import LedgerUnavailableError
+from sidecar.telemetry import names
+from sidecar.telemetry.budgets import RecentBudgets
+from sidecar.telemetry.calls import DECIDING, Call
+from sidecar.telemetry.counting import Counts, Histogram
+from sidecar.telemetry.sources import Sources
+
+NS = 1_000_000_000
+
+
+class Metrics(Collector):
+    """Counts calls and commits, and writes a page of all there is."""
+
+    def __init__(self, sources: Sources, budgets_at_most: int) -> None:
+        """Count from nothing; show so many budgets."""
+        self._sources = sources
+        self._calls = Counts(names.CALLS)
+        self._decisions = Counts(names.DECISIONS)
+        self._reasons = Counts(names.REASONS)
+        self._stages = {stage: Histogram(names.SECONDS) for stage in names.STAGE_VALUES}
+        self._closed = Counts(names.HOLDS_CLOSED, ("settled",), ("released",), ("expired",))
+        self._overruns = Counts(names.OVERRUNS, ())
+        self._group = Histogram(names.GROUPS)
+        self._commit = Histogram(names.SECONDS)
+        self._failures = Counts(names.COMMIT_FAILURES, ())
+        self._budgets = RecentBudgets(budgets_at_most)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def saw(self, call: Call) -> None:
+        """Count a call that is over."""
+        self._calls.add(call.method, call.code)
+        if call.deciding is None or call.method not in DECIDING:
+            return
+        decision, mode = call.deciding.decision, call.deciding.mode
+        self._decisions.add(decision.effect.value, mode)
+        if mode != "repeat":
+            self._count_reasons(decision, mode)
+        for stage, began_ns, ended_ns in call.stages():
+            self._stages[stage].add((ended_ns - began_ns) / NS)
+        self._stages["whole"].add((call.ended_ns - call.began_ns) / NS)
+        self._budgets.saw(call.deciding)
+
+    def _count_reasons(self, decision: Decision, mode: str) -> None:
+        for reason in decision.reasons:
+            self._reasons.add(reason.code, reason.rule, mode)
+        for reason in decision.shadow_reasons:
+            self._reasons.add(reason.code, reason.rule, "shadow")
+
+    def committed(self, requests: int, seconds: float, closed: Mapping[str, int]) -> None:
+        """See CommitWatcher.committed."""
+        self._group.add(requests)
+        self._commit.add(seconds)
+        for state, holds in closed.items():
+            if state == "overrun":
+                self._overruns.add(more=holds)
+            else:
+                self._closed.add(state, more=holds)
+
+    def failed(self) -> None:
+        """See CommitWatcher.failed."""
+        self._failures.add()
+
+    async def page(self) -> bytes:
+        """Write all metrics in Prometheus' format."""
+        await self._budgets.refresh(self._sources.ledger, self._sources.clock)
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Write what was counted, and look the rest up."""
+        for counts in (self._calls, self._decisions, self._reasons, self._closed, self._overruns):
+            yield counts.family()
+        yield _histogram(names.STAGES, {(stage,): times for stage, times in self._stages.items()})
+        yield _histogram(names.COMMIT_GROUP, {(): self._group})
+        yield _histogram(names.COMMIT_SECONDS, {(): self._commit})
+        yield self._failures.family()
+        yield from self._budgets.collect()
+        yield from _of_ledger(self._sources)
+        yield from _of_policies(self._sources)
+        yield from _of_logs_and_alerts(self._sources)
+
+
+def _of_ledger(sources: Sources) -> Iterator[Metric]:
+    yield _gauge(names.READY, float(sources.ready()))
+    yield _gauge(names.COMMIT_QUEUE, sources.ledger.waiting)
+    try:
+        open_holds = sources.ledger.count_open_holds()
+    except LedgerUnavailableError:
+        return
+    yield _gauge(names.HOLDS_OPEN, open_holds)
+
+
+def _of_policies(sources: Sources) -> Iterator[Metric]:
+    policy = sources.policy()
+    yield _gauge(names.POLICY_GENERATION, policy.generation)
+    yield _gauge(names.POLICY_INFO, 1, policy.digest)
+    yield _gauge(names.POLICY_LOADED, policy.loaded_at_us / 1e6)
+    yield _gauge(names.POLICY_STALE, policy.stale_since_us / 1e6)
+    yield _counter(
+        names.POLICY_RELOADS,
+        [(("loaded",), policy.loaded), (("refused",), policy.refused)],
+    )
+
+
+def _of_logs_and_alerts(sources: Sources) -> Iterator[Metric]:
+    alerts = sources.alerts
+    yield _counter(names.ALERTS_RAISED, [((kind,), n) for kind, n in alerts.raised.items()])
+    yield _counter(names.ALERTS_DELIVERED, alerts.delivered.items())
+    yield _counter(names.ALERTS_FAILED, alerts.failed.items())
+    yield _counter(names.LOG_DROPPED, [((), sources.log_dropped())])
+    if (queue := sources.decision_log) is not None:
+        yield _counter(names.DECISION_LOG_LINES, [((), queue.written)])
+        yield _counter(names.DECISION_LOG_DROPPED, [((), queue.dropped)])
+        yield _gauge(names.DECISION_LOG_QUEUE, queue.waiting)
+
+
+def _gauge(name: names.Name, value: float, *labels: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name.name, name.tells, labels=name.labels)
+    family.add_metric(labels, value)
+    return family
+
+
+def _counter(
+    name: names.Name, counts: Iterable[tuple[tuple[str, ...], int]]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name.name, name.tells, labels=name.labels)
+    for labels, count in counts:
+        family.add_metric(labels, count)
+    return family
+
+
+def _histogram(
+    name: names.Name, histograms: Mapping[tuple[str, ...], Histogram]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name.name, name.tells, labels=name.labels)
+    for labels, histogram in histograms.items():
+        histogram.add_to(family, *labels)
+    return family

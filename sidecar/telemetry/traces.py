@@ -1,0 +1,126 @@
+"""Traces by OpenTelemetry: a span for each call, and one in it for each of its stages.
+
+Only loaded where traces were asked for; needs the extra `otel`.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from sidecar.telemetry.calls import Call
+
+log = logging.getLogger(__name__)
+
+SERVICE = "sidecar.v1.AuthorizationService"
+FLUSH_SECONDS = 1.0
+"""How long the last spans may take when the sidecar stops."""
+
+_SERVERS_FAULT = {"UNAVAILABLE", "INTERNAL", "UNKNOWN"}
+
+Attributes = dict[str, str | list[str]]
+
+
+class Traces:
+    """Sends spans by OTLP over HTTP, as the variables OTEL_… say.
+
+    A span is made when its call is over, and queued; a thread sends batches. When the
+    queue is full, because the collector is dead or slow, spans are lost.
+    """
+
+    def __init__(self) -> None:
+        """Begin to send. Raises ValueError for variables that cannot be used."""
+        for name in ("opentelemetry", "urllib3"):  # they would log URLs, and whole tracebacks
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        ours = {} if "OTEL_SERVICE_NAME" in os.environ else {SERVICE_NAME: "sidecar"}
+        self._provider = TracerProvider(resource=Resource.create(ours), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(_Told(OTLPSpanExporter())))
+        self._tracer = self._provider.get_tracer("sidecar")
+        self._parent = TraceContextTextMapPropagator()
+
+    def saw(self, call: Call) -> None:
+        """Make the spans of a call that is over."""
+        to_wall_ns = time.time_ns() - time.perf_counter_ns()
+        whole = self._tracer.start_span(
+            f"{SERVICE}/{call.method}",
+            context=self._parent.extract(call.trace),
+            kind=SpanKind.SERVER,
+            attributes=_attributes(call),
+            start_time=to_wall_ns + call.began_ns,
+        )
+        if whole.is_recording():
+            if call.code in _SERVERS_FAULT:
+                whole.set_status(Status(StatusCode.ERROR))
+            within = set_span_in_context(whole)
+            for stage, began_ns, ended_ns in call.stages():
+                self._tracer.start_span(
+                    stage, context=within, start_time=to_wall_ns + began_ns
+                ).end(to_wall_ns + ended_ns)
+        whole.end(to_wall_ns + call.ended_ns)
+
+    async def close(self) -> None:
+        """Send what is queued, if that takes but a moment."""
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def send() -> None:
+            self._provider.shutdown()
+            loop.call_soon_threadsafe(over.set)
+
+        threading.Thread(target=send, name="last-spans", daemon=True).start()
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await over.wait()
+        except TimeoutError:
+            log.warning("the last spans were not sent")
+
+
+class _Told(SpanExporter):
+    """An exporter whose failures are logged once, without the URL, which may have secrets."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._failing = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        failing = result is not SpanExportResult.SUCCESS
+        if failing and not self._failing:
+            log.warning("spans cannot be sent to the collector, and are lost meanwhile")
+        elif self._failing and not failing:
+            log.info("spans are sent again")
+        self._failing = failing
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+def _attributes(call: Call) -> Attributes:
+    """Say what was decided, of nobody: no name of a principal, no label, no message."""
+    found: Attributes = {
+        "rpc.system": "grpc",
+        "rpc.service": SERVICE,
+        "rpc.method": call.method,
+        "rpc.grpc.status": call.code,
+    }
+    if call.deciding is not None:
+        decision = call.deciding.decision
+        found |= {
+            "sidecar.decision_id": decision.decision_id,
+            "sidecar.effect": decision.effect.value,
+            "sidecar.mode": call.deciding.mode,
+            "sidecar.model": decision.model_id,
+            "sidecar.reasons": [reason.code for reason in decision.reasons],
+            "sidecar.rules": [reason.rule for reason in decision.reasons if reason.rule],
+        }
+    return found

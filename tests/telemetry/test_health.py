@@ -1,0 +1,209 @@
+"""What probes are told: alive, ready, and nothing else."""
+
+import contextlib
+import json
+import resource
+import signal
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.commands import sidecar as command
+from support.outside import HEALTH, address
+from support.policies import limit, minimal
+from support.running import RunningSidecar, chat, eventually, tester
+
+Start = Callable[..., RunningSidecar]
+
+SERVICE = "sidecar.v1.AuthorizationService"
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    """A budget that is never used up."""
+    return minimal(tmp_path / "p", daily=limit("100000000", meter="tokens"))
+
+
+def healthz(where: str, service: str = "readiness", *more: str) -> tuple[int, str]:
+    """Probe as a kubelet that runs commands does."""
+    code, out, err = command("healthz", "--address", where, "--service", service, *more)
+    return code, out + err
+
+
+def check(where: str, service: str) -> str:
+    """Probe as a kubelet that speaks gRPC does."""
+    with grpc.insecure_channel(where) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def raw(where: str, method: str, body: bytes = b"") -> grpc.StatusCode:
+    """Call any method; return the status."""
+    with grpc.insecure_channel(where) as channel:
+        call: Any = channel.unary_unary(method)
+        try:
+            call(body, timeout=10)
+        except grpc.RpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
+
+
+def test_a_probe_is_told_by_each_name_that_it_may_ask_for(start_sidecar: Start) -> None:
+    """By gRPC and by command, over TCP and over a Unix socket; 1 for what is not known."""
+    running = start_sidecar(None, *HEALTH)
+    where = address(running, "health")
+    for name in ("", "readiness", "liveness", SERVICE):
+        assert check(where, name) == "SERVING"
+        assert check(running.addresses[0], name) == "SERVING"
+    assert healthz(where) == (0, "SERVING\n")
+    assert healthz(where, "liveness") == (0, "SERVING\n")
+    code, said = healthz(where, "nobody")
+    assert (code, "NOT_FOUND" in said) == (1, True)
+
+
+def test_a_probe_reaches_a_unix_socket(start_sidecar: Start, tmp_path: Path) -> None:
+    """Where no TCP port is open at all."""
+    where = f"unix:{tmp_path}/s"
+    start_sidecar(None, "--listen", where)
+    assert healthz(where) == (0, "SERVING\n")
+    code, said = healthz(f"unix:{tmp_path}/t")
+    assert (code, "UNAVAILABLE" in said) == (1, True)
+
+
+def test_the_health_listener_serves_nothing_but_health(start_sidecar: Start) -> None:
+    """No decision, no reflection, no large message, also where the other listener has them."""
+    running = start_sidecar(None, *HEALTH, "--reflection")
+    where = address(running, "health")
+    request = chat().SerializeToString()
+    for method in ("Authorize", "Settle", "Release", "GetBudgets", "Explain", "AuthorizeStream"):
+        assert raw(where, f"/{SERVICE}/{method}", request) is grpc.StatusCode.UNIMPLEMENTED
+    reflection = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    assert raw(where, reflection) is grpc.StatusCode.UNIMPLEMENTED
+    assert raw(running.addresses[0], reflection) is not grpc.StatusCode.UNIMPLEMENTED
+    name = health_pb2.HealthCheckRequest(service="x" * 2000).SerializeToString()
+    assert raw(where, "/grpc.health.v1.Health/Check", name) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_it_is_not_ready_while_the_disk_is_full_and_recovers_by_itself(
+    start_sidecar: Start, policies: Path
+) -> None:
+    """Nobody calls meanwhile; it is alive all along."""
+    running = start_sidecar(policies, *HEALTH)
+    where, own = address(running, "health"), running.stub
+    own.Authorize(chat(tester(), model="small-1"))
+    assert running.process is not None
+    no_growth = Path(f"{running.ledger}-wal").stat().st_size
+    limits = (no_growth, resource.RLIM_INFINITY)
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(grpc.RpcError):
+        own.Authorize(chat(tester(), model="small-1"))
+    eventually(lambda: check(where, "readiness") == "NOT_SERVING")
+    assert {check(where, name) for name in ("", SERVICE)} == {"NOT_SERVING"}
+    assert check(where, "liveness") == "SERVING"
+    assert healthz(where) == (1, "NOT_SERVING\n")
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    eventually(lambda: check(where, "readiness") == "SERVING")
+    assert own.Authorize(chat(tester(), model="small-1")).hold_id
+    running.stop()
+    assert "not ready: the ledger cannot be written" in running.log
+    assert "ready again" in running.log
+
+
+def test_it_is_not_ready_while_another_program_locks_the_ledger(
+    start_sidecar: Start, policies: Path
+) -> None:
+    """Even if nobody calls: the housekeeping tells."""
+    running = start_sidecar(policies, *HEALTH)
+    where = address(running, "health")
+    visitor = sqlite3.connect(running.ledger, isolation_level=None)
+    visitor.execute("BEGIN IMMEDIATE")
+    eventually(lambda: check(where, "readiness") == "NOT_SERVING", 20)
+    assert check(where, "liveness") == "SERVING"
+    visitor.execute("ROLLBACK")
+    visitor.close()
+    eventually(lambda: check(where, "readiness") == "SERVING")
+
+
+def test_who_watches_is_told_that_it_stops(start_sidecar: Start) -> None:
+    """First SERVING, then NOT_SERVING, then the end."""
+    running = start_sidecar(None, *HEALTH)
+    with grpc.insecure_channel(address(running, "health")) as channel:
+        request = health_pb2.HealthCheckRequest(service="readiness")
+        watch = iter(health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30))
+        told = [next(watch).status]
+        assert running.stop() == 0
+        with contextlib.suppress(grpc.RpcError):
+            told.extend(answer.status for answer in watch)
+    serving = health_pb2.HealthCheckResponse
+    assert told == [serving.SERVING, serving.NOT_SERVING]
+
+
+def test_a_sidecar_that_is_stuck_is_not_alive(start_sidecar: Start) -> None:
+    """It does not answer, and a probe does not wait for ever."""
+    running = start_sidecar(None, *HEALTH)
+    where = address(running, "health")
+    assert running.process is not None
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        code, said = healthz(where, "liveness", "--timeout-seconds", "0.5")
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+    assert (code, "DEADLINE_EXCEEDED" in said or "UNAVAILABLE" in said) == (1, True)
+    assert healthz(where, "liveness", "--timeout-seconds", "10") == (0, "SERVING\n")
+
+
+def test_connections_that_do_nothing_do_not_keep_a_probe_out(start_sidecar: Start) -> None:
+    """200 that send nothing, and 64 that watch; neither costs the sidecar its decisions."""
+    running = start_sidecar(None, *HEALTH)
+    host, _, port = (where := address(running, "health")).rpartition(":")
+    idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(200)]
+    assert running.stub.Authorize(chat(), timeout=20).decision_id
+    eventually(lambda: healthz(where, "liveness")[0] == 0, 30)
+    for one in idle:
+        one.close()
+
+
+def test_watches_are_bounded(start_sidecar: Start) -> None:
+    """Whoever watches without end takes no more than some places, and none from Check."""
+    running = start_sidecar(None)
+    request = health_pb2.HealthCheckRequest(service="readiness")
+    with grpc.insecure_channel(running.addresses[0]) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(request, timeout=30) for _ in range(64)]
+        for watch in watches:
+            next(watch)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stub.Watch(request, timeout=30))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert check(running.addresses[0], "readiness") == "SERVING"
+
+
+def test_a_probe_loads_neither_evaluators_nor_terminals() -> None:
+    """Probes run every few seconds, in the pod's share of a core."""
+    program = (
+        "import json, sys\n"
+        "sys.argv = ['sidecar', 'healthz', '--address', '127.0.0.1:1']\n"
+        "from sidecar.cli.entry import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    print(json.dumps([end.code, sorted(sys.modules)]))\n"
+    )
+    _, out, _ = command(program=program)
+    code, modules = json.loads(out.splitlines()[-1])
+    assert code == 1
+    assert {"celpy", "pydantic", "sqlite3", "sqlite_utils", "sidecar.app"} & set(modules) == set()
+
+
+@pytest.mark.parametrize("where", ["unix:/tmp/x", "nowhere", "127.0.0.1:99999", "256.1.1.1:80"])
+def test_a_health_address_that_cannot_be_used_stops_the_start(where: str, policies: Path) -> None:
+    """Exit code 2, with the flag and the address."""
+    ledger = policies.with_name("ledger.sqlite")
+    common = ("serve", "--policies", policies, "--ledger", ledger, "--listen", "127.0.0.1:0")
+    code, _, err = command(*common, "--health-listen", where)
+    assert (code, f"--health-listen {where}: " in err) == (2, True), err
