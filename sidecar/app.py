@@ -24,7 +24,7 @@ from sidecar.server.addresses import ListenError, check_address
 from sidecar.server.health import Health
 from sidecar.server.health_listener import HealthListener
 from sidecar.server.listen import ListenerSettings, Server
-from sidecar.server.service import AuthorizationService
+from sidecar.server.service import SERVICE, AuthorizationService
 from sidecar.server.tls import Credentials
 from sidecar.telemetry.opening import Telemetry, TelemetrySettings
 from sidecar.telemetry.readiness import Readiness
@@ -80,8 +80,8 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     tls = open_tls(who)
     operators_at = _admin_address(settings)
     channels = open_channels(settings.alerts)
-    telemetry = Telemetry(settings.telemetry)
     source = PolicySource(settings.policies, settings.engine, settings.share, settings.reloads)
+    telemetry = Telemetry(settings.telemetry)
     policy = source.load()
     tell_of_the_share(policy)
     names = [channel.name for channel in channels]
@@ -91,11 +91,11 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
         reloader = Reloader(source, authorizer, wall_clock_us)
         loop.add_signal_handler(signal.SIGHUP, reloader.soon)
-        health = Health()
+        health = Health([SERVICE])
         server = Server(
             [AuthorizationService(authorizer, proof, open_rate(who), telemetry.observer)],
             settings.listen,
-            health,
+            health_service=health,
             reflect=settings.reflection,
             settings=settings.listeners,
             tls=None if tls is None else Credentials(tls),
@@ -104,7 +104,6 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         operators = Server(
             [admin.AdminService(ledger, authorizer, reloader, clock)],
             operators_at,
-            health,
             settings=admin.LISTENER,
             calls_at_most=admin.CALLS_AT_MOST,
         )
@@ -113,12 +112,13 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         health_listener = await _start_health(health, settings.health_listen)
         counts = AlertCounts()
         sources = Sources(
-            ledger,
-            clock,
-            lambda: reloader.status,
-            lambda: health.ready,
-            counts,
-            log_lines_dropped,
+            books=ledger,
+            clock=clock,
+            policies=lambda: reloader.status,
+            loads=reloader.loads,
+            ready=lambda: health.ready,
+            alerts=counts,
+            log_dropped=log_lines_dropped,
         )
         ledger.watchers += await telemetry.start_metrics(sources)
         await server.start()

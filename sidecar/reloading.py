@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -60,10 +61,6 @@ class PolicyStatus:
     stale_since_us: int = 0
     """When the files were first found to be no set that may be served; 0 while they are."""
     problems: tuple[str, ...] = ()
-    loaded: int = 1
-    """Sets that took effect."""
-    refused: int = 0
-    """Attempts that found no set that may be served."""
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -120,6 +117,8 @@ class Reloader:
         self._try_again_seconds = TRY_AGAIN_SECONDS
         self._try_again_at = 0.0
         self.status = self._fresh(authorizer.policy)
+        self.loads = Counter(loaded=1, refused=0)
+        """How loads ended, but for those that found what is served."""
 
     async def run(self) -> None:
         """Look again and again, until cancelled. 0 seconds is never."""
@@ -170,25 +169,20 @@ class Reloader:
                 self.status = replace(self.status, stale_since_us=0, problems=())
                 log.info("policies: %s; the files are that set again", self.status)
             return
+        self.loads["loaded"] += 1
         self._authorizer.policy = loaded
         tell_of_the_share(loaded)
-        self.status = replace(
-            self._fresh(loaded), loaded=self.status.loaded + 1, refused=self.status.refused
-        )
+        self.status = self._fresh(loaded)
         log.info("policies: %s, %d rules", self.status, self.status.rules)
 
     def _refuse(self, error: Exception) -> None:
+        self.loads["refused"] += 1
         self._try_again_at = asyncio.get_running_loop().time() + self._try_again_seconds
         self._try_again_seconds = min(2 * self._try_again_seconds, TRY_AGAIN_SECONDS_AT_MOST)
         problems = _texts(error)
         known = problems == self.status.problems
         since_us = self.status.stale_since_us or self._wall_clock()
-        self.status = replace(
-            self.status,
-            stale_since_us=since_us,
-            problems=problems,
-            refused=self.status.refused + 1,
-        )
+        self.status = replace(self.status, stale_since_us=since_us, problems=problems)
         if known:
             return
         self._try_again_seconds = TRY_AGAIN_SECONDS

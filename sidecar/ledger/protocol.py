@@ -107,9 +107,6 @@ class Ledger(Protocol):
     async def probe(self) -> None:
         """Write something that changes nothing. Raises LedgerUnavailableError."""
 
-    def count_open_holds(self) -> int:
-        """Return how many holds are open. Raises LedgerUnavailableError."""
-
     @property
     def waiting(self) -> int:
         """Requests that wait for a commit under way to end."""
@@ -123,6 +120,9 @@ class Books(Ledger, Protocol):
 
     def open_holds(self, after: tuple[int, int], at_most: int) -> Sequence[OpenHold]:
         """Return open holds after a place, in order. Raises LedgerUnavailableError."""
+
+    def count_open_holds(self) -> int:
+        """Return how many holds are open. Raises LedgerUnavailableError."""
 
     def meter_of(self, rule: str) -> Meter:
         """Return what a limit counts.

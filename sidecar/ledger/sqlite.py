@@ -176,7 +176,7 @@ class SqliteLedger:
             return open_holds.page(self._reader, after, at_most)
 
     def count_open_holds(self) -> int:
-        """See Ledger.count_open_holds."""
+        """See Books.count_open_holds."""
         with _reading():
             return open_holds.count(self._reader)
 

@@ -1,16 +1,14 @@
 """The standard health service: is it alive, is it ready, for anybody who probes."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from sidecar.server.service import SERVICE
-
 LIVENESS = "liveness"
-READINESS = ("", "readiness", SERVICE)
-"""The names that are SERVING while calls can be decided."""
+READINESS = "readiness"
 
 WATCHERS_AT_MOST = 64
 
@@ -24,11 +22,12 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
     A sidecar is alive as long as it answers. Whether it is ready is for others to say.
     """
 
-    def __init__(self) -> None:
-        """Be alive, but not ready yet."""
+    def __init__(self, services: Sequence[str]) -> None:
+        """Be alive, but not ready yet; nor are the services, by their full names."""
         super().__init__()
+        self._ready_names = ("", READINESS, *services)
         self._watching: set[asyncio.Task[None]] = set()
-        self._server_status |= dict.fromkeys(READINESS, _NOT_SERVING)
+        self._server_status |= dict.fromkeys(self._ready_names, _NOT_SERVING)
         self._server_status[LIVENESS] = _SERVING
         self._stopping = False
         self.ready = False
@@ -52,7 +51,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
     async def report(self, *, ready: bool) -> None:
         """Say whether calls can be decided from now on."""
         self.ready = ready and not self._stopping
-        for name in READINESS:
+        for name in self._ready_names:
             await self.set(name, _SERVING if self.ready else _NOT_SERVING)
 
     async def stop(self) -> None:

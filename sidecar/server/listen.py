@@ -93,8 +93,8 @@ class Server:
         self,
         services: Sequence[Service],
         addresses: list[str],
-        health_service: Health,
         *,
+        health_service: Health | None = None,
         reflect: bool = False,
         settings: ListenerSettings | None = None,
         tls: Credentials | None = None,
@@ -113,7 +113,7 @@ class Server:
         options = _options(self._settings, from_elsewhere=proven)
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=calls_at_most)
         self._server.add_generic_rpc_handlers([service.handlers() for service in services])
-        self._health = health_service
+        self._health = health_service or Health([service.name for service in services])
         self._health.add_to(self._server)
         if reflect:
             names = (

@@ -78,7 +78,7 @@ class Metrics(Collector):
 
     async def page(self) -> bytes:
         """Write all metrics in Prometheus' format."""
-        await self._budgets.refresh(self._sources.ledger, self._sources.clock)
+        await self._budgets.refresh(self._sources.books, self._sources.clock)
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -97,24 +97,21 @@ class Metrics(Collector):
 
 def _of_ledger(sources: Sources) -> Iterator[Metric]:
     yield _gauge(names.READY, float(sources.ready()))
-    yield _gauge(names.COMMIT_QUEUE, sources.ledger.waiting)
+    yield _gauge(names.COMMIT_QUEUE, sources.books.waiting)
     try:
-        open_holds = sources.ledger.count_open_holds()
+        open_holds = sources.books.count_open_holds()
     except LedgerUnavailableError:
         return
     yield _gauge(names.HOLDS_OPEN, open_holds)
 
 
 def _of_policies(sources: Sources) -> Iterator[Metric]:
-    policy = sources.policy()
+    policy = sources.policies()
     yield _gauge(names.POLICY_GENERATION, policy.generation)
     yield _gauge(names.POLICY_INFO, 1, policy.digest)
     yield _gauge(names.POLICY_LOADED, policy.loaded_at_us / 1e6)
     yield _gauge(names.POLICY_STALE, policy.stale_since_us / 1e6)
-    yield _counter(
-        names.POLICY_RELOADS,
-        [(("loaded",), policy.loaded), (("refused",), policy.refused)],
-    )
+    yield _counter(names.POLICY_RELOADS, [((result,), n) for result, n in sources.loads.items()])
 
 
 def _of_logs_and_alerts(sources: Sources) -> Iterator[Metric]:

@@ -1,11 +1,11 @@
 """Where metrics are looked up when somebody asks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from sidecar.alerts.counts import AlertCounts
 from sidecar.domain.clock import Clock
-from sidecar.ledger.protocol import Ledger
+from sidecar.ledger.protocol import Books
 from sidecar.reloading import PolicyStatus
 from sidecar.telemetry.line_queue import LineQueue
 
@@ -13,9 +13,11 @@ from sidecar.telemetry.line_queue import LineQueue
 class Sources(NamedTuple):
     """Where metrics are looked up."""
 
-    ledger: Ledger
+    books: Books
     clock: Clock
-    policy: Callable[[], PolicyStatus]
+    policies: Callable[[], PolicyStatus]
+    loads: Mapping[str, int]
+    """Loads of policies, by how they ended."""
     ready: Callable[[], bool]
     alerts: AlertCounts
     log_dropped: Callable[[], int]

@@ -192,12 +192,12 @@ def test_a_label_is_short_printable_and_still_its_own(text: str) -> None:
 def metrics_of(desk: Desk, budgets: int = 200) -> Metrics:
     """Return metrics of a desk."""
     policy = desk.authorizer.policy
+    status = PolicyStatus(policy.digest, policy.generation, len(policy.rules), "", desk.now_us)
     sources = Sources(
-        ledger=desk.ledger,
+        books=desk.ledger,
         clock=lambda: desk.now_us,
-        policy=lambda: PolicyStatus(
-            policy.digest, policy.generation, len(policy.rules), "cel-cpp", desk.now_us
-        ),
+        policies=lambda: status,
+        loads={"loaded": 1},
         ready=lambda: True,
         alerts=AlertCounts(),
         log_dropped=lambda: 0,
@@ -276,3 +276,26 @@ def test_nothing_is_loaded_that_nobody_asked_for() -> None:
         "print({'prometheus_client', 'opentelemetry', 'requests'} & set(sys.modules))"
     )
     assert command(program=program)[1] == "set()\n"
+
+
+def test_policies_that_change_and_policies_that_are_refused_are_told(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """Generation and digest go with what is served; since when something else lies there."""
+    directory = minimal(tmp_path / "p")
+    running = start_sidecar(directory, "--reload-seconds", "0.1", *METRICS)
+
+    def now(name: str, **labels: str) -> float | None:
+        return value(samples(page(running)), f"sidecar_policy_{name}", **labels)
+
+    first = running.stub.Authorize(chat(tester(), model="small-1")).policy_digest
+    assert (now("generation"), now("info", digest=first)) == (1, 1)
+    (directory / "large.cel").write_text(deny("request.tokens > 1000"))
+    eventually(lambda: now("generation") == 2)
+    second = running.stub.Authorize(chat(tester(), model="small-1")).policy_digest
+    assert (now("info", digest=first), now("info", digest=second)) == (None, 1)
+    assert now("stale_since_timestamp_seconds") == 0
+    (directory / "large.cel").write_text("no rule")
+    eventually(lambda: now("stale_since_timestamp_seconds"))
+    assert (now("reloads_total", result="loaded"), now("generation")) == (2, 2)
+    assert now("reloads_total", result="refused")
