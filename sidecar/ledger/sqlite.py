@@ -78,7 +78,6 @@ class SqliteLedger:
         self._adjusting = Adjusting(writer, standings)
         self._outbox = Outbox(writer)
         self._writer = writer
-        self._reader = reader
         self._committed_standings = Standings(reader, calendar, time)
         self._committed_outbox = Outbox(reader)
         self._raised: Callable[[Sequence[Alert]], None] = lambda _: None
