@@ -13,7 +13,9 @@ log = logging.getLogger(__name__)
 CONNECTIONS_AT_MOST = 16
 MAX_HEADER_BYTES = 8192
 TIMEOUT_SECONDS = 5.0
-"""For a whole connection, however it spends it."""
+"""For a scraper to ask, and again to take the answer, however it spends it."""
+
+_CONTENT_TYPE = f"Content-Type: {CONTENT_TYPE_LATEST}\r\n"
 
 FRESH_SECONDS = 1.0
 """How long a page is answered again before it is written anew: bounds what scrapes cost."""
@@ -76,7 +78,10 @@ class MetricsListener:
             # A reader that does not read has the page in its socket's buffer or here, once.
             with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(TIMEOUT_SECONDS):
-                    writer.write(await self._answer(reader))
+                    refusal = await self._refusal(reader)
+                answer = refusal or _response("200 OK", _CONTENT_TYPE, await self._fresh())
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    writer.write(answer)
                     writer.transport.set_write_buffer_limits(0)
                     await writer.drain()
                     writer.write_eof()
@@ -85,7 +90,8 @@ class MetricsListener:
             writer.transport.abort()
             self._connections.pop(task, None)
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+    async def _refusal(self, reader: asyncio.StreamReader) -> bytes:
+        """Read a request; return the answer to what is none for the page, else nothing."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
@@ -100,7 +106,7 @@ class MetricsListener:
             return _response("404 Not Found")
         if method != b"GET":
             return _response("405 Method Not Allowed", "Allow: GET\r\n")
-        return _response("200 OK", f"Content-Type: {CONTENT_TYPE_LATEST}\r\n", await self._fresh())
+        return b""
 
     async def _fresh(self) -> bytes:
         async with self._writing:
