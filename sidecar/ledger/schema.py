@@ -6,7 +6,7 @@ give times as people write them, in UTC, and USD where a column says so.
 
 from sqlite_utils import Database, Migrations
 
-from sidecar.ledger import chain
+from sidecar.ledger import chain, key_tables
 
 APPLICATION_ID = 0x4D53504C
 """Written into the file's header, "MSPL": this file is a spend ledger."""
@@ -253,6 +253,14 @@ FROM alerts ORDER BY id;
 def alerts(db: Database) -> None:
     """Keep alerts, and who is still to be told of them."""
     for statement in _ALERTS.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+@migrations(name="0004_keys")
+def keys(db: Database) -> None:
+    """Keep the versions of keys, and how each rotation went."""
+    for statement in key_tables.KEYS.split(";\n"):
         if statement.strip():
             db.execute(statement)
 

@@ -1,0 +1,1 @@
+"""Mistral's API keys: the registry, the audit, rotation. Their secrets are never kept here."""
