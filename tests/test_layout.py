@@ -34,7 +34,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
 }
 PURE = {
     "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "json",
-    "math", "typing",
+    "math", "re", "typing",
 }  # fmt: skip
 
 

@@ -183,7 +183,7 @@ def _broken(answer: Answer) -> bool:
 
 def _backoff(attempt: int) -> float:
     """Return a wait that doubles, and differs from that of others who failed just now."""
-    whole = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
+    whole = FIRST_WAIT_SECONDS * (1 << (attempt - 1))
     return whole * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 

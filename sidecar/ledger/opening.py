@@ -5,7 +5,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +26,9 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 QUICK_CHECK_BYTES = 32 * 2**20
 """What is checked whole at each start. SQLite reads some 150 MB a second, and before 3.42
 cannot be stopped in the middle of a table."""
+
+BUSY_SECONDS = 5
+"""How long what writes beside a sidecar waits for its turn."""
 
 
 def one_name(path: Path) -> Path:
@@ -87,6 +90,31 @@ def open_writer(path: Path) -> sqlite3.Connection:
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         schema.migrations.apply(Database(connection))
     return connection
+
+
+def open_beside(path: Path) -> sqlite3.Connection:
+    """Open a ledger to write tables of which its one writer remembers nothing.
+
+    It is created or upgraded, unless a sidecar uses it. Raises LedgerRefusedError.
+    """
+    path = one_name(path)
+    if not _is_current(path):
+        with lock(path):
+            open_writer(path).close()
+    with _opening(path, path, check_same_thread=False, timeout=BUSY_SECONDS) as connection:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _is_current(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with closing(open_reader(path)) as reader:
+            return not schema.migrations.pending(Database(reader))
+    except LedgerRefusedError:  # whoever opens it as a writer says what is wrong with it
+        return False
 
 
 def open_reader(path: Path, *, older: bool = False) -> sqlite3.Connection:

@@ -1,0 +1,115 @@
+"""Secrets in a file: replaced at once, on disk before it counts, for its owner alone."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from sidecar.keys.secret import LONGEST, Secret
+from sidecar.keys.sinks.sink import SinkError
+
+PREVIOUS = ".previous"
+
+
+class FileSink:
+    """A file with the secret, beside it the one before.
+
+    It is JSON with `key_id`, as KEY#VERSION, and `api_key`; or the secret alone, for apps that
+    cannot read that, and so cannot say which version they use. Apps read it again whenever it
+    changes: it is replaced by rename.
+    """
+
+    def __init__(self, path: Path, *, bare: bool = False) -> None:
+        """Keep the secret at the path. Raises ValueError when its folder is not there."""
+        if not path.parent.is_dir():
+            raise ValueError(f"{path}: its folder is not there")
+        self._path = path
+        self._previous = path.with_name(path.name + PREVIOUS)
+        self._bare = bare
+
+    async def holds(self) -> str:
+        """See Sink.holds."""
+        return _fingerprint(_read(self._path))
+
+    async def store(self, key_id: str, version: int, secret: Secret) -> None:
+        """See Sink.store."""
+        now = _read(self._path)
+        if _fingerprint(now) == secret.fingerprint:  # it was stored before a crash
+            return
+        if now:
+            _replace(self._previous, now)
+        document = {"key_id": f"{key_id}#{version}", "api_key": secret.reveal()}
+        text = secret.reveal() if self._bare else json.dumps(document, indent=2)
+        _replace(self._path, f"{text}\n".encode())
+
+    async def restore(self) -> None:
+        """See Sink.restore."""
+        before = _read(self._previous)
+        if not before:
+            raise SinkError(f"{self._previous}: is not there; so the old secret is gone")
+        _replace(self._path, before)
+
+    async def forget(self) -> None:
+        """See Sink.forget."""
+        try:
+            self._previous.unlink(missing_ok=True)
+        except OSError as error:
+            raise SinkError(f"{self._previous}: cannot be removed: {error.strerror}") from None
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(2 * LONGEST)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be read: {error.strerror}") from None
+    return content
+
+
+def _fingerprint(content: bytes) -> str:
+    """Return the fingerprint of the secret in a file, whichever of the two ways it is written."""
+    text = content.decode("ascii", "replace").strip()
+    try:
+        document = json.loads(text)
+        text = document["api_key"] if isinstance(document, dict) else text
+        return Secret(text).fingerprint
+    except (KeyError, TypeError):
+        return ""
+    except ValueError:
+        pass
+    try:
+        return Secret(text).fingerprint
+    except ValueError:
+        return ""
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put the content in the file's place: all of it or nothing, whatever happens meanwhile."""
+    name = ""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)  # noqa: PTH105 - of a name that may be gone by now
+        name = ""
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        if name:
+            Path(name).unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

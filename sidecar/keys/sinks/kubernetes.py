@@ -1,0 +1,151 @@
+"""Secrets in a Kubernetes Secret, which pods mount or read from their environment."""
+
+import base64
+import json
+import ssl
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from sidecar.keys.http import Answer, Http, NoAnswerError
+from sidecar.keys.secret import Secret, read_secret
+from sidecar.keys.sinks.sink import SinkError
+
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+API = "https://kubernetes.default.svc"
+
+KEY_ID, API_KEY = "key-id", "api-key"
+PREVIOUS_KEY_ID, PREVIOUS_API_KEY = "previous-key-id", "previous-api-key"
+
+CONFLICTS = 5
+"""How often somebody else may have changed the Secret just before us."""
+
+_ADVICE: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "the service account's token is not accepted",
+    HTTPStatus.FORBIDDEN: "the service account needs the verbs get and patch on this Secret",
+    HTTPStatus.NOT_FOUND: "there is no such Secret; `kubectl create secret generic` makes one",
+    HTTPStatus.CONFLICT: "somebody else keeps changing this Secret",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesSettings:
+    """Where the cluster's API is, and who we are there."""
+
+    url: str = API
+    token_file: Path = ACCOUNT / "token"
+    ca_file: Path = ACCOUNT / "ca.crt"
+
+
+class KubernetesSink:
+    """The entries `api-key` and `key-id` (KEY#VERSION) of one Secret.
+
+    Until the key before is revoked, `previous-api-key` and `previous-key-id` have it. A change
+    is bound to the version of the Secret that was read, so none of another's is lost.
+    """
+
+    def __init__(self, namespace: str, name: str, settings: KubernetesSettings) -> None:
+        """Keep the secret there. Raises ValueError for settings that cannot be used."""
+        certificates = None
+        if settings.url.startswith("https:"):
+            try:
+                certificates = ssl.create_default_context(cafile=settings.ca_file)
+            except (OSError, ssl.SSLError):
+                raise ValueError(f"{settings.ca_file}: is no file of certificates") from None
+        self._http = Http(settings.url, certificates=certificates)
+        self._path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        self._what = f"secret {namespace}/{name}"
+        self._token_file = settings.token_file
+
+    async def holds(self) -> str:
+        """See Sink.holds."""
+        data, _ = await self._get()
+        return _fingerprint(data.get(API_KEY, ""))
+
+    async def store(self, key_id: str, version: int, secret: Secret) -> None:
+        """See Sink.store."""
+
+        def change(data: dict[str, str]) -> dict[str, str | None]:
+            if _fingerprint(data.get(API_KEY, "")) == secret.fingerprint:
+                return {}  # it was stored before a crash
+            return {
+                PREVIOUS_API_KEY: data.get(API_KEY),
+                PREVIOUS_KEY_ID: data.get(KEY_ID),
+                API_KEY: _encoded(secret.reveal()),
+                KEY_ID: _encoded(f"{key_id}#{version}"),
+            }
+
+        await self._change(change)
+
+    async def restore(self) -> None:
+        """See Sink.restore."""
+
+        def change(data: dict[str, str]) -> dict[str, str | None]:
+            if not data.get(PREVIOUS_API_KEY):
+                raise SinkError(f"{self._what}: has no {PREVIOUS_API_KEY}; the old secret is gone")
+            return {API_KEY: data[PREVIOUS_API_KEY], KEY_ID: data.get(PREVIOUS_KEY_ID)}
+
+        await self._change(change)
+
+    async def forget(self) -> None:
+        """See Sink.forget."""
+        await self._change(
+            lambda data: dict.fromkeys({PREVIOUS_API_KEY, PREVIOUS_KEY_ID} & data.keys())
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    async def _change(self, change: Any) -> None:
+        """Change entries, as they were just read; None removes one."""
+        for _ in range(CONFLICTS):
+            data, resource_version = await self._get()
+            if not (changes := change(data)):
+                return
+            patch = {"metadata": {"resourceVersion": resource_version}, "data": changes}
+            answer = await self._ask("PATCH", json.dumps(patch).encode())
+            if answer.status == HTTPStatus.OK:
+                return
+            if answer.status != HTTPStatus.CONFLICT:
+                raise self._refused(answer)
+        raise self._refused(answer)
+
+    async def _get(self) -> tuple[dict[str, str], str]:
+        answer = await self._ask("GET")
+        if answer.status != HTTPStatus.OK:
+            raise self._refused(answer)
+        document: Any = answer.document()
+        try:
+            return dict(document.get("data") or {}), str(document["metadata"]["resourceVersion"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise SinkError(f"{self._what}: the answer is no Secret") from None
+
+    async def _ask(self, method: str, body: bytes | None = None) -> Answer:
+        try:
+            token = read_secret(self._token_file)  # each time: the kubelet renews it
+        except ValueError as error:
+            raise SinkError(str(error)) from None
+        headers = {"Authorization": f"Bearer {token.reveal()}"}
+        if body is not None:
+            headers["Content-Type"] = "application/merge-patch+json"
+        try:
+            return await self._http.ask(method, self._path, headers, body=body)
+        except NoAnswerError as error:
+            raise SinkError(f"{self._what}: {error}") from None
+
+    def _refused(self, answer: Answer) -> SinkError:
+        advice = _ADVICE.get(answer.status, "try again later")
+        return SinkError(f"{self._what}: HTTP status {answer.status}: {advice}")
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _fingerprint(encoded: str) -> str:
+    try:
+        return Secret(base64.b64decode(encoded).decode("ascii", "replace").strip()).fingerprint
+    except ValueError:
+        return ""

@@ -1,0 +1,27 @@
+"""Opening the sink that was asked for."""
+
+from pathlib import Path
+
+from sidecar.keys.sinks.command import CommandSink
+from sidecar.keys.sinks.file import FileSink
+from sidecar.keys.sinks.kubernetes import KubernetesSettings, KubernetesSink
+from sidecar.keys.sinks.sink import Sink
+
+KINDS = "file:PATH, bare-file:PATH, kubernetes:NAMESPACE/NAME or command:COMMAND"
+
+
+def open_sink(text: str, key_id: str, kubernetes: KubernetesSettings) -> Sink:
+    """Open a sink as `KIND:PLACE`, in which `{key}` stands for the key's id.
+
+    Belongs to the running event loop. Raises ValueError.
+    """
+    kind, _, place = text.replace("{key}", key_id).partition(":")
+    match kind:
+        case "file" | "bare-file" if place:
+            return FileSink(Path(place), bare=kind == "bare-file")
+        case "kubernetes" if place.count("/") == 1 and all(place.split("/")):
+            namespace, name = place.split("/")
+            return KubernetesSink(namespace, name, kubernetes)
+        case "command" if place:
+            return CommandSink(place)
+    raise ValueError(f"has to be {KINDS}")
