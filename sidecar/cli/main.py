@@ -10,6 +10,7 @@ from sidecar.cli import (
     explain,
     fmt,
     init,
+    keys,
     ledger,
     list_rules,
     run_tests,
@@ -44,6 +45,7 @@ app.command("status")(admin.status)
 app.command("reload")(admin.reload)
 app.command("spend", epilog=spend.EPILOG)(spend.spend)
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(keys.app, name="keys")
 
 
 @app.command(

@@ -11,25 +11,24 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from sidecar.keys.http import TIMEOUT_SECONDS, Answer, Http, NoAnswerError
+from sidecar.keys.http import Answer, Http, NoAnswerError
 from sidecar.keys.secret import Secret
 from sidecar.keys.shapes import (
     SHAPES,
     Auth,
     CreatedKey,
+    MistralSettings,
     NewKey,
     RemoteKey,
-    ShapeName,
     read_created,
     read_page,
 )
 
-URL = "https://api.mistral.ai"
 MODELS = "/v1/models"
 
 ATTEMPTS = 4
@@ -57,18 +56,6 @@ class MistralError(Exception):
 
 class OutcomeUnknownError(MistralError):
     """A key may have been created, and nobody knows its secret."""
-
-
-@dataclass(frozen=True, slots=True)
-class MistralSettings:
-    """Where Mistral is, and how it is spoken to."""
-
-    url: str = URL
-    shape: ShapeName = ShapeName.ADMIN
-    path: str = ""
-    """Instead of the shape's own."""
-    auth: Auth = Auth.BEARER
-    timeout_seconds: float = TIMEOUT_SECONDS
 
 
 class Mistral:

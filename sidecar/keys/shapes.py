@@ -13,6 +13,8 @@ from typing import Any
 from sidecar.domain.clock import to_us
 from sidecar.keys.secret import Secret
 
+URL = "https://api.mistral.ai"
+
 _SECRETS = ("api_key", "apiKey", "key", "secret", "token", "value")
 _LISTS = ("data", "api_keys", "keys", "items")
 
@@ -102,6 +104,18 @@ SHAPES = {
     ),
     ShapeName.SEED: Shape("/v1/api-keys", workspace="workspace_id", description="description"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class MistralSettings:
+    """Where Mistral is, and how it is spoken to."""
+
+    url: str = URL
+    shape: ShapeName = ShapeName.ADMIN
+    path: str = ""
+    """Instead of the shape's own."""
+    auth: Auth = Auth.BEARER
+    timeout_seconds: float = 20.0
 
 
 def read_created(document: Any) -> CreatedKey | None:

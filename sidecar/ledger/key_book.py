@@ -190,12 +190,15 @@ class KeyBook:
             self._sql.execute(_SAW_USE, values)
 
     def uses(self, version: Version) -> tuple[int | None, int | None]:
-        """Return the first and last use of a version that decisions tell of."""
+        """Return the first and last use of a version that Mistral or decisions tell of."""
         with self._reading():
-            if not self._sql.execute(_HAS_USAGE).fetchone():
-                return None, None
-            found = self._sql.execute(_USES, (str(version),)).fetchone()
-        return found[0], found[1]
+            said = [self._sql.execute(_USES_SEEN, (version.key_id, version.version)).fetchone()]
+            if self._sql.execute(_HAS_USAGE).fetchone():
+                said.append(self._sql.execute(_USES, (str(version),)).fetchone())
+        firsts, lasts = (
+            [us for us in column if us is not None] for column in zip(*said, strict=True)
+        )
+        return min(firsts, default=None), max(lasts, default=None)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -325,5 +328,8 @@ _ADVANCE = (
     " lease_until_us = ? WHERE id = ?"
 )
 _LOG = rows.insert("key_rotation_steps", "rotation", "at_us", "version", "stage", "owner", "note")
+_USES_SEEN = (
+    "SELECT first_used_at_us, last_used_at_us FROM key_versions WHERE key_id = ? AND version = ?"
+)
 _HAS_USAGE = "SELECT 1 FROM sqlite_schema WHERE name = 'key_usage'"
 _USES = "SELECT min(first_used_at_us), max(last_used_at_us) FROM key_usage WHERE key_id = ?"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from sidecar.keys.secret import LONGEST, Secret
@@ -52,7 +51,8 @@ class FileSink:
     async def forget(self) -> None:
         """See Sink.forget."""
         try:
-            self._previous.unlink(missing_ok=True)
+            for path in (self._previous, _new(self._previous), _new(self._path)):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise SinkError(f"{self._previous}: cannot be removed: {error.strerror}") from None
 
@@ -88,23 +88,28 @@ def _fingerprint(content: bytes) -> str:
         return ""
 
 
+def _new(path: Path) -> Path:
+    """Return where a file is written before it gets its name.
+
+    It has one name, so that what a crash leaves there is written over by the next.
+    """
+    return path.with_name(f".{path.name}.new")
+
+
 def _replace(path: Path, content: bytes) -> None:
     """Put the content in the file's place: all of it or nothing, whatever happens meanwhile."""
-    name = ""
+    new = _new(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        new.unlink(missing_ok=True)
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)  # noqa: PTH105 - of a name that may be gone by now
-        name = ""
+        new.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
         raise SinkError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        if name:
-            Path(name).unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:

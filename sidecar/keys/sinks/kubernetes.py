@@ -3,17 +3,14 @@
 import base64
 import json
 import ssl
-from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sidecar.keys.http import Answer, Http, NoAnswerError
 from sidecar.keys.secret import Secret, read_secret
+from sidecar.keys.settings import KubernetesSettings
 from sidecar.keys.sinks.sink import SinkError
-
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-API = "https://kubernetes.default.svc"
 
 KEY_ID, API_KEY = "key-id", "api-key"
 PREVIOUS_KEY_ID, PREVIOUS_API_KEY = "previous-key-id", "previous-api-key"
@@ -27,15 +24,6 @@ _ADVICE: dict[int, str] = {
     HTTPStatus.NOT_FOUND: "there is no such Secret; `kubectl create secret generic` makes one",
     HTTPStatus.CONFLICT: "somebody else keeps changing this Secret",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class KubernetesSettings:
-    """Where the cluster's API is, and who we are there."""
-
-    url: str = API
-    token_file: Path = ACCOUNT / "token"
-    ca_file: Path = ACCOUNT / "ca.crt"
 
 
 class KubernetesSink:
@@ -54,7 +42,7 @@ class KubernetesSink:
             except (OSError, ssl.SSLError):
                 raise ValueError(f"{settings.ca_file}: is no file of certificates") from None
         self._http = Http(settings.url, certificates=certificates)
-        self._path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        self._path = f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}"
         self._what = f"secret {namespace}/{name}"
         self._token_file = settings.token_file
 

@@ -1,13 +1,13 @@
 """Opening the sink that was asked for."""
 
+import re
 from pathlib import Path
 
+from sidecar.keys.settings import KubernetesSettings
 from sidecar.keys.sinks.command import CommandSink
 from sidecar.keys.sinks.file import FileSink
-from sidecar.keys.sinks.kubernetes import KubernetesSettings, KubernetesSink
+from sidecar.keys.sinks.kubernetes import KubernetesSink
 from sidecar.keys.sinks.sink import Sink
-
-KINDS = "file:PATH, bare-file:PATH, kubernetes:NAMESPACE/NAME or command:COMMAND"
 
 
 def open_sink(text: str, key_id: str, kubernetes: KubernetesSettings) -> Sink:
@@ -15,6 +15,8 @@ def open_sink(text: str, key_id: str, kubernetes: KubernetesSettings) -> Sink:
 
     Belongs to the running event loop. Raises ValueError.
     """
+    if "{key}" in text and not re.fullmatch(r"[\w.-]+", key_id, re.ASCII):
+        raise ValueError(f"{key_id} has letters that cannot stand in place of {{key}}")
     kind, _, place = text.replace("{key}", key_id).partition(":")
     match kind:
         case "file" | "bare-file" if place:
@@ -24,4 +26,6 @@ def open_sink(text: str, key_id: str, kubernetes: KubernetesSettings) -> Sink:
             return KubernetesSink(namespace, name, kubernetes)
         case "command" if place:
             return CommandSink(place)
-    raise ValueError(f"has to be {KINDS}")
+    raise ValueError(
+        "has to be file:PATH, bare-file:PATH, kubernetes:NAMESPACE/NAME or command:COMMAND"
+    )

@@ -1,0 +1,45 @@
+"""How a rotation goes, on the terminal, while it goes."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.text import Text
+
+from sidecar.domain.clock import to_datetime
+from sidecar.domain.rotation import KeyRotation
+
+
+class Progress:
+    """A `Watcher`: a line for each stage on standard error, and what it waits for below."""
+
+    def __init__(self) -> None:
+        """Show on standard error; standard output has the result."""
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._status = self._console.status("asking Mistral")
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the lines there, and nothing that moves."""
+        self._status.stop()
+
+    def reached(self, rotation: KeyRotation, note: str) -> None:
+        """See Watcher.reached."""
+        why = f": {note}" if note else ""
+        line = f"{rotation.key_id}#{rotation.to_version} {rotation.stage}{why}"
+        self._console.print(Text(line))
+        self._status.update(Text(line))
+
+    def waits(self, rotation: KeyRotation, why: str, until_us: int | None) -> None:
+        """See Watcher.waits."""
+        until = "" if until_us is None else f", until {to_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC"
+        self._status.update(Text(f"{rotation.key_id}#{rotation.to_version}: {why}{until}"))

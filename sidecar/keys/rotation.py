@@ -1,0 +1,348 @@
+"""Rotating one key, from top to bottom.
+
+A new key is created at Mistral and has to work before any app can get it. Then it is stored
+where apps find it, and becomes the active version; the old one lives on until the new one has
+been in use for a while, and is revoked. Every stage is on disk before the next begins, so
+whoever finds a rotation unfinished knows what may have happened, and goes on or goes back.
+The secret is in memory and in the sink, nowhere else: if it is lost before it is stored, its
+key is revoked and another created.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from sidecar.domain.clock import SECOND_US, Clock
+from sidecar.domain.rotation import KeyRotation, Stage, Verdict, Version
+from sidecar.keys.mistral import Mistral, MistralError, OutcomeUnknownError
+from sidecar.keys.remote import Remote
+from sidecar.keys.secret import Secret
+from sidecar.keys.settings import (
+    Pace,
+    RotationError,
+    StillInUseError,
+    Wanted,
+    Watcher,
+    in_thread,
+)
+from sidecar.keys.sinks.sink import Sink, SinkError
+from sidecar.ledger.key_book import KeyBook
+
+SUCCESSES = 3
+"""How often in a row Mistral has to take a new secret: one of its servers may know it first."""
+
+CREATIONS = 3
+"""How many secrets may be lost in one run before it gives up."""
+
+OWN_USE_US = 60 * SECOND_US
+"""What Mistral calls a use of the new key until so long after we tried it was our own trial."""
+
+
+class Rotation:
+    """One run of one rotation, by whoever has its lease."""
+
+    _secret: Secret | None = None
+    _created = 0
+    _failure = ""
+
+    def __init__(
+        self,
+        book: KeyBook,
+        mistral: Mistral,
+        sink: Sink,
+        clock: Clock,
+        watcher: Watcher,
+        pace: Pace,
+        wanted: Wanted,
+        *,
+        waits: bool = True,
+        force: bool = False,
+    ) -> None:
+        """Work with these. With `waits`, until the old key is revoked; with `force`, at once."""
+        self._book = book
+        self._mistral = mistral
+        self._remote = Remote(book, mistral, clock, pace)
+        self._sink = sink
+        self._clock = clock
+        self._watcher = watcher
+        self._pace = pace
+        self._wanted = wanted
+        self._waits = waits
+        self._force = force
+
+    async def run(self, rotation: KeyRotation) -> KeyRotation:
+        """Go on until it has ended, or only the grace is left and nobody waits.
+
+        Raises RotationError when it cannot go on, or had to give the new key up;
+        StillInUseError when the old key should be revoked and is in use.
+        """
+        while not rotation.stage.ended:
+            following = await self._STEPS[rotation.stage](self, rotation)
+            if following is rotation:
+                return rotation
+            rotation = following
+        if self._failure:
+            raise RotationError(self._failure)
+        return rotation
+
+    async def recover(self, rotation: KeyRotation) -> KeyRotation:
+        """Find out what became of the secret that whoever was here before had in memory.
+
+        `run` goes on from there.
+        """
+        lost = "its secret was in the memory of a process that has ended"
+        match rotation.stage:
+            case Stage.CREATING | Stage.CREATED | Stage.VERIFIED:
+                return await self._to(rotation, Stage.LOST, lost)
+            case Stage.STORING:
+                if await self._is_stored(rotation):
+                    return await self._to(rotation, Stage.STORED, "it was stored all the same")
+                return await self._to(rotation, Stage.LOST, lost)
+        return rotation
+
+    async def create(self, rotation: KeyRotation) -> KeyRotation:
+        """CREATING: ask Mistral for a key like the old one, once."""
+        new, old = self._versions(rotation)
+        try:
+            asked = await self._remote.like(old, new, self._wanted)
+            self._created += 1
+            created = await self._mistral.create(asked)
+        except OutcomeUnknownError as error:
+            return await self._to(rotation, Stage.LOST, str(error))
+        except (MistralError, ValueError) as error:  # there is no new key
+            self._failure = str(error)
+            return await self._to(rotation, Stage.ROLLED_BACK, str(error))
+        self._secret = created.secret
+        key, fingerprint = created.key, created.secret.fingerprint
+        at_us = key.created_at_us or self._clock()
+        await in_thread(self._book.identify, new, key.id, fingerprint, at_us)
+        return await self._to(rotation, Stage.CREATED, f"{key.name or new.name}, {key.id}")
+
+    async def verify(self, rotation: KeyRotation) -> KeyRotation:
+        """CREATED: the new key works, and no other sidecar is making one."""
+        assert self._secret is not None, "a secret that is lost leads to LOST"
+        ends, successes = self._ends(self._pace.verify_seconds), 0
+        while successes < SUCCESSES:
+            why = "Mistral does not take the new key"
+            try:
+                works = await self._mistral.works(self._secret)
+            except MistralError as error:
+                works, why = False, str(error)
+            successes = successes + 1 if works else 0
+            if not works:
+                if asyncio.get_running_loop().time() > ends:
+                    return await self._give_up(rotation, why)
+                await asyncio.sleep(self._pace.look_seconds)
+        new, _ = self._versions(rotation)
+        try:
+            rival = await self._remote.rival(new)
+        except MistralError as error:
+            return await self._give_up(rotation, str(error))
+        if rival:
+            return await self._give_up(rotation, f"{rival} was made by another sidecar just now")
+        return await self._to(rotation, Stage.VERIFIED)
+
+    async def store(self, rotation: KeyRotation) -> KeyRotation:
+        """VERIFIED: put the secret where apps find it, and see that it is there."""
+        assert self._secret is not None, "a secret that is lost leads to LOST"
+        new, old = self._versions(rotation)
+        try:
+            held = await self._sink.holds()
+        except SinkError as error:
+            return await self._give_up(rotation, str(error))
+        if old is not None and held and not old.fingerprint:
+            await in_thread(self._book.identify, old, "", held, None)
+        rotation = await self._to(rotation, Stage.STORING)
+        why = "the sink does not have what it was given"
+        try:
+            await self._sink.store(new.key_id, new.version, self._secret)
+        except SinkError as error:
+            why = str(error)
+        if not await self._is_stored(rotation):
+            return await self._give_up(rotation, why)
+        self._secret = None
+        return await self._to(rotation, Stage.STORED)
+
+    async def switch(self, rotation: KeyRotation) -> KeyRotation:
+        """STORED: give apps time to find the secret; then its version is the active one."""
+        until_us = rotation.stage_at_us + self._us(self._pace.propagation_seconds)
+        await self._pause(rotation, "apps find the new secret", until_us)
+        return await self._to(rotation, Stage.SWITCHED)
+
+    async def end_grace(self, rotation: KeyRotation) -> KeyRotation:
+        """SWITCHED: wait until the new key is in use, and the old one is not."""
+        new, old = self._versions(rotation)
+        if old is None:
+            return await self._to(rotation, Stage.DONE)
+        while True:
+            verdict, until_us = await self._verdict(rotation, new, old)
+            if verdict is Verdict.REVOKE or self._force:
+                await self._see_that_it_lives(new)
+                why = "" if verdict is Verdict.REVOKE else f"by force: the old key is to {verdict}"
+                return await self._to(rotation, Stage.REVOKING, why)
+            if verdict is Verdict.IN_USE:
+                raise StillInUseError(str(old), str(new))
+            if not self._waits:
+                return rotation
+            self._watcher.waits(rotation, f"{old} is in its grace", until_us)
+            left = (until_us - self._clock()) / SECOND_US
+            await asyncio.sleep(max(0.0, min(self._pace.look_seconds, left)))
+
+    async def revoke(self, rotation: KeyRotation) -> KeyRotation:
+        """REVOKING: revoke the old key, and whatever else was left behind."""
+        new, old = self._versions(rotation)
+        assert old is not None, "a key's first rotation revokes nothing"
+        try:
+            await self._see_that_it_lives(new)
+            await self._mistral.revoke(old.remote_id)
+            await self._remote.sweep(new.key_id, rotation)
+        except MistralError as error:
+            raise RotationError(str(error)) from None
+        await self._forget_previous(rotation)
+        return await self._to(rotation, Stage.DONE)
+
+    async def begin_again(self, rotation: KeyRotation) -> KeyRotation:
+        """LOST: revoke the key whose secret nobody has, and create another."""
+        await self._revoke_new(rotation)
+        if self._created >= CREATIONS:
+            return await self._give_up(rotation, f"{CREATIONS} new keys were lost")
+        return await self._to(rotation, Stage.CREATING, nonce=os.urandom(6).hex())
+
+    async def restore(self, rotation: KeyRotation) -> KeyRotation:
+        """RESTORING: let apps find the old secret again, and give them time to."""
+        new, old = self._versions(rotation)
+        assert old is not None, "what had no version before is not rolled back"
+        await self._see_that_it_lives(old)
+        try:
+            if await self._sink.holds() != old.fingerprint:
+                await self._sink.restore()
+            if await self._sink.holds() != old.fingerprint:
+                raise RotationError(f"the sink has no secret of {old}: rotate the key again")
+        except SinkError as error:
+            raise RotationError(str(error)) from None
+        until_us = self._clock() + self._us(self._pace.propagation_seconds)
+        await self._pause(rotation, f"apps go back to {old}", until_us)
+        return await self._to(rotation, Stage.DISCARDING, f"apps find {old}, not {new}")
+
+    async def discard(self, rotation: KeyRotation) -> KeyRotation:
+        """DISCARDING: revoke the new key, which no app can have any more."""
+        await self._revoke_new(rotation)
+        await self._forget_previous(rotation)
+        return await self._to(rotation, Stage.ROLLED_BACK)
+
+    _STEPS: ClassVar[dict[Stage, Callable[["Rotation", KeyRotation], Awaitable[KeyRotation]]]] = {
+        Stage.CREATING: create,
+        Stage.CREATED: verify,
+        Stage.VERIFIED: store,
+        Stage.STORED: switch,
+        Stage.SWITCHED: end_grace,
+        Stage.REVOKING: revoke,
+        Stage.LOST: begin_again,
+        Stage.RESTORING: restore,
+        Stage.DISCARDING: discard,
+    }
+
+    async def turn_back(self, rotation: KeyRotation, *, stored_too: bool) -> KeyRotation:
+        """Turn to RESTORING or DISCARDING, from where that can be; `run` goes on from there.
+
+        Raises RotationError where it cannot, or where apps may have the new secret and that is
+        not wanted (`stored_too`).
+        """
+        stage, why = rotation.stage, "turned back by hand"
+        if stage in (Stage.RESTORING, Stage.DISCARDING):
+            return rotation
+        if stage is Stage.REVOKING:
+            raise RotationError("the old key may be revoked already: rotate the key again")
+        if stage is Stage.STORING and not await self._is_stored(rotation):
+            return await self._to(rotation, Stage.DISCARDING, why)
+        if stage in (Stage.STORING, Stage.STORED, Stage.SWITCHED):
+            if not stored_too:
+                raise RotationError("apps may have the new secret: `sidecar keys rollback` it")
+            if not rotation.from_version:
+                raise RotationError("there is no older version to go back to")
+            return await self._to(rotation, Stage.RESTORING, why)
+        return await self._to(rotation, Stage.DISCARDING, why)
+
+    async def _verdict(
+        self, rotation: KeyRotation, new: Version, old: Version
+    ) -> tuple[Verdict, int]:
+        """Ask Mistral and the decisions who was used when, and what follows from it."""
+        steps = await in_thread(self._book.steps, rotation.id)
+        tried_us = max(step.at_us for step in steps if step.stage == Stage.VERIFIED)
+        try:
+            await self._remote.see_uses(new, old, tried_us + OWN_USE_US)
+        except MistralError as error:  # who does not know waits
+            self._watcher.waits(rotation, str(error), None)
+            return Verdict.WAIT, self._clock() + self._us(self._pace.look_seconds)
+        new_first_us, _ = await in_thread(self._book.uses, new)
+        _, old_last_us = await in_thread(self._book.uses, old)
+        return self._pace.grace.verdict(
+            self._clock(), rotation.stage_at_us, new_first_us, old_last_us
+        )
+
+    async def _see_that_it_lives(self, version: Version) -> None:
+        """Never revoke one key while the other may be gone."""
+        try:
+            there = await self._remote.lives(version)
+        except MistralError as error:
+            raise RotationError(str(error)) from None
+        if not there:
+            raise RotationError(
+                f"{version} is not at Mistral any more, so the other key stays as it is"
+            )
+
+    async def _is_stored(self, rotation: KeyRotation) -> bool:
+        """Whether apps find the new secret; what is on its way there is given time."""
+        new, _ = self._versions(rotation)
+        for seconds in (0.0, self._pace.consistency_seconds):
+            await asyncio.sleep(seconds)
+            try:
+                held = await self._sink.holds()
+            except SinkError as error:
+                raise RotationError(
+                    f"{error}; whether apps have the new secret is not known"
+                ) from None
+            if held == new.fingerprint:
+                return True
+        return False
+
+    async def _revoke_new(self, rotation: KeyRotation) -> None:
+        new, _ = self._versions(rotation)
+        try:
+            await self._remote.revoke_unknown(new, rotation)
+        except MistralError as error:
+            raise RotationError(str(error)) from None
+
+    async def _forget_previous(self, rotation: KeyRotation) -> None:
+        try:
+            await self._sink.forget()
+        except SinkError as error:  # which has a secret that opens nothing any more
+            await in_thread(self._book.note, rotation.id, str(error))
+
+    async def _give_up(self, rotation: KeyRotation, why: str) -> KeyRotation:
+        self._failure, self._secret = why, None
+        return await self._to(rotation, Stage.DISCARDING, why)
+
+    async def _to(
+        self, rotation: KeyRotation, stage: Stage, note: str = "", nonce: str = ""
+    ) -> KeyRotation:
+        following = await in_thread(self._book.advance, rotation, stage, note, nonce)
+        self._watcher.reached(following, note)
+        return following
+
+    def _versions(self, rotation: KeyRotation) -> tuple[Version, Version | None]:
+        """Return the new version and the old one."""
+        found = {one.version: one for one in self._book.versions(rotation.key_id)}
+        return found[rotation.to_version], found.get(rotation.from_version)
+
+    async def _pause(self, rotation: KeyRotation, why: str, until_us: int) -> None:
+        while (left_us := until_us - self._clock()) > 0:
+            self._watcher.waits(rotation, why, until_us)
+            await asyncio.sleep(min(1.0, left_us / SECOND_US))
+
+    def _us(self, seconds: float) -> int:
+        return round(seconds * SECOND_US)
+
+    def _ends(self, seconds: float) -> float:
+        return asyncio.get_running_loop().time() + seconds
