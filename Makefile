@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto lock bench soak property simulate conformance crashes mutants clean deploy-tools
+.PHONY: help demo test check format proto lock bench soak property simulate conformance crashes rotations mutants clean deploy-tools
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ simulate: .venv/ready ## Simulate SEEDS=10000 worlds from FIRST=0 on; SEED=1234 
 KILLS ?= 300
 crashes: .venv/ready ## Kill -9 the sidecar under load, KILLS=300 times on one ledger
 	@PYTHONPATH=tests $(BIN)/python -m crashes --kills $(KILLS)
+
+rotations: .venv/ready ## Kill -9 a rotation of a key at every boundary, and show what was left
+	@PYTHONPATH=tests $(BIN)/python -m rotations
 
 mutants: .venv/ready ## Break each promise on purpose, or ONLY="some of them"; tests have to notice
 	@PYTHONPATH=tests $(BIN)/python -m mutants $(ONLY)

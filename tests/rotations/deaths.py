@@ -1,0 +1,80 @@
+"""Every place at which a rotation can die, and what is seen when it does."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from support.mistral_admin import mistral_admin
+
+from rotations.nursery import Death, Nursery
+from rotations.world import World
+
+KILLED = -9
+BOTH = ("before", "after")
+
+
+class Seen(NamedTuple):
+    """What one death left, and what became of it."""
+
+    death: Death
+    then: str
+    """The command that was run afterwards."""
+    stage: str
+    live: int
+    """Keys at Mistral after the death."""
+    app: str
+    """Which of them the app had."""
+    runs: int
+    end: str
+    most_live: int
+    faults: list[str]
+
+
+def places(nursery: Nursery) -> list[Death]:
+    """Return where a rotation can die: around each of its transactions, renames and requests.
+
+    A request that changes nothing is the same before and after.
+    """
+    with tempfile.TemporaryDirectory() as folder, mistral_admin() as server:
+        world = World(Path(folder), server, nursery)
+        assert world.sidecar("rotate") == 0, world.log.read_text()
+        world.check_end()
+        assert world.faults == []
+        counts = world.counts
+    return [
+        Death(kind, when, number)
+        for kind, most in counts.items()
+        for number in range(1, most + 1)
+        for when in (("after",) if kind in ("list", "models") else ("before", "after"))
+    ]
+
+
+def die(nursery: Nursery, death: Death, then: str) -> Seen:
+    """Let a rotation die, go on with another command, and say what was seen."""
+    with tempfile.TemporaryDirectory() as folder, mistral_admin() as server:
+        world = World(Path(folder), server, nursery)
+        code = world.sidecar("rotate", death=death)
+        if code != KILLED:
+            world.faults.append(f"it did not die, but ended with {code}: {world.log.read_text()}")
+        stage, live = world.stage, len(server.live)
+        key = server.by_secret(world.held)
+        app = "old" if key and key.id == "key_1" else "new" if key else "none"
+        runs = world.until_done(then)
+        world.check_end()
+        return Seen(
+            death, then, stage, live, app, runs, world.stage, server.most_live, world.faults
+        )
+
+
+def all_deaths(part: int = 0, parts: int = 1) -> Iterator[Seen]:
+    """Die everywhere, and go on; and turn back after each transaction. Or one part of it."""
+    nursery = Nursery()
+    try:
+        found = places(nursery)
+        written = [one for one in found if one.kind.startswith("write") and one.when == "after"]
+        cases = [(death, "rotate") for death in found] + [(one, "rollback") for one in written]
+        for death, then in cases[part::parts]:
+            yield die(nursery, death, then)
+    finally:
+        nursery.close()

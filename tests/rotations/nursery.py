@@ -1,0 +1,142 @@
+"""Starts real processes of the command line quickly, and lets them die where they are told to.
+
+It imports everything once and forks for each command. A death is a `kill -9` of the process by
+itself, just before or just after the n-th transaction or rename; nothing of it is in `sidecar`.
+"""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+TESTS = Path(__file__).parents[1]
+
+
+class Death(NamedTuple):
+    """Before or after which piece of work a process dies."""
+
+    kind: str
+    """`write …`: a transaction of the ledger; `rename`: of the sink's file; or a request."""
+    when: str
+    number: int
+
+    def __str__(self) -> str:
+        """Name it for people."""
+        return f"{self.when} {self.kind}" + (f" {self.number}" if self.number > 1 else "")
+
+
+class Nursery:
+    """Forks a process for each command; belongs to one thread."""
+
+    def __init__(self) -> None:
+        """Start, and import everything."""
+        path = os.pathsep.join((str(TESTS.parent), str(TESTS)))
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "rotations.nursery"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "140", "NO_COLOR": "1"},
+        )  # fmt: skip
+        self.pid = 0
+
+    def run(self, arguments: list[str], log: Path, death: Death | None = None) -> int:
+        """Run `sidecar` with these arguments, its output to the log; return the exit code.
+
+        A process that was killed has the negative number of the signal.
+        """
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps([arguments, str(log), death]) + "\n")
+        self._server.stdin.flush()
+        self.pid = int(self._server.stdout.readline())
+        return os.waitstatus_to_exitcode(int(self._server.stdout.readline()))
+
+    def close(self) -> None:
+        """End."""
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(10)
+
+
+def _count(death: Death | None, counts: Path) -> Callable[[str, str], None]:
+    """Return what is to be called around work: it counts, and dies where it is told to."""
+    seen: dict[str, int] = {}
+
+    def at(kind: str, when: str) -> None:
+        if when == "before":
+            seen[kind] = seen.get(kind, 0) + 1
+            counts.write_text(json.dumps(seen))
+        if death is not None and death == (kind, when, seen[kind]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return at
+
+
+def _command(arguments: list[str], log: Path, death: Death | None) -> None:
+    """Be the command, in a process that was just forked."""
+    from sidecar.cli import main  # noqa: PLC0415 - imported by the parent
+    from sidecar.ledger.key_book import KeyBook  # noqa: PLC0415
+
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for number, target in enumerate((null, handle, handle)):
+        os.dup2(target, number)
+    at = _count(death, log.with_suffix(".counts"))
+    writing, replace = KeyBook._writing, Path.replace  # noqa: SLF001 - every write is in it
+
+    @contextmanager
+    def dying(book: KeyBook) -> Iterator[None]:
+        caller = sys._getframe(2)  # noqa: SLF001 - below contextlib's own
+        kind = f"write {caller.f_locals.get('stage', caller.f_code.co_name)}"
+        timed = caller.f_code.co_name == "renew"  # which depends on the load
+        with writing(book):
+            yield
+            if not timed:
+                at(kind, "before")
+        if not timed:
+            at(kind, "after")
+
+    def replacing(path: Path, target: Any) -> Path:
+        at("rename", "before")
+        replaced = replace(path, target)
+        at("rename", "after")
+        return replaced
+
+    KeyBook._writing = dying  # type: ignore[method-assign, assignment] # noqa: SLF001
+    Path.replace = replacing  # type: ignore[method-assign, assignment]
+    sys.argv = ["sidecar", *arguments]
+    main.main()
+
+
+def main() -> None:
+    """Fork for each line that comes in."""
+    for name in ("sidecar.cli.main", "sidecar.keys.rotator", "sidecar.keys.sinks.opening"):
+        importlib.import_module(name)
+
+    for line in sys.stdin:
+        arguments, log, death = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                _command(arguments, Path(log), Death(*death) if death else None)
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+        _, status = os.waitpid(pid, 0)
+        sys.stdout.write(f"{status}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
