@@ -83,6 +83,7 @@ def test_data_flows_one_way() -> None:
             "v1",
             "web",
         },
+        "keys": {"keys", "domain", "ledger.key_book", "ledger.protocol", "web"},
         "policy": {"policy", "domain", "v1"},
         "policy/cel": {"policy.cel", "policy.files.problems", "domain", "v1"},
         "policy/files": {"policy.files", "domain"},

@@ -1,0 +1,140 @@
+"""A stand-in for the part of Kubernetes' API that a Secret needs, over TLS."""
+
+import base64
+import json
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+TOKEN = "service-account-token-c4d1"  # noqa: S105 - a test's
+SECRET_PATH = "/api/v1/namespaces/apps/secrets/mistral"  # noqa: S105 - a path
+
+
+class KubernetesApi(ThreadingHTTPServer):
+    """Has one Secret, and takes a patch of it only for the version that it has now."""
+
+    daemon_threads = True
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """Listen on loopback."""
+        self.data: dict[str, str] = {"other": _encode("untouched")}
+        self.resource_version = 7
+        self.status = 200
+        """What every request is answered with, if it is not this."""
+        self.lost = 0
+        """Answers that are lost after their effect."""
+        self.meanwhile: list[Callable[[], None]] = []
+        """What others do between our reading and our patch, one each time."""
+        super().__init__(("127.0.0.1", 0), _Handler)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"https://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def entries(self) -> dict[str, str]:
+        """What pods see."""
+        return {name: base64.b64decode(value).decode() for name, value in self.data.items()}
+
+    def put(self, **entries: str) -> None:
+        """Change entries, as somebody else does."""
+        self.data |= {name.replace("_", "-"): _encode(text) for name, text in entries.items()}
+        self.resource_version += 1
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: KubernetesApi
+
+    def do_GET(self) -> None:
+        """Show the Secret."""
+        if self._is_refused():
+            return
+        self._send(200, self._document())
+        if self.server.meanwhile:
+            self.server.meanwhile.pop(0)()
+
+    def do_PATCH(self) -> None:
+        """Merge, if nobody else has changed it."""
+        patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self._is_refused():
+            return
+        assert self.headers["Content-Type"] == "application/merge-patch+json"
+        if patch["metadata"]["resourceVersion"] != str(self.server.resource_version):
+            self._send(409, {"reason": "Conflict"})
+            return
+        for name, value in patch["data"].items():
+            if value is None:
+                self.server.data.pop(name, None)
+            else:
+                self.server.data[name] = value
+        self.server.resource_version += 1
+        if self.server.lost:
+            self.server.lost -= 1
+            return
+        self._send(200, self._document())
+
+    def _is_refused(self) -> bool:
+        status = self.server.status
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            status = 401
+        elif self.path != SECRET_PATH:
+            status = 404
+        if status != 200:
+            self._send(status, {"message": TOKEN})
+        return status != 200
+
+    def _document(self) -> dict[str, Any]:
+        version = str(self.server.resource_version)
+        return {"metadata": {"resourceVersion": version}, "data": dict(self.server.data)}
+
+    def _send(self, status: int, document: dict[str, Any]) -> None:
+        content = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for loopback that signs itself; return it and its key."""
+    certificate, key = folder / "ca.crt", folder / "tls.key"
+    subprocess.run(  # noqa: S603
+        [
+            "/usr/bin/openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", str(key), "-out", str(certificate),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return certificate, key
+
+
+@contextmanager
+def kubernetes_api(certificate: Path, key: Path) -> Iterator[KubernetesApi]:
+    """Serve on a free port of loopback."""
+    server = KubernetesApi(certificate, key)
+    # A client that does not trust it breaks off in the middle.
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        with suppress(OSError):
+            server.shutdown()
+            server.server_close()
