@@ -1,0 +1,398 @@
+"""A rotation never leaves an app without a key that works, nor a key that nobody knows of."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from support.mistral_admin import Fault, MistralAdmin, mistral_admin
+from support.rotating import HOUR_US, KEY, Desk
+
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.rotation import KeyRotation, Stage
+from sidecar.keys import mistral as client
+from sidecar.keys.secret import Secret
+from sidecar.keys.settings import RotationError, StillInUseError, Wanted
+from sidecar.keys.sinks.file import FileSink
+from sidecar.keys.sinks.sink import SinkError
+from sidecar.ledger.key_book import LeaseHeldError
+
+Open = Callable[..., Desk]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for moments between attempts."""
+    monkeypatch.setattr(client, "FIRST_WAIT_SECONDS", 0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[MistralAdmin]:
+    """A stand-in for Mistral."""
+    with mistral_admin() as started:
+        yield started
+
+
+@pytest.fixture
+def open_desk(tmp_path: Path, server: MistralAdmin) -> Iterator[Open]:
+    """Open sidecars with ledgers of their own, and one sink."""
+    opened: list[Desk] = []
+
+    def open_one(name: str = "desk") -> Desk:
+        opened.append(Desk(tmp_path, server, name))
+        return opened[-1]
+
+    yield open_one
+    for desk in opened:
+        desk.close()
+        for path in tmp_path.iterdir():
+            text = path.read_bytes()
+            for secret in server.secrets:
+                assert path.name.startswith("key.json") or secret.encode() not in text
+
+
+@pytest.fixture
+def desk(open_desk: Open, server: MistralAdmin) -> Iterator[Desk]:
+    """One sidecar, and a key that a person made; the app's key works at every moment."""
+    one = open_desk()
+    one.put(server.has(KEY, description="Dev team"))
+    broken: list[str] = []
+
+    def look() -> None:
+        if one.app is None:
+            broken.append("the app has no key that works")
+
+    server.changed = look
+    yield one
+    assert broken == []
+
+
+def use(server: MistralAdmin, desk: Desk, which: int) -> None:
+    """Let an app use a key now, by the desk's time."""
+    key = list(server.keys.values())[which]
+    key.last_used_at = datetime.now(UTC) + timedelta(microseconds=desk.ahead_us)
+
+
+def pass_time(desk: Desk, hours: float) -> None:
+    """Let time pass at the desk."""
+    desk.ahead_us += round(hours * HOUR_US)
+
+
+def test_a_rotation_goes_through_its_stages_in_order(desk: Desk, server: MistralAdmin) -> None:
+    """The new key is like the old one; the old one lives until its grace has passed."""
+    assert desk.rotate().stage is Stage.SWITCHED
+    assert desk.states == {1: "grace", 2: "active"}
+    old, new = server.live
+    assert desk.app is new
+    assert new.fields["workspace_uuid"] == old.fields["workspace_uuid"]
+    pass_time(desk, 24)
+    assert desk.rotate().stage is Stage.DONE
+    assert (server.live, desk.states) == ([new], {1: "revoked", 2: "active"})
+    names = [line.partition(":")[0] for line in desk.told if "unfinished" not in line]
+    stages = ("creating", "created", "verified", "storing", "stored", "switched", "revoking")
+    assert names == [f"#2 {stage}" for stage in (*stages, "done")]
+
+
+@pytest.mark.parametrize(("how", "made"), [("lost", 2), (500, 1), ("reset", 1)])
+def test_a_key_whose_secret_was_lost_is_revoked_and_made_anew(
+    how: int | str, made: int, desk: Desk, server: MistralAdmin
+) -> None:
+    """Also when Mistral lists it a while later only, and whether or not it was made."""
+    server.faults.append(Fault("create", how))
+    server.hidden_lists = 3
+    assert desk.rotate().stage is Stage.SWITCHED
+    assert (len(server.keys), server.most_live) == (1 + made, 2)
+    assert desk.states == {1: "grace", 2: "revoked", 3: "active"}
+    assert desk.app is server.live[-1]
+
+
+def test_who_loses_secret_after_secret_gives_up(desk: Desk, server: MistralAdmin) -> None:
+    """And leaves none of them behind."""
+    server.faults.append(Fault("create", "lost", range(1, 99)))
+    with pytest.raises(RotationError, match="3 new keys were lost"):
+        desk.rotate()
+    assert [key.name for key in server.live] == [KEY]
+    assert (server.seen["create"], server.most_live) == (3, 2)
+    assert desk.states[1] == "active"
+
+
+def test_a_lost_key_that_shows_up_late_is_revoked_by_the_end(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """It was looked for in vain; its name is in the ledger."""
+    server.faults.append(Fault("create", "lost"))
+    server.hidden_lists = 30
+    desk.rotate()
+    assert len(server.live) == 3
+    pass_time(desk, 24)
+    for key in server.live:
+        key.hidden_lists = 0
+    assert desk.rotate().stage is Stage.DONE
+    assert [key.name for key in server.live] == [desk.book.version(KEY, 3).name]
+    notes = [step.note for step in desk.book.steps(1)]
+    assert any("its secret is nowhere" in note for note in notes)
+
+
+def test_a_key_that_does_not_work_yet_is_waited_for(desk: Desk, server: MistralAdmin) -> None:
+    """No app gets it before it does, three times in a row."""
+    server.refused_uses = 5
+    desk.rotate()
+    assert server.seen["models"] == 5 + 3
+
+
+def test_a_key_that_never_works_is_given_up(desk: Desk, server: MistralAdmin) -> None:
+    """The old one stays, where it was."""
+    server.refused_uses = 10**6
+    with pytest.raises(RotationError, match="does not take the new key"):
+        desk.rotate()
+    assert desk.states == {1: "active", 2: "revoked"}
+    assert server.live == [desk.app]
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "regenerate"), (403, "broader scope")])
+def test_a_create_that_is_refused_changes_nothing(
+    status: int, said: str, desk: Desk, server: MistralAdmin
+) -> None:
+    """The error says what to do, and the next run begins anew."""
+    server.faults.append(Fault("create", status))
+    with pytest.raises(RotationError, match=said):
+        desk.rotate()
+    assert desk.book.unfinished(KEY) is None
+    assert desk.rotate().stage is Stage.SWITCHED
+
+
+class BadSink(FileSink):
+    """Fails before or after it has stored."""
+
+    def __init__(self, path: Path, stores: bool) -> None:
+        """Store all the same, or not."""
+        super().__init__(path)
+        self._stores = stores
+
+    async def store(self, key_id: str, version: int, secret: Secret) -> None:
+        """Fail."""
+        if self._stores:
+            await super().store(key_id, version, secret)
+        raise SinkError("the vault is sealed")
+
+
+def test_a_sink_that_refuses_gives_the_new_key_up(desk: Desk, server: MistralAdmin) -> None:
+    """Apps keep the old one."""
+    desk.sink = BadSink(desk.folder / "key.json", stores=False)
+    with pytest.raises(RotationError, match="the vault is sealed"):
+        desk.rotate()
+    assert server.live == [desk.app]
+    assert desk.states == {1: "active", 2: "revoked"}
+
+
+def test_a_sink_that_stored_and_failed_to_say_so_has_stored(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """Apps may have the new key, so it is kept."""
+    desk.sink = BadSink(desk.folder / "key.json", stores=True)
+    assert desk.rotate().stage is Stage.SWITCHED
+    assert desk.app is server.live[-1]
+
+
+def test_the_grace_begins_with_the_first_use_of_the_new_key(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """Our own trial of it is none."""
+    desk.rotate()
+    pass_time(desk, 3)
+    assert desk.rotate().stage is Stage.SWITCHED
+    use(server, desk, 1)
+    assert desk.rotate().stage is Stage.SWITCHED
+    pass_time(desk, 0.9)
+    assert desk.rotate().stage is Stage.SWITCHED
+    pass_time(desk, 0.2)
+    assert desk.rotate().stage is Stage.DONE
+
+
+def test_an_old_key_that_is_still_in_use_is_not_revoked_but_by_force(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """Not even when all its time is over; who uses it has to be found out."""
+    desk.rotate()
+    use(server, desk, 1)
+    pass_time(desk, 30)
+    use(server, desk, 0)
+    with pytest.raises(StillInUseError, match=r"dev-team-key#1 should be revoked"):
+        desk.rotate()
+    assert len(server.live) == 2
+    assert desk.rotate(force=True).stage is Stage.DONE
+    assert len(server.live) == 1
+
+
+def test_an_old_key_is_not_revoked_while_nobody_can_tell_who_uses_it(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """Whoever does not know waits."""
+    desk.rotate()
+    pass_time(desk, 30)
+    server.faults.append(Fault("list", 500, range(1, 99)))
+    assert desk.rotate().stage is Stage.SWITCHED
+    assert len(server.live) == 2
+
+
+def test_an_old_key_is_not_revoked_when_the_new_one_is_gone(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """Somebody revoked the new one by hand: two wrongs make an outage."""
+    desk.rotate()
+    pass_time(desk, 30)
+    server.changed = lambda: None
+    server.revoke(server.live[1])
+    with pytest.raises(RotationError, match=r"#2 is not at Mistral any more"):
+        desk.rotate()
+    desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    assert server.live == [desk.app]
+
+
+def test_a_rollback_gives_apps_the_old_key_again(desk: Desk, server: MistralAdmin) -> None:
+    """It is in the sink before the new one is revoked."""
+    old = desk.app
+    desk.rotate()
+    ended = desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    assert (ended.stage, desk.app, server.live) == (Stage.ROLLED_BACK, old, [old])
+    assert desk.states == {1: "active", 2: "revoked"}
+    assert desk.rotate().stage is Stage.SWITCHED
+
+
+def test_a_rollback_needs_an_old_key_that_lives(desk: Desk, server: MistralAdmin) -> None:
+    """Otherwise the new one is all there is."""
+    desk.rotate()
+    server.revoke(server.live[0])
+    with pytest.raises(RotationError, match=r"#1 is not at Mistral any more"):
+        desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    assert server.live == [desk.app]
+
+
+def test_an_abort_is_for_what_no_app_can_have(desk: Desk, server: MistralAdmin) -> None:
+    """After that it is a rollback."""
+    desk.rotate()
+    with pytest.raises(RotationError, match="rollback"):
+        desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=False))
+    assert len(server.live) == 2
+
+
+def stop_at(stage: Stage) -> Callable[[KeyRotation], None]:
+    """Return what ends a run at a stage, as Ctrl-C does."""
+
+    def stop(rotation: KeyRotation) -> None:
+        if rotation.stage is stage:
+            raise InterruptedError
+
+    return stop
+
+
+@pytest.mark.parametrize("stage", [Stage.CREATING, Stage.CREATED, Stage.VERIFIED, Stage.STORING])
+def test_an_interrupted_rotation_can_be_aborted(
+    stage: Stage, desk: Desk, server: MistralAdmin
+) -> None:
+    """The key that it had made is revoked."""
+    desk.at = stop_at(stage)
+    with pytest.raises(InterruptedError):
+        desk.rotate()
+    desk.at = lambda _: None
+    ended = desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=False))
+    assert (ended.stage, server.live) == (Stage.ROLLED_BACK, [desk.app])
+
+
+def test_two_rotations_of_one_key_are_one(desk: Desk) -> None:
+    """The other one says who has it; when that one's lease has ended, it goes on."""
+    desk.at = stop_at(Stage.CREATED)
+    with pytest.raises(InterruptedError):
+        desk.rotate()
+    first = desk.book
+    first.take(1)  # as if it had died before it could let go
+    desk.at, desk.book = lambda _: None, desk.open_book("second")
+    with pytest.raises(LeaseHeldError, match="desk is rotating it, and is created"):
+        desk.rotate()
+    desk.ahead_us += 31 * SECOND_US
+    there = desk.rotate()
+    assert there.stage is Stage.SWITCHED
+    with pytest.raises(LeaseHeldError):  # it wakes up, and finds that it is not its any more
+        first.advance(there, Stage.REVOKING)
+    first.close()
+
+
+def test_a_lease_of_a_time_that_never_came_is_none(desk: Desk) -> None:
+    """The clock had been ahead when it was written."""
+    desk.ahead_us = 1000 * HOUR_US
+    desk.book.begin(KEY, "0123456789ab")
+    desk.ahead_us = 0
+    desk.book.close()
+    desk.book = desk.open_book("second")
+    assert desk.book.take(1).owner == "second"
+
+
+def test_who_does_not_know_the_key_adopts_it(
+    open_desk: Open, desk: Desk, server: MistralAdmin
+) -> None:
+    """A ledger that was lost, or another pod's: it takes over where the other has ended."""
+    other = open_desk("other")
+    desk.rotate()
+    with pytest.raises(RotationError, match="which of them is in use"):
+        other.rotate()
+    pass_time(desk, 24)
+    assert desk.rotate().stage is Stage.DONE
+    assert other.rotate().stage is Stage.SWITCHED
+    assert other.states == {2: "grace", 3: "active"}
+    with pytest.raises(RotationError, match="another rotation"):
+        desk.rotate()
+    pass_time(other, 24)
+    other.rotate()
+    assert desk.rotate().stage is Stage.SWITCHED
+    assert server.most_live == 2
+
+
+def test_of_two_that_rotate_at_once_the_later_gives_way(
+    open_desk: Open, desk: Desk, server: MistralAdmin
+) -> None:
+    """Before its key is stored: the sink has one."""
+    other = open_desk("other")
+    ran: list[Stage] = []
+
+    def both(rotation: KeyRotation) -> None:
+        if rotation.stage is Stage.CREATING and not ran:
+            ran.append(rotation.stage)
+            server.when = lambda kind, at, _: (
+                begin() if (kind, at) == ("create", "before") else None
+            )
+
+    def begin() -> None:
+        server.when = lambda *_: None
+        other.rotate()
+
+    desk.at = both
+    with pytest.raises(RotationError, match="made by another sidecar just now"):
+        desk.rotate()
+    assert [key.name for key in server.live] == [KEY, other.book.version(KEY, 2).name]
+    assert desk.app is server.live[1]
+
+
+def test_a_first_key_is_created_as_it_is_wanted(open_desk: Open, server: MistralAdmin) -> None:
+    """With the workspace and the user that were given, and stored for apps."""
+    desk = open_desk()
+    desk.wanted = Wanted("ws_new", "u_9")
+    ended = desk.run(lambda rotator: rotator.create(KEY))
+    assert (ended.stage, desk.states, server.live) == (Stage.DONE, {1: "active"}, [desk.app])
+    assert server.live[0].fields == {"workspace_uuid": "ws_new", "user_id": "u_9"}
+    with pytest.raises(RotationError, match="already"):
+        desk.run(lambda rotator: rotator.create(KEY))
+
+
+def test_a_key_that_mistral_does_not_have_is_not_rotated(open_desk: Open) -> None:
+    """The error says how to make it."""
+    with pytest.raises(RotationError, match="sidecar keys create"):
+        open_desk().rotate()
+
+
+def test_a_key_lives_as_long_as_the_one_before(desk: Desk, server: MistralAdmin) -> None:
+    """Its expiration is moved on."""
+    made = server.live[0]
+    made.fields["expiration"] = (made.created_at + timedelta(days=90)).isoformat()
+    desk.rotate()
+    expires = datetime.fromisoformat(server.live[1].fields["expiration"])
+    assert abs(expires - datetime.now(UTC) - timedelta(days=90)) < timedelta(minutes=5)
