@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +16,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.cli.mistral_options import open_mistral
+from sidecar.cli.mistral_options import AdminKeyFile, open_mistral
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
-from sidecar.cli.rotation_options import Place, at_place
+from sidecar.cli.rotation_options import Connection, connected
 from sidecar.cli.rotation_progress import Progress
 from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US, to_datetime
@@ -31,26 +32,60 @@ if TYPE_CHECKING:
 
 Work = Callable[["Rotator"], Coroutine[Any, Any, Any]]
 
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as in the data files.")]
+SinkOption = Annotated[
+    str,
+    typer.Option(
+        "--sink",
+        envvar="SIDECAR_KEY_SINK",
+        metavar="KIND:PLACE",
+        help="Where apps find the secret: file:PATH, bare-file:PATH, kubernetes:NAMESPACE/NAME or"
+        " command:COMMAND; {key} stands for KEY.",
+    ),
+]
 
-@at_place
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a command works: the key, the ledger, Mistral and the sink."""
+
+    key_id: str
+    ledger: Path
+    admin_key_file: Path
+    sink: str
+    output: Format
+    others: Connection
+
+
+@connected
 def create(
-    place: Place,
+    connection: Connection,
+    key: KeyId,
+    ledger: LedgerFile,
+    admin_key_file: AdminKeyFile,
+    sink: SinkOption,
     workspace_id: Annotated[str, typer.Option(help="The workspace's id at Mistral.")],
     user_id: Annotated[str, typer.Option(help="The user's id; the shape admin needs it.")] = "",
     description: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    output: FormatOption = Format.TEXT,
 ) -> None:
     """Create a key at Mistral, see that it works, and store its secret for apps.
 
     Example: sidecar keys create dev-team-key --ledger ledger.sqlite --workspace-id ws_dev
     --sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     """
+    place = Place(key, ledger, admin_key_file, sink, output, connection)
     wanted = Wanted(workspace_id, user_id, description)
     _run(place, lambda rotator: rotator.create(place.key_id), wanted)
 
 
-@at_place
+@connected
 def rotate(
-    place: Place,
+    connection: Connection,
+    key: KeyId,
+    ledger: LedgerFile,
+    admin_key_file: AdminKeyFile,
+    sink: SinkOption,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     wait: Annotated[
         bool, typer.Option(help="Wait for the end of the grace; if not, run it again later.")
@@ -58,6 +93,7 @@ def rotate(
     force: Annotated[
         bool, typer.Option("--force", help="Revoke the old key at once, in use or not.")
     ] = False,
+    output: FormatOption = Format.TEXT,
 ) -> None:
     """Replace a key by a new one like it, or go on with what was interrupted.
 
@@ -66,29 +102,46 @@ def rotate(
     grace. Example: sidecar keys rotate dev-team-key --ledger ledger.sqlite
     --sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     """
+    place = Place(key, ledger, admin_key_file, sink, output, connection)
     if dry_run:
         _plan(place)
         return
     _run(place, lambda rotator: rotator.rotate(place.key_id, waits=wait, force=force))
 
 
-@at_place
-def rollback(place: Place) -> None:
+@connected
+def rollback(
+    connection: Connection,
+    key: KeyId,
+    ledger: LedgerFile,
+    admin_key_file: AdminKeyFile,
+    sink: SinkOption,
+    output: FormatOption = Format.TEXT,
+) -> None:
     """Go back to the old key: apps find it again, and the new one is revoked.
 
     Until the old key is being revoked. Example: sidecar keys rollback dev-team-key
     --ledger ledger.sqlite --sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     """
+    place = Place(key, ledger, admin_key_file, sink, output, connection)
     _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=True))
 
 
-@at_place
-def abort(place: Place) -> None:
+@connected
+def abort(
+    connection: Connection,
+    key: KeyId,
+    ledger: LedgerFile,
+    admin_key_file: AdminKeyFile,
+    sink: SinkOption,
+    output: FormatOption = Format.TEXT,
+) -> None:
     """Give an interrupted rotation up while no app can have the new secret.
 
     Afterwards it is `sidecar keys rollback`. Example: sidecar keys abort dev-team-key
     --ledger ledger.sqlite --sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     """
+    place = Place(key, ledger, admin_key_file, sink, output, connection)
     _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=False))
 
 
@@ -122,7 +175,7 @@ def status(
 
 def _run(place: Place, work: Work, wanted: Wanted | None = None) -> None:
     """Do the work, show how it goes, and print where it has come to."""
-    book, failure = _open_book(place.ledger, place.pace), ""
+    book, failure = _open_book(place.ledger, place.others.pace), ""
     try:
         _on_place(place, book, work, wanted or Wanted())
     except (RotationError, RotationRefusedError, LeaseHeldError, LedgerUnavailableError) as error:
@@ -142,7 +195,7 @@ def _run(place: Place, work: Work, wanted: Wanted | None = None) -> None:
 
 def _plan(place: Place) -> None:
     """Print what a rotation would do."""
-    book = _open_book(place.ledger, place.pace)
+    book = _open_book(place.ledger, place.others.pace)
     try:
         found = _on_place(place, book, lambda rotator: rotator.survey(place.key_id), Wanted())
     except RotationError as error:
@@ -173,7 +226,7 @@ def _steps_ahead(
     if found.doubt or found.active is None:
         return [], found.doubt
     after = max((version.version for version in versions), default=int(found.adopt)) + 1
-    pace, grace = place.pace, place.pace.grace
+    pace, grace = place.others.pace, place.others.pace.grace
     hours, days = grace.after_first_use_us / 3.6e9, grace.at_most_us / 86.4e9
     return [
         f"create {key}#{after} at Mistral, like {found.active.name} ({found.active.id})",
@@ -191,13 +244,15 @@ def _on_place(place: Place, book: KeyBook, work: Work, wanted: Wanted) -> Any:
     from sidecar.keys.sinks.opening import open_sink  # noqa: PLC0415
 
     async def run(progress: Progress) -> Any:
-        client = open_mistral(place.mistral, place.admin_key_file)
+        client = open_mistral(place.others.mistral, place.admin_key_file)
         try:
-            sink = open_sink(place.sink, place.key_id, place.kubernetes)
+            sink = open_sink(place.sink, place.key_id, place.others.kubernetes)
         except ValueError as error:
             raise fail(f"--sink: {error}", 2) from None
         try:
-            return await work(Rotator(book, client, sink, _now_us, progress, place.pace, wanted))
+            return await work(
+                Rotator(book, client, sink, _now_us, progress, place.others.pace, wanted)
+            )
         finally:
             await client.close()
             await sink.close()

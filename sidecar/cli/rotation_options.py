@@ -1,4 +1,4 @@
-"""The options that `sidecar keys create`, `rotate`, `rollback` and `abort` share."""
+"""The options of every command that rotates keys: how Mistral is spoken to, and how fast."""
 
 import functools
 import inspect
@@ -9,14 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sidecar.cli.mistral_options import (
-    AdminKeyFile,
-    MistralAuth,
-    MistralPath,
-    MistralShape,
-    MistralUrl,
-)
-from sidecar.cli.options import Format, FormatOption, LedgerFile
+from sidecar.cli.mistral_options import MistralAuth, MistralPath, MistralShape, MistralUrl
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.rotation import Grace
 from sidecar.keys.settings import KubernetesSettings, Pace
@@ -26,97 +19,78 @@ PACE, CLUSTER = Pace(), KubernetesSettings()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a command works: the ledger, Mistral and the sink."""
+class Connection:
+    """How the others are spoken to, and how long they may take."""
 
-    key_id: str
-    ledger: Path
     mistral: MistralSettings
-    admin_key_file: Path
-    sink: str
     kubernetes: KubernetesSettings
     pace: Pace
-    output: Format
 
 
-def _place(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as in the data files.")],
-    ledger: LedgerFile,
-    mistral_admin_key_file: AdminKeyFile,
-    sink: Annotated[
-        str,
-        typer.Option(
-            envvar="SIDECAR_KEY_SINK",
-            metavar="KIND:PLACE",
-            help="Where apps find the secret: file:PATH, bare-file:PATH,"
-            " kubernetes:NAMESPACE/NAME or command:COMMAND; {key} stands for KEY.",
-        ),
-    ],
+def _flag(name: str, say: str, metavar: str | None = None, at_least: float | None = None) -> Any:
+    envvar = "SIDECAR_" + name.strip("-").replace("-", "_").upper()
+    return typer.Option(name, envvar=envvar, help=say, metavar=metavar, min=at_least)
+
+
+def _connection(
     mistral_url: MistralUrl = URL,
     mistral_shape: MistralShape = ShapeName.ADMIN,
     mistral_keys_path: MistralPath = "",
     mistral_auth: MistralAuth = Auth.BEARER,
     kubernetes_url: Annotated[
-        str,
-        typer.Option(envvar="SIDECAR_KUBERNETES_URL", metavar="URL", help="The cluster's API."),
+        str, _flag("--kubernetes-url", "Where the cluster's API is.", "URL")
     ] = CLUSTER.url,
-    kubernetes_token_file: Annotated[
-        Path, typer.Option(envvar="SIDECAR_KUBERNETES_TOKEN_FILE", metavar="FILE", help="Ours.")
+    kubernetes_token: Annotated[
+        Path, _flag("--kubernetes-token-file", "The token of the service account.", "FILE")
     ] = CLUSTER.token_file,
-    kubernetes_ca_file: Annotated[
-        Path, typer.Option(envvar="SIDECAR_KUBERNETES_CA_FILE", metavar="FILE", help="Its CA.")
+    kubernetes_ca: Annotated[
+        Path, _flag("--kubernetes-ca-file", "The certificates that vouch for the cluster.", "FILE")
     ] = CLUSTER.ca_file,
-    propagation_seconds: Annotated[
-        float, typer.Option(min=0, help="Apps need so long to find a new secret.")
+    propagation: Annotated[
+        float, _flag("--propagation-seconds", "Apps need so long to find a new secret.", None, 0)
     ] = PACE.propagation_seconds,
-    verify_seconds: Annotated[
-        float, typer.Option(min=0, help="Mistral has so long to take a new key.")
+    verify: Annotated[
+        float, _flag("--verify-seconds", "Mistral has so long to take a new key.", None, 0)
     ] = PACE.verify_seconds,
-    consistency_seconds: Annotated[
-        float, typer.Option(min=0, help="Mistral needs so long at most to list a new key.")
+    consistency: Annotated[
+        float, _flag("--consistency-seconds", "It needs so long to list a new key.", None, 0)
     ] = PACE.consistency_seconds,
-    look_seconds: Annotated[
-        float, typer.Option(min=0.01, help="Between two looks at what is waited for.")
+    look: Annotated[
+        float, _flag("--look-seconds", "Between two looks at what is waited for.", None, 0.01)
     ] = PACE.look_seconds,
-    lease_seconds: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="Whoever dies keeps others out so long.")
+    lease: Annotated[
+        float, _flag("--lease-seconds", "Whoever dies keeps others out so long.", None, 0.1)
     ] = PACE.lease_seconds,
-    grace_seconds: Annotated[
-        float, typer.Option(min=0, help="The old key lives so long after the new one's first use.")
-    ] = PACE.grace.after_first_use_us / SECOND_US,
-    grace_at_most_seconds: Annotated[
-        float, typer.Option(min=0, help="And so long if no use of the new one is seen.")
-    ] = PACE.grace.at_most_us / SECOND_US,
-    output: FormatOption = Format.TEXT,
-) -> Place:
-    grace = Grace(round(grace_seconds * SECOND_US), round(grace_at_most_seconds * SECOND_US))
-    return Place(
-        key_id=key,
-        ledger=ledger,
-        mistral=MistralSettings(mistral_url, mistral_shape, mistral_keys_path, mistral_auth),
-        admin_key_file=mistral_admin_key_file,
-        sink=sink,
-        kubernetes=KubernetesSettings(kubernetes_url, kubernetes_token_file, kubernetes_ca_file),
-        pace=Pace(
-            propagation_seconds, verify_seconds, consistency_seconds, look_seconds, lease_seconds,
-            grace,
+    grace: Annotated[
+        float,
+        _flag(
+            "--grace-after-use-seconds", "The old key outlives the new one's first use.", None, 0
         ),
-        output=output,
-    )  # fmt: skip
+    ] = PACE.grace.after_first_use_us / SECOND_US,
+    grace_at_most: Annotated[
+        float, _flag("--grace-at-most-seconds", "Or the switch, if no use is seen.", None, 0)
+    ] = PACE.grace.at_most_us / SECOND_US,
+) -> Connection:
+    """Read the options."""
+    old_key = Grace(round(grace * SECOND_US), round(grace_at_most * SECOND_US))
+    return Connection(
+        MistralSettings(mistral_url, mistral_shape, mistral_keys_path, mistral_auth),
+        KubernetesSettings(kubernetes_url, kubernetes_token, kubernetes_ca),
+        Pace(propagation, verify, consistency, look, lease, old_key),
+    )
 
 
-def at_place(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command, whose first parameter is a Place, the options that make one."""
-    shared = inspect.signature(_place).parameters
+def connected(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, whose first parameter is a Connection, the options that make one."""
+    shared = inspect.signature(_connection).parameters
     own = list(inspect.signature(command).parameters.values())[1:]
 
     @functools.wraps(command)
-    def with_place(**options: Any) -> None:
-        place = _place(**{name: options.pop(name) for name in shared})
-        command(place, **options)
+    def with_connection(**options: Any) -> None:
+        command(_connection(**{name: options.pop(name) for name in shared}), **options)
 
-    needed = [one for one in (*shared.values(), *own) if one.default is one.empty]
-    others = [one for one in (*own, *shared.values()) if one.default is not one.empty]
-    with_place.__signature__ = inspect.Signature([*needed, *others])  # type: ignore[attr-defined]
-    with_place.__annotations__ = {one.name: one.annotation for one in (*needed, *others)}
-    return with_place
+    every = [*own, *shared.values()]
+    every.sort(key=lambda one: one.default is not one.empty)  # what has no default comes first
+    with_connection.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    with_connection.__annotations__ = {one.name: one.annotation for one in every}
+    return with_connection

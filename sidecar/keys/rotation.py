@@ -166,8 +166,9 @@ class Rotation:
 
     async def switch(self, rotation: KeyRotation) -> KeyRotation:
         """STORED: give apps time to find the secret; then its version is the active one."""
-        until_us = rotation.stage_at_us + self._us(self._pace.propagation_seconds)
-        await self._pause(rotation, "apps find the new secret", until_us)
+        if rotation.from_version:
+            until_us = rotation.stage_at_us + self._us(self._pace.propagation_seconds)
+            await self._pause(rotation, "apps find the new secret", until_us)
         return await self._to(rotation, Stage.SWITCHED)
 
     async def end_grace(self, rotation: KeyRotation) -> KeyRotation:

@@ -17,7 +17,7 @@ from rotations.nursery import Death, Nursery
 KEY = "dev-team-key"
 PACE = (
     "--propagation-seconds", "0.02", "--consistency-seconds", "0.2", "--look-seconds", "0.05",
-    "--grace-seconds", "0", "--grace-at-most-seconds", "0", "--lease-seconds", "0.2",
+    "--grace-after-use-seconds", "0", "--grace-at-most-seconds", "0", "--lease-seconds", "0.2",
 )  # fmt: skip
 TRIES = 60
 
