@@ -16,6 +16,7 @@ from sidecar.domain.prices import Price
 from sidecar.domain.usage import Endpoint
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.workbench.reading import NO_KEY, UNKNOWN_KEY, Reading
+from sidecar.v1 import policy_input_pb2 as policy_pb
 
 _OF_TOKENS = (Endpoint.CHAT, Endpoint.EMBEDDINGS)
 """With and without a price for output."""
@@ -91,7 +92,7 @@ class Case:
 class Space:
     """All that there is to try on two policy sets; each combination is a case."""
 
-    def __init__(self, old: PolicySet, new: PolicySet, reading: Reading) -> None:
+    def __init__(self, old: PolicySet, new: PolicySet, reading: Reading, now_us: int) -> None:
         """Find each role, workspace, key and name of a model of either set."""
         catalogues = (old.catalogue, new.catalogue)
         self._roles = sorted({name for each in catalogues for name in each.roles})
@@ -106,7 +107,7 @@ class Space:
             for endpoint in _endpoints(name, old, new, reading)
         ]
         self._spent = _levels(old, new, reading)
-        self.keys = _keys(old, new, reading)
+        self.keys = _keys(old, new, reading, now_us)
 
     @property
     def count(self) -> int:
@@ -176,16 +177,22 @@ def _prices(model: str, policy: PolicySet) -> list[Price]:
     return [tariff.price for tariff in found.tariffs] if found else []
 
 
-def _keys(old: PolicySet, new: PolicySet, reading: Reading) -> list[str]:
+def _keys(old: PolicySet, new: PolicySet, reading: Reading, now_us: int) -> list[str]:
     """Return no key, one that is unknown, and one of each kind that rules tell apart."""
     if not reading.key_kinds and not reading.each_key:
         return [NO_KEY]
-    every = {key.id for each in (old, new) for key in each.catalogue.registered_keys()}
+    every = {key_id for each in (old, new) for key_id in each.catalogue.keys}
     alike: dict[object, str] = {}
     for key_id in sorted((every | reading.keys) - {NO_KEY, UNKNOWN_KEY}):
-        kinds = [(k.workspace, k.state) for k in (p.catalogue.key(key_id) for p in (old, new))]
-        alike.setdefault(key_id if reading.each_key else tuple(kinds), key_id)
+        kinds = tuple(_kind(each.catalogue.key(key_id), now_us) for each in (old, new))
+        alike.setdefault(key_id if reading.each_key else kinds, key_id)
     return [NO_KEY, UNKNOWN_KEY, *alike.values()]
+
+
+def _kind(key: policy_pb.Key, now_us: int) -> tuple[object, ...]:
+    """Return what rules tell keys apart by that do not look at each of them."""
+    expired = key.expires.ToMicroseconds() <= now_us
+    return key.workspace, key.state, (*key.allowed_models,), key.requests_per_minute, expired
 
 
 def _levels(old: PolicySet, new: PolicySet, reading: Reading) -> list[list[Spent]]:

@@ -94,7 +94,7 @@ def compare(old: PolicySet, new: PolicySet, now_us: int, track: Track = iter) ->
         return Comparison(at)
     before, after = ({rule.id: rule.body.source for rule in each.rules} for each in (old, new))
     reading = read(old, new)
-    space = Space(old, new, reading)
+    space = Space(old, new, reading, now_us)
     if space.count > CASES_AT_MOST:
         count = f"{space.count:,}" if space.count < 10**12 else "more than 10^12"
         raise TooManyCasesError(f"{count} cases are more than {CASES_AT_MOST:,}")

@@ -1,21 +1,24 @@
 """The entries of the data files in the forms that deciding needs."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
 from google.protobuf.message import Message
 
 from sidecar.domain.clock import to_datetime
+from sidecar.domain.keys import VERSION_MARK, KeyName
 from sidecar.domain.money import nano_usd
 from sidecar.domain.prices import Multipliers, Price, Tariff
-from sidecar.policy.cel.variables import UNLIMITED_DOUBLE, UNLIMITED_INT
+from sidecar.policy.cel.variables import NEVER, UNLIMITED_DOUBLE, UNLIMITED_INT, no_key
 from sidecar.policy.files import data as files
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 UNKNOWN_KEY = "unknown"
 """The state of a key that the data files do not have."""
+
+_NO_KEY = no_key()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +57,27 @@ class Catalogue:
         self.workspaces = {name: _workspace(name, entry) for name, entry in data.workspaces.items()}
         models = {name: _model(name, entry, multipliers) for name, entry in data.models.items()}
         self.models = {name: models[model_id] for name, model_id in data.names.items()}
-        self._keys = {
-            key_id: policy_pb.Key(
-                id=key_id, workspace=entry.workspace, state=entry.state, labels=entry.labels
-            )
-            for key_id, entry in data.keys.items()
-        }
+        self.keys = {key_id: _key(key_id, entry) for key_id, entry in data.keys.items()}
 
     def messages(self) -> Iterator[Message]:
         """Yield every entry that rules may see."""
         yield from (role.message for role in self.roles.values())
         yield from self.workspaces.values()
         yield from (model.message for model in self.models.values())
-        yield from self.registered_keys()
-
-    def registered_keys(self) -> Iterable[policy_pb.Key]:
-        """Return all keys that the data files have."""
-        return self._keys.values()
+        yield from self.keys.values()
 
     def key(self, key_id: str) -> policy_pb.Key:
-        """Return a key; one without an entry has the state "unknown", no key none."""
-        known = self._keys.get(key_id)
+        """Return the key that is named, by itself or by a version of it.
+
+        One without an entry has the state "unknown"; where none is named, it is "".
+        """
+        known = self.keys.get(key_id)
+        if known is None and VERSION_MARK in key_id:
+            name = KeyName.parse(key_id)
+            known = None if name is None else self.keys.get(name.key)
         if known is not None:
             return known
-        return policy_pb.Key(id=key_id, state=UNKNOWN_KEY if key_id else "")
+        return no_key(key_id, UNKNOWN_KEY) if key_id else _NO_KEY
 
 
 def _role(name: str, entry: files.RoleEntry) -> Role:
@@ -104,6 +104,22 @@ def _workspace(name: str, entry: files.WorkspaceEntry) -> policy_pb.Workspace:
             for service, one in entry.services.items()
         },
         labels=entry.labels,
+    )
+
+
+def _key(key_id: str, entry: files.KeyEntry) -> policy_pb.Key:
+    return policy_pb.Key(
+        id=key_id,
+        workspace=entry.workspace,
+        state=entry.state,
+        labels=entry.labels,
+        name=entry.name,
+        description=entry.description,
+        owner=entry.owner,
+        allowed_models=entry.allowed_models,
+        requests_per_minute=_int(entry.requests_per_minute),
+        created=None if entry.created is None else to_datetime(entry.created),
+        expires=NEVER if entry.expires is None else to_datetime(entry.expires),
     )
 
 

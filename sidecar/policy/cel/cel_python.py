@@ -6,6 +6,7 @@ in module globals, where another thread's request can find it.
 
 import math
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
 import celpy
@@ -14,6 +15,7 @@ from celpy import adapter, celtypes
 from celpy.celparser import CELParseError, CELParser
 from celpy.evaluation import CELEvalError
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.policy.cel import variables
 from sidecar.policy.cel.engine import CelError, EvaluationError, Kind, Result
@@ -242,5 +244,7 @@ def _is_map(field: Any) -> bool:
 
 
 def _scalar(value: Any) -> celtypes.Value:
+    if isinstance(value, Timestamp):
+        return celtypes.TimestampType(value.ToDatetime(UTC))
     convert = _CELTYPES.get(type(value))
     return _from_message(value) if convert is None else convert(value)

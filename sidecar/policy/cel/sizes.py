@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.domain.bounds import (
     MAX_ID_BYTES,
@@ -13,6 +14,7 @@ from sidecar.domain.bounds import (
     MAX_LABEL_VALUE_BYTES,
     MAX_LABELS,
 )
+from sidecar.policy.cel.variables import no_key
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
@@ -93,6 +95,8 @@ class Largest:
         return Size(message=message.DESCRIPTOR.full_name)
 
     def _size(self, value: Any) -> Size:
+        if isinstance(value, Timestamp):
+            return NUMBER
         if isinstance(value, Message):
             return self._measure(value)
         if isinstance(value, str):
@@ -133,6 +137,6 @@ _REQUESTS = (
         service_tier=_ID,
         region=_ID,
     ),
-    policy_pb.Key(id=_ID),
+    no_key(_ID),
 )
 """The largest that a request may be."""

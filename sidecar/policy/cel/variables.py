@@ -25,6 +25,9 @@ NAMES = frozenset({*MESSAGES, SPEND, NOW, UNLIMITED})
 UNLIMITED_INT = 2**63 - 1
 UNLIMITED_DOUBLE = float("inf")
 
+NEVER = datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""When a key expires that never does: later than any time that data files may have."""
+
 FROM_DATA = frozenset({"role", "workspace", "model", "key", UNLIMITED})
 """Variables whose values come from the data files alone, so they are few."""
 
@@ -36,6 +39,17 @@ def text_field(source: str) -> tuple[str, str] | None:
     field = message.fields_by_name.get(name) if message is not None else None
     is_text = field is not None and not field.is_repeated and field.type == field.TYPE_STRING
     return (variable, name) if is_text else None
+
+
+def no_key(key_id: str = "", state: str = "") -> policy_pb.Key:
+    """Return a key without an entry, which narrows nothing by itself."""
+    return policy_pb.Key(
+        id=key_id,
+        state=state,
+        allowed_models=["*"],
+        requests_per_minute=UNLIMITED_INT,
+        expires=NEVER,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +76,7 @@ def values_of(
         role=role,
         workspace=workspace,
         model=model,
-        key=policy_pb.Key(),
+        key=no_key(),
         now=datetime.now(UTC),
         spend={},
     )

@@ -70,6 +70,10 @@ def _instant(value: object) -> object:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
+KeyId = Annotated[Name, StringConstraints(pattern=r"^[^#]+$")]
+"""Without a #: KEY#VERSION names a version of it."""
+Words = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""A line for people."""
 Names = Annotated[tuple[Name, ...], BeforeValidator(_list, json_schema_input_type=list[str])]
 Labels = Mapping[Name, str]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
@@ -157,9 +161,16 @@ class WorkspaceEntry(_Entry):
 
 
 class KeyEntry(_Entry):
-    """A Mistral API key, by its id; never its secret."""
+    """A Mistral API key, by its id; never its secret. None is unlimited, or never."""
 
     workspace: Name
+    name: Words = ""
+    description: Words = ""
+    owner: Words = ""
+    allowed_models: Names = ("*",)
+    requests_per_minute: CountOrNone = None
+    created: Instant | None = None
+    expires: Instant | None = None
     state: Literal["active", "revoked"] = "active"
     labels: Labels = {}
 
@@ -171,7 +182,7 @@ class DataFile(_Entry):
     multipliers: MultipliersEntry | None = None
     roles: Mapping[Name, RoleEntry] = {}
     workspaces: Mapping[Name, WorkspaceEntry] = {}
-    keys: Mapping[Name, KeyEntry] = {}
+    keys: Mapping[KeyId, KeyEntry] = {}
 
 
 @dataclass(slots=True)
@@ -207,6 +218,7 @@ def read(files: Mapping[str, str]) -> tuple[Data, list[Problem]]:
             data.multipliers, multipliers_in = content.multipliers, file
         problems += _name_models(document, data, content)
         problems += _check_prices(document, content)
+        problems += _check_keys(document, content)
     return data, problems
 
 
@@ -296,3 +308,11 @@ def _check_prices(document: YamlFile, content: DataFile) -> list[Problem]:
                 )
             )
     return problems
+
+
+def _check_keys(document: YamlFile, content: DataFile) -> list[Problem]:
+    return [
+        document.problem(("keys", key_id, "expires"), "is not after the day it was created")
+        for key_id, key in content.keys.items()
+        if key.expires is not None and key.created is not None and key.expires <= key.created
+    ]

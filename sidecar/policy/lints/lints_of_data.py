@@ -10,8 +10,11 @@ from sidecar.policy.files.yaml_file import Loc, YamlFile
 from sidecar.policy.lints.conditions import Conditions
 from sidecar.policy.policy_set import PolicySet
 
-UNRESTRICTED = (None, (), ("*",))
+UNRESTRICTED = (None, (), ("*",), "active")
 """Values of a field that need no rule."""
+
+NOTHING = {"allowed_models": '["*"]', "services": "{}", "state": "active", "expires": "left out"}
+"""What a field has to be to have no effect."""
 
 PAIRS_AT_MOST = 2_000
 """How many roles with workspaces are tried."""
@@ -19,6 +22,7 @@ PAIRS_AT_MOST = 2_000
 READ_BY_RULES = {
     "roles": ("allowed_models", "daily_token_budget"),
     "workspaces": ("allowed_models", "requests_per_minute", "monthly_budget_usd", "services"),
+    "keys": ("allowed_models", "requests_per_minute", "expires", "state"),
 }
 """What has an effect only through rules; the sidecar itself reads the rest."""
 
@@ -40,6 +44,9 @@ def _names_that_match_no_model(documents: list[YamlFile], entries: data.Data) ->
     lists: list[tuple[Loc, tuple[str, ...]]] = [
         (("roles", name, "allowed_models"), role.allowed_models)
         for name, role in entries.roles.items()
+    ]
+    lists += [
+        (("keys", key_id, "allowed_models"), k.allowed_models) for key_id, k in entries.keys.items()
     ]
     for name, workspace in entries.workspaces.items():
         lists.append((("workspaces", name, "allowed_models"), workspace.allowed_models))
@@ -95,7 +102,7 @@ def _fields_that_no_rule_reads(
             for name, entry in getattr(entries, kind).items():
                 if getattr(entry, field) not in (*UNRESTRICTED, {}):
                     message = f"no rule reads {variable}.{field}, so this has no effect"
-                    nothing = {"allowed_models": '["*"]', "services": "{}"}.get(field, "unlimited")
+                    nothing = NOTHING.get(field, "unlimited")
                     hint = f"write a rule that does, or let it be {nothing}"
                     loc: Loc = (kind, name, field)
                     yield from _in_data(documents, loc, "no-rule-reads", message, hint)

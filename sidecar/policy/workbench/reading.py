@@ -52,7 +52,7 @@ class Reading:
 
     labels: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     keys: set[str] = field(default_factory=set)
-    key_kinds: bool = False  # its state or its workspace
+    key_kinds: bool = False  # what keys are told apart by, other than what follows
     each_key: bool = False  # anything else of it
     endpoint: bool = False
     model_name: bool = False
@@ -85,7 +85,7 @@ class _Data:
             "role": [role.message for role in catalogue.roles.values()],
             "workspace": list(catalogue.workspaces.values()),
             "model": list(models.values()),
-            "key": [*catalogue.registered_keys(), *map(catalogue.key, (NO_KEY, UNKNOWN_KEY))],
+            "key": [*catalogue.keys.values(), *map(catalogue.key, (NO_KEY, UNKNOWN_KEY))],
         }
 
     def values(self, tree: Tree) -> set[Any] | None:
@@ -167,12 +167,14 @@ class _RuleReader:
         match path:
             case ["principal", *fields]:
                 self._principal(fields, meets, other)
-            case ["key", "state" | "workspace"]:
+            case ["key", "state" | "workspace" | "allowed_models" | "requests_per_minute"]:
                 self._found.key_kinds = True
-            case ["key", "labels", *_]:
+            case ["key", "expires"] if other is not None and _path(other) == ["now"]:
+                self._found.key_kinds = True
+            case ["key"] | ["key", "id"]:
+                self._key_id(meets, other if len(path) > 1 else None)
+            case ["key", *_]:
                 self._found.each_key = True
-            case ["key", *fields]:
-                self._key_id(meets, other if fields else None)
             case ["request", *fields]:
                 self._request(fields, meets)
             case ["spend", *steps]:

@@ -26,6 +26,7 @@ _SCALARS = {
     FieldDescriptorProto.TYPE_DOUBLE: "double",
     FieldDescriptorProto.TYPE_BOOL: "bool",
 }
+_WELL_KNOWN = {".google.protobuf.Timestamp": "timestamp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +82,6 @@ def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
     entry = nested.get(field.type_name)
     if entry is not None and entry.options.map_entry:
         return f"map({_type(entry, entry.field[0])}, {_type(entry, entry.field[1])})"
-    one = _SCALARS.get(field.type) or field.type_name.rpartition(".")[2]
+    one = _SCALARS.get(field.type) or _WELL_KNOWN.get(field.type_name)
+    one = one or field.type_name.rpartition(".")[2]
     return f"list({one})" if field.label == FieldDescriptorProto.LABEL_REPEATED else one

@@ -1,0 +1,29 @@
+"""How API keys are named: by an id, and by the numbers of their versions."""
+
+from typing import NamedTuple
+
+VERSION_MARK = "#"
+"""Between a key's id and the number of a version, as in `ml-team-key#2`."""
+
+MOST_DIGITS = 9
+
+
+class KeyName(NamedTuple):
+    """A key, and which of its versions; 0 where none is said."""
+
+    key: str
+    version: int
+
+    @classmethod
+    def parse(cls, text: str) -> "KeyName | None":
+        """Read KEY or KEY#VERSION, None for anything else. A version is written in one way."""
+        key, mark, number = text.partition(VERSION_MARK)
+        if not mark:
+            return cls(key, 0)
+        if not (number.isascii() and number.isdecimal()) or len(number) > MOST_DIGITS:
+            return None
+        return None if number.startswith("0") else cls(key, int(number))
+
+    def __str__(self) -> str:
+        """Write it as a principal names it."""
+        return f"{self.key}{VERSION_MARK}{self.version}" if self.version else self.key
