@@ -1,6 +1,7 @@
 """The composition root: the only place that builds everything, and runs it."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -15,8 +16,9 @@ from sidecar.alerts.opening import AlertSettings, open_channels
 from sidecar.authorizer import Authorizer
 from sidecar.domain.clock import SECOND_US, Clock, never_back
 from sidecar.domain.share import WHOLE, Share
-from sidecar.housekeeping import keep_house
+from sidecar.housekeeping import keep_house, keep_keys, look_after_keys
 from sidecar.identity.opening import IdentitySettings, Mode, open_proof, open_rate, open_tls
+from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.reloading import PolicySource, Reloader, ReloadSettings, tell_of_the_share
 from sidecar.server import admin
@@ -92,6 +94,8 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         reloader = Reloader(source, authorizer, wall_clock_us)
         loop.add_signal_handler(signal.SIGHUP, reloader.soon)
         health = Health([SERVICE])
+        with contextlib.suppress(LedgerUnavailableError):  # keep_keys tries again, and tells
+            await look_after_keys(ledger, authorizer, clock)
         server = Server(
             [AuthorizationService(authorizer, proof, open_rate(who), telemetry.observer)],
             settings.listen,
@@ -136,6 +140,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         dispatcher = Dispatcher(ledger, channels, wall_clock_us, counts)
         beside = [
             asyncio.create_task(keep_house(ledger, clock, settings.retention_days * DAY_US)),
+            asyncio.create_task(keep_keys(ledger, authorizer, clock)),
             asyncio.create_task(dispatcher.run()),
             asyncio.create_task(reloader.run()),
             asyncio.create_task(readiness.run()),

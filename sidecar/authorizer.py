@@ -54,6 +54,8 @@ class Authorizer:
         A hold lives `hold_ttl_us` unless its call says more.
         """
         self.policy = policy
+        self.revoked_versions: frozenset[str] = frozenset()
+        """Of keys, as KEY#VERSION: the ledger knows them, the policies do not."""
         self._ledger = ledger
         self._clock = clock
         self._hold_ttl_us = hold_ttl_us
@@ -74,7 +76,7 @@ class Authorizer:
         if contradiction:
             judgement = contradicted(contradiction)
         else:
-            judgement = judge(policy, request, now_us, self._ledger.budgets)
+            judgement = self._judge(policy, request, now_us)
         proposal = self._propose(policy, request, judgement, now_us, contradiction)
         watch.enter("ledger")
         if request.dry_run:
@@ -125,7 +127,7 @@ class Authorizer:
 
     def judgement(self, request: pb.AuthorizeRequest) -> Judgement:
         """Return what the policies make of a call now, before the ledger has its say."""
-        return judge(self.policy, request, self._clock(), self._ledger.budgets)
+        return self._judge(self.policy, request, self._clock())
 
     def budgets(
         self, principal: pb.Principal, model: str
@@ -140,6 +142,15 @@ class Authorizer:
         if owner and hold.principal_id != owner:
             raise HoldUnknownError
         return hold
+
+    def _judge(self, policy: PolicySet, request: pb.AuthorizeRequest, now_us: int) -> Judgement:
+        judgement = judge(policy, request, now_us, self._ledger.budgets)
+        key_id = request.principal.key_id
+        if key_id in self.revoked_versions:
+            message = f"version {key_id} is revoked: take the secret of the key's active version"
+            revoked = Reason("KEY_REVOKED", message, "", 401)
+            judgement = replace(judgement, reasons=(*judgement.reasons, revoked))
+        return judgement
 
     def _propose(
         self,

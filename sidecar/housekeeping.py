@@ -4,14 +4,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from sidecar.authorizer import Authorizer
 from sidecar.domain.clock import Clock
-from sidecar.ledger.protocol import Ledger, LedgerUnavailableError
+from sidecar.ledger.protocol import KeyLedger, Ledger, LedgerUnavailableError
 
 log = logging.getLogger(__name__)
 
 EXPIRE_EVERY_SECONDS = 1.0
 PRUNE_EVERY_SECONDS = 60.0
 BURN_EVERY_SECONDS = 60.0
+KEYS_EVERY_SECONDS = 10.0
 
 
 async def keep_house(ledger: Ledger, clock: Clock, retention_us: int) -> None:
@@ -24,6 +26,25 @@ async def keep_house(ledger: Ledger, clock: Clock, retention_us: int) -> None:
             PRUNE_EVERY_SECONDS, lambda: ledger.prune(clock(), retention_us), "old entries stay"
         ),
         _repeat(BURN_EVERY_SECONDS, lambda: _once(ledger.burn(clock())), "spending is not watched"),
+    )
+
+
+async def look_after_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> int:
+    """Learn which versions are revoked, and count which keys are used; return how many calls.
+
+    Both may have changed meanwhile: the registry by a reload, the versions by a rotation.
+    """
+    authorizer.revoked_versions = ledger.revoked_versions()
+    await ledger.track(authorizer.policy.catalogue.keys, clock())
+    return await ledger.count_usage()
+
+
+async def keep_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> None:
+    """Look after keys until cancelled."""
+    await _repeat(
+        KEYS_EVERY_SECONDS,
+        lambda: look_after_keys(ledger, authorizer, clock),
+        "the use of keys is not counted",
     )
 
 

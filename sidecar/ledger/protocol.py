@@ -19,7 +19,7 @@ So have its alerts:
 - A2 told at least once: an alert is owed to each channel until that has taken it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from sidecar.domain.alerts import Alert, Delivery, Outcome
@@ -159,3 +159,22 @@ class AlertOutbox(Protocol):
 
     async def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
         """Write down how attempts ended. Raises LedgerUnavailableError."""
+
+
+class KeyLedger(Protocol):
+    """Which keys are used, and which of their versions are revoked."""
+
+    async def track(self, key_ids: Collection[str], at_us: int) -> None:
+        """Count the use of these keys from now on. Raises LedgerUnavailableError."""
+
+    async def count_usage(self) -> int:
+        """Sum up decisions by the keys they name, some at a time; return how many.
+
+        What was told of the use of keys outlives the decisions. Raises LedgerUnavailableError.
+        """
+
+    def revoked_versions(self) -> frozenset[str]:
+        """Return the versions of keys that are revoked, as KEY#VERSION.
+
+        Raises LedgerUnavailableError.
+        """

@@ -265,6 +265,14 @@ def keys(db: Database) -> None:
             db.execute(statement)
 
 
+@migrations(name="0005_key_usage")
+def key_usage(db: Database) -> None:
+    """Count which keys are used, and keep that when decisions are pruned."""
+    for statement in key_tables.USAGE.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
 _KNOWN = {migration.name for migration in migrations.pending(Database(memory=True))}
 
 

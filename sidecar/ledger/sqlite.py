@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -28,6 +28,7 @@ from sidecar.ledger.closing import Closing
 from sidecar.ledger.deciding import Deciding
 from sidecar.ledger.group_commit import GroupCommit
 from sidecar.ledger.group_standings import GroupStandings
+from sidecar.ledger.key_usage import KeyUsage, revoked_versions
 from sidecar.ledger.outbox import Outbox
 from sidecar.ledger.protocol import (
     CommitWatcher,
@@ -78,6 +79,7 @@ class SqliteLedger:
         self._adjusting = Adjusting(writer, standings)
         self._outbox = Outbox(writer)
         self._writer = writer
+        self._key_usage = KeyUsage(writer)
         self._committed_standings = Standings(reader, calendar, time)
         self._committed_outbox = Outbox(reader)
         self._raised: Callable[[Sequence[Alert]], None] = lambda _: None
@@ -120,6 +122,7 @@ class SqliteLedger:
         self._adjusting.forget()
         self._alerting.forget()
         self._closing.closed.clear()
+        self._key_usage.forget()
 
     def _committed(self, requests: int, seconds: float) -> None:
         if raised := self._alerting.committed():
@@ -197,12 +200,26 @@ class SqliteLedger:
         return await self._alone(lambda: self._prune(at_us, retention_us))
 
     def _prune(self, at_us: int, retention_us: int) -> int:
+        self._key_usage.count()  # what goes is counted first
         self._outbox.prune(self._time.advance(at_us) - retention_us)
         return self._closing.prune(at_us, retention_us)
 
     async def burn(self, at_us: int) -> int:
         """See Ledger.burn."""
         return await self._alone(lambda: self._alerting.burn(at_us))
+
+    async def track(self, key_ids: Collection[str], at_us: int) -> None:
+        """See KeyLedger.track."""
+        await self._alone(lambda: self._key_usage.track(key_ids, self._time.advance(at_us)))
+
+    async def count_usage(self) -> int:
+        """See KeyLedger.count_usage."""
+        return await self._alone(self._key_usage.count)
+
+    def revoked_versions(self) -> frozenset[str]:
+        """See KeyLedger.revoked_versions."""
+        with _reading():
+            return revoked_versions(self._reader)
 
     def when_raised(self, tell: Callable[[Sequence[Alert]], None]) -> None:
         """See AlertOutbox.when_raised."""

@@ -1,0 +1,72 @@
+"""Which keys are used, told from the decisions alone.
+
+L8: this is no second truth. What is summed up is what left the decisions behind, and the
+view `key_usage` adds those that were made since. So a crash loses nothing, a reader in
+another process sees every use, and a decision does nothing for it.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+
+AT_MOST = 1000
+"""Decisions counted in one transaction: bounds how long others wait for it. More than are
+pruned in one, so that what is pruned was counted."""
+
+
+class KeyUsage:
+    """Counts on one connection, inside a transaction that somebody else begins and commits."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Use the connection."""
+        self._sql = connection
+        self._tracked: set[str] = set()
+
+    def track(self, key_ids: Iterable[str], at_us: int) -> None:
+        """Count the use of these keys, too, from the first decision that is not counted yet."""
+        new = set(key_ids) - self._tracked
+        if not new:
+            return
+        (first_us,) = self._sql.execute(_FIRST_UNCOUNTED).fetchone()
+        since_us = at_us if first_us is None else first_us
+        self._sql.executemany(_TRACK, [(key_id, since_us) for key_id in sorted(new)])
+        self._tracked |= new
+
+    def forget(self) -> None:
+        """Look the keys up again: a transaction was rolled back."""
+        self._tracked.clear()
+
+    def count(self) -> int:
+        """Sum up the oldest decisions that are not yet; return how many."""
+        through, number = self._sql.execute(_NEXT, (AT_MOST,)).fetchone()
+        if number:
+            self._sql.execute(_COUNT, (through,))
+            self._sql.execute("UPDATE key_usage_until SET decision = ?", (through,))
+        return int(number)
+
+
+def revoked_versions(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return the versions that are revoked, as KEY#VERSION."""
+    found = connection.execute(
+        "SELECT key_id || '#' || version FROM key_versions WHERE state = 'revoked'"
+    )
+    return frozenset(name for (name,) in found)
+
+
+_TRACK = "INSERT OR IGNORE INTO key_tracking (key_id, since_us) VALUES (?,?)"
+_FIRST_UNCOUNTED = (
+    "SELECT min(decided_at_us) FROM (SELECT decided_at_us FROM decisions"
+    " WHERE id > (SELECT decision FROM key_usage_until) ORDER BY id LIMIT 1)"
+)
+_NEXT = (
+    "SELECT max(id), count(*) FROM (SELECT id FROM decisions"
+    " WHERE id > (SELECT decision FROM key_usage_until) ORDER BY id LIMIT ?)"
+)
+_COUNT = """
+INSERT INTO key_usage_counted
+  (key_id, model, effect, first_used_at_us, last_used_at_us, decisions)
+SELECT key_id, model, effect, min(decided_at_us), max(decided_at_us), count(*)
+FROM key_usage_uncounted WHERE decision <= ? GROUP BY key_id, model, effect
+ON CONFLICT (key_id, model, effect) DO UPDATE SET
+  first_used_at_us = min(first_used_at_us, excluded.first_used_at_us),
+  last_used_at_us = max(last_used_at_us, excluded.last_used_at_us),
+  decisions = decisions + excluded.decisions"""
