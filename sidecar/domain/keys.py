@@ -1,4 +1,4 @@
-"""How API keys are named: by an id, and by the numbers of their versions."""
+"""How API keys are named, by an id and by the numbers of their versions; and their use."""
 
 from typing import NamedTuple
 
@@ -27,3 +27,16 @@ class KeyName(NamedTuple):
     def __str__(self) -> str:
         """Write it as a principal names it."""
         return f"{self.key}{VERSION_MARK}{self.version}" if self.version else self.key
+
+
+class KeyUse(NamedTuple):
+    """The decisions that named a key for one model, all allowed or all denied."""
+
+    name: KeyName
+    """With the version, if that is one that the ledger has."""
+    model: str
+    """Its id, "" for one that is unknown."""
+    allowed: bool
+    first_us: int
+    last_us: int
+    decisions: int

@@ -1,0 +1,112 @@
+"""`sidecar keys audit`."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from sidecar.cli.key_options import (
+    KeysFormat,
+    KeysFormatOption,
+    PoliciesDirectory,
+    iso,
+    read_registry,
+    write_csv,
+)
+from sidecar.cli.mistral_options import (
+    MistralAuth,
+    MistralPath,
+    MistralShape,
+    MistralUrl,
+    open_mistral,
+)
+from sidecar.cli.options import LedgerFile, MomentOption, fail
+from sidecar.cli.tables import console
+from sidecar.keys.audit import Auditor, Finding
+from sidecar.keys.shapes import URL, Auth, MistralSettings, RemoteKey, ShapeName
+from sidecar.policy.files.problems import printable
+
+
+def audit(
+    policies: PoliciesDirectory,
+    ledger: LedgerFile,
+    unused_days: Annotated[
+        int,
+        typer.Option(min=0, help="Unused for so long is told; so is what was known so long."),
+    ] = 30,
+    old_days: Annotated[int, typer.Option(min=0, help="Older than that is told.")] = 90,
+    admin_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--mistral-admin-key-file",
+            envvar="SIDECAR_MISTRAL_ADMIN_KEY_FILE",
+            metavar="FILE",
+            help="The organization's admin key: compare with what Mistral lists, too.",
+        ),
+    ] = None,
+    mistral_url: MistralUrl = URL,
+    mistral_shape: MistralShape = ShapeName.ADMIN,
+    mistral_keys_path: MistralPath = "",
+    mistral_auth: MistralAuth = Auth.BEARER,
+    at: MomentOption = None,
+    output: KeysFormatOption = KeysFormat.TEXT,
+) -> None:
+    """Find keys that are unused, old, expired, too wide, or of nobody. Exit 1 if there are any.
+
+    With an admin key, also those that Mistral and the registry do not both have. Works on a
+    ledger in use, too. Example: sidecar keys audit --policies policies --ledger ledger.sqlite
+    """
+    keys = read_registry(policies, ledger, at)
+    auditor = Auditor(keys.catalogue, keys.at_us, unused_days, old_days)
+    findings = list(auditor.audit(keys.records))
+    if admin_key_file is not None:
+        settings = MistralSettings(mistral_url, mistral_shape, mistral_keys_path, mistral_auth)
+        findings += auditor.compare(keys.records, _remote(settings, admin_key_file))
+    if output is KeysFormat.JSON:
+        report = {
+            "at": iso(keys.at_us),
+            "keys": len(keys.records),
+            "findings": [asdict(finding) for finding in findings],
+        }
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    elif output is KeysFormat.CSV:
+        write_csv(
+            ("kind", "key", "finding"), ((one.kind.value, one.key, one.text) for one in findings)
+        )
+    else:
+        _print(findings)
+        typer.echo(f"{len(keys.records)} keys, {len(findings)} findings")
+    if findings:
+        raise typer.Exit(1)
+
+
+def _remote(settings: MistralSettings, admin_key_file: Path) -> list[RemoteKey]:
+    """Ask Mistral for its keys, or print why not and exit 1: an audit of half is none."""
+    from sidecar.keys.mistral import MistralError  # noqa: PLC0415 - takes a while, not all need it
+
+    async def ask() -> list[RemoteKey]:
+        client = open_mistral(settings, admin_key_file)
+        try:
+            return await client.keys()
+        finally:
+            await client.close()
+
+    try:
+        return asyncio.run(ask())
+    except MistralError as error:
+        raise fail(error) from None
+
+
+def _print(findings: list[Finding]) -> None:
+    if findings:
+        table = Table()
+        for column in ("kind", "key", "finding"):
+            table.add_column(column, overflow="fold")
+        for one in findings:
+            table.add_row(one.kind.value, Text(printable(one.key)), Text(printable(one.text)))
+        console().print(table)

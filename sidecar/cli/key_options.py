@@ -1,0 +1,83 @@
+"""What the commands about registered keys share: options, and how they write."""
+
+import csv
+import io
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from sidecar.cli.options import fail, load_policies
+from sidecar.domain.clock import to_datetime
+from sidecar.keys.registry import KeyRecord, records
+from sidecar.ledger.key_reports import read_keys
+from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.policy.catalogue import Catalogue
+from sidecar.policy.files.problems import printable
+
+
+class KeysFormat(StrEnum):
+    """How a command prints its result."""
+
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
+
+
+PoliciesDirectory = Annotated[
+    Path,
+    typer.Option(
+        "--policies", envvar="SIDECAR_POLICIES", metavar="DIR", help="The directory of policies."
+    ),
+]
+KeysFormatOption = Annotated[
+    KeysFormat, typer.Option("--format", envvar="SIDECAR_KEYS_FORMAT", help="How to print it.")
+]
+
+
+class Keys(NamedTuple):
+    """The registry of a policy directory, with what a ledger knows of its keys at a time."""
+
+    catalogue: Catalogue
+    records: list[KeyRecord]
+    at_us: int
+
+
+def read_registry(policies: Path, ledger: Path, at_us: int | None) -> Keys:
+    """Read both, or print what is wrong with one and exit 1."""
+    catalogue = load_policies(policies, "cel-cpp").catalogue
+    try:
+        facts = read_keys(ledger, time.time_ns() // 1000)
+    except LedgerRefusedError as error:
+        raise fail(error) from None
+    found = records(catalogue, facts.since_us, facts.uses, facts.versions)
+    return Keys(catalogue, found, facts.at_us if at_us is None else at_us)
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows that no spreadsheet takes for formulas."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    typer.echo(text.getvalue(), nl=False)
+
+
+def _cell(value: object) -> object:
+    """Put an apostrophe before what a spreadsheet would evaluate, and escape control codes."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip()[:1] in _FORMULAS and text.strip() else text
+
+
+_FORMULAS = set("=+-@＝＋－＠")  # noqa: RUF001 - those of full width, too
+
+
+def iso(at_us: int | None) -> str | None:
+    """Write a time in ISO 8601, in UTC."""
+    return None if at_us is None else to_datetime(at_us).astimezone(UTC).isoformat()

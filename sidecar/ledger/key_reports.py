@@ -1,0 +1,53 @@
+"""What a ledger knows of keys: one snapshot, read only, to the last decision."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlite_utils import Database
+
+from sidecar.domain.decisions import Effect
+from sidecar.domain.keys import KeyName, KeyUse
+from sidecar.domain.rotation import Version, VersionState
+from sidecar.ledger import opening, schema
+from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.ledger.standings import LedgerTime
+
+
+class KeyFacts(NamedTuple):
+    """All of it, at the ledger's time: that of its last decision, or the clock's."""
+
+    at_us: int
+    since_us: dict[str, int]
+    """From when on the use of each key is counted."""
+    uses: list[KeyUse]
+    versions: list[Version]
+    """By key, the oldest first."""
+
+
+def read_keys(path: Path, clock_us: int) -> KeyFacts:
+    """Read a ledger, in use or not. Raises LedgerRefusedError."""
+    with closing(opening.open_reader(path)) as connection:
+        connection.execute("BEGIN")
+        if schema.migrations.pending(Database(connection)):
+            raise LedgerRefusedError(
+                f"{path}: was written by an older program; serve with it once, and it is upgraded"
+            )
+        found = connection.execute(_USES).fetchall()
+        return KeyFacts(
+            LedgerTime(connection).advance(clock_us),
+            dict(connection.execute("SELECT key_id, since_us FROM key_tracking")),
+            [
+                KeyUse(KeyName.parse(key_id) or KeyName(key_id, 0), model, effect == _ALLOW, *rest)
+                for key_id, model, effect, *rest in found
+            ],
+            [
+                version._replace(state=VersionState(version.state))
+                for version in map(Version._make, connection.execute(_VERSIONS))
+            ],
+        )
+
+
+_ALLOW = Effect.ALLOW.value
+_USES = "SELECT key_id, model, effect, first_used_at_us, last_used_at_us, decisions FROM key_usage"
+_VERSIONS = f"SELECT {', '.join(Version._fields)} FROM key_versions ORDER BY key_id, version"  # noqa: S608 - names of our own
