@@ -79,7 +79,7 @@ def show(
     if output is Format.JSON:
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
         return
-    facts = Table("key", record.id, title_justify="left")
+    facts = Table(show_header=False)
     for name, value in report.items():
         if not isinstance(value, list) or name == "allowed_models":
             shown = ", ".join(value) if isinstance(value, list) else value

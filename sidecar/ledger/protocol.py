@@ -17,6 +17,11 @@ So have its alerts:
 - A1 told once: each threshold of each scope and window raises one alert, in the
   transaction of the decision that reached it.
 - A2 told at least once: an alert is owed to each channel until that has taken it.
+
+And the use of keys:
+
+- U1 counted once: each decision that names a registered key is one use of it, which a
+  reader sees at once, and which outlives the decision.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

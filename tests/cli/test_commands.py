@@ -80,7 +80,7 @@ def test_wrong_usage_exits_2_and_says_what_is_wrong(
 def test_check_passes_the_shipped_policies() -> None:
     """Exit 0, and the digest that answers will carry."""
     code, out, _ = sidecar("check", SHIPPED)
-    assert (code, "14 rules (3 allow, 7 deny, 4 limit), digest " in out) == (0, True)
+    assert (code, "17 rules (3 allow, 9 deny, 5 limit), digest " in out) == (0, True)
     assert sidecar("check", SHIPPED, "--format", "json")[:2] == (0, "[]\n")
 
 
@@ -151,7 +151,7 @@ def test_test_runs_the_fixtures_on_both_evaluators() -> None:
     """Exit 0, a count, and with --coverage what was never seen."""
     code, out, _ = sidecar("test", SHIPPED, "--coverage")
     assert code == 0
-    assert "38 passed, 0 failed, on cel-cpp and cel-python" in out
+    assert "51 passed, 0 failed, on cel-cpp and cel-python" in out
     assert "conditions seen true and false: 100 %" in out
     code, out, _ = sidecar("test", SHIPPED, "--filter", "MINUTE")
     assert (code, out) == (0, "1 passed, 0 failed, on cel-cpp and cel-python\n")
@@ -339,7 +339,7 @@ def test_list_shows_every_rule(tmp_path: Path) -> None:
     assert "role-models" in out
     code, out, _ = sidecar("list", SHIPPED, "--format", "json")
     rules = {rule["id"]: rule for rule in json.loads(out)}
-    assert (code, len(rules)) == (0, 14)
+    assert (code, len(rules)) == (0, 17)
     assert rules["role-daily-tokens"]["per"] == "principal.id"
     assert sidecar("list", tmp_path)[0] == 1
 
@@ -398,7 +398,7 @@ def test_verify_works_on_a_ledger_in_use(start_sidecar: Start) -> None:
     started = start_sidecar()
     started.stub.Authorize(chat(principal(id="x")))
     code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger)
-    counted = "1 decisions, 1 holds, 4 budgets, 0 adjustments: clean"
+    counted = "1 decisions, 1 holds, 5 budgets, 0 adjustments: clean"
     assert (code, out.splitlines()[0]) == (0, f"{started.ledger}: {counted}")
 
 

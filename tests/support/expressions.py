@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from sidecar.policy.cel.variables import Values
+from sidecar.policy.cel.variables import NEVER, Values
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
@@ -13,13 +13,17 @@ from sidecar.v1 import policy_input_pb2 as policy_pb
 INT_FIELDS = [
     f"request.{name}"
     for name in ("input_tokens", "max_output_tokens", "choices", "tokens", "pages")
-] + ["role.max_tokens_per_request", "workspace.requests_per_minute"]
+] + ["role.max_tokens_per_request", "workspace.requests_per_minute", "key.requests_per_minute"]
 TEXT_FIELDS = [
     "request.model", "request.endpoint", "request.region", "principal.id", "principal.role",
     "role.name", "workspace.name", "model.id", "model.family", "key.state",
     'principal.labels["team"]', "principal.labels.service",
 ]  # fmt: skip
-LISTS = ["role.allowed_models", "workspace.allowed_models", "model.names", "model.aliases"]
+LISTS = [
+    "role.allowed_models", "workspace.allowed_models", "key.allowed_models", "model.names",
+    "model.aliases",
+]  # fmt: skip
+TIMES = ["now", "key.created", "key.expires"]
 TEXTS = [
     '"ml"',
     "'ada'",
@@ -87,7 +91,10 @@ def typed(depth: int) -> tuple[st.SearchStrategy[str], ...]:
             | st.builds("({}.filter(n, n.startsWith({})).size() > 0)".format,
                         st.sampled_from(LISTS), texts).map(lambda s: s.replace(".size() > 0", " != []"))
             | st.builds("({} ? {} : {})".format, conditions, conditions, conditions)
-            | st.builds("(now.getHours({}) {} {})".format,
+            | binary(ordered, st.sampled_from([*TIMES, 'timestamp("2026-11-10T00:00:00Z")']))
+            | st.builds('({} - {} {} duration("2160h"))'.format, st.sampled_from(TIMES),
+                        st.sampled_from(TIMES), st.sampled_from(ordered))
+            | st.builds("({}.getHours({}) {} {})".format, st.sampled_from(TIMES),
                         st.sampled_from(['"UTC"', '"Europe/Paris"', '"Asia/Kolkata"']),
                         st.sampled_from(ordered), ints)
         )  # fmt: skip
@@ -105,6 +112,9 @@ names = st.sampled_from(["", "ml", "ada", "*", "mistral-small", "é✓", 'a"b', 
 several = st.lists(names, max_size=3)
 counts = st.sampled_from([0, 1, 2, 500, 10**9, 2**63 - 1])
 labels = st.dictionaries(st.sampled_from(["team", "service", "x"]), names, max_size=3)
+
+
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
 @st.composite
@@ -131,7 +141,11 @@ def calls(draw: st.DrawFn) -> Values:
     spend = (
         {"daily": policy_pb.Spend(used=draw(counts), fraction=0.5)} if draw(st.booleans()) else {}
     )
+    key = policy_pb.Key(
+        state=draw(names), allowed_models=draw(several), requests_per_minute=draw(counts),
+        created=draw(st.none() | moments), expires=draw(moments | st.just(NEVER)),
+    )  # fmt: skip
     return Values(
-        request, principal, role, workspace, model, policy_pb.Key(state=draw(names)),
+        request, principal, role, workspace, model, key,
         now.replace(tzinfo=UTC), spend,
     )  # fmt: skip

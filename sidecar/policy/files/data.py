@@ -70,7 +70,9 @@ def _instant(value: object) -> object:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
-KeyId = Annotated[Name, StringConstraints(pattern=r"^[^#]+$")]
+KeyId = Annotated[
+    str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^#\x00-\x1f\x7f-\x9f]+$")
+]
 """Without a #: KEY#VERSION names a version of it."""
 Words = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """A line for people."""

@@ -1,0 +1,306 @@
+"""Which keys are used is told from the decisions alone, and outlives them."""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from ledger.conftest import Till
+from support.books import NOON
+from support.proposals import limit, proposal
+
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Reason
+from sidecar.ledger import key_usage
+from sidecar.ledger.key_book import KeyBook
+from sidecar.ledger.key_reports import read_keys
+from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
+from sidecar.ledger.sqlite import SqliteLedger
+
+DAY = 86_400 * SECOND_US
+NO = (Reason("NO", "no", "", 403),)
+
+Uses = dict[tuple[str, str, bool], tuple[int, int, int]]
+"""First use, last use and number, by key, model and whether they were allowed."""
+
+
+def decide(till: Till, key_id: str, at_us: int, *, denied: bool = False, **call: Any) -> None:
+    """Decide one call with a key."""
+    changes = {"key_id": key_id, "reasons": NO if denied else (), **call}
+    till.run(till.ledger.decide(proposal(at_us, **changes)))
+
+
+def track(till: Till, *key_ids: str, at_us: int = NOON) -> None:
+    """Register keys."""
+    till.run(till.ledger.track(key_ids, at_us))  # type: ignore[attr-defined]
+
+
+def count(till: Till) -> int:
+    """Count some."""
+    return int(till.run(till.ledger.count_usage()))  # type: ignore[attr-defined]
+
+
+def uses(path: Path) -> Uses:
+    """Return what a reader in another process is told."""
+    return {
+        (str(use.name), use.model, use.allowed): (use.first_us, use.last_us, use.decisions)
+        for use in read_keys(path, 0).uses
+    }
+
+
+def by_hand(path: Path, keys: Iterable[str]) -> Uses:
+    """Count the decisions of keys that have no versions, without any of our own SQL."""
+    found: Uses = {}
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT key_id, model, effect, decided_at_us FROM decisions")
+        for key_id, model, effect, at_us in rows:
+            key = key_id.split("#")[0]
+            if key in keys:
+                name = (key, model, effect == "allow")
+                first, last, number = found.get(name, (at_us, at_us, 0))
+                found[name] = (min(first, at_us), max(last, at_us), number + 1)
+    connection.close()
+    return found
+
+
+def rows(path: Path, table: str) -> int:
+    """Count the rows of a table."""
+    with sqlite3.connect(path) as connection:
+        (number,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    connection.close()
+    return int(number)
+
+
+def book(till: Till) -> KeyBook:
+    """Open the book of versions beside the ledger."""
+    return KeyBook(till.path, lambda: NOON, "test", SECOND_US)
+
+
+def test_a_use_shows_at_once_and_stays_when_it_is_counted(till: Till) -> None:
+    """Whether it was summed up yet or not makes no difference to a reader."""
+    track(till, "KEY")
+    decide(till, "KEY", NOON)
+    decide(till, "KEY", NOON + 5)
+    decide(till, "KEY", NOON + 7, denied=True)
+    expected = {
+        ("KEY", "small-1", True): (NOON, NOON + 5, 2),
+        ("KEY", "small-1", False): (NOON + 7, NOON + 7, 1),
+    }
+    assert uses(till.path) == expected
+    assert (count(till), count(till)) == (3, 0)
+    assert uses(till.path) == expected
+    decide(till, "KEY", NOON + 9)
+    assert uses(till.path)["KEY", "small-1", True] == (NOON, NOON + 9, 3)
+
+
+def test_keys_and_versions_that_are_made_up_take_no_room(till: Till) -> None:
+    """Rows are for registered keys, and for versions that a rotation made."""
+    track(till, "KEY")
+    for number in range(300):
+        decide(till, f"made-up-{number}", NOON + number)
+        decide(till, f"KEY#{number}", NOON + number)
+        decide(till, f"KEY##{number}", NOON + number)
+    for text in ("KEY#", "KEY#999999999999", f"KEY#{2**64}", "KEY'--", "", "KEY#1 OR 1"):
+        decide(till, text, NOON + 300)
+    while count(till):
+        pass
+    assert rows(till.path, "key_usage_counted") == 1
+    assert list(uses(till.path).values()) == [(NOON, NOON + 300, 604)]
+    assert till.ledger._key_usage._tracked == {"KEY"}  # type: ignore[attr-defined] # noqa: SLF001
+
+
+def test_each_version_that_there_is_has_its_own_use(till: Till) -> None:
+    """What the app says is compared with the versions that rotations made, to the letter."""
+    track(till, "KEY", "KEY2")
+    versions = book(till)
+    versions.adopt("KEY", 1, "KEY", "id-1", None)
+    versions.adopt("KEY", 2, "KEY-v2", "id-2", None)
+    for number, key_id in enumerate(
+        ("KEY#1", "KEY#2", "KEY#2", "KEY", "KEY#3", "KEY#02", "KEY2#2")
+    ):
+        decide(till, key_id, NOON + number)
+    expected = {"KEY#1": 1, "KEY#2": 2, "KEY": 3, "KEY2": 1}
+    assert expected == {name: number for (name, _, _), (_, _, number) in uses(till.path).items()}
+    count(till)
+    assert expected == {name: number for (name, _, _), (_, _, number) in uses(till.path).items()}
+    (second,) = (one for one in versions.versions("KEY") if one.version == 2)
+    assert versions.uses(second) == (NOON + 1, NOON + 2)  # as a rotation asks
+    versions.close()
+
+
+def test_the_versions_that_are_revoked_are_known_at_once(till: Till) -> None:
+    """Whoever revoked them, in whichever process."""
+    versions = book(till)
+    versions.adopt("KEY", 1, "KEY", "id-1", None)
+    assert till.ledger.revoked_versions() == frozenset()  # type: ignore[attr-defined]
+    versions.adopt("KEY", 2, "KEY-v2", "id-2", None)
+    assert till.ledger.revoked_versions() == {"KEY#1"}  # type: ignore[attr-defined]
+    versions.close()
+
+
+def test_counting_says_since_when(till: Till) -> None:
+    """It begins with the first decision that is not counted yet: for a new ledger that is now."""
+    track(till, "first", at_us=NOON)
+    decide(till, "first", NOON + 1)
+    decide(till, "later", NOON + 2)
+    track(till, "later", at_us=NOON + 3)
+    while count(till):
+        pass
+    track(till, "first", "last", at_us=NOON + 4)
+    assert read_keys(till.path, 0).since_us == {
+        "first": NOON, "later": NOON + 1, "last": NOON + 4,
+    }  # fmt: skip
+    assert by_hand(till.path, ["first", "later", "last"]) == uses(till.path)
+
+
+def test_what_was_decided_before_there_was_counting_is_counted(till: Till) -> None:
+    """A ledger of an older program has a history."""
+    for number in range(5):
+        decide(till, "KEY", NOON + number)
+    track(till, "KEY", at_us=NOON + 10)
+    assert read_keys(till.path, 0).since_us == {"KEY": NOON}
+    assert uses(till.path) == by_hand(till.path, ["KEY"])
+
+
+@pytest.mark.parametrize("counted", [0, 1, 700, 1000, 1001, 1300])
+def test_nothing_is_pruned_that_is_not_counted(
+    till: Till, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """U1: however far counting has come, a use outlives its decision."""
+    track(till, "KEY")
+    tokens = limit(10**9)
+    proposals = [proposal(NOON + n, tokens, key_id="KEY", ttl_us=1) for n in range(1300)]
+    till.together(*(till.ledger.decide(one) for one in proposals))
+    while till.run(till.ledger.expire(NOON + SECOND_US)):
+        pass
+    decide(till, "", NOON + 90 * DAY)  # the latest one always stays
+    with monkeypatch.context() as patch:
+        patch.setattr(key_usage, "AT_MOST", counted)
+        count(till)
+    while till.run(till.ledger.prune(NOON + 90 * DAY, DAY)):
+        pass
+    assert rows(till.path, "decisions") == 1
+    assert uses(till.path) == {("KEY", "small-1", True): (NOON, NOON + 1299, 1300)}
+
+
+def test_a_clock_that_jumps_moves_no_use_back(till: Till) -> None:
+    """L9: uses have the ledger's time, which stands still until the clock has caught up."""
+    track(till, "KEY")
+    decide(till, "KEY", NOON)
+    count(till)
+    decide(till, "KEY", NOON - DAY)
+    count(till)
+    decide(till, "KEY", NOON + 365 * DAY)
+    decide(till, "KEY", NOON + 1)
+    assert uses(till.path) == {("KEY", "small-1", True): (NOON, NOON + 365 * DAY, 4)}
+
+
+def test_a_group_that_fails_forgets_no_key(till: Till) -> None:
+    """What was registered in a transaction that is gone is registered again."""
+    connection = till.ledger._commits._connection  # type: ignore[attr-defined] # noqa: SLF001
+    connection.execute("PRAGMA max_page_count = 1")
+    many = [f"KEY-{number:04}" for number in range(2000)]
+    with pytest.raises(LedgerUnavailableError):
+        track(till, *many)
+    connection.execute("PRAGMA max_page_count = 1000000")
+    track(till, *many)
+    assert len(read_keys(till.path, 0).since_us) == 2000
+
+
+def test_a_ledger_that_was_not_upgraded_is_not_guessed_at(tmp_path: Path) -> None:
+    """A reader changes nothing, so it says what to do."""
+    path = tmp_path / "old.sqlite"
+    ledger = SqliteLedger(path)
+    Till.run(till := Till(SqliteLedger, tmp_path / "x.sqlite"), ledger.close())
+    till.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM _sqlite_migrations WHERE name = '0005_key_usage'")
+    connection.close()
+    with pytest.raises(LedgerRefusedError, match="written by an older program"):
+        read_keys(path, 0)
+
+
+class Life(RuleBasedStateMachine):
+    """A ledger and a simple model of what is known of two keys."""
+
+    folders: pytest.TempPathFactory
+
+    def __init__(self) -> None:
+        """Begin with a new ledger."""
+        super().__init__()
+        self.till = Till(SqliteLedger, self.folders.mktemp("life") / "ledger.sqlite")
+        self.now_us = NOON
+        self.decided: list[tuple[int, str, str, bool]] = []
+        self.counted = 0
+        self.since: dict[str, tuple[int, int]] = {}
+
+    @rule(
+        key_id=st.sampled_from(["KEY", "OTHER", "KEY#1", "KEY#", "made-up", ""]),
+        denied=st.booleans(),
+        model=st.sampled_from(["small-1", "large-1", ""]),
+        later_us=st.sampled_from([0, 1, DAY, 40 * DAY]),
+    )
+    def decide(self, key_id: str, model: str, later_us: int, *, denied: bool) -> None:
+        """Decide a call, perhaps days later."""
+        self.now_us += later_us
+        decide(self.till, key_id, self.now_us, denied=denied, model_id=model)
+        self.decided.append((self.now_us, key_id.split("#", maxsplit=1)[0], model, not denied))
+
+    @rule(key=st.sampled_from(["KEY", "OTHER"]))
+    def register(self, key: str) -> None:
+        """Track a key: from the first decision on that was not counted yet."""
+        track(self.till, key, at_us=self.now_us)
+        times = [at_us for at_us, *_ in self.decided[self.counted :]] or [self.now_us]
+        self.since.setdefault(key, (self.counted, times[0]))
+
+    @rule()
+    def count(self) -> None:
+        """Sum up."""
+        count(self.till)
+        self.counted = len(self.decided)
+
+    @rule(days=st.sampled_from([1, 30]))
+    def prune(self, days: int) -> None:
+        """Expire and forget."""
+        while self.till.run(self.till.ledger.expire(self.now_us)):
+            pass
+        while self.till.run(self.till.ledger.prune(self.now_us, days * DAY)):
+            pass
+        self.counted = len(self.decided)
+
+    @rule()
+    def restart(self) -> None:
+        """Open the file again."""
+        self.till.reopen()
+
+    @invariant()
+    def uses_are_those_of_the_model(self) -> None:
+        """Compare all that a reader is told."""
+        expected: Uses = {}
+        for number, (at_us, key, model, allowed) in enumerate(self.decided):
+            if key in self.since and number >= self.since[key][0]:
+                first, _, calls = expected.get((key, model, allowed), (at_us, at_us, 0))
+                expected[key, model, allowed] = (first, at_us, calls + 1)
+        assert uses(self.till.path) == expected
+        since_us = {key: since_us for key, (_, since_us) in self.since.items()}
+        assert read_keys(self.till.path, 0).since_us == since_us
+
+    def teardown(self) -> None:
+        """Close it."""
+        self.till.close()
+
+
+@pytest.mark.property
+def test_uses_are_what_a_simple_model_says(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """U1: whatever happens in which order: decisions, counting, pruning, restarts, new keys."""
+    Life.folders = tmp_path_factory
+    run_state_machine_as_test(Life, settings=settings(max_examples=25, stateful_step_count=25))
