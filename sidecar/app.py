@@ -5,9 +5,10 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sidecar.alerts.counts import AlertCounts
@@ -18,6 +19,7 @@ from sidecar.domain.clock import SECOND_US, Clock, never_back
 from sidecar.domain.share import WHOLE, Share
 from sidecar.housekeeping import keep_house, keep_keys, look_after_keys
 from sidecar.identity.opening import IdentitySettings, Mode, open_proof, open_rate, open_tls
+from sidecar.keys.settings import ScheduleSettings
 from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.reloading import PolicySource, Reloader, ReloadSettings, tell_of_the_share
@@ -58,6 +60,8 @@ class Settings:
     reloads: ReloadSettings = field(default_factory=ReloadSettings)
     health_listen: str = ""
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    rotation: ScheduleSettings | None = None
+    """Rotate the policy set's active keys, if at all."""
 
 
 def wall_clock_us() -> int:
@@ -125,6 +129,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
             log_dropped=log_lines_dropped,
         )
         ledger.watchers += await telemetry.start_metrics(sources)
+        rotating = _rotating(settings, authorizer)
         await server.start()
         await operators.start()
         log.info(
@@ -144,6 +149,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
             asyncio.create_task(dispatcher.run()),
             asyncio.create_task(reloader.run()),
             asyncio.create_task(readiness.run()),
+            *map(asyncio.create_task, rotating),
         ]
         await stopping.wait()
         log.info("stopping: calls in flight may take up to %g s", settings.grace_seconds)
@@ -188,6 +194,19 @@ async def _start_health(health: Health, address: str) -> HealthListener | None:
     await listener.start()
     log.info("health on %s", listener.address)
     return listener
+
+
+def _rotating(settings: Settings, authorizer: Authorizer) -> list[Coroutine[Any, Any, None]]:
+    """Return what rotates the active keys of whichever policy set is in force, if asked for."""
+    if settings.rotation is None:
+        return []
+    from sidecar.keys.schedule import Schedule  # noqa: PLC0415 - takes a while, and is rare
+
+    def active() -> list[str]:
+        known = authorizer.policy.catalogue.keys.values()
+        return [key.id for key in known if key.state == "active"]
+
+    return [Schedule(settings.rotation, settings.ledger, active, wall_clock_us).run()]
 
 
 def _clock(ledger_us: int) -> Clock:

@@ -86,6 +86,7 @@ def test_data_flows_one_way() -> None:
         "keys": {
             "keys",
             "domain",
+            "flags",
             "ledger.key_book",
             "ledger.protocol",
             "policy.catalogue",

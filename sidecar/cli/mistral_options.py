@@ -12,15 +12,14 @@ from sidecar.keys.shapes import Auth, MistralSettings, ShapeName
 if TYPE_CHECKING:
     from sidecar.keys.mistral import Mistral
 
-AdminKeyFile = Annotated[
-    Path,
-    typer.Option(
-        "--mistral-admin-key-file",
-        envvar="SIDECAR_MISTRAL_ADMIN_KEY_FILE",
-        metavar="FILE",
-        help="The admin key of the organization at Mistral.",
-    ),
-]
+_ADMIN_KEY_FILE = typer.Option(
+    "--mistral-admin-key-file",
+    envvar="SIDECAR_MISTRAL_ADMIN_KEY_FILE",
+    metavar="FILE",
+    help="The admin key of the organization at Mistral.",
+)
+AdminKeyFile = Annotated[Path, _ADMIN_KEY_FILE]
+MaybeAdminKeyFile = Annotated[Path | None, _ADMIN_KEY_FILE]
 MistralUrl = Annotated[
     str,
     typer.Option(

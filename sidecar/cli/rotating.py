@@ -18,7 +18,7 @@ from rich.text import Text
 
 from sidecar.cli.mistral_options import AdminKeyFile, open_mistral
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
-from sidecar.cli.rotation_options import Connection, connected
+from sidecar.cli.rotation_options import Connection, SinkOption, connected
 from sidecar.cli.rotation_progress import Progress
 from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US, to_datetime
@@ -33,16 +33,6 @@ if TYPE_CHECKING:
 Work = Callable[["Rotator"], Coroutine[Any, Any, Any]]
 
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as in the data files.")]
-SinkOption = Annotated[
-    str,
-    typer.Option(
-        "--sink",
-        envvar="SIDECAR_KEY_SINK",
-        metavar="KIND:PLACE",
-        help="Where apps find the secret: file:PATH, bare-file:PATH, kubernetes:NAMESPACE/NAME or"
-        " command:COMMAND; {key} stands for KEY.",
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +62,7 @@ def create(
     """Create a key at Mistral, see that it works, and store its secret for apps.
 
     Example: sidecar keys create dev-team-key --ledger ledger.sqlite --workspace-id ws_dev
-    --sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
+    --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     """
     place = Place(key, ledger, admin_key_file, sink, output, connection)
     wanted = Wanted(workspace_id, user_id, description)
@@ -100,7 +90,7 @@ def rotate(
     Beside a sidecar that serves, too. Killed at any moment, it leaves a key that works: run it
     again. Exit 1 if it had to give the new key up, or if the old one is still in use after its
     grace. Example: sidecar keys rotate dev-team-key --ledger ledger.sqlite
-    --sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
+    --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     """
     place = Place(key, ledger, admin_key_file, sink, output, connection)
     if dry_run:
@@ -121,7 +111,7 @@ def rollback(
     """Go back to the old key: apps find it again, and the new one is revoked.
 
     Until the old key is being revoked. Example: sidecar keys rollback dev-team-key
-    --ledger ledger.sqlite --sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
+    --ledger ledger.sqlite --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     """
     place = Place(key, ledger, admin_key_file, sink, output, connection)
     _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=True))
@@ -139,7 +129,7 @@ def abort(
     """Give an interrupted rotation up while no app can have the new secret.
 
     Afterwards it is `sidecar keys rollback`. Example: sidecar keys abort dev-team-key
-    --ledger ledger.sqlite --sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
+    --ledger ledger.sqlite --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     """
     place = Place(key, ledger, admin_key_file, sink, output, connection)
     _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=False))
@@ -248,7 +238,7 @@ def _on_place(place: Place, book: KeyBook, work: Work, wanted: Wanted) -> Any:
         try:
             sink = open_sink(place.sink, place.key_id, place.others.kubernetes)
         except ValueError as error:
-            raise fail(f"--sink: {error}", 2) from None
+            raise fail(f"--key-sink: {error}", 2) from None
         try:
             return await work(
                 Rotator(book, client, sink, _now_us, progress, place.others.pace, wanted)

@@ -18,6 +18,22 @@ from sidecar.keys.shapes import URL, Auth, MistralSettings, ShapeName
 PACE, CLUSTER = Pace(), KubernetesSettings()
 
 
+PANEL = "Rotation of keys"
+
+SinkOption = Annotated[
+    str,
+    typer.Option(
+        "--key-sink",
+        envvar="SIDECAR_KEY_SINK",
+        metavar="KIND:PLACE",
+        help="Where apps find the secret: file:PATH, bare-file:PATH, kubernetes:NAMESPACE/NAME or"
+        " command:COMMAND; {key} stands for the key's id.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """How the others are spoken to, and how long they may take."""
@@ -29,7 +45,9 @@ class Connection:
 
 def _flag(name: str, say: str, metavar: str | None = None, at_least: float | None = None) -> Any:
     envvar = "SIDECAR_" + name.strip("-").replace("-", "_").upper()
-    return typer.Option(name, envvar=envvar, help=say, metavar=metavar, min=at_least)
+    return typer.Option(
+        name, envvar=envvar, help=say, metavar=metavar, min=at_least, rich_help_panel=PANEL
+    )
 
 
 def _connection(

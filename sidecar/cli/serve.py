@@ -27,6 +27,7 @@ from sidecar.cli.identity_options import (
     permissions,
     whole,
 )
+from sidecar.cli.mistral_options import MaybeAdminKeyFile
 from sidecar.cli.options import (
     EngineName,
     EngineOption,
@@ -43,6 +44,7 @@ from sidecar.cli.policy_options import (
     RequireDigestOption,
     RequireSignatureOption,
 )
+from sidecar.cli.rotation_options import PANEL, Connection, SinkOption, connected
 from sidecar.cli.telemetry_options import (
     DecisionLogFullOption,
     DecisionLogLabelOption,
@@ -59,6 +61,7 @@ from sidecar.cli.telemetry_options import (
 )
 from sidecar.domain.share import WHOLE
 from sidecar.identity.opening import ALGORITHMS, IdentitySettings, Mode
+from sidecar.keys.settings import ScheduleSettings
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.logs import LogFormat
 from sidecar.policy.files.problems import PolicyError
@@ -70,7 +73,9 @@ from sidecar.telemetry.decision_lines import Which
 from sidecar.telemetry.line_queue import WhenFull
 
 
+@connected
 def serve(
+    connection: Connection,
     policies: Annotated[
         Path,
         typer.Option(
@@ -178,6 +183,18 @@ def serve(
     decision_log_full: DecisionLogFullOption = WhenFull.DROP,
     decision_log_mask: DecisionLogMaskOption = None,
     decision_log_label: DecisionLogLabelOption = None,
+    rotate_keys_days: Annotated[
+        int,
+        typer.Option(
+            envvar="SIDECAR_ROTATE_KEYS_DAYS",
+            min=0,
+            max=3650,
+            help="Rotate the active keys of the data files at this age; 0 is never.",
+            rich_help_panel=PANEL,
+        ),
+    ] = 0,
+    key_sink: SinkOption = "",
+    mistral_admin_key_file: MaybeAdminKeyFile = None,
 ) -> None:
     """Answer apps until SIGTERM.
 
@@ -228,6 +245,7 @@ def serve(
             decision_log_mask=decision_log_mask,
             decision_log_label=decision_log_label,
         ),
+        rotation=_rotation(connection, rotate_keys_days, key_sink, mistral_admin_key_file),
     )
     try:
         with logs.to_standard_error(log_format) as log:
@@ -241,3 +259,21 @@ def serve(
         raise fail(f"--listen {error}", 2) from None
     except ValueError as error:
         raise fail(error, 2) from None
+
+
+def _rotation(
+    connection: Connection, every_days: int, sink: str, admin_key_file: Path | None
+) -> ScheduleSettings | None:
+    """Return how to rotate keys, None for not at all."""
+    if not every_days:
+        return None
+    if admin_key_file is None or not sink:
+        raise fail("--rotate-keys-days needs --mistral-admin-key-file and --key-sink", 2)
+    return ScheduleSettings(
+        every_days,
+        admin_key_file,
+        sink,
+        connection.mistral,
+        connection.kubernetes,
+        connection.pace,
+    )

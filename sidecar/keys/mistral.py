@@ -16,7 +16,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from sidecar.keys.http import Answer, Http, NoAnswerError
 from sidecar.keys.secret import Secret
 from sidecar.keys.shapes import (
     SHAPES,
@@ -28,6 +27,7 @@ from sidecar.keys.shapes import (
     read_created,
     read_page,
 )
+from sidecar.web.exchange import Answer, Http, NoAnswerError
 
 MODELS = "/v1/models"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from sidecar.domain.rotation import Grace, KeyRotation
+from sidecar.keys.shapes import MistralSettings
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -62,6 +63,18 @@ class KubernetesSettings:
     url: str = "https://kubernetes.default.svc"
     token_file: Path = ACCOUNT / "token"
     ca_file: Path = ACCOUNT / "ca.crt"
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSettings:
+    """What a sidecar needs to rotate keys by itself."""
+
+    every_days: int
+    admin_key_file: Path
+    sink: str
+    mistral: MistralSettings
+    kubernetes: KubernetesSettings
+    pace: Pace
 
 
 class Watcher(Protocol):

@@ -5,7 +5,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,8 +82,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     with _opening(path, path, check_same_thread=False, timeout=0) as connection:
         _refuse_foreign(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        _keep_promises(connection)
         connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
         _quick_check(path, connection)
         if not _tables(connection):  # first of all, so that a file cut short is still ours
@@ -102,19 +101,22 @@ def open_beside(path: Path) -> sqlite3.Connection:
         with lock(path):
             open_writer(path).close()
     with _opening(path, path, check_same_thread=False, timeout=BUSY_SECONDS) as connection:
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        _keep_promises(connection)
     return connection
 
 
+def _keep_promises(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
 def _is_current(path: Path) -> bool:
-    if not path.exists():
-        return False
+    """Whether nothing is to be done to it; what is wrong with it, a writer says."""
     try:
-        with closing(open_reader(path)) as reader:
-            return not schema.migrations.pending(Database(reader))
-    except LedgerRefusedError:  # whoever opens it as a writer says what is wrong with it
+        open_reader(path).close()
+    except LedgerRefusedError:
         return False
+    return True
 
 
 def open_reader(path: Path, *, older: bool = False) -> sqlite3.Connection:

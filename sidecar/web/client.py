@@ -17,6 +17,9 @@ from typing import ParamSpec, TypeVar
 
 import httpx2
 
+# It would log every URL.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -33,14 +36,12 @@ class Client:
 
         Raises ValueError, which says nothing of the rest of the URL.
         """
-        self._url = _checked(url)
+        self._url = checked(url)
         self._timeout_seconds = timeout_seconds
-        # It would log every URL.
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             timeout=None,  # each exchange has one for all of it
-            trust_env=not _on_this_host(self._url.host),
+            trust_env=not on_this_host(self._url.host),
             verify=True if ca_file is None else ssl.create_default_context(cafile=str(ca_file)),
         )
 
@@ -80,17 +81,19 @@ class Client:
             raise NoAnswerError(f"no answer: {type(error).__name__}") from None
 
 
-def _checked(text: str) -> httpx2.URL:
+def checked(text: str) -> httpx2.URL:
+    """Read a URL that is https, or http on this host. Raises ValueError, without the URL."""
     try:
         url = httpx2.URL(text)
     except (httpx2.InvalidURL, ValueError):
         raise ValueError("is no URL") from None
-    if url.host and (url.scheme == "https" or (url.scheme == "http" and _on_this_host(url.host))):
+    if url.host and (url.scheme == "https" or (url.scheme == "http" and on_this_host(url.host))):
         return url
     raise ValueError("has to begin with https://, or with http:// and a loopback address")
 
 
-def _on_this_host(host: str) -> bool:
+def on_this_host(host: str) -> bool:
+    """Whether a name or address is this host's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

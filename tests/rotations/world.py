@@ -49,7 +49,7 @@ class World:
         arguments = [
             "keys", command, KEY, "--ledger", str(self.ledger), "--mistral-url", self.server.url,
             "--mistral-admin-key-file", str(self.folder / "admin.key"),
-            "--sink", f"file:{self.sink}", *PACE, *more,
+            "--key-sink", f"file:{self.sink}", *PACE, *more,
         ]  # fmt: skip
         code = self._nursery.run(arguments, self.log, death)
         self.server.when = lambda *_: None

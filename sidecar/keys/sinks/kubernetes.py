@@ -7,10 +7,10 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from sidecar.keys.http import Answer, Http, NoAnswerError
 from sidecar.keys.secret import Secret, read_secret
 from sidecar.keys.settings import KubernetesSettings
 from sidecar.keys.sinks.sink import SinkError
+from sidecar.web.exchange import Answer, Http, NoAnswerError
 
 KEY_ID, API_KEY = "key-id", "api-key"
 PREVIOUS_KEY_ID, PREVIOUS_API_KEY = "previous-key-id", "previous-api-key"

@@ -1,4 +1,4 @@
-"""One HTTP exchange with a bound on everything: its time, its answer, where it may go."""
+"""One HTTP exchange below one URL, bounded in time and size, whatever its status."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 
-from sidecar.outgoing import checked, on_this_host
+from sidecar.web.client import checked, on_this_host
 
 ANSWER_BYTES = 4 * 2**20
 """The longest answer that is read; a page of keys has some hundred bytes for each."""

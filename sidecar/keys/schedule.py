@@ -1,0 +1,145 @@
+"""Rotates keys when they have become old enough, beside a sidecar that serves.
+
+Of sidecars that share a ledger file one works at a key, by its lease. Those with ledgers of
+their own see each other's keys at Mistral: while one rotates, the others do nothing, and then
+take over what it made.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sidecar.domain.clock import SECOND_US, Clock
+from sidecar.domain.rotation import KeyRotation, Version, VersionState, due_at_us
+from sidecar.flags import naming
+from sidecar.keys.mistral import Mistral
+from sidecar.keys.rotator import Rotator
+from sidecar.keys.secret import read_secret
+from sidecar.keys.settings import RotationError, ScheduleSettings, StillInUseError, in_thread
+from sidecar.keys.sinks.opening import open_sink
+from sidecar.ledger.key_book import KeyBook, LeaseHeldError, RotationRefusedError
+from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
+
+log = logging.getLogger(__name__)
+
+LOOKS_OF_ONE_ROTATION = 12
+"""Between two looks at all keys there is time for so many at one that is being rotated."""
+
+AGAIN_AFTER_US = 3600 * SECOND_US
+"""What failed, or waits for a person, is tried and told of again after so long."""
+
+DAY_US = 86_400 * SECOND_US
+SHARES = 1000
+
+
+class Schedule:
+    """The keys of one organization, as far as this sidecar rotates them."""
+
+    def __init__(
+        self,
+        settings: ScheduleSettings,
+        ledger: Path,
+        keys: Callable[[], Sequence[str]],
+        clock: Clock,
+    ) -> None:
+        """Rotate these keys. Raises ValueError, which names the flag, for settings that are none.
+
+        The clock is the wall's.
+        """
+        self._settings = settings
+        self._keys = keys
+        self._clock = clock
+        self._again_us: dict[str, int] = {}
+        self._shares: dict[str, int] = {}
+        with naming("--mistral-admin-key-file"):
+            read_secret(settings.admin_key_file)
+        owner = f"{socket.gethostname()}/{os.getpid()}"
+        lease_us = round(settings.pace.lease_seconds * SECOND_US)
+        self._book = KeyBook(ledger, clock, owner, lease_us)
+
+    async def run(self) -> None:
+        """Look at all keys now and then, until cancelled."""
+        every_seconds = LOOKS_OF_ONE_ROTATION * self._settings.pace.look_seconds
+        try:
+            while True:
+                # At no fixed beat, so that those who were started together do not act together.
+                await asyncio.sleep(every_seconds * random.uniform(0.5, 1.5))  # noqa: S311
+                await self.look()
+        finally:
+            self._book.close()
+
+    async def look(self) -> None:
+        """Do what is due now."""
+        for key_id in self._keys():
+            if self._clock() >= self._again_us.get(key_id, 0):
+                await self._look(key_id)
+
+    async def _look(self, key_id: str) -> None:
+        """Do what is due for a key; say so if it cannot be done, and not again at once."""
+        try:
+            if await self._is_due(key_id):
+                async with self._rotator(key_id) as rotator:
+                    await rotator.rotate(key_id, waits=False)
+        except LeaseHeldError as error:
+            log.info("%s", error)
+        except StillInUseError as error:
+            self._say_and_wait(key_id, str(error))
+        except (RotationError, RotationRefusedError, ValueError) as error:
+            self._say_and_wait(key_id, f"{key_id} is not rotated: {error}")
+        except (LedgerUnavailableError, LedgerRefusedError) as error:
+            self._say_and_wait(key_id, f"{key_id} is not rotated: the ledger: {error}")
+
+    def _say_and_wait(self, key_id: str, text: str) -> None:
+        log.warning("%s", text)
+        self._again_us[key_id] = self._clock() + AGAIN_AFTER_US
+
+    async def _is_due(self, key_id: str) -> bool:
+        if await in_thread(self._book.unfinished, key_id) is not None:
+            return True
+        active = await self._active(key_id)
+        if active is not None and not self._is_old(active):
+            return False
+        async with self._rotator(key_id) as rotator:
+            found = await rotator.survey(key_id)
+            if found.doubt:
+                raise RotationError(found.doubt)
+            if found.adopt:  # somebody with another ledger was first
+                await rotator.adopt(key_id, found)
+        active = await self._active(key_id)
+        return active is not None and self._is_old(active)
+
+    def _is_old(self, active: Version) -> bool:
+        share = self._shares.setdefault(active.key_id, random.randrange(SHARES))  # noqa: S311
+        since_us = active.created_at_us or active.activated_at_us or 0
+        return self._clock() >= due_at_us(since_us, self._settings.every_days * DAY_US, share)
+
+    async def _active(self, key_id: str) -> Version | None:
+        versions = await in_thread(self._book.versions, key_id)
+        return next((one for one in versions if one.state is VersionState.ACTIVE), None)
+
+    @asynccontextmanager
+    async def _rotator(self, key_id: str) -> AsyncIterator[Rotator]:
+        settings = self._settings
+        with naming("--mistral-admin-key-file"):
+            admin_key = read_secret(settings.admin_key_file)  # each time: it is rotated, too
+        with naming("--key-sink"):
+            sink = open_sink(settings.sink, key_id, settings.kubernetes)
+        client = Mistral(settings.mistral, admin_key)
+        try:
+            yield Rotator(self._book, client, sink, self._clock, self, settings.pace)
+        finally:
+            await client.close()
+            await sink.close()
+
+    def reached(self, rotation: KeyRotation, note: str) -> None:
+        """See Watcher.reached."""
+        why = f": {note}" if note else ""
+        log.info("key %s#%d %s%s", rotation.key_id, rotation.to_version, rotation.stage, why)
+
+    def waits(self, rotation: KeyRotation, why: str, until_us: int | None) -> None:
+        """See Watcher.waits: the log has the stages, and that is enough."""
