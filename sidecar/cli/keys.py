@@ -2,7 +2,7 @@
 
 import typer
 
-from sidecar.cli import key_audit, key_fingerprint, key_list, rotating
+from sidecar.cli import key_audit, key_fingerprint, key_list, rotating, rotation_status
 
 app = typer.Typer(help="Create, audit and rotate API keys.", no_args_is_help=True)
 app.command("list")(key_list.list_keys)
@@ -13,7 +13,7 @@ app.command("create")(rotating.create)
 app.command("rotate")(rotating.rotate)
 app.command("rollback")(rotating.rollback)
 app.command("abort")(rotating.abort)
-app.command("status")(rotating.status)
+app.command("status")(rotation_status.status)
 
 
 @app.callback()

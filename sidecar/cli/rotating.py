@@ -1,31 +1,23 @@
-"""`sidecar keys create`, `rotate`, `rollback`, `abort` and `status`."""
+"""`sidecar keys create`, `rotate`, `rollback` and `abort`."""
 
 import asyncio
 import json
-import os
-import secrets
-import socket
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from sidecar.cli.mistral_options import AdminKeyFile, open_mistral
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.rotation_options import Connection, SinkOption, connected
 from sidecar.cli.rotation_progress import Progress
-from sidecar.cli.tables import console
-from sidecar.domain.clock import SECOND_US, to_datetime
-from sidecar.domain.rotation import KeyRotation, Survey, Version, VersionState
-from sidecar.keys.settings import Pace, RotationError, Wanted
+from sidecar.cli.rotation_status import now_us, open_book, print_report, report_of
+from sidecar.domain.rotation import KeyRotation, Survey, Version
+from sidecar.keys.settings import RotationError, Wanted
 from sidecar.ledger.key_book import KeyBook, LeaseHeldError, RotationRefusedError
-from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
+from sidecar.ledger.protocol import LedgerUnavailableError
 
 if TYPE_CHECKING:
     from sidecar.keys.rotator import Rotator
@@ -135,37 +127,9 @@ def abort(
     _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=False))
 
 
-def status(
-    ledger: LedgerFile,
-    key: Annotated[str, typer.Argument(metavar="[KEY]", help="This key alone.")] = "",
-    output: FormatOption = Format.TEXT,
-) -> None:
-    """Show how each rotation went. Exit 1 if one was interrupted and nobody goes on with it.
-
-    Works on a ledger in use, too. Example: sidecar keys status --ledger ledger.sqlite
-    """
-    if not ledger.exists():
-        raise fail(f"{ledger}: there is no such ledger")
-    book = _open_book(ledger, Pace())
-    try:
-        listed = [_report(book, rotation) for rotation in book.rotations(key)]
-    except LedgerUnavailableError as error:
-        raise fail(error) from None
-    finally:
-        book.close()
-    if output is Format.JSON:
-        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
-    else:
-        for report in listed:
-            _print(report)
-        typer.echo(f"{len(listed)} rotations")
-    if any(report["interrupted"] for report in listed):
-        raise typer.Exit(1)
-
-
 def _run(place: Place, work: Work, wanted: Wanted | None = None) -> None:
     """Do the work, show how it goes, and print where it has come to."""
-    book, failure = _open_book(place.ledger, place.others.pace), ""
+    book, failure = open_book(place.ledger, place.others.pace), ""
     try:
         _on_place(place, book, work, wanted or Wanted())
     except (RotationError, RotationRefusedError, LeaseHeldError, LedgerUnavailableError) as error:
@@ -173,19 +137,19 @@ def _run(place: Place, work: Work, wanted: Wanted | None = None) -> None:
     except KeyboardInterrupt:
         failure = "stopped: run it again to go on"
     rotations = book.rotations(place.key_id)
-    report = _report(book, rotations[-1]) if rotations else None
+    report = report_of(book, rotations[-1]) if rotations else None
     book.close()
     if place.output is Format.JSON:
         typer.echo(json.dumps({"rotation": report, "error": failure}, indent=2))
     elif report is not None:
-        _print(report)
+        print_report(report)
     if failure:
         raise fail(failure)
 
 
 def _plan(place: Place) -> None:
     """Print what a rotation would do."""
-    book = _open_book(place.ledger, place.others.pace)
+    book = open_book(place.ledger, place.others.pace)
     try:
         found = _on_place(place, book, lambda rotator: rotator.survey(place.key_id), Wanted())
     except RotationError as error:
@@ -241,7 +205,7 @@ def _on_place(place: Place, book: KeyBook, work: Work, wanted: Wanted) -> Any:
             raise fail(f"--key-sink: {error}", 2) from None
         try:
             return await work(
-                Rotator(book, client, sink, _now_us, progress, place.others.pace, wanted)
+                Rotator(book, client, sink, now_us, progress, place.others.pace, wanted)
             )
         finally:
             await client.close()
@@ -249,66 +213,3 @@ def _on_place(place: Place, book: KeyBook, work: Work, wanted: Wanted) -> Any:
 
     with Progress() as progress:
         return asyncio.run(run(progress))
-
-
-def _open_book(ledger: Path, pace: Pace) -> KeyBook:
-    owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    try:
-        return KeyBook(ledger, _now_us, owner, round(pace.lease_seconds * SECOND_US))
-    except LedgerRefusedError as error:
-        raise fail(error) from None
-
-
-def _report(book: KeyBook, rotation: KeyRotation) -> dict[str, Any]:
-    """Return a rotation for JSON: times in ISO 8601."""
-    versions = {version.version: version for version in book.versions(rotation.key_id)}
-    new, old = versions[rotation.to_version], versions.get(rotation.from_version)
-    working = _now_us() < rotation.lease_until_us
-    waiting = new.state is VersionState.ACTIVE  # for the end of the grace
-    return {
-        "key": rotation.key_id,
-        "from": None if old is None else _version(old),
-        "to": _version(new),
-        "stage": rotation.stage,
-        "worked_at_by": rotation.owner if working else None,
-        "interrupted": not (rotation.ended_at_us or working or waiting),
-        "started_at": _iso(rotation.started_at_us),
-        "ended_at": _iso(rotation.ended_at_us),
-        "steps": [
-            {"at": _iso(step.at_us), "version": step.version, "stage": step.stage,
-             "by": step.owner, "note": step.note}
-            for step in book.steps(rotation.id)
-        ],
-    }  # fmt: skip
-
-
-def _version(version: Version) -> dict[str, Any]:
-    return {
-        "version": version.version,
-        "state": version.state,
-        "name": version.name,
-        "id": version.remote_id,
-        "fingerprint": version.fingerprint,
-    }
-
-
-def _print(report: dict[str, Any]) -> None:
-    before = f"#{report['from']['version']}" if report["from"] else "nothing"
-    heading = f"{report['key']}, from {before} to #{report['to']['version']}: {report['stage']}"
-    if report["interrupted"]:
-        heading += ", interrupted: run `sidecar keys rotate` again, or `abort` or `rollback`"
-    table = Table(title=Text(heading), title_justify="left")
-    for column in ("at (UTC)", "version", "stage", "note"):
-        table.add_column(column, overflow="fold")
-    for step in report["steps"]:
-        at = step["at"].replace("T", " ").partition("+")[0].partition(".")[0]
-        table.add_row(at, f"#{step['version']}", step["stage"], Text(step["note"]))
-    console().print(table)
-
-
-def _iso(at_us: int | None) -> str | None:
-    return None if at_us is None else to_datetime(at_us).astimezone(UTC).isoformat()
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

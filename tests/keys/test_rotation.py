@@ -1,11 +1,13 @@
 """A rotation never leaves an app without a key that works, nor a key that nobody knows of."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from support.mistral_admin import Fault, MistralAdmin, mistral_admin
+from support.proposals import proposal
 from support.rotating import HOUR_US, KEY, Desk
 
 from sidecar.domain.clock import SECOND_US
@@ -16,6 +18,7 @@ from sidecar.keys.settings import RotationError, StillInUseError, Wanted
 from sidecar.keys.sinks.file import FileSink
 from sidecar.keys.sinks.sink import SinkError
 from sidecar.ledger.key_book import LeaseHeldError
+from sidecar.ledger.sqlite import SqliteLedger
 
 Open = Callable[..., Desk]
 
@@ -207,6 +210,33 @@ def test_the_grace_begins_with_the_first_use_of_the_new_key(
     assert desk.rotate().stage is Stage.SWITCHED
     pass_time(desk, 0.2)
     assert desk.rotate().stage is Stage.DONE
+
+
+def test_a_use_is_also_what_decisions_name(desk: Desk, server: MistralAdmin) -> None:
+    """As KEY#VERSION, where Mistral does not say when a key was used."""
+    server.tells_uses = False
+    desk.rotate()
+    ledger = asyncio.run(_opened(desk))
+
+    def decide(name: str) -> None:
+        asyncio.run(ledger.decide(proposal(desk.now_us(), key_id=name)))
+
+    try:
+        decide(f"{KEY}#2")
+        pass_time(desk, 1.5)
+        decide(f"{KEY}#1")
+        with pytest.raises(StillInUseError):
+            desk.rotate()
+        pass_time(desk, 1.5)
+        assert desk.rotate().stage is Stage.DONE
+    finally:
+        asyncio.run(ledger.close())
+
+
+async def _opened(desk: Desk) -> SqliteLedger:
+    ledger = SqliteLedger(desk.folder / f"{desk.name}.sqlite")
+    await ledger.track([KEY], desk.now_us())
+    return ledger
 
 
 def test_an_old_key_that_is_still_in_use_is_not_revoked_but_by_force(

@@ -1,0 +1,116 @@
+"""`sidecar keys status`, and how each rotation is shown."""
+
+import json
+import os
+import secrets
+import socket
+import time
+from datetime import UTC
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
+from sidecar.cli.tables import console
+from sidecar.domain.clock import SECOND_US, to_datetime
+from sidecar.domain.rotation import KeyRotation, Version, VersionState
+from sidecar.keys.settings import Pace
+from sidecar.ledger.key_book import KeyBook
+from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
+
+
+def status(
+    ledger: LedgerFile,
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="This key alone.")] = "",
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Show how each rotation went. Exit 1 if one was interrupted and nobody goes on with it.
+
+    Works on a ledger in use, too. Example: sidecar keys status --ledger ledger.sqlite
+    """
+    if not ledger.exists():
+        raise fail(f"{ledger}: there is no such ledger")
+    book = open_book(ledger, Pace())
+    try:
+        listed = [report_of(book, rotation) for rotation in book.rotations(key)]
+    except LedgerUnavailableError as error:
+        raise fail(error) from None
+    finally:
+        book.close()
+    if output is Format.JSON:
+        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+    else:
+        for report in listed:
+            print_report(report)
+        typer.echo(f"{len(listed)} rotations")
+    if any(report["interrupted"] for report in listed):
+        raise typer.Exit(1)
+
+
+def open_book(ledger: Path, pace: Pace) -> KeyBook:
+    """Open the tables of keys, or print why not and exit 1."""
+    owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+    try:
+        return KeyBook(ledger, now_us, owner, round(pace.lease_seconds * SECOND_US))
+    except LedgerRefusedError as error:
+        raise fail(error) from None
+
+
+def report_of(book: KeyBook, rotation: KeyRotation) -> dict[str, Any]:
+    """Return a rotation for JSON: times in ISO 8601."""
+    versions = {version.version: version for version in book.versions(rotation.key_id)}
+    new, old = versions[rotation.to_version], versions.get(rotation.from_version)
+    working = now_us() < rotation.lease_until_us
+    waiting = new.state is VersionState.ACTIVE  # for the end of the grace
+    return {
+        "key": rotation.key_id,
+        "from": None if old is None else _version(old),
+        "to": _version(new),
+        "stage": rotation.stage,
+        "worked_at_by": rotation.owner if working else None,
+        "interrupted": not (rotation.ended_at_us or working or waiting),
+        "started_at": _iso(rotation.started_at_us),
+        "ended_at": _iso(rotation.ended_at_us),
+        "steps": [
+            {"at": _iso(step.at_us), "version": step.version, "stage": step.stage,
+             "by": step.owner, "note": step.note}
+            for step in book.steps(rotation.id)
+        ],
+    }  # fmt: skip
+
+
+def _version(version: Version) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "state": version.state,
+        "name": version.name,
+        "id": version.remote_id,
+        "fingerprint": version.fingerprint,
+    }
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Print it for people, a line for each step."""
+    before = f"#{report['from']['version']}" if report["from"] else "nothing"
+    heading = f"{report['key']}, from {before} to #{report['to']['version']}: {report['stage']}"
+    if report["interrupted"]:
+        heading += ", interrupted: run `sidecar keys rotate` again, or `abort` or `rollback`"
+    table = Table(title=Text(heading), title_justify="left")
+    for column in ("at (UTC)", "version", "stage", "note"):
+        table.add_column(column, overflow="fold")
+    for step in report["steps"]:
+        at = step["at"].replace("T", " ").partition("+")[0].partition(".")[0]
+        table.add_row(at, f"#{step['version']}", step["stage"], Text(step["note"]))
+    console().print(table)
+
+
+def _iso(at_us: int | None) -> str | None:
+    return None if at_us is None else to_datetime(at_us).astimezone(UTC).isoformat()
+
+
+def now_us() -> int:
+    """Return the wall's time in microseconds."""
+    return time.time_ns() // 1000

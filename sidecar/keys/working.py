@@ -1,0 +1,111 @@
+"""What the steps of a rotation share: the ledger, Mistral and the sink, and care with them."""
+
+import asyncio
+
+from sidecar.domain.clock import SECOND_US, Clock
+from sidecar.domain.rotation import KeyRotation, Stage, Version
+from sidecar.keys.mistral import Mistral, MistralError
+from sidecar.keys.remote import Remote
+from sidecar.keys.secret import Secret
+from sidecar.keys.settings import Pace, RotationError, Wanted, Watcher, in_thread
+from sidecar.keys.sinks.sink import Sink, SinkError
+from sidecar.ledger.key_book import KeyBook
+
+
+class Working:
+    """Holds the secret between the steps, and nowhere else."""
+
+    _secret: Secret | None = None
+    _created = 0
+    _failure = ""
+
+    def __init__(
+        self,
+        book: KeyBook,
+        mistral: Mistral,
+        sink: Sink,
+        clock: Clock,
+        watcher: Watcher,
+        pace: Pace,
+        wanted: Wanted,
+        *,
+        waits: bool = True,
+        force: bool = False,
+    ) -> None:
+        """Work with these. With `waits`, until the old key is revoked; with `force`, at once."""
+        self._book = book
+        self._mistral = mistral
+        self._remote = Remote(book, mistral, clock, pace)
+        self._sink = sink
+        self._clock = clock
+        self._watcher = watcher
+        self._pace = pace
+        self._wanted = wanted
+        self._waits = waits
+        self._force = force
+
+    async def _see_that_it_lives(self, version: Version) -> None:
+        """Never revoke one key while the other may be gone."""
+        try:
+            there = await self._remote.lives(version)
+        except MistralError as error:
+            raise RotationError(str(error)) from None
+        if not there:
+            raise RotationError(
+                f"{version} is not at Mistral any more, so the other key stays as it is"
+            )
+
+    async def _is_stored(self, rotation: KeyRotation) -> bool:
+        """Whether apps find the new secret; what is on its way there is given time."""
+        new, _ = self._versions(rotation)
+        for seconds in (0.0, self._pace.consistency_seconds):
+            await asyncio.sleep(seconds)
+            try:
+                held = await self._sink.holds()
+            except SinkError as error:
+                raise RotationError(
+                    f"{error}; whether apps have the new secret is not known"
+                ) from None
+            if held == new.fingerprint:
+                return True
+        return False
+
+    async def _revoke_new(self, rotation: KeyRotation) -> None:
+        new, _ = self._versions(rotation)
+        try:
+            await self._remote.revoke_unknown(new, rotation)
+        except MistralError as error:
+            raise RotationError(str(error)) from None
+
+    async def _forget_previous(self, rotation: KeyRotation) -> None:
+        try:
+            await self._sink.forget()
+        except SinkError as error:  # which has a secret that opens nothing any more
+            await in_thread(self._book.note, rotation.id, str(error))
+
+    async def _give_up(self, rotation: KeyRotation, why: str) -> KeyRotation:
+        self._failure, self._secret = why, None
+        return await self._to(rotation, Stage.DISCARDING, why)
+
+    async def _to(
+        self, rotation: KeyRotation, stage: Stage, note: str = "", nonce: str = ""
+    ) -> KeyRotation:
+        following = await in_thread(self._book.advance, rotation, stage, note, nonce)
+        self._watcher.reached(following, note)
+        return following
+
+    def _versions(self, rotation: KeyRotation) -> tuple[Version, Version | None]:
+        """Return the new version and the old one."""
+        found = {one.version: one for one in self._book.versions(rotation.key_id)}
+        return found[rotation.to_version], found.get(rotation.from_version)
+
+    async def _pause(self, rotation: KeyRotation, why: str, until_us: int) -> None:
+        while (left_us := until_us - self._clock()) > 0:
+            self._watcher.waits(rotation, why, until_us)
+            await asyncio.sleep(min(1.0, left_us / SECOND_US))
+
+    def _us(self, seconds: float) -> int:
+        return round(seconds * SECOND_US)
+
+    def _ends(self, seconds: float) -> float:
+        return asyncio.get_running_loop().time() + seconds
