@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple, Protocol
 
+from sidecar.domain.keys import KeyName
 from sidecar.v1 import authorization_pb2 as pb
 
 FIELDS = ("id", "role", "workspace", "key_id")
@@ -88,12 +89,13 @@ class Caller:
     def bind(self, principal: pb.Principal) -> Binding:
         """Write what is proven over what a request says, and tell what that changed.
 
-        An empty field is filled; one that says something else is contradicted.
+        An empty field is filled; one that says something else is contradicted. Which
+        version of a key it is, an app may say: nobody else knows.
         """
         contradicted = self.contradicted
         for name, value in self.proven.items():
             said = getattr(principal, name)
-            if said != value:
+            if said != value and not (name == "key_id" and _is_version(said, value)):
                 setattr(principal, name, value)
                 if said and name not in contradicted:
                     contradicted = (*contradicted, name)
@@ -118,3 +120,8 @@ class Caller:
         """Raise NotProvenError where the proof has ended; `now` is in seconds."""
         if now >= self.until:
             raise NotProvenError(self.expired, "the proof of who calls has expired; show a new one")
+
+
+def _is_version(said: str, key: str) -> bool:
+    name = KeyName.parse(said)
+    return name is not None and name.key == key

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.books import DAY, NOON, books
 from support.commands import sidecar
+from support.mistral_admin import ADMIN_KEY, mistral_admin
 from support.policies import SHIPPED, minimal
 from support.running import RunningSidecar, chat, eventually, principal
 
@@ -228,3 +229,24 @@ def test_a_pepper_has_to_be_one(pepper: bytes, tmp_path: Path) -> None:
     file.write_bytes(pepper)
     assert fingerprint(b"secret", "--pepper-file", file)[0] == 2
     assert fingerprint(b"secret", "--pepper-file", tmp_path / "none")[0] == 2
+
+
+@pytest.mark.parametrize("shape", ["admin", "seed"])
+def test_the_registry_is_compared_with_mistral(
+    kept: tuple[str, ...], shape: str, tmp_path: Path
+) -> None:
+    """What only one side has, and what should be dead; names from there are shown as they are."""
+    with mistral_admin() as mistral:
+        for name in ("in-order", "gone", "long-ago", "no-use", "=cmd|' /C calc'!A0\x1b[31m"):
+            mistral.has(name)
+        file = tmp_path / "admin.key"
+        file.write_text(ADMIN_KEY)
+        there = ("--mistral-admin-key-file", file, "--mistral-url", mistral.url)
+        code, out, err = sidecar(
+            "keys", "audit", *kept, *there, "--mistral-shape", shape, "--format", "csv"
+        )
+        found = {(kind, key) for kind, key, _ in rows(out)[1:]}
+    assert (code, err, ADMIN_KEY in out) == (1, "", False)
+    assert {("alive-at-mistral", "gone"), ("not-at-mistral", "[red]\\u202e")} <= found
+    assert ("not-registered", "'=cmd|' /C calc'!A0\\x1b[31m") in found
+    assert len([kind for kind, _ in found if "mistral" in kind or "registered" in kind]) == 3

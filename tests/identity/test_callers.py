@@ -92,3 +92,16 @@ def test_callers_that_are_counted_are_bounded() -> None:
     with pytest.raises(TooFastError):
         rate.take("bob")
     rate.take("ada")
+
+
+def test_an_app_may_say_which_version_of_its_proven_key_it_has() -> None:
+    """Nobody else knows; another key, or what is no version, is contradicted."""
+    for said, contradicted in (
+        ("k1#2", ()),
+        ("k1", ()),
+        ("k1#", ("key_id",)),
+        ("k2#2", ("key_id",)),
+    ):
+        who = pb.Principal(key_id=said)
+        assert Caller(ALL).bind(who).contradicted == contradicted
+        assert who.key_id == ("k1" if contradicted else said)
