@@ -1,0 +1,84 @@
+"""The tour of docs/keys.md is what happens: its commands are run, one after the other."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.mistral_admin import ADMIN_KEY, MistralAdmin, mistral_admin
+from support.policies import shipped
+
+from sidecar.domain.rotation import Stage
+from sidecar.keys.shapes import SHAPES, NewKey
+
+KEYS = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
+TOUR = [
+    line.strip() for line in ROTATION.splitlines() if line.startswith(("    sidecar keys", "    ex"))
+]
+
+EXPECTED = {
+    "create": (0, "from nothing to #1: done"),
+    "list": (0, "ml-team-key"),
+    "show": (0, "ml-team-key"),
+    "audit": (1, "hackathon-key"),
+    "rotate ml-team-key --dry-run": (0, "1. create ml-team-key#2 at Mistral, like ml-team-key-v1-"),
+    "rotate ml-team-key --no-wait": (0, "from #1 to #2: switched"),
+    "status": (0, "2 rotations"),
+    "rollback": (0, "from #1 to #2: rolled-back"),
+    "rotate ml-team-key --force": (0, "from #1 to #3: done"),
+}
+
+
+@pytest.fixture
+def server() -> Iterator[MistralAdmin]:
+    """A stand-in for Mistral."""
+    with mistral_admin() as started:
+        yield started
+
+
+def test_the_tour_is_run_as_it_stands(tmp_path: Path, server: MistralAdmin) -> None:
+    """Create, audit and rotate a key: the owner's steps 2, 5 and 6, and a way back."""
+    exports = [line for line in TOUR if line.startswith("export")]
+    commands = [line for line in TOUR if line not in exports]
+    assert len(commands) == len(EXPECTED)
+    (tmp_path / "admin.key").write_text(ADMIN_KEY)
+    (tmp_path / "keys").mkdir()
+    shipped(tmp_path / "policies")
+    environment = {
+        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SIDECAR_MISTRAL_URL": server.url, "SIDECAR_PROPAGATION_SECONDS": "0",
+        "SIDECAR_LOOK_SECONDS": "0.02", "COLUMNS": "200", "NO_COLOR": "1",
+    }  # fmt: skip
+    printed = ""
+    for command, (begins, (code, said)) in zip(commands, EXPECTED.items(), strict=True):
+        assert command.removeprefix("sidecar keys ").startswith(begins)
+        done = subprocess.run(  # noqa: S603 - our own document
+            ["/bin/bash", "-c", "\n".join([*exports, command])],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, said in done.stdout) == (code, True), (command, done)
+        printed += done.stdout + done.stderr
+    held = json.loads((tmp_path / "keys" / "ml-team-key.json").read_text())
+    (live,) = server.live
+    assert held == {"key_id": "ml-team-key#3", "api_key": live.secret}
+    assert not [secret for secret in server.secrets if secret in printed]
+
+
+def test_every_stage_is_in_the_table() -> None:
+    """And no other."""
+    table = KEYS[KEYS.index("| stage |") : KEYS.index("Each stage is in the ledger")]
+    first = "".join(line.split("|")[1] for line in table.splitlines()[2:] if "|" in line)
+    assert set(re.findall(r"`([\w-]+)`", first)) == set(Stage)
+
+
+def test_the_shapes_are_as_documented() -> None:
+    """Every field that a new key may have stands in its column."""
+    row = next(line for line in KEYS.splitlines() if line.startswith("| a new key has"))
+    columns = dict(zip(SHAPES, row.split("|")[2:4], strict=True))
+    for name, shape in SHAPES.items():
+        body = shape.body(NewKey("n", "w", "u", "d", 1))
+        assert set(re.findall(r"`(\w+)`", columns[name])) == set(body)
