@@ -17,7 +17,7 @@ from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.rotation import KeyRotation, Version, VersionState
-from sidecar.keys.settings import Pace
+from sidecar.keys.settings import STILL_IN_USE, Pace
 from sidecar.ledger.key_book import KeyBook
 from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
 
@@ -27,7 +27,9 @@ def status(
     key: Annotated[str, typer.Argument(metavar="[KEY]", help="This key alone.")] = "",
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show how each rotation went. Exit 1 if one was interrupted and nobody goes on with it.
+    """Show how each rotation went. Exit 1 if one is for a person to look at.
+
+    That is one that was interrupted, or whose old key is still in use after its grace.
 
     Works on a ledger in use, too. Example: sidecar keys status --ledger ledger.sqlite
     """
@@ -46,7 +48,7 @@ def status(
         for report in listed:
             print_report(report)
         typer.echo(f"{len(listed)} rotations")
-    if any(report["interrupted"] for report in listed):
+    if any(report["interrupted"] or report["still_in_use"] for report in listed):
         raise typer.Exit(1)
 
 
@@ -65,6 +67,7 @@ def report_of(book: KeyBook, rotation: KeyRotation) -> dict[str, Any]:
     new, old = versions[rotation.to_version], versions.get(rotation.from_version)
     working = now_us() < rotation.lease_until_us
     waiting = new.state is VersionState.ACTIVE  # for the end of the grace
+    steps = book.steps(rotation.id)
     return {
         "key": rotation.key_id,
         "from": None if old is None else _version(old),
@@ -72,12 +75,13 @@ def report_of(book: KeyBook, rotation: KeyRotation) -> dict[str, Any]:
         "stage": rotation.stage,
         "worked_at_by": rotation.owner if working else None,
         "interrupted": not (rotation.ended_at_us or working or waiting),
+        "still_in_use": waiting and steps[-1].note == STILL_IN_USE,
         "started_at": _iso(rotation.started_at_us),
         "ended_at": _iso(rotation.ended_at_us),
         "steps": [
             {"at": _iso(step.at_us), "version": step.version, "stage": step.stage,
              "by": step.owner, "note": step.note}
-            for step in book.steps(rotation.id)
+            for step in steps
         ],
     }  # fmt: skip
 

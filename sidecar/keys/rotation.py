@@ -16,11 +16,7 @@ from typing import ClassVar
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.rotation import KeyRotation, Stage, Verdict, Version
 from sidecar.keys.mistral import MistralError, OutcomeUnknownError
-from sidecar.keys.settings import (
-    RotationError,
-    StillInUseError,
-    in_thread,
-)
+from sidecar.keys.settings import STILL_IN_USE, RotationError, StillInUseError, in_thread
 from sidecar.keys.sinks.sink import SinkError
 from sidecar.keys.working import Working
 
@@ -149,6 +145,7 @@ class Rotation(Working):
                 why = "" if verdict is Verdict.REVOKE else f"by force: the old key is to {verdict}"
                 return await self._to(rotation, Stage.REVOKING, why)
             if verdict is Verdict.IN_USE:
+                await self._note_once(rotation, STILL_IN_USE)
                 raise StillInUseError(str(old), str(new))
             if not self._waits:
                 return rotation

@@ -93,6 +93,8 @@ class Schedule:
             self._say_and_wait(key_id, f"{key_id} is not rotated: {error}")
         except (LedgerUnavailableError, LedgerRefusedError) as error:
             self._say_and_wait(key_id, f"{key_id} is not rotated: the ledger: {error}")
+        except Exception as error:  # a fault of ours; its text may have anything in it
+            self._say_and_wait(key_id, f"{key_id} is not rotated: failed: {type(error).__name__}")
 
     def _say_and_wait(self, key_id: str, text: str) -> None:
         log.warning("%s", text)

@@ -83,6 +83,10 @@ class Working:
         except SinkError as error:  # which has a secret that opens nothing any more
             await in_thread(self._book.note, rotation.id, str(error))
 
+    async def _note_once(self, rotation: KeyRotation, text: str) -> None:
+        if (await in_thread(self._book.steps, rotation.id))[-1].note != text:
+            await in_thread(self._book.note, rotation.id, text)
+
     async def _give_up(self, rotation: KeyRotation, why: str) -> KeyRotation:
         self._failure, self._secret = why, None
         return await self._to(rotation, Stage.DISCARDING, why)

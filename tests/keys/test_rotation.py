@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.commands import sidecar
 from support.mistral_admin import Fault, MistralAdmin, mistral_admin
 from support.proposals import proposal
 from support.rotating import HOUR_US, KEY, Desk
@@ -14,7 +15,7 @@ from sidecar.domain.clock import SECOND_US
 from sidecar.domain.rotation import KeyRotation, Stage
 from sidecar.keys import mistral as client
 from sidecar.keys.secret import Secret
-from sidecar.keys.settings import RotationError, StillInUseError, Wanted
+from sidecar.keys.settings import STILL_IN_USE, RotationError, StillInUseError, Wanted
 from sidecar.keys.sinks.file import FileSink
 from sidecar.keys.sinks.sink import SinkError
 from sidecar.ledger.key_book import LeaseHeldError
@@ -249,9 +250,15 @@ def test_an_old_key_that_is_still_in_use_is_not_revoked_but_by_force(
     use(server, desk, 0)
     with pytest.raises(StillInUseError, match=r"dev-team-key#1 should be revoked"):
         desk.rotate()
+    with pytest.raises(StillInUseError):
+        desk.rotate()
     assert len(server.live) == 2
+    assert [step.note for step in desk.book.steps(1)].count(STILL_IN_USE) == 1
+    code, out, _ = sidecar("keys", "status", KEY, "--ledger", desk.folder / "desk.sqlite")
+    assert (code, STILL_IN_USE in out) == (1, True)
     assert desk.rotate(force=True).stage is Stage.DONE
     assert len(server.live) == 1
+    assert sidecar("keys", "status", "--ledger", desk.folder / "desk.sqlite")[0] == 0
 
 
 def test_an_old_key_is_not_revoked_while_nobody_can_tell_who_uses_it(

@@ -1,6 +1,8 @@
 """Every place at which a rotation can die, and what is seen when it does."""
 
+import random
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +13,9 @@ from rotations.nursery import Death, Nursery
 from rotations.world import World
 
 KILLED = -9
-BOTH = ("before", "after")
+SEEDS = 8
+MANY = 4
+"""Deaths of one rotation, and of what goes on with it."""
 
 
 class Seen(NamedTuple):
@@ -67,8 +71,27 @@ def die(nursery: Nursery, death: Death, then: str) -> Seen:
         )
 
 
+def die_often(nursery: Nursery, found: list[Death], seed: int) -> Seen:
+    """Let a rotation die at random places, forward and back, and say what was seen at last."""
+    chance, deaths = random.Random(seed), 0  # noqa: S311 - a seed to come back to
+    with tempfile.TemporaryDirectory() as folder, mistral_admin() as server:
+        world = World(Path(folder), server, nursery)
+        while deaths < MANY:
+            command = "rotate" if deaths == 0 else chance.choice(["rotate", "rotate", "rollback"])
+            deaths += world.sidecar(command, death=chance.choice(found)) == KILLED
+            time.sleep(chance.choice([0.0, 0.25]))  # the lease is free by then, or not
+        stage, live = world.stage, len(server.live)
+        runs = world.until_done()
+        world.check_end()
+        often = Death(f"{MANY} times, seed {seed}", "at random", 1)
+        app = "one that works" if server.by_secret(world.held) else "none"
+        return Seen(
+            often, "rotate", stage, live, app, runs, world.stage, server.most_live, world.faults
+        )
+
+
 def all_deaths(part: int = 0, parts: int = 1) -> Iterator[Seen]:
-    """Die everywhere, and go on; and turn back after each transaction. Or one part of it."""
+    """Die everywhere, and go on; turn back after each transaction; die often. Or a part of it."""
     nursery = Nursery()
     try:
         found = places(nursery)
@@ -76,5 +99,7 @@ def all_deaths(part: int = 0, parts: int = 1) -> Iterator[Seen]:
         cases = [(death, "rotate") for death in found] + [(one, "rollback") for one in written]
         for death, then in cases[part::parts]:
             yield die(nursery, death, then)
+        for seed in range(SEEDS)[part::parts]:
+            yield die_often(nursery, found, seed)
     finally:
         nursery.close()

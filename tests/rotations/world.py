@@ -34,10 +34,10 @@ class World:
         first = server.has(KEY)
         self.sink.write_text(json.dumps({"key_id": f"{KEY}#1", "api_key": first.secret}))
         server.changed = self._look
-        server.seen.clear()
 
     def sidecar(self, command: str, *more: str, death: Death | None = None) -> int:
         """Run a command of `sidecar keys`, which may die; return its exit code."""
+        self.server.seen.clear()
 
         def when(kind: str, at: str, number: int) -> None:
             if death == (kind, at, number):
