@@ -16,8 +16,11 @@ from sidecar.domain.rotation import Stage
 from sidecar.keys.shapes import SHAPES, NewKey
 
 KEYS = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
+ROTATION = KEYS[KEYS.index("## Rotation") : KEYS.index("| stage |")]
 TOUR = [
-    line.strip() for line in ROTATION.splitlines() if line.startswith(("    sidecar keys", "    ex"))
+    line.strip()
+    for line in ROTATION.splitlines()
+    if line.startswith(("    sidecar keys", "    ex"))
 ]
 
 EXPECTED = {
