@@ -119,16 +119,17 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         ledger.watchers.append(readiness)
         health_listener = await _start_health(health, settings.health_listen)
         counts = AlertCounts()
-        sources = Sources(
-            books=ledger,
-            clock=clock,
-            policies=lambda: reloader.status,
-            loads=reloader.loads,
-            ready=lambda: health.ready,
-            alerts=counts,
-            log_dropped=log_lines_dropped,
+        ledger.watchers += await telemetry.start_metrics(
+            Sources(
+                books=ledger,
+                clock=clock,
+                policies=lambda: reloader.status,
+                loads=reloader.loads,
+                ready=lambda: health.ready,
+                alerts=counts,
+                log_dropped=log_lines_dropped,
+            )
         )
-        ledger.watchers += await telemetry.start_metrics(sources)
         rotating = _rotating(settings, authorizer)
         await server.start()
         await operators.start()

@@ -115,8 +115,8 @@ class KeyBook:
             if held and there.owner != self._owner:
                 raise LeaseHeldError(_held(there))
             self._sql.execute(key_rows.LEASE, (self._owner, until_us, rotation))
-            if there.owner != self._owner:
-                self._log(rotation, f"taken over from {there.owner or 'nobody'}")
+            if there.owner not in ("", self._owner):
+                self._log(rotation, f"taken over from {there.owner}, whose lease has ended")
         return self._get(rotation)
 
     def renew(self, rotation: int) -> None:

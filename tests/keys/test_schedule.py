@@ -132,10 +132,8 @@ def test_a_serving_sidecar_rotates_and_the_command_line_sees_it(
         eventually(lambda: len(server.live) == 2)
         status = ("keys", "status", KEY, "--ledger", serving.ledger)
         eventually(lambda: "switched" in sidecar(*status)[1])
-        code, out, err = sidecar(
-            "keys", "rotate", KEY, "--ledger", serving.ledger, *common, "--force"
-        )
-        assert (code, "done" in out) == (0, True), err
+        force = ("keys", "rotate", KEY, "--ledger", serving.ledger, *common, "--force")
+        eventually(lambda: sidecar(*force)[0] == 0, 30)  # it may be the other's turn just then
     finally:
         assert serving.stop() == 0
     assert next(key.name for key in server.live).startswith(f"{KEY}-v2-")

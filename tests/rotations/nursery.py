@@ -79,7 +79,7 @@ def _count(death: Death | None, counts: Path) -> Callable[[str, str], None]:
 
 def _command(arguments: list[str], log: Path, death: Death | None) -> None:
     """Be the command, in a process that was just forked."""
-    from sidecar.cli import main  # noqa: PLC0415 - imported by the parent
+    from sidecar.cli.entry import main  # noqa: PLC0415 - imported by the parent
     from sidecar.ledger.key_book import KeyBook  # noqa: PLC0415
 
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -110,7 +110,7 @@ def _command(arguments: list[str], log: Path, death: Death | None) -> None:
     KeyBook._writing = dying  # type: ignore[method-assign, assignment] # noqa: SLF001
     Path.replace = replacing  # type: ignore[method-assign, assignment]
     sys.argv = ["sidecar", *arguments]
-    main.main()
+    main()
 
 
 def main() -> None:
