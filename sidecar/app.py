@@ -1,7 +1,6 @@
 """The composition root: the only place that builds everything, and runs it."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import time
@@ -17,10 +16,9 @@ from sidecar.alerts.opening import AlertSettings, open_channels
 from sidecar.authorizer import Authorizer
 from sidecar.domain.clock import SECOND_US, Clock, never_back
 from sidecar.domain.share import WHOLE, Share
-from sidecar.housekeeping import keep_house, keep_keys, look_after_keys
+from sidecar.housekeeping import keep_house, keep_keys, meet_keys
 from sidecar.identity.opening import IdentitySettings, Mode, open_proof, open_rate, open_tls
 from sidecar.keys.settings import ScheduleSettings
-from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.reloading import PolicySource, Reloader, ReloadSettings, tell_of_the_share
 from sidecar.server import admin
@@ -98,8 +96,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         reloader = Reloader(source, authorizer, wall_clock_us)
         loop.add_signal_handler(signal.SIGHUP, reloader.soon)
         health = Health([SERVICE])
-        with contextlib.suppress(LedgerUnavailableError):  # keep_keys tries again, and tells
-            await look_after_keys(ledger, authorizer, clock)
+        await meet_keys(ledger, authorizer, clock)
         server = Server(
             [AuthorizationService(authorizer, proof, open_rate(who), telemetry.observer)],
             settings.listen,

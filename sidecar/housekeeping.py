@@ -1,6 +1,7 @@
 """What a ledger needs now and then, whether or not anybody calls."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -37,6 +38,12 @@ async def look_after_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Cloc
     authorizer.revoked_versions = ledger.revoked_versions()
     await ledger.track(authorizer.policy.catalogue.keys, clock())
     return await ledger.count_usage()
+
+
+async def meet_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> None:
+    """Look after keys before anybody calls. What cannot be done now, `keep_keys` does later."""
+    with contextlib.suppress(LedgerUnavailableError):
+        await look_after_keys(ledger, authorizer, clock)
 
 
 async def keep_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> None:
