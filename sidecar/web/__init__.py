@@ -1,1 +1,1 @@
-"""Calling others by HTTP: httpx2 is named here and nowhere else."""
+"""HTTP: httpx2 for calling others, h11 for being called; named here and nowhere else."""
