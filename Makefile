@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto lock bench soak property simulate conformance crashes rotations mutants clean deploy-tools
+.PHONY: help demo test check format proto lock bench soak property simulate conformance crashes rotations mutants clean deploy-tools baseline
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,12 +30,16 @@ check: .venv/ready ## Lint, types, and whether the generated code is current
 	$(BIN)/sidecar test policies --coverage
 	@mkdir -p build/proto && $(MAKE) -s proto OUT=build/proto
 	diff -r -x '__*' build/proto/sidecar/v1 sidecar/v1
+	diff -r -x '__*' build/proto/sidecar/envoy sidecar/envoy
 
 OUT ?= .
-proto: .venv/ready ## Generate sidecar/v1 from proto
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --pyi_out=$(OUT) proto/sidecar/v1/*.proto
+proto: .venv/ready ## Generate sidecar/v1 and sidecar/envoy/v3 from proto
+	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --pyi_out=$(OUT) proto/sidecar/v1/*.proto proto/sidecar/envoy/v3/*.proto
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --include_source_info --descriptor_set_out=$(OUT)/sidecar/v1/descriptors.binpb proto/sidecar/v1/*.proto
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(OUT) proto/sidecar/v1/authorization.proto proto/sidecar/v1/admin.proto
+
+baseline: .venv/ready ## Promise what proto/ says now: a release does
+	@PYTHONPATH=tests $(BIN)/python -m support.buf
 
 format: .venv/ready ## Format the code and mend what can be mended
 	$(BIN)/ruff format

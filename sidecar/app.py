@@ -16,6 +16,7 @@ from sidecar.alerts.opening import AlertSettings, open_channels
 from sidecar.authorizer import Authorizer
 from sidecar.domain.clock import SECOND_US, Clock, never_back
 from sidecar.domain.share import WHOLE, Share
+from sidecar.doors.settings import DoorSettings
 from sidecar.housekeeping import keep_house, keep_keys, meet_keys
 from sidecar.identity.opening import IdentitySettings, Mode, open_proof, open_rate, open_tls
 from sidecar.keys.settings import ScheduleSettings
@@ -23,6 +24,7 @@ from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.reloading import PolicySource, Reloader, ReloadSettings, tell_of_the_share
 from sidecar.server import admin
 from sidecar.server.addresses import ListenError, check_address
+from sidecar.server.doors import Doors
 from sidecar.server.health import Health
 from sidecar.server.health_listener import HealthListener
 from sidecar.server.listen import ListenerSettings, Server
@@ -60,6 +62,7 @@ class Settings:
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     rotation: ScheduleSettings | None = None
     """Rotate the policy set's active keys, if at all."""
+    doors: DoorSettings = field(default_factory=DoorSettings)
 
 
 def wall_clock_us() -> int:
@@ -73,16 +76,14 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     Raises PolicyError, LedgerRefusedError, ListenError or ValueError when it
     cannot start; each says why and the way out.
     """
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):  # process 1 ignores what it does not handle
-        loop.add_signal_handler(number, stopping.set)
+    stopping = _told_to_stop()
     who = settings.identity
     for address in settings.listen:
         check_address(address, proven=who.proves_elsewhere, by_certificate=who.mode is Mode.MTLS)
     proof = await open_proof(who)
     tls = open_tls(who)
     operators_at = _admin_address(settings)
+    doors = Doors(settings.doors, who)
     channels = open_channels(settings.alerts)
     source = PolicySource(settings.policies, settings.engine, settings.share, settings.reloads)
     telemetry = Telemetry(settings.telemetry)
@@ -94,15 +95,16 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         clock = _clock(ledger.latest_us)
         authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
         reloader = Reloader(source, authorizer, wall_clock_us)
-        loop.add_signal_handler(signal.SIGHUP, reloader.soon)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.soon)
         health = Health([SERVICE])
         await meet_keys(ledger, authorizer, clock)
+        service = AuthorizationService(authorizer, proof, open_rate(who), telemetry.observer)
         server = Server(
-            [AuthorizationService(authorizer, proof, open_rate(who), telemetry.observer)],
+            doors.services(service, proof, telemetry.observer),
             settings.listen,
             health_service=health,
             reflect=settings.reflection,
-            settings=settings.listeners,
+            settings=doors.listeners(settings.listeners),
             tls=None if tls is None else Credentials(tls),
             proven=who.mode is not Mode.POD,
         )
@@ -130,6 +132,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         rotating = _rotating(settings, authorizer)
         await server.start()
         await operators.start()
+        await doors.start(service, proof, telemetry.observer, settings.listeners)
         log.info(
             "SERVING on %s; policies %s (%d rules, %s); ledger %s",
             ", ".join(server.addresses),
@@ -152,7 +155,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         await stopping.wait()
         log.info("stopping: calls in flight may take up to %g s", settings.grace_seconds)
         await asyncio.gather(
-            server.stop(settings.grace_seconds), operators.stop(settings.grace_seconds)
+            *(each.stop(settings.grace_seconds) for each in (server, operators, doors))
         )
         for task in beside:
             task.cancel()
@@ -163,6 +166,14 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         await telemetry.close()
         await ledger.close()
     log.info("stopped")
+
+
+def _told_to_stop() -> asyncio.Event:
+    """Return what SIGTERM and SIGINT set."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # process 1 ignores what it does not handle
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
 
 
 def _admin_address(settings: Settings) -> list[str]:

@@ -8,6 +8,12 @@ import typer
 
 from sidecar import app, logs
 from sidecar.alerts.opening import AlertSettings
+from sidecar.cli.door_options import (
+    AuthZenListenOption,
+    AuthZenUrlOption,
+    ExtAuthzFromOption,
+    ExtAuthzOption,
+)
 from sidecar.cli.identity_options import (
     AlgorithmOption,
     AudienceOption,
@@ -60,6 +66,7 @@ from sidecar.cli.telemetry_options import (
     telemetry_settings,
 )
 from sidecar.domain.share import WHOLE
+from sidecar.doors.settings import DoorSettings
 from sidecar.identity.opening import ALGORITHMS, IdentitySettings, Mode
 from sidecar.keys.settings import ScheduleSettings
 from sidecar.ledger.protocol import LedgerRefusedError
@@ -195,6 +202,10 @@ def serve(
     ] = 0,
     key_sink: SinkOption = "",
     mistral_admin_key_file: MaybeAdminKeyFile = None,
+    ext_authz: ExtAuthzOption = False,
+    ext_authz_from: ExtAuthzFromOption = None,
+    authzen_listen: AuthZenListenOption = "",
+    authzen_url: AuthZenUrlOption = "",
 ) -> None:
     """Answer apps until SIGTERM.
 
@@ -246,6 +257,7 @@ def serve(
             decision_log_label=decision_log_label,
         ),
         rotation=_rotation(connection, rotate_keys_days, key_sink, mistral_admin_key_file),
+        doors=DoorSettings(ext_authz, ext_authz_from or (), authzen_listen, authzen_url),
     )
     try:
         with logs.to_standard_error(log_format) as log:

@@ -112,14 +112,34 @@ def _describe(error: Exception) -> tuple[grpc.StatusCode, str, str, dict[str, st
     return code, reason, message, metadata
 
 
+def as_http(error: Exception) -> tuple[int, str, str]:
+    """Return an error's HTTP status, its reason and its text, as `fail` would tell them."""
+    _log_unexpected(error)
+    code, reason, message, _ = _describe(error)
+    return _HTTP_STATUS.get(code, 503), reason, message
+
+
+_HTTP_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+}
+
+
 async def fail(context: Context, error: Exception, about: str = "") -> Message:
     """End the call as `abort` does; what is not expected is logged, without its text."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
+    _log_unexpected(error)
+    await abort(context, error, about)
+
+
+def _log_unexpected(error: Exception) -> None:
     if not isinstance(error, Expected):
         # The kind and the place alone: the text may hold what a caller sent.
         log.error("unexpected %s", type(error).__name__, exc_info=_without_text(error))
-    await abort(context, error, about)
 
 
 def _without_text(error: Exception) -> Exception:

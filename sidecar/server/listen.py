@@ -44,12 +44,13 @@ class ListenerSettings:
     """Who may connect to a Unix socket: its owner and group."""
     max_connections: int = 512
     """Of one listener; more are closed as they come."""
+    max_request_bytes: int = MAX_REQUEST_BYTES
 
 
 def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[str, int]]:
     """Return a bound for everything that a peer could do without end."""
     options = [
-        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
         # Between the two, gRPC would refuse calls by chance.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),

@@ -10,8 +10,8 @@ from sidecar.observing import Observer, Stage, Watch
 
 log = logging.getLogger(__name__)
 
-DECIDING = frozenset(("Authorize", "AuthorizeStream"))
-"""The methods that decide. Explain decides, too, but many times and for nothing."""
+DECIDING = frozenset(("Authorize", "AuthorizeStream", "Check", "Evaluation"))
+"""The methods that decide, those of front doors last. Explain decides many times, for nothing."""
 
 CLOSING = frozenset(("Settle", "Release"))
 

@@ -1,0 +1,1 @@
+"""Generated from proto/sidecar/envoy by `make proto`; never edited by hand."""

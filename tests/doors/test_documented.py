@@ -1,0 +1,55 @@
+"""What docs/front-doors.md shows is what happens."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from support.commands import sidecar as run
+from support.http_calls import request, send
+from support.running import RunningSidecar
+
+from sidecar.doors import authzen, envoy_answers, mistral_call
+
+from .test_authzen import address_of
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "front-doors.md").read_text()
+
+
+def test_the_documented_evaluation_is_answered_as_documented(
+    start_sidecar: Callable[..., RunningSidecar],
+) -> None:
+    """The request as it stands, and every member that its answer shows."""
+    asked, answered = (
+        json.loads(block.replace("…", ""))
+        for block in re.findall(r"^ {4}(\{.*(?:\n {4} .*)*)$", DOCUMENT, re.MULTILINE)
+    )
+    sidecar = start_sidecar(None, "--authzen-listen", "127.0.0.1:0")
+    (answer,) = send(address_of(sidecar), request(authzen.EVALUATION, asked))
+    found = answer.json
+    assert found["decision"] is answered["decision"] is True
+    context = found["context"]
+    for name, value in answered["context"].items():
+        if isinstance(value, str):
+            assert context[name].startswith(value)
+        elif name == "budgets":
+            assert (
+                value[0].items()
+                <= next(b for b in context[name] if b["rule"] == value[0]["rule"]).items()
+            )
+        else:
+            assert context[name] == value
+
+
+def test_every_name_of_the_document_is_one() -> None:
+    """Flags, paths, headers and actions; and none is missing."""
+    _, shown, _ = run("serve", "--help", COLUMNS="300")
+    for flag in re.findall(r"--[a-z][a-z-]+", DOCUMENT):
+        assert flag in shown, flag
+    headers = {v for k, v in vars(envoy_answers).items() if k.isupper() and str(v).startswith("x-")}
+    assert headers == set(re.findall(r"x-sidecar-[a-z-]+", DOCUMENT))
+    for name in (*authzen.ACTIONS, authzen.EVALUATION, authzen.EVALUATIONS, authzen.METADATA):
+        assert f"`{name}`" in DOCUMENT or name in DOCUMENT
+    for path, endpoint in mistral_call.ENDPOINTS.items():
+        assert path in DOCUMENT or "TRANSCRIPTION" in str(endpoint) or "transcription" in path
+    assert f"{authzen.EVALUATIONS_AT_MOST} evaluations at most" in DOCUMENT
