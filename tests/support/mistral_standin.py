@@ -1,7 +1,13 @@
-"""A stand-in for Mistral's API: a real HTTP server, with made-up text and real usage objects."""
+"""A stand-in for Mistral's API: a real HTTP server, with made-up text and real usage objects.
+
+A prompt may ask for trouble: [status 429], [hang], [no usage], [broken], [served by MODEL].
+`GET /received` has the bodies of all requests, in order.
+"""
 
 import json
+import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,13 +17,28 @@ API_KEY = "stand-in-key"
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "on"]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: _Server
 
     def do_POST(self) -> None:
         """Answer chat (whole or streamed), FIM, embeddings and OCR."""
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.headers.get("Authorization") != f"Bearer {API_KEY}":
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        body = json.loads(text)
+        self.server.received.append(body)
+        if "[hang]" in text:
+            time.sleep(20)
+        if found := re.search(r"\[status (\d+)\]", text):
+            self._send(int(found[1]), {"object": "error", "message": "as asked for"})
+        elif self.headers.get("Authorization") != f"Bearer {API_KEY}":
             self._send(401, {"detail": "Unauthorized"})
         elif self.path in ("/v1/chat/completions", "/v1/fim/completions"):
             self._complete(body)
@@ -30,7 +51,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, {"object": "error", "message": "no such path", "code": "404"})
 
     def do_GET(self) -> None:
-        """List models."""
+        """List models, or what was received."""
+        if self.path == "/received":
+            self._send(200, {"received": self.server.received})
+            return
         self._send(200, {"object": "list", "data": [{"id": "mistral-small-latest"}]})
 
     def _complete(self, body: dict[str, Any]) -> None:
@@ -42,15 +66,19 @@ class _Handler(BaseHTTPRequestHandler):
             "completion_tokens": len(words),
             "total_tokens": prompt_tokens + len(words),
         }
-        whole = {"id": "cmpl-1", "object": "chat.completion", "created": 1, "model": body["model"]}
+        served = re.search(r"\[served by (.*?)\]", text)
+        model = served[1] if served else body["model"]
+        whole = {"id": "cmpl-1", "object": "chat.completion", "created": 1, "model": model}
         if body.get("stream"):
-            self._stream(whole, words, usage)
+            self._stream(whole, words, usage, text)
             return
         message = {"role": "assistant", "content": " ".join(words)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         self._send(200, {**whole, "choices": [choice], "usage": usage})
 
-    def _stream(self, whole: dict[str, Any], words: list[str], usage: dict[str, int]) -> None:
+    def _stream(
+        self, whole: dict[str, Any], words: list[str], usage: dict[str, int], text: str
+    ) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -58,8 +86,12 @@ class _Handler(BaseHTTPRequestHandler):
         for number, word in enumerate(words):
             last = number == len(words) - 1
             delta = {"index": 0, "delta": {"content": f"{word} "}, "finish_reason": "stop" if last else None}  # fmt: skip
-            chunk = {**whole, "choices": [delta], **({"usage": usage} if last else {})}
+            told = last and "[no usage]" not in text
+            chunk = {**whole, "choices": [delta], **({"usage": usage} if told else {})}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            if "[broken]" in text and number == 1:
+                self.connection.shutdown(2)
+                return
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
@@ -87,12 +119,19 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
+    def handle(self) -> None:
+        """A client that goes away is no error."""
+        try:
+            super().handle()
+        except ConnectionError:
+            self.close_connection = True
+
 
 @contextmanager
 def mistral_standin() -> Iterator[str]:
     """Serve on a free port of loopback; give its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = _Server()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:

@@ -1,0 +1,119 @@
+"""Telling the sidecar how calls ended, in the background, until it knows or time is up.
+
+No answer of Mistral's waits for this. What is never told is no loss of safety: a hold that
+nobody settles is charged at its worst case.
+"""
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+
+import grpc
+
+from sidecar.client.connection import Answer, Connection
+from sidecar.client.errors import NoAnswer, Refused
+from sidecar.client.patience import Patience
+from sidecar.v1 import authorization_pb2 as pb
+
+log = logging.getLogger("sidecar.client")
+
+SETTLE_SECONDS = 600.0
+"""How long it is tried: as long as a hold lives by default."""
+
+RELEASE_UNKNOWN_SECONDS = 10.0
+"""The same for a hold of which it is not known whether there is one."""
+
+MOST_ENDINGS = 10_000
+THREADS = 8
+"""So that the ledger can write several with one flush of the disk."""
+
+
+@dataclass
+class Ending:
+    """How one call ended. Without a hold_id, the repeated request tells it."""
+
+    request: pb.AuthorizeRequest
+    hold_id: str
+    message: pb.SettleRequest | pb.ReleaseRequest
+    seconds: float = SETTLE_SECONDS
+    since: float = field(default_factory=time.monotonic)
+    told: Future[Answer] = field(default_factory=Future)
+
+    @property
+    def method(self) -> str:
+        """The RPC that takes it."""
+        return "Settle" if isinstance(self.message, pb.SettleRequest) else "Release"
+
+
+class Endings:
+    """A queue of endings, and a few threads that work on it."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Start no thread yet."""
+        self._connection = connection
+        self._queue: queue.Queue[Ending] = queue.Queue(MOST_ENDINGS)
+        self._open: set[Future[Answer]] = set()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def add(self, ending: Ending) -> Future[Answer]:
+        """Tell it soon. The future has the sidecar's answer, and nobody has to look at it."""
+        self._open.add(ending.told)
+        ending.told.add_done_callback(self._open.discard)
+        try:
+            self._queue.put_nowait(ending)
+        except queue.Full:
+            self._fail(ending, NoAnswer("QUEUE_FULL", f"{MOST_ENDINGS} others wait"))
+        if len(self._threads) < THREADS:
+            # A daemon does not keep the app from ending; close() waits for what it has to do.
+            thread = threading.Thread(target=self._work, name="sidecar-endings", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return ending.told
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Wait so long at most for all that is still to be told, then end."""
+        wait(tuple(self._open), seconds)
+        self._closed = True
+        self._connection.close()
+        if self._open:
+            log.warning("%d calls were not settled; their holds expire", len(self._open))
+
+    def _work(self) -> None:
+        while not self._closed:
+            ending = self._queue.get()
+            try:
+                ending.told.set_result(self._tell(ending))
+            except Exception as error:  # of any kind: the thread has others to tell
+                self._fail(ending, error)
+
+    def _tell(self, ending: Ending) -> Answer:
+        """Tell one. Raises Refused or NoAnswer."""
+        patience = Patience(ending.since + ending.seconds - time.monotonic())
+        while True:
+            try:
+                hold_id = ending.hold_id or self._look_up(ending.request, patience)
+                ending.message.hold_id = hold_id
+                return self._connection.call(
+                    ending.method, ending.message, patience.attempt_seconds
+                )
+            except grpc.RpcError as error:
+                time.sleep(patience.pause_seconds(error))
+
+    def _look_up(self, request: pb.AuthorizeRequest, patience: Patience) -> str:
+        """Return the hold of a request that got no answer: the repeat has the same one."""
+        decision = self._connection.call("Authorize", request, patience.attempt_seconds)
+        if not decision.hold_id:
+            raise Refused("DENIED", "there is no hold for it")
+        return str(decision.hold_id)
+
+    def _fail(self, ending: Ending, error: Exception) -> None:
+        if not self._closed:
+            log.warning(
+                "%s of %s failed (%s); a hold that there is expires, at its worst case",
+                ending.method, ending.hold_id or ending.request.request_id, error,
+            )  # fmt: skip
+        ending.told.set_exception(error)

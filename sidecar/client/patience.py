@@ -1,0 +1,59 @@
+"""Asking again, within one deadline. It is safe: a repeat of an id is never charged twice."""
+
+import random
+import time
+
+import grpc
+
+from sidecar.client.errors import NoAnswer, Refused
+
+ATTEMPT_SECONDS = 2.0
+"""How long one attempt may take, so that one that hangs leaves time for another."""
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+
+_FINAL = frozenset(
+    {
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+"""What asking again does not mend. All else says nothing of what the sidecar has done."""
+
+
+class Patience:
+    """What is left of one deadline."""
+
+    def __init__(self, seconds: float) -> None:
+        """Begin now."""
+        self._until = time.monotonic() + seconds
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+
+    @property
+    def attempt_seconds(self) -> float:
+        """How long the next attempt may take."""
+        return max(0.001, min(ATTEMPT_SECONDS, self._until - time.monotonic()))
+
+    def pause_seconds(self, error: grpc.RpcError) -> float:
+        """Return how long to wait after a failed attempt.
+
+        Raises Refused for an error that is an answer, and NoAnswer when no time is left.
+        """
+        code, details = error.code(), error.details() or ""
+        if code in _FINAL:
+            raise Refused(code.name, details) from None
+        # Not all clients of one sidecar that restarts shall come back at one moment.
+        pause = random.uniform(0.5, 1) * self._pause_seconds  # noqa: S311 - no secret
+        self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+        if time.monotonic() + pause < self._until:
+            return pause
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # too fast: that is a limit, no outage
+            raise Refused(code.name, details) from None
+        raise NoAnswer(code.name, details) from None

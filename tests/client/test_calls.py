@@ -1,0 +1,267 @@
+"""A call within `budget.authorize`, and the ways in which its block ends."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.holds import ended, holds, verified
+from support.policies import limit, minimal
+from support.relay import Relay, hang
+from support.running import RunningSidecar, tester
+
+from sidecar.client import Budget, Call, Denied, Refused
+from sidecar.v1 import authorization_pb2 as pb
+
+MODEL = "small-1"
+MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
+RESPONSE = {"model": MODEL, "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+BYTES = 106
+HELD = 100 + BYTES
+"""max_tokens, and the bytes of the request."""
+
+
+@pytest.fixture
+def budget(address: str) -> Any:
+    """Fail closed."""
+    with Budget(address, when_unavailable="deny") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
+    """One sidecar for all the ways."""
+    folder = tmp_path_factory.mktemp("shared")
+    policies = minimal(folder / "p", daily=limit("1000000", meter="tokens"))
+    one = RunningSidecar(policies, folder / "ledger.sqlite").start()
+    yield one
+    assert verified(one.ledger)
+    assert one.stop() == 0
+
+
+def ways_to_end() -> list[tuple[str, Callable[[Call], object], tuple[str, str, int]]]:
+    """Return what a block does with its call, and state, outcome and tokens charged."""
+
+    def raise_(error: BaseException) -> None:
+        raise error
+
+    def usage_and_error(call: Call) -> None:
+        call.usage = RESPONSE["usage"]
+        raise_(RuntimeError())
+
+    class Refusal(Exception):  # noqa: N818 - as an SDK might
+        status_code = 429
+
+    class ConnectError(Exception):
+        pass
+
+    return [
+        ("settles", lambda call: call.settle(RESPONSE), ("settled", "ok", 12)),
+        ("gives the usage", lambda call: setattr(call, "usage", RESPONSE["usage"]), ("settled", "ok", 12)),
+        ("observes chunks", lambda call: [call.observe({"model": MODEL}), call.observe({"data": RESPONSE})], ("settled", "ok", 12)),
+        ("says nothing", lambda _: None, ("settled", "ok", HELD)),
+        ("settles without a usage", lambda call: call.settle({"model": MODEL}), ("settled", "ok", HELD)),
+        ("releases", lambda call: call.release(), ("released", "not sent", 0)),
+        ("releases and settles", lambda call: [call.release(), call.settle(RESPONSE)], ("released", "not sent", 0)),
+        ("raises", lambda _: raise_(RuntimeError()), ("settled", "failed", HELD)),
+        ("raises after the usage", usage_and_error, ("settled", "ok", 12)),
+        ("is interrupted", lambda _: raise_(KeyboardInterrupt()), ("settled", "cancelled", HELD)),
+        ("is cancelled", lambda _: raise_(asyncio.CancelledError()), ("settled", "cancelled", HELD)),
+        ("raises what looks like a refusal", lambda _: raise_(Refusal()), ("settled", "failed", HELD)),
+        ("says that Mistral refused it", lambda call: call.failed(Refusal()), ("settled", "failed", 0)),
+        ("says that it did not leave", lambda call: call.failed(ConnectError()), ("released", "ConnectError", 0)),
+        ("says that it failed", lambda call: call.failed(TimeoutError()), ("settled", "failed", HELD)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("_what", "does", "expected"), ways_to_end(), ids=lambda it: it if isinstance(it, str) else ""
+)
+def test_l5_a_block_ends_its_call_and_unknown_is_spent(
+    shared: RunningSidecar, kind: str, _what: str, does: Any, expected: Any
+) -> None:
+    """L5: whatever a block does, its call ends at once, and once; what is not known is charged as held."""
+    before = len(holds(shared.ledger))
+    budget = Budget(shared.addresses[0], when_unavailable="deny")
+    asked = budget.authorize(tester(), MODEL, MESSAGES, 100)
+
+    def sync() -> None:
+        with asked as call:
+            does(call)
+
+    async def concurrent() -> None:
+        async with asked as call:
+            does(call)
+
+    with suppress(Exception, asyncio.CancelledError, KeyboardInterrupt):
+        sync() if kind == "sync" else asyncio.run(concurrent())
+    budget.close()
+    *_, hold = ended(shared.ledger, before + 1)
+    assert (*expected, HELD) == (hold.state, hold.outcome, hold.charged_tokens, hold.held_tokens)
+
+
+def test_a_call_says_what_to_send_and_what_is_left(budget: Budget) -> None:
+    """max_tokens is what is held, also where the app asks for none: its role's maximum."""
+    with budget.authorize(tester(), MODEL, MESSAGES) as call:
+        assert call.max_tokens == 10_000 - BYTES - 1  # null is longer than 100
+        assert call.counted
+        (left,) = call.budgets
+        assert (left.ceiling, left.held) == (1_000_000, 10_000)
+        told = call.settle(RESPONSE).result(20)
+    assert (told.charged_tokens, told.charged_cost_nano_usd) == (12, 12_000)
+    (left,) = budget.get_budgets(tester()).budgets
+    assert (left.spent, left.held) == (12, 0)
+    (left,) = asyncio.run(budget.get_budgets_async(tester())).budgets
+    assert left.spent == 12
+
+
+def test_a_denied_call_raises_all_that_the_sidecar_said(
+    start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
+) -> None:
+    """Reasons, status, budgets, and when to ask again; the block never runs."""
+    sidecar = start_sidecar(
+        minimal(tmp_path / "q", minute=limit("50", meter="tokens", window="minute"))
+    )
+    budget = Budget(sidecar.addresses[0], when_unavailable="allow")
+    with pytest.raises(Denied, match="TOO_MUCH: too much for lab") as caught:
+        budget.authorize(tester(), MODEL, MESSAGES, 100).begin()
+    denied = caught.value
+    assert (
+        denied.http_status,
+        [r.rule for r in denied.reasons],
+        denied.budgets[0].remaining,
+    ) == (429, ["minute"], 50)
+    assert 0 < (denied.retry_after_seconds or 0) <= 60
+    budget.close()
+
+
+@pytest.mark.parametrize("way", ["deny", "allow"])
+def test_a_mistake_of_the_apps_is_refused_in_either_way(address: str, way: Any) -> None:
+    """A malformed request never goes out uncounted, and is not asked again."""
+    budget = Budget(address, when_unavailable=way)
+    with pytest.raises(Refused, match=r"INVALID_ARGUMENT: principal\.id") as caught:
+        budget.authorize(tester(id=""), MODEL, MESSAGES, 100).begin()
+    assert caught.value.code == "INVALID_ARGUMENT"
+    with pytest.raises(Refused):
+        asyncio.run(budget.authorize(tester(id=""), MODEL, MESSAGES, 100).begin_async())
+    budget.close()
+    with pytest.raises(Refused, match="closed"):
+        budget.get_budgets(tester())
+
+
+def test_there_is_no_default_for_an_outage(address: str) -> None:
+    """Whether a call goes out unanswered is the app's own decision."""
+    with pytest.raises(TypeError, match="when_unavailable"):
+        Budget(address)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="deny"):
+        Budget(address, when_unavailable="open")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.02, 0.1, 0.4])
+def test_cancelled_while_asking_gives_the_hold_back(
+    between: Relay, sidecar: RunningSidecar, delay_seconds: float
+) -> None:
+    """The call was never sent: whether or not the sidecar had decided, nothing stays held or spent."""
+    between.faults["Authorize"] = [lambda forward: hang(forward, 0.3)]
+
+    async def app() -> None:
+        async with Budget(between.address, when_unavailable="deny") as budget:
+
+            async def call() -> None:
+                async with budget.authorize(tester(), MODEL, MESSAGES, 100):
+                    await asyncio.sleep(20)
+
+            task = asyncio.create_task(call())
+            await asyncio.sleep(delay_seconds)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(app())
+    found = holds(sidecar.ledger)
+    asked = between.calls["Authorize"] > 0
+    # With no time to ask there is no hold; with time enough the call is inside its block.
+    assert found == [] or ended(sidecar.ledger)[0].state in {"released", "settled"}
+    assert asked or found == []
+    if 0 < delay_seconds < 0.3:
+        assert [it.state for it in found] == ["released"]
+    assert verified(sidecar.ledger)
+
+
+def test_cancelled_while_mistral_answers_is_spent(budget: Budget, sidecar: RunningSidecar) -> None:
+    """L5: between sending and the answer nobody knows; it is charged as held, at once."""
+
+    async def app() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3), budget.authorize(tester(), MODEL, MESSAGES, 100):
+                await asyncio.sleep(20)
+
+    asyncio.run(app())
+    (hold,) = ended(sidecar.ledger)
+    assert (hold.state, hold.outcome, hold.charged_tokens) == ("settled", "cancelled", HELD)
+
+
+def test_a_response_of_another_model_is_charged_at_its_price(
+    budget: Budget, sidecar: RunningSidecar
+) -> None:
+    """An alias may have moved: ten times the price, as the response says."""
+    with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+        told = call.settle({**RESPONSE, "model": "dear-1"})
+    assert told.result(20).charged_cost_nano_usd == 120_000
+    assert ended(sidecar.ledger)[0].response_model == "dear-1"
+
+
+def test_a_usage_that_is_none_of_json_is_refused_where_it_is_given(
+    budget: Budget, sidecar: RunningSidecar
+) -> None:
+    """The app hears of its mistake; the call is charged as held."""
+    with pytest.raises(TypeError), budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+        call.usage = object()
+    assert ended(sidecar.ledger)[0].charged_tokens == HELD
+
+
+def test_64_callers_at_once_share_one_budget(budget: Budget, sidecar: RunningSidecar) -> None:
+    """L1, L2: threads and tasks, of one budget; all are settled when it is closed."""
+
+    def threaded(number: int) -> None:
+        with budget.authorize(tester(id=f"t{number}"), MODEL, MESSAGES, 100) as call:
+            call.settle(RESPONSE)
+
+    async def task(number: int) -> None:
+        async with budget.authorize(tester(id=f"a{number}"), MODEL, MESSAGES, 100) as call:
+            call.settle(RESPONSE)
+
+    async def tasks() -> None:
+        await asyncio.gather(*(task(number) for number in range(64)))
+
+    with ThreadPoolExecutor(64) as pool:
+        others = threading.Thread(target=lambda: asyncio.run(tasks()))
+        others.start()
+        list(pool.map(threaded, range(64)))
+        others.join()
+    budget.close()
+    found = holds(sidecar.ledger)
+    assert [(it.state, it.charged_tokens) for it in found] == [("settled", 12)] * 128
+    assert verified(sidecar.ledger)
+
+
+def test_an_authorization_may_be_used_again(budget: Budget, sidecar: RunningSidecar) -> None:
+    """Each block is a call of its own, with a hold of its own."""
+    asked = budget.authorize(tester(), MODEL, MESSAGES, 100)
+    for _ in range(2):
+        with asked as call:
+            call.settle(RESPONSE)
+    assert [it.charged_tokens for it in ended(sidecar.ledger, 2)] == [12, 12]
+
+
+def test_estimates_go_to_the_sidecar(budget: Budget, sidecar: RunningSidecar) -> None:
+    """What the app knows better than its bytes, and `n`, which multiplies what is held."""
+    better = pb.Estimate(input_tokens=10)
+    with budget.authorize(tester(), MODEL, MESSAGES, 100, estimate=better, n=3):
+        pass
+    assert ended(sidecar.ledger)[0].held_tokens == 10 + 3 * 100

@@ -1,0 +1,221 @@
+"""Apps whose sidecar is killed, restarted, hangs, or loses what it says."""
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.holds import ended, holds, verified
+from support.relay import Lost, Relay, hang, lose_answer, refuse
+from support.running import RunningSidecar, tester
+
+from sidecar.client import Budget, Call, Denied, Refused, Unavailable
+from sidecar.client.errors import NoAnswer
+
+MODEL = "small-1"
+MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
+RESPONSE = {"model": MODEL, "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+
+Ways = pytest.mark.parametrize("kind", ["sync", "async"])
+
+
+def begin(budget: Budget, kind: str, max_tokens: int = 100) -> Call:
+    """Ask for a call in either way."""
+    asked = budget.authorize(tester(), MODEL, MESSAGES, max_tokens)
+    return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
+
+
+@Ways
+def test_l3_an_answer_that_is_lost_is_asked_for_again_and_held_once(
+    between: Relay, sidecar: RunningSidecar, kind: str
+) -> None:
+    """L3: three answers lost, and one that never comes: one hold, charged once."""
+    between.faults["Authorize"] = [lose_answer, hang, lose_answer, refuse]
+    between.faults["Settle"] = [lose_answer, refuse, lose_answer]
+    with Budget(between.address, when_unavailable="deny", deadline_seconds=20) as budget:
+        told = begin(budget, kind).settle(RESPONSE).result(30)
+    assert told.charged_tokens == 12
+    assert (between.calls["Authorize"], between.calls["Settle"]) == (5, 4)
+    assert [it.charged_tokens for it in ended(sidecar.ledger)] == [12]
+    assert verified(sidecar.ledger)
+
+
+def kill(sidecar: RunningSidecar) -> None:
+    """End it as a crash would."""
+    assert sidecar.stop(signal.SIGKILL) == -signal.SIGKILL
+
+
+@Ways
+def test_l3_killed_between_deciding_and_answering(
+    between: Relay, sidecar: RunningSidecar, kind: str
+) -> None:
+    """L3, L4: the hold was on disk before the crash; the app that asks again gets that one."""
+
+    def die(forward: Callable[[], bytes]) -> bytes:
+        forward()
+        kill(sidecar)
+        threading.Thread(target=sidecar.restart).start()
+        raise Lost
+
+    between.faults["Authorize"] = [die]
+    with Budget(between.address, when_unavailable="deny", deadline_seconds=30) as budget:
+        call = begin(budget, kind)
+        assert call.counted
+        call.settle(RESPONSE).result(30)
+    assert [(it.state, it.charged_tokens) for it in holds(sidecar.ledger)] == [("settled", 12)]
+    assert verified(sidecar.ledger)
+
+
+def test_killed_before_settle_costs_the_app_nothing_but_a_retry(
+    address: str, sidecar: RunningSidecar
+) -> None:
+    """The block ends at once, with the app's own answer; the settlement comes when it can."""
+    with Budget(address, when_unavailable="deny") as budget:
+        with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+            kill(sidecar)
+        told = call.settle(RESPONSE)  # the first end counts: as held
+        assert not told.done()
+        sidecar.restart()
+        told.result(30)
+    assert [(it.state, it.charged_tokens) for it in holds(sidecar.ledger)] == [("settled", 206)]
+    assert verified(sidecar.ledger)
+
+
+def test_restarts_under_many_callers_lose_and_double_nothing(
+    address: str, sidecar: RunningSidecar
+) -> None:
+    """L3: 16 callers, three kills on one ledger; each call that went out is charged once."""
+    sent = 0
+    going = threading.Event()
+    lock = threading.Lock()
+
+    def caller(budget: Budget) -> None:
+        nonlocal sent
+        while not going.is_set():
+            with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+                call.settle(RESPONSE)
+            with lock:
+                sent += 1
+
+    with (
+        Budget(address, when_unavailable="deny", deadline_seconds=60) as budget,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        callers = [pool.submit(caller, budget) for _ in range(16)]
+        for _ in range(3):
+            time.sleep(0.3)
+            kill(sidecar)
+            sidecar.restart()
+        going.set()
+        for one in callers:
+            one.result(60)
+    found = ended(sidecar.ledger, sent)
+    assert {("settled", 12)} == {(it.state, it.charged_tokens) for it in found}
+    assert verified(sidecar.ledger)
+
+
+@Ways
+@pytest.mark.parametrize("fault", [refuse, hang, lose_answer])
+def test_fail_closed_raises_and_holds_nothing_for_long(
+    between: Relay, sidecar: RunningSidecar, kind: str, fault: Any
+) -> None:
+    """No answer within the deadline is a Deny of the client's own; what was held is given back."""
+    between.always["Authorize"] = fault
+    with Budget(between.address, when_unavailable="deny", deadline_seconds=0.5) as budget:
+        with pytest.raises(Unavailable, match="does not answer") as caught:
+            begin(budget, kind)
+        assert (
+            caught.value.http_status,
+            caught.value.reasons[0].code,
+        ) == (503, "SIDECAR_UNAVAILABLE")
+        assert isinstance(caught.value, Denied)
+        between.always.clear()
+    assert {"released"} >= {it.state for it in holds(sidecar.ledger)}
+    assert verified(sidecar.ledger)
+
+
+@Ways
+def test_fail_open_lets_the_call_out_marked_and_counts_it_later(
+    between: Relay, sidecar: RunningSidecar, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged and marked; when the sidecar is back it is charged all the same, once."""
+    between.always["Authorize"] = lose_answer
+    with (
+        caplog.at_level(logging.WARNING, "sidecar.client"),
+        Budget(between.address, when_unavailable="allow", deadline_seconds=0.5) as budget,
+    ):
+        call = begin(budget, kind, 77)
+        assert (call.counted, call.max_tokens, call.budgets) == (False, 77, ())
+        assert "goes out uncounted" in caplog.text
+        told = call.settle(RESPONSE)
+        between.always.clear()
+        assert told.result(30).charged_tokens == 12
+    assert [(it.state, it.charged_tokens) for it in holds(sidecar.ledger)] == [("settled", 12)]
+
+
+def test_fail_open_is_never_open_for_a_deny(between: Relay, sidecar: RunningSidecar) -> None:
+    """A Deny is an answer: it is asked for once, and no call goes out."""
+    with Budget(between.address, when_unavailable="allow") as budget:
+        for kind in ("sync", "async"):
+            with pytest.raises(Denied) as caught:
+                begin(budget, kind, 2_000_000)
+            assert not isinstance(caught.value, Unavailable)
+    assert (between.calls["Authorize"], between.calls["Settle"]) == (2, 0)
+    assert holds(sidecar.ledger) == []
+
+
+def test_a_call_that_went_out_open_and_would_be_denied_is_said_to_be_uncounted(
+    between: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the sidecar denies afterwards cannot be counted, and the log says so."""
+    between.faults["Authorize"] = [refuse]
+    with Budget(between.address, when_unavailable="allow", deadline_seconds=0.01) as budget:
+        call = begin(budget, "sync", 2_000_000)
+        with pytest.raises(Refused, match="no hold"):
+            call.settle(RESPONSE).result(20)
+    assert "Settle of" in caplog.text
+
+
+def test_nobody_there_at_all(tmp_path: Path) -> None:
+    """A wrong address fails closed in time, and says what is wrong."""
+    with Budget(f"unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.3) as budget:
+        with pytest.raises(Unavailable, match="UNAVAILABLE"):
+            begin(budget, "sync")
+        with pytest.raises(Unavailable):
+            asyncio.run(budget.get_budgets_async(tester()))
+
+
+def test_a_settlement_that_cannot_be_told_ends_and_is_logged(
+    between: Relay, sidecar: RunningSidecar, caplog: pytest.LogCaptureFixture
+) -> None:
+    """L5: closing waits a few seconds at most; the hold stays, to expire at its worst case."""
+    budget = Budget(between.address, when_unavailable="deny")
+    between.always["Settle"] = refuse
+    told = begin(budget, "sync").settle(RESPONSE)
+    budget.close()
+    assert not told.done() or isinstance(told.exception(), NoAnswer | Refused)
+    assert "not settled" in caplog.text
+    assert [it.state for it in holds(sidecar.ledger)] == ["open"]
+
+
+def test_an_app_that_just_ends_has_settled_its_last_call(
+    address: str, sidecar: RunningSidecar
+) -> None:
+    """Nothing has to be closed: the last settlement leaves before the process does."""
+    program = f"""
+from sidecar.client import Budget, Principal
+budget = Budget({address!r}, when_unavailable="deny")
+who = Principal(id="ada", role="tester", workspace="lab")
+with budget.authorize(who, {MODEL!r}, {MESSAGES!r}, 100) as call:
+    call.settle({RESPONSE!r})
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)  # noqa: S603 - our own
+    assert [(it.state, it.charged_tokens) for it in holds(sidecar.ledger)] == [("settled", 12)]
