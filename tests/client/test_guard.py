@@ -1,0 +1,374 @@
+"""The SDK of Mistral, with one line changed."""
+
+import asyncio
+import gc
+import inspect
+import json
+import urllib.request
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import pytest
+from mistralai.client import Mistral
+from mistralai.client.chat import Chat
+from mistralai.client.embeddings import Embeddings
+from mistralai.client.errors import SDKError
+from mistralai.client.fim import Fim
+from mistralai.client.models import UserMessage
+from mistralai.client.ocr import Ocr
+from mistralai.client.utils import BackoffStrategy, RetryConfig
+from pydantic import BaseModel
+from support.holds import Hold, ended, holds, verified
+from support.mistral_standin import API_KEY, mistral_standin
+from support.policies import MODELS, limit, minimal
+from support.running import RunningSidecar, tester
+
+from sidecar.client import Budget, Denied, Unbounded, Unguarded
+from sidecar.client.mistral import guard
+
+SCAN = """\
+  scan-1:
+    family: scan
+    prices:
+      - effective_from: 2020-01-01
+        usd_per_thousand_pages: 2
+"""
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
+    """One sidecar for all; requests of 20,000 tokens are denied."""
+    folder = tmp_path_factory.mktemp("guard")
+    policies = minimal(
+        folder / "p", daily=limit("1000000", meter="tokens"), models_yaml=MODELS + SCAN
+    )
+    one = RunningSidecar(policies, folder / "ledger.sqlite").start()
+    yield one
+    assert verified(one.ledger)
+    assert one.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """One stand-in for Mistral."""
+    with mistral_standin() as found:
+        yield found
+
+
+@pytest.fixture
+def budget(sidecar: RunningSidecar) -> Iterator[Budget]:
+    """Fail closed."""
+    with Budget(sidecar.addresses[0], when_unavailable="deny") as made:
+        yield made
+
+
+@pytest.fixture
+def mistral(budget: Budget, url: str) -> Iterator[Mistral]:
+    """Return the SDK's client, guarded: the one changed line."""
+    with guard(Mistral(api_key=API_KEY, server_url=url), budget, tester()) as made:
+        yield made
+
+
+def run(mistral: Mistral, work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end in a loop of its own, which ends with the client's connections."""
+
+    async def app() -> T:
+        async with mistral:
+            return await work
+
+    return asyncio.run(app())
+
+
+def chat(text: object, **rest: Any) -> dict[str, Any]:
+    """Return arguments of the SDK."""
+    return {"model": "small-1", "messages": [{"role": "user", "content": text}], **rest}
+
+
+def sent(url: str) -> dict[str, Any]:
+    """Return the body that Mistral received last."""
+    with urllib.request.urlopen(f"{url}/received") as answer:  # noqa: S310 - our own
+        body: dict[str, Any] = json.load(answer)["received"][-1]
+    return body
+
+
+class Ends:
+    """The holds that end after this was made."""
+
+    def __init__(self, sidecar: RunningSidecar) -> None:
+        """Remember how many there were."""
+        self._ledger = sidecar.ledger
+        self._before = len(holds(self._ledger))
+
+    def one(self) -> Hold:
+        """Wait for one more, and for its end."""
+        return self.all(1)[0]
+
+    def all(self, count: int) -> list[Hold]:
+        """Wait for so many more, and for their ends."""
+        return ended(self._ledger, self._before + count)[self._before :]
+
+
+@pytest.fixture
+def ends(sidecar: RunningSidecar) -> Ends:
+    """Look at what this test alone brings."""
+    return Ends(sidecar)
+
+
+def test_chat_sends_what_is_held_and_settles_what_was_used(
+    mistral: Mistral, ends: Ends, url: str
+) -> None:
+    """max_tokens is the sidecar's, though the app sent none; the SDK's answer is as it was."""
+    response = mistral.chat.complete(**chat("hello"))
+    assert response.choices[0].message is not None
+    hold = ends.one()
+    assert hold.charged_tokens == 5 + 12 == response.usage.total_tokens
+    assert hold.held_tokens == 10_000
+    assert 9000 < sent(url)["max_tokens"] < 10_000
+    run(mistral, mistral.chat.complete_async(**chat("hello", max_tokens=3)))
+    assert sent(url)["max_tokens"] == 3
+
+
+def test_a_response_of_typed_messages_that_come_once_is_sent_whole(
+    mistral: Mistral, ends: Ends, url: str
+) -> None:
+    """An iterator is measured and sent: neither uses it up for the other."""
+    mistral.chat.complete(
+        model="small-1", messages=(UserMessage(content=it) for it in ["a", "b"]), max_tokens=5
+    )
+    assert [it["content"] for it in sent(url)["messages"]] == ["a", "b"]
+    assert ends.one().held_tokens > 60
+
+
+def test_a_stream_settles_with_the_usage_of_its_last_chunk(mistral: Mistral, ends: Ends) -> None:
+    """All chunks reach the app, in the SDK's own types."""
+    events = list(mistral.chat.stream(**chat("hello", max_tokens=4)))
+    assert [len(events), events[-1].data.usage is not None] == [4, True]
+    assert ends.one()[:4] == ("settled", "ok", ends.one().held_tokens, 5 + 4)
+
+
+def test_a_stream_of_asyncio_does_so_too(mistral: Mistral, ends: Ends) -> None:
+    """The same, in an `async with`."""
+
+    async def app() -> int:
+        async with await mistral.chat.stream_async(**chat("hello", max_tokens=4)) as stream:
+            return len([event async for event in stream])
+
+    assert run(mistral, app()) == 4
+    assert ends.one()[3] == 9
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_embeddings_by_tokens(mistral: Mistral, ends: Ends, kind: str) -> None:
+    """They have no max_tokens."""
+    request: dict[str, Any] = {"model": "small-1", "inputs": ["one", "two"]}
+    if kind == "sync":
+        mistral.embeddings.create(**request)
+    else:
+        run(mistral, mistral.embeddings.create_async(**request))
+    assert ends.one().charged_tokens == 2
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_ocr_by_pages(budget: Budget, url: str, ends: Ends, kind: str) -> None:
+    """Three pages at 2 USD per thousand; five were held."""
+    mistral = guard(
+        Mistral(api_key=API_KEY, server_url=url), budget, tester(), pages_per_document=5
+    )
+    request: dict[str, Any] = {
+        "model": "scan-1",
+        "document": {"type": "document_url", "document_url": "https://example.com"},
+    }
+    if kind == "sync":
+        mistral.ocr.process(**request)
+    else:
+        run(mistral, mistral.ocr.process_async(**request))
+    assert ends.one().cost_nano_usd == 3 * 2_000_000
+    with pytest.raises(Unbounded, match="by the page"):
+        guard(Mistral(api_key=API_KEY), budget, tester()).ocr.process(**request)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_fim_streams(mistral: Mistral, ends: Ends, kind: str) -> None:
+    """Both ways."""
+
+    async def app() -> None:
+        events = await mistral.fim.stream_async(model="small-1", prompt="x", max_tokens=3)
+        assert len([event async for event in events]) == 3
+        await mistral.fim.complete_async(model="small-1", prompt="x", max_tokens=3)
+
+    if kind == "sync":
+        assert len(list(mistral.fim.stream(model="small-1", prompt="x", max_tokens=3))) == 3
+        mistral.fim.complete(model="small-1", prompt="x", max_tokens=3)
+    else:
+        run(mistral, app())
+    assert [it.charged_tokens for it in ends.all(2)] == [7, 7]
+
+
+@pytest.mark.parametrize("way", ["closes it", "leaves its with", "drops it", "breaks"])
+def test_l5_a_stream_that_the_app_ends_early_is_charged_as_held(
+    mistral: Mistral, ends: Ends, way: str
+) -> None:
+    """L5: what Mistral had made by then is not known."""
+    stream = mistral.chat.stream(**chat("hello", max_tokens=10))
+    next(stream)
+    match way:
+        case "closes it":
+            stream.close()  # type: ignore[no-untyped-call]
+        case "leaves its with":
+            with stream:
+                next(stream)
+        case _:
+            for _ in stream:
+                break
+    del stream
+    gc.collect()
+    hold = ends.one()
+    assert (hold.outcome, hold.charged_tokens) == ("cancelled", hold.held_tokens)
+
+
+@pytest.mark.parametrize("way", ["closes it", "drops it", "is cancelled"])
+def test_l5_a_stream_of_asyncio_that_ends_early_does_so_too(
+    mistral: Mistral, ends: Ends, way: str
+) -> None:
+    """L5: cancellation within the stream included."""
+
+    async def app() -> None:
+        stream = await mistral.chat.stream_async(**chat("hello", max_tokens=10))
+        await anext(stream)
+        if way == "closes it":
+            await stream.close()  # type: ignore[no-untyped-call]
+        elif way == "is cancelled":
+            task = asyncio.create_task(drain(stream))
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def drain(stream: AsyncIterator[Any]) -> None:
+        async for _ in stream:
+            await asyncio.sleep(20)
+
+    run(mistral, app())
+    gc.collect()
+    hold = ends.one()
+    assert (hold.outcome, hold.charged_tokens) == ("cancelled", hold.held_tokens)
+
+
+@pytest.mark.parametrize("trouble", ["[no usage]", "[broken]"])
+def test_l5_a_stream_without_usage_is_charged_as_held(
+    mistral: Mistral, ends: Ends, trouble: str
+) -> None:
+    """L5: whether Mistral leaves it out, or the stream ends before its time, which the SDK does not mind."""
+    assert list(mistral.chat.stream(**chat(trouble, max_tokens=10)))
+    hold = ends.one()
+    assert (hold.state, hold.charged_tokens) == ("settled", hold.held_tokens)
+
+
+@pytest.mark.parametrize(("status", "part"), [(429, 0), (400, 0), (422, 0), (500, 1), (503, 1)])
+def test_what_mistral_refuses_costs_nothing_and_what_fails_is_spent(
+    mistral: Mistral, ends: Ends, status: int, part: int
+) -> None:
+    """L5: a 4xx was not served; whether a 5xx was is not known. The SDK's own error comes through."""
+    with pytest.raises(Exception, match=r"error|Validation|Response") as caught:
+        mistral.chat.complete(**chat(f"[status {status}]", max_tokens=10))
+    assert isinstance(caught.value, SDKError) or status == 422
+    hold = ends.one()
+    assert (hold.outcome, hold.charged_tokens) == ("failed", part * hold.held_tokens)
+
+
+def test_a_refusal_after_the_sdks_own_retries_is_spent(mistral: Mistral, ends: Ends) -> None:
+    """L5: the last error says nothing of the attempts before it."""
+    retries = RetryConfig("backoff", BackoffStrategy(1, 2, 1, 10), retry_connection_errors=True)
+    with pytest.raises(SDKError):
+        mistral.chat.complete(**chat("[status 429]", max_tokens=10, retries=retries))
+    hold = ends.one()
+    assert hold.charged_tokens == hold.held_tokens
+
+
+def test_a_call_that_did_not_leave_is_released(budget: Budget, ends: Ends) -> None:
+    """Nobody listens there: nothing was sent."""
+    mistral = guard(Mistral(api_key=API_KEY, server_url="http://127.0.0.1:9"), budget, tester())
+    with pytest.raises(Exception, match=r"[Cc]onnect"):
+        mistral.chat.complete(**chat("hello"))
+    assert ends.one()[:2] == ("released", "ConnectError")
+
+
+def test_a_time_out_of_the_sdk_is_spent(mistral: Mistral, ends: Ends) -> None:
+    """L5: Mistral may be at it still; and so for a task that is cancelled while it waits."""
+    with pytest.raises(Exception, match="timed out"):
+        mistral.chat.complete(**chat("[hang]", max_tokens=10, timeout_ms=300))
+    assert ends.one().outcome == "failed"
+
+
+def test_a_task_that_is_cancelled_while_mistral_answers_is_spent(
+    mistral: Mistral, ends: Ends
+) -> None:
+    """L5: at once, as cancelled."""
+
+    async def app() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await mistral.chat.complete_async(**chat("[hang]", max_tokens=10))
+
+    run(mistral, app())
+    hold = ends.one()
+    assert (hold.outcome, hold.charged_tokens) == ("cancelled", hold.held_tokens)
+
+
+def test_a_denied_call_never_reaches_mistral(mistral: Mistral, url: str) -> None:
+    """Denied, and nothing sent; nor is what no bytes can bound."""
+    mistral.chat.complete(**chat("the last", max_tokens=1))
+    for method in (mistral.chat.complete, mistral.chat.stream):
+        with pytest.raises(Denied, match="TOO_MUCH"):
+            method(**chat("no", max_tokens=2_000_000))
+        with pytest.raises(Unbounded):
+            method(**chat([{"type": "image_url", "image_url": "x"}]))
+    assert sent(url)["messages"][0]["content"] == "the last"
+
+
+class Answer(BaseModel):
+    """What `parse` makes."""
+
+    text: str
+
+
+def test_parse_goes_the_same_way(mistral: Mistral, ends: Ends, url: str) -> None:
+    """Its JSON schema is sent and counted; what does not parse has been paid all the same."""
+    with pytest.raises(ValueError, match="Expecting value"):
+        mistral.chat.parse(Answer, **chat("hello", max_tokens=3))
+    assert "schema" in json.dumps(sent(url)["response_format"])
+    assert ends.one().charged_tokens == 8
+
+
+def test_what_nobody_guards_is_not_there(mistral: Mistral) -> None:
+    """Agents, conversations, audio, batches: they spend, too; models and files do not."""
+    for part in ("agents", "beta", "audio", "batch", "responses", "classifiers", "realtime"):
+        with pytest.raises(Unguarded, match="is not guarded"):
+            getattr(mistral, part)
+        assert not hasattr(mistral, part)
+    assert mistral.models is not None
+    assert mistral.files is not None
+    assert isinstance(mistral, Mistral)
+
+
+def test_every_way_to_spend_of_the_guarded_parts_is_overridden(mistral: Mistral) -> None:
+    """A method that a new SDK brings would go out unasked: this test then says so."""
+    for part, kind in (
+        (mistral.chat, Chat),
+        (mistral.fim, Fim),
+        (mistral.embeddings, Embeddings),
+        (mistral.ocr, Ocr),
+    ):
+        names = {
+            name for name, _ in inspect.getmembers(kind, inspect.isfunction) if name in vars(kind)
+        }
+        own = set(vars(type(part)))
+        assert names - own <= {"parse", "parse_async", "parse_stream", "parse_stream_async"}
+
+
+def test_the_given_client_stays_as_it_is(budget: Budget, url: str, ends: Ends) -> None:
+    """Guarding changes no class and no other client; closing the guarded closes what it shares."""
+    client = Mistral(api_key=API_KEY, server_url=url)
+    with guard(client, budget, tester()) as mistral:
+        mistral.chat.complete(**chat("hello", max_tokens=2))
+        client.chat.complete(**chat("unasked", max_tokens=2))
+    assert ends.one().charged_tokens == 7
