@@ -1,0 +1,83 @@
+/**
+ * How large a call may become, from the request that is about to be sent.
+ *
+ * A UTF-8 byte bounds a token of text. It bounds nothing of what Mistral fetches, decodes or
+ * adds: images, audio, documents, and tools that run there.
+ */
+import type { Endpoint, Estimate } from "./contract.js";
+import { Unbounded } from "./errors.js";
+
+const CHUNKS_OF_TEXT: readonly unknown[] = ["text", "thinking", "reference"];
+const TOOLS_OF_THE_APP: readonly unknown[] = [undefined, "function"];
+/** Options that put a prompt of Mistral's own before the app's, and more than any is long. */
+const PROMPTS_OF_MISTRAL = ["safe_prompt", "prompt_mode"];
+const MISTRALS_PROMPT_BYTES = 4096;
+
+export type Body = Readonly<Record<string, unknown>>;
+
+/** Return the bounds of a call: what is given, and for the rest what the request says. */
+export function estimate(
+  endpoint: Endpoint,
+  request: Body,
+  given: Estimate = {},
+  tokensPerAttachment?: number,
+): Estimate {
+  const made: Estimate = { ...given };
+  if (endpoint === "OCR" && !made.pages) {
+    throw new Unbounded("OCR is billed by the page: give estimate: { pages }");
+  }
+  if (endpoint === "TRANSCRIPTION" && !made.audioSeconds) {
+    throw new Unbounded("audio is billed by time: give estimate: { audioSeconds }");
+  }
+  const byBytes = endpoint !== "OCR" && endpoint !== "TRANSCRIPTION";
+  if (byBytes && !made.inputTokens && !made.inputBytes) {
+    const { bytes, attachments } = measure(request);
+    if (attachments && tokensPerAttachment === undefined) {
+      throw new Unbounded(
+        `${attachments} parts of the request are no text, so its bytes do not bound its ` +
+          "tokens: give tokensPerAttachment, or estimate: { inputTokens }",
+      );
+    }
+    made.inputBytes = bytes + attachments * (tokensPerAttachment ?? 0);
+  }
+  made.maxOutputTokens ||= count(request["maxTokens"]);
+  made.choices ||= count(request["n"]);
+  const tier = request["serviceTier"];
+  made.serviceTier ||= typeof tier === "string" ? tier : "";
+  return made;
+}
+
+/** Return the UTF-8 bytes of a request without its attachments, and how many it has. */
+export function measure(request: Body): { bytes: number; attachments: number } {
+  const body = snakeCase(JSON.parse(JSON.stringify(request))) as Record<string, unknown>;
+  let attachments = takeOut(body, "tools", TOOLS_OF_THE_APP);
+  const messages = Array.isArray(body["messages"]) ? body["messages"] : [];
+  for (const message of messages) attachments += takeOut(message, "content", CHUNKS_OF_TEXT);
+  const prompts = PROMPTS_OF_MISTRAL.filter((option) => body[option]).length;
+  const bytes = Buffer.byteLength(JSON.stringify(body)) + prompts * MISTRALS_PROMPT_BYTES;
+  return { bytes, attachments };
+}
+
+/** Name fields as Mistral's JSON does; the SDK has them in camel case. */
+export function snakeCase(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(snakeCase);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).map(([name, it]) => [
+    name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+    snakeCase(it),
+  ]);
+  return Object.fromEntries(entries);
+}
+
+/** Leave in a list only entries of known types; return how many were taken out. */
+function takeOut(holder: Record<string, unknown>, name: string, known: readonly unknown[]): number {
+  const entries = holder?.[name];
+  if (!Array.isArray(entries)) return 0;
+  const kept = entries.filter((entry) => typeof entry === "object" && known.includes(entry?.type));
+  holder[name] = kept;
+  return entries.length - kept.length;
+}
+
+function count(value: unknown): number {
+  return typeof value === "number" && value > 0 ? value : 0;
+}

@@ -1,0 +1,144 @@
+/** One call that may go out, and the ways in which it ends. */
+import { snakeCase } from "./bounds.js";
+import {
+  type AuthorizeRequest,
+  type Decision,
+  type SettleRequest,
+  type Settlement,
+  settlement,
+} from "./contract.js";
+import type { Ending, Endings } from "./endings.js";
+
+const MAX_USAGE_BYTES = 65_536;
+/** Failures of a request that did not leave, as Node names them. */
+const NEVER_SENT = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
+const ABORTED = ["AbortError", "RequestAbortedError"];
+const NOTHING = { inputTokens: 0, outputTokens: 0, pages: 0, audioSeconds: 0 };
+
+type Outcome = NonNullable<SettleRequest["outcome"]>;
+type Told = Promise<Settlement | undefined>;
+
+/**
+ * A call that may go out now, with `maxTokens` as it stands here.
+ *
+ * It ends once: settled, released or failed. Whatever comes after that changes nothing.
+ */
+export class Call {
+  #usageJson: string | undefined;
+  #responseModel = "";
+  #told: Told | undefined;
+
+  /** @param decision the sidecar's whole answer; undefined when the call goes out uncounted */
+  constructor(
+    readonly decision: Decision | undefined,
+    private readonly request: AuthorizeRequest,
+    private readonly endings: Endings,
+  ) {}
+
+  /** False when the sidecar did not answer and `whenUnavailable` let the call out. */
+  get counted(): boolean {
+    return this.decision !== undefined;
+  }
+
+  /** What has to be sent as max_tokens; undefined when nothing has to. */
+  get maxTokens(): number | undefined {
+    const most = this.decision?.maxOutputTokens ?? this.request.estimate.maxOutputTokens;
+    return most || undefined;
+  }
+
+  /** What is left on each limit that the call counts on, itself included. */
+  get budgets(): Decision["budgets"] {
+    return this.decision?.budgets ?? [];
+  }
+
+  /** Take usage and model from a response, or from a chunk of a stream if it has them. */
+  observe(part: unknown): void {
+    const whole = part as { data?: { model?: unknown } } | undefined;
+    const found = snakeCase(whole?.data?.model ? whole.data : part) as Record<string, unknown>;
+    if (typeof found?.["model"] === "string") this.#responseModel = found["model"];
+    const usage = (found?.["usage"] ?? found?.["usage_info"]) as Record<string, unknown>;
+    // The SDK fills in 0 for what Mistral left out. No call has a prompt of none.
+    if (!usage || usage["prompt_tokens"] === 0) return;
+    const text = JSON.stringify(usage);
+    if (Buffer.byteLength(text) <= MAX_USAGE_BYTES) this.#usageJson = text;
+  }
+
+  /** Settle with a response, and return that. */
+  used<T>(response: T): T {
+    this.settle(response);
+    return response;
+  }
+
+  /**
+   * Charge what the response says was used; without a usage, what is held. It is told in the
+   * background; the promise is for whoever asks, and undefined when it could not be told.
+   */
+  settle(response?: unknown): Told {
+    if (response !== undefined) this.observe(response);
+    return this.#end("OUTCOME_OK");
+  }
+
+  /** Give the hold back: the call was not sent, and never will be. */
+  release(reason = "not sent"): Told {
+    return (this.#told ??= this.#tell({ release: { reason } }));
+  }
+
+  /**
+   * End it by an error of sending it, and of nothing else. One that did not leave is released,
+   * one that Mistral refused (4xx) costs nothing, and any other is charged as held.
+   */
+  failed(error: unknown): Told {
+    const code = codeOf(error);
+    if (NEVER_SENT.includes(code)) return this.release(code);
+    const status = statusOf(error);
+    if (status >= 400 && status < 500 && this.#usageJson === undefined) {
+      return this.#end("OUTCOME_FAILED", NOTHING);
+    }
+    return this.end(error);
+  }
+
+  /**
+   * End it, if nothing has: with the usage if it is known, else as held. An error says
+   * nothing of whether the call was sent, so it counts as spent.
+   */
+  end(error?: unknown): Told {
+    if (error === undefined || this.#usageJson !== undefined) return this.#end("OUTCOME_OK");
+    const name = error instanceof Error ? error.name : "";
+    return this.#end(ABORTED.includes(name) ? "OUTCOME_CANCELLED" : "OUTCOME_FAILED");
+  }
+
+  /** The app left the stream of its answer before the end. */
+  leave(): Told {
+    return this.#end(this.#usageJson === undefined ? "OUTCOME_CANCELLED" : "OUTCOME_OK");
+  }
+
+  /** For `using`. */
+  [Symbol.dispose](): void {
+    this.end();
+  }
+
+  #end(outcome: Outcome, usage?: typeof NOTHING): Told {
+    const json = this.#usageJson;
+    const reported = json !== undefined ? { usageJson: json } : usage ? { usage } : {};
+    const settle = { ...reported, responseModel: this.#responseModel, outcome };
+    return (this.#told ??= this.#tell({ settle }));
+  }
+
+  async #tell(how: Pick<Ending, "settle" | "release">): Told {
+    const holdId = this.decision?.holdId ?? "";
+    const told = await this.endings.add({ request: this.request, holdId, ...how });
+    return told && settlement(told);
+  }
+}
+
+function codeOf(error: unknown): string {
+  for (let it = error as { code?: unknown; cause?: unknown } | undefined; it; it = it.cause as never) {
+    if (typeof it.code === "string") return it.code;
+  }
+  return "";
+}
+
+function statusOf(error: unknown): number {
+  const it = error as { statusCode?: unknown; status?: unknown; response?: { status?: unknown } };
+  return Number(it?.statusCode ?? it?.status ?? it?.response?.status ?? 0);
+}

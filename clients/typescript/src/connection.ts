@@ -1,0 +1,116 @@
+/** The way to the sidecar: a Unix socket or TCP, TLS, and who the app proves to be. */
+import { readFileSync, statSync } from "node:fs";
+import { isIP } from "node:net";
+import { fileURLToPath } from "node:url";
+import * as grpc from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import type { Raw } from "./contract.js";
+import { Refused } from "./errors.js";
+
+const PROTO = fileURLToPath(new URL("../../proto/authorization.proto", import.meta.url));
+const { AuthorizationService } = (
+  grpc.loadPackageDefinition(
+    loadSync(PROTO, { longs: String, enums: String, defaults: true, arrays: true }),
+  ) as Raw
+).sidecar.v1;
+
+const OPTIONS = {
+  "grpc.enable_retries": 0, // patience.ts does it, with a bound for each attempt
+  // A sidecar that restarts is found again soon; gRPC would wait for up to two minutes.
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 1000,
+  "grpc.keepalive_time_ms": 20_000,
+  "grpc.keepalive_timeout_ms": 5_000,
+};
+
+export interface Files {
+  /** With it the connection is TLS. */
+  readonly caFile?: string;
+  readonly certFile?: string;
+  readonly keyFile?: string;
+  /** Holds a bearer token, and is read anew for each question. */
+  readonly tokenFile?: string;
+}
+
+/** One channel, opened again when the files of its certificates have changed. */
+export class Connection {
+  #client: Raw;
+  #version = "";
+  #closed = false;
+
+  constructor(
+    private readonly address: string,
+    private readonly files: Files,
+  ) {
+    if (!files.caFile && !isLocal(address)) {
+      throw new TypeError(`${address} is not on this host: give caFile, for TLS`);
+    }
+  }
+
+  /** Ask once. Rejects with gRPC's error, or Refused where files cannot be read. */
+  call(method: string, request: object, timeoutMs: number, signal?: AbortSignal): Promise<Raw> {
+    return new Promise((resolve, reject) => {
+      const options = { deadline: Date.now() + timeoutMs };
+      const answer = (error: unknown, message: Raw) => {
+        signal?.removeEventListener("abort", cancel);
+        if (error) reject(error);
+        else resolve(message);
+      };
+      const call = this.#open()[method](request, this.#metadata(), options, answer);
+      const cancel = () => call.cancel();
+      signal?.addEventListener("abort", cancel);
+    });
+  }
+
+  /** Close the channel; what is under way ends without an answer. */
+  close(): void {
+    this.#closed = true;
+    this.#client?.close();
+  }
+
+  #open(): Raw {
+    if (this.#closed) throw new Refused("CLOSED", "the budget is closed");
+    const { caFile, certFile, keyFile } = this.files;
+    const files = [caFile, keyFile, certFile];
+    const version = readable(() =>
+      files.map((file) => (file ? statSync(file).mtimeMs : 0)).join(),
+    );
+    if (!this.#client || version !== this.#version) {
+      // A channel that is closed lets its calls end first.
+      this.#client?.close();
+      const [ca, key, certificate] = files.map((file) => (file ? readable(() => readFileSync(file)) : null));
+      const credentials = ca
+        ? grpc.credentials.createSsl(ca, key, certificate)
+        : grpc.credentials.createInsecure();
+      this.#client = new AuthorizationService(this.address, credentials, OPTIONS);
+      this.#version = version;
+    }
+    return this.#client;
+  }
+
+  /** Read the token anew: Kubernetes replaces it before it expires. */
+  #metadata(): grpc.Metadata {
+    const metadata = new grpc.Metadata();
+    const file = this.files.tokenFile;
+    if (file) {
+      const token = readable(() => readFileSync(file, "ascii").trim());
+      metadata.set("authorization", `Bearer ${token}`);
+    }
+    return metadata;
+  }
+}
+
+/** Tell whether an address of gRPC's never leaves this host. */
+export function isLocal(address: string): boolean {
+  if (address.startsWith("unix:")) return true;
+  const host = address.replace(/:\d+$/, "").replace(/^dns:\/*/, "").replace(/^\[|\]$/g, "");
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
+function readable<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new Refused("FILE_UNREADABLE", (error as NodeJS.ErrnoException).code ?? "");
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * `const mistral = guard(new Mistral(…), budget, principal)`: the SDK, within the budget.
+ *
+ * It sends the max_tokens that the sidecar gave, and settles with what each response says was
+ * used. Parts of the SDK of which nobody knows what they spend are not there.
+ */
+import type { Mistral } from "@mistralai/mistralai";
+import type { Budget } from "./budget.js";
+import type { Call } from "./call.js";
+import type { Endpoint, Estimate, Principal } from "./contract.js";
+import { Unguarded } from "./errors.js";
+
+export interface GuardOptions {
+  /** The most that one image, sound or document in messages may take; else it is Unbounded. */
+  readonly tokensPerAttachment?: number;
+  /** The most pages of a document for OCR, where its request does not name them. */
+  readonly pagesPerDocument?: number;
+  /** Of the client's server, "eu" for example. */
+  readonly region?: string;
+}
+
+type Request = Record<string, unknown>;
+type Send = (request: Request, options?: { retries?: { strategy: string } }) => Promise<unknown>;
+
+const GUARDED: Record<string, { endpoint: Endpoint; whole: string[]; streams: string[] }> = {
+  chat: { endpoint: "CHAT", whole: ["complete"], streams: ["stream"] },
+  fim: { endpoint: "FIM", whole: ["complete"], streams: ["stream"] },
+  embeddings: { endpoint: "EMBEDDINGS", whole: ["create"], streams: [] },
+  ocr: { endpoint: "OCR", whole: ["process"], streams: [] },
+};
+/** Parts of the SDK that spend nothing, and what a promise or a printer looks for. */
+const FREE: readonly (string | symbol)[] = ["models", "files", "then", "toJSON", "constructor"];
+
+/**
+ * Return a client that asks before each call of chat, fim, embeddings and ocr. Each throws
+ * what Budget.authorize throws; whatever else may spend throws Unguarded. The given client
+ * stays as it is.
+ */
+export function guard(
+  client: Mistral,
+  budget: Budget,
+  principal: Principal,
+  options: GuardOptions = {},
+): Mistral {
+  const ask = (endpoint: Endpoint, request: Request): Promise<Call> => {
+    const estimate: Estimate = { region: options.region ?? "" };
+    if (endpoint === "OCR") estimate.pages = pages(request["pages"]) || (options.pagesPerDocument ?? 0);
+    const { model, ...rest } = request;
+    return budget.authorize({
+      ...rest,
+      model: String(model),
+      principal,
+      endpoint,
+      estimate,
+      tokensPerAttachment: options.tokensPerAttachment,
+    });
+  };
+
+  const guarded = (part: object, name: string, method: string): Send | undefined => {
+    const { endpoint, whole, streams } = GUARDED[name]!;
+    if (!whole.includes(method) && !streams.includes(method)) return undefined;
+    return async (request, sdkOptions) => {
+      const call = await ask(endpoint, request);
+      const bounded = call.maxTokens ? { ...request, maxTokens: call.maxTokens } : request;
+      try {
+        const response = await (part as Record<string, Send>)[method]!(bounded, sdkOptions);
+        return whole.includes(method) ? call.used(response) : observed(response as never, call);
+      } catch (error) {
+        // The SDK's own retries: the last error says nothing of the attempts before it.
+        const retries = sdkOptions?.retries ?? client._options.retryConfig;
+        if (retries && retries.strategy !== "none") call.end(error);
+        else call.failed(error);
+        throw error;
+      }
+    };
+  };
+
+  return new Proxy(client, {
+    get(target, name) {
+      const part: unknown = Reflect.get(target, name, target);
+      if (FREE.includes(name) || typeof name === "symbol") return part;
+      if (!(name in GUARDED)) throw unguarded(name);
+      return new Proxy(part as object, {
+        get(_, method) {
+          if (FREE.includes(method) || typeof method === "symbol") return Reflect.get(part as object, method);
+          const send = guarded(part as object, name, method);
+          if (!send) throw unguarded(`${name}.${method}`);
+          return send;
+        },
+      });
+    },
+  });
+}
+
+/**
+ * Pass a stream on, and settle with the usage of the chunk that has it, which is the last.
+ * Ended before that, by the app or by an error, it is charged as it was held.
+ */
+function observed<T>(stream: ReadableStream<T>, call: Call): ReadableStream<T> {
+  const reader = stream.getReader();
+  return new ReadableStream<T>(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read();
+          if (done) {
+            call.end();
+            controller.close();
+          } else {
+            call.observe(value);
+            controller.enqueue(value);
+          }
+        } catch (error) {
+          call.end(error);
+          controller.error(error);
+        }
+      },
+      async cancel(reason) {
+        call.leave();
+        await reader.cancel(reason);
+      },
+    },
+    { highWaterMark: 0 }, // a chunk is read when the app wants it
+  );
+}
+
+function unguarded(what: string): Unguarded {
+  return new Unguarded(
+    `${what} is not guarded: call it on the client itself, within budget.guard()`,
+  );
+}
+
+/** Count the pages asked for, as the SDK takes them: [0, 2] or "0,2-4"; 0 means all. */
+function pages(asked: unknown): number {
+  if (Array.isArray(asked)) return asked.length;
+  if (typeof asked !== "string") return 0;
+  return asked
+    .split(",")
+    .map((range) => range.split("-").map(Number))
+    .reduce((sum, [first, last]) => sum + ((last ?? first)! - first! + 1), 0);
+}

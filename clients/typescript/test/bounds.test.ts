@@ -1,0 +1,47 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { estimate, measure } from "../src/bounds.js";
+import { isLocal } from "../src/connection.js";
+import { Unbounded } from "../src/index.js";
+
+const chat = (content: unknown, rest: object = {}) => ({
+  model: "small-1",
+  messages: [{ role: "user", content }],
+  ...rest,
+});
+
+test("every byte of text counts, whatever its characters, and tools and schemas count too", () => {
+  for (const text of ["naïve", "日本語".repeat(100), "🦊".repeat(1000), "\ud83e", "a".repeat(5_000_000)]) {
+    assert.ok(measure(chat(text)).bytes >= Buffer.byteLength(text) + 50);
+  }
+  const rest = { tools: [{ type: "function", function: { name: "f", parameters: { type: "image_url" } } }] };
+  const more = measure(chat("x", rest)).bytes - measure(chat("x")).bytes;
+  assert.equal(more, JSON.stringify(rest).length - 1);
+  assert.ok(measure(chat("x", { safePrompt: true })).bytes > 4096);
+  assert.equal(measure({ maxTokens: 1 }).bytes, '{"max_tokens":1}'.length);
+});
+
+test("what bytes do not bound is refused, unless the app bounds it", () => {
+  const image = { type: "image_url", imageUrl: "data:image/png;base64," + "A".repeat(10_000) };
+  for (const part of [image, { type: "something new" }, { text: "of no type" }]) {
+    const request = chat([{ type: "text", text: "see" }, part]);
+    assert.throws(() => estimate("CHAT", request), Unbounded);
+    assert.equal(estimate("CHAT", request, { inputTokens: 500 }).inputTokens, 500);
+    const text = measure(chat([{ type: "text", text: "see" }])).bytes;
+    assert.equal(estimate("CHAT", request, {}, 4000).inputBytes, text + 4000);
+  }
+  assert.throws(() => estimate("CHAT", chat("x", { tools: [{ type: "web_search" }] })), Unbounded);
+  assert.throws(() => estimate("OCR", {}), /by the page/);
+  assert.throws(() => estimate("TRANSCRIPTION", {}), /by time/);
+  const made = estimate("CHAT", chat("x", { n: 3, maxTokens: 9, serviceTier: "priority" }));
+  assert.deepEqual([made.choices, made.maxOutputTokens, made.serviceTier], [3, 9, "priority"]);
+});
+
+test("without TLS nothing leaves the host", () => {
+  for (const local of ["unix:/s", "127.0.0.1:1", "localhost:1", "[::1]:1", "dns:///localhost:1"]) {
+    assert.ok(isLocal(local), local);
+  }
+  for (const remote of ["10.0.0.1:1", "sidecar.prod.svc:1", "127.0.0.1.example.com:1"]) {
+    assert.ok(!isLocal(remote), remote);
+  }
+});

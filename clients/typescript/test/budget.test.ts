@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Budget, type Call, Denied, Refused, Unavailable, Unbounded } from "../src/index.js";
+import { ADDRESS, kill, LATE_ADDRESS, MESSAGES, MODEL, RESPONSE, startLate, who } from "./world.js";
+
+let budget: Budget;
+before(() => (budget = new Budget(ADDRESS, { whenUnavailable: "deny", deadlineMs: 20_000 })));
+after(() => budget.close());
+
+const question = (id: string, rest: object = {}) => ({
+  principal: who(id), model: MODEL, messages: MESSAGES, maxTokens: 100, ...rest,
+});
+
+/** Return what one principal has spent and held. */
+async function state(id: string, of: Budget = budget): Promise<[number, number]> {
+  const [limit] = await of.getBudgets(who(id));
+  return [Number(limit!.spent), Number(limit!.held)];
+}
+
+const HELD = 100 + 98;
+
+class Refusal extends Error {
+  statusCode = 429;
+}
+
+const refused = new Error("fetch failed", { cause: { code: "ECONNREFUSED" } });
+const aborted = Object.assign(new Error(), { name: "AbortError" });
+const WAYS: [string, (call: Call) => unknown, number][] = [
+  ["settles", (call) => call.settle(RESPONSE), 12],
+  ["observes a chunk", (call) => call.observe({ data: RESPONSE }), 12],
+  ["gives a usage of the wire", (call) => call.settle({ usage: { prompt_tokens: 3, completion_tokens: 1 } }), 4],
+  ["says nothing", () => undefined, HELD],
+  ["gives what the SDK fills in", (call) => call.settle({ usage: { promptTokens: 0, completionTokens: 0 } }), HELD],
+  ["releases and settles", (call) => [call.release(), call.settle(RESPONSE)], 0],
+  ["throws", () => assert.fail("the app"), HELD],
+  ["is aborted", () => { throw aborted; }, HELD],
+  ["throws what looks like a refusal", () => { throw new Refusal(); }, HELD],
+  ["says that Mistral refused it", (call) => call.failed(new Refusal()), 0],
+  ["says that it did not leave", (call) => call.failed(refused), 0],
+  ["says that it failed", (call) => call.failed(new Error("timeout")), HELD],
+];
+
+for (const [what, does, spent] of WAYS) {
+  test(`L5: a block that ${what} is charged ${spent}, once`, async () => {
+    const id = what.replaceAll(" ", "-");
+    let ended: Call | undefined;
+    await budget
+      .guard(question(id), async (call) => { ended = call; await does(call); })
+      .catch(() => undefined);
+    await ended!.settle();
+    assert.deepEqual(await state(id), [spent, 0]);
+  });
+}
+
+test("a call says what to send and what is left", async () => {
+  using call = await budget.authorize(question("says", { maxTokens: undefined }));
+  assert.ok(call.maxTokens! > 9000 && call.counted);
+  assert.equal(call.budgets[0]!.held, 10_000n);
+  const told = await call.settle(RESPONSE);
+  assert.deepEqual([told!.chargedTokens, told!.chargedCostNanoUsd, told!.overrun], [12n, 12_000n, false]);
+});
+
+test("a response of another model is charged at its price", async () => {
+  const call = await budget.authorize(question("dear"));
+  assert.equal((await call.settle({ ...RESPONSE, model: "dear-1" }))!.chargedCostNanoUsd, 120_000n);
+});
+
+test("a denied call throws all that the sidecar said, and the block never runs", async () => {
+  const asked = budget.guard(question("denied", { maxTokens: 2_000_000 }), async () => assert.fail("ran"));
+  await assert.rejects(asked, (error: Denied) => {
+    assert.ok(error instanceof Denied && !(error instanceof Unavailable));
+    assert.deepEqual([error.httpStatus, error.reasons[0]!.code, error.name], [429, "TOO_MUCH", "Denied"]);
+    return error.retryAfterSeconds! > 0;
+  });
+});
+
+test("a mistake of the app's is refused, also where outages let calls out", async () => {
+  const open = new Budget(ADDRESS, { whenUnavailable: "allow" });
+  await assert.rejects(open.authorize(question("")), /INVALID_ARGUMENT: principal.id/);
+  await open.close();
+  await assert.rejects(open.authorize(question("x")), Refused);
+  await assert.rejects(budget.authorize(question("x", { messages: [{ content: [{ type: "file" }] }] })), Unbounded);
+  // @ts-expect-error: whether calls go out unanswered has no default
+  assert.throws(() => new Budget(ADDRESS, {}), /whenUnavailable/);
+});
+
+test("asking that is aborted gives the hold back", async () => {
+  for (const delay of [0, 1, 5, 50]) {
+    const asked = budget.authorize(question("aborted", { signal: AbortSignal.timeout(delay) }));
+    const call = await asked.catch((error: Error) => assert.match(error.name, /Abort|Timeout/));
+    if (call) await call.release();
+  }
+  for (let tries = 0; (await state("aborted"))[1] && tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.deepEqual(await state("aborted"), [0, 0]);
+});
+
+test("64 callers at once share one budget", async () => {
+  const calls = Array.from({ length: 64 }, () =>
+    budget.guard(question("many"), async (call) => call.settle(RESPONSE)),
+  );
+  await Promise.all(calls);
+  assert.deepEqual(await state("many"), [64 * 12, 0]);
+});
+
+test("fail closed throws, fail open lets the call out marked", async () => {
+  const closed = new Budget(LATE_ADDRESS, { whenUnavailable: "deny", deadlineMs: 300 });
+  await assert.rejects(closed.authorize(question("x")), (error: Denied) => {
+    assert.deepEqual([error.name, error.httpStatus], ["Unavailable", 503]);
+    return error instanceof Denied;
+  });
+  await assert.rejects(closed.getBudgets(who("x")), Unavailable);
+  await closed.close();
+});
+
+test("L3: open calls are counted later; a kill before Settle and a restart double nothing", async () => {
+  const open = new Budget(LATE_ADDRESS, { whenUnavailable: "allow", deadlineMs: 300 });
+  const call = await open.authorize(question("late"));
+  assert.deepEqual([call.counted, call.maxTokens, call.budgets], [false, 100, []]);
+  const told = call.settle(RESPONSE);
+  let sidecar = await startLate();
+  assert.equal((await told)!.chargedTokens, 12n);
+
+  const patient = new Budget(LATE_ADDRESS, { whenUnavailable: "deny", deadlineMs: 30_000 });
+  const held = await patient.authorize(question("late"));
+  await kill(sidecar);
+  const settled = held.settle(RESPONSE);
+  const asked = patient.authorize(question("late"));
+  sidecar = await startLate();
+  assert.equal((await settled)!.chargedTokens, 12n);
+  await (await asked).settle(RESPONSE);
+  assert.deepEqual(await state("late", patient), [36, 0]);
+  await Promise.all([open.close(), patient.close()]);
+  await kill(sidecar);
+});

@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+import type { Mistral } from "@mistralai/mistralai";
+import { Budget, Denied, Unbounded, Unguarded } from "../src/index.js";
+import { guard } from "../src/mistral.js";
+import { ADDRESS, mistralClient, MISTRAL_URL, MODEL, who } from "./world.js";
+
+let budget: Budget;
+let mistral: Mistral;
+let id = 0;
+before(() => (budget = new Budget(ADDRESS, { whenUnavailable: "deny", deadlineMs: 20_000 })));
+after(() => budget.close());
+beforeEach(() => {
+  id += 1;
+  mistral = guard(mistralClient(), budget, who(`sdk-${id}`), { pagesPerDocument: 5 });
+});
+
+const chat = (content: string, rest: object = {}) => ({
+  model: MODEL, messages: [{ role: "user" as const, content }], ...rest,
+});
+
+/** Wait until nothing is held; return the tokens spent. */
+async function spent(): Promise<number> {
+  for (;;) {
+    const [limit] = await budget.getBudgets(who(`sdk-${id}`));
+    if (!limit!.held && limit!.spent + limit!.held >= 0n) return Number(limit!.spent);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function sent(): Promise<Record<string, unknown>> {
+  const { received } = (await (await fetch(`${MISTRAL_URL}/received`)).json()) as { received: never[] };
+  return received.at(-1)!;
+}
+
+test("chat sends what is held and settles what was used", async () => {
+  const response = await mistral.chat.complete(chat("hello"));
+  assert.equal(response.usage.totalTokens, 17);
+  assert.equal(await spent(), 17);
+  assert.ok(((await sent())["max_tokens"] as number) > 9000);
+  await mistral.chat.complete(chat("hello", { maxTokens: 3 }));
+  assert.equal((await sent())["max_tokens"], 3);
+  assert.equal(await spent(), 17 + 8);
+});
+
+test("streams settle with the usage of their last chunk", async () => {
+  let chunks = 0;
+  for await (const event of await mistral.chat.stream(chat("hello", { maxTokens: 4 }))) {
+    assert.equal(event.data.model, MODEL);
+    chunks += 1;
+  }
+  assert.deepEqual([chunks, await spent()], [4, 9]);
+  for await (const _ of await mistral.fim.stream({ model: MODEL, prompt: "x", maxTokens: 3 }));
+  assert.equal(await spent(), 9 + 7);
+});
+
+test("fim, embeddings and ocr are guarded", async () => {
+  await mistral.fim.complete({ model: MODEL, prompt: "def f(", suffix: "return", maxTokens: 7 });
+  assert.deepEqual([await spent(), (await sent())["max_tokens"]], [12, 7]);
+  await mistral.embeddings.create({ model: MODEL, inputs: ["one", "two"] });
+  assert.equal(await spent(), 14);
+  const document = { type: "document_url" as const, documentUrl: "https://example.com" };
+  await mistral.ocr.process({ model: "scan-1", document });
+  assert.equal(await spent(), 14);
+  const strict = guard(mistralClient(), budget, who("strict"));
+  await assert.rejects(strict.ocr.process({ model: "scan-1", document }), Unbounded);
+});
+
+for (const trouble of ["left early", "[no usage]", "[broken]"]) {
+  test(`L5: a stream that is ${trouble} is charged as held`, async () => {
+    const stream = await mistral.chat.stream(chat(trouble, { maxTokens: 10 }));
+    const [limit] = await budget.getBudgets(who(`sdk-${id}`));
+    for await (const _ of stream) if (trouble === "left early") break;
+    assert.equal(await spent(), Number(limit!.held));
+  });
+}
+
+test("L5: what Mistral refuses costs nothing, and what fails is spent", async () => {
+  const once = { retries: { strategy: "none" as const } };
+  for (const status of [429, 400]) {
+    await assert.rejects(mistral.chat.complete(chat(`[status ${status}]`), once));
+    assert.equal(await spent(), 0);
+  }
+  await assert.rejects(mistral.chat.complete(chat("[status 500]", { maxTokens: 1 }), once));
+  const after500 = await spent();
+  assert.ok(after500 > 60);
+  await assert.rejects(mistral.chat.complete(chat("[hang]", { maxTokens: 1 }), { ...once, timeoutMs: 300 }));
+  assert.ok((await spent()) > after500 + 60);
+});
+
+test("a denied call never reaches Mistral", async () => {
+  await mistral.chat.complete(chat("the last", { maxTokens: 1 }));
+  await assert.rejects(mistral.chat.complete(chat("no", { maxTokens: 2_000_000 })), Denied);
+  await assert.rejects(mistral.chat.stream(chat("no", { maxTokens: 2_000_000 })), Denied);
+  assert.deepEqual((await sent())["messages"], [{ role: "user", content: "the last" }]);
+});
+
+test("what nobody guards is not there", () => {
+  for (const part of ["agents", "beta", "audio", "batch", "classifiers"] as const) {
+    assert.throws(() => mistral[part], Unguarded);
+  }
+  assert.throws(() => mistral.chat.parse, Unguarded);
+  assert.ok(mistral.models && mistral.files);
+});

@@ -1,0 +1,55 @@
+"""The package of clients/typescript, with what it needs from npm, built once for all tests."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "clients" / "typescript"
+_LOCK = "package-lock.json"
+
+
+def built() -> Path:
+    """Return the package's folder, or skip the test where it cannot be built."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("there is no node, or no npm")
+    # Other workers may want the same at the same time.
+    with (FOLDER / _LOCK).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install()
+        done = _npm("run", "build")
+        assert done.returncode == 0, done.stdout + done.stderr
+    return FOLDER
+
+
+def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run node in the package's folder."""
+    return subprocess.run(  # noqa: S603 - our own program
+        ["node", *args],  # noqa: S607
+        cwd=FOLDER,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def _install() -> None:
+    """Install what the lock file names, unless it is there."""
+    lock, installed = FOLDER / _LOCK, FOLDER / "node_modules" / ".locked"
+    if not installed.exists() or installed.read_bytes() != lock.read_bytes():
+        done = _npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1")
+        if done.returncode != 0:
+            pytest.skip(f"npm cannot install: {done.stderr[-300:]}")
+        installed.write_bytes(lock.read_bytes())
+
+
+def _npm(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - pinned by the lock file
+        ["npm", *args],  # noqa: S607
+        cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
