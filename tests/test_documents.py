@@ -14,15 +14,13 @@ import pytest
 import yaml
 from support import policies
 from support.alerts import alert
-from support.mistral_standin import API_KEY, mistral_standin
-from support.running import RunningSidecar, chat, eventually, principal, stub
+from support.running import RunningSidecar, chat, principal, stub
 
 from sidecar.alerts.webhook import signature
 from sidecar.identity.proofs import read_mapping
 from sidecar.policy import policy_set
 from sidecar.policy.files import fixtures, header
 from sidecar.rehearsal import rehearse
-from sidecar.v1 import authorization_pb2 as pb
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -36,25 +34,6 @@ def blocks(text: str) -> list[str]:
     """Return the blocks of text that are indented by four spaces."""
     found = re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", text, re.MULTILINE)
     return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip() + "\n" for block in found]
-
-
-def test_the_readmes_shortest_call_works(
-    start_sidecar: Callable[..., RunningSidecar], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The snippet is run as it stands: allowed, called, settled."""
-    snippet = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
-    sidecar = start_sidecar()
-    snippet = snippet.replace("127.0.0.1:50051", sidecar.addresses[0])
-    with mistral_standin() as url:
-        names = {"API_KEY": API_KEY, "SERVER_URL": url}
-        exec(compile(snippet, "README.md", "exec"), names)  # noqa: S102 - our own document
-    assert capsys.readouterr().out == ""
-
-    def spent() -> int:
-        answer = sidecar.stub.GetBudgets(pb.GetBudgetsRequest(principal=principal()))
-        return int({b.rule: b.spent for b in answer.budgets}["role-daily-tokens"])
-
-    assert eventually(spent) > 0
 
 
 def test_the_readmes_rule_is_one_of_the_shipped(tmp_path: Path) -> None:

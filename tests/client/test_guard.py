@@ -263,6 +263,12 @@ def test_l5_a_stream_without_usage_is_charged_as_held(
     assert (hold.state, hold.charged_tokens) == ("settled", hold.held_tokens)
 
 
+def test_l5_a_count_that_is_left_out_is_charged_as_held(mistral: Mistral, ends: Ends) -> None:
+    """L5: the SDK fills in 0, and that is not what Mistral said."""
+    mistral.chat.complete(**chat("[half a usage]", max_tokens=50))
+    assert 50 < ends.one().charged_tokens < 60
+
+
 @pytest.mark.parametrize(("status", "part"), [(429, 0), (400, 0), (422, 0), (500, 1), (503, 1)])
 def test_what_mistral_refuses_costs_nothing_and_what_fails_is_spent(
     mistral: Mistral, ends: Ends, status: int, part: int

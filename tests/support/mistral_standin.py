@@ -1,6 +1,7 @@
 """A stand-in for Mistral's API: a real HTTP server, with made-up text and real usage objects.
 
-A prompt may ask for trouble: [status 429], [hang], [no usage], [broken], [served by MODEL].
+A prompt may ask for trouble: [status 429], [hang], [no usage], [half a usage], [broken],
+[served by MODEL].
 `GET /received` has the bodies of all requests, in order.
 """
 
@@ -66,6 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
             "completion_tokens": len(words),
             "total_tokens": prompt_tokens + len(words),
         }
+        if "[half a usage]" in text:
+            del usage["completion_tokens"]
         served = re.search(r"\[served by (.*?)\]", text)
         model = served[1] if served else body["model"]
         whole = {"id": "cmpl-1", "object": "chat.completion", "created": 1, "model": model}

@@ -13,7 +13,17 @@ const MAX_USAGE_BYTES = 65_536;
 /** Failures of a request that did not leave, as Node names them. */
 const NEVER_SENT = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
 const ABORTED = ["AbortError", "RequestAbortedError"];
+const FILLED_IN = ["promptTokens", "completionTokens"];
 const NOTHING = { inputTokens: 0, outputTokens: 0, pages: 0, audioSeconds: 0 };
+
+/** What is of use in a response of the SDK's, in a chunk's event, or in the JSON as it came. */
+interface Response {
+  readonly data?: Response;
+  readonly model?: unknown;
+  readonly usage?: object;
+  readonly usageInfo?: object;
+  readonly usage_info?: object;
+}
 
 type Outcome = NonNullable<SettleRequest["outcome"]>;
 type Told = Promise<Settlement | undefined>;
@@ -53,13 +63,14 @@ export class Call {
 
   /** Take usage and model from a response, or from a chunk of a stream if it has them. */
   observe(part: unknown): void {
-    const whole = part as { data?: { model?: unknown } } | undefined;
-    const found = snakeCase(whole?.data?.model ? whole.data : part) as Record<string, unknown>;
-    if (typeof found?.["model"] === "string") this.#responseModel = found["model"];
-    const usage = (found?.["usage"] ?? found?.["usage_info"]) as Record<string, unknown>;
-    // The SDK fills in 0 for what Mistral left out. No call has a prompt of none.
-    if (!usage || usage["prompt_tokens"] === 0) return;
-    const text = JSON.stringify(usage);
+    const chunk = part as Response | undefined;
+    const whole = chunk?.data?.model ? chunk.data : chunk;
+    if (typeof whole?.model === "string") this.#responseModel = whole.model;
+    const usage = whole?.usage ?? whole?.usageInfo ?? whole?.usage_info;
+    if (!usage) return;
+    // The SDK fills in 0 for a count that Mistral left out, and that is charged as held.
+    const told = Object.entries(usage).filter(([name, it]) => it !== 0 || !FILLED_IN.includes(name));
+    const text = JSON.stringify(snakeCase(Object.fromEntries(told)));
     if (Buffer.byteLength(text) <= MAX_USAGE_BYTES) this.#usageJson = text;
   }
 

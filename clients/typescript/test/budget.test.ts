@@ -30,6 +30,7 @@ const WAYS: [string, (call: Call) => unknown, number][] = [
   ["observes a chunk", (call) => call.observe({ data: RESPONSE }), 12],
   ["gives a usage of the wire", (call) => call.settle({ usage: { prompt_tokens: 3, completion_tokens: 1 } }), 4],
   ["says nothing", () => undefined, HELD],
+  ["gives half a usage", (call) => call.settle({ usage: { promptTokens: 7, completionTokens: 0 } }), 107],
   ["gives what the SDK fills in", (call) => call.settle({ usage: { promptTokens: 0, completionTokens: 0 } }), HELD],
   ["releases and settles", (call) => [call.release(), call.settle(RESPONSE)], 0],
   ["throws", () => assert.fail("the app"), HELD],
