@@ -76,6 +76,7 @@ from sidecar.policy.trust.requirement import TrustSettings
 from sidecar.reloading import ReloadSettings
 from sidecar.server.addresses import ListenError
 from sidecar.server.listen import ListenerSettings
+from sidecar.settings import Settings
 from sidecar.telemetry.decision_lines import Which
 from sidecar.telemetry.line_queue import WhenFull
 
@@ -214,7 +215,7 @@ def serve(
     """
     zone_info(time_zone)
     trust = TrustSettings(tuple(require_digest or ()), tuple(require_signature or ()))
-    settings = app.Settings(
+    settings = Settings(
         policies=policies,
         ledger=ledger,
         listen=listen or ["127.0.0.1:50051"],

@@ -5,7 +5,6 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def run_python(document: str, sidecar: RunningSidecar, url: str) -> dict[str, An
     names: dict[str, Any] = {
         "API_KEY": API_KEY,
         "SERVER_URL": url,
-        "post": partial(asyncio.to_thread, post),
+        "post": lambda *what, **more: asyncio.to_thread(post, *what, **more),
     }
     exec(compile(snippet(document, "python", sidecar), "document", "exec"), names)  # noqa: S102 - our own
     return names

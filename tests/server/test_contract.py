@@ -63,7 +63,7 @@ def test_a_denied_call_carries_reasons_budgets_and_no_hold(shared_sidecar: Runni
     answer = shared_sidecar.stub.Authorize(chat(model="mistral-large-latest"))
     assert (answer.effect, answer.hold_id) == (pb.EFFECT_DENY, "")
     assert {"role-models", "workspace-models"} == {reason.rule for reason in answer.reasons}
-    assert len(answer.budgets) == 4
+    assert len(answer.budgets) == 5
     assert len(answer.policy_digest) == 64
     assert answer.policy_generation == 1
 
@@ -438,7 +438,7 @@ def test_reflection_is_off_unless_asked_for(
             request_serializer=lambda request: request.SerializeToString(),
             response_deserializer=_message(pool, "GetBudgetsResponse").FromString,
         )
-        assert len(call(kinds["GetBudgetsRequest"](principal=who)).budgets) == 4
+        assert len(call(kinds["GetBudgetsRequest"](principal=who)).budgets) == 5
 
 
 def _message(pool: DescriptorPool, name: str) -> Any:
