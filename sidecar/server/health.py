@@ -14,6 +14,7 @@ WATCHERS_AT_MOST = 64
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
@@ -27,6 +28,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
         super().__init__()
         self._ready_names = ("", READINESS, *services)
         self._watching: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
         self._server_status |= dict.fromkeys(self._ready_names, _NOT_SERVING)
         self._server_status[LIVENESS] = _SERVING
         self._stopping = False
@@ -40,7 +42,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
         """Tell each change, until the client or the server ends it."""
         if len(self._watching) >= WATCHERS_AT_MOST:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch: use Check")
-        watch = asyncio.create_task(super().Watch(request, context))
+        watch = asyncio.create_task(self._watch(request.service, context))
         self._watching.add(watch)
         try:
             await asyncio.wait([watch])
@@ -48,11 +50,28 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
             watch.cancel()
             self._watching.discard(watch)
 
+    async def _watch(self, name: str, context: Any) -> None:
+        """Tell each change of one name.
+
+        Its own, since grpc_health's holds a lock while it writes: a peer that reads nothing
+        would keep the status from ever changing, and so the server from stopping.
+        """
+        told = None
+        while True:
+            changed = self._changed  # before the status is looked at: no change is missed
+            status = self._server_status.get(name, _UNKNOWN)
+            if status != told:
+                told = status
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+            await changed.wait()
+
     async def report(self, *, ready: bool) -> None:
         """Say whether calls can be decided from now on."""
         self.ready = ready and not self._stopping
         for name in self._ready_names:
             await self.set(name, _SERVING if self.ready else _NOT_SERVING)
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def stop(self) -> None:
         """Never be ready again."""

@@ -14,8 +14,9 @@ _OPTIONS = (
     # Whoever connects and does nothing must not keep the kubelet out for long.
     ("grpc.max_allowed_incoming_connections", CONNECTIONS_AT_MOST),
     ("grpc.server_handshake_timeout_ms", 2000),
-    ("grpc.max_connection_idle_ms", 10_000),
-    ("grpc.max_connection_age_ms", 600_000),
+    ("grpc.max_connection_idle_ms", 5_000),
+    # Nor whoever has a call that never ends: who watches calls anew.
+    ("grpc.max_connection_age_ms", 5_000),
     ("grpc.max_connection_age_grace_ms", 1000),
 )
 

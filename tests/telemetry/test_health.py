@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,64 @@ def test_watches_are_bounded(start_sidecar: Start) -> None:
             next(stub.Watch(request, timeout=30))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert check(running.addresses[0], "readiness") == "SERVING"
+
+
+def test_who_watches_and_does_not_read_holds_up_nobody(start_sidecar: Start) -> None:
+    """Neither the news for others nor the stop waits for a peer that takes no byte."""
+    running = start_sidecar(None, *HEALTH)
+    host, _, port = address(running, "health").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as stuck:
+        stuck.sendall(_watch_with_a_window_of_nothing(b"readiness"))
+        with grpc.insecure_channel(address(running, "health")) as channel:
+            request = health_pb2.HealthCheckRequest(service="readiness")
+            watch = iter(health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30))
+            told = [next(watch).status]
+            began = time.monotonic()
+            assert running.stop() == 0
+            assert time.monotonic() - began < 5
+            with contextlib.suppress(grpc.RpcError):
+                told.extend(answer.status for answer in watch)
+    serving = health_pb2.HealthCheckResponse
+    assert told == [serving.SERVING, serving.NOT_SERVING]
+
+
+def _watch_with_a_window_of_nothing(name: bytes) -> bytes:
+    """Return the bytes of an HTTP/2 client that watches, and lets nothing be sent to it."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        head = len(payload).to_bytes(3, "big") + bytes((kind, flags))
+        return head + stream.to_bytes(4, "big") + payload
+
+    fields = (
+        (b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"x"), (b"te", b"trailers"),
+        (b":path", b"/grpc.health.v1.Health/Watch"), (b"content-type", b"application/grpc"),
+    )  # fmt: skip
+    headers = b"".join(
+        b"\0" + bytes((len(field),)) + field + bytes((len(value),)) + value
+        for field, value in fields
+    )
+    request = b"\x0a" + bytes((len(name),)) + name
+    message = b"\0" + len(request).to_bytes(4, "big") + request
+    settings = (4).to_bytes(2, "big") + bytes(4)  # the window of a stream, at first
+    return (
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        + frame(4, 0, 0, settings)
+        + frame(1, 4, 1, headers)
+        + frame(0, 1, 1, message)
+    )
+
+
+def test_calls_that_never_end_keep_a_probe_out_for_seconds_at_most(start_sidecar: Start) -> None:
+    """64 that watch have all connections; each ends, and a probe gets its turn."""
+    running = start_sidecar(None, *HEALTH)
+    where = address(running, "health")
+    host, _, port = where.rpartition(":")
+    taken = [socket.create_connection((host, int(port)), timeout=10) for _ in range(64)]
+    for one in taken:
+        one.sendall(_watch_with_a_window_of_nothing(b"liveness"))
+    eventually(lambda: healthz(where, "liveness")[0] == 0, 20)
+    for one in taken:
+        one.close()
 
 
 def test_a_probe_loads_neither_evaluators_nor_terminals() -> None:
