@@ -6,6 +6,7 @@ the ledger, and is written before that ends and before anything else happens in 
 """
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sidecar.domain.decisions import Limit
@@ -46,7 +47,8 @@ class GroupStandings(Standings):
         """Say how a limit stands, with all that the group has held so far."""
         span, kept = self.span(limit.window, at_us), self._kept.get(limit[:4])
         if kept is not None and not kept.counts(span, at_us):
-            self.write()
+            # Only this one: what was kept of a call's other limits it is about to add to.
+            self._write([self._kept.pop(limit[:4])])
             kept = None
         if kept is None:
             kept = _Kept(span.start_us, *self.sums(limit, span, at_us))
@@ -79,12 +81,16 @@ class GroupStandings(Standings):
 
     def write(self) -> None:
         """Write what was held, and keep nothing."""
+        every = list(self._kept.values())
+        self.forget()
+        self._write(every)
+
+    def _write(self, every: Iterable[_Kept]) -> None:
         held = [
             (kept.added, kept.ceiling, kept.window_end_us, kept.row)
-            for kept in self._kept.values()
+            for kept in every
             if kept.window_end_us
         ]
-        self.forget()
         self._sql.executemany(_HOLD, held)
 
     def forget(self) -> None:

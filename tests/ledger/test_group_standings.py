@@ -10,6 +10,7 @@ from support.proposals import limit, proposal, settlement
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, Effect, Meter
 from sidecar.domain.windows import MINUTE_US, Window
+from sidecar.ledger.closing import AT_MOST
 
 NOON_US = 1_790_000_000 * SECOND_US
 DAY_US = 86_400 * SECOND_US
@@ -121,3 +122,37 @@ def test_what_a_group_held_goes_with_it(till: Till) -> None:
     assert effects(till, *asked, till.ledger.decide(proposal(NOON_US, day))) == [Effect.ALLOW] * 2
     (left,) = till.ledger.budgets([day], NOON_US)
     assert (left.spent, left.held) == (0, 200)
+
+
+def test_a_second_that_begins_within_a_group_leaves_what_others_hold(till: Till) -> None:
+    """L1: of two limits one goes on to its next row; the group stays whole."""
+    lost: list[bool] = []
+    commits: Any = till.ledger
+    forget = commits._commits._rolled_back  # noqa: SLF001 - nothing else tells of it
+
+    def rolled_back() -> None:
+        lost.append(True)
+        forget()
+
+    commits._commits._rolled_back = rolled_back  # noqa: SLF001
+    day, minute = limit(300), limit(9, Meter.REQUESTS, Window.MINUTE)
+    asked = [
+        till.ledger.decide(proposal(NOON_US + late, day, minute))
+        for late in (SECOND_US - 1, SECOND_US, SECOND_US + 1, SECOND_US + 2)
+    ]
+    assert effects(till, *asked) == [Effect.ALLOW] * 3 + [Effect.DENY]
+    assert lost == []
+    assert [b.held for b in till.ledger.budgets([day, minute], NOON_US + SECOND_US + 2)] == [300, 3]
+
+
+def test_a_group_charges_no_more_of_what_is_due_than_one_housekeeping(till: Till) -> None:
+    """Each call of a group would else keep all others waiting for hundreds of holds."""
+    day, one = limit(10**9), limit(10**6, Meter.REQUESTS, Window.CONCURRENT)
+    for _ in range(3):
+        till.together(
+            *(till.ledger.decide(proposal(NOON_US, day, ttl_us=SECOND_US)) for _ in range(AT_MOST))
+        )
+    later_us = NOON_US + SECOND_US
+    till.together(*(till.ledger.decide(proposal(later_us, one, day)) for _ in range(8)))
+    (left,) = till.ledger.budgets([day], later_us)
+    assert left.spent == 100 * AT_MOST
