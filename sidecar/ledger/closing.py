@@ -13,7 +13,7 @@ from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.group_standings import GroupStandings
 from sidecar.ledger.protocol import HoldUnknownError
 
-AT_MOST = 500
+AT_MOST = 100
 """Holds in one transaction of housekeeping: bounds how long others wait for it."""
 
 

@@ -14,6 +14,7 @@ from sidecar.domain.decisions import (
     Charge,
     Decision,
     Hold,
+    HoldState,
     Limit,
     Meter,
     OpenHold,
@@ -21,7 +22,7 @@ from sidecar.domain.decisions import (
     Settlement,
 )
 from sidecar.domain.windows import Calendar, Window
-from sidecar.ledger import open_holds, opening, rows
+from sidecar.ledger import closing, open_holds, opening, rows
 from sidecar.ledger.adjusting import Adjusting
 from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.closing import Closing
@@ -101,9 +102,11 @@ class SqliteLedger:
         return await self._commits.run(lambda: self._decide(proposal))
 
     def _decide(self, proposal: Proposal) -> Decision:
-        if any(demand.limit.window is Window.CONCURRENT for demand in proposal.demands):
-            # What is due holds no place. It is whole by itself, so it may stay
-            # when the decision is then refused.
+        # What is due holds no place. It is whole by itself, so it may stay when the decision
+        # is then refused. What is more than a group may close is for the next.
+        if self._closing.closed[HoldState.EXPIRED] < closing.AT_MOST and any(
+            demand.limit.window is Window.CONCURRENT for demand in proposal.demands
+        ):
             self._closing.expire(proposal.at_us)
         return self._deciding.decide(proposal)
 

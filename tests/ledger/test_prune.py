@@ -136,7 +136,7 @@ def test_no_work_grows_with_what_the_ledger_has_seen(till: Till) -> None:
         return [steps(till, each) for each in work]
 
     go_through()
-    for _ in range(600):  # the prune looks at the oldest 500
+    for _ in range(600):  # more than a prune looks at
         till.run(till.ledger.settle(decide(one, many).hold_id, settlement(FIRST, 1)))
     before = go_through()
     for _ in range(3000):
