@@ -28,7 +28,7 @@ from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import Usage, UsageReport
 from sidecar.judgement import ENDPOINTS, Judgement, contradicted, judge, limits_of
 from sidecar.ledger.protocol import HoldUnknownError, Ledger
-from sidecar.observing import watching
+from sidecar.observing import to_its_end, watching
 from sidecar.policy.policy_set import PolicySet
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -79,13 +79,17 @@ class Authorizer:
             judgement = self._judge(policy, request, now_us)
         proposal = self._propose(policy, request, judgement, now_us, contradiction)
         watch.enter("ledger")
-        if request.dry_run:
-            decision = self._ledger.preview(proposal)
-        else:
-            decision = await self._ledger.decide(proposal)
-            _log_shadows(decision)
-        watch.decided(proposal, decision, request.principal.labels, dry_run=request.dry_run)
-        return decision
+
+        async def decide() -> Decision:
+            if request.dry_run:
+                decision = self._ledger.preview(proposal)
+            else:
+                decision = await self._ledger.decide(proposal)
+                _log_shadows(decision)
+            watch.decided(proposal, decision, request.principal.labels, dry_run=request.dry_run)
+            return decision
+
+        return await to_its_end(decide())
 
     async def settle(
         self,
@@ -108,9 +112,13 @@ class Authorizer:
         if tariff is not None and report != UsageReport():
             cost_nano_usd = tariff.cost_nano_usd(used, _terms_that_served(hold, report, tariff))
         settlement = Settlement(used, cost_nano_usd, outcome, response_model, self._clock())
-        charge = await self._ledger.settle(hold_id, settlement)
-        watch.closed("settle", hold_id, charge)
-        return charge
+
+        async def close() -> Charge:
+            charge = await self._ledger.settle(hold_id, settlement)
+            watch.closed("settle", hold_id, charge)
+            return charge
+
+        return await to_its_end(close())
 
     async def release(self, hold_id: str, reason: str, owner: str = "") -> Charge:
         """Give a hold back: its call was never sent.
@@ -121,9 +129,13 @@ class Authorizer:
         watch.enter("ledger")
         if owner:
             self._hold_of(hold_id, owner)
-        charge = await self._ledger.release(hold_id, reason, self._clock())
-        watch.closed("release", hold_id, charge)
-        return charge
+
+        async def close() -> Charge:
+            charge = await self._ledger.release(hold_id, reason, self._clock())
+            watch.closed("release", hold_id, charge)
+            return charge
+
+        return await to_its_end(close())
 
     def judgement(self, request: pb.AuthorizeRequest) -> Judgement:
         """Return what the policies make of a call now, before the ledger has its say."""

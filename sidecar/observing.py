@@ -4,11 +4,14 @@ A call under way has a `Watch`, which the work tells when a stage begins and wha
 it. That is all that the main job knows of metrics, traces and logs.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from sidecar.domain.decisions import Charge, Decision, Proposal
+
+T = TypeVar("T")
 
 Stage = Literal["identity", "policy", "ledger"]
 """What a call goes through, in this order. It begins with the first."""
@@ -54,3 +57,18 @@ NOBODY = Observer()
 
 watching: ContextVar[Watch] = ContextVar("watching", default=UNWATCHED)
 """The call that this task works for."""
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do what lasts, and what notes it, before a caller that hangs up ends the call.
+
+    What is decided would else be in the ledger, and in no log.
+    """
+    if watching.get() is UNWATCHED:
+        return await work
+    working = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working])
+        raise

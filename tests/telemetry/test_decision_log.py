@@ -1,8 +1,11 @@
 """The decision log: whole lines, no more in them than was asked for, and never in the way."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -273,3 +276,21 @@ def test_lines_of_a_crowd_are_not_mixed(
         one.join()
     assert running.stop() == 0
     assert len({line["request_id"] for line in lines(file)}) == 1600
+
+
+def test_who_hangs_up_leaves_a_line_of_all_that_was_decided(
+    start_sidecar: Start, policies: Path, tmp_path: Path
+) -> None:
+    """A caller that does not wait for its answers hides nothing from the log."""
+    file = tmp_path / "d.jsonl"
+    running = start_sidecar(policies, "--decision-log", str(file))
+    own = running.stub
+    for number in range(200):
+        call = own.Authorize.future(chat(tester(), model="small-1", request_id=f"r{number}"))
+        time.sleep(number % 10 / 4000)
+        call.cancel()
+    assert running.stop() == 0
+    with contextlib.closing(sqlite3.connect(running.ledger)) as ledger:
+        decided = {row for (row,) in ledger.execute("SELECT request_id FROM decisions")}
+    assert len(decided) > 20
+    assert {line["request_id"] for line in lines(file)} == decided
