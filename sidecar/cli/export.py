@@ -1,6 +1,5 @@
 """`sidecar ledger export`."""
 
-import csv
 import json
 import sys
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sidecar.cli.csv_rows import write_csv
 from sidecar.cli.options import LedgerFile, fail
 from sidecar.ledger import keeping
 from sidecar.ledger.protocol import LedgerRefusedError
@@ -71,9 +71,7 @@ def _plain(value: object) -> object:
 
 
 def _write_csv(columns: list[str], rows: Iterable[tuple[Any, ...]], stream: Any = None) -> None:
-    writer = csv.writer(stream or sys.stdout)
-    writer.writerow(columns)
-    writer.writerows([_plain(value) for value in row] for row in rows)
+    write_csv(columns, (tuple(map(_plain, row)) for row in rows), stream)
 
 
 def write_json(columns: list[str], rows: Iterable[tuple[Any, ...]], stream: Any = None) -> None:

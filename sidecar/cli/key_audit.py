@@ -10,13 +10,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.cli.csv_rows import write_csv
 from sidecar.cli.key_options import (
     KeysFormat,
     KeysFormatOption,
     PoliciesDirectory,
     iso,
     read_registry,
-    write_csv,
 )
 from sidecar.cli.mistral_options import (
     MistralAuth,

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.cli.csv_rows import write_csv
 from sidecar.cli.key_options import (
     Keys,
     KeysFormat,
@@ -16,7 +17,6 @@ from sidecar.cli.key_options import (
     PoliciesDirectory,
     iso,
     read_registry,
-    write_csv,
 )
 from sidecar.cli.options import Format, FormatOption, LedgerFile, MomentOption, fail
 from sidecar.cli.tables import console

@@ -1,9 +1,6 @@
 """What the commands about registered keys share: options, and how they write."""
 
-import csv
-import io
 import time
-from collections.abc import Iterable, Sequence
 from datetime import UTC
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +14,6 @@ from sidecar.keys.registry import KeyRecord, records
 from sidecar.ledger.key_reports import read_keys
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.policy.catalogue import Catalogue
-from sidecar.policy.files.problems import printable
 
 
 class KeysFormat(StrEnum):
@@ -56,26 +52,6 @@ def read_registry(policies: Path, ledger: Path, at_us: int | None) -> Keys:
         raise fail(error) from None
     found = records(catalogue, facts.since_us, facts.uses, facts.versions)
     return Keys(catalogue, found, facts.at_us if at_us is None else at_us)
-
-
-def write_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows that no spreadsheet takes for formulas."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    typer.echo(text.getvalue(), nl=False)
-
-
-def _cell(value: object) -> object:
-    """Put an apostrophe before what a spreadsheet would evaluate, and escape control codes."""
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    return f"'{text}" if text.lstrip()[:1] in _FORMULAS and text.strip() else text
-
-
-_FORMULAS = set("=+-@＝＋－＠")  # noqa: RUF001 - those of full width, too
 
 
 def iso(at_us: int | None) -> str | None:

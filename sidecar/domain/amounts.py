@@ -20,7 +20,8 @@ def parse_amount(meter: Meter, text: str) -> int:
     # Before it is made an int: 1e999999999 would be one of a gigabyte.
     if exact.copy_abs() < AMOUNT_BELOW:
         units = nano_usd(exact) if meter is Meter.COST else int(exact)
-        if abs(units) < AMOUNT_BELOW and (meter is Meter.COST or units == exact):
+        known = units == exact if meter is not Meter.COST else bool(units) == bool(exact)
+        if abs(units) < AMOUNT_BELOW and known:
             return units
     raise ValueError(f"is no number of {meter.value} that can be counted")
 

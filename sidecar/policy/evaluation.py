@@ -72,7 +72,7 @@ class Evaluation:
         """Default deny; any deny rule denies, and one that fails denies too."""
         reasons: list[Reason] = []
         shadow_reasons: list[Reason] = []
-        none = self._policy.any_denial_of_calls.none(self._binding)
+        none = all(one.none(self._binding) for one in self._policy.any_denial_of_calls)
         for rule in self._rules.certain_denials if none else self._rules.denials:
             reason = self._denial(rule)
             if reason is not None:

@@ -82,9 +82,11 @@ class PolicySet:
             rule for rule in rules if rule.effect is RuleEffect.ALLOW and rule.shadow
         )
         self.denials = tuple(rule for rule in rules if rule.effect is RuleEffect.DENY)
-        self.any_denial_of_calls = AnyOf(
-            engine, [rule.body.source for rule in self.denials if not rule.body.from_data]
-        )
+        of_calls = [rule.body for rule in self.denials if not rule.body.from_data]
+        self.any_denial_of_calls = [  # `unlimited` has one type within an expression
+            AnyOf(engine, [body.source for body in of_calls if body.program.double is double])
+            for double in (False, True)
+        ]
         self.limits = tuple(rule for rule in rules if rule.effect is RuleEffect.LIMIT)
         self.counts_cost = any(
             rule.limit is not None and rule.limit.meter is Meter.COST and not rule.shadow

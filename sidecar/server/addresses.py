@@ -26,6 +26,8 @@ def check_address(address: str, *, proven: bool = False, by_certificate: bool = 
     if is_unix(address):
         if not address.removeprefix(_UNIX):
             raise ListenError("unix: needs a path, as in unix:/run/sidecar/sidecar.sock")
+        if set(address) & set("%?#"):  # gRPC would read them as parts of a URL
+            raise ListenError(f"{address}: the path of a socket must not have %, ? or # in it")
         return
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:

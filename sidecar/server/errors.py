@@ -28,6 +28,14 @@ DOMAIN = "sidecar.v1"
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class TooManyStreamsError(Exception):
+    """As many streams are open as may be at a time."""
+
+    def __init__(self) -> None:
+        """Say the way out."""
+        super().__init__("too many streams are open; one carries any number of requests")
+
+
 class StoppingError(Exception):
     """The sidecar is about to stop, and takes no new calls."""
 
@@ -43,6 +51,7 @@ Expected = (
     RequestIdReusedError,
     StoppingError,
     TooFastError,
+    TooManyStreamsError,
 )
 """What a call may raise and a client can do something about."""
 
@@ -90,8 +99,10 @@ def _describe(error: Exception) -> tuple[grpc.StatusCode, str, str, dict[str, st
         case ContradictedError():
             code, reason = grpc.StatusCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED"
             metadata = {"field": f"principal.{error.fields[0]}"}
-        case TooFastError():
-            code, reason = grpc.StatusCode.RESOURCE_EXHAUSTED, "CALLER_TOO_FAST"
+        case TooFastError() | TooManyStreamsError():
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            fast = isinstance(error, TooFastError)
+            reason = "CALLER_TOO_FAST" if fast else "TOO_MANY_STREAMS"
         case RequestIdReusedError():
             code, reason = grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"
             message = "request_id was used before for another request; each call needs its own"

@@ -26,7 +26,7 @@ MAX_CONCURRENT_STREAMS = 1024
 MAX_METADATA_BYTES = 16_384
 HANDSHAKE_SECONDS = 5
 """For TLS, and for the first frame of HTTP/2."""
-CONNECTION_IDLE_SECONDS = 600
+CONNECTION_IDLE_SECONDS = 60
 """Without a call; the client then opens another by itself."""
 CONNECTION_AGE_SECONDS = 3600
 """Where callers come from elsewhere: so old is a CA that is trusted no longer."""

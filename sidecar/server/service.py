@@ -16,12 +16,15 @@ from sidecar.identity.pins import SamePod
 from sidecar.identity.rate import Rate
 from sidecar.observing import NOBODY, Observer, watching
 from sidecar.server import answers, validation
-from sidecar.server.errors import Context, StoppingError, fail, serialize
+from sidecar.server.errors import Context, StoppingError, TooManyStreamsError, fail, serialize
 from sidecar.server.identity import Presented
 from sidecar.server.stream import Stream
 from sidecar.server.validation import Request, parse
 from sidecar.server.watched import trace_of, watched
 from sidecar.v1 import authorization_pb2 as pb
+
+STREAMS_AT_MOST = 64
+"""At a time. One whose answers are not read keeps up to a megabyte of them."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
 
@@ -48,6 +51,7 @@ class AuthorizationService:
         self._observer = observer
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
+        self._streams = 0
 
     async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
@@ -109,6 +113,8 @@ class AuthorizationService:
             caller = await self._proof.caller(Presented(context))
         except Exception as error:
             await fail(context, error)
+        if self._streams >= STREAMS_AT_MOST:
+            await fail(context, TooManyStreamsError())
 
         async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
             caller.check_still_proven(time.time())  # a stream may outlive it
@@ -116,8 +122,12 @@ class AuthorizationService:
 
         watch = partial(self._observer.begin, "AuthorizeStream", trace_of(context))
         decided = Stream(decide, requests, self._stopping, watch)
-        async for answer in decided.answers():
-            yield answer
+        self._streams += 1
+        try:
+            async for answer in decided.answers():
+                yield answer
+        finally:
+            self._streams -= 1
         if decided.failure is not None:
             about, failure = decided.failure
             await fail(context, failure, about)

@@ -64,6 +64,10 @@ def test_help_explains_each_command_with_an_example(command: tuple[str, ...]) ->
         (("serve", "--policies", SHIPPED, "--ledger", "y", "--listen", "example.com:5"), "not a loopback"),
         (("serve", "--policies", SHIPPED, "--ledger", "y", "--listen", "127.0.0.1"), "not HOST:PORT"),
         (("serve", "--policies", SHIPPED, "--ledger", "y", "--listen", "unix:"), "needs a path"),
+        (
+            ("serve", "--policies", SHIPPED, "--ledger", "y", "--listen", "unix:/tmp/a%20b.sock"),
+            "must not have %, ? or # in it",
+        ),
         (("serve", "--policies", SHIPPED, "--ledger", "y", "--hold-ttl", "0"), "Invalid value"),
         (("check", SHIPPED, "--engine", "opa"), "Invalid value"),
     ],

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ledger.conftest import Till
 from pyarrow import feather, parquet
 from support.commands import sidecar
+from support.proposals import limit, proposal
 from support.running import RunningSidecar, chat
+
+from sidecar.ledger.sqlite import SqliteLedger
 
 Start = Callable[..., RunningSidecar]
 
@@ -176,6 +180,17 @@ def test_a_table_is_exported_alike_in_every_format(stopped: Path, tmp_path: Path
     export("arrow", "--to", tmp_path / "b.arrow")
     assert parquet.read_table(tmp_path / "b.parquet").to_pylist() == rows
     assert feather.read_table(tmp_path / "b.arrow").to_pylist() == rows
+
+
+def test_an_exported_cell_is_no_formula(tmp_path: Path) -> None:
+    """Names come from apps; as JSON they are as they came."""
+    path = tmp_path / "ledger.sqlite"
+    till = Till(SqliteLedger, path)
+    till.run(till.ledger.decide(proposal(1, limit(None), principal_id="=HYPERLINK(1)")))
+    till.close()
+    command = ("ledger", "export", "decisions", "--ledger", path, "--format")
+    assert "'=HYPERLINK(1)" in sidecar(*command, "csv")[1]
+    assert '"=HYPERLINK(1)"' in sidecar(*command, "json")[1]
 
 
 def test_export_of_what_is_no_table_names_those_there_are(stopped: Path) -> None:

@@ -104,6 +104,10 @@ class Ends:
         """Wait for one more, and for its end."""
         return self.all(1)[0]
 
+    def open(self) -> int:
+        """Count those that have not ended."""
+        return sum(it.state == "open" for it in holds(self._ledger))
+
     def all(self, count: int) -> list[Hold]:
         """Wait for so many more, and for their ends."""
         return ended(self._ledger, self._before + count)[self._before :]
@@ -205,7 +209,7 @@ def test_fim_streams(mistral: Mistral, ends: Ends, kind: str) -> None:
     assert [it.charged_tokens for it in ends.all(2)] == [7, 7]
 
 
-@pytest.mark.parametrize("way", ["closes it", "leaves its with", "drops it", "breaks"])
+@pytest.mark.parametrize("way", ["closes it", "leaves its with", "drops it"])
 def test_l5_a_stream_that_the_app_ends_early_is_charged_as_held(
     mistral: Mistral, ends: Ends, way: str
 ) -> None:
@@ -221,8 +225,11 @@ def test_l5_a_stream_that_the_app_ends_early_is_charged_as_held(
         case _:
             for _ in stream:
                 break
-    del stream
-    gc.collect()
+            # Whether the app goes on with it is not known, until it drops it.
+            assert ends.open() == 1
+    if way == "drops it":
+        del stream
+        gc.collect()
     hold = ends.one()
     assert (hold.outcome, hold.charged_tokens) == ("cancelled", hold.held_tokens)
 

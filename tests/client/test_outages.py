@@ -207,12 +207,13 @@ def test_a_settlement_that_cannot_be_told_ends_and_is_logged(
 
 
 def test_an_app_that_just_ends_has_settled_its_last_call(
-    address: str, sidecar: RunningSidecar
+    between: Relay, sidecar: RunningSidecar
 ) -> None:
-    """Nothing has to be closed: the last settlement leaves before the process does."""
+    """Nothing has to be closed: the last settlement is told, again if need be, before the end."""
+    between.faults["Settle"] = [refuse, refuse, refuse]
     program = f"""
 from sidecar.client import Budget, Principal
-budget = Budget({address!r}, when_unavailable="deny")
+budget = Budget({between.address!r}, when_unavailable="deny")
 who = Principal(id="ada", role="tester", workspace="lab")
 with budget.authorize(who, {MODEL!r}, {MESSAGES!r}, 100) as call:
     call.settle({RESPONSE!r})

@@ -1,9 +1,13 @@
 """Asking many conditions at once never hides one that holds or fails."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.policies import deny, minimal
 
+from sidecar.policy import policy_set
 from sidecar.policy.any_of import AnyOf
 from sidecar.policy.cel.cel_cpp import CelCppEngine
 from sidecar.policy.cel.cel_python import CelPythonEngine
@@ -44,6 +48,17 @@ def test_what_cannot_be_joined_is_asked_one_by_one() -> None:
     engine = CelCppEngine()
     assert none(engine, "false")
     assert not none(engine, *["(" * 90 + deep + ")" * 90] * 2)
+
+
+def test_both_kinds_of_unlimited_are_asked_at_once(tmp_path: Path) -> None:
+    """Which is an int in one rule and a double in another: no expression has both."""
+    files = {
+        "as_int": deny("request.tokens == unlimited"),
+        "as_double": deny("workspace.monthly_budget_usd == unlimited && request.batch"),
+    }
+    policy = policy_set.load(minimal(tmp_path / "p", **files))
+    binding = policy.engine.bind(VALUES)
+    assert [one.none(binding) for one in policy.any_denial_of_calls] == [True, True]
 
 
 def test_an_engine_that_gains_nothing_is_not_asked() -> None:

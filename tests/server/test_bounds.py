@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,7 +17,8 @@ from grpc_status import rpc_status
 from support.running import RunningSidecar, chat, error_info, principal, stub
 
 from sidecar.server.addresses import created_with
-from sidecar.server.listen import HANDSHAKE_SECONDS, MAX_CONCURRENT_STREAMS
+from sidecar.server.listen import HANDSHAKE_SECONDS
+from sidecar.server.service import STREAMS_AT_MOST
 from sidecar.v1 import authorization_pb2 as pb
 
 Start = Callable[..., RunningSidecar]
@@ -78,7 +80,7 @@ def test_a_connection_that_never_gets_to_its_point_is_closed(
 def test_streams_that_are_opened_and_never_written_to_hold_up_nobody(
     shared_sidecar: RunningSidecar,
 ) -> None:
-    """They are bounded on each connection; other connections do not notice."""
+    """More than are allowed are refused by name; all other calls go on, and later streams too."""
     hold = threading.Event()
 
     def nothing() -> Iterator[pb.AuthorizeRequest]:
@@ -91,11 +93,33 @@ def test_streams_that_are_opened_and_never_written_to_hold_up_nobody(
             pb.AuthorizeRequest.SerializeToString,
             pb.AuthorizeResponse.FromString,
         )
-        streams = [call(nothing()) for _ in range(100)]
-        assert len(streams) < MAX_CONCURRENT_STREAMS
+        streams = [call(nothing()) for _ in range(STREAMS_AT_MOST + 20)]
+        refused = ended(streams, 20)
+        assert {_reason(stream) for stream in refused} == {"TOO_MANY_STREAMS"}
+        assert len(refused) == 20
         assert shared_sidecar.stub.Authorize(chat(), timeout=10).hold_id
         hold.set()
-        assert [list(stream) for stream in streams] == [[]] * 100
+        assert [list(stream) for stream in streams if stream not in refused] == (
+            [[]] * STREAMS_AT_MOST
+        )
+        request = chat(request_id="after the flood")
+        assert [answer.request_id for answer in call(iter([request]))] == [request.request_id]
+
+
+def ended(streams: list[Any], number: int) -> list[Any]:
+    """Wait until so many streams have ended, and return all that have."""
+    ends = threading.Semaphore(0)
+    for stream in streams:
+        if not stream.add_callback(ends.release):  # it has ended already
+            ends.release()
+    assert all(ends.acquire(timeout=30) for _ in range(number))
+    return [stream for stream in streams if not stream.is_active()]
+
+
+def _reason(stream: Any) -> str:
+    """Return why a stream was ended."""
+    assert stream.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return str(error_info(stream).reason)
 
 
 def test_a_peer_that_pings_without_end_is_sent_away(shared_sidecar: RunningSidecar) -> None:
