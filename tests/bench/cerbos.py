@@ -37,7 +37,7 @@ def start(folder: Path) -> Server:
     folder.mkdir()
     (folder / "policies").mkdir()
     (folder / "policies" / "calls.yaml").write_text((_FOLDER / "calls.yaml").read_text())
-    (folder / "policies" / "shipped.json").write_text(json.dumps(_constants()))
+    (folder / "policies" / "shipped.json").write_text(json.dumps(_constants(), default=str))
     address = free_address()
     configuration = {
         "server": {"grpcListenAddr": address, "httpListenAddr": free_address()},
