@@ -39,7 +39,8 @@ class MetricsListener:
         """
         host, _, port = address.rpartition(":")
         try:
-            number = await self._server.start_tcp(host.strip("[]"), int(port))
+            # Without a host, it would be every address.
+            number = await self._server.start_tcp(host.strip("[]"), int(port if host else ""))
         except (OSError, ValueError, OverflowError):
             raise ValueError(
                 f"--metrics-listen {address}: cannot be listened on: it has to be HOST:PORT, and"

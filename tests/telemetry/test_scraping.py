@@ -120,7 +120,9 @@ def test_a_hundred_connections_that_do_nothing_keep_nobody_out(running: RunningS
     assert works(running)
 
 
-@pytest.mark.parametrize("where", ["nowhere", ":", "127.0.0.1:99999", "127.0.0.1:x", "unix:/tmp/x"])
+@pytest.mark.parametrize(
+    "where", ["nowhere", ":", "9090", ":9090", "127.0.0.1:99999", "127.0.0.1:x", "unix:/tmp/x"]
+)
 def test_an_address_for_metrics_that_cannot_be_used_stops_the_start(
     where: str, running: RunningSidecar
 ) -> None:
