@@ -71,7 +71,7 @@ MomentOption = Annotated[
         "--at",
         metavar="TIME",
         parser=_moment,
-        help="The moment to try, with its zone, as in 2026-11-10T12:00:00Z; now if left out.",
+        help="As of which moment, with its zone, as in 2026-11-10T12:00:00Z; now if left out.",
     ),
 ]
 

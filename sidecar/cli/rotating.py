@@ -185,7 +185,7 @@ def _steps_ahead(
     return [
         f"create {key}#{after} at Mistral, like {found.active.name} ({found.active.id})",
         f"list models with it, for {pace.verify_seconds:g} s at most",
-        f"store its secret in {place.sink}",
+        f"store its secret in {place.sink.replace('{key}', key)}",
         f"wait {pace.propagation_seconds:g} s for apps to find it; then it is the active version",
         f"wait until it has been in use for {hours:g} h, or {days:g} days if no use is seen",
         f"revoke {found.active.name} ({found.active.id}), unless it is still in use",

@@ -62,7 +62,9 @@ class Auditor:
                 yield Finding(Kind.NO_OWNER, key.id, "nobody answers for it: give it an owner")
             if state is KeyState.EXPIRED:
                 since = _day(key.entry.expires.ToMicroseconds())
-                yield Finding(Kind.EXPIRED, key.id, f"expired {since}: revoke it, or rotate it")
+                yield Finding(
+                    Kind.EXPIRED, key.id, f"expired {since}: mark it as revoked, or set a later end"
+                )
                 continue
             yield from self._age(key)
             yield from self._use(key)

@@ -266,5 +266,5 @@ def _said() -> Iterator[None]:
 
 def _held(rotation: KeyRotation) -> str:
     if not rotation.owner:
-        return f"{rotation.key_id}: a rotation is under way, and is {rotation.stage}"
-    return f"{rotation.key_id}: {rotation.owner} is rotating it, and is {rotation.stage}"
+        return f"{rotation.key_id}: a rotation is under way, and it is {rotation.stage}"
+    return f"{rotation.key_id}: {rotation.owner} is rotating it, and it is {rotation.stage}"

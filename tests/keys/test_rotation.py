@@ -344,7 +344,7 @@ def test_two_rotations_of_one_key_are_one(desk: Desk) -> None:
     first = desk.book
     first.take(1)  # as if it had died before it could let go
     desk.at, desk.book = lambda _: None, desk.open_book("second")
-    with pytest.raises(LeaseHeldError, match="desk is rotating it, and is created"):
+    with pytest.raises(LeaseHeldError, match="desk is rotating it, and it is created"):
         desk.rotate()
     desk.ahead_us += 31 * SECOND_US
     there = desk.rotate()
