@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ from sidecar.domain.clock import SECOND_US, Clock, never_back
 from sidecar.housekeeping import keep_house, keep_keys, meet_keys
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.listeners import Listeners
+from sidecar.policy.policy_set import PolicySet
 from sidecar.reloading import PolicySource, Reloader, tell_of_the_share
 from sidecar.settings import Settings
 from sidecar.telemetry.opening import Telemetry
@@ -46,6 +47,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     telemetry = Telemetry(settings.telemetry)
     policy = source.load()
     tell_of_the_share(policy)
+    _tell_of_pins(policy, settings.identity.pins)
     names = [channel.name for channel in channels]
     ledger = SqliteLedger(settings.ledger, ZoneInfo(settings.time_zone), names)
     try:
@@ -108,6 +110,15 @@ def _told_to_stop() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):  # process 1 ignores what it does not handle
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     return stopping
+
+
+def _tell_of_pins(policy: PolicySet, pins: Iterable[str]) -> None:
+    """Warn of a pin with which every call is denied."""
+    known = {"role": set(policy.catalogue.roles), "workspace": set(policy.catalogue.workspaces)}
+    for pin in pins:
+        field, _, name = pin.partition("=")
+        if field in known and name not in known[field]:
+            log.warning("--pin %s: the policies have no such %s: every call is denied", pin, field)
 
 
 def _rotating(settings: Settings, authorizer: Authorizer) -> list[Coroutine[Any, Any, None]]:

@@ -1,6 +1,7 @@
 """`sidecar serve`."""
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,7 @@ from sidecar.cli.telemetry_options import (
     TracesOption,
     telemetry_settings,
 )
+from sidecar.cli.variables import misspelt
 from sidecar.domain.share import WHOLE
 from sidecar.doors.settings import DoorSettings
 from sidecar.identity.opening import ALGORITHMS, IdentitySettings, Mode
@@ -84,6 +86,7 @@ from sidecar.telemetry.line_queue import WhenFull
 @connected
 def serve(
     connection: Connection,
+    context: typer.Context,
     policies: Annotated[
         Path,
         typer.Option(
@@ -262,6 +265,8 @@ def serve(
     )
     try:
         with logs.to_standard_error(log_format) as log:
+            for problem in misspelt(context.find_root().command):
+                logging.getLogger(__name__).warning(problem)
             asyncio.run(app.serve(settings, lambda: log.dropped))
     except PolicyError as error:
         problems = "\n".join(str(in_directory(policies, problem)) for problem in error.problems)

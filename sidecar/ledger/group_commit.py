@@ -50,7 +50,7 @@ class GroupCommit:
         rolled_back: Callable[[], None],
         finish: Callable[[], None] = lambda: None,
         committed: Callable[[int, float], None] = lambda _requests, _seconds: None,
-        failed: Callable[[], None] = lambda: None,
+        failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Use the connection alone.
 
@@ -134,7 +134,7 @@ class GroupCommit:
         except Exception as error:  # whatever it was, nothing of the group may stay
             self._roll_back()
             if isinstance(error, _FOR_ALL):
-                self._failed()
+                self._failed(_why(error))
             if len(group) == 1 or isinstance(error, _FOR_ALL):
                 _tell(group, [LedgerUnavailableError(_why(error))] * len(group))
             else:  # one of them is at fault: let it fail alone

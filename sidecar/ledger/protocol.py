@@ -149,8 +149,8 @@ class CommitWatcher(Protocol):
         `overrun`.
         """
 
-    def failed(self) -> None:
-        """A group could not be written, for a reason that is the file's."""
+    def failed(self, why: str) -> None:
+        """A group could not be written, for a reason that is the file's, in SQLite's words."""
 
 
 class AlertOutbox(Protocol):

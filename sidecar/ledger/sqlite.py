@@ -134,9 +134,9 @@ class SqliteLedger:
             watcher.committed(requests, seconds, self._closing.closed)
         self._closing.closed.clear()
 
-    def _failed(self) -> None:
+    def _failed(self, why: str) -> None:
         for watcher in self.watchers:
-            watcher.failed()
+            watcher.failed(why)
 
     def preview(self, proposal: Proposal) -> Decision:
         """See Ledger.preview."""

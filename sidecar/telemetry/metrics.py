@@ -72,7 +72,7 @@ class Metrics(Collector):
             else:
                 self._closed.add(state, more=holds)
 
-    def failed(self) -> None:
+    def failed(self, why: str) -> None:  # noqa: ARG002 - it is counted, whatever it is
         """See CommitWatcher.failed."""
         self._failures.add()
 

@@ -30,19 +30,21 @@ class Readiness:
         self._ledger = ledger
         self._report = report
         self._failed = asyncio.Event()
+        self._why = ""
 
     def committed(self, requests: int, seconds: float, closed: Mapping[str, int]) -> None:
         """See CommitWatcher.committed. It may have had nothing to write, so it tells nothing."""
 
-    def failed(self) -> None:
+    def failed(self, why: str) -> None:
         """See CommitWatcher.failed."""
+        self._why = why
         self._failed.set()
 
     async def run(self) -> None:
         """Report, until cancelled."""
         while True:
             await self._failed.wait()
-            log.warning("not ready: the ledger cannot be written")
+            log.warning("not ready: the ledger cannot be written: %s", self._why)
             await self._report(ready=False)
             while self._failed.is_set():
                 await asyncio.sleep(TRY_EVERY_SECONDS)

@@ -114,6 +114,18 @@ def test_what_does_not_go_together_is_refused_by_the_name_of_its_flag(
     assert expected in " ".join(error.split())
 
 
+def test_a_start_that_cannot_be_meant_is_warned_of(start_sidecar: Start) -> None:
+    """A pin that no entry has, and a variable that nobody reads; those of others are left alone."""
+    log = start_sidecar(
+        None,
+        *("--pin", "workspace=dev-workspce", "--pin", "id=anybody"),
+        env={"SIDECAR_SHAR": "1/2", "SIDECAR_SERVICE_HOST": "10.0.0.1"},
+    ).log
+    assert "--pin workspace=dev-workspce: the policies have no such workspace" in log
+    assert "SIDECAR_SHAR is not read: did you mean SIDECAR_SHARE?" in log
+    assert log.count("WARNING") == 2
+
+
 TOKEN = (
     "--identity", "token", "--issuer", "i", "--audience", "a", "--jwks", "http://localhost:1/",
 )  # fmt: skip

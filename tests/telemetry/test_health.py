@@ -113,7 +113,7 @@ def test_it_is_not_ready_while_the_disk_is_full_and_recovers_by_itself(
     eventually(lambda: check(where, "readiness") == "SERVING")
     assert own.Authorize(chat(tester(), model="small-1")).hold_id
     running.stop()
-    assert "not ready: the ledger cannot be written" in running.log
+    assert "not ready: the ledger cannot be written: disk I/O error" in running.log
     assert "ready again" in running.log
 
 

@@ -1,0 +1,29 @@
+"""Variables that look like the sidecar's and are none: a full budget where a share was meant."""
+
+import difflib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+PREFIX = "SIDECAR_"
+
+
+def misspelt(command: Any) -> Iterator[str]:
+    """Say of each variable of the environment that is close to one of ours what was meant.
+
+    Others are not ours to judge: Kubernetes sets some by the name of a service. `command` is
+    the root of all commands.
+    """
+    known = set(_variables(command))
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.9):
+                yield f"the variable {name} is not read: did you mean {meant}?"
+
+
+def _variables(command: Any) -> Iterator[str]:
+    for parameter in command.params:
+        names = getattr(parameter, "envvar", None) or ()
+        yield from (names,) if isinstance(names, str) else names
+    for inner in getattr(command, "commands", {}).values():
+        yield from _variables(inner)
