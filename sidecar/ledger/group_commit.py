@@ -20,7 +20,10 @@ MAX_GROUP = 256
 """Requests in one transaction: bounds how long a group keeps the loop."""
 
 GATHER_SECONDS = 0.002
-"""How long a group waits for those who were in the last one."""
+"""How long a group waits for somebody to come, of those it expects."""
+
+GATHER_SECONDS_AT_MOST = 0.02
+"""How long it waits for all of them."""
 
 BUSY_TRIES = 200
 BUSY_WAIT_SECONDS = 0.01
@@ -101,26 +104,29 @@ class GroupCommit:
         try:
             while self._queue:
                 await self._gather()
-                self._expected = min(len(self._queue), MAX_GROUP)
                 group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
                 await self._commit(sorted(group, key=lambda asked: not asked.frees))
+                self._expected = min(len(group) + len(self._queue), MAX_GROUP)
         finally:
             self._draining = None
 
     async def _gather(self) -> None:
-        """Wait, for a moment at most, until as many ask as were answered last time.
+        """Wait until as many ask as were there when the last ones were answered.
 
-        Those who were just answered are likely to ask again. Under load groups
-        so grow to all who call at once, and share the cost of one commit; a
+        That is those who were answered, who are likely to ask again, and those who came
+        meanwhile. It is not waited for longer than a moment in which nobody comes. Under
+        load groups so grow to all who call at once, and share the cost of one commit; a
         lone caller waits for nobody.
         """
-        if len(self._queue) >= self._expected:
-            return
-        self._gathered = asyncio.get_running_loop().create_future()
-        timer = self._gathered.get_loop().call_later(GATHER_SECONDS, _wake, self._gathered)
-        await self._gathered
-        timer.cancel()
-        self._gathered = None
+        loop, seen = asyncio.get_running_loop(), 0
+        ends = loop.time() + GATHER_SECONDS_AT_MOST
+        while seen < len(self._queue) < self._expected and loop.time() < ends:
+            seen = len(self._queue)
+            self._gathered = loop.create_future()
+            timer = loop.call_later(GATHER_SECONDS, _wake, self._gathered)
+            await self._gathered
+            timer.cancel()
+            self._gathered = None
 
     async def _commit(self, group: list[_Asked]) -> None:
         try:

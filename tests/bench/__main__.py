@@ -17,6 +17,7 @@ from support.npm import NotFetchedError
 from support.running import chat, stub
 
 from bench import cerbos, filled_ledger, report, servers
+from bench.groups import IN_FLIGHT, Groups, groups
 from bench.load import STREAM, UNARY, Load, Row, rounds
 from bench.report import Aim
 from bench.servers import Server
@@ -42,6 +43,7 @@ class Results:
     servers: list[Server]
     aims: list[Aim]
     soaked: Soaked
+    groups: list[Groups]
 
 
 def main() -> None:
@@ -68,10 +70,20 @@ def main() -> None:
         fill(filled, Path(folder), options.rows, progress)
         name = f"{options.rows:,} decisions before"
         start(started, Path(folder), filled, name)
-        results = measure(started, options.calls, options.rounds, name, progress)
+        metrics = servers.free_address()
+        watched = servers.sidecar(
+            "with metrics", Path(folder, "watched"), args=("--metrics-listen", metrics)
+        )
+        started.append(watched)
+        results = measure(started[:-1], options.calls, options.rounds, name, progress)
+        task = progress.add_task("commits", total=len(IN_FLIGHT))
+        results.groups.extend(
+            groups(watched, metrics, options.calls, lambda: progress.advance(task))
+        )
     for table in (
         report.rows_table(results.rows),
         report.servers_table(results.servers),
+        report.groups_table(results.groups),
         report.aims_table(results.aims),
     ):
         console().print(table)
@@ -125,7 +137,7 @@ def measure(
     soaking = progress.add_task("waiting under load", total=SOAK_SECONDS)
     soaked = soak(plain, SOAK_SECONDS, lambda it: progress.update(soaking, completed=it.seconds))
     confirm(started)
-    return Results(rows, started, list(report.aims(rows, started, filled, soaked)), soaked)
+    return Results(rows, started, list(report.aims(rows, started, filled, soaked)), soaked, [])
 
 
 def confirm(started: list[Server]) -> None:
@@ -152,6 +164,7 @@ def write(results: Results, path: Path) -> None:
         ],
         "aims": [asdict(aim) | {"is_met": aim.is_met} for aim in results.aims],
         "soak": asdict(results.soaked),
+        "commits": [asdict(one) for one in results.groups],
     }
     path.write_text(json.dumps(document, indent=2))
 

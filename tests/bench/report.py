@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from bench.groups import Groups
 from bench.load import STREAM, UNARY, Row
 from bench.servers import Server
 from bench.soak import Soaked
@@ -109,6 +110,19 @@ def servers_table(servers: Sequence[Server]) -> Table:
     table = _table("from start to serving", "server", "s", "MB idle")
     for server in servers:
         table.add_row(server.name, f"{server.start_seconds:.2f}", f"{server.idle_mb:.0f}")
+    return table
+
+
+def groups_table(found: Sequence[Groups]) -> Table:
+    """Return how many requests shared a commit."""
+    table = _table("commits", "in flight", "commits", "requests each", "ms each")
+    for one in found:
+        table.add_row(
+            str(one.in_flight),
+            str(one.commits),
+            f"{one.requests_per_commit:.1f}",
+            f"{one.commit_ms:.2f}",
+        )
     return table
 
 

@@ -92,7 +92,13 @@ def empty() -> Server:
     return Server("empty handler", [sys.executable, str(handler)])
 
 
-def sidecar(name: str, folder: Path, more_rules: int = 0, ledger: Path | None = None) -> Server:
+def sidecar(
+    name: str,
+    folder: Path,
+    more_rules: int = 0,
+    ledger: Path | None = None,
+    args: Sequence[str] = (),
+) -> Server:
     """Start a sidecar with the shipped rules, and more that read the request.
 
     Unless it is told of a ledger, that is the folder's ledger.sqlite.
@@ -105,6 +111,7 @@ def sidecar(name: str, folder: Path, more_rules: int = 0, ledger: Path | None = 
     return Server(name, [
         sys.executable, "-m", "sidecar", "serve", "--policies", str(policies),
         "--ledger", str(ledger or folder / "ledger.sqlite"), "--listen", "127.0.0.1:0",
+        *args,
     ])  # fmt: skip
 
 

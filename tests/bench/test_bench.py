@@ -11,6 +11,7 @@ from support.npm import NotFetchedError, fetch
 from support.running import RunningSidecar, stub
 
 from bench import cerbos, filled_ledger, servers
+from bench.groups import groups
 from bench.load import STREAM, Load, rounds
 from bench.servers import Server
 from bench.soak import soak
@@ -139,3 +140,16 @@ def test_a_package_that_cannot_be_had_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NotFetchedError, match=r"left-pad@1\.0\.0 cannot be fetched"):
         fetch("left-pad@1.0.0", "", "package/index.js", tmp_path / "target")
+
+
+def test_the_metrics_say_how_many_requests_share_a_commit(tmp_path: Path) -> None:
+    """Those who ask together are committed together, and whoever asks alone waits for nobody."""
+    metrics = servers.free_address()
+    server = servers.sidecar("watched", tmp_path / "w", args=("--metrics-listen", metrics))
+    try:
+        many, _, alone = groups(server, metrics, 200)
+    finally:
+        server.stop()
+    assert 1 <= alone.requests_per_commit < 1.1  # housekeeping commits, too
+    assert many.requests_per_commit > 1
+    assert many.commit_ms > 0
