@@ -171,7 +171,7 @@ def test_explain_begins_with_the_answer_and_the_ways_out(tmp_path: Path) -> None
     assert sorted(order, key=out.index) == order
     assert "allow-ml-workspace (allow)" not in out
     assert "key-revoked (deny)" not in out
-    assert "11 rules had nothing to say: --all shows them" in out
+    assert "14 rules had nothing to say: --all shows them" in out
     out = explained(tmp_path, "--all")
     assert "\nallow-ml-workspace (allow): false" in out
     assert "--all" not in out

@@ -58,9 +58,7 @@ class Nursery:
 
     def close(self) -> None:
         """End."""
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(10)
+        self._server.communicate(timeout=10)  # which closes both pipes
 
 
 def _count(death: Death | None, counts: Path) -> Callable[[str, str], None]:
