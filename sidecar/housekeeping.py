@@ -7,7 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from sidecar.authorizer import Authorizer
 from sidecar.domain.clock import Clock
-from sidecar.ledger.protocol import KeyLedger, Ledger, LedgerUnavailableError
+from sidecar.ledger.protocol import (
+    USES_COUNTED_AT_ONCE,
+    KeyLedger,
+    Ledger,
+    LedgerUnavailableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +53,13 @@ async def meet_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> 
 
 async def keep_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> None:
     """Look after keys until cancelled."""
-    await _repeat(
-        KEYS_EVERY_SECONDS,
-        lambda: look_after_keys(ledger, authorizer, clock),
-        "the use of keys is not counted",
-    )
+
+    async def look() -> int:
+        # While calls come there is always one more: only a backlog is worked off at once.
+        counted = await look_after_keys(ledger, authorizer, clock)
+        return counted if counted >= USES_COUNTED_AT_ONCE else 0
+
+    await _repeat(KEYS_EVERY_SECONDS, look, "the use of keys is not counted")
 
 
 async def _repeat(every_seconds: float, work: Callable[[], Awaitable[int]], meanwhile: str) -> None:

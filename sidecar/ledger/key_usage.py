@@ -8,9 +8,7 @@ another process sees every use, and a decision does nothing for it.
 import sqlite3
 from collections.abc import Iterable
 
-AT_MOST = 1000
-"""Decisions counted in one transaction: bounds how long others wait for it. More than are
-pruned in one, so that what is pruned was counted."""
+from sidecar.ledger.protocol import USES_COUNTED_AT_ONCE
 
 
 class KeyUsage:
@@ -37,7 +35,7 @@ class KeyUsage:
 
     def count(self) -> int:
         """Sum up the oldest decisions that are not yet; return how many."""
-        through, number = self._sql.execute(_NEXT, (AT_MOST,)).fetchone()
+        through, number = self._sql.execute(_NEXT, (USES_COUNTED_AT_ONCE,)).fetchone()
         if number:
             self._sql.execute(_COUNT, (through,))
             self._sql.execute("UPDATE key_usage_until SET decision = ?", (through,))

@@ -40,6 +40,10 @@ from sidecar.domain.decisions import (
     Settlement,
 )
 
+USES_COUNTED_AT_ONCE = 1000
+"""Decisions whose keys are counted in one transaction: bounds how long others wait for it.
+More than are pruned in one, so that what is pruned was counted."""
+
 
 class RequestIdReusedError(Exception):
     """The request id was used before, for another request."""

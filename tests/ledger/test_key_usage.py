@@ -1,9 +1,11 @@
 """Which keys are used is told from the decisions alone, and outlives them."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
@@ -18,12 +20,13 @@ from ledger.conftest import Till
 from support.books import NOON
 from support.proposals import limit, proposal
 
+from sidecar import housekeeping
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Reason
 from sidecar.ledger import key_usage
 from sidecar.ledger.key_book import KeyBook
 from sidecar.ledger.key_reports import read_keys
-from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
+from sidecar.ledger.protocol import USES_COUNTED_AT_ONCE, LedgerRefusedError, LedgerUnavailableError
 from sidecar.ledger.sqlite import SqliteLedger
 
 DAY = 86_400 * SECOND_US
@@ -184,7 +187,7 @@ def test_nothing_is_pruned_that_is_not_counted(
         pass
     decide(till, "", NOON + 90 * DAY)  # the latest one always stays
     with monkeypatch.context() as patch:
-        patch.setattr(key_usage, "AT_MOST", counted)
+        patch.setattr(key_usage, "USES_COUNTED_AT_ONCE", counted)
         count(till)
     while till.run(till.ledger.prune(NOON + 90 * DAY, DAY)):
         pass
@@ -305,3 +308,32 @@ def test_uses_are_what_a_simple_model_says(tmp_path_factory: pytest.TempPathFact
     """U1: whatever happens in which order: decisions, counting, pruning, restarts, new keys."""
     Life.folders = tmp_path_factory
     run_state_machine_as_test(Life, settings=settings(max_examples=25, stateful_step_count=25))
+
+
+def test_under_load_uses_are_counted_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """U1: a few calls that come meanwhile wait for the next time; only a backlog does not."""
+    counted, waits = iter([USES_COUNTED_AT_ONCE, 7, 7, 7]), 0
+
+    class Counted:
+        policy = SimpleNamespace(catalogue=SimpleNamespace(keys=()))
+
+        def revoked_versions(self) -> frozenset[str]:
+            return frozenset()
+
+        async def track(self, *_: object) -> None:
+            pass
+
+        async def count_usage(self) -> int:
+            return next(counted)
+
+    async def no_time(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits > 3:
+            raise EOFError
+
+    monkeypatch.setattr("sidecar.housekeeping.asyncio.sleep", no_time)
+    keeping = housekeeping.keep_keys(cast("Any", Counted()), cast("Any", Counted()), lambda: 0)
+    with pytest.raises(EOFError):
+        asyncio.run(keeping)
+    assert list(counted) == []  # two at the first time, then one each
