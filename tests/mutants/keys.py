@@ -33,6 +33,6 @@ U1 = [
     ),
     Mutant(
         "nobody-looks-after-keys", "U1", "A running sidecar learns of no revoked version, and counts nothing.",
-        "housekeeping.py", "lambda: look_after_keys(ledger, authorizer, clock)", "lambda: asyncio.sleep(0, 0)",
+        "housekeeping.py", "await _repeat(KEYS_EVERY_SECONDS, look, ", "await _repeat(1e9, look, ",
     ),
 ]  # fmt: skip
