@@ -8,23 +8,15 @@ from typing import Annotated
 import typer
 
 from sidecar.cli.options import fail
-from sidecar.keys.fingerprint import fingerprint as with_pepper
-from sidecar.keys.fingerprint import read_pepper
+from sidecar.cli.rotation_options import PepperFile
+from sidecar.keys.pepper import read_pepper
 from sidecar.keys.secret import LONGEST, Secret
 from sidecar.ledger.key_reports import read_keys
 from sidecar.ledger.protocol import LedgerRefusedError
 
 
 def fingerprint(
-    pepper_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SIDECAR_KEY_PEPPER_FILE",
-            metavar="FILE",
-            help="Mix in what only you know: HMAC-SHA256, in place of the SHA-256 that a"
-            " rotation notes down.",
-        ),
-    ] = None,
+    pepper_file: PepperFile,
     ledger: Annotated[
         Path | None,
         typer.Option(
@@ -32,21 +24,22 @@ def fingerprint(
         ),
     ] = None,
 ) -> None:
-    """Read a secret from standard input, and print what tells it from others.
+    """Read a secret from standard input, and print what the ledger keeps of it.
 
     With a ledger, also which version of which key it is, or exit 1. The secret is written
-    nowhere. Example: sidecar keys fingerprint --ledger ledger.sqlite < secret.txt
+    nowhere. Example: sidecar keys fingerprint --key-pepper-file pepper.key
+    --ledger ledger.sqlite < secret.txt
     """
     try:
-        pepper = None if pepper_file is None else read_pepper(pepper_file)
+        pepper = read_pepper(pepper_file)
     except ValueError as error:
-        raise fail(f"--pepper-file {error}", 2) from None
+        raise fail(f"--key-pepper-file: {error}", 2) from None
     text = sys.stdin.buffer.read(LONGEST + 1)
     try:
         secret = Secret(text.decode("ascii", "replace").strip() if len(text) <= LONGEST else "")
     except ValueError as error:
         raise fail(f"standard input: {error}", 2) from None
-    found = secret.fingerprint if pepper is None else with_pepper(secret, pepper)
+    found = pepper.fingerprint(secret.digest)
     typer.echo(found)
     if ledger is None:
         return

@@ -11,10 +11,11 @@ import typer
 
 from sidecar.cli.mistral_options import AdminKeyFile, open_mistral
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
-from sidecar.cli.rotation_options import Connection, SinkOption, connected
+from sidecar.cli.rotation_options import Connection, PepperFile, SinkOption, connected
 from sidecar.cli.rotation_progress import Progress
 from sidecar.cli.rotation_status import now_us, open_book, print_report, report_of
 from sidecar.domain.rotation import KeyRotation, Survey, Version
+from sidecar.keys.pepper import read_pepper
 from sidecar.keys.settings import RotationError, Wanted
 from sidecar.ledger.key_book import KeyBook, LeaseHeldError, RotationRefusedError
 from sidecar.ledger.protocol import LedgerUnavailableError
@@ -35,6 +36,7 @@ class Place:
     ledger: Path
     admin_key_file: Path
     sink: str
+    pepper_file: Path
     output: Format
     others: Connection
 
@@ -46,6 +48,7 @@ def create(
     ledger: LedgerFile,
     admin_key_file: AdminKeyFile,
     sink: SinkOption,
+    pepper_file: PepperFile,
     workspace_id: Annotated[str, typer.Option(help="The workspace's id at Mistral.")],
     user_id: Annotated[str, typer.Option(help="The user's id; the shape admin needs it.")] = "",
     description: Annotated[str, typer.Option(help="What the key is for.")] = "",
@@ -55,8 +58,9 @@ def create(
 
     Example: sidecar keys create dev-team-key --ledger ledger.sqlite --workspace-id ws_dev
     --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
+    --key-pepper-file pepper.key
     """
-    place = Place(key, ledger, admin_key_file, sink, output, connection)
+    place = Place(key, ledger, admin_key_file, sink, pepper_file, output, connection)
     wanted = Wanted(workspace_id, user_id, description)
     _run(place, lambda rotator: rotator.create(place.key_id), wanted)
 
@@ -68,6 +72,7 @@ def rotate(
     ledger: LedgerFile,
     admin_key_file: AdminKeyFile,
     sink: SinkOption,
+    pepper_file: PepperFile,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     wait: Annotated[
         bool, typer.Option(help="Wait for the end of the grace; if not, run it again later.")
@@ -83,8 +88,9 @@ def rotate(
     again. Exit 1 if it had to give the new key up, or if the old one is still in use after its
     grace. Example: sidecar keys rotate dev-team-key --ledger ledger.sqlite
     --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
+    --key-pepper-file pepper.key
     """
-    place = Place(key, ledger, admin_key_file, sink, output, connection)
+    place = Place(key, ledger, admin_key_file, sink, pepper_file, output, connection)
     if dry_run:
         _plan(place)
         return
@@ -98,14 +104,16 @@ def rollback(
     ledger: LedgerFile,
     admin_key_file: AdminKeyFile,
     sink: SinkOption,
+    pepper_file: PepperFile,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Go back to the old key: apps find it again, and the new one is revoked.
 
     Until the old key is being revoked. Example: sidecar keys rollback dev-team-key
     --ledger ledger.sqlite --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
+    --key-pepper-file pepper.key
     """
-    place = Place(key, ledger, admin_key_file, sink, output, connection)
+    place = Place(key, ledger, admin_key_file, sink, pepper_file, output, connection)
     _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=True))
 
 
@@ -116,14 +124,16 @@ def abort(
     ledger: LedgerFile,
     admin_key_file: AdminKeyFile,
     sink: SinkOption,
+    pepper_file: PepperFile,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Give an interrupted rotation up while no app can have the new secret.
 
     Afterwards it is `sidecar keys rollback`. Example: sidecar keys abort dev-team-key
     --ledger ledger.sqlite --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
+    --key-pepper-file pepper.key
     """
-    place = Place(key, ledger, admin_key_file, sink, output, connection)
+    place = Place(key, ledger, admin_key_file, sink, pepper_file, output, connection)
     _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=False))
 
 
@@ -204,8 +214,12 @@ def _on_place(place: Place, book: KeyBook, work: Work, wanted: Wanted) -> Any:
         except ValueError as error:
             raise fail(f"--key-sink: {error}", 2) from None
         try:
+            pepper = read_pepper(place.pepper_file)
+        except ValueError as error:
+            raise fail(f"--key-pepper-file: {error}", 2) from None
+        try:
             return await work(
-                Rotator(book, client, sink, now_us, progress, place.others.pace, wanted)
+                Rotator(book, client, sink, pepper, now_us, progress, place.others.pace, wanted)
             )
         finally:
             await client.close()

@@ -33,6 +33,18 @@ SinkOption = Annotated[
     ),
 ]
 
+_PEPPER = typer.Option(
+    "--key-pepper-file",
+    envvar="SIDECAR_KEY_PEPPER_FILE",
+    metavar="FILE",
+    help="A random text that only you have, of 16 bytes or more. What the ledger keeps of a"
+    " secret is an HMAC-SHA256 with it.",
+    show_default=False,
+    rich_help_panel=PANEL,
+)
+PepperFile = Annotated[Path, _PEPPER]
+MaybePepperFile = Annotated[Path | None, _PEPPER]
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:

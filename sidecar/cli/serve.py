@@ -51,7 +51,7 @@ from sidecar.cli.policy_options import (
     RequireDigestOption,
     RequireSignatureOption,
 )
-from sidecar.cli.rotation_options import PANEL, Connection, SinkOption, connected
+from sidecar.cli.rotation_options import PANEL, Connection, MaybePepperFile, SinkOption, connected
 from sidecar.cli.telemetry_options import (
     DecisionLogFullOption,
     DecisionLogLabelOption,
@@ -205,6 +205,7 @@ def serve(
         ),
     ] = 0,
     key_sink: SinkOption = "",
+    key_pepper_file: MaybePepperFile = None,
     mistral_admin_key_file: MaybeAdminKeyFile = None,
     ext_authz: ExtAuthzOption = False,
     ext_authz_from: ExtAuthzFromOption = None,
@@ -260,7 +261,9 @@ def serve(
             decision_log_mask=decision_log_mask,
             decision_log_label=decision_log_label,
         ),
-        rotation=_rotation(connection, rotate_keys_days, key_sink, mistral_admin_key_file),
+        rotation=_rotation(
+            connection, rotate_keys_days, key_sink, key_pepper_file, mistral_admin_key_file
+        ),
         doors=DoorSettings(ext_authz, ext_authz_from or (), authzen_listen, authzen_url),
     )
     try:
@@ -280,17 +283,23 @@ def serve(
 
 
 def _rotation(
-    connection: Connection, every_days: int, sink: str, admin_key_file: Path | None
+    connection: Connection,
+    every_days: int,
+    sink: str,
+    pepper_file: Path | None,
+    admin_key_file: Path | None,
 ) -> ScheduleSettings | None:
     """Return how to rotate keys, None for not at all."""
     if not every_days:
         return None
-    if admin_key_file is None or not sink:
-        raise fail("--rotate-keys-days needs --mistral-admin-key-file and --key-sink", 2)
+    if admin_key_file is None or pepper_file is None or not sink:
+        needed = "--mistral-admin-key-file, --key-sink and --key-pepper-file"
+        raise fail(f"--rotate-keys-days needs {needed}", 2)
     return ScheduleSettings(
         every_days,
         admin_key_file,
         sink,
+        pepper_file,
         connection.mistral,
         connection.kubernetes,
         connection.pace,

@@ -76,7 +76,7 @@ class Rotation(Working):
             self._failure = str(error)
             return await self._to(rotation, Stage.ROLLED_BACK, str(error))
         self._secret = created.secret
-        key, fingerprint = created.key, created.secret.fingerprint
+        key, fingerprint = created.key, self._pepper.fingerprint(created.secret.digest)
         at_us = key.created_at_us or self._clock()
         await in_thread(self._book.identify, new, key.id, fingerprint, at_us)
         return await self._to(rotation, Stage.CREATED, f"{key.name or new.name}, {key.id}")
@@ -113,8 +113,8 @@ class Rotation(Working):
             held = await self._sink.holds()
         except SinkError as error:
             return await self._give_up(rotation, str(error))
-        if old is not None and held and not old.fingerprint:
-            await in_thread(self._book.identify, old, "", held, None)
+        if old is not None and not self._pepper.made(old.fingerprint):
+            await in_thread(self._book.identify, old, "", self._pepper.fingerprint(held), None)
         rotation = await self._to(rotation, Stage.STORING)
         why = "the sink does not have what it was given"
         try:
@@ -179,9 +179,9 @@ class Rotation(Working):
         assert old is not None, "what had no version before is not rolled back"
         await self._see_that_it_lives(old)
         try:
-            if await self._sink.holds() != old.fingerprint:
+            if not await self._finds(old):
                 await self._sink.restore()
-            if await self._sink.holds() != old.fingerprint:
+            if not await self._finds(old):
                 raise RotationError(f"the sink has no secret of {old}: rotate the key again")
         except SinkError as error:
             raise RotationError(str(error)) from None

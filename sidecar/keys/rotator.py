@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sidecar.domain.clock import Clock
-from sidecar.domain.rotation import KeyRotation, Survey, version_in
+from sidecar.domain.rotation import KeyRotation, Survey, Version, version_in
 from sidecar.keys.mistral import Mistral, MistralError
+from sidecar.keys.pepper import Pepper
 from sidecar.keys.remote import Remote
 from sidecar.keys.rotation import Rotation
 from sidecar.keys.settings import Pace, RotationError, Wanted, Watcher, in_thread
@@ -27,6 +28,7 @@ class Rotator:
     book: KeyBook
     mistral: Mistral
     sink: Sink
+    pepper: Pepper
     clock: Clock
     watcher: Watcher
     pace: Pace = Pace()  # noqa: RUF009 - frozen
@@ -44,23 +46,33 @@ class Rotator:
         if (there := await in_thread(self.book.unfinished, key_id)) is not None:
             if there.from_version:
                 raise RotationError(f"{key_id} is there, and is being rotated")
-            return await self._go_on(there)
+            return await self.go_on(there)
         found = await self.survey(key_id)
         if found.active or found.foreign:
             raise RotationError(f"{key_id} is at Mistral already: rotate it")
         return await self._work(await self._begin(key_id))
 
-    async def rotate(self, key_id: str, *, waits: bool = True, force: bool = False) -> KeyRotation:
-        """Rotate a key, or go on with a rotation that is unfinished."""
+    async def rotate(
+        self,
+        key_id: str,
+        *,
+        waits: bool = True,
+        force: bool = False,
+        of: Version | None = None,
+    ) -> KeyRotation:
+        """Rotate a key, or go on with a rotation that is unfinished.
+
+        With `of`, only if that is still the active version: somebody else may have been faster.
+        """
         if (there := await in_thread(self.book.unfinished, key_id)) is not None:
-            return await self._go_on(there, waits=waits, force=force)
+            return await self.go_on(there, waits=waits, force=force)
         found = await self.survey(key_id)
         if found.doubt or found.active is None:
             hint = "" if found.active or found.foreign else ": `sidecar keys create` makes one"
             raise RotationError(found.doubt + hint)
         if found.adopt:
             await self.adopt(key_id, found)
-        return await self._work(await self._begin(key_id), waits=waits, force=force)
+        return await self._work(await self._begin(key_id, of), waits=waits, force=force)
 
     async def adopt(self, key_id: str, found: Survey) -> None:
         """Write down a key that Mistral has, and this ledger has not seen."""
@@ -82,14 +94,15 @@ class Rotator:
             lambda: _then(rotation.turn_back(there, stored_too=stored_too), rotation.run),
         )
 
-    async def _begin(self, key_id: str) -> KeyRotation:
-        rotation = await in_thread(self.book.begin, key_id, os.urandom(6).hex())
+    async def _begin(self, key_id: str, of: Version | None = None) -> KeyRotation:
+        rotation = await in_thread(self.book.begin, key_id, os.urandom(6).hex(), of)
         self.watcher.reached(rotation, "")
         return rotation
 
-    async def _go_on(
+    async def go_on(
         self, there: KeyRotation, *, waits: bool = True, force: bool = False
     ) -> KeyRotation:
+        """Go on with a rotation that was found unfinished, and with no other."""
         there = await in_thread(self.book.take, there.id)
         self.watcher.reached(there, "found unfinished")
         rotation = self._rotation(waits=waits, force=force)
@@ -103,8 +116,8 @@ class Rotator:
 
     def _rotation(self, *, waits: bool = True, force: bool = False) -> Rotation:
         return Rotation(
-            self.book, self.mistral, self.sink, self.clock, self.watcher, self.pace, self.wanted,
-            waits=waits, force=force,
+            self.book, self.mistral, self.sink, self.pepper, self.clock, self.watcher, self.pace,
+            self.wanted, waits=waits, force=force,
         )  # fmt: skip
 
     async def _leased(

@@ -18,6 +18,7 @@ from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.domain.rotation import KeyRotation, Version, VersionState, due_at_us
 from sidecar.flags import naming
 from sidecar.keys.mistral import Mistral
+from sidecar.keys.pepper import read_pepper
 from sidecar.keys.rotator import Rotator
 from sidecar.keys.secret import read_secret
 from sidecar.keys.settings import RotationError, ScheduleSettings, StillInUseError, in_thread
@@ -58,6 +59,8 @@ class Schedule:
         self._shares: dict[str, int] = {}
         with naming("--mistral-admin-key-file"):
             read_secret(settings.admin_key_file)
+        with naming("--key-pepper-file"):
+            self._pepper = read_pepper(settings.pepper_file)
         owner = f"{socket.gethostname()}/{os.getpid()}"
         lease_us = round(settings.pace.lease_seconds * SECOND_US)
         self._book = KeyBook(ledger, clock, owner, lease_us)
@@ -82,9 +85,12 @@ class Schedule:
     async def _look(self, key_id: str) -> None:
         """Do what is due for a key; say so if it cannot be done, and not again at once."""
         try:
-            if await self._is_due(key_id):
+            if (there := await in_thread(self._book.unfinished, key_id)) is not None:
                 async with self._rotator(key_id) as rotator:
-                    await rotator.rotate(key_id, waits=False)
+                    await rotator.go_on(there, waits=False)
+            elif (old := await self._due(key_id)) is not None:
+                async with self._rotator(key_id) as rotator:
+                    await rotator.rotate(key_id, waits=False, of=old)
         except LeaseHeldError as error:
             log.info("%s", error)
         except StillInUseError as error:
@@ -100,12 +106,11 @@ class Schedule:
         log.warning("%s", text)
         self._again_us[key_id] = self._clock() + AGAIN_AFTER_US
 
-    async def _is_due(self, key_id: str) -> bool:
-        if await in_thread(self._book.unfinished, key_id) is not None:
-            return True
+    async def _due(self, key_id: str) -> Version | None:
+        """Return the active version if it is old enough to be replaced."""
         active = await self._active(key_id)
         if active is not None and not self._is_old(active):
-            return False
+            return None
         async with self._rotator(key_id) as rotator:
             found = await rotator.survey(key_id)
             if found.doubt:
@@ -113,7 +118,7 @@ class Schedule:
             if found.adopt:  # somebody with another ledger was first
                 await rotator.adopt(key_id, found)
         active = await self._active(key_id)
-        return active is not None and self._is_old(active)
+        return active if active is not None and self._is_old(active) else None
 
     def _is_old(self, active: Version) -> bool:
         share = self._shares.setdefault(active.key_id, random.randrange(SHARES))  # noqa: S311
@@ -133,7 +138,7 @@ class Schedule:
             sink = open_sink(settings.sink, key_id, settings.kubernetes)
         client = Mistral(settings.mistral, admin_key)
         try:
-            yield Rotator(self._book, client, sink, self._clock, self, settings.pace)
+            yield Rotator(self._book, client, sink, self._pepper, self._clock, self, settings.pace)
         finally:
             await client.close()
             await sink.close()

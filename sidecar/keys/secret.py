@@ -24,11 +24,11 @@ class Secret:
         return self._text
 
     @property
-    def fingerprint(self) -> str:
-        """The SHA-256 of the text, in hexadecimal: tells secrets apart, and gives none away.
+    def digest(self) -> str:
+        """The SHA-256 of the text, in hexadecimal, as `printf %s "$SECRET" | sha256sum` prints it.
 
-        As `printf %s "$SECRET" | sha256sum` prints it. A key of Mistral's is random, and long
-        enough that nobody finds it by trying.
+        To compare with what a sink holds. It is written nowhere: a Pepper makes a fingerprint
+        of it, for the ledger.
         """
         return hashlib.sha256(self._text.encode()).hexdigest()
 
@@ -38,11 +38,11 @@ class Secret:
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same text."""
-        return isinstance(other, Secret) and self.fingerprint == other.fingerprint
+        return isinstance(other, Secret) and self.digest == other.digest
 
     def __hash__(self) -> int:
-        """By the fingerprint."""
-        return hash(self.fingerprint)
+        """By the digest."""
+        return hash(self.digest)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""

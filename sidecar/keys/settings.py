@@ -75,6 +75,7 @@ class ScheduleSettings:
     every_days: int
     admin_key_file: Path
     sink: str
+    pepper_file: Path
     mistral: MistralSettings
     kubernetes: KubernetesSettings
     pace: Pace

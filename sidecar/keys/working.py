@@ -5,6 +5,7 @@ import asyncio
 from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.domain.rotation import KeyRotation, Stage, Version
 from sidecar.keys.mistral import Mistral, MistralError
+from sidecar.keys.pepper import OtherPepperError, Pepper
 from sidecar.keys.remote import Remote
 from sidecar.keys.secret import Secret
 from sidecar.keys.settings import Pace, RotationError, Wanted, Watcher, in_thread
@@ -24,6 +25,7 @@ class Working:
         book: KeyBook,
         mistral: Mistral,
         sink: Sink,
+        pepper: Pepper,
         clock: Clock,
         watcher: Watcher,
         pace: Pace,
@@ -37,6 +39,7 @@ class Working:
         self._mistral = mistral
         self._remote = Remote(book, mistral, clock, pace)
         self._sink = sink
+        self._pepper = pepper
         self._clock = clock
         self._watcher = watcher
         self._pace = pace
@@ -61,14 +64,25 @@ class Working:
         for seconds in (0.0, self._pace.consistency_seconds):
             await asyncio.sleep(seconds)
             try:
-                held = await self._sink.holds()
+                stored = await self._finds(new)
             except SinkError as error:
                 raise RotationError(
                     f"{error}; whether apps have the new secret is not known"
                 ) from None
-            if held == new.fingerprint:
+            if stored:
                 return True
         return False
+
+    async def _finds(self, version: Version) -> bool:
+        """Whether apps find the secret of this version now. Raises SinkError."""
+        digest = await self._sink.holds()
+        try:
+            return self._pepper.is_of(version.fingerprint, digest)
+        except OtherPepperError:
+            raise RotationError(
+                f"the fingerprint of {version} was made with another pepper, so nobody can say"
+                " whether apps have its secret: run this with that pepper (--key-pepper-file)"
+            ) from None
 
     async def _revoke_new(self, rotation: KeyRotation) -> None:
         new, _ = self._versions(rotation)

@@ -89,18 +89,21 @@ class KeyBook:
             self._sql.execute(key_rows.ADOPT, values)
         return self.version(key_id, number)
 
-    def begin(self, key_id: str, nonce: str) -> KeyRotation:
+    def begin(self, key_id: str, nonce: str, of: Version | None = None) -> KeyRotation:
         """Begin a rotation from the active version, with the lease.
 
-        Raises LeaseHeldError when another is under way.
+        Raises LeaseHeldError when another is under way, and RotationRefusedError when the active
+        version is not the one that it is to be a rotation `of`.
         """
         with self._writing():
             now_us, until_us = self._times()
             if (there := self._unfinished(key_id)) is not None:
                 raise LeaseHeldError(_held(there))
             active = self._sql.execute(key_rows.ACTIVE, (key_id,)).fetchone()
-            number = self._open_version(key_id, nonce)
             before = active[0] if active else 0
+            if of is not None and of.version != before:
+                raise RotationRefusedError(f"{of} is not the active version any more")
+            number = self._open_version(key_id, nonce)
             values = (key_id, before, number, Stage.CREATING, now_us, now_us, self._owner, until_us)
             rotation = rows.row_id(self._sql.execute(key_rows.BEGIN, values))
             self._log(rotation, "")

@@ -2,8 +2,9 @@
 
 KEYS = """
 -- Each secret that a key has had at Mistral, by what tells it from others: the name that it
--- has there, Mistral's id (empty until it is known), and the SHA-256 of the secret (empty where
--- it was never seen). Of each key one version at most is pending, active, or in its grace.
+-- has there, Mistral's id (empty until it is known), and its fingerprint, an HMAC-SHA256 with
+-- the operator's pepper (empty where the secret was never seen). Of each key one version at
+-- most is pending, active, or in its grace.
 -- first_used and last_used are what Mistral says; key_usage has what decisions say.
 CREATE TABLE key_versions (
   id INTEGER PRIMARY KEY,

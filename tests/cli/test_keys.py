@@ -195,30 +195,33 @@ def fingerprint(secret: bytes, *args: object) -> tuple[int, str, str]:
 
 
 def test_a_fingerprint_tells_which_version_a_secret_is(tmp_path: Path) -> None:
-    """With the pepper that only the operator has, or as a rotation notes it down."""
+    """With the pepper that only the operator has; with another, it is not known."""
     pepper, path = tmp_path / "pepper", tmp_path / "ledger.sqlite"
     pepper.write_bytes(b"0123456789abcdef\n")
-    plain = hashlib.sha256(b"the-secret").hexdigest()
-    peppered = hmac.new(b"0123456789abcdef", b"the-secret", "sha256").hexdigest()
-    assert fingerprint(b"the-secret\n") == (0, f"{plain}\n", "")
-    assert fingerprint(b"the-secret", "--pepper-file", pepper) == (0, f"{peppered}\n", "")
+    given = ("--key-pepper-file", pepper)
+    digest = hashlib.sha256(b"the-secret").hexdigest()
+    mac = hmac.new(b"0123456789abcdef", digest.encode(), "sha256").hexdigest()
+    code, out, err = fingerprint(b"the-secret\n", *given)
+    assert (code, out.strip().rpartition(":")[2], err) == (0, mac, "")
     book = KeyBook(path, lambda: 1, "test", 1)
-    for number, value in ((1, plain), (2, peppered)):
+    for number, value in ((1, digest), (2, out.strip())):
         book.identify(
             book.adopt("KEY", number, f"n{number}", f"id-{number}", None), "", value, None
         )
     book.close()
-    assert fingerprint(b"the-secret", "--ledger", path)[1].splitlines()[1:] == ["KEY#1: revoked"]
-    both = fingerprint(b"the-secret", "--ledger", path, "--pepper-file", pepper)
-    assert both[1].splitlines()[1:] == ["KEY#2: active"]
-    code, _, err = fingerprint(b"another", "--ledger", path)
-    assert (code, "another" in err, "no version" in err) == (1, False, True)
+    known = fingerprint(b"the-secret", "--ledger", path, *given)
+    assert known[1].splitlines()[1:] == ["KEY#2: active"]
+    pepper.write_bytes(b"another pepper of mine")
+    for secret in (b"the-secret", b"another"):
+        code, _, err = fingerprint(secret, "--ledger", path, *given)
+        assert (code, secret.decode() in err, "no version" in err) == (1, False, True)
 
 
 @pytest.mark.parametrize("secret", [b"", b" ", b"two words", b"\xff\xfe", b"x" * 5000, b"a\x00b"])
-def test_what_is_no_secret_is_refused_and_not_shown(secret: bytes) -> None:
+def test_what_is_no_secret_is_refused_and_not_shown(secret: bytes, tmp_path: Path) -> None:
     """Nothing of it is in the error."""
-    code, out, err = fingerprint(secret)
+    (tmp_path / "pepper").write_bytes(b"0123456789abcdef")
+    code, out, err = fingerprint(secret, "--key-pepper-file", tmp_path / "pepper")
     assert (code, out, "is no credential" in err, "two" in err) == (2, "", True, False)
 
 
@@ -227,8 +230,9 @@ def test_a_pepper_has_to_be_one(pepper: bytes, tmp_path: Path) -> None:
     """A short one could be tried."""
     file = tmp_path / "pepper"
     file.write_bytes(pepper)
-    assert fingerprint(b"secret", "--pepper-file", file)[0] == 2
-    assert fingerprint(b"secret", "--pepper-file", tmp_path / "none")[0] == 2
+    assert fingerprint(b"secret", "--key-pepper-file", file)[0] == 2
+    assert fingerprint(b"secret", "--key-pepper-file", tmp_path / "none")[0] == 2
+    assert fingerprint(b"secret")[0] == 2
 
 
 @pytest.mark.parametrize("shape", ["admin", "seed"])

@@ -205,7 +205,7 @@ def test_a_secret_shows_itself_to_nobody() -> None:
     with pytest.raises(TypeError):
         secret.__reduce__()
     assert secret == Secret("hunter2")
-    assert secret.fingerprint != Secret("hunter3").fingerprint
+    assert secret.digest != Secret("hunter3").digest
     for text in ("", "two words", "line\n", "\x7f", "é"):
         with pytest.raises(ValueError, match="is no credential") as caught:
             Secret(text)

@@ -33,9 +33,10 @@ class Sidecar(Desk):
         """Rotate every 90 days."""
         super().__init__(folder, server, name)
         (folder / "admin.key").write_text(ADMIN_KEY)
+        (folder / "pepper").write_text("a pepper of 16 bytes")
         self.schedule = Schedule(
             ScheduleSettings(
-                90, folder / "admin.key", f"file:{folder}/key.json",
+                90, folder / "admin.key", f"file:{folder}/key.json", folder / "pepper",
                 MistralSettings(server.url), KubernetesSettings(), QUICK,
             ),
             folder / f"{name}.sqlite", lambda: [KEY], self.now_us,
@@ -119,7 +120,9 @@ def test_a_serving_sidecar_rotates_and_the_command_line_sees_it(
     desk = Desk(tmp_path, server, "mine")
     desk.put(server.live[0])
     (tmp_path / "admin.key").write_text(ADMIN_KEY)
+    (tmp_path / "pepper").write_text("a pepper of 16 bytes")
     common = (
+        "--key-pepper-file", str(tmp_path / "pepper"),
         "--mistral-url", server.url, "--mistral-admin-key-file", str(tmp_path / "admin.key"),
         "--key-sink", f"file:{tmp_path}/{{key}}.json", "--propagation-seconds", "0",
     )  # fmt: skip
@@ -153,7 +156,11 @@ def test_a_schedule_without_what_it_needs_does_not_start(tmp_path: Path) -> None
         "--listen", "127.0.0.1:0", "--rotate-keys-days", "90",
     )  # fmt: skip
     code, _, err = sidecar(*start)
-    assert (code, "needs --mistral-admin-key-file and --key-sink" in err) == (2, True)
-    more = ("--key-sink", "file:/x", "--mistral-admin-key-file", tmp_path / "none")
+    assert (code, "--key-sink and --key-pepper-file" in err) == (2, True)
+    none, admin_key = tmp_path / "none", tmp_path / "admin.key"
+    admin_key.write_text(ADMIN_KEY)
+    more = ("--key-sink", "file:/x", "--mistral-admin-key-file", none, "--key-pepper-file", none)
     code, _, err = sidecar(*start, *more)
     assert (code, "--mistral-admin-key-file: " in err) == (2, True)
+    code, _, err = sidecar(*start, *more, "--mistral-admin-key-file", admin_key)
+    assert (code, "--key-pepper-file: " in err) == (2, True)

@@ -105,19 +105,19 @@ def test_every_sink_stores_restores_and_forgets(
         sink = open_it()
         assert await sink.holds() == ""
         await sink.store("dev-team-key", 1, OLD)
-        assert await sink.holds() == OLD.fingerprint
+        assert await sink.holds() == OLD.digest
         for _ in range(1 if kind == "command" else 2):
             await sink.store("dev-team-key", 2, NEW)
-        assert await sink.holds() == NEW.fingerprint
+        assert await sink.holds() == NEW.digest
         for _ in range(2):
             await sink.restore()
-            assert await sink.holds() == OLD.fingerprint
+            assert await sink.holds() == OLD.digest
         for _ in range(2):
             await sink.forget()
         with pytest.raises(SinkError) as caught:
             await sink.restore()
         assert "s3cr3t" not in str(caught.value)
-        assert await sink.holds() == OLD.fingerprint
+        assert await sink.holds() == OLD.digest
         await sink.close()
 
     run(live())
@@ -246,7 +246,7 @@ def test_a_lost_answer_is_an_error_that_a_second_look_clears_up(
     sink = in_cluster(cluster, token, certificate[0])
     with pytest.raises(SinkError, match="no answer"):
         run(sink().store("dev-team-key", 2, NEW))
-    assert run(sink().holds()) == NEW.fingerprint
+    assert run(sink().holds()) == NEW.digest
 
 
 def test_a_cluster_that_nobody_vouches_for_is_not_told_the_token(

@@ -20,7 +20,7 @@ ROTATION = KEYS[KEYS.index("## Rotation") : KEYS.index("| stage |")]
 TOUR = [
     line.strip()
     for line in ROTATION.splitlines()
-    if line.startswith(("    sidecar keys", "    ex"))
+    if line.startswith(("    sidecar keys", "    ex", "    head"))
 ]
 
 EXPECTED = {
@@ -45,8 +45,9 @@ def server() -> Iterator[MistralAdmin]:
 
 def test_the_tour_is_run_as_it_stands(tmp_path: Path, server: MistralAdmin) -> None:
     """Create, audit and rotate a key: the owner's steps 2, 5 and 6, and a way back."""
-    exports = [line for line in TOUR if line.startswith("export")]
-    commands = [line for line in TOUR if line not in exports]
+    settings = [line for line in TOUR if line.startswith("export")]
+    pepper, *commands = [line for line in TOUR if line not in settings]
+    subprocess.run(["/bin/sh", "-c", pepper], cwd=tmp_path, check=True)  # noqa: S603
     assert len(commands) == len(EXPECTED)
     (tmp_path / "admin.key").write_text(ADMIN_KEY)
     (tmp_path / "keys").mkdir()
@@ -60,7 +61,7 @@ def test_the_tour_is_run_as_it_stands(tmp_path: Path, server: MistralAdmin) -> N
     for command, (begins, (code, said)) in zip(commands, EXPECTED.items(), strict=True):
         assert command.removeprefix("sidecar keys ").startswith(begins)
         done = subprocess.run(  # noqa: S603 - our own document
-            ["/bin/bash", "-c", "\n".join([*exports, command])],
+            ["/bin/bash", "-c", "\n".join([*settings, command])],
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert (done.returncode, said in done.stdout) == (code, True), (command, done)

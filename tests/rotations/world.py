@@ -31,6 +31,7 @@ class World:
         self.sink, self.ledger, self.log = folder / "k.json", folder / "l.sqlite", folder / "log"
         self.faults: list[str] = []
         (folder / "admin.key").write_text(ADMIN_KEY)
+        (folder / "pepper").write_text("a pepper of 16 bytes")
         first = server.has(KEY)
         self.sink.write_text(json.dumps({"key_id": f"{KEY}#1", "api_key": first.secret}))
         server.changed = self._look
@@ -49,7 +50,7 @@ class World:
         arguments = [
             "keys", command, KEY, "--ledger", str(self.ledger), "--mistral-url", self.server.url,
             "--mistral-admin-key-file", str(self.folder / "admin.key"),
-            "--key-sink", f"file:{self.sink}", *PACE, *more,
+            "--key-pepper-file", str(self.folder / "pepper"), "--key-sink", f"file:{self.sink}", *PACE, *more,
         ]  # fmt: skip
         code = self._nursery.run(arguments, self.log, death)
         self.server.when = lambda *_: None

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.rotation import Grace, KeyRotation
 from sidecar.keys.mistral import Mistral
+from sidecar.keys.pepper import Pepper
 from sidecar.keys.rotator import Rotator
 from sidecar.keys.secret import Secret
 from sidecar.keys.settings import Pace, Wanted
@@ -39,6 +40,7 @@ class Desk:
         """Open a ledger of its own."""
         self.server, self.folder, self.name = server, folder, name
         self.sink = FileSink(folder / "key.json")
+        self.pepper = Pepper(b"a pepper of 16 bytes")
         self.pace, self.wanted = QUICK, Wanted()
         self.ahead_us = 0
         self.told: list[str] = []
@@ -62,7 +64,14 @@ class Desk:
             client = Mistral(MistralSettings(self.server.url), Secret(ADMIN_KEY))
             try:
                 rotator = Rotator(
-                    self.book, client, self.sink, self.now_us, self, self.pace, self.wanted
+                    self.book,
+                    client,
+                    self.sink,
+                    self.pepper,
+                    self.now_us,
+                    self,
+                    self.pace,
+                    self.wanted,
                 )
                 return await work(rotator)
             finally:
@@ -70,9 +79,9 @@ class Desk:
 
         return asyncio.run(with_client())
 
-    def rotate(self, **how: bool) -> KeyRotation:
+    def rotate(self, *, waits: bool = False, force: bool = False) -> KeyRotation:
         """Rotate the key as far as the grace."""
-        return self.run(lambda rotator: rotator.rotate(KEY, **{"waits": False, **how}))
+        return self.run(lambda rotator: rotator.rotate(KEY, waits=waits, force=force))
 
     def reached(self, rotation: KeyRotation, note: str) -> None:
         """See Watcher.reached."""

@@ -13,7 +13,7 @@ from sidecar.keys.secret import Secret
 from sidecar.keys.sinks.sink import SinkError
 
 TIMEOUT_SECONDS = 30.0
-FINGERPRINT_DIGITS = 64
+DIGEST_DIGITS = 64
 
 
 class CommandSink:
@@ -40,7 +40,7 @@ class CommandSink:
     async def holds(self) -> str:
         """See Sink.holds."""
         text = (await self._run("holds")).decode("ascii", "replace").strip()
-        if text and (len(text) != FINGERPRINT_DIGITS or set(text) - set("0123456789abcdef")):
+        if text and (len(text) != DIGEST_DIGITS or set(text) - set("0123456789abcdef")):
             raise SinkError("the command does not print a SHA-256 when it is asked what it holds")
         return text
 

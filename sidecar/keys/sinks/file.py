@@ -28,12 +28,12 @@ class FileSink:
 
     async def holds(self) -> str:
         """See Sink.holds."""
-        return _fingerprint(_read(self._path))
+        return _digest(_read(self._path))
 
     async def store(self, key_id: str, version: int, secret: Secret) -> None:
         """See Sink.store."""
         now = _read(self._path)
-        if _fingerprint(now) == secret.fingerprint:  # it was stored before a crash
+        if _digest(now) == secret.digest:  # it was stored before a crash
             return
         if now:
             _replace(self._previous, now)
@@ -71,19 +71,19 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _fingerprint(content: bytes) -> str:
-    """Return the fingerprint of the secret in a file, whichever of the two ways it is written."""
+def _digest(content: bytes) -> str:
+    """Return the digest of the secret in a file, whichever of the two ways it is written."""
     text = content.decode("ascii", "replace").strip()
     try:
         document = json.loads(text)
         text = document["api_key"] if isinstance(document, dict) else text
-        return Secret(text).fingerprint
+        return Secret(text).digest
     except (KeyError, TypeError):
         return ""
     except ValueError:
         pass
     try:
-        return Secret(text).fingerprint
+        return Secret(text).digest
     except ValueError:
         return ""
 

@@ -49,13 +49,13 @@ class KubernetesSink:
     async def holds(self) -> str:
         """See Sink.holds."""
         data, _ = await self._get()
-        return _fingerprint(data.get(API_KEY, ""))
+        return _digest(data.get(API_KEY, ""))
 
     async def store(self, key_id: str, version: int, secret: Secret) -> None:
         """See Sink.store."""
 
         def change(data: dict[str, str]) -> dict[str, str | None]:
-            if _fingerprint(data.get(API_KEY, "")) == secret.fingerprint:
+            if _digest(data.get(API_KEY, "")) == secret.digest:
                 return {}  # it was stored before a crash
             return {
                 PREVIOUS_API_KEY: data.get(API_KEY),
@@ -132,8 +132,8 @@ def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def _fingerprint(encoded: str) -> str:
+def _digest(encoded: str) -> str:
     try:
-        return Secret(base64.b64decode(encoded).decode("ascii", "replace").strip()).fingerprint
+        return Secret(base64.b64decode(encoded).decode("ascii", "replace").strip()).digest
     except ValueError:
         return ""

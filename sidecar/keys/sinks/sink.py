@@ -16,7 +16,7 @@ class Sink(Protocol):
     """
 
     async def holds(self) -> str:
-        """Return the fingerprint of the secret that apps find, "" if there is none."""
+        """Return the digest of the secret that apps find, "" if there is none."""
 
     async def store(self, key_id: str, version: int, secret: Secret) -> None:
         """Let apps find this secret, and keep the one that they found before."""
