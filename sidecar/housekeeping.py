@@ -38,10 +38,12 @@ async def keep_house(ledger: Ledger, clock: Clock, retention_us: int) -> None:
 async def look_after_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> int:
     """Learn which versions are revoked, and count which keys are used; return how many calls.
 
-    Both may have changed meanwhile: the registry by a reload, the versions by a rotation.
+    Tell of old ones that should not be. Much may have changed meanwhile: the registry by a
+    reload, the versions by a rotation.
     """
     authorizer.revoked_versions = ledger.revoked_versions()
     await ledger.track(authorizer.policy.catalogue.keys, clock())
+    await ledger.keys_in_use(clock())
     return await ledger.count_usage()
 
 

@@ -16,8 +16,8 @@ from rich.text import Text
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US, to_datetime
-from sidecar.domain.rotation import KeyRotation, Version, VersionState
-from sidecar.keys.settings import STILL_IN_USE, Pace
+from sidecar.domain.rotation import STILL_IN_USE, KeyRotation, Version, VersionState
+from sidecar.keys.settings import Pace
 from sidecar.ledger.key_book import KeyBook
 from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
 

@@ -1,4 +1,4 @@
-"""What people are told about budgets: a threshold reached, an overrun, an expiry, a burn."""
+"""What people are told about budgets: a threshold, an overrun, an expiry, a burn, a key."""
 
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -21,13 +21,15 @@ class AlertKind(StrEnum):
     OVERRUN = "overrun"
     EXPIRED = "expired"
     BURN = "burn"
+    KEY_IN_USE = "key_in_use"
 
 
 class Alert(NamedTuple):
     """One thing to tell, in the order of the columns of the table `alerts`.
 
     Amounts are requests, tokens or nano-USD, as the meter says. `scope` is what the limit
-    counts for; for an overrun or an expiry, which have no rule, it is the workspace.
+    counts for; for an overrun or an expiry, which have no rule, it is the workspace, and for
+    a key that is in use after its grace, it is KEY#VERSION.
     """
 
     alert_id: str
@@ -43,7 +45,7 @@ class Alert(NamedTuple):
     """The threshold; 0 for the other kinds."""
     ceiling: int | None
     spent: int
-    """In the window; of the call, for an overrun or an expiry."""
+    """In the window; of the call, for an overrun or an expiry; 0 for a key."""
     held: int
     usual: int | None = None
     """What an hour usually spends, for a burn."""
@@ -87,6 +89,11 @@ class Alert(NamedTuple):
                 return (
                     f"{self.rule}{shadow} spends unusually fast for {self.scope}: {spent} in the"
                     f" hour until {until}, {usual} in a usual one"
+                )
+            case AlertKind.KEY_IN_USE:
+                return (
+                    f"{self.scope} is in use after its grace, and so is not revoked: find out who"
+                    " does not take the new key, or `sidecar keys rotate --force`"
                 )
 
 

@@ -72,6 +72,10 @@ UNSTORED = frozenset({Stage.CREATING, Stage.CREATED, Stage.VERIFIED, Stage.LOST,
 """Where no app can have the new secret."""
 
 
+STILL_IN_USE = "the old key is still in use after its grace"
+"""What is noted of a rotation that waits for a person because of that."""
+
+
 class VersionState(StrEnum):
     """What a version of a key is."""
 

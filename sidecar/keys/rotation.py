@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.rotation import KeyRotation, Stage, Verdict, Version
+from sidecar.domain.rotation import STILL_IN_USE, KeyRotation, Stage, Verdict, Version
 from sidecar.keys.mistral import MistralError, OutcomeUnknownError
-from sidecar.keys.settings import STILL_IN_USE, RotationError, StillInUseError, in_thread
+from sidecar.keys.settings import RotationError, StillInUseError, in_thread
 from sidecar.keys.sinks.sink import SinkError
 from sidecar.keys.working import Working
 

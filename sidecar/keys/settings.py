@@ -11,9 +11,6 @@ from sidecar.keys.shapes import MistralSettings
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
-STILL_IN_USE = "the old key is still in use after its grace"
-"""What is written down when that is so."""
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

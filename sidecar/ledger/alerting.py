@@ -12,6 +12,7 @@ from typing import Any
 from sidecar.domain.alerts import Alert, AlertKind
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, Demand, Meter, Proposal
+from sidecar.domain.rotation import STILL_IN_USE, Stage
 from sidecar.domain.windows import HORIZON_US, MINUTE_US, Span, Window
 from sidecar.ledger import rows
 from sidecar.ledger.standings import Standing, Standings
@@ -123,6 +124,18 @@ class Alerting:
                 )  # fmt: skip
         return len(self._raised) - before
 
+    def keys_in_use(self, at_us: int) -> int:
+        """Tell of every old key that is in use after its grace, once a day; return how many."""
+        at_us = self._standings.advance(at_us)
+        span, before = self._standings.span(Window.DAY, at_us), len(self._raised)
+        for (version,) in self._sql.execute(_KEYS_IN_USE, (Stage.SWITCHED, STILL_IN_USE)):
+            if self._is_new((AlertKind.KEY_IN_USE, "", Window.DAY, version, span.start_us, ())):
+                self._raise(
+                    AlertKind.KEY_IN_USE, at_us, "", version, Meter.REQUESTS, Window.DAY, *span,
+                    0, None, 0, 0,
+                )  # fmt: skip
+        return len(self._raised) - before
+
     def committed(self) -> list[Alert]:
         """Return what was raised since it was last asked for, which is on disk by now."""
         raised, self._raised = self._raised, []
@@ -173,6 +186,11 @@ _HOLD = (
     " charged_input_tokens + charged_output_tokens, held_input_tokens + held_output_tokens"
     " FROM holds JOIN decisions USING (id) WHERE id = ?"
 )
+_KEYS_IN_USE = """
+SELECT key_id || '#' || from_version FROM key_rotations WHERE stage = ? AND (
+  SELECT note FROM key_rotation_steps WHERE rotation = key_rotations.id ORDER BY id DESC LIMIT 1
+) = ?
+"""
 _BURNING = f"""
 SELECT now.rule, now.scope, now.window_start_us, now.window_end_us, now.ceiling, now.spent,
   now.held, sum(was.spent) / count(*)

@@ -182,6 +182,12 @@ class KeyLedger(Protocol):
         What was told of the use of keys outlives the decisions. Raises LedgerUnavailableError.
         """
 
+    async def keys_in_use(self, at_us: int) -> int:
+        """Raise an alert, once a day, for each key that is in use after its grace.
+
+        Returns how many. Raises LedgerUnavailableError.
+        """
+
     def revoked_versions(self) -> frozenset[str]:
         """Return the versions of keys that are revoked, as KEY#VERSION.
 

@@ -231,11 +231,6 @@ CREATE TABLE alert_deliveries (
 CREATE INDEX alert_deliveries_owed ON alert_deliveries (channel, next_at_us)
   WHERE delivered_at_us IS NULL;
 
--- The few budgets that burn is looked for in. Were its condition window = 'hour', SQLite
--- would plan the query of every decision anew, to see whether the parameter is that.
-CREATE INDEX budgets_cost_by_hour ON budgets (window_start_us)
-  WHERE window || ' ' || meter = 'hour cost';
-
 CREATE VIEW alert_log AS
 SELECT datetime(raised_at_us / 1000000, 'unixepoch') AS raised_at_utc, kind, rule, scope, window,
   datetime(window_start_us / 1000000, 'unixepoch') AS from_utc, nullif(percent, 0) AS percent,
@@ -248,27 +243,48 @@ SELECT datetime(raised_at_us / 1000000, 'unixepoch') AS raised_at_utc, kind, rul
 FROM alerts ORDER BY id;
 """
 
+_BURNING = """
+-- The few budgets that burn is looked for in. Were its condition window = 'hour', SQLite
+-- would plan the query of every decision anew, to see whether the parameter is that.
+CREATE INDEX budgets_cost_by_hour ON budgets (window_start_us)
+  WHERE window || ' ' || meter = 'hour cost';
+"""
+
 
 @migrations(name="0003_alerts")
 def alerts(db: Database) -> None:
     """Keep alerts, and who is still to be told of them."""
-    for statement in _ALERTS.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
+    _execute(db, _ALERTS)
+    _execute(db, _BURNING)
 
 
 @migrations(name="0004_keys")
 def keys(db: Database) -> None:
     """Keep the versions of keys, and how each rotation went."""
-    for statement in key_tables.KEYS.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
+    _execute(db, key_tables.KEYS)
 
 
 @migrations(name="0005_key_usage")
 def key_usage(db: Database) -> None:
     """Count which keys are used, and keep that when decisions are pruned."""
-    for statement in key_tables.USAGE.split(";\n"):
+    _execute(db, key_tables.USAGE)
+
+
+@migrations(name="0006_alerts_of_keys")
+def alerts_of_keys(db: Database) -> None:
+    """Let an alert be of a key, too. A CHECK cannot be changed, so the tables are made anew."""
+    tables = ("alerts", "alert_deliveries")
+    for table in tables:
+        db.execute(f"CREATE TEMP TABLE kept_{table} AS SELECT * FROM {table}")  # noqa: S608
+    _execute(db, "DROP VIEW alert_log;\nDROP TABLE alert_deliveries;\nDROP TABLE alerts")
+    _execute(db, _ALERTS.replace("'burn')", "'burn', 'key_in_use')"))
+    for table in tables:
+        db.execute(f"INSERT INTO {table} SELECT * FROM temp.kept_{table}")  # noqa: S608
+        db.execute(f"DROP TABLE temp.kept_{table}")
+
+
+def _execute(db: Database, statements: str) -> None:
+    for statement in statements.split(";\n"):
         if statement.strip():
             db.execute(statement)
 

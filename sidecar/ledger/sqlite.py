@@ -219,6 +219,10 @@ class SqliteLedger:
         """See KeyLedger.count_usage."""
         return await self._alone(self._key_usage.count)
 
+    async def keys_in_use(self, at_us: int) -> int:
+        """See KeyLedger.keys_in_use."""
+        return await self._alone(lambda: self._alerting.keys_in_use(at_us))
+
     def revoked_versions(self) -> frozenset[str]:
         """See KeyLedger.revoked_versions."""
         with _reading():

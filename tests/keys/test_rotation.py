@@ -1,7 +1,9 @@
 """A rotation never leaves an app without a key that works, nor a key that nobody knows of."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,11 +13,13 @@ from support.mistral_admin import Fault, MistralAdmin, mistral_admin
 from support.proposals import proposal
 from support.rotating import HOUR_US, KEY, Desk
 
+from sidecar.domain.alerts import Outcome
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.rotation import KeyRotation, Stage
+from sidecar.domain.rotation import STILL_IN_USE, KeyRotation, Stage
 from sidecar.keys import mistral as client
+from sidecar.keys.pepper import Pepper
 from sidecar.keys.secret import Secret
-from sidecar.keys.settings import STILL_IN_USE, RotationError, StillInUseError, Wanted
+from sidecar.keys.settings import RotationError, StillInUseError, Wanted
 from sidecar.keys.sinks.file import FileSink
 from sidecar.keys.sinks.sink import SinkError
 from sidecar.ledger.key_book import LeaseHeldError
@@ -256,9 +260,32 @@ def test_an_old_key_that_is_still_in_use_is_not_revoked_but_by_force(
     assert [step.note for step in desk.book.steps(1)].count(STILL_IN_USE) == 1
     code, out, _ = sidecar("keys", "status", KEY, "--ledger", desk.folder / "desk.sqlite")
     assert (code, STILL_IN_USE in out) == (1, True)
+    assert alerts_at(desk) == ["dev-team-key#1"]
+    assert alerts_at(desk) == []
+    pass_time(desk, 24)
+    assert alerts_at(desk) == ["dev-team-key#1"]
     assert desk.rotate(force=True).stage is Stage.DONE
     assert len(server.live) == 1
     assert sidecar("keys", "status", "--ledger", desk.folder / "desk.sqlite")[0] == 0
+    pass_time(desk, 24)
+    assert alerts_at(desk) == []
+
+
+def alerts_at(desk: Desk) -> list[str]:
+    """Look after keys as a sidecar that serves does; return of which it is owed an alert (A1)."""
+
+    async def look() -> list[str]:
+        ledger = await _opened(desk)
+        try:
+            await ledger.keys_in_use(desk.now_us())
+            owed = ledger.due("log", desk.now_us(), 9)
+            assert all("is in use after its grace" in one.alert.text() for one in owed)
+            await ledger.record("log", [Outcome(one.alert.alert_id, "", 0) for one in owed], 1)
+            return [one.alert.scope for one in owed]
+        finally:
+            await ledger.close()
+
+    return asyncio.run(look())
 
 
 def test_an_old_key_is_not_revoked_while_nobody_can_tell_who_uses_it(
@@ -334,6 +361,55 @@ def test_an_interrupted_rotation_can_be_aborted(
     desk.at = lambda _: None
     ended = desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=False))
     assert (ended.stage, server.live) == (Stage.ROLLED_BACK, [desk.app])
+
+
+def test_with_another_pepper_nothing_is_revoked_that_apps_may_have(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """Whether apps have the new secret cannot be told, so nothing is done; the old one ends it."""
+    first = desk.pepper
+    desk.rotate()
+    desk.at = stop_at(Stage.RESTORING)
+    with pytest.raises(InterruptedError):
+        desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    desk.at, desk.pepper = lambda _: None, Pepper(b"another of 16 bytes")
+    with pytest.raises(RotationError, match="#1 was made with another pepper"):
+        desk.rotate()
+    assert len(server.live) == 2
+    desk.pepper = first
+    assert desk.rotate().stage is Stage.ROLLED_BACK
+    desk.pepper = Pepper(b"another of 16 bytes")  # between two rotations it may change
+    desk.rotate()
+    ended = desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    assert (ended.stage, server.live) == (Stage.ROLLED_BACK, [desk.app])
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_with_another_pepper_a_secret_on_its_way_is_left_alone(
+    stored: bool, desk: Desk, server: MistralAdmin
+) -> None:
+    """A run that was interrupted there goes on with the first pepper alone."""
+    desk.at = stop_at(Stage.STORED if stored else Stage.STORING)
+    with pytest.raises(InterruptedError):
+        desk.rotate()
+    if stored:  # and as if it had died before it could say so
+        with closing(sqlite3.connect(desk.folder / "desk.sqlite")) as ledger, ledger:
+            ledger.execute("UPDATE key_rotations SET stage = 'storing'")
+    desk.at, first, desk.pepper = lambda _: None, desk.pepper, Pepper(b"another of 16 bytes")
+    with pytest.raises(RotationError, match="#2 was made with another pepper"):
+        desk.rotate()
+    assert len(server.live) == 2
+    desk.pepper = first
+    assert desk.rotate().stage is Stage.SWITCHED
+
+
+def test_no_fingerprint_can_be_tried_without_the_pepper(desk: Desk) -> None:
+    """Of either version the ledger keeps an HMAC, and nothing that a list of secrets finds."""
+    desk.rotate()
+    digests = [Secret(key.secret).digest for key in desk.server.live]
+    kept = [one.fingerprint for one in desk.book.versions(KEY)]
+    assert kept == [desk.pepper.fingerprint(digest) for digest in digests]
+    assert not any(digest in "".join(kept) for digest in digests)
 
 
 def test_two_rotations_of_one_key_are_one(desk: Desk) -> None:

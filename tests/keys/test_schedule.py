@@ -13,7 +13,7 @@ from support.mistral_admin import ADMIN_KEY, MistralAdmin, mistral_admin
 from support.rotating import HOUR_US, KEY, QUICK, Desk
 from support.running import RunningSidecar, eventually
 
-from sidecar.domain.rotation import due_at_us
+from sidecar.domain.rotation import Stage, due_at_us
 from sidecar.keys.schedule import DAY_US, Schedule
 from sidecar.keys.settings import KubernetesSettings, ScheduleSettings
 from sidecar.keys.shapes import MistralSettings
@@ -102,6 +102,27 @@ def test_what_cannot_be_done_is_said_once_an_hour(
     one.ahead_us += HOUR_US
     one.look()
     assert len(caplog.records) == 2
+
+
+def test_what_somebody_else_has_rotated_meanwhile_is_not_rotated_again(
+    tmp_path: Path, server: MistralAdmin
+) -> None:
+    """Not where the key was found to be old, nor where a rotation was found unfinished."""
+    made_days_ago(server, 91)
+    one, other = Sidecar(tmp_path, server, "same"), Desk(tmp_path, server, "same")
+    one.put(server.live[0])
+
+    def first(*_: object) -> None:
+        server.when = lambda *_: None
+        assert other.rotate(force=True).stage is Stage.DONE
+
+    server.when = first
+    one.look()
+    assert one.states == {1: "revoked", 2: "active"}
+    (ended,) = one.book.rotations(KEY)
+    assert one.run(lambda rotator: rotator.go_on(ended)).stage is Stage.DONE
+    assert one.states == {1: "revoked", 2: "active"}
+    assert server.live == [one.app]
 
 
 def test_keys_of_one_age_are_rotated_at_different_times() -> None:

@@ -323,6 +323,9 @@ def test_under_load_uses_are_counted_now_and_then(monkeypatch: pytest.MonkeyPatc
         async def track(self, *_: object) -> None:
             pass
 
+        async def keys_in_use(self, _: int) -> int:
+            return 0
+
         async def count_usage(self) -> int:
             return next(counted)
 

@@ -30,6 +30,8 @@ from sidecar.ledger.verify import verify
 OLD = sorted((Path(__file__).parent / "upgrades").glob("*.sql"))
 CURRENT = OLD[-1]
 
+ALERTS = ("SELECT * FROM alert_log", "SELECT * FROM alerts", "SELECT * FROM alert_deliveries")
+
 each_version = pytest.mark.parametrize("dump", OLD, ids=lambda dump: dump.stem)
 
 
@@ -69,6 +71,7 @@ def test_an_old_ledger_is_brought_up_to_date_and_stays_clean(dump: Path, tmp_pat
         "SELECT * FROM holds ORDER BY id",
         "SELECT * FROM budgets ORDER BY id",
         "SELECT * FROM hold_amounts ORDER BY hold, budget",
+        *(ALERTS if dump.stem >= "0003" else ()),
     )
     before = [rows(path, query) for query in kept]
     till = Till(SqliteLedger, path)
