@@ -1,0 +1,112 @@
+"""Programs built once, the sidecars they share, and the table at the end."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import policies
+from support.mistral_standin import mistral_standin
+from support.running import RunningSidecar
+
+from clients.languages import LANGUAGES, NotInstalledError, Program, build
+
+KEYS = """\
+  expired-key:
+    name: Expired
+    workspace: dev-workspace
+    owner: dev-leads@example.com
+    created: 2020-01-01
+    expires: 2020-01-02
+  slow-key:
+    name: Slow
+    workspace: dev-workspace
+    owner: dev-leads@example.com
+    allowed_models: [mistral-small]
+    requests_per_minute: 1
+    created: 2020-01-01
+"""
+"""Beside the shipped keys, for their dates are no test's to rely on."""
+
+
+@pytest.fixture(scope="session", params=LANGUAGES, ids=lambda language: language.name)
+def program(request: pytest.FixtureRequest) -> Program:
+    """Each language's program in turn."""
+    try:
+        return build(request.param)
+    except NotInstalledError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
+    """Start a sidecar on the shipped policies."""
+    with_keys = policies.shipped(tmp_path_factory.mktemp("policies") / "p")
+    with (with_keys / "keys.yaml").open("a") as file:
+        file.write(KEYS)
+    yield from _shared(tmp_path_factory, with_keys)
+
+
+@pytest.fixture(scope="session")
+def spent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
+    """Start another, for those who spend what all workspaces have together."""
+    yield from _shared(tmp_path_factory, policies.SHIPPED)
+
+
+@pytest.fixture
+def target(shipped: RunningSidecar, program: Program) -> str:
+    """Where the program finds the first: on a Unix socket, if it can use one."""
+    return shipped.addresses[1 if program.language.tcp_because else 0]
+
+
+@pytest.fixture
+def mistral() -> Iterator[str]:
+    """Start a stand-in for Mistral."""
+    with mistral_standin() as url:
+        yield url
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print language x case as a table of Markdown, and what is missing."""
+    cells: dict[str, dict[str, str]] = {}
+    missing: dict[str, str] = {}
+    for kind, said in (
+        ("passed", "ok"),
+        ("skipped", "-"),
+        ("failed", "FAILED"),
+        ("error", "FAILED"),
+    ):
+        for report in terminalreporter.getreports(kind):
+            found = re.search(r"clients/cases/.*::test_(\w+)\[(\w+)-?(.*)\]", report.nodeid)
+            if found is None:
+                continue
+            case, language, detail = found.groups()
+            row = f"{case.replace('_', ' ')} {detail}".strip()
+            cells.setdefault(row, {})[language] = said
+            if kind == "skipped" and isinstance(report.longrepr, tuple):
+                missing[language] = report.longrepr[2].removeprefix("Skipped: ")
+    if not cells:
+        return
+    names = [language.name for language in LANGUAGES]
+    terminalreporter.section("languages", sep="-")
+    rows = [["case", *names]]
+    rows += [[row, *(found.get(name, "") for name in names)] for row, found in cells.items()]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * width for width in widths])
+    for cells_of_row in rows:
+        padded = (cell.ljust(width) for cell, width in zip(cells_of_row, widths, strict=True))
+        terminalreporter.write_line(f"| {' | '.join(padded)} |")
+    terminalreporter.write_line("")
+    for language in LANGUAGES:
+        if language.name in missing:
+            terminalreporter.write_line(f"- {language.name}: {missing[language.name]}")
+        elif language.tcp_because:
+            terminalreporter.write_line(f"- {language.name}: over TCP, {language.tcp_because}")
+
+
+def _shared(tmp_path_factory: pytest.TempPathFactory, directory: Path) -> Iterator[RunningSidecar]:
+    folder = tmp_path_factory.mktemp("sidecar")
+    listen = ("--listen", f"unix:{folder}/s.sock", "--listen", "127.0.0.1:0")
+    one = RunningSidecar(directory, folder / "ledger.sqlite", listen).start()
+    yield one
+    assert one.stop() == 0
