@@ -28,6 +28,8 @@ KEYS = """\
 """
 """Beside the shipped keys, for their dates are no test's to rely on."""
 
+SAID = {"passed": "ok", "skipped": "-", "failed": "FAILED", "error": "FAILED"}
+
 
 @pytest.fixture(scope="session", params=LANGUAGES, ids=lambda language: language.name)
 def program(request: pytest.FixtureRequest) -> Program:
@@ -68,40 +70,29 @@ def mistral() -> Iterator[str]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print language x case as a table of Markdown, and what is missing."""
-    cells: dict[str, dict[str, str]] = {}
-    missing: dict[str, str] = {}
-    for kind, said in (
-        ("passed", "ok"),
-        ("skipped", "-"),
-        ("failed", "FAILED"),
-        ("error", "FAILED"),
-    ):
+    cells: dict[tuple[int, str], dict[str, str]] = {}
+    notes = {it.name: f"over TCP, {it.tcp_because}" for it in LANGUAGES if it.tcp_because}
+    for kind, said in SAID.items():
         for report in terminalreporter.getreports(kind):
-            found = re.search(r"clients/cases/.*::test_(\w+)\[(\w+)-?(.*)\]", report.nodeid)
-            if found is None:
-                continue
-            case, language, detail = found.groups()
-            row = f"{case.replace('_', ' ')} {detail}".strip()
-            cells.setdefault(row, {})[language] = said
-            if kind == "skipped" and isinstance(report.longrepr, tuple):
-                missing[language] = report.longrepr[2].removeprefix("Skipped: ")
-    if not cells:
-        return
-    names = [language.name for language in LANGUAGES]
-    terminalreporter.section("languages", sep="-")
+            if found := re.search(r"clients/cases/.*::test_(\w+)\[(\w+)-?(.*)\]", report.nodeid):
+                case, language, detail = found.groups()
+                row = f"{case.replace('_', ' ')} {detail}".strip()
+                cells.setdefault((report.location[1], row), {})[language] = said
+                if isinstance(report.longrepr, tuple):
+                    notes[language] = report.longrepr[2].removeprefix("Skipped: ")
+    names = sorted({name for found in cells.values() for name in found})
     rows = [["case", *names]]
-    rows += [[row, *(found.get(name, "") for name in names)] for row, found in cells.items()]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for (_, row), found in sorted(cells.items(), key=lambda it: it[0][0]):
+        rows.append([row, *(found.get(name, "") for name in names)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
-    for cells_of_row in rows:
-        padded = (cell.ljust(width) for cell, width in zip(cells_of_row, widths, strict=True))
+    terminalreporter.section("languages", sep="-")
+    for line in rows:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         terminalreporter.write_line(f"| {' | '.join(padded)} |")
-    terminalreporter.write_line("")
-    for language in LANGUAGES:
-        if language.name in missing:
-            terminalreporter.write_line(f"- {language.name}: {missing[language.name]}")
-        elif language.tcp_because:
-            terminalreporter.write_line(f"- {language.name}: over TCP, {language.tcp_because}")
+    for name in names:
+        if name in notes:
+            terminalreporter.write_line(f"\n{name}: {notes[name]}")
 
 
 def _shared(tmp_path_factory: pytest.TempPathFactory, directory: Path) -> Iterator[RunningSidecar]:

@@ -55,6 +55,30 @@ LANGUAGES = (
         ),
         run=(sys.executable, "client.py"),
     ),
+    Language(
+        name="go",
+        tools=("go",),
+        install=(("go", "mod", "download"),),
+        compile=(
+            ("go", "build", "-o", "bin/", "tool"),
+            (
+                *PROTOC,
+                "--plugin=bin/protoc-gen-go",
+                "--plugin=bin/protoc-gen-go-grpc",
+                *(
+                    f"--{plugin}_{option}"
+                    for plugin in ("go", "go-grpc")
+                    for option in (
+                        "out=.",
+                        "opt=module=client",
+                        "opt=Msidecar/v1/authorization.proto=client/sidecarv1",
+                    )
+                ),
+            ),
+            ("go", "build", "-o", "client", "."),
+        ),
+        run=("./client",),
+    ),
 )
 
 
