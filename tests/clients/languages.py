@@ -79,6 +79,25 @@ LANGUAGES = (
         ),
         run=("./client",),
     ),
+    Language(
+        name="typescript",
+        tools=("node", "npm"),
+        install=(
+            ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"),
+        ),
+        compile=(
+            # The loader of protos reads this one when the program starts; generated are types.
+            ("cp", str(PROTO), "."),
+            (
+                "node_modules/.bin/proto-loader-gen-types",
+                *("--includeDirs=.", "--longs=Number", "--enums=String", "--defaults", "--arrays"),
+                *("--grpcLib=@grpc/grpc-js", "--importFileExtension=.js", "--outDir=generated"),
+                "authorization.proto",
+            ),
+            ("node_modules/.bin/tsc",),
+        ),
+        run=("node", "client.js"),
+    ),
 )
 
 
