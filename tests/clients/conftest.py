@@ -80,10 +80,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 cells.setdefault((report.location[1], row), {})[language] = said
                 if isinstance(report.longrepr, tuple):
                     notes[language] = report.longrepr[2].removeprefix("Skipped: ")
-    names = sorted({name for found in cells.values() for name in found})
+    names = sorted({name for passed in cells.values() for name in passed})
     rows = [["case", *names]]
-    for (_, row), found in sorted(cells.items(), key=lambda it: it[0][0]):
-        rows.append([row, *(found.get(name, "") for name in names)])
+    for (_, row), passed in sorted(cells.items()):
+        rows.append([row, *(passed.get(name, "") for name in names)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
     terminalreporter.section("languages", sep="-")
