@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto lock bench soak property simulate conformance crashes rotations mutants clean deploy-tools baseline
+.PHONY: help demo test check format proto lock bench soak property simulate conformance clients crashes rotations mutants clean deploy-tools baseline
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ FIRST ?= 0
 simulate: .venv/ready ## Simulate SEEDS=10000 worlds from FIRST=0 on; SEED=1234 shows one step by step
 	@PYTHONPATH=tests $(BIN)/python -m simulation \
 	  $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS))
+
+clients: .venv/ready ## Build a sample program in each language, and show which cases each passes
+	@$(BIN)/python -m pytest -q -n $(JOBS) tests/clients
 
 KILLS ?= 300
 crashes: .venv/ready ## Kill -9 the sidecar under load, KILLS=300 times on one ledger

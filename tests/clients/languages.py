@@ -1,0 +1,181 @@
+"""The languages of the sample programs: which tools each needs, and how it is built and run."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.mistral_standin import API_KEY
+
+ROOT = Path(__file__).parents[2]
+SOURCES = Path(__file__).parent
+BUILD = ROOT / "build" / "clients"
+PROTO = ROOT / "proto" / "sidecar" / "v1" / "authorization.proto"
+PROTOC = (sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", str(PROTO))
+INSTALL_SECONDS, COMPILE_SECONDS, RUN_SECONDS = 300, 600, 120
+
+Command = tuple[str, ...]
+
+
+class NotInstalledError(Exception):
+    """The language cannot be had here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language. Its commands run in build/clients/NAME, over a copy of its sources."""
+
+    name: str
+    tools: tuple[str, ...]
+    """Programs without which it is left out."""
+    install: tuple[Command, ...]
+    """Fetch packages: where one fails, the language is left out."""
+    compile: tuple[Command, ...]
+    """Generate code and compile it: where one fails, so do the tests."""
+    run: Command
+    tcp_because: str = ""
+    """Why it cannot use a Unix socket, if it cannot."""
+
+
+LANGUAGES = (
+    Language(
+        name="python",
+        tools=(),
+        install=(),
+        compile=(
+            (*PROTOC, "--python_out=.", "--grpc_python_out=."),
+            # Or the sidecar's own package, which is installed here, would be found instead.
+            ("touch", "sidecar/__init__.py"),
+        ),
+        run=(sys.executable, "client.py"),
+    ),
+    Language(
+        name="go",
+        tools=("go",),
+        install=(("go", "mod", "download"),),
+        compile=(
+            ("go", "build", "-o", "bin/", "tool"),
+            (
+                *PROTOC,
+                "--plugin=bin/protoc-gen-go",
+                "--plugin=bin/protoc-gen-go-grpc",
+                *(
+                    f"--{plugin}_{option}"
+                    for plugin in ("go", "go-grpc")
+                    for option in (
+                        "out=.",
+                        "opt=module=client",
+                        "opt=Msidecar/v1/authorization.proto=client/sidecarv1",
+                    )
+                ),
+            ),
+            ("go", "build", "-o", "client", "."),
+        ),
+        run=("./client",),
+    ),
+    Language(
+        name="typescript",
+        tools=("node", "npm"),
+        install=(
+            ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"),
+        ),
+        compile=(
+            # The loader of protos reads this one when the program starts; generated are types.
+            ("cp", str(PROTO), "."),
+            (
+                "node_modules/.bin/proto-loader-gen-types",
+                *("--includeDirs=.", "--longs=Number", "--enums=String", "--defaults", "--arrays"),
+                *("--grpcLib=@grpc/grpc-js", "--importFileExtension=.js", "--outDir=generated"),
+                "authorization.proto",
+            ),
+            ("node_modules/.bin/tsc",),
+        ),
+        run=("node", "client.js"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A language's program, ready to be run."""
+
+    language: Language
+
+    def start(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        return subprocess.run(  # noqa: S603 - our own program
+            [*self.language.run, *args],
+            cwd=BUILD / self.language.name,
+            env={**os.environ, "MISTRAL_API_KEY": API_KEY},
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+
+    def __call__(self, command: str, **flags: object) -> dict[str, Any]:
+        """Run a command that has to give a result; return that. `_` in a flag stands for `-`."""
+        pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in flags.items()]
+        done = self.start(command, *(word for pair in pairs for word in pair))
+        assert done.returncode == 0, done.stdout + done.stderr
+        (line,) = done.stdout.splitlines()
+        result: dict[str, Any] = json.loads(line)
+        return result
+
+
+def build(language: Language) -> Program:
+    """Build its program, unless it is there and nothing has changed.
+
+    Raises NotInstalledError where a tool or a package is missing, and AssertionError
+    where it does not compile.
+    """
+    for tool in language.tools:
+        if shutil.which(tool) is None:
+            raise NotInstalledError(f"no {tool} on this machine")
+    folder = BUILD / language.name
+    folder.mkdir(parents=True, exist_ok=True)
+    built = folder / ".built"
+    # Other workers may want the same at the same time.
+    with (BUILD / f"{language.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        digest = _digest(language)
+        if not built.exists() or built.read_text() != digest:
+            shutil.copytree(SOURCES / language.name, folder, dirs_exist_ok=True)
+            for command in language.install:
+                _install(command, folder)
+            for command in language.compile:
+                done = _run(command, folder, COMPILE_SECONDS)
+                assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+            built.write_text(digest)
+    return Program(language)
+
+
+def _install(command: Command, folder: Path) -> None:
+    try:
+        done = _run(command, folder, INSTALL_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise NotInstalledError(f"{error}") from None
+    if done.returncode != 0:
+        lines = (done.stdout + done.stderr).strip().splitlines() or ["it does not say why"]
+        said = next((line for line in lines if "error" in line.lower()), lines[-1])
+        raise NotInstalledError(f"{' '.join(command[:2])}: {said.strip()}")
+
+
+def _run(command: Command, folder: Path, seconds: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - from the table above
+        command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False
+    )
+
+
+def _digest(language: Language) -> str:
+    digest = hashlib.sha256(repr(language).encode())
+    sources = (path for path in (SOURCES / language.name).rglob("*") if path.is_file())
+    for path in (PROTO, *sorted(sources)):
+        digest.update(f"\n{path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
