@@ -17,6 +17,7 @@ from sidecar.cli.rotation_status import now_us, open_book, print_report, report_
 from sidecar.domain.rotation import KeyRotation, Survey, Version
 from sidecar.keys.pepper import read_pepper
 from sidecar.keys.settings import RotationError, Wanted
+from sidecar.keys.shapes import ShapeName
 from sidecar.ledger.key_book import KeyBook, LeaseHeldError, RotationRefusedError
 from sidecar.ledger.protocol import LedgerUnavailableError
 
@@ -61,6 +62,8 @@ def create(
     --key-pepper-file pepper.key
     """
     place = Place(key, ledger, admin_key_file, sink, pepper_file, output, connection)
+    if connection.mistral.shape is ShapeName.ADMIN and not user_id:
+        raise fail("--user-id is missing: a key of --mistral-shape admin belongs to somebody", 2)
     wanted = Wanted(workspace_id, user_id, description)
     _run(place, lambda rotator: rotator.create(place.key_id), wanted)
 
@@ -174,6 +177,8 @@ def _plan(place: Place) -> None:
             typer.echo(f"{number}. {line}")
     if refused:
         raise fail(refused)
+    if place.output is Format.TEXT:
+        typer.echo("Nothing is done yet: without --dry-run it is.")
 
 
 def _steps_ahead(

@@ -27,7 +27,7 @@ def status(
     key: Annotated[str, typer.Argument(metavar="[KEY]", help="This key alone.")] = "",
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show how each rotation went. Exit 1 if one is for a person to look at.
+    """Show how each rotation went. Exit 1 if one is for a person to look at, or KEY has none.
 
     That is one that was interrupted, or whose old key is still in use after its grace.
 
@@ -48,6 +48,8 @@ def status(
         for report in listed:
             print_report(report)
         typer.echo(f"{len(listed)} rotations")
+    if key and not listed:
+        raise fail(f"{key}: this ledger has no rotation of it")
     if any(report["interrupted"] or report["still_in_use"] for report in listed):
         raise typer.Exit(1)
 
@@ -100,8 +102,7 @@ def print_report(report: dict[str, Any]) -> None:
     """Print it for people, a line for each step."""
     before = f"#{report['from']['version']}" if report["from"] else "nothing"
     heading = f"{report['key']}, from {before} to #{report['to']['version']}: {report['stage']}"
-    if report["interrupted"]:
-        heading += ", interrupted: run `sidecar keys rotate` again, or `abort` or `rollback`"
+    heading += _what_next(report)
     table = Table(title=Text(heading), title_justify="left")
     for column in ("at (UTC)", "version", "stage", "note"):
         table.add_column(column, overflow="fold")
@@ -109,6 +110,15 @@ def print_report(report: dict[str, Any]) -> None:
         at = step["at"].replace("T", " ").partition("+")[0].partition(".")[0]
         table.add_row(at, f"#{step['version']}", step["stage"], Text(step["note"]))
     console().print(table)
+
+
+def _what_next(report: dict[str, Any]) -> str:
+    """Say what a person can do about a rotation that has not ended, and nobody works at."""
+    if report["interrupted"]:
+        return ", interrupted: run `sidecar keys rotate` again, or `abort` or `rollback`"
+    if report["ended_at"] or report["worked_at_by"]:
+        return ""
+    return ": run `sidecar keys rotate` again to revoke the old key after its grace, or `rollback`"
 
 
 def _iso(at_us: int | None) -> str | None:

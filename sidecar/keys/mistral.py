@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from sidecar.keys.secret import Secret
 from sidecar.keys.shapes import (
@@ -64,6 +64,7 @@ class Mistral:
     def __init__(self, settings: MistralSettings, admin_key: Secret) -> None:
         """Speak as the settings say. Raises ValueError for a URL that is not secure."""
         self._http = Http(settings.url, settings.timeout_seconds)
+        self._host = urlsplit(settings.url).hostname
         self._auth = settings.auth.headers(admin_key)
         shape = SHAPES[settings.shape]
         self._shape = replace(shape, path=settings.path or shape.path)
@@ -146,7 +147,7 @@ class Mistral:
                 if error.sent and not safe:
                     raise
                 if not left:
-                    raise MistralError(f"Mistral does not answer: {error}") from None
+                    raise MistralError(f"{self._host} does not answer: {error}") from None
             else:
                 if not (_limited(answer) or (safe and _broken(answer))):
                     return answer

@@ -1,27 +1,18 @@
-"""The tour of docs/keys.md is what happens: its commands are run, one after the other."""
+"""The README's tour of keys is what happens: its commands are run, one after the other."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.mistral_admin import ADMIN_KEY, MistralAdmin, mistral_admin
-from support.policies import shipped
+from demo import keys as demo
+from support.mistral_admin import MistralAdmin, mistral_admin
 
 from sidecar.domain.rotation import Stage
 from sidecar.keys.shapes import SHAPES, NewKey
 
 KEYS = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
-ROTATION = KEYS[KEYS.index("## Rotation") : KEYS.index("| stage |")]
-TOUR = [
-    line.strip()
-    for line in ROTATION.splitlines()
-    if line.startswith(("    sidecar keys", "    ex", "    head"))
-]
 
 EXPECTED = {
     "create": (0, "from nothing to #1: done"),
@@ -43,27 +34,14 @@ def server() -> Iterator[MistralAdmin]:
         yield started
 
 
-def test_the_tour_is_run_as_it_stands(tmp_path: Path, server: MistralAdmin) -> None:
+def test_the_tour_is_run_as_it_stands(
+    tmp_path: Path, server: MistralAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Create, audit and rotate a key: the owner's steps 2, 5 and 6, and a way back."""
-    settings = [line for line in TOUR if line.startswith("export")]
-    pepper, *commands = [line for line in TOUR if line not in settings]
-    subprocess.run(["/bin/sh", "-c", pepper], cwd=tmp_path, check=True)  # noqa: S603
-    assert len(commands) == len(EXPECTED)
-    (tmp_path / "admin.key").write_text(ADMIN_KEY)
-    (tmp_path / "keys").mkdir()
-    shipped(tmp_path / "policies")
-    environment = {
-        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "SIDECAR_MISTRAL_URL": server.url, "SIDECAR_PROPAGATION_SECONDS": "0",
-        "SIDECAR_LOOK_SECONDS": "0.02", "COLUMNS": "200", "NO_COLOR": "1",
-    }  # fmt: skip
-    printed = ""
-    for command, (begins, (code, said)) in zip(commands, EXPECTED.items(), strict=True):
+    monkeypatch.setenv("NO_COLOR", "1")
+    printed, shown = "", demo.run(tmp_path, server.url)
+    for (begins, (code, said)), (command, done) in zip(EXPECTED.items(), shown, strict=True):
         assert command.removeprefix("sidecar keys ").startswith(begins)
-        done = subprocess.run(  # noqa: S603 - our own document
-            ["/bin/bash", "-c", "\n".join([*settings, command])],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
         assert (done.returncode, said in done.stdout) == (code, True), (command, done)
         printed += done.stdout + done.stderr
     held = json.loads((tmp_path / "keys" / "ml-team-key.json").read_text())
