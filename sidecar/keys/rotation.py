@@ -6,6 +6,10 @@ been in use for a while, and is revoked. Every stage is on disk before the next 
 whoever finds a rotation unfinished knows what may have happened, and goes on or goes back.
 The secret is in memory and in the sink, nowhere else: if it is lost before it is stored, its
 key is revoked and another created.
+
+K1: at every moment apps find a secret that works. K2: at the end one key is left at Mistral,
+and the ledger knows it. K3: a secret is in memory and in the sink, nowhere else; what the ledger
+keeps of it is of no use without the pepper.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Mutants of U1, which is about the use of keys, and of what is made of versions."""
+"""Mutants of U1, which is about the use of keys, and of K1 to K3, about their rotation."""
 
 from mutants.mutant import Mutant
 
@@ -34,5 +34,56 @@ U1 = [
     Mutant(
         "nobody-looks-after-keys", "U1", "A running sidecar learns of no revoked version, and counts nothing.",
         "housekeeping.py", "await _repeat(KEYS_EVERY_SECONDS, look, ", "await _repeat(1e9, look, ",
+    ),
+]  # fmt: skip
+
+K1 = [
+    Mutant(
+        "untried", "K1", "Apps find a secret that Mistral does not take yet.",
+        "keys/rotation.py", "while successes < SUCCESSES:", "while successes < 0:",
+    ),
+    Mutant(
+        "stored-and-revoked", "K1", "Who died after storing a secret revokes its key.",
+        "keys/rotation.py", "if await self._is_stored(rotation):", "if not await self._is_stored(rotation):",
+    ),
+    Mutant(
+        "another-pepper-is-another-secret", "K1", "With another pepper, the key that apps use is revoked.",
+        "keys/pepper.py", "raise OtherPepperError", "return False",
+    ),
+    Mutant(
+        "both-gone", "K1", "The old key is revoked though the new one is gone.",
+        "keys/working.py", "if not there:", "if not there and version is None:",
+    ),
+    Mutant(
+        "in-use-and-revoked", "K1", "Grace has no end that anybody waits for.",
+        "keys/rotation.py", "if verdict is Verdict.IN_USE:", "if verdict is None:",
+    ),
+    Mutant(
+        "two-at-work", "K1", "A lease keeps nobody out.",
+        "ledger/key_book.py", "if held and there.owner != self._owner:", "if held and there.owner is None:",
+    ),
+]  # fmt: skip
+K2 = [
+    Mutant(
+        "left-behind", "K2", "A key whose secret was lost lives on.",
+        "keys/rotation.py", "await self._revoke_new(rotation)\n        if self._created", "if self._created",
+    ),
+    Mutant(
+        "too-late-to-be-found", "K2", "What was listed late only is never revoked.",
+        "keys/rotation.py", "await self._remote.sweep(new.key_id, rotation)", "pass",
+    ),
+    Mutant(
+        "rotated-twice", "K2", "A key that somebody else has just rotated is rotated again.",
+        "ledger/key_book.py", "if of is not None and of.version != before:", "if of is None and before is None:",
+    ),
+]  # fmt: skip
+K3 = [
+    Mutant(
+        "no-pepper", "K3", "Whoever has the ledger can try secrets.",
+        "keys/pepper.py", "hmac.new(self._content, ", 'hmac.new(b"", ',
+    ),
+    Mutant(
+        "readable", "K3", "Others on the machine can read the secret.",
+        "keys/sinks/file.py", "0o600", "0o644",
     ),
 ]  # fmt: skip
