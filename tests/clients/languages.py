@@ -98,6 +98,40 @@ LANGUAGES = (
         ),
         run=("node", "client.js"),
     ),
+    Language(
+        name="java",
+        tools=("javac", "mvn"),
+        # Everything but the compiler itself, so that it needs no network afterwards.
+        install=(("mvn", "-B", "-q", "-Dmaven.main.skip", "compile"),),
+        compile=(("mvn", "-B", "-q", "-o", "compile"),),
+        # Flags for a process that lives for a second.
+        run=(
+            *("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
+            *("-cp", "target/classes:target/dependency/*", "Client"),
+        ),
+    ),
+    Language(
+        name="rust",
+        tools=("cargo",),
+        install=(("cargo", "fetch", "--locked"),),
+        compile=(
+            (
+                *("env", f"PYTHON={sys.executable}", f"PROTOC={SOURCES / 'protoc'}"),
+                *("cargo", "build", "--quiet", "--frozen", "--target-dir=target"),
+            ),
+        ),
+        run=("target/debug/client",),
+    ),
+    Language(
+        name="cpp",
+        tools=("g++", "make", "pkg-config", "protoc", "grpc_cpp_plugin"),
+        # Packages of the system: they are found, or not.
+        install=(
+            ("pkg-config", "--exists", "--print-errors", "grpc++", "cpp-httplib", "nlohmann_json"),
+        ),
+        compile=(("make", "--silent", "--jobs=2"),),
+        run=("./client",),
+    ),
 )
 
 
