@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from support import typescript
 from support.identities import AUDIENCE, ISSUER, Authority, Issuer, write_pair
 from support.policies import minimal
 from support.running import RunningSidecar
@@ -18,20 +19,41 @@ NOBODY = pb.Principal(role="tester", workspace="lab")
 """Whose id is proven."""
 
 
+def with_tokens(
+    start_sidecar: Callable[..., RunningSidecar], folder: Path, issuer: Issuer, authority: Authority
+) -> RunningSidecar:
+    """Start one that believes the issuer's tokens; write down who vouches for it."""
+    (folder / "jwks.json").write_text(json.dumps(issuer.jwks))
+    (folder / "ca.pem").write_bytes(authority.pem)
+    certificate, key = write_pair(folder, authority.issue_server())
+    return start_sidecar(
+        minimal(folder / "p"),
+        "--identity", "token", "--issuer", ISSUER, "--audience", AUDIENCE,
+        "--claim", "id=claims.sub", "--jwks", str(folder / "jwks.json"),
+        "--tls-cert", certificate, "--tls-key", key,
+    )  # fmt: skip
+
+
+def with_certificates(
+    start_sidecar: Callable[..., RunningSidecar], folder: Path, authority: Authority
+) -> RunningSidecar:
+    """Start one that believes the authority's certificates; write down who vouches for it."""
+    (folder / "server").mkdir()
+    (folder / "ca.pem").write_bytes(authority.pem)
+    certificate, key = write_pair(folder / "server", authority.issue_server())
+    return start_sidecar(
+        minimal(folder / "p"),
+        "--identity", "mtls", "--tls-cert", certificate, "--tls-key", key,
+        "--client-ca", str(folder / "ca.pem"), "--claim", "id=claims.san_uri",
+    )  # fmt: skip
+
+
 def test_a_token_is_read_anew_for_each_call(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
     """As Kubernetes replaces it; over TLS. A stale one is refused, and never goes out open."""
     issuer, authority = Issuer(), Authority()
-    (tmp_path / "jwks.json").write_text(json.dumps(issuer.jwks))
-    certificate, key = write_pair(tmp_path, authority.issue_server())
-    sidecar = start_sidecar(
-        minimal(tmp_path / "p"),
-        "--identity", "token", "--issuer", ISSUER, "--audience", AUDIENCE,
-        "--claim", "id=claims.sub", "--jwks", str(tmp_path / "jwks.json"),
-        "--tls-cert", certificate, "--tls-key", key,
-    )  # fmt: skip
-    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    sidecar = with_tokens(start_sidecar, tmp_path, issuer, authority)
     token = tmp_path / "token"
     token.write_text(issuer.token() + "\n")
     with Budget(
@@ -57,16 +79,8 @@ def test_a_certificate_that_was_replaced_is_used(
 ) -> None:
     """The first is nobody's; the one that takes its place in the file proves who calls."""
     authority = Authority()
-    server, client = tmp_path / "server", tmp_path / "client"
-    server.mkdir()
+    sidecar, client = with_certificates(start_sidecar, tmp_path, authority), tmp_path / "client"
     client.mkdir()
-    certificate, key = write_pair(server, authority.issue_server())
-    (tmp_path / "ca.pem").write_bytes(authority.pem)
-    sidecar = start_sidecar(
-        minimal(tmp_path / "p"),
-        "--identity", "mtls", "--tls-cert", certificate, "--tls-key", key,
-        "--client-ca", str(tmp_path / "ca.pem"), "--claim", "id=claims.san_uri",
-    )  # fmt: skip
     uri = x509.UniformResourceIdentifier("spiffe://lab/app")
     own, own_key = write_pair(client, authority.issue("app", uri, valid=(-7200, -3600)))
     files: dict[str, Any] = {"ca_file": tmp_path / "ca.pem", "cert_file": own, "key_file": own_key}
@@ -78,6 +92,79 @@ def test_a_certificate_that_was_replaced_is_used(
         write_pair(client, authority.issue("app", uri))
         with budget.authorize(NOBODY, "small-1", "x", 10) as call:
             assert list(call.decision.asserted if call.decision else ()) == ["role", "workspace"]
+
+
+TYPESCRIPT = """
+import { copyFileSync, rmSync } from "node:fs";
+import { Budget } from "./dist/src/index.js";
+
+const { ADDRESS, FILES, REPLACED, BY } = process.env;
+const budget = new Budget(ADDRESS, {
+  whenUnavailable: "deny", deadlineMs: 5000, ...JSON.parse(FILES),
+});
+const principal = { role: "tester", workspace: "lab" };
+const seen = [];
+const ask = async () => {
+  try {
+    const call = await budget.authorize({ principal, model: "small-1", messages: "x", maxTokens: 9 });
+    await call.settle({ usage: { prompt_tokens: 1, completion_tokens: 1 } });
+    seen.push("settled");
+  } catch (error) {
+    seen.push(error.code ?? error.name);
+  }
+};
+await ask();
+for (const file of JSON.parse(BY)) {
+  if (file) copyFileSync(file, REPLACED);
+  else rmSync(REPLACED);
+  await ask();
+}
+budget.close();
+console.log(JSON.stringify(seen));
+"""
+
+
+def typescript_sees(sidecar: RunningSidecar, files: dict[str, Path], by: list[Path | None]) -> Any:
+    """Ask with these files, and again whenever the last of them is replaced, or gone (None)."""
+    typescript.built()
+    done = typescript.run(
+        "--input-type=module", "-e", TYPESCRIPT,
+        ADDRESS=sidecar.addresses[0], FILES=json.dumps({name: str(it) for name, it in files.items()}),
+        REPLACED=str(list(files.values())[-1]), BY=json.dumps([it and str(it) for it in by]),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_typescripts_token_is_read_anew_for_each_call(
+    start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
+) -> None:
+    """As Python's."""
+    issuer, authority = Issuer(), Authority()
+    sidecar = with_tokens(start_sidecar, tmp_path, issuer, authority)
+    tokens = {"first": issuer.token(), "stale": issuer.token(exp=1), "next": issuer.token(jti="2")}
+    for name, text in tokens.items():
+        (tmp_path / name).write_text(text + "\n")
+    files = {"caFile": tmp_path / "ca.pem", "tokenFile": tmp_path / "first"}
+    seen = typescript_sees(sidecar, files, [tmp_path / "stale", None, tmp_path / "next"])
+    assert seen == ["settled", "UNAUTHENTICATED", "FILE_UNREADABLE", "settled"]
+
+
+def test_typescripts_certificate_is_the_one_that_is_there(
+    start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
+) -> None:
+    """It proves who calls; one that is not its key's, as in the middle of a change, is refused."""
+    authority = Authority()
+    sidecar = with_certificates(start_sidecar, tmp_path, authority)
+    uri = x509.UniformResourceIdentifier("spiffe://lab/app")
+    pairs = []
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        pairs.append(list(map(Path, write_pair(tmp_path / name, authority.issue("app", uri)))))
+    (old, _), (new, new_key) = pairs
+    files = {"caFile": tmp_path / "ca.pem", "keyFile": new_key, "certFile": old}
+    seen = typescript_sees(sidecar, files, [new, None])
+    assert seen == ["CERTIFICATES_UNUSABLE", "settled", "FILE_UNREADABLE"]
 
 
 @pytest.mark.parametrize(

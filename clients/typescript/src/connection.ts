@@ -80,7 +80,7 @@ export class Connection {
       this.#client?.close();
       const [ca, key, certificate] = files.map((file) => (file ? readable(() => readFileSync(file)) : null));
       const credentials = ca
-        ? grpc.credentials.createSsl(ca, key, certificate)
+        ? usable(() => grpc.credentials.createSsl(ca, key, certificate))
         : grpc.credentials.createInsecure();
       this.#client = new AuthorizationService(this.address, credentials, OPTIONS);
       this.#version = version;
@@ -108,9 +108,18 @@ export function isLocal(address: string): boolean {
 }
 
 function readable<T>(read: () => T): T {
+  return attempt(read, "FILE_UNREADABLE");
+}
+
+/** While one file of a pair is replaced before the other, they do not belong together. */
+function usable<T>(open: () => T): T {
+  return attempt(open, "CERTIFICATES_UNUSABLE");
+}
+
+function attempt<T>(work: () => T, code: string): T {
   try {
-    return read();
+    return work();
   } catch (error) {
-    throw new Refused("FILE_UNREADABLE", (error as NodeJS.ErrnoException).code ?? "");
+    throw new Refused(code, (error as NodeJS.ErrnoException).code ?? "");
   }
 }
