@@ -1,19 +1,26 @@
 """`sidecar budgets`: asks a running sidecar what is left."""
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.tables import budget_dict, budget_table, console
-from sidecar.server.client import AskError, Caller, get_budgets
+from sidecar.client import Budget, BudgetError, Principal
+
+TIMEOUT_SECONDS = 2.0
+
+
+def _file(name: str, say: str) -> Any:
+    return typer.Option(f"--{name}-file", metavar="FILE", help=say, show_default=False)
 
 
 def budgets(
-    role: Annotated[str, typer.Option(help="The principal's role.")],
-    workspace: Annotated[str, typer.Option(help="The principal's workspace.")],
-    principal: Annotated[str, typer.Option(help="The principal's id.")],
+    role: Annotated[str, typer.Option(help="The principal's role.")] = "",
+    workspace: Annotated[str, typer.Option(help="The principal's workspace.")] = "",
+    principal: Annotated[str, typer.Option(help="The principal's id.")] = "",
     label: Annotated[
         list[str] | None, typer.Option(help="A label of the principal, as NAME=VALUE. Repeatable.")
     ] = None,
@@ -22,17 +29,29 @@ def budgets(
     address: Annotated[
         str, typer.Option(envvar="SIDECAR_ADDRESS", help="Where the sidecar listens.")
     ] = "127.0.0.1:50051",
+    ca: Annotated[Path | None, _file("ca", "Speak TLS; these certificates vouch for it.")] = None,
+    token: Annotated[Path | None, _file("token", "A token that proves who asks.")] = None,
+    cert: Annotated[Path | None, _file("cert", "A certificate that proves who asks.")] = None,
+    cert_key: Annotated[Path | None, _file("key", "The private key of it.")] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show what is left for a principal.
+    """Show what is left for a principal. What is pinned or proven may be left out.
 
     Example: sidecar budgets --principal ada --role developer --workspace dev-workspace
     """
+    who = Principal(
+        id=principal, role=role, workspace=workspace, key_id=key, labels=_labels(label or [])
+    )
     try:
-        who = Caller(principal, role, workspace, key, _labels(label or []))
-        answer = get_budgets(address, who, model)
-    except AskError as error:
-        raise fail(error) from None
+        with Budget(
+            address, when_unavailable="deny", deadline_seconds=TIMEOUT_SECONDS,
+            ca_file=ca, token_file=token, cert_file=cert, key_file=cert_key,
+        ) as budget:  # fmt: skip
+            answer = budget.get_budgets(who, model)
+    except BudgetError as error:
+        raise fail(f"{address}: {error}") from None
+    except ValueError as error:
+        raise fail(f"--address: {error}", 2) from None
     if output is Format.JSON:
         report = {
             "budgets": [budget_dict(budget) for budget in answer.budgets],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from support import typescript
+from support.commands import sidecar
 from support.identities import AUDIENCE, ISSUER, Authority, Issuer, write_pair
 from support.policies import minimal
 from support.running import RunningSidecar
@@ -72,6 +73,24 @@ def test_a_token_is_read_anew_for_each_call(
             budget.authorize(NOBODY, "small-1", "x", 10).begin()
         token.write_text(issuer.token(jti="another"))
         assert budget.authorize(NOBODY, "small-1", "x", 10).begin().counted
+
+
+def test_the_command_line_may_prove_who_asks(
+    start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
+) -> None:
+    """`sidecar budgets` as an app does it; what is proven is left out. Without, it is told so."""
+    issuer, authority = Issuer(), Authority()
+    started = with_tokens(start_sidecar, tmp_path, issuer, authority)
+    (tmp_path / "token").write_text(issuer.token())
+    ask = ("budgets", "--role", "tester", "--workspace", "lab", "--address", started.addresses[0])
+    tls = (*ask, "--ca-file", tmp_path / "ca.pem")
+    code, out, err = sidecar(*tls, "--token-file", tmp_path / "token")
+    assert (code, err) == (0, "")
+    assert "ceiling" in out
+    code, _, err = sidecar(*tls)
+    assert (code, "UNAUTHENTICATED" in err) == (1, True)
+    code, _, err = sidecar(*ask[:-1], "sidecar.lab:50051")
+    assert (code, "give ca_file" in err) == (2, True)
 
 
 def test_a_certificate_that_was_replaced_is_used(
