@@ -47,8 +47,13 @@ def fingerprint(
         versions = read_keys(ledger, time.time_ns() // 1000).versions
     except LedgerRefusedError as error:
         raise fail(error) from None
-    known = [version for version in versions if version.fingerprint == found]
+    told = [version for version in versions if pepper.knows(version.fingerprint)]
+    known = [version for version in told if pepper.is_of(version.fingerprint, secret.digest)]
     for version in known:
         typer.echo(f"{version}: {version.state}")
+    others = [version for version in versions if version.fingerprint and version not in told]
+    if not known and others:
+        names = ", ".join(map(str, others))
+        raise fail(f"it may be one of {names}, whose fingerprints were made with another pepper")
     if not known:
         raise fail("no version of a key in this ledger has that fingerprint")

@@ -16,7 +16,7 @@ from rich.text import Text
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US, to_datetime
-from sidecar.domain.rotation import STILL_IN_USE, KeyRotation, Version, VersionState
+from sidecar.domain.rotation import STILL_IN_USE, KeyRotation, Stage, Version
 from sidecar.keys.settings import Pace
 from sidecar.ledger.key_book import KeyBook
 from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
@@ -68,7 +68,7 @@ def report_of(book: KeyBook, rotation: KeyRotation) -> dict[str, Any]:
     versions = {version.version: version for version in book.versions(rotation.key_id)}
     new, old = versions[rotation.to_version], versions.get(rotation.from_version)
     working = now_us() < rotation.lease_until_us
-    waiting = new.state is VersionState.ACTIVE  # for the end of the grace
+    waiting = rotation.stage is Stage.SWITCHED  # for the end of the grace
     steps = book.steps(rotation.id)
     return {
         "key": rotation.key_id,

@@ -60,7 +60,7 @@ NEXT: dict[Stage, frozenset[Stage]] = {
         (Stage.REVOKING, Stage.DONE),
         (Stage.DONE,),
         (Stage.LOST, Stage.CREATING, Stage.DISCARDING),
-        (Stage.RESTORING, Stage.DISCARDING),
+        (Stage.RESTORING, Stage.DISCARDING, Stage.STORED),
         (Stage.DISCARDING, Stage.ROLLED_BACK),
         (Stage.ROLLED_BACK,),
     )
@@ -74,6 +74,9 @@ UNSTORED = frozenset({Stage.CREATING, Stage.CREATED, Stage.VERIFIED, Stage.LOST,
 
 STILL_IN_USE = "the old key is still in use after its grace"
 """What is noted of a rotation that waits for a person because of that."""
+
+NO_WAY_BACK = "the sink did not have the old secret, so there is no way back to it"
+"""What is noted of the storing of a version because of that."""
 
 
 class VersionState(StrEnum):

@@ -8,6 +8,9 @@ BYTES_AT_LEAST = 16
 BYTES_AT_MOST = 4096
 MARK_DIGITS = 8
 
+DIGEST_DIGITS = 64
+"""What ledgers kept before there were peppers was the digest alone."""
+
 
 class OtherPepperError(Exception):
     """A fingerprint was made with another pepper, so nobody can say whose it is."""
@@ -37,13 +40,18 @@ class Pepper:
         """
         if not (fingerprint and digest):
             return False
-        if not self.made(fingerprint):
+        if not self.knows(fingerprint):
             raise OtherPepperError
-        return hmac.compare_digest(fingerprint, self.fingerprint(digest))
+        ours = self.fingerprint(digest) if self.made(fingerprint) else digest
+        return hmac.compare_digest(fingerprint, ours)
 
     def made(self, fingerprint: str) -> bool:
         """Whether the fingerprint was made with this pepper."""
         return fingerprint.startswith(self._prefix)
+
+    def knows(self, fingerprint: str) -> bool:
+        """Whether it can be said whose it is: made with this pepper, or before there were any."""
+        return self.made(fingerprint) or len(fingerprint) == DIGEST_DIGITS
 
     def _mac(self, text: str) -> str:
         return hmac.new(self._content, text.encode(), hashlib.sha256).hexdigest()

@@ -18,7 +18,14 @@ from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.rotation import STILL_IN_USE, KeyRotation, Stage, Verdict, Version
+from sidecar.domain.rotation import (
+    NO_WAY_BACK,
+    STILL_IN_USE,
+    KeyRotation,
+    Stage,
+    Verdict,
+    Version,
+)
 from sidecar.keys.mistral import MistralError, OutcomeUnknownError
 from sidecar.keys.settings import RotationError, StillInUseError, in_thread
 from sidecar.keys.sinks.sink import SinkError
@@ -117,9 +124,8 @@ class Rotation(Working):
             held = await self._sink.holds()
         except SinkError as error:
             return await self._give_up(rotation, str(error))
-        if old is not None and not self._pepper.made(old.fingerprint):
-            await in_thread(self._book.identify, old, "", self._pepper.fingerprint(held), None)
-        rotation = await self._to(rotation, Stage.STORING)
+        note = "" if old is None or await self._is_held(old, held) else NO_WAY_BACK
+        rotation = await self._to(rotation, Stage.STORING, note)
         why = "the sink does not have what it was given"
         try:
             await self._sink.store(new.key_id, new.version, self._secret)
@@ -146,6 +152,8 @@ class Rotation(Working):
             verdict, until_us = await self._verdict(rotation, new, old)
             if verdict is Verdict.REVOKE or self._force:
                 await self._see_that_it_lives(new)
+                if not self._force:
+                    await self._see_that_apps_find(new)
                 why = "" if verdict is Verdict.REVOKE else f"by force: the old key is to {verdict}"
                 return await self._to(rotation, Stage.REVOKING, why)
             if verdict is Verdict.IN_USE:
@@ -184,7 +192,12 @@ class Rotation(Working):
         await self._see_that_it_lives(old)
         try:
             if not await self._finds(old):
-                await self._sink.restore()
+                try:
+                    await self._sink.restore()
+                except SinkError as error:
+                    if await self._finds(new):  # as before: nothing has to be turned back
+                        await self._to(rotation, Stage.STORED, str(error))
+                    raise
             if not await self._finds(old):
                 raise RotationError(f"the sink has no secret of {old}: rotate the key again")
         except SinkError as error:
@@ -227,8 +240,7 @@ class Rotation(Working):
         if stage in (Stage.STORING, Stage.STORED, Stage.SWITCHED):
             if not stored_too:
                 raise RotationError("apps may have the new secret: `sidecar keys rollback` it")
-            if not rotation.from_version:
-                raise RotationError("there is no older version to go back to")
+            await self._see_a_way_back(rotation)
             return await self._to(rotation, Stage.RESTORING, why)
         return await self._to(rotation, Stage.DISCARDING, why)
 
@@ -240,7 +252,9 @@ class Rotation(Working):
         tried_us = max(step.at_us for step in steps if step.stage == Stage.VERIFIED)
         try:
             await self._remote.see_uses(new, old, tried_us + OWN_USE_US)
-        except MistralError as error:  # who does not know waits
+        except MistralError as error:  # who does not know waits, or says so
+            if not self._waits:
+                raise RotationError(str(error)) from None
             self._watcher.waits(rotation, str(error), None)
             return Verdict.WAIT, self._clock() + self._us(self._pace.look_seconds)
         new_first_us, _ = await in_thread(self._book.uses, new)

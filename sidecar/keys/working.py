@@ -3,7 +3,7 @@
 import asyncio
 
 from sidecar.domain.clock import SECOND_US, Clock
-from sidecar.domain.rotation import KeyRotation, Stage, Version
+from sidecar.domain.rotation import NO_WAY_BACK, KeyRotation, Stage, Version
 from sidecar.keys.mistral import Mistral, MistralError
 from sidecar.keys.pepper import OtherPepperError, Pepper
 from sidecar.keys.remote import Remote
@@ -79,10 +79,42 @@ class Working:
         try:
             return self._pepper.is_of(version.fingerprint, digest)
         except OtherPepperError:
+            raise _other_pepper(version) from None
+
+    async def _is_held(self, old: Version, held: str) -> bool:
+        """Whether what is about to be replaced is the old secret; the ledger knows it then."""
+        if self._pepper.knows(old.fingerprint):
+            is_held = self._pepper.is_of(old.fingerprint, held)
+        else:
+            is_held = bool(held)  # nobody can say, but it is what apps have
+        if is_held and not self._pepper.made(old.fingerprint):
+            await in_thread(self._book.identify, old, "", self._pepper.fingerprint(held), None)
+        return is_held
+
+    async def _see_that_apps_find(self, new: Version) -> None:
+        """Never revoke the old key while the sink may have it, as far as that can be told."""
+        if not self._pepper.knows(new.fingerprint):
+            return
+        try:
+            found = await self._finds(new)
+        except SinkError as error:
+            raise RotationError(str(error)) from None
+        if not found:
             raise RotationError(
-                f"the fingerprint of {version} was made with another pepper, so nobody can say"
-                " whether apps have its secret: run this with that pepper (--key-pepper-file)"
-            ) from None
+                f"the sink does not have the secret of {new}, so the old key stays as it is:"
+                " `sidecar keys rollback`, or --force"
+            )
+
+    async def _see_a_way_back(self, rotation: KeyRotation) -> None:
+        """Begin no way back that does not lead there: there is none from it but that."""
+        _, old = self._versions(rotation)
+        if old is None:
+            raise RotationError("there is no older version to go back to")
+        for step in await in_thread(self._book.steps, rotation.id):
+            if (step.version, step.note) == (rotation.to_version, NO_WAY_BACK):
+                raise RotationError(f"{NO_WAY_BACK}: `sidecar keys rotate` goes on")
+        if not self._pepper.knows(old.fingerprint):
+            raise _other_pepper(old)
 
     async def _revoke_new(self, rotation: KeyRotation) -> None:
         new, _ = self._versions(rotation)
@@ -127,3 +159,10 @@ class Working:
 
     def _ends(self, seconds: float) -> float:
         return asyncio.get_running_loop().time() + seconds
+
+
+def _other_pepper(version: Version) -> RotationError:
+    return RotationError(
+        f"the fingerprint of {version} was made with another pepper, so nobody can say"
+        " whether apps have its secret: run this with that pepper (--key-pepper-file)"
+    )

@@ -79,9 +79,17 @@ class KeyBook:
     def adopt(
         self, key_id: str, number: int, name: str, remote_id: str, created_at_us: int | None
     ) -> Version:
-        """Take a key that Mistral has for the active version; what was active is gone there."""
+        """Take a key that Mistral has for the active version; what was active is gone there.
+
+        Raises LeaseHeldError when somebody who was faster rotates it.
+        """
         with self._writing():
             now_us = self._clock()
+            if (there := self._unfinished(key_id)) is not None:
+                raise LeaseHeldError(_held(there))
+            adopted = self._sql.execute(key_rows.ADOPTED, (key_id, remote_id)).fetchone()
+            if adopted:
+                return key_rows.version(adopted)
             self._sql.execute(key_rows.RETIRE, (now_us, key_id))
             taken = self._sql.execute(key_rows.LAST_VERSION, (key_id,)).fetchone()[0]
             number = max(number, taken + 1)

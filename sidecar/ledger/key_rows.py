@@ -24,6 +24,9 @@ def _select(table: str, columns: Sequence[str], rest: str) -> str:
 
 
 VERSIONS = _select("key_versions", Version._fields, "WHERE key_id = ? ORDER BY version")
+ADOPTED = _select(
+    "key_versions", Version._fields, "WHERE key_id = ? AND remote_id = ? AND state = 'active'"
+)
 ROTATION = _select("key_rotations", KeyRotation._fields, "WHERE id = ?")
 ROTATIONS = _select("key_rotations", KeyRotation._fields, "WHERE ? = '' OR key_id = ? ORDER BY id")
 UNFINISHED = _select(

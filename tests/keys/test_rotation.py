@@ -291,12 +291,28 @@ def alerts_at(desk: Desk) -> list[str]:
 def test_an_old_key_is_not_revoked_while_nobody_can_tell_who_uses_it(
     desk: Desk, server: MistralAdmin
 ) -> None:
-    """Whoever does not know waits."""
+    """Whoever does not know waits, and says why: otherwise nobody learns that the key lives on."""
     desk.rotate()
     pass_time(desk, 30)
-    server.faults.append(Fault("list", 500, range(1, 99)))
-    assert desk.rotate().stage is Stage.SWITCHED
+    server.faults.append(Fault("list", 401, range(1, 99)))
+    with pytest.raises(RotationError, match="regenerate it"):
+        desk.rotate()
     assert len(server.live) == 2
+
+
+def test_an_old_key_is_not_revoked_while_the_sink_has_it(desk: Desk, server: MistralAdmin) -> None:
+    """Whatever writes the sink has put it back, and Mistral does not say who uses it."""
+    old = desk.app
+    assert old is not None
+    desk.rotate()
+    server.tells_uses = False
+    desk.put(old)
+    pass_time(desk, 30)
+    with pytest.raises(RotationError, match="the sink does not have the secret of dev-team-key#2"):
+        desk.rotate()
+    assert desk.app is old
+    ended = desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    assert (ended.stage, server.live) == (Stage.ROLLED_BACK, [old])
 
 
 def test_an_old_key_is_not_revoked_when_the_new_one_is_gone(
@@ -330,6 +346,123 @@ def test_a_rollback_needs_an_old_key_that_lives(desk: Desk, server: MistralAdmin
     with pytest.raises(RotationError, match=r"#1 is not at Mistral any more"):
         desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
     assert server.live == [desk.app]
+
+
+def turn_back(desk: Desk) -> KeyRotation:
+    """Roll the rotation back."""
+    return desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+
+
+def test_no_way_back_is_begun_to_a_secret_that_the_sink_never_had(
+    open_desk: Open, server: MistralAdmin
+) -> None:
+    """Once begun it could only be gone on with: the key would never be rotated again."""
+    desk = open_desk()
+    server.has(KEY)
+    desk.rotate()
+    with pytest.raises(RotationError, match="no way back"):
+        turn_back(desk)
+    pass_time(desk, 30)
+    assert desk.rotate().stage is Stage.DONE
+
+
+def test_a_rollback_leaves_apps_the_new_key_if_they_had_a_dead_one(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """What the sink had was not the old secret, so it is not given back."""
+    desk.rotate()
+    pass_time(desk, 30)
+    desk.rotate()
+    server.changed = lambda: None
+    desk.put(next(iter(server.keys.values())))
+    desk.rotate()
+    with pytest.raises(RotationError, match="no way back"):
+        turn_back(desk)
+    assert desk.app is server.live[-1]
+
+
+def test_a_way_back_that_turns_out_to_be_none_is_left_again(desk: Desk) -> None:
+    """Somebody has removed the old secret; apps still find the new one."""
+    desk.rotate()
+    (desk.folder / "key.json.previous").unlink()
+    with pytest.raises(RotationError, match="the old secret is gone"):
+        turn_back(desk)
+    assert desk.rotate().stage is Stage.SWITCHED
+    pass_time(desk, 30)
+    assert desk.rotate().stage is Stage.DONE
+
+
+def test_a_way_back_is_begun_with_the_right_pepper_alone(desk: Desk) -> None:
+    """Whoever has lost it can still go forward."""
+    desk.rotate()
+    desk.pepper = Pepper(b"another of 16 bytes")
+    with pytest.raises(RotationError, match="#1 was made with another pepper"):
+        turn_back(desk)
+    pass_time(desk, 30)
+    assert desk.rotate().stage is Stage.DONE
+
+
+def without_peppers(desk: Desk, server: MistralAdmin) -> None:
+    """Leave the ledger as a program did that knew no peppers."""
+    with closing(sqlite3.connect(desk.folder / "desk.sqlite")) as ledger, ledger:
+        for key in server.keys.values():
+            digest = Secret(key.secret).digest
+            ledger.execute(
+                "UPDATE key_versions SET fingerprint = ? WHERE remote_id = ?", (digest, key.id)
+            )
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_what_was_being_stored_before_there_were_peppers_goes_on(
+    stored: bool, desk: Desk, server: MistralAdmin
+) -> None:
+    """No pepper that anybody has made its fingerprint."""
+    desk.at = stop_at(Stage.STORED if stored else Stage.STORING)
+    with pytest.raises(InterruptedError):
+        desk.rotate()
+    without_peppers(desk, server)
+    with closing(sqlite3.connect(desk.folder / "desk.sqlite")) as ledger, ledger:
+        ledger.execute("UPDATE key_rotations SET stage = 'storing'")
+    desk.at = lambda _: None
+    assert desk.rotate().to_version == (2 if stored else 3)
+    assert (desk.app, len(server.live)) == (server.live[-1], 2)
+
+
+def test_what_was_rotated_before_there_were_peppers_is_rolled_back(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """By the secret's digest, which is what the ledger kept then."""
+    old = desk.app
+    assert old is not None
+    desk.rotate()
+    without_peppers(desk, server)
+    assert turn_back(desk).stage is Stage.ROLLED_BACK
+    assert (desk.app, server.live) == (old, [old])
+
+
+@pytest.mark.parametrize("stage", [Stage.RESTORING, Stage.REVOKING])
+def test_what_died_after_the_switch_is_interrupted_too(stage: Stage, desk: Desk) -> None:
+    """Two keys live, and nobody works at it."""
+    desk.rotate()
+    desk.at = stop_at(stage)
+    pass_time(desk, 30)
+    with pytest.raises(InterruptedError):
+        turn_back(desk) if stage is Stage.RESTORING else desk.rotate()
+    code, out, _ = sidecar("keys", "status", KEY, "--ledger", desk.folder / "desk.sqlite")
+    assert (code, "interrupted" in out) == (1, True)
+
+
+def test_two_that_adopt_one_key_at_once_adopt_it_once(desk: Desk, server: MistralAdmin) -> None:
+    """Who comes later takes nothing from under a rotation that has begun."""
+    key = server.live[0]
+    second = desk.open_book("second")
+    first = desk.book.adopt(KEY, 1, KEY, key.id, None)
+    assert second.adopt(KEY, 1, KEY, key.id, None) == first
+    desk.book.begin(KEY, "0123456789ab")
+    with pytest.raises(LeaseHeldError):
+        second.adopt(KEY, 1, KEY, key.id, None)
+    assert desk.states == {1: "active", 2: "pending"}
+    second.close()
 
 
 def test_an_abort_is_for_what_no_app_can_have(desk: Desk, server: MistralAdmin) -> None:
