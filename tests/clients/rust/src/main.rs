@@ -9,9 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http_body_util::BodyExt;
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -107,25 +104,16 @@ async fn post(flags: &Flags, max_tokens: i64) -> Result<(String, String), Fault>
         "max_tokens": max_tokens,
     });
     let key = std::env::var("MISTRAL_API_KEY").unwrap_or_default();
-    let post = hyper::Request::post(format!("{}/v1/chat/completions", flags.text("mistral")))
-        .header("Authorization", format!("Bearer {key}"))
-        .header("Content-Type", "application/json")
-        .body(body.to_string())?;
-    let mistral = HttpClient::builder(TokioExecutor::new()).build_http();
-    let response = timeout(PATIENCE, mistral.request(post)).await??;
-    if !response.status().is_success() {
-        return Err(response.status().to_string().into());
-    }
-    let content = timeout(PATIENCE, response.into_body().collect()).await??;
-    let text = String::from_utf8(content.to_bytes().to_vec())?;
+    let mistral = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    let post = mistral.post(format!("{}/v1/chat/completions", flags.text("mistral")));
+    let response = post.bearer_auth(key).json(&body).send().await?.error_for_status()?;
+    let text = response.text().await?;
     let model = serde_json::from_str::<Value>(&text)?["model"].as_str().unwrap_or_default().into();
     Ok((text, model))
 }
 
 fn is_connect(error: &(dyn Error + 'static)) -> bool {
-    error
-        .downcast_ref::<hyper_util::client::legacy::Error>()
-        .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect)
 }
 
 /// Asks for many calls on one stream, a bounded number of them at once.
