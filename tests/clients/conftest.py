@@ -80,6 +80,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 cells.setdefault((report.location[1], row), {})[language] = said
                 if isinstance(report.longrepr, tuple):
                     notes[language] = report.longrepr[2].removeprefix("Skipped: ")
+    if not cells:
+        return
     names = sorted({name for passed in cells.values() for name in passed})
     rows = [["case", *names]]
     for (_, row), passed in sorted(cells.items()):

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,22 +174,44 @@ def build(language: Language) -> Program:
     for tool in language.tools:
         if shutil.which(tool) is None:
             raise NotInstalledError(f"no {tool} on this machine")
-    folder = BUILD / language.name
-    folder.mkdir(parents=True, exist_ok=True)
-    built = folder / ".built"
-    # Other workers may want the same at the same time.
-    with (BUILD / f"{language.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone_in(language) as folder:
+        built = folder / ".built"
         digest = _digest(language)
         if not built.exists() or built.read_text() != digest:
             shutil.copytree(SOURCES / language.name, folder, dirs_exist_ok=True)
             for command in language.install:
                 _install(command, folder)
             for command in language.compile:
-                done = _run(command, folder, COMPILE_SECONDS)
-                assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+                _compile(command, folder)
             built.write_text(digest)
     return Program(language)
+
+
+def build_beside(language: Language, source: str, text: str, command: Command) -> None:
+    """Compile one more source in the folder of a language that is built, with all that is there.
+
+    Raises AssertionError where it does not compile.
+    """
+    with _alone_in(language) as folder:
+        path = folder / source
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        _compile(command, folder)
+
+
+@contextmanager
+def _alone_in(language: Language) -> Iterator[Path]:
+    """Other workers may want to build the same at the same time."""
+    folder = BUILD / language.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (BUILD / f"{language.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def _compile(command: Command, folder: Path) -> None:
+    done = _run(command, folder, COMPILE_SECONDS)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
 
 
 def _install(command: Command, folder: Path) -> None:

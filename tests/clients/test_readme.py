@@ -1,0 +1,193 @@
+"""The README's shortest calls in other languages are built and run as they stand."""
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from support import policies
+from support.holds import ended
+from support.mistral_standin import API_KEY, mistral_standin
+from support.running import RunningSidecar, chat, eventually
+
+from clients.languages import (
+    BUILD,
+    LANGUAGES,
+    ROOT,
+    RUN_SECONDS,
+    SOURCES,
+    Command,
+    NotInstalledError,
+    build,
+    build_beside,
+)
+from sidecar.v1 import authorization_pb2 as pb
+
+README = (ROOT / "README.md").read_text()
+INPUT_NANO_USD, OUTPUT_NANO_USD = 150, 600
+"""What a token of mistral-small-latest costs."""
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """Where a language's snippet is put, beside its sample program, and how it is built and run."""
+
+    language: str
+    source: str
+    compile: Command
+    run: Command
+
+    def build(self, address: str) -> None:
+        """Build the README's, with the address of a sidecar."""
+        (text,) = re.findall(rf"```{self.language}\n(.*?)```", README, re.DOTALL)
+        assert text.count("127.0.0.1:50051") == 1
+        (language,) = (it for it in LANGUAGES if it.name == self.language)
+        try:
+            build(language)
+        except NotInstalledError as error:
+            pytest.skip(str(error))
+        build_beside(language, self.source, text.replace("127.0.0.1:50051", address), self.compile)
+
+    def start(self, mistral: str, key: str = API_KEY) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        return subprocess.run(  # noqa: S603 - our own program
+            self.run,
+            cwd=BUILD / self.language,
+            env={**os.environ, "MISTRAL_API_KEY": key, "MISTRAL_URL": mistral},
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+
+
+SNIPPETS = (
+    Snippet(
+        language="go",
+        source="readme/main.go",
+        compile=("go", "build", "-o", "bin/readme", "./readme"),
+        run=("bin/readme",),
+    ),
+    Snippet(
+        language="java",
+        source="readme/Main.java",
+        compile=(
+            *("javac", "-d", "target/readme", "-cp", "target/classes:target/dependency/*"),
+            "readme/Main.java",
+        ),
+        run=(
+            *("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
+            *("-cp", "target/readme:target/classes:target/dependency/*", "Main"),
+        ),
+    ),
+    Snippet(
+        language="rust",
+        # Not in src/bin: what is wrong with it is no fault of the sample program.
+        source="examples/readme.rs",
+        compile=(
+            *("env", f"PYTHON={sys.executable}", f"PROTOC={SOURCES / 'protoc'}"),
+            *("cargo", "build", "--quiet", "--frozen", "--target-dir=target", "--example=readme"),
+        ),
+        run=("target/debug/examples/readme",),
+    ),
+    Snippet(
+        language="cpp",
+        source="readme.cc",
+        compile=("make", "--silent", "readme"),
+        run=("./readme",),
+    ),
+)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.language)
+def test_the_readmes_call_works(
+    snippet: Snippet, start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
+) -> None:
+    """Allowed, it calls and settles; denied, it says why; without an answer, it does not call."""
+    directory = policies.shipped(tmp_path / "p")
+    sidecar = start_sidecar(directory)
+    snippet.build(sidecar.addresses[0])
+    is_allowed(snippet, sidecar)
+    is_refused_by_mistral(snippet, sidecar)
+    roles = directory / "roles.yaml"
+    roles.write_text(roles.read_text().replace("[mistral-small-latest, codestral", "[codestral"))
+    assert sidecar.process is not None
+    sidecar.process.send_signal(signal.SIGHUP)
+    question = chat(dry_run=True)
+    eventually(lambda: sidecar.stub.Authorize(question).effect == pb.EFFECT_DENY)
+    is_denied(snippet)
+    sidecar.stop()
+    is_not_answered(snippet)
+
+
+def is_allowed(snippet: Snippet, sidecar: RunningSidecar) -> None:
+    """Mistral is called once, with the max_tokens of the answer, and its usage is settled."""
+    with mistral_standin() as mistral:
+        done = snippet.start(mistral)
+        assert (done.returncode, done.stderr) == (0, "")
+        (body,) = received(mistral)
+        again = httpx2.post(
+            f"{mistral}/v1/chat/completions",
+            json=body,
+            headers={"Authorization": f"Bearer {API_KEY}"},
+        ).json()
+    assert again["choices"][0]["message"]["content"] in done.stdout
+    assert [body["max_tokens"]] == max_tokens_held(sidecar.ledger)
+    (hold,) = ended(sidecar.ledger)
+    assert (hold.state, hold.outcome, hold.response_model) == ("settled", "ok", again["model"])
+    usage = again["usage"]
+    assert 0 < hold.charged_tokens == usage["total_tokens"] < hold.held_tokens
+    assert hold.cost_nano_usd == (
+        usage["prompt_tokens"] * INPUT_NANO_USD + usage["completion_tokens"] * OUTPUT_NANO_USD
+    )
+
+
+def is_refused_by_mistral(snippet: Snippet, sidecar: RunningSidecar) -> None:
+    """A second call, with a wrong API key, has failed, and is charged as it was held."""
+    with mistral_standin() as mistral:
+        snippet.start(mistral, key="wrong")
+        assert len(received(mistral)) == 1
+    hold = ended(sidecar.ledger, 2)[-1]
+    assert (hold.state, hold.outcome) == ("settled", "failed")
+    assert hold.charged_tokens == hold.held_tokens
+
+
+def is_denied(snippet: Snippet) -> None:
+    """The reason's status and message are all that is printed."""
+    with mistral_standin() as mistral:
+        done = snippet.start(mistral)
+        assert received(mistral) == []
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "403 role developer may not call mistral-small-latest\n"
+
+
+def is_not_answered(snippet: Snippet) -> None:
+    """Where nobody listens, it fails closed, and says so."""
+    with mistral_standin() as mistral:
+        done = snippet.start(mistral)
+        assert received(mistral) == []
+    assert done.returncode != 0
+    assert not done.stdout
+    assert done.stderr
+
+
+def received(mistral: str) -> list[dict[str, Any]]:
+    """Return the bodies that the stand-in was sent."""
+    found: list[dict[str, Any]] = httpx2.get(f"{mistral}/received").json()["received"]
+    return found
+
+
+def max_tokens_held(ledger: Path) -> list[int]:
+    """Return the output tokens of each hold: what the answers said."""
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+        rows = connection.execute("SELECT held_output_tokens FROM holds ORDER BY id")
+        return [tokens for (tokens,) in rows]
