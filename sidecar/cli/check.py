@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import EngineName, EngineOption, ShareOption, in_directory
+from sidecar.cli.options import EngineName, EngineOption, ShareOption
+from sidecar.cli.policies import in_directory
 from sidecar.cli.problem_formats import annotation, as_json, sarif
 from sidecar.domain.share import WHOLE, Share
 from sidecar.fixture_checks import faults

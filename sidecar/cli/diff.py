@@ -20,8 +20,8 @@ from sidecar.cli.options import (
     FormatOption,
     MomentOption,
     fail,
-    load_policies,
 )
+from sidecar.cli.policies import load_policies
 from sidecar.cli.tables import console
 from sidecar.comparison import Change, Comparison, Outlook, TooManyCasesError, compare
 from sidecar.domain.clock import SECOND_US

@@ -17,8 +17,8 @@ from sidecar.cli.options import (
     FormatOption,
     MomentOption,
     ShareOption,
-    load_policies,
 )
+from sidecar.cli.policies import load_policies
 from sidecar.cli.requests import read_request
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.share import WHOLE

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import fail, in_directory
+from sidecar.cli.options import fail
+from sidecar.cli.policies import in_directory
 from sidecar.policy import policy_set
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.files import data, header

@@ -8,7 +8,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from sidecar.cli.options import fail, load_policies
+from sidecar.cli.options import fail
+from sidecar.cli.policies import load_policies
 from sidecar.domain.clock import to_datetime
 from sidecar.keys.registry import KeyRecord, records
 from sidecar.ledger.key_reports import read_keys

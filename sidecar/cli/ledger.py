@@ -12,9 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.cli.adjust import adjust
-from sidecar.cli.export import export, rows_of
-from sidecar.cli.holds import holds, release
+from sidecar.cli.export import rows_of
 from sidecar.cli.ledger_files import now_us, on_ledger
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.tables import console
@@ -24,21 +22,9 @@ from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify as verify_ledger
 
-app = typer.Typer(help="Look after a ledger's file.", no_args_is_help=True)
-app.command("export")(export)
-app.command("adjust")(adjust)
-app.command("holds")(holds)
-app.command("release")(release)
-
 DAY_US = 86_400 * SECOND_US
 
 
-@app.callback()
-def _group() -> None:
-    """Look after a ledger's file."""
-
-
-@app.command()
 def verify(
     ledger: LedgerFile,
     head: Annotated[
@@ -77,7 +63,6 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
 def backup(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes.")],
     ledger: LedgerFile,
@@ -97,7 +82,6 @@ def backup(
     typer.echo(f"{target}: {size:,} bytes, clean")
 
 
-@app.command()
 def restore(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
     ledger: LedgerFile,
@@ -114,7 +98,6 @@ def restore(
     typer.echo(f"{ledger}: restored" + (f"; what was there is {before}" if before else ""))
 
 
-@app.command()
 def prune(
     ledger: LedgerFile,
     retention_days: Annotated[int, typer.Option(min=1, help="What is younger stays.")] = 35,
@@ -133,7 +116,6 @@ def prune(
     typer.echo(f"{ledger}: {on_ledger(ledger, UTC, work):,} decisions forgotten")
 
 
-@app.command()
 def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
     """List what was to be told, and how telling went, the oldest first.
 

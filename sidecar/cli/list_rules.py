@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sidecar.cli.options import EngineName, EngineOption, Format, FormatOption, load_policies
+from sidecar.cli.options import EngineName, EngineOption, Format, FormatOption
+from sidecar.cli.policies import load_policies
 from sidecar.cli.tables import console
 from sidecar.policy.rules import Rule
 

@@ -2,50 +2,63 @@
 
 import typer
 
-from sidecar.cli import (
-    admin,
-    budgets,
-    check,
-    diff,
-    explain,
-    fmt,
-    init,
-    keys,
-    ledger,
-    list_rules,
-    run_tests,
-    schema,
-    serve,
-    sign,
-    spend,
-)
-from sidecar.cli.healthz import probe
+from sidecar.cli.loading import loading
+
+COMMANDS = {
+    "serve": "serve.serve",
+    "init": "init.init",
+    "schema": "schema.schema",
+    "check": "check.check",
+    "fmt": "fmt.fmt",
+    "list": "list_rules.list_rules",
+    "test": "run_tests.run_tests",
+    "sign": "sign.sign",
+    "verify": "sign.verify",
+    "diff": "diff.diff",
+    "explain": "explain.explain",
+    "budgets": "budgets.budgets",
+    "status": "admin.status",
+    "reload": "admin.reload",
+    "spend": "spend.spend",
+}
+OF_LEDGER = {
+    "export": "export.export",
+    "adjust": "adjust.adjust",
+    "holds": "holds.holds",
+    "release": "holds.release",
+    "verify": "ledger.verify",
+    "backup": "ledger.backup",
+    "restore": "ledger.restore",
+    "prune": "ledger.prune",
+    "alerts": "ledger.alerts",
+}
+OF_KEYS = {
+    "list": "key_list.list_keys",
+    "show": "key_list.show",
+    "audit": "key_audit.audit",
+    "fingerprint": "key_fingerprint.fingerprint",
+    "create": "rotating.create",
+    "rotate": "rotating.rotate",
+    "rollback": "rotating.rollback",
+    "abort": "rotating.abort",
+    "status": "rotation_status.status",
+}
 
 app = typer.Typer(
     name="sidecar",
+    cls=loading(COMMANDS),
     help="May this call to Mistral go out, and what is left to spend?",
     epilog="Flags that show one can be set by an environment variable, as in SIDECAR_POLICIES.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # its tracebacks print values
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("serve")(serve.serve)
-app.command("init")(init.init)
-app.command("schema")(schema.schema)
-app.command("check")(check.check)
-app.command("fmt")(fmt.fmt)
-app.command("list")(list_rules.list_rules)
-app.command("test")(run_tests.run_tests)
-app.command("sign")(sign.sign)
-app.command("verify")(sign.verify)
-app.command("diff")(diff.diff)
-app.command("explain")(explain.explain)
-app.command("budgets")(budgets.budgets)
-app.command("status")(admin.status)
-app.command("reload")(admin.reload)
-app.command("spend", epilog=spend.EPILOG)(spend.spend)
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(keys.app, name="keys")
+for name, commands, about in (
+    ("ledger", OF_LEDGER, "Look after a ledger's file."),
+    ("keys", OF_KEYS, "Create, audit and rotate API keys."),
+):
+    group = typer.Typer(cls=loading(commands), help=about, no_args_is_help=True)
+    app.add_typer(group, name=name)
 
 
 @app.command(
@@ -55,4 +68,6 @@ app.add_typer(keys.app, name="keys")
 )
 def healthz(context: typer.Context) -> None:
     """Exit 0 if a running sidecar is SERVING, else 1; for probes."""
+    from sidecar.cli.healthz import probe  # noqa: PLC0415 - loads gRPC
+
     raise typer.Exit(probe(context.args))

@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -9,12 +8,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from sidecar.domain.clock import to_us
-from sidecar.domain.share import WHOLE, Share
-from sidecar.policy import policy_set
-from sidecar.policy.files.data import MAX_YEAR, MIN_YEAR
-from sidecar.policy.files.problems import PolicyError, Problem, printable
-from sidecar.policy.policy_set import PolicySet
+from sidecar.domain.clock import MAX_YEAR, MIN_YEAR, to_us
+from sidecar.domain.share import Share
 
 
 class Format(StrEnum):
@@ -102,22 +97,6 @@ def zone_info(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise fail(f"--time-zone {name}: no such zone; try Europe/Paris", 2) from None
-
-
-def in_directory(directory: Path, problem: Problem) -> Problem:
-    """Name a problem's file as an editor can open it."""
-    if problem.file == printable(str(directory)):
-        return problem
-    return replace(problem, file=str(directory / problem.file))
-
-
-def load_policies(directory: Path, engine: str, share: Share = WHOLE) -> PolicySet:
-    """Load a policy directory, or print all that is wrong and exit 1."""
-    try:
-        return policy_set.load(directory, engine, share=share)
-    except PolicyError as error:
-        problems = (str(in_directory(directory, problem)) for problem in error.problems)
-        raise fail("\n".join(problems)) from None
 
 
 def fail(message: object, code: int = 1) -> typer.Exit:

@@ -9,7 +9,8 @@ from xml.etree import ElementTree as ET
 
 import typer
 
-from sidecar.cli.options import fail, in_directory, load_policies
+from sidecar.cli.options import fail
+from sidecar.cli.policies import in_directory, load_policies
 from sidecar.fixture_checks import faults
 from sidecar.policy import policy_set
 from sidecar.policy.files import fixtures

@@ -42,9 +42,9 @@ from sidecar.cli.options import (
     ShareOption,
     TimeZoneOption,
     fail,
-    in_directory,
     zone_info,
 )
+from sidecar.cli.policies import in_directory
 from sidecar.cli.policy_options import (
     AdminListenOption,
     ReloadSecondsOption,
@@ -268,7 +268,7 @@ def serve(
     )
     try:
         with logs.to_standard_error(log_format) as log:
-            for problem in misspelt(context.find_root().command):
+            for problem in misspelt(context):
                 logging.getLogger(__name__).warning(problem)
             asyncio.run(app.serve(settings, lambda: log.dropped))
     except PolicyError as error:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import EngineName, EngineOption, fail, load_policies
+from sidecar.cli.options import EngineName, EngineOption, fail
+from sidecar.cli.policies import load_policies
 from sidecar.domain.clock import to_datetime
 from sidecar.policy.files import directory as policy_directory
 from sidecar.policy.files.directory import SIGNATURE

@@ -8,17 +8,18 @@ from typing import Any
 PREFIX = "SIDECAR_"
 
 
-def misspelt(command: Any) -> Iterator[str]:
+def misspelt(context: Any) -> Iterator[str]:
     """Say of each variable of the environment that is close to one of ours what was meant.
 
-    Others are not ours to judge: Kubernetes sets some by the name of a service. `command` is
-    the root of all commands.
+    Others are not ours to judge: Kubernetes sets some by the name of a service. `context` is
+    that of the command which runs; the others are loaded only for a variable that it does not read.
     """
-    known = set(_variables(command))
-    for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
-            for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.9):
-                yield f"the variable {name} is not read: did you mean {meant}?"
+    strange = {name for name in os.environ if name.startswith(PREFIX)}
+    strange -= set(_variables(context.command))
+    known = set(_variables(context.find_root().command)) if strange else set()
+    for name in sorted(strange - known):
+        for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.9):
+            yield f"the variable {name} is not read: did you mean {meant}?"
 
 
 def _variables(command: Any) -> Iterator[str]:

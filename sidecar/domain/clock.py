@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 MICROSECOND = timedelta(microseconds=1)
 SECOND_US = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MIN_YEAR, MAX_YEAR = 2000, 2200
+"""A time that people write is between these."""
 
 Clock = Callable[[], int]
 """Answers the time now, in microseconds since the epoch."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -9,8 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sidecar.domain.amounts import fits, format_demand
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Budget, Charge, Decision, Effect, Meter, Reason
-from sidecar.explanation import Explanation
 from sidecar.v1 import authorization_pb2 as pb
+
+if TYPE_CHECKING:
+    from sidecar.explanation import Explanation  # which loads the evaluators
 
 _METERS = {
     Meter.REQUESTS: pb.METER_REQUESTS,
@@ -42,7 +45,9 @@ def authorize_response(decision: Decision, asserted: Sequence[str] = ()) -> pb.A
     return answer
 
 
-def explain_response(explanation: Explanation, asserted: Sequence[str] = ()) -> pb.ExplainResponse:
+def explain_response(
+    explanation: "Explanation", asserted: Sequence[str] = ()
+) -> pb.ExplainResponse:
     """Write an explanation."""
     return pb.ExplainResponse(
         decision=authorize_response(explanation.decision, asserted),

@@ -159,7 +159,7 @@ def test_what_tokens_cannot_be_verified_by_is_refused_at_start(
 def test_who_asks_for_no_proof_pays_for_none() -> None:
     """The pod's own mode loads neither PyJWT, cryptography nor an HTTP client."""
     program = (
-        "import asyncio, sys; import sidecar.cli.main;"
+        "import asyncio, sys; import sidecar.cli.serve;"
         " from sidecar.identity.opening import IdentitySettings, open_proof;"
         " asyncio.run(open_proof(IdentitySettings(pins=('id=a',))));"
         " print([name for name in ('jwt', 'cryptography', 'httpx2') if name in sys.modules])"

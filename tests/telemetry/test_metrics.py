@@ -272,7 +272,7 @@ def test_metrics_show_no_principal_by_whom_no_limit_counts(
 def test_nothing_is_loaded_that_nobody_asked_for() -> None:
     """Neither Prometheus' client nor OpenTelemetry, which take time and memory."""
     program = (
-        "import sys\nfrom sidecar.cli import main\n"
+        "import sys\nfrom sidecar.cli import serve\n"
         "print({'prometheus_client', 'opentelemetry', 'requests'} & set(sys.modules))"
     )
     assert command(program=program)[1] == "set()\n"

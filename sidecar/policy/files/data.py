@@ -16,12 +16,10 @@ from pydantic import (
     ValidationError,
 )
 
-from sidecar.domain.clock import to_us
+from sidecar.domain.clock import MAX_YEAR, MIN_YEAR, to_us
 from sidecar.domain.prices import THOUSANDTHS
 from sidecar.policy.files.problems import Problem, did_you_mean
 from sidecar.policy.files.yaml_file import Loc, YamlFile
-
-MIN_YEAR, MAX_YEAR = 2000, 2200
 
 
 def _ceiling(value: object) -> object:

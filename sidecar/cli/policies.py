@@ -1,0 +1,26 @@
+"""Policies of a directory that is named on the command line, and their problems."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sidecar.cli.options import fail
+from sidecar.domain.share import WHOLE, Share
+from sidecar.policy import policy_set
+from sidecar.policy.files.problems import PolicyError, Problem, printable
+from sidecar.policy.policy_set import PolicySet
+
+
+def in_directory(directory: Path, problem: Problem) -> Problem:
+    """Name a problem's file as an editor can open it."""
+    if problem.file == printable(str(directory)):
+        return problem
+    return replace(problem, file=str(directory / problem.file))
+
+
+def load_policies(directory: Path, engine: str, share: Share = WHOLE) -> PolicySet:
+    """Load a policy directory, or print all that is wrong and exit 1."""
+    try:
+        return policy_set.load(directory, engine, share=share)
+    except PolicyError as error:
+        problems = (str(in_directory(directory, problem)) for problem in error.problems)
+        raise fail("\n".join(problems)) from None
