@@ -4,8 +4,6 @@ import json
 import resource
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from support.commands import sidecar as command
 from support.policies import deny, limit, minimal, shipped
 from support.running import RunningSidecar, chat, error_info, eventually, stub, tester
 
@@ -25,9 +24,8 @@ Start = Callable[..., RunningSidecar]
 
 def verify(ledger: Path) -> None:
     """Run `sidecar ledger verify`, which has to be clean."""
-    command = [sys.executable, "-m", "sidecar", "ledger", "verify", "--ledger", str(ledger)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    assert (done.returncode, "clean" in done.stdout) == (0, True), done.stdout + done.stderr
+    code, out, err = command("ledger", "verify", "--ledger", ledger)
+    assert (code, "clean" in out) == (0, True), out + err
 
 
 def rows(ledger: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -186,11 +184,11 @@ def test_a_ledger_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
     """A clear message and exit code 1, never a sidecar without a ledger."""
     ledger = tmp_path / "ledger.sqlite"
     ledger.write_text("not a ledger, but long enough to be looked at" * 40)
-    command = [sys.executable, "-m", "sidecar", "serve", "--policies",
-               str(shipped(tmp_path / "p")), "--ledger", str(ledger), "--listen", "127.0.0.1:0"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
-    assert done.returncode == 1
-    assert f"sidecar: {ledger}: cannot be opened as a ledger" in done.stderr
+    policies = shipped(tmp_path / "p")
+    serve = ("serve", "--policies", policies, "--ledger", ledger, "--listen", "127.0.0.1:0")
+    code, _, err = command(*serve)
+    assert code == 1
+    assert f"sidecar: {ledger}: cannot be opened as a ledger" in err
 
 
 def test_what_the_ledger_says_is_what_clients_were_told(

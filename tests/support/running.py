@@ -17,19 +17,20 @@ from grpc_status import rpc_status
 
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1.authorization_pb2_grpc import AuthorizationServiceStub
+from support.forks import Forked, can_fork
 
 START_SECONDS = 30
 
 
 @dataclass
 class RunningSidecar:
-    """`sidecar serve` in a process of its own."""
+    """`sidecar serve` in a process of its own: a fork, as `support.forks` explains."""
 
     policies: Path
     ledger: Path
     args: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[str] | None = None
+    process: Forked | subprocess.Popen[str] | None = None
     stdout: int | None = None
     log: str = ""
     addresses: list[str] = field(default_factory=list)
@@ -37,17 +38,21 @@ class RunningSidecar:
     def start(self) -> "RunningSidecar":
         """Start it, and wait until it says where it serves."""
         listen = () if "--listen" in self.args else ("--listen", "127.0.0.1:0")
-        self.process = subprocess.Popen(  # noqa: S603 - our own program
-            [
-                sys.executable, "-m", "sidecar", "serve",
-                "--policies", str(self.policies), "--ledger", str(self.ledger),
-                *listen, *self.args,
-            ],
-            stdout=self.stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **self.env},
-        )  # fmt: skip
+        arguments = [
+            "serve", "--policies", str(self.policies), "--ledger", str(self.ledger),
+            *listen, *self.args,
+        ]  # fmt: skip
+        environment = {**os.environ, **self.env}
+        if can_fork(self.env):
+            self.process = Forked(arguments, env=environment, stdout=self.stdout)
+        else:
+            self.process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "sidecar", *arguments],
+                stdout=self.stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log += line
@@ -68,7 +73,7 @@ class RunningSidecar:
             self.process.send_signal(number)
         _, rest = self.process.communicate(timeout=START_SECONDS)
         self.log += rest
-        return self.process.returncode
+        return self.process.wait()
 
     def restart(self) -> "RunningSidecar":
         """Start it again, on a port that may be another."""
