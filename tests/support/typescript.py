@@ -1,6 +1,7 @@
 """The package of clients/typescript, with what it needs from npm, built once for all tests."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -20,8 +21,7 @@ def built() -> Path:
     with (FOLDER / _LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install()
-        done = _npm("run", "build")
-        assert done.returncode == 0, done.stdout + done.stderr
+        _build()
     return FOLDER
 
 
@@ -46,6 +46,22 @@ def _install() -> None:
         if done.returncode != 0:
             pytest.skip(f"npm cannot install: {done.stderr[-300:]}")
         installed.write_bytes(lock.read_bytes())
+
+
+def _build() -> None:
+    """Build the package, unless that is what was built last."""
+    proto = FOLDER.parents[1] / "proto" / "sidecar" / "v1" / "authorization.proto"
+    sources = [proto, *FOLDER.glob("*.json"), *FOLDER.glob("src/**/*"), *FOLDER.glob("test/**/*")]
+    content = hashlib.sha256()
+    for path in sorted(path for path in sources if path.is_file()):
+        content.update(f"{path}:{path.stat().st_size}\n".encode() + path.read_bytes())
+    dist = FOLDER / "dist"
+    digest, built_last = content.hexdigest(), dist / ".built"
+    if not built_last.exists() or built_last.read_text() != digest:
+        shutil.rmtree(dist, ignore_errors=True)
+        done = _npm("run", "build")
+        assert done.returncode == 0, done.stdout + done.stderr
+        built_last.write_text(digest)
 
 
 def _npm(*args: str) -> subprocess.CompletedProcess[str]:
