@@ -1,5 +1,6 @@
 """A sidecar at an address that outlives its restarts, and a stand-in for Mistral."""
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,13 @@ DEAR = """\
         input_usd_per_million_tokens: 10
         output_usd_per_million_tokens: 10
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_client_of_mistral_outlives_its_tests() -> Iterator[None]:
+    """The SDK closes its clients when they are collected, in whatever event loop runs by then."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
