@@ -22,7 +22,7 @@ keys: .venv/ready ## Run the README's tour of keys, on a stand-in for Mistral
 	@PYTHONPATH=tests $(BIN)/python -m demo.keys
 
 test: .venv/ready ## Run the tests
-	@$(BIN)/python -m pytest -q -n $(JOBS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 check: .venv/ready ## Lint, types, and whether the generated code is current
 	$(BIN)/ruff format --check

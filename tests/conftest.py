@@ -29,6 +29,11 @@ CelPythonEngine()  # celpy sets the recursion limit, which Hypothesis minds in m
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many tests run at once: of their time, they wait for more than the half."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture(params=["cel-cpp", "cel-python"])
 def engine(request: pytest.FixtureRequest) -> str:
     """Each of the two evaluators of CEL in turn."""
