@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo keys test check format proto lock bench soak property simulate conformance clients crashes rotations mutants clean deploy-tools baseline
+.PHONY: help demo keys standin test check format proto lock bench soak property simulate conformance clients crashes rotations mutants clean deploy-tools baseline
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ demo: .venv/ready ## Run the whole job once: sidecar, sample app, stand-in for M
 
 keys: .venv/ready ## Run the README's tour of keys, on a stand-in for Mistral
 	@PYTHONPATH=tests $(BIN)/python -m demo.keys
+
+standin: .venv/ready ## Start a stand-in for Mistral, its models and keys, to try things by hand
+	@PYTHONPATH=tests $(BIN)/python -m demo.standin
 
 test: .venv/ready ## Run the tests
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal

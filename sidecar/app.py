@@ -129,7 +129,9 @@ def _rotating(settings: Settings, authorizer: Authorizer) -> list[Coroutine[Any,
 
     def active() -> list[str]:
         known = authorizer.policy.catalogue.keys.values()
-        return [key.id for key in known if key.state == "active"]
+        now_us = wall_clock_us()
+        alive = (key for key in known if key.expires.ToMicroseconds() > now_us)
+        return [key.id for key in alive if key.state == "active"]
 
     return [Schedule(settings.rotation, settings.ledger, active, wall_clock_us).run()]
 

@@ -49,7 +49,8 @@ def budgets(
         ) as budget:  # fmt: skip
             answer = budget.get_budgets(who, model)
     except BudgetError as error:
-        raise fail(f"{address}: {error}") from None
+        hint = " (if it speaks TLS, give --ca-file)" if ca is None else ""
+        raise fail(f"{address}: {error}{hint}") from None
     except ValueError as error:
         raise fail(f"--address: {error}", 2) from None
     if output is Format.JSON:

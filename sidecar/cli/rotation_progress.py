@@ -17,6 +17,7 @@ class Progress:
         """Show on standard error; standard output has the result."""
         self._console = Console(stderr=True, soft_wrap=True)
         self._status = self._console.status("asking Mistral")
+        self._waits_for = ""
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -42,4 +43,8 @@ class Progress:
     def waits(self, rotation: KeyRotation, why: str, until_us: int | None) -> None:
         """See Watcher.waits."""
         until = "" if until_us is None else f", until {to_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC"
-        self._status.update(Text(f"{rotation.key_id}#{rotation.to_version}: {why}{until}"))
+        line = Text(f"{rotation.key_id}#{rotation.to_version} waits: {why}{until}")
+        self._status.update(line)
+        if not self._console.is_terminal and why != self._waits_for:
+            self._console.print(line)
+        self._waits_for = why

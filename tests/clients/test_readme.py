@@ -152,13 +152,13 @@ def is_allowed(snippet: Snippet, sidecar: RunningSidecar) -> None:
 
 
 def is_refused_by_mistral(snippet: Snippet, sidecar: RunningSidecar) -> None:
-    """A second call, with a wrong API key, has failed, and is charged as it was held."""
+    """A second call, with a wrong API key, has failed, and is charged no tokens."""
     with mistral_standin() as mistral:
         snippet.start(mistral, key="wrong")
         assert len(received(mistral)) == 1
     hold = ended(sidecar.ledger, 2)[-1]
     assert (hold.state, hold.outcome) == ("settled", "failed")
-    assert hold.charged_tokens == hold.held_tokens
+    assert (hold.charged_tokens, hold.cost_nano_usd) == (0, 0)
 
 
 def is_denied(snippet: Snippet) -> None:

@@ -11,7 +11,7 @@ from support.mistral_admin import ADMIN_KEY, mistral_admin
 from support.policies import shipped
 
 README = Path(__file__).parents[2] / "README.md"
-SETTINGS = ("export ", "umask ")
+SETTINGS = ("export ", "(umask ")
 
 
 def tour() -> tuple[list[str], list[str]]:

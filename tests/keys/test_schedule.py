@@ -162,6 +162,8 @@ def test_a_serving_sidecar_rotates_and_the_command_line_sees_it(
         assert serving.stop() == 0
     assert next(key.name for key in server.live).startswith(f"{KEY}-v2-")
     assert f"key {KEY}#2 switched" in serving.log
+    assert "ci-key is not rotated: Mistral lists no key" in serving.log
+    assert "hackathon-key" not in serving.log  # has expired
     assert not [secret for secret in server.secrets if secret in serving.log]
     for path in tmp_path.iterdir():
         if path.name not in ("admin.key", f"{KEY}.json"):
