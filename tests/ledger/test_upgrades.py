@@ -1,7 +1,8 @@
 """Ledgers of every earlier version: dumps of files that those programs wrote, in `upgrades/`.
 
 Each was filled by the sidecar of its time through its own API: calls that were settled, settled
-above their hold, released, expired and denied, and two still open.
+above their hold, released, expired and denied, and two still open. The sixth is the fifth,
+brought up to date.
 """
 
 import sqlite3
