@@ -20,6 +20,8 @@ class Endpoint(StrEnum):
     OCR = "OCR"
     MODERATION = "MODERATION"
     TRANSCRIPTION = "TRANSCRIPTION"
+    SPEECH = "SPEECH"
+    REALTIME = "REALTIME"
 
 
 BY_TOKENS = frozenset({Endpoint.CHAT, Endpoint.FIM, Endpoint.EMBEDDINGS, Endpoint.MODERATION})

@@ -20,6 +20,8 @@ class Endpoint(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENDPOINT_OCR: _ClassVar[Endpoint]
     ENDPOINT_MODERATION: _ClassVar[Endpoint]
     ENDPOINT_TRANSCRIPTION: _ClassVar[Endpoint]
+    ENDPOINT_SPEECH: _ClassVar[Endpoint]
+    ENDPOINT_REALTIME: _ClassVar[Endpoint]
 
 class Effect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -34,6 +36,14 @@ class Meter(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METER_TOKENS: _ClassVar[Meter]
     METER_COST: _ClassVar[Meter]
 
+class HoldState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HOLD_STATE_UNSPECIFIED: _ClassVar[HoldState]
+    HOLD_STATE_OPEN: _ClassVar[HoldState]
+    HOLD_STATE_SETTLED: _ClassVar[HoldState]
+    HOLD_STATE_RELEASED: _ClassVar[HoldState]
+    HOLD_STATE_EXPIRED: _ClassVar[HoldState]
+
 class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     OUTCOME_UNSPECIFIED: _ClassVar[Outcome]
@@ -47,6 +57,8 @@ ENDPOINT_EMBEDDINGS: Endpoint
 ENDPOINT_OCR: Endpoint
 ENDPOINT_MODERATION: Endpoint
 ENDPOINT_TRANSCRIPTION: Endpoint
+ENDPOINT_SPEECH: Endpoint
+ENDPOINT_REALTIME: Endpoint
 EFFECT_UNSPECIFIED: Effect
 EFFECT_ALLOW: Effect
 EFFECT_DENY: Effect
@@ -54,6 +66,11 @@ METER_UNSPECIFIED: Meter
 METER_REQUESTS: Meter
 METER_TOKENS: Meter
 METER_COST: Meter
+HOLD_STATE_UNSPECIFIED: HoldState
+HOLD_STATE_OPEN: HoldState
+HOLD_STATE_SETTLED: HoldState
+HOLD_STATE_RELEASED: HoldState
+HOLD_STATE_EXPIRED: HoldState
 OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_OK: Outcome
 OUTCOME_FAILED: Outcome
@@ -81,7 +98,14 @@ class Principal(_message.Message):
     def __init__(self, id: _Optional[str] = ..., role: _Optional[str] = ..., workspace: _Optional[str] = ..., key_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Estimate(_message.Message):
-    __slots__ = ("input_tokens", "input_bytes", "max_output_tokens", "choices", "pages", "audio_seconds", "service_tier", "batch", "region")
+    __slots__ = ("input_tokens", "input_bytes", "max_output_tokens", "choices", "pages", "audio_seconds", "service_tier", "batch", "region", "characters", "annotated_pages", "tool_calls")
+    class ToolCallsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     INPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +115,9 @@ class Estimate(_message.Message):
     SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
+    CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATED_PAGES_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     input_tokens: int
     input_bytes: int
     max_output_tokens: int
@@ -100,7 +127,10 @@ class Estimate(_message.Message):
     service_tier: str
     batch: bool
     region: str
-    def __init__(self, input_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., pages: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., service_tier: _Optional[str] = ..., batch: _Optional[bool] = ..., region: _Optional[str] = ...) -> None: ...
+    characters: int
+    annotated_pages: int
+    tool_calls: _containers.ScalarMap[str, int]
+    def __init__(self, input_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., pages: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., service_tier: _Optional[str] = ..., batch: _Optional[bool] = ..., region: _Optional[str] = ..., characters: _Optional[int] = ..., annotated_pages: _Optional[int] = ..., tool_calls: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class AuthorizeRequest(_message.Message):
     __slots__ = ("request_id", "principal", "model", "endpoint", "estimate", "dry_run", "hold_ttl")
@@ -157,7 +187,7 @@ class Budget(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., meter: _Optional[_Union[Meter, str]] = ..., scope: _Optional[str] = ..., window_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., window_end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ceiling: _Optional[int] = ..., spent: _Optional[int] = ..., held: _Optional[int] = ..., remaining: _Optional[int] = ..., unlimited: _Optional[bool] = ...) -> None: ...
 
 class AuthorizeResponse(_message.Message):
-    __slots__ = ("request_id", "effect", "decision_id", "hold_id", "hold_expires_at", "reasons", "budgets", "retry_after", "resolved_model", "max_output_tokens", "held_cost_nano_usd", "policy_digest", "policy_generation", "asserted")
+    __slots__ = ("request_id", "effect", "decision_id", "hold_id", "hold_expires_at", "reasons", "budgets", "retry_after", "resolved_model", "max_output_tokens", "held_cost_nano_usd", "policy_digest", "policy_generation", "asserted", "replayed", "hold_state")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +202,8 @@ class AuthorizeResponse(_message.Message):
     POLICY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     POLICY_GENERATION_FIELD_NUMBER: _ClassVar[int]
     ASSERTED_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    HOLD_STATE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     effect: Effect
     decision_id: str
@@ -186,23 +218,38 @@ class AuthorizeResponse(_message.Message):
     policy_digest: str
     policy_generation: int
     asserted: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., effect: _Optional[_Union[Effect, str]] = ..., decision_id: _Optional[str] = ..., hold_id: _Optional[str] = ..., hold_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resolved_model: _Optional[str] = ..., max_output_tokens: _Optional[int] = ..., held_cost_nano_usd: _Optional[int] = ..., policy_digest: _Optional[str] = ..., policy_generation: _Optional[int] = ..., asserted: _Optional[_Iterable[str]] = ...) -> None: ...
+    replayed: bool
+    hold_state: HoldState
+    def __init__(self, request_id: _Optional[str] = ..., effect: _Optional[_Union[Effect, str]] = ..., decision_id: _Optional[str] = ..., hold_id: _Optional[str] = ..., hold_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resolved_model: _Optional[str] = ..., max_output_tokens: _Optional[int] = ..., held_cost_nano_usd: _Optional[int] = ..., policy_digest: _Optional[str] = ..., policy_generation: _Optional[int] = ..., asserted: _Optional[_Iterable[str]] = ..., replayed: _Optional[bool] = ..., hold_state: _Optional[_Union[HoldState, str]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("input_tokens", "output_tokens", "cached_input_tokens", "pages", "audio_seconds", "service_tier")
+    __slots__ = ("input_tokens", "output_tokens", "cached_input_tokens", "pages", "audio_seconds", "service_tier", "characters", "annotated_pages", "tool_calls")
+    class ToolCallsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PAGES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
+    CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATED_PAGES_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int
     pages: int
     audio_seconds: int
     service_tier: str
-    def __init__(self, input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_input_tokens: _Optional[int] = ..., pages: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., service_tier: _Optional[str] = ...) -> None: ...
+    characters: int
+    annotated_pages: int
+    tool_calls: _containers.ScalarMap[str, int]
+    def __init__(self, input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_input_tokens: _Optional[int] = ..., pages: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., service_tier: _Optional[str] = ..., characters: _Optional[int] = ..., annotated_pages: _Optional[int] = ..., tool_calls: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class SettleRequest(_message.Message):
     __slots__ = ("hold_id", "usage", "usage_json", "response_model", "outcome")
@@ -219,16 +266,18 @@ class SettleRequest(_message.Message):
     def __init__(self, hold_id: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., usage_json: _Optional[str] = ..., response_model: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ...) -> None: ...
 
 class SettleResponse(_message.Message):
-    __slots__ = ("charged_cost_nano_usd", "charged_tokens", "overrun", "budgets")
+    __slots__ = ("charged_cost_nano_usd", "charged_tokens", "overrun", "budgets", "unrecognized_usage")
     CHARGED_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     CHARGED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     OVERRUN_FIELD_NUMBER: _ClassVar[int]
     BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    UNRECOGNIZED_USAGE_FIELD_NUMBER: _ClassVar[int]
     charged_cost_nano_usd: int
     charged_tokens: int
     overrun: bool
     budgets: _containers.RepeatedCompositeFieldContainer[Budget]
-    def __init__(self, charged_cost_nano_usd: _Optional[int] = ..., charged_tokens: _Optional[int] = ..., overrun: _Optional[bool] = ..., budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ...) -> None: ...
+    unrecognized_usage: bool
+    def __init__(self, charged_cost_nano_usd: _Optional[int] = ..., charged_tokens: _Optional[int] = ..., overrun: _Optional[bool] = ..., budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ..., unrecognized_usage: _Optional[bool] = ...) -> None: ...
 
 class ReleaseRequest(_message.Message):
     __slots__ = ("hold_id", "reason")

@@ -10,7 +10,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Request(_message.Message):
-    __slots__ = ("model", "endpoint", "input_tokens", "max_output_tokens", "choices", "tokens", "pages", "audio_seconds", "service_tier", "batch", "region")
+    __slots__ = ("model", "endpoint", "input_tokens", "max_output_tokens", "choices", "tokens", "pages", "audio_seconds", "service_tier", "batch", "region", "characters", "annotated_pages", "tool_calls")
+    class ToolCallsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +29,9 @@ class Request(_message.Message):
     SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
+    CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATED_PAGES_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     model: str
     endpoint: str
     input_tokens: int
@@ -33,7 +43,10 @@ class Request(_message.Message):
     service_tier: str
     batch: bool
     region: str
-    def __init__(self, model: _Optional[str] = ..., endpoint: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., tokens: _Optional[int] = ..., pages: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., service_tier: _Optional[str] = ..., batch: _Optional[bool] = ..., region: _Optional[str] = ...) -> None: ...
+    characters: int
+    annotated_pages: int
+    tool_calls: _containers.ScalarMap[str, int]
+    def __init__(self, model: _Optional[str] = ..., endpoint: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., tokens: _Optional[int] = ..., pages: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., service_tier: _Optional[str] = ..., batch: _Optional[bool] = ..., region: _Optional[str] = ..., characters: _Optional[int] = ..., annotated_pages: _Optional[int] = ..., tool_calls: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Role(_message.Message):
     __slots__ = ("name", "allowed_models", "max_tokens_per_request", "daily_token_budget", "labels")
@@ -95,7 +108,7 @@ class Service(_message.Message):
     def __init__(self, allowed_models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("id", "aliases", "family", "names", "labels")
+    __slots__ = ("id", "aliases", "family", "names", "labels", "endpoints")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -108,12 +121,14 @@ class Model(_message.Message):
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     family: str
     names: _containers.RepeatedScalarFieldContainer[str]
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., family: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    endpoints: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., family: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., endpoints: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Key(_message.Message):
     __slots__ = ("id", "workspace", "state", "labels", "name", "description", "owner", "allowed_models", "requests_per_minute", "created", "expires")
