@@ -47,7 +47,7 @@ def budgets(
             address, when_unavailable="deny", deadline_seconds=TIMEOUT_SECONDS,
             ca_file=ca, token_file=token, cert_file=cert, key_file=cert_key,
         ) as budget:  # fmt: skip
-            answer = budget.get_budgets(who, model)
+            answer = budget.get_budgets(who, model).answer
     except BudgetError as error:
         hint = " (if it speaks TLS, give --ca-file)" if ca is None else ""
         raise fail(f"{address}: {error}{hint}") from None

@@ -9,12 +9,14 @@
 grpcio and protobuf.
 """
 
+from sidecar.client.balances import Balance, Balances
 from sidecar.client.budget import Authorization, Budget
 from sidecar.client.calls import Call
 from sidecar.client.errors import (
     BudgetError,
     Denied,
     Refused,
+    Replayed,
     Unavailable,
     Unbounded,
     Unguarded,
@@ -50,6 +52,8 @@ __all__ = [
     "OCR",
     "TRANSCRIPTION",
     "Authorization",
+    "Balance",
+    "Balances",
     "Budget",
     "BudgetError",
     "Call",
@@ -57,6 +61,7 @@ __all__ = [
     "Estimate",
     "Principal",
     "Refused",
+    "Replayed",
     "Unavailable",
     "Unbounded",
     "Unguarded",

@@ -13,11 +13,13 @@ from typing import Any, Literal, Self
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
+from sidecar.client.balances import Balances, balances
 from sidecar.client.bounds import estimate as bounds_of
 from sidecar.client.calls import Call
+from sidecar.client.circuit import Circuit
 from sidecar.client.connection import Answer, Connection
 from sidecar.client.endings import RELEASE_UNKNOWN_SECONDS, Ending, Endings
-from sidecar.client.errors import Denied, NoAnswer, Unavailable
+from sidecar.client.errors import CircuitOpen, Denied, NoAnswer, Replayed, Unavailable
 from sidecar.client.patience import Patience
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -42,8 +44,10 @@ class Budget:
         """Name the sidecar: `host:port`, or `unix:/path`.
 
         Without an answer within the deadline, "deny" raises Unavailable, and "allow" lets the
-        call out uncounted, which is logged. A hold lives for `hold_ttl_seconds`, or as long as
-        the sidecar has it. With `ca_file` it is TLS; the token is read anew for each question.
+        call out uncounted, which is logged. After three such calls the next do not wait: one a
+        second still asks, the others get no answer at once, until there is one. A hold lives for
+        `hold_ttl_seconds`, or as long as the sidecar has it. With `ca_file` it is TLS; the token
+        is read anew for each question.
         """
         if when_unavailable not in ("deny", "allow"):
             raise ValueError('when_unavailable is "deny" or "allow"')
@@ -51,7 +55,9 @@ class Budget:
         self._deadline_seconds = deadline_seconds
         self._hold_ttl = hold_ttl_seconds and Duration(seconds=hold_ttl_seconds)
         self._connection = Connection(address, ca_file, cert_file, key_file, token_file)
-        self._endings = Endings(self._connection)
+        # A ledger that takes no holds may still say what is left: that closes no circuit of calls.
+        self._circuits = {"Authorize": Circuit(), "GetBudgets": Circuit()}
+        self._endings = Endings(self._connection, self._circuits["Authorize"])
         # An app that just ends, or forgets its budget, still settles its last calls.
         self._finish = weakref.finalize(self, self._endings.close)
 
@@ -101,25 +107,23 @@ class Budget:
         )
         return Authorization(self, question)
 
-    def get_budgets(self, principal: pb.Principal, model: str = "") -> pb.GetBudgetsResponse:
+    def get_budgets(self, principal: pb.Principal, model: str = "") -> Balances:
         """Return what is left, holding nothing. Raises Unavailable and Refused."""
         question = pb.GetBudgetsRequest(principal=principal, model=model)
         try:
             answer: pb.GetBudgetsResponse = self._ask("GetBudgets", question)
         except NoAnswer as error:
             raise Unavailable(error.code, error.details) from None
-        return answer
+        return Balances(balances(answer.budgets), answer)
 
-    async def get_budgets_async(
-        self, principal: pb.Principal, model: str = ""
-    ) -> pb.GetBudgetsResponse:
+    async def get_budgets_async(self, principal: pb.Principal, model: str = "") -> Balances:
         """Return what is left, holding nothing. Raises Unavailable and Refused."""
         question = pb.GetBudgetsRequest(principal=principal, model=model)
         try:
             answer: pb.GetBudgetsResponse = await self._ask_async("GetBudgets", question)
         except NoAnswer as error:
             raise Unavailable(error.code, error.details) from None
-        return answer
+        return Balances(balances(answer.budgets), answer)
 
     def begin(self, question: pb.AuthorizeRequest) -> Call:
         """Ask, and return the call that may go out. Raises BudgetError."""
@@ -163,21 +167,26 @@ class Budget:
 
     def _ask(self, method: str, question: object) -> Answer:
         """Ask until there is an answer. Raises Refused and NoAnswer."""
-        patience = Patience(self._deadline_seconds)
+        patience = Patience(self._deadline_seconds, self._circuits[method])
         while True:
             try:
-                return self._connection.call(method, question, patience.attempt_seconds)
+                answer = self._connection.call(method, question, patience.attempt_seconds)
             except grpc.RpcError as error:
                 time.sleep(patience.pause_seconds(error))
+            else:
+                return _accepted(answer, patience)
 
     async def _ask_async(self, method: str, question: object) -> Answer:
         """Ask until there is an answer. Raises Refused and NoAnswer."""
-        patience = Patience(self._deadline_seconds)
+        patience = Patience(self._deadline_seconds, self._circuits[method])
         while True:
             try:
-                return await self._connection.call_async(method, question, patience.attempt_seconds)
+                seconds = patience.attempt_seconds
+                answer = await self._connection.call_async(method, question, seconds)
             except grpc.RpcError as error:
                 await asyncio.sleep(patience.pause_seconds(error))
+            else:
+                return _accepted(answer, patience)
 
     def _decided(self, question: pb.AuthorizeRequest, decision: pb.AuthorizeResponse) -> Call:
         if decision.effect != pb.EFFECT_ALLOW:
@@ -192,10 +201,12 @@ class Budget:
             "the sidecar does not answer (%s): call %s of %s goes out uncounted",
             error.code, question.request_id, question.model,
         )  # fmt: skip
-        return Call(None, question, self._endings)
+        return Call(None, question, self._endings, is_asked=not isinstance(error, CircuitOpen))
 
     def _never_sent(self, question: pb.AuthorizeRequest, error: BaseException) -> None:
         """Release what may be held although its answer did not come."""
+        if isinstance(error, CircuitOpen):
+            return
         if isinstance(error, NoAnswer) or not isinstance(error, Exception):
             unsent = pb.ReleaseRequest(reason="not sent: no decision was seen")
             self._endings.add(Ending(question, "", unsent, RELEASE_UNKNOWN_SECONDS))
@@ -247,3 +258,16 @@ class Authorization:
         # Never the app's own id: a repeat would get the first answer, and no hold of its own.
         question.request_id = str(uuid.uuid4())
         return question
+
+
+def _accepted(answer: Answer, patience: Patience) -> Answer:
+    """Return an answer that is to this question alone. Raises Replayed."""
+    patience.answered()
+    if not isinstance(answer, pb.AuthorizeResponse) or not answer.replayed:
+        return answer
+    if not patience.is_retry:
+        raise Replayed(f"{answer.request_id} was decided before this call asked")
+    if answer.effect == pb.EFFECT_ALLOW and answer.hold_state != pb.HOLD_STATE_OPEN:
+        state = pb.HoldState.Name(answer.hold_state)
+        raise Replayed(f"hold {answer.hold_id} is no longer open: {state}")
+    return answer

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from sidecar.client.balances import Balance, balances
 from sidecar.client.bounds import as_json
 from sidecar.client.connection import Answer
 from sidecar.client.endings import Ending, Endings
@@ -29,15 +30,24 @@ class Call:
     """
 
     def __init__(
-        self, decision: pb.AuthorizeResponse | None, request: pb.AuthorizeRequest, endings: Endings
+        self,
+        decision: pb.AuthorizeResponse | None,
+        request: pb.AuthorizeRequest,
+        endings: Endings,
+        *,
+        is_asked: bool = True,
     ) -> None:
-        """Take what was decided; None when nothing was, and the call goes out uncounted."""
+        """Take what was decided; None when nothing was, and the call goes out uncounted.
+
+        Then `is_asked` says whether the sidecar may have a hold for it.
+        """
         self.decision = decision
         """The sidecar's whole answer."""
         self.response_model = ""
         """The model that served it, as the response says."""
         self._request = request
         self._endings = endings
+        self._is_asked = is_asked
         self._usage_json: str | None = None
         self._told: Future[Answer] | None = None
 
@@ -54,9 +64,9 @@ class Call:
         return self.decision.max_output_tokens or None
 
     @property
-    def budgets(self) -> Sequence[pb.Budget]:
+    def budgets(self) -> Sequence[Balance]:
         """What is left on each limit that the call counts on, itself included."""
-        return () if self.decision is None else self.decision.budgets
+        return () if self.decision is None else balances(self.decision.budgets)
 
     @property
     def usage(self) -> str | None:
@@ -133,7 +143,7 @@ class Call:
 
     def _tell(self, message: pb.SettleRequest | pb.ReleaseRequest) -> Future[Answer]:
         hold_id = "" if self.decision is None else self.decision.hold_id
-        return self._endings.add(Ending(self._request, hold_id, message))
+        return self._endings.add(Ending(self._request, hold_id, message, is_asked=self._is_asked))
 
 
 _as_it_came = partial(as_json, exclude_unset=True)

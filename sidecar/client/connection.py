@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import queue
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,19 @@ class Connection:
             future.cancel()
             raise
         return future.result()
+
+    def is_down(self) -> bool:
+        """Tell whether the last try to connect failed, and none has succeeded since."""
+        if self._channel is None:
+            return False
+        states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
+        self._channel.subscribe(states.put)
+        try:
+            return states.get(timeout=1) is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        except queue.Empty:
+            return False
+        finally:
+            self._channel.unsubscribe(states.put)
 
     def close(self) -> None:
         """Close the channel; what is under way ends without an answer."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from sidecar.client.circuit import Circuit
 from sidecar.client.connection import Answer, Connection
-from sidecar.client.errors import NoAnswer, Refused
+from sidecar.client.errors import NoAnswer, Refused, Replayed
 from sidecar.client.patience import Patience
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -26,12 +27,18 @@ SETTLE_SECONDS = 600.0
 RELEASE_UNKNOWN_SECONDS = 10.0
 """The same for a hold of which it is not known whether there is one."""
 
+GRACE_SECONDS = 5.0
+"""How long an app that ends waits for what is still to be told."""
+
+GRACE_OPEN_SECONDS = 1.0
+"""The same while the sidecar does not answer."""
+
 MOST_ENDINGS = 10_000
 THREADS = 8
 """So that the ledger can write several with one flush of the disk."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Ending:
     """How one call ended. Without a hold_id, the repeated request tells it."""
 
@@ -39,30 +46,38 @@ class Ending:
     hold_id: str
     message: pb.SettleRequest | pb.ReleaseRequest
     seconds: float = SETTLE_SECONDS
+    is_asked: bool = True
+    """Whether the request may have been decided before."""
     since: float = field(default_factory=time.monotonic)
     told: Future[Answer] = field(default_factory=Future)
 
     @property
     def method(self) -> str:
         """The RPC that takes it."""
-        return "Settle" if isinstance(self.message, pb.SettleRequest) else "Release"
+        return "Settle" if self.is_settlement else "Release"
+
+    @property
+    def is_settlement(self) -> bool:
+        """Whether the call was sent; a release is of one that was not."""
+        return isinstance(self.message, pb.SettleRequest)
 
 
 class Endings:
     """A queue of endings, and a few threads that work on it."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Start no thread yet."""
+    def __init__(self, connection: Connection, circuit: Circuit) -> None:
+        """Start no thread yet. What is told does not wait for the circuit of calls to close."""
         self._connection = connection
+        self._circuit = circuit
         self._queue: queue.Queue[Ending] = queue.Queue(MOST_ENDINGS)
-        self._open: set[Future[Answer]] = set()
+        self._open: set[Ending] = set()
         self._threads: list[threading.Thread] = []
         self._closed = False
 
     def add(self, ending: Ending) -> Future[Answer]:
         """Tell it soon. The future has the sidecar's answer, and nobody has to look at it."""
-        self._open.add(ending.told)
-        ending.told.add_done_callback(self._open.discard)
+        self._open.add(ending)
+        ending.told.add_done_callback(lambda _: self._open.discard(ending))
         try:
             self._queue.put_nowait(ending)
         except queue.Full:
@@ -74,13 +89,27 @@ class Endings:
             thread.start()
         return ending.told
 
-    def close(self, seconds: float = 5.0) -> None:
-        """Wait so long at most for all that is still to be told, then end."""
-        wait(tuple(self._open), seconds)
+    def close(self) -> None:
+        """Wait for what is still to be told, for a few seconds at most, then end."""
+        seconds = GRACE_OPEN_SECONDS if self._circuit.is_open else GRACE_SECONDS
+        wait([ending.told for ending in self._worth_waiting()], seconds)
         self._closed = True
         self._connection.close()
-        if self._open:
-            log.warning("%d calls were not settled; their holds expire", len(self._open))
+        untold = tuple(self._open)
+        settlements = sum(ending.is_settlement for ending in untold)
+        if settlements:
+            log.warning("calls not settled: %d; their holds expire", settlements)
+        if held := sum(not it.is_settlement and bool(it.hold_id) for it in untold):
+            log.warning("calls not sent, whose holds are not released: %d; these expire", held)
+        if maybe := len(untold) - settlements - held:
+            log.info("calls not sent: %d; if any of them has a hold, that expires", maybe)
+
+    def _worth_waiting(self) -> list[Ending]:
+        """Return what is to be told, but no release of an unknown hold while nobody can take it."""
+        waiting = list(self._open)
+        if any(not it.hold_id for it in waiting) and self._connection.is_down():
+            return [it for it in waiting if it.hold_id or it.is_settlement]
+        return waiting
 
     def _work(self) -> None:
         while not self._closed:
@@ -95,7 +124,7 @@ class Endings:
         patience = Patience(ending.since + ending.seconds - time.monotonic())
         while True:
             try:
-                hold_id = ending.hold_id or self._look_up(ending.request, patience)
+                hold_id = ending.hold_id or self._look_up(ending, patience)
                 ending.message.hold_id = hold_id
                 return self._connection.call(
                     ending.method, ending.message, patience.attempt_seconds
@@ -103,9 +132,12 @@ class Endings:
             except grpc.RpcError as error:
                 time.sleep(patience.pause_seconds(error))
 
-    def _look_up(self, request: pb.AuthorizeRequest, patience: Patience) -> str:
+    def _look_up(self, ending: Ending, patience: Patience) -> str:
         """Return the hold of a request that got no answer: the repeat has the same one."""
-        decision = self._connection.call("Authorize", request, patience.attempt_seconds)
+        is_first, ending.is_asked = not ending.is_asked, True
+        decision = self._connection.call("Authorize", ending.request, patience.attempt_seconds)
+        if is_first and decision.replayed:
+            raise Replayed(f"{decision.request_id} was decided before this call asked")
         if not decision.hold_id:
             raise Refused("DENIED", "there is no hold for it")
         return str(decision.hold_id)

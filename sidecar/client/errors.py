@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sidecar.client.balances import Balance, balances
 from sidecar.v1 import authorization_pb2 as pb
 
 
@@ -13,7 +14,7 @@ class Denied(BudgetError):
     """The sidecar said no, for all of `reasons`."""
 
     reasons: Sequence[pb.Reason]
-    budgets: Sequence[pb.Budget]
+    budgets: Sequence[Balance]
     http_status: int
     """What a gateway would answer, by the first reason."""
     retry_after_seconds: float | None
@@ -24,7 +25,7 @@ class Denied(BudgetError):
         super().__init__("; ".join(f"{r.code}: {r.message}" for r in decision.reasons))
         self.decision_id = decision.decision_id
         self.reasons = decision.reasons
-        self.budgets = decision.budgets
+        self.budgets = balances(decision.budgets)
         self.http_status = decision.reasons[0].http_status if decision.reasons else 403
         self.retry_after_seconds = None
         if decision.HasField("retry_after"):
@@ -32,7 +33,11 @@ class Denied(BudgetError):
 
 
 class Unavailable(Denied):
-    """The sidecar gave no answer in time, and `when_unavailable` is "deny"."""
+    """The sidecar gave no answer in time, and `when_unavailable` is "deny".
+
+    Or it was not asked, because it gave none to the calls before: the message then says
+    CIRCUIT_OPEN.
+    """
 
     def __init__(self, code: str, details: str) -> None:
         """Take gRPC's code and what it says about it."""
@@ -53,6 +58,17 @@ class Refused(BudgetError):
         self.code = code
 
 
+class Replayed(Refused):
+    """The sidecar repeats a decision that was another call's, or whose hold has ended.
+
+    Either its id is not this call's alone, or something on the way repeats requests.
+    """
+
+    def __init__(self, details: str) -> None:
+        """Say what was repeated."""
+        super().__init__("REPLAYED", details)
+
+
 class Unbounded(BudgetError, ValueError):
     """Nothing says how large the call may become: its bytes do not."""
 
@@ -68,3 +84,14 @@ class NoAnswer(Exception):
         """Take gRPC's code and what it says about the last attempt."""
         super().__init__(f"{code}: {details}")
         self.code, self.details = code, details
+
+
+class CircuitOpen(NoAnswer):
+    """The sidecar was not asked, since it gave no answer to the calls before."""
+
+    def __init__(self, failures: int, last: str) -> None:
+        """Say how many, and what the last of them met."""
+        super().__init__(
+            "CIRCUIT_OPEN",
+            f"the circuit is open: {failures} calls in a row had no answer; the last: {last}",
+        )

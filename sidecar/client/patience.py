@@ -5,6 +5,7 @@ import time
 
 import grpc
 
+from sidecar.client.circuit import Circuit
 from sidecar.client.errors import NoAnswer, Refused
 
 ATTEMPT_SECONDS = 2.0
@@ -31,8 +32,15 @@ _FINAL = frozenset(
 class Patience:
     """What is left of one deadline."""
 
-    def __init__(self, seconds: float) -> None:
-        """Begin now."""
+    def __init__(self, seconds: float, circuit: Circuit | None = None) -> None:
+        """Begin now. Without a circuit it is asked to the end, whatever others met.
+
+        Raises CircuitOpen when it may not be asked at all.
+        """
+        self._circuit = circuit or Circuit()
+        self._probes = self._circuit.admit()
+        self.is_retry = False
+        """Whether an attempt of this has failed."""
         self._until = time.monotonic() + seconds
         self._pause_seconds = FIRST_PAUSE_SECONDS
 
@@ -46,14 +54,25 @@ class Patience:
 
         Raises Refused for an error that is an answer, and NoAnswer when no time is left.
         """
+        self.is_retry = True
         code, details = error.code(), error.details() or ""
         if code in _FINAL:
+            self.answered()
             raise Refused(code.name, details) from None
         # Not all clients of one sidecar that restarts shall come back at one moment.
         pause = random.uniform(0.5, 1) * self._pause_seconds  # noqa: S311 - no secret
         self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
-        if time.monotonic() + pause < self._until:
-            return pause
+        is_over = time.monotonic() + pause >= self._until
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # too fast: that is a limit, no outage
-            raise Refused(code.name, details) from None
-        raise NoAnswer(code.name, details) from None
+            self.answered()
+            if is_over:
+                raise Refused(code.name, details) from None
+        elif is_over or self._probes or self._circuit.is_open:
+            no_answer = NoAnswer(code.name, details)
+            self._circuit.fail(no_answer)
+            raise no_answer from None
+        return pause
+
+    def answered(self) -> None:
+        """Let the calls after this one ask, too."""
+        self._circuit.close()

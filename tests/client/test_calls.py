@@ -120,6 +120,38 @@ def test_a_call_says_what_to_send_and_what_is_left(budget: Budget) -> None:
     assert left.spent == 12
 
 
+def test_an_unlimited_budget_has_neither_ceiling_nor_remaining(
+    start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
+) -> None:
+    """What is left at least is the least of those that have an end: no 0 stands for endless."""
+    sidecar = start_sidecar(
+        minimal(
+            tmp_path / "q",
+            daily=limit("1000", meter="tokens"),
+            open_end=limit("unlimited", meter="tokens"),
+            calls=limit("5", window="concurrent"),
+        )
+    )
+    with Budget(sidecar.addresses[0], when_unavailable="deny") as budget:
+        with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+            told = {it.rule: (it.ceiling, it.remaining, it.unlimited) for it in call.budgets}
+            assert told == {
+                "daily": (1000, 1000 - HELD, False),
+                "open-end": (None, None, True),
+                "calls": (5, 4, False),
+            }
+            with pytest.raises(Denied) as caught:
+                budget.authorize(tester(), MODEL, MESSAGES, 2000).begin()
+            assert [it.remaining for it in caught.value.budgets if it.unlimited] in ([], [None])
+        left = budget.get_budgets(tester())
+        assert min(it.remaining for it in left.budgets if it.remaining is not None) <= 5
+        assert {it.rule for it in left.budgets if it.remaining is None} == {"open-end"}
+        assert {it.rule: it.window_end is None for it in left.budgets} == {
+            "daily": False, "open-end": False, "calls": True,
+        }  # fmt: skip
+        assert left.answer.policy_generation == 1
+
+
 def test_a_denied_call_raises_all_that_the_sidecar_said(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 
+from sidecar.v1 import authorization_pb2 as pb
+
 Fault = Callable[[Callable[[], bytes]], bytes]
 """What happens to one call, given what forwards it."""
 
@@ -41,6 +43,8 @@ class Relay:
     def __init__(self, target: str) -> None:
         """Know where the sidecar is; it may restart, at the same address."""
         self.calls: Counter[str] = Counter()
+        self.authorized_ids: list[str] = []
+        """The request_id of each Authorize that came here, in order."""
         self.faults: dict[str, list[Fault]] = {}
         self.always: dict[str, Fault] = {}
         self.address = ""
@@ -56,6 +60,8 @@ class Relay:
 
         def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
             self.calls[method] += 1
+            if method == "Authorize":
+                self.authorized_ids.append(pb.AuthorizeRequest.FromString(request).request_id)
             waiting = self.faults.get(method)
             fault = waiting.pop(0) if waiting else self.always.get(method)
 

@@ -1,0 +1,266 @@
+"""Apps whose sidecar is away for long: its calls do not wait for it, each in vain."""
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from support.holds import ended, holds, verified
+from support.relay import Relay, refuse
+from support.running import RunningSidecar, eventually, tester
+
+from sidecar.client import Balances, Budget, Call, Denied, Refused, Unavailable, endings
+
+MODEL = "small-1"
+MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
+RESPONSE = {"model": MODEL, "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+OPEN = "the circuit is open: 3 calls in a row had no answer"
+
+Ways = pytest.mark.parametrize("kind", ["sync", "async"])
+
+
+def ask(budget: Budget, kind: str, max_tokens: int = 100) -> Call:
+    """Ask for a call in either way."""
+    asked = budget.authorize(tester(), MODEL, MESSAGES, max_tokens)
+    return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
+
+
+def brief(address: str, way: Literal["deny", "allow"] = "deny") -> Budget:
+    """Return a client that waits little for each call."""
+    return Budget(address, when_unavailable=way, deadline_seconds=0.2)
+
+
+def fail(budget: Budget, kind: str, calls: int = 3) -> None:
+    """Ask in vain, each time to the end."""
+    for _ in range(calls):
+        with pytest.raises(Unavailable) as caught:
+            ask(budget, kind)
+        assert "circuit" not in str(caught.value)
+
+
+def unanswered(question: Callable[[], object]) -> str:
+    """Ask what gets no answer, and return what the error says."""
+    with pytest.raises(Unavailable) as caught:
+        question()
+    return str(caught.value)
+
+
+@Ways
+def test_an_open_circuit_lets_one_call_a_second_ask_once_and_fails_the_others(
+    between: Relay, kind: str
+) -> None:
+    """Of a burst, the sidecar sees a probe a second at most; its answer lets all calls ask again."""
+    between.always["Authorize"] = refuse
+    with brief(between.address) as budget:
+        fail(budget, kind)
+        began, refused = time.monotonic(), 0
+        for _ in range(40):
+            with pytest.raises(Unavailable, match="does not answer") as caught:
+                ask(budget, kind)
+            refused += OPEN in str(caught.value)
+            assert (caught.value.http_status, caught.value.budgets) == (503, ())
+        probes = len(set(between.authorized_ids)) - 3
+        assert probes <= 1 + (time.monotonic() - began)
+        assert probes + refused == 40
+        between.always.clear()
+        eventually(lambda: _allowed(budget, kind), 20)
+        before = len(set(between.authorized_ids))
+        for _ in range(5):
+            ask(budget, kind).release()
+        assert len(set(between.authorized_ids)) == before + 5
+
+
+def _allowed(budget: Budget, kind: str) -> bool:
+    try:
+        ask(budget, kind).release()
+    except Unavailable:
+        return False
+    return True
+
+
+@Ways
+def test_a_probe_asks_once(between: Relay, kind: str) -> None:
+    """Others ask again until their deadline; a call that probes does not wait for it."""
+    between.always["Authorize"] = refuse
+    with brief(between.address, "allow") as budget:
+
+        def attempts() -> int:
+            before = len(between.authorized_ids)
+            assert not ask(budget, kind).counted
+            return len(between.authorized_ids) - before
+
+        assert max(attempts() for _ in range(3)) > 1
+        assert eventually(attempts, 20) == 1
+
+
+@Ways
+def test_fail_open_lets_calls_out_at_once_each_logged_and_counts_them_later(
+    between: Relay, sidecar: RunningSidecar, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of calls that were never asked for, each has its line in the log and is charged once."""
+    between.always["Authorize"] = refuse
+    with (
+        caplog.at_level(logging.WARNING, "sidecar.client"),
+        brief(between.address, "allow") as budget,
+    ):
+        calls = [ask(budget, kind) for _ in range(20)]
+        assert not any(call.counted for call in calls)
+        lines = [it.getMessage() for it in caplog.records if "uncounted" in it.getMessage()]
+        assert len(lines) == 20
+        assert any("CIRCUIT_OPEN" in line for line in lines)
+        between.always.clear()
+        told = [call.settle(RESPONSE) for call in calls]
+        assert [it.result(30).charged_tokens for it in told] == [12] * 20
+    assert [it.charged_tokens for it in ended(sidecar.ledger, 20)] == [12] * 20
+    assert verified(sidecar.ledger)
+
+
+def test_killed_and_started_again_under_threads_and_tasks(
+    address: str, sidecar: RunningSidecar
+) -> None:
+    """One circuit for threads and event loops: open for all while it is away, closed for all after."""
+    with brief(address) as budget, ThreadPoolExecutor(8) as pool:
+        for call in pool.map(lambda _: ask(budget, "sync"), range(8)):
+            call.settle(RESPONSE).result(30)
+        assert sidecar.stop(signal.SIGKILL) == -signal.SIGKILL
+
+        async def burst() -> list[Any]:
+            asked = [budget.authorize(tester(), MODEL, MESSAGES, 100) for _ in range(8)]
+            return await asyncio.gather(*(it.begin_async() for it in asked), return_exceptions=True)
+
+        def refused() -> bool:
+            found = asyncio.run(burst())
+            assert all(isinstance(it, Unavailable) for it in found)
+            return sum(OPEN[:19] in str(it) for it in found) >= 7
+
+        eventually(refused, 20)
+        with pytest.raises(Unavailable):
+            ask(budget, "sync")
+        sidecar.restart()
+        eventually(lambda: _allowed(budget, "sync"), 20)
+        for call in asyncio.run(burst()):
+            call.settle(RESPONSE).result(30)
+    assert verified(sidecar.ledger)
+
+
+def test_calls_that_wait_already_end_when_the_circuit_opens(between: Relay) -> None:
+    """A call with a deadline far away does not go on alone when others found nobody there."""
+    between.always["Authorize"] = refuse
+    with (
+        Budget(between.address, when_unavailable="deny", deadline_seconds=3600) as budget,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        waits = pool.submit(ask, budget, "sync")
+        eventually(lambda: between.authorized_ids, 20)
+        budget._deadline_seconds = 0.1  # noqa: SLF001 - as another call's would be
+        fail(budget, "sync")
+        with pytest.raises(Unavailable):
+            waits.result(60)
+
+
+@Ways
+def test_answers_of_any_kind_open_nothing(between: Relay, kind: str) -> None:
+    """Deny and Refused are answers; an answer between failures begins the count anew."""
+    with brief(between.address) as budget:
+        for _ in range(5):
+            with pytest.raises(Denied) as denied:
+                ask(budget, kind, 2_000_000)
+            assert not isinstance(denied.value, Unavailable)
+            with pytest.raises(Refused):
+                budget.authorize(tester(id=""), MODEL, MESSAGES, 100).begin()
+        assert between.calls["Authorize"] == 10
+        for _ in range(3):
+            between.always["Authorize"] = refuse
+            fail(budget, kind, 2)
+            between.always.clear()
+            ask(budget, kind).release()
+
+
+def test_each_question_has_a_circuit_of_its_own(between: Relay) -> None:
+    """What is left can be asked while no call gets an answer, and that closes no circuit."""
+    between.always["Authorize"] = refuse
+    with brief(between.address) as budget:
+        fail(budget, "sync")
+        assert isinstance(budget.get_budgets(tester()), Balances)
+        assert any(OPEN in unanswered(lambda: ask(budget, "sync")) for _ in range(20))
+        between.always = {"GetBudgets": refuse}
+        for _ in range(3):
+            assert OPEN not in unanswered(lambda: budget.get_budgets(tester()))
+        left = (
+            unanswered(lambda: asyncio.run(budget.get_budgets_async(tester()))) for _ in range(20)
+        )
+        assert any(OPEN in it for it in left)
+
+
+def test_a_settlement_goes_on_while_the_circuit_is_open(
+    between: Relay, sidecar: RunningSidecar
+) -> None:
+    """It is told as soon as it can be, whatever calls meet."""
+    with brief(between.address) as budget:
+        call = ask(budget, "sync")
+        between.always = {"Authorize": refuse, "Settle": refuse}
+        told = call.settle(RESPONSE)
+        fail(budget, "sync")
+        between.always = {"Authorize": refuse}
+        assert told.result(30).charged_tokens == 12
+        between.always.clear()
+    assert [it.charged_tokens for it in holds(sidecar.ledger) if it.state == "settled"] == [12]
+
+
+def test_a_call_that_was_never_sent_is_no_call_that_was_not_settled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was there to hold anything: closing waits for no release, and warns of nothing."""
+    monkeypatch.setattr(endings, "GRACE_SECONDS", 3600)
+    monkeypatch.setattr("sidecar.client.budget.RELEASE_UNKNOWN_SECONDS", 3600)
+    with ThreadPoolExecutor(1) as pool:
+        budget = brief(f"unix:{tmp_path}/none")
+        fail(budget, "sync", 2)
+        pool.submit(budget.close).result(60)
+    assert caplog.text == ""
+
+
+def test_closing_counts_settlements_and_releases_apart(
+    between: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was sent and is not settled, what is held and was never sent: two different things."""
+    with caplog.at_level(logging.INFO, "sidecar.client"):
+        with brief(between.address) as budget:
+            calls = [ask(budget, "sync") for _ in range(3)]
+            between.always = dict.fromkeys(("Authorize", "Settle", "Release"), refuse)
+            calls[0].settle(RESPONSE)
+            calls[1].settle(RESPONSE)
+            calls[2].release()
+            fail(budget, "sync")
+        lines = [it.getMessage() for it in caplog.records]
+    assert lines == [
+        "calls not settled: 2; their holds expire",
+        "calls not sent, whose holds are not released: 1; these expire",
+        "calls not sent: 3; if any of them has a hold, that expires",
+    ]
+
+
+def test_a_program_that_asked_in_vain_warns_of_no_settlement(
+    tmp_path: Path,
+) -> None:
+    """It ends with Unavailable, and says nothing of calls that were not settled."""
+    program = f"""
+from sidecar.client import Budget, Principal
+budget = Budget("unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.2)
+who = Principal(id="ada", role="tester", workspace="lab")
+with budget.authorize(who, {MODEL!r}, {MESSAGES!r}, 100):
+    pass
+"""
+    done = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "settled" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("sidecar.client.errors.Unavailable: ")
