@@ -26,7 +26,7 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import Usage, UsageReport
-from sidecar.judgement import ENDPOINTS, Judgement, contradicted, judge, limits_of
+from sidecar.judgement import Judgement, contradicted, endpoint_of, judge, limits_of
 from sidecar.ledger.protocol import HoldUnknownError, Ledger
 from sidecar.observing import to_its_end, watching
 from sidecar.policy.policy_set import PolicySet
@@ -182,7 +182,7 @@ class Authorizer:
             key_id=principal.key_id,
             model_requested=request.model,
             model_id=judgement.model_id,
-            endpoint=ENDPOINTS[request.endpoint],
+            endpoint=endpoint_of(policy, request),
             max_output_tokens=0 if size is None else size.max_output_tokens,
             most=Usage() if size is None else size.most,
             terms=Terms() if size is None else size.terms,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from sidecar.domain.decisions import Meter
+from sidecar.domain.usage import Endpoint
 from sidecar.policy.files.fixtures import AuthorizeStep, Balance, Expectation, Fixture
 from sidecar.policy.files.problems import Problem, did_you_mean
 from sidecar.policy.files.yaml_file import Loc
@@ -26,7 +27,7 @@ def faults(fixtures: Iterable[Fixture], policy: PolicySet | None) -> list[Proble
         for number, (_, step) in enumerate(fixture.steps):
             loc: Loc = ("steps", number)
             if step.authorize is not None:
-                found |= dict.fromkeys(_malformed(fixture, loc, step.authorize))
+                found |= dict.fromkeys(_malformed(fixture, loc, step.authorize, policy))
             if policy is not None:
                 found |= dict.fromkeys(_unknown_rules(fixture, loc, step.expect, policy))
         if policy is not None:
@@ -39,7 +40,7 @@ def request_of(step: AuthorizeStep) -> pb.AuthorizeRequest:
     request = pb.AuthorizeRequest(
         principal=pb.Principal(**step.principal.model_dump()),
         model=step.model,
-        endpoint=f"ENDPOINT_{step.endpoint}",
+        endpoint=f"ENDPOINT_{step.endpoint or 'UNSPECIFIED'}",
         estimate=pb.Estimate(**step.estimate.model_dump(exclude_none=True)),
         dry_run=step.dry_run,
     )
@@ -48,9 +49,14 @@ def request_of(step: AuthorizeStep) -> pb.AuthorizeRequest:
     return request
 
 
-def _malformed(fixture: Fixture, loc: Loc, step: AuthorizeStep) -> Iterator[Problem]:
+def _malformed(
+    fixture: Fixture, loc: Loc, step: AuthorizeStep, policy: PolicySet | None
+) -> Iterator[Problem]:
+    if policy is None and not step.endpoint:
+        return  # what is left out depends on the model
+    left_out = Endpoint.CHAT if policy is None else policy.catalogue.endpoint(step.model)
     try:
-        validation.check_authorize(request_of(step))
+        validation.check_authorize(request_of(step), left_out)
     except validation.InvalidFieldError as error:
         yield fixture.problem((*loc, "authorize", *error.field.split(".")), str(error))
 

@@ -8,7 +8,7 @@ from sidecar.domain.clock import to_datetime
 from sidecar.domain.decisions import Budget, Demand, Limit, Meter, Reason
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.sizing import Size, worst_case
-from sidecar.domain.usage import Endpoint
+from sidecar.domain.usage import Endpoint, tool_calls_of
 from sidecar.policy.catalogue import Model, Role
 from sidecar.policy.cel.variables import UNLIMITED_INT, Values
 from sidecar.policy.evaluation import AppliedLimit, Evaluation
@@ -19,11 +19,12 @@ from sidecar.v1 import policy_input_pb2 as policy_pb
 ReadBudgets = Callable[[Sequence[Limit], int], tuple[Budget, ...]]
 """Says how limits stand at a time, in microseconds."""
 
-ENDPOINTS = {
-    number: Endpoint.CHAT if number == 0 else Endpoint(name.removeprefix("ENDPOINT_"))
+_ENDPOINTS = {
+    number: Endpoint(name.removeprefix("ENDPOINT_"))
     for name, number in pb.Endpoint.items()
+    if number
 }
-"""The endpoint for each number of the contract; unspecified is chat."""
+"""The endpoint for each number of the contract; unspecified depends on the model."""
 
 _OUTPUT_UNBOUNDED = Reason(
     "OUTPUT_UNBOUNDED",
@@ -33,6 +34,11 @@ _OUTPUT_UNBOUNDED = Reason(
 )
 
 _NO_MODEL = Model(policy_pb.Model(), ())
+
+
+def endpoint_of(policy: PolicySet, request: pb.AuthorizeRequest) -> Endpoint:
+    """Return what a request is about to call; left out, it is what its model is for."""
+    return _ENDPOINTS.get(request.endpoint) or policy.catalogue.endpoint(request.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ def judge(
     if entries is None:
         return Judgement(unknown)
     model_id = entries.model.message.id
-    size = _size(request, entries.role)
+    size = _size(endpoint_of(policy, request), request, entries.role)
     if size is None:
         return Judgement((_OUTPUT_UNBOUNDED,), model_id=model_id)
     tariff, cost_nano_usd, unpriced = _price(policy, entries.model, size, now_us)
@@ -102,13 +108,14 @@ def limits_of(
 ) -> tuple[list[Limit], tuple[Reason, ...]]:
     """Return the limits on a principal's calls, and why some cannot be told.
 
-    Without a call there is no size: a limit that reads `request` sees a chat of
-    nothing. Without a model, it sees an empty one.
+    Without a call there is no size: a limit that reads `request` sees a call of
+    nothing, to the endpoint that is meant where it is left out. Without a model, it
+    sees an empty one.
     """
     entries, unknown = _look_up(policy, principal, model)
     if entries is None:
         return [], unknown
-    request = policy_pb.Request(model=model, endpoint=Endpoint.CHAT, choices=1)
+    request = policy_pb.Request(model=model, endpoint=entries.model.endpoint, choices=1)
     evaluation = Evaluation(policy, _values(principal, entries, request, now_us))
     limits, failed = evaluation.limits()
     return [applied.limit for applied in limits if not applied.rule.shadow], tuple(failed)
@@ -136,16 +143,19 @@ def _look_up(
     return _Entries(role, workspace, model, catalogue.key(principal.key_id)), ()
 
 
-def _size(request: pb.AuthorizeRequest, role: Role) -> Size | None:
+def _size(endpoint: Endpoint, request: pb.AuthorizeRequest, role: Role) -> Size | None:
     estimate = request.estimate
     return worst_case(
-        ENDPOINTS[request.endpoint],
+        endpoint,
         # A token is at least one byte, so bytes bound tokens from above.
         input_tokens=estimate.input_tokens or estimate.input_bytes,
         asked_output_tokens=estimate.max_output_tokens,
         choices=estimate.choices or 1,
         pages=estimate.pages,
         audio_seconds=estimate.audio_seconds,
+        characters=estimate.characters,
+        annotated_pages=estimate.annotated_pages,
+        tool_calls=tool_calls_of(estimate.tool_calls),
         terms=Terms(estimate.service_tier, estimate.batch, estimate.region),
         role_maximum=role.max_tokens_per_request,
     )
@@ -183,6 +193,9 @@ def _policy_request(request: pb.AuthorizeRequest, size: Size) -> policy_pb.Reque
         service_tier=terms.service_tier,
         batch=terms.batch,
         region=terms.region,
+        characters=most.characters,
+        annotated_pages=most.annotated_pages,
+        tool_calls=dict(most.tool_calls),
     )
 
 

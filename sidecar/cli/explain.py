@@ -56,7 +56,7 @@ def explain(
     """
     policy = load_policies(directory, engine.value, share)
     now_us = time.time_ns() // 1000 if at is None else at
-    answer = asyncio.run(_explain(policy, read_request(request), now_us))
+    answer = asyncio.run(_explain(policy, read_request(request, policy), now_us))
     if output is Format.JSON:
         typer.echo(json_format.MessageToJson(answer))
     else:

@@ -10,6 +10,7 @@ from google.protobuf import json_format
 
 from sidecar.cli.options import fail
 from sidecar.policy.files.problems import did_you_mean, printable
+from sidecar.policy.policy_set import PolicySet
 from sidecar.server import validation
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -18,13 +19,13 @@ _UNKNOWN = re.compile(r'has no field named "(.*?)" at')
 _PLACE = re.compile(r"line \d+ column \d+")
 
 
-def read_request(path: Path) -> pb.AuthorizeRequest:
+def read_request(path: Path, policy: PolicySet) -> pb.AuthorizeRequest:
     """Read an AuthorizeRequest; - is standard input. What is none ends with exit code 2."""
     text = ""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
         request = json_format.Parse(text, pb.AuthorizeRequest())
-        validation.check_authorize(request)
+        validation.check_authorize(request, policy.catalogue.endpoint(request.model))
     except OSError as error:
         raise fail(f"--request {path}: {error.strerror}", 2) from None
     except UnicodeDecodeError as error:

@@ -15,8 +15,15 @@ MAX_BOUND_NANO_USD = 10**15
 MAX_COST_NANO_USD = 10**17
 """A hundred million USD: what a report can claim at most, so that sums fit an int64."""
 
-# The least common denominator of "per million tokens", "per 1000 pages" and
-# "per minute", so that parts add up before anything is rounded.
+LIST_PRICE_TIERS = frozenset({"", "default", "standard", "standard_only"})
+"""Mistral's names for the service tier without a factor: two are what requests say, the
+others what answers say."""
+
+AUTO_TIER = "auto"
+"""A request leaves the tier to Mistral: it may become any of them."""
+
+# The least common denominator of "per million tokens" (or characters), "per 1000
+# pages" (or calls) and "per minute", so that parts add up before anything is rounded.
 _SCALE = 3_000_000
 
 
@@ -28,7 +35,8 @@ class UnpricedError(ValueError):
 class Price:
     """What one model costs from one day on. None: the model has no such unit.
 
-    `price_id` names the version, as in "mistral-small-2603@2026-08-21".
+    `price_id` names the version, as in "mistral-small-2603@2026-08-21". Cached input
+    without a price of its own costs the general factor of the price of input.
     """
 
     price_id: str
@@ -37,6 +45,11 @@ class Price:
     output_nano_usd_per_million: int | None = None
     page_nano_usd_per_thousand: int | None = None
     audio_nano_usd_per_minute: int | None = None
+    cached_input_nano_usd_per_million: int | None = None
+    annotated_page_nano_usd_per_thousand: int | None = None
+    character_nano_usd_per_million: int | None = None
+    tool_call_nano_usd_per_thousand: Mapping[str, int] = field(default_factory=dict)
+    """By the tool's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +73,27 @@ class Multipliers:
     def of(self, terms: Terms) -> list[int]:
         """Return the factors that apply to the whole call.
 
-        Raises UnpricedError for a tier or a region that has none. "default" and
-        the empty name are the list price.
+        Raises UnpricedError for a tier or a region that has none.
         """
         factors = [self.batch] if terms.batch else []
-        for kind, name, table in (
-            ("service tier", terms.service_tier, self.service_tiers),
-            ("region", terms.region, self.regions),
-        ):
-            if name in ("", "default"):
-                continue
-            if name not in table:
-                raise UnpricedError(f"no multiplier for this {kind}")
-            factors.append(table[name])
+        if terms.service_tier:
+            factors.append(self._of_tier(terms.service_tier))
+        if terms.region not in ("", "default"):
+            if terms.region not in self.regions:
+                raise UnpricedError("no multiplier for this region")
+            factors.append(self.regions[terms.region])
         return factors
+
+    def _of_tier(self, name: str) -> int:
+        """Return a tier's factor; what Mistral is to choose costs as the dearest of all."""
+        if name == AUTO_TIER:
+            return max(THOUSANDTHS, *self.service_tiers.values(), 0)
+        factor = None if name == "default" else self.service_tiers.get(name)
+        if factor is not None:
+            return factor
+        if name in LIST_PRICE_TIERS:
+            return THOUSANDTHS
+        raise UnpricedError("no multiplier for this service tier")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +115,8 @@ class Tariff:
         for unit, price in self._billed_by(endpoint, most):
             if price is None:
                 raise UnpricedError(f"no price for {unit}")
+        if endpoint is Endpoint.REALTIME:
+            self._check_tokens_bounded(most)
         cost_nano_usd = self.cost_nano_usd(most, terms)
         if cost_nano_usd > MAX_BOUND_NANO_USD:
             raise UnpricedError("no bound below a million USD")
@@ -104,34 +126,78 @@ class Tariff:
         """Return what the usage costs, rounded up to the nano-USD.
 
         Units without a price cost nothing here: a transcription is billed by
-        the minute, whatever tokens it reports.
+        the minute, whatever tokens it reports. Pages that were annotated, though a
+        model has no price for that, cost what plain pages do at least.
         """
-        price, cached_factor = self.price, self.multipliers.cached_input
+        price = self.price
         fresh = used.input_tokens - used.cached_input_tokens
-        thousandths = 3 * (price.input_nano_usd_per_million or 0) * (
-            fresh * THOUSANDTHS + used.cached_input_tokens * cached_factor
-        ) + THOUSANDTHS * (
-            3 * (price.output_nano_usd_per_million or 0) * used.output_tokens
+        thousandths = 3 * self._cached_thousandths() * used.cached_input_tokens + THOUSANDTHS * (
+            3 * (price.input_nano_usd_per_million or 0) * fresh
+            + 3 * (price.output_nano_usd_per_million or 0) * used.output_tokens
             + 3_000 * (price.page_nano_usd_per_thousand or 0) * used.pages
             + 50_000 * (price.audio_nano_usd_per_minute or 0) * used.audio_seconds
+            + 3 * (price.character_nano_usd_per_million or 0) * used.characters
+            + 3_000 * self._annotated_page_nano_usd() * used.annotated_pages
         )
+        for tool, count in used.tool_calls:
+            each = price.tool_call_nano_usd_per_thousand.get(tool, 0)
+            thousandths += THOUSANDTHS * 3_000 * each * count
         denominator = _SCALE * THOUSANDTHS
         for factor in self.multipliers.of(terms):
             thousandths *= factor
             denominator *= THOUSANDTHS
         return min(ceil_div(thousandths, denominator), MAX_COST_NANO_USD)
 
-    def _billed_by(self, endpoint: Endpoint, most: Usage) -> list[tuple[str, int | None]]:
+    def _cached_thousandths(self) -> int:
+        """Return the price of a million cached tokens, in thousandths of a nano-USD."""
         price = self.price
+        if price.cached_input_nano_usd_per_million is not None:
+            return price.cached_input_nano_usd_per_million * THOUSANDTHS
+        return (price.input_nano_usd_per_million or 0) * self.multipliers.cached_input
+
+    def _annotated_page_nano_usd(self) -> int:
+        """Return the price of a thousand annotated pages."""
+        annotated = self.price.annotated_page_nano_usd_per_thousand
+        return (self.price.page_nano_usd_per_thousand or 0) if annotated is None else annotated
+
+    def _billed_by(self, endpoint: Endpoint, most: Usage) -> list[tuple[str, int | None]]:
+        """Return the units that a call of this size is billed by, each with its price."""
+        price = self.price
+        audio = ("minutes of audio", price.audio_nano_usd_per_minute)
+        pages = ("pages", price.page_nano_usd_per_thousand)
+        characters = ("characters", price.character_nano_usd_per_million)
         if endpoint is Endpoint.OCR:
-            return [("pages", price.page_nano_usd_per_thousand)]
-        if endpoint is Endpoint.TRANSCRIPTION:
-            return [("minutes of audio", price.audio_nano_usd_per_minute)]
-        billed = [("input tokens", price.input_nano_usd_per_million)]
-        if endpoint in WITH_OUTPUT:
-            billed.append(("output tokens", price.output_nano_usd_per_million))
-        if most.audio_seconds:
-            billed.append(("minutes of audio", price.audio_nano_usd_per_minute))
-        if most.pages:
-            billed.append(("pages", price.page_nano_usd_per_thousand))
+            billed = [pages]
+        elif endpoint is Endpoint.TRANSCRIPTION:
+            billed = [audio]
+        elif endpoint is Endpoint.SPEECH:
+            billed = [characters]
+        elif endpoint is Endpoint.REALTIME:
+            billed = [] if audio[1] is None and self._prices_tokens() else [audio]
+        else:
+            billed = [("input tokens", price.input_nano_usd_per_million)]
+            if endpoint in WITH_OUTPUT:
+                billed.append(("output tokens", price.output_nano_usd_per_million))
+            billed += [audio] if most.audio_seconds else []
+            billed += [pages] if most.pages else []
+        billed += [characters] if most.characters else []
+        if most.annotated_pages:
+            billed.append(("annotated pages", price.annotated_page_nano_usd_per_thousand))
+        billed += [
+            (f"calls of {tool}", price.tool_call_nano_usd_per_thousand.get(tool))
+            for tool, _ in most.tool_calls
+        ]
         return billed
+
+    def _prices_tokens(self) -> bool:
+        price = self.price
+        return (price.input_nano_usd_per_million, price.output_nano_usd_per_million) != (None, None)
+
+    def _check_tokens_bounded(self, most: Usage) -> None:
+        """Raise UnpricedError where tokens cost something and the hold has none of them."""
+        for unit, price, count in (
+            ("input", self.price.input_nano_usd_per_million, most.input_tokens),
+            ("output", self.price.output_nano_usd_per_million, most.output_tokens),
+        ):
+            if price and not count:
+                raise UnpricedError(f"a price for {unit} tokens, and no bound on them")

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from sidecar.domain.prices import Tariff, Terms
-from sidecar.domain.usage import BY_TOKENS, WITH_OUTPUT, Endpoint, Usage
+from sidecar.domain.usage import BY_TOKENS, WITH_OUTPUT, Endpoint, ToolCalls, Usage
+
+_HELD_BY_TOKENS = BY_TOKENS | {Endpoint.REALTIME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,19 @@ def worst_case(
     choices: int,
     pages: int,
     audio_seconds: int,
+    characters: int = 0,
+    annotated_pages: int = 0,
+    tool_calls: ToolCalls = (),
     terms: Terms,
     role_maximum: int | None,
 ) -> Size | None:
     """Return the most that the call can use, or None when nothing bounds its output.
 
     `asked_output_tokens` 0 means that the app left it out: the role's maximum
-    per request then fills it in with what the input leaves, but at least 1.
+    per request then fills it in with what the input leaves, but at least 1. A realtime
+    session has the tokens that the app says, if any.
     """
-    output_tokens = 0
+    output_tokens = asked_output_tokens if endpoint is Endpoint.REALTIME else 0
     if endpoint in WITH_OUTPUT:
         if asked_output_tokens:
             output_tokens = asked_output_tokens
@@ -46,9 +52,12 @@ def worst_case(
         else:
             output_tokens = max(1, (role_maximum - input_tokens) // choices)
     most = Usage(
-        input_tokens=input_tokens if endpoint in BY_TOKENS else 0,
+        input_tokens=input_tokens if endpoint in _HELD_BY_TOKENS else 0,
         output_tokens=output_tokens * choices,
         pages=pages,
         audio_seconds=audio_seconds,
+        characters=characters,
+        annotated_pages=annotated_pages,
+        tool_calls=tool_calls,
     )
     return Size(endpoint, most, choices, output_tokens, terms)

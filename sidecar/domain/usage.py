@@ -1,6 +1,7 @@
 """What a call may use, and what it has used, in units that have a price."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,21 +26,44 @@ class Endpoint(StrEnum):
 
 
 BY_TOKENS = frozenset({Endpoint.CHAT, Endpoint.FIM, Endpoint.EMBEDDINGS, Endpoint.MODERATION})
-"""Endpoints whose tokens are counted; the others are billed by the page or the minute."""
+"""Endpoints whose tokens are counted. The others are billed by the page, the minute or
+the character; a realtime session's tokens count where its hold has some."""
 
 WITH_OUTPUT = frozenset({Endpoint.CHAT, Endpoint.FIM})
 """Endpoints that generate text, up to max_tokens."""
 
 
+MAX_TOOLS = 32
+"""Names of tools in one call."""
+
+MAX_TOOL_NAME_BYTES = 64
+
+ToolCalls = tuple[tuple[str, int], ...]
+"""How often each tool was called that is billed by the call: name and count, by name."""
+
+
+def tool_calls_of(counts: Mapping[str, int]) -> ToolCalls:
+    """Return the counts in their one order. A count of 0 is left out."""
+    if not counts:
+        return ()
+    return tuple(sorted((name, count) for name, count in counts.items() if count))
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counts of one call. `input_tokens` includes the cached ones."""
+    """Counts of one call. `input_tokens` includes the cached ones.
+
+    `annotated_pages` are not in `pages`: a page has one price or the other.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
     pages: int = 0
     audio_seconds: int = 0
+    characters: int = 0
+    annotated_pages: int = 0
+    tool_calls: ToolCalls = ()
 
     @property
     def tokens(self) -> int:
@@ -57,25 +81,31 @@ class UsageReport:
     pages: int | None = None
     audio_seconds: int | None = None
     service_tier: str | None = None
+    characters: int | None = None
+    annotated_pages: int | None = None
+    tool_calls: ToolCalls | None = None
 
     def completed(self, endpoint: Endpoint, held: Usage) -> Usage:
         """Return the usage to charge: what was left out counts as it was held.
 
         Cached tokens are a discount, so they never exceed the input, and none
-        are assumed. Tokens count only where they were held.
+        are assumed. Tokens count only where they were held. Tools are left out
+        together: those that a report does not name were not called.
         """
-        if endpoint not in BY_TOKENS:
-            return Usage(
-                pages=_first(self.pages, held.pages),
-                audio_seconds=_first(self.audio_seconds, held.audio_seconds),
-            )
-        input_tokens = _first(self.input_tokens, held.input_tokens)
+        input_tokens = output_tokens = cached_input_tokens = 0
+        if endpoint in BY_TOKENS or held.tokens:
+            input_tokens = _first(self.input_tokens, held.input_tokens)
+            output_tokens = _first(self.output_tokens, held.output_tokens)
+            cached_input_tokens = min(self.cached_input_tokens or 0, input_tokens)
         return Usage(
             input_tokens=input_tokens,
-            output_tokens=_first(self.output_tokens, held.output_tokens),
-            cached_input_tokens=min(self.cached_input_tokens or 0, input_tokens),
+            output_tokens=output_tokens,
+            cached_input_tokens=cached_input_tokens,
             pages=_first(self.pages, held.pages),
             audio_seconds=_first(self.audio_seconds, held.audio_seconds),
+            characters=_first(self.characters, held.characters),
+            annotated_pages=_first(self.annotated_pages, held.annotated_pages),
+            tool_calls=held.tool_calls if self.tool_calls is None else self.tool_calls,
         )
 
 

@@ -24,10 +24,13 @@ DECISION_COLUMNS = (
     "workspace", "key_id", "model_requested", "model", "endpoint", "max_output_tokens", "reasons",
     "shadow_reasons", "budgets", "retry_after_us", "policy_set", "policy_generation",
 )  # fmt: skip
-HOLD_COLUMNS = (
+FIRST_HOLD_COLUMNS = (
     "hold_id", "expires_at_us", "price", "service_tier", "batch", "region", "held_input_tokens",
     "held_output_tokens", "held_pages", "held_audio_seconds", "held_cost_nano_usd",
 )  # fmt: skip
+LATER_HOLD_COLUMNS = ("held_characters", "held_annotated_pages", "held_tool_calls")
+"""Units of a later version. A hold with none of them has the link that it always had."""
+HOLD_COLUMNS = FIRST_HOLD_COLUMNS + LATER_HOLD_COLUMNS
 AMOUNT_COLUMNS = ("budget", "held", "charge_on_expiry")
 ADJUSTMENT_COLUMNS = ("adjusted_at_us", "budget", "amount", "signed_by", "reason")
 
@@ -90,7 +93,8 @@ def breaks(connection: sqlite3.Connection) -> Iterator[str]:
 def link_all(connection: sqlite3.Connection) -> None:
     """Chain the decisions of a ledger from before there was a chain."""
     after, previous = 0, START
-    while some := list(itertools.islice(_decisions(connection, after), LINKED_AT_ONCE)):
+    old = FIRST_HOLD_COLUMNS
+    while some := list(itertools.islice(_decisions(connection, after, old), LINKED_AT_ONCE)):
         for row, _, content in some:
             previous = _link(previous, *content)
             connection.execute("UPDATE decisions SET chain = ? WHERE id = ?", (previous, row))
@@ -98,11 +102,11 @@ def link_all(connection: sqlite3.Connection) -> None:
 
 
 def _decisions(
-    connection: sqlite3.Connection, after: int
+    connection: sqlite3.Connection, after: int, of_holds: Sequence[str] = HOLD_COLUMNS
 ) -> Iterator[tuple[int, bytes, tuple[Row, Row, Sequence[Row]]]]:
     """Yield row, link and what it covers, for each decision after a row."""
     columns = ", ".join(
-        [f"d.{name}" for name in DECISION_COLUMNS] + [f"h.{name}" for name in HOLD_COLUMNS]
+        [f"d.{name}" for name in DECISION_COLUMNS] + [f"h.{name}" for name in of_holds]
     )
     amounts = f"SELECT {', '.join(AMOUNT_COLUMNS)} FROM hold_amounts WHERE hold = ? ORDER BY budget"  # noqa: S608
     for row, link, hold, *values in connection.execute(
@@ -126,5 +130,7 @@ def _pruned(connection: sqlite3.Connection, table: str) -> tuple[int, bytes]:
 
 
 def _link(previous: bytes, row: Row, hold: Row = (), amounts: Sequence[Row] = ()) -> bytes:
+    if not any(hold[len(FIRST_HOLD_COLUMNS) :]):
+        hold = hold[: len(FIRST_HOLD_COLUMNS)]
     content = _to_json([row, hold, amounts])
     return hashlib.sha256(previous + content.encode()).digest()

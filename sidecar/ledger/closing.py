@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sidecar.domain.decisions import Charge, HoldState, Limit, Meter, Settlement
 from sidecar.domain.usage import Usage
 from sidecar.domain.windows import Window
+from sidecar.ledger import rows
 from sidecar.ledger.alerting import Alerting
 from sidecar.ledger.group_standings import GroupStandings
 from sidecar.ledger.protocol import HoldUnknownError
@@ -71,16 +72,16 @@ class Closing:
         """Close the holds that are due, as each of their limits says (L5)."""
         at_us = self._standings.advance(at_us)
         due = self._sql.execute(
-            "SELECT id, held_input_tokens, held_output_tokens, held_pages, held_audio_seconds,"
-            " held_cost_nano_usd FROM holds WHERE state = 'open' AND expires_at_us <= ?"
+            f"SELECT id, held_cost_nano_usd, {rows.HELD} FROM holds h"  # noqa: S608 - ours
+            " WHERE state = 'open' AND expires_at_us <= ?"
             " ORDER BY expires_at_us LIMIT ?",
             (at_us, AT_MOST),
         ).fetchall()
         if due:
             self._standings.write()  # it may be a call that asks for this
-        for row, input_tokens, output_tokens, pages, audio_seconds, cost_nano_usd in due:
+        for row, cost_nano_usd, *held in due:
             self._move(row, HoldState.OPEN, lambda amount: amount.held * amount.charge_on_expiry)
-            used = Usage(input_tokens, output_tokens, 0, pages, audio_seconds)
+            used = rows.held_from_row(held)
             self._close(
                 row, HoldState.EXPIRED, Settlement(used, cost_nano_usd, "unknown", "", at_us)
             )
@@ -182,7 +183,8 @@ class Closing:
         closed = self._sql.execute(
             "UPDATE holds SET state = ?, closed_at_us = ?, charged_input_tokens = ?,"
             " charged_output_tokens = ?, charged_cached_input_tokens = ?, charged_pages = ?,"
-            " charged_audio_seconds = ?, charged_cost_nano_usd = ?, outcome = ?,"
+            " charged_audio_seconds = ?, charged_characters = ?, charged_annotated_pages = ?,"
+            " charged_tool_calls = ?, charged_cost_nano_usd = ?, outcome = ?,"
             " response_model = ?, overrun = held_cost_nano_usd < ?"
             "   OR held_input_tokens + held_output_tokens < ? WHERE id = ? RETURNING overrun",
             (
@@ -193,6 +195,9 @@ class Closing:
                 used.cached_input_tokens,
                 used.pages,
                 used.audio_seconds,
+                used.characters,
+                used.annotated_pages,
+                rows.tool_calls_to_json(used.tool_calls),
                 cost_nano_usd,
                 settlement.outcome,
                 settlement.response_model,

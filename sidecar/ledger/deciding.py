@@ -126,6 +126,9 @@ class Deciding:
             call.most.pages,
             call.most.audio_seconds,
             call.cost_nano_usd,
+            call.most.characters,
+            call.most.annotated_pages,
+            rows.tool_calls_to_json(call.most.tool_calls),
         )
 
     def _policy_set(self, digest: str) -> int:

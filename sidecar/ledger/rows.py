@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.domain.decisions import Budget, Decision, Effect, Hold, HoldState, Meter, Reason
 from sidecar.domain.prices import Multipliers, Price, Tariff, Terms
-from sidecar.domain.usage import Endpoint, Usage
+from sidecar.domain.usage import Endpoint, ToolCalls, Usage, tool_calls_of
 
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -68,9 +68,28 @@ def budgets_from_json(text: str) -> tuple[Budget, ...]:
     return tuple(Budget(rule, Meter(meter), *rest) for rule, meter, *rest in json.loads(text))
 
 
+def tool_calls_to_json(calls: ToolCalls) -> str:
+    """Write calls of tools as a JSON object, "" where there are none."""
+    return _to_json(dict(calls)) if calls else ""
+
+
+def tool_calls_from_json(text: str) -> ToolCalls:
+    """Read what tool_calls_to_json wrote."""
+    return tool_calls_of(json.loads(text)) if text else ()
+
+
 def tariff_to_json(tariff: Tariff) -> str:
-    """Write all that a cost depends on, so that a settlement needs no policy file."""
+    """Write all that a cost depends on, so that a settlement needs no policy file.
+
+    A price without the later units is written as it always was, and stays one version.
+    """
     price, factors = tariff.price, tariff.multipliers
+    later = {
+        "cached_input_nano_usd_per_million": price.cached_input_nano_usd_per_million,
+        "annotated_page_nano_usd_per_thousand": price.annotated_page_nano_usd_per_thousand,
+        "character_nano_usd_per_million": price.character_nano_usd_per_million,
+        "tool_call_nano_usd_per_thousand": dict(price.tool_call_nano_usd_per_thousand) or None,
+    }
     return _to_json(
         {
             "effective_from_us": price.effective_from_us,
@@ -78,6 +97,7 @@ def tariff_to_json(tariff: Tariff) -> str:
             "output_nano_usd_per_million": price.output_nano_usd_per_million,
             "page_nano_usd_per_thousand": price.page_nano_usd_per_thousand,
             "audio_nano_usd_per_minute": price.audio_nano_usd_per_minute,
+            **{unit: amount for unit, amount in later.items() if amount is not None},
             "multipliers_in_thousandths": {
                 "cached_input": factors.cached_input,
                 "batch": factors.batch,
@@ -128,22 +148,41 @@ def decision_from_row(row: tuple[Any, ...]) -> Decision:
     )
 
 
-HOLD = """
-SELECT h.hold_id, h.state, d.principal, d.decided_at_us, d.model, d.endpoint,
-  h.held_input_tokens, h.held_output_tokens,
-  h.held_pages, h.held_audio_seconds, h.service_tier, h.batch, h.region, h.held_cost_nano_usd,
-  p.price_id, p.content
+HELD = (
+    "h.held_input_tokens, h.held_output_tokens, h.held_pages, h.held_audio_seconds,"
+    " h.held_characters, h.held_annotated_pages, h.held_tool_calls"
+)
+"""The worst case of holds h, as held_from_row reads it."""
+
+
+def held_from_row(row: Sequence[Any]) -> Usage:
+    """Read the columns of HELD."""
+    input_tokens, output_tokens, pages, audio_seconds, characters, annotated_pages, calls = row
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        pages=pages,
+        audio_seconds=audio_seconds,
+        characters=characters,
+        annotated_pages=annotated_pages,
+        tool_calls=tool_calls_from_json(calls),
+    )
+
+
+HOLD = f"""
+SELECT h.hold_id, h.state, d.principal, d.decided_at_us, d.model, d.endpoint, h.service_tier,
+  h.batch, h.region, h.held_cost_nano_usd,
+  p.price_id, p.content, {HELD}
 FROM holds h JOIN decisions d USING (id) LEFT JOIN prices p ON p.id = h.price
 WHERE h.hold_id = ?
-"""
+"""  # noqa: S608 - our own columns
 
 
 def hold_from_row(row: tuple[Any, ...]) -> Hold:
     """Read a row of HOLD."""
     (
         hold_id, state, principal_id, opened_at_us, model_id, endpoint,
-        input_tokens, output_tokens, pages, audio_seconds,
-        service_tier, batch, region, cost_nano_usd, price_id, content,
+        service_tier, batch, region, cost_nano_usd, price_id, content, *held,
     ) = row  # fmt: skip
     return Hold(
         hold_id=hold_id,
@@ -152,7 +191,7 @@ def hold_from_row(row: tuple[Any, ...]) -> Hold:
         opened_at_us=opened_at_us,
         model_id=model_id,
         endpoint=Endpoint(endpoint),
-        most=Usage(input_tokens, output_tokens, 0, pages, audio_seconds),
+        most=held_from_row(held),
         terms=Terms(service_tier, bool(batch), region),
         cost_nano_usd=cost_nano_usd,
         tariff=tariff_from_json(price_id, content) if price_id else None,

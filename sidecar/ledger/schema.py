@@ -283,6 +283,24 @@ def alerts_of_keys(db: Database) -> None:
         db.execute(f"DROP TABLE temp.kept_{table}")
 
 
+_UNITS = """
+-- Speech is billed by the character, annotated pages have a price of their own, and some
+-- tools are billed by the call: a JSON object of the count by the tool's name, '' for none.
+ALTER TABLE holds ADD COLUMN held_characters INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holds ADD COLUMN held_annotated_pages INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holds ADD COLUMN held_tool_calls TEXT NOT NULL DEFAULT '';
+ALTER TABLE holds ADD COLUMN charged_characters INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holds ADD COLUMN charged_annotated_pages INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holds ADD COLUMN charged_tool_calls TEXT NOT NULL DEFAULT '';
+"""
+
+
+@migrations(name="0007_units")
+def units(db: Database) -> None:
+    """Keep characters, annotated pages and calls of tools."""
+    _execute(db, _UNITS)
+
+
 def _execute(db: Database, statements: str) -> None:
     for statement in statements.split(";\n"):
         if statement.strip():

@@ -11,6 +11,7 @@ from sidecar.domain.clock import to_datetime
 from sidecar.domain.keys import VERSION_MARK, KeyName
 from sidecar.domain.money import nano_usd
 from sidecar.domain.prices import Multipliers, Price, Tariff
+from sidecar.domain.usage import Endpoint
 from sidecar.policy.cel.variables import NEVER, UNLIMITED_DOUBLE, UNLIMITED_INT, no_key
 from sidecar.policy.files import data as files
 from sidecar.v1 import policy_input_pb2 as policy_pb
@@ -35,6 +36,8 @@ class Model:
 
     message: policy_pb.Model
     tariffs: tuple[Tariff, ...]
+    endpoint: Endpoint = Endpoint.CHAT
+    """What a request calls that leaves its endpoint out."""
 
     def tariff(self, at_us: int) -> Tariff | None:
         """Return the tariff in force at a moment, None before the first."""
@@ -65,6 +68,11 @@ class Catalogue:
         yield from self.workspaces.values()
         yield from (model.message for model in self.models.values())
         yield from self.keys.values()
+
+    def endpoint(self, model_name: str) -> Endpoint:
+        """Return what a request for this model calls that leaves its endpoint out."""
+        model = self.models.get(model_name)
+        return Endpoint.CHAT if model is None else model.endpoint
 
     def key(self, key_id: str) -> policy_pb.Key:
         """Return the key that is named, by itself or by a version of it.
@@ -130,9 +138,12 @@ def _model(model_id: str, entry: files.ModelEntry, multipliers: Multipliers) -> 
         family=entry.family,
         names=sorted({model_id, *entry.aliases, entry.family}),
         labels=entry.labels,
+        endpoints=entry.endpoints,
     )
     prices = sorted(entry.prices, key=lambda price: price.effective_from)
-    return Model(message, tuple(Tariff(_price(model_id, p), multipliers) for p in prices))
+    tariffs = tuple(Tariff(_price(model_id, price), multipliers) for price in prices)
+    chat = not entry.endpoints or Endpoint.CHAT in entry.endpoints
+    return Model(message, tariffs, Endpoint.CHAT if chat else Endpoint(entry.endpoints[0]))
 
 
 def _price(model_id: str, entry: files.PriceEntry) -> Price:
@@ -145,6 +156,12 @@ def _price(model_id: str, entry: files.PriceEntry) -> Price:
         output_nano_usd_per_million=_nano(entry.output_usd_per_million_tokens),
         page_nano_usd_per_thousand=_nano(entry.usd_per_thousand_pages),
         audio_nano_usd_per_minute=_nano(entry.usd_per_minute_of_audio),
+        cached_input_nano_usd_per_million=_nano(entry.cached_input_usd_per_million_tokens),
+        annotated_page_nano_usd_per_thousand=_nano(entry.usd_per_thousand_annotated_pages),
+        character_nano_usd_per_million=_nano(entry.usd_per_million_characters),
+        tool_call_nano_usd_per_thousand={
+            tool: nano_usd(usd) for tool, usd in entry.usd_per_thousand_calls.items()
+        },
     )
 
 

@@ -57,7 +57,7 @@ class AuthorizationService:
         """See Authorize in the contract."""
         contradicted, asserted = caller.bind(request.principal)
         watching.get().identified(asserted)
-        validation.check_authorize(request)
+        self._check(request)
         self._count(request.principal)
         decision = await self._authorizer.authorize(
             request, contradiction(contradicted) if contradicted else ""
@@ -101,7 +101,7 @@ class AuthorizationService:
     async def explain(self, request: pb.ExplainRequest, caller: Caller) -> pb.ExplainResponse:
         """See Explain in the contract."""
         asserted = caller.check_bound(request.request.principal)
-        validation.check_authorize(request.request)
+        self._check(request.request)
         self._count(request.request.principal)
         return answers.explain_response(await self._explainer.explain(request.request), asserted)
 
@@ -131,6 +131,12 @@ class AuthorizationService:
         if decided.failure is not None:
             about, failure = decided.failure
             await fail(context, failure, about)
+
+    def _check(self, request: pb.AuthorizeRequest) -> None:
+        """Raise InvalidFieldError for the first field that is malformed."""
+        validation.check_authorize(
+            request, self._authorizer.policy.catalogue.endpoint(request.model)
+        )
 
     def _count(self, principal: pb.Principal) -> None:
         """Count a question of a principal. Raises TooFastError."""

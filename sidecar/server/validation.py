@@ -1,7 +1,7 @@
 """Refusing malformed requests, naming the field, before anything is looked at."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,7 +14,15 @@ from sidecar.domain.bounds import (
     MAX_LABEL_VALUE_BYTES,
     MAX_LABELS,
 )
-from sidecar.domain.usage import MAX_COUNT, UsageReport, parse_usage_json
+from sidecar.domain.usage import (
+    MAX_COUNT,
+    MAX_TOOL_NAME_BYTES,
+    MAX_TOOLS,
+    Endpoint,
+    UsageReport,
+    parse_usage_json,
+    tool_calls_of,
+)
 from sidecar.v1 import authorization_pb2 as pb
 
 MIN_HOLD_TTL_SECONDS = 1
@@ -25,13 +33,23 @@ Request = TypeVar("Request", bound=Message)
 _PLACE = re.compile(r"(?:(\d{1,18})\.(\d{1,18}))?", re.ASCII)
 
 _LABELS = "principal.labels"
-_NEEDS_INPUT = {
-    pb.ENDPOINT_UNSPECIFIED,
-    pb.ENDPOINT_CHAT,
-    pb.ENDPOINT_FIM,
-    pb.ENDPOINT_EMBEDDINGS,
-    pb.ENDPOINT_MODERATION,
+_INPUT = ("input_tokens", "input_bytes")
+_NEEDED = {
+    "CHAT": _INPUT,
+    "FIM": _INPUT,
+    "EMBEDDINGS": _INPUT,
+    "MODERATION": _INPUT,
+    "OCR": ("pages", "annotated_pages"),
+    "TRANSCRIPTION": ("audio_seconds",),
+    "SPEECH": ("characters",),
+    "REALTIME": ("audio_seconds",),
 }
+"""The counts of which each endpoint needs one."""
+_COUNTS = (*_INPUT, "max_output_tokens", "pages", "audio_seconds", "characters", "annotated_pages")
+_USED = (
+    "input_tokens", "output_tokens", "cached_input_tokens", "pages", "audio_seconds", "characters",
+    "annotated_pages",
+)  # fmt: skip
 
 
 class InvalidFieldError(Exception):
@@ -56,14 +74,18 @@ def check_request_id(request_id: str, *, required: bool = False) -> None:
     _check_text("request_id", request_id, required=required)
 
 
-def check_authorize(request: pb.AuthorizeRequest) -> None:
-    """Raise InvalidFieldError for the first field that is malformed."""
+def check_authorize(request: pb.AuthorizeRequest, left_out: Endpoint = Endpoint.CHAT) -> None:
+    """Raise InvalidFieldError for the first field that is malformed.
+
+    `left_out` is the endpoint that a request calls which does not say.
+    """
     check_request_id(request.request_id)
     _check_principal(request)
     _check_text("model", request.model, required=True)
     if request.endpoint not in pb.Endpoint.values():
         raise InvalidFieldError("endpoint", "is no endpoint known here")
-    _check_estimate(request.endpoint, request.estimate)
+    named = pb.Endpoint.Name(request.endpoint).removeprefix("ENDPOINT_")
+    _check_estimate(named if request.endpoint else left_out, request.estimate)
     if request.HasField("hold_ttl"):
         _check_hold_ttl(request.hold_ttl)
 
@@ -125,52 +147,44 @@ def _check_principal(request: pb.AuthorizeRequest | pb.GetBudgetsRequest) -> Non
         _check_text(_LABELS, value, most=MAX_LABEL_VALUE_BYTES, part="has a value that ")
 
 
-def _check_estimate(endpoint: int, estimate: pb.Estimate) -> None:
-    _check_counts(
-        "estimate",
-        (
-            ("input_tokens", estimate.input_tokens),
-            ("input_bytes", estimate.input_bytes),
-            ("max_output_tokens", estimate.max_output_tokens),
-            ("pages", estimate.pages),
-            ("audio_seconds", estimate.audio_seconds),
-        ),
-    )
+def _check_estimate(endpoint: str, estimate: pb.Estimate) -> None:
+    _check_counts("estimate", ((field, getattr(estimate, field)) for field in _COUNTS))
+    _check_tool_calls("estimate.tool_calls", estimate.tool_calls)
     if not 0 <= estimate.choices <= MAX_CHOICES:
         raise InvalidFieldError("estimate.choices", f"is not between 0 and {MAX_CHOICES}")
     _check_text("estimate.service_tier", estimate.service_tier)
     _check_text("estimate.region", estimate.region)
-    if endpoint in _NEEDS_INPUT and not (estimate.input_tokens or estimate.input_bytes):
-        raise InvalidFieldError(
-            "estimate.input_tokens", "or estimate.input_bytes is needed for this endpoint"
-        )
-    if endpoint == pb.ENDPOINT_OCR and not estimate.pages:
-        raise InvalidFieldError("estimate.pages", "is needed for OCR")
-    if endpoint == pb.ENDPOINT_TRANSCRIPTION and not estimate.audio_seconds:
-        raise InvalidFieldError("estimate.audio_seconds", "is needed for transcription")
+    needed = _NEEDED[endpoint]
+    if not any(getattr(estimate, field) for field in needed):
+        others = "".join(f"or estimate.{field} " for field in needed[1:])
+        raise InvalidFieldError(f"estimate.{needed[0]}", f"{others}is needed for {endpoint}")
 
 
 def _usage_report(usage: pb.Usage) -> UsageReport:
-    counts = {
-        field: getattr(usage, field)
-        for field in (
-            "input_tokens",
-            "output_tokens",
-            "cached_input_tokens",
-            "pages",
-            "audio_seconds",
-        )
-        if usage.HasField(field)
-    }
+    counts = {field: getattr(usage, field) for field in _USED if usage.HasField(field)}
     _check_counts("usage", counts.items())
     _check_text("usage.service_tier", usage.service_tier)
-    return UsageReport(**counts, service_tier=usage.service_tier or None)
+    _check_tool_calls("usage.tool_calls", usage.tool_calls)
+    return UsageReport(
+        **counts,
+        service_tier=usage.service_tier or None,
+        tool_calls=tool_calls_of(usage.tool_calls) if usage.tool_calls else None,
+    )
 
 
 def _check_counts(message: str, counts: Iterable[tuple[str, int]]) -> None:
     for field, count in counts:
         if not 0 <= count <= MAX_COUNT:
             raise InvalidFieldError(f"{message}.{field}", f"is not between 0 and {MAX_COUNT}")
+
+
+def _check_tool_calls(field: str, calls: Mapping[str, int]) -> None:
+    if len(calls) > MAX_TOOLS:
+        raise InvalidFieldError(field, f"has more than {MAX_TOOLS} entries")
+    for name, count in calls.items():
+        _check_text(field, name, required=True, most=MAX_TOOL_NAME_BYTES, part="has a name that ")
+        if not 0 <= count <= MAX_COUNT:
+            raise InvalidFieldError(field, f"has a count that is not between 0 and {MAX_COUNT}")
 
 
 def _check_text(

@@ -18,6 +18,7 @@ from pydantic import (
 
 from sidecar.domain.clock import MAX_YEAR, MIN_YEAR, to_us
 from sidecar.domain.prices import THOUSANDTHS
+from sidecar.domain.usage import MAX_TOOL_NAME_BYTES
 from sidecar.policy.files.problems import Problem, did_you_mean
 from sidecar.policy.files.yaml_file import Loc, YamlFile
 
@@ -76,6 +77,18 @@ Words = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f
 """A line for people."""
 Names = Annotated[tuple[Name, ...], BeforeValidator(_list, json_schema_input_type=list[str])]
 Labels = Mapping[Name, str]
+Tool = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_TOOL_NAME_BYTES, pattern=r"^[\x21-\x7e]+$"),
+]
+"""A tool that Mistral runs and bills by the call, as in web_search."""
+EndpointName = Literal[
+    "CHAT", "FIM", "EMBEDDINGS", "OCR", "MODERATION", "TRANSCRIPTION", "SPEECH", "REALTIME"
+]
+Endpoints = Annotated[
+    tuple[EndpointName, ...],
+    BeforeValidator(_list, json_schema_input_type=list[EndpointName]),
+]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 CountOrNone = Annotated[
     Count | None,
@@ -106,21 +119,33 @@ class _Entry(BaseModel):
 
 
 class PriceEntry(_Entry):
-    """What a model costs from a day on; `source` says where that stands."""
+    """What a model costs from a day on; `source` says where that stands.
+
+    Cached input that has no price of its own costs `multipliers.cached_input` of input.
+    """
 
     effective_from: Instant
     input_usd_per_million_tokens: Usd | None = None
+    cached_input_usd_per_million_tokens: Usd | None = None
     output_usd_per_million_tokens: Usd | None = None
     usd_per_thousand_pages: Usd | None = None
+    usd_per_thousand_annotated_pages: Usd | None = None
     usd_per_minute_of_audio: Usd | None = None
+    usd_per_million_characters: Usd | None = None
+    usd_per_thousand_calls: Mapping[Tool, Usd] = {}
     source: str = ""
 
 
 class ModelEntry(_Entry):
-    """A model: its aliases and family are names that allow-lists may use."""
+    """A model: its aliases and family are names that allow-lists may use.
+
+    A request that leaves its endpoint out calls the first of `endpoints`, where these
+    are without CHAT.
+    """
 
     family: Name
     aliases: Names = ()
+    endpoints: Endpoints = ()
     prices: tuple[PriceEntry, ...] = ()
     labels: Labels = {}
 
@@ -307,6 +332,16 @@ def _check_prices(document: YamlFile, content: DataFile) -> list[Problem]:
                     ("models", model_id, "prices"), "two prices have the same effective_from"
                 )
             )
+        for index, price in enumerate(entry.prices):
+            cached, fresh = (
+                price.cached_input_usd_per_million_tokens,
+                price.input_usd_per_million_tokens,
+            )
+            if cached is not None and (fresh is None or cached > fresh):
+                key = "cached_input_usd_per_million_tokens"
+                place = ("models", model_id, "prices", index, key)
+                message = f"'{key}': is more than input_usd_per_million_tokens, which is held"
+                problems.append(document.problem(place, message))
     return problems
 
 

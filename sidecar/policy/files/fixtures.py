@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from sidecar.domain.bounds import MAX_CHOICES, MAX_ID_BYTES
 from sidecar.domain.usage import MAX_COUNT, parse_usage_json
-from sidecar.policy.files.data import Instant, Name, describe
+from sidecar.policy.files.data import EndpointName, Instant, Name, describe
 from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.directory import fixture_files, read_text
 from sidecar.policy.files.placeholders import Template
@@ -97,6 +97,9 @@ class EstimateEntry(_Entry):
     service_tier: str = ""
     batch: bool = False
     region: str = ""
+    characters: Count = 0
+    annotated_pages: Count = 0
+    tool_calls: Mapping[str, Count] = {}
 
 
 class AuthorizeStep(_Entry):
@@ -104,7 +107,7 @@ class AuthorizeStep(_Entry):
 
     principal: PrincipalEntry
     model: str
-    endpoint: Literal["CHAT", "FIM", "EMBEDDINGS", "OCR", "MODERATION", "TRANSCRIPTION"] = "CHAT"
+    endpoint: EndpointName | None = None
     estimate: EstimateEntry = EstimateEntry(input_tokens=100, max_output_tokens=100)
     dry_run: bool = False
     hold_ttl: Length | None = None
