@@ -30,7 +30,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "cryptography": ("identity", "policy/trust"),
     "typer": "cli",
     "rich": "cli",
-    "html": "reports",
+    "markupsafe": "reports",
     "prometheus_client": "telemetry",
     "opentelemetry": "telemetry",
     "mistralai": "client",

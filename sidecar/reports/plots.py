@@ -7,13 +7,15 @@ theme. Names of elements (`name`) are this program's own, each once on a page.
 from collections.abc import Sequence
 from datetime import UTC, timedelta, tzinfo
 
+from markupsafe import Markup
+
 from sidecar.domain.amounts import format_amount, format_number
 from sidecar.domain.clock import to_datetime, to_us
 from sidecar.domain.decisions import Meter
 from sidecar.domain.forecast import Outlook, Point
 from sidecar.domain.money import NANO_USD_PER_USD, ceil_div, format_usd
 from sidecar.domain.windows import Window
-from sidecar.reports.markup import Html, tag
+from sidecar.reports.markup import tag
 
 WIDTH, HEIGHT = 420, 234
 LEFT, RIGHT, TOP, BOTTOM = 70, 408, 38, 206
@@ -39,7 +41,7 @@ class _Axis:
         return round(self._start + self._way * (value - self._first) / self._length, 1)
 
 
-def budget_plot(outlook: Outlook, curve: Sequence[Point], zone: tzinfo, name: str) -> Html:
+def budget_plot(outlook: Outlook, curve: Sequence[Point], zone: tzinfo, name: str) -> Markup:
     """Draw what is spent over the window, what is held, where the pace leads, and the ceiling."""
     limit, ceiling, span = outlook.limit, outlook.ceiling, outlook.span
     spent, held, most = (
@@ -75,7 +77,7 @@ def budget_plot(outlook: Outlook, curve: Sequence[Point], zone: tzinfo, name: st
     )
 
 
-def daily_plot(dates: Sequence[str], stacks: Sequence[tuple[str, list[int]]], name: str) -> Html:
+def daily_plot(dates: Sequence[str], stacks: Sequence[tuple[str, list[int]]], name: str) -> Markup:
     """Draw the cost of each day, or group of days, as a bar of layers; class s0 is the lowest."""
     totals = [sum(column) for column in zip(*(daily for _, daily in stacks), strict=True)]
     top = max(totals, default=0)
@@ -108,7 +110,7 @@ def daily_plot(dates: Sequence[str], stacks: Sequence[tuple[str, list[int]]], na
     return _svg(name, "Cost per day", about, *_amounts(y, Meter.COST, top), *bars, *labels)
 
 
-def _svg(name: str, title: str, description: str, *parts: Html) -> Html:
+def _svg(name: str, title: str, description: str, *parts: Markup) -> Markup:
     return tag(
         "svg",
         tag("title", title, id=f"{name}-title"),
@@ -120,7 +122,7 @@ def _svg(name: str, title: str, description: str, *parts: Html) -> Html:
     )
 
 
-def _amounts(y: _Axis, meter: Meter, top: int) -> list[Html]:
+def _amounts(y: _Axis, meter: Meter, top: int) -> list[Markup]:
     """Draw a line across for each round amount: five at most."""
     step = next(d * 10**n for n in range(20) for d in (1, 2, 5) if 4 * d * 10**n >= top)
     parts = []
@@ -139,7 +141,7 @@ def _short(meter: Meter, amount: int, step: int) -> str:
     return format_number(meter, amount).removesuffix(".00")
 
 
-def _times(x: _Axis, outlook: Outlook, zone: tzinfo) -> list[Html]:
+def _times(x: _Axis, outlook: Outlook, zone: tzinfo) -> list[Markup]:
     every, form = _MARKS[outlook.limit.window]
     at = to_datetime(outlook.span.start_us).astimezone(zone)
     parts = []
@@ -150,13 +152,13 @@ def _times(x: _Axis, outlook: Outlook, zone: tzinfo) -> list[Html]:
     return parts
 
 
-def _path(kind: str, line: str) -> Html:
+def _path(kind: str, line: str) -> Markup:
     return tag("path", d=line, class_=kind)
 
 
 def _label(
     x: float, y: float, text: str, anchor: str, *, above: int, class_: str = "label"
-) -> Html:
+) -> Markup:
     return tag(
         "text", text, x=round(x, 1), y=round(y - above, 1), text_anchor=anchor, class_=class_
     )
