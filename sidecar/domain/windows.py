@@ -31,13 +31,14 @@ class Span(NamedTuple):
 
 HORIZON_US: dict[Window, int] = {
     Window.MINUTE: 62 * SECOND_US,
-    Window.HOUR: 3 * 3600 * SECOND_US,
+    Window.HOUR: 4 * 3600 * SECOND_US,
     Window.DAY: 2 * 86_400 * SECOND_US,
     Window.MONTH: 32 * 86_400 * SECOND_US,
 }
 """How long ago a window that is still open can have started, at most.
 
-An hour or a day grows when summer time ends; each has a margin for that.
+A window grows by as much as the clocks are set back in it; each has a margin for that.
+The window of the moment itself is found however long it is: see sidecar/ledger/standings.py.
 """
 
 MINUTE_US = 60 * SECOND_US
@@ -46,8 +47,9 @@ MINUTE_US = 60 * SECOND_US
 class Calendar:
     """Finds the window that a moment falls into, in one time zone.
 
-    An hour that the clocks repeat when summer time ends is one window of two
-    hours: the budget of an hour is never given twice.
+    A window begins when the clocks first show its beginning, or something later, and ends
+    when the next one begins. So the time that the clocks repeat belongs to the window that
+    they had reached: no budget is given twice. An hour or a day that they skip has none.
     """
 
     def __init__(self, zone: tzinfo = UTC) -> None:
@@ -82,16 +84,51 @@ class Calendar:
         return tuple(found)
 
     def _find(self, window: Window, at_us: int) -> Span:
-        local = to_datetime(at_us).astimezone(self._zone).replace(tzinfo=None, fold=0)
-        hour = local.replace(minute=0, second=0, microsecond=0)
-        if window is Window.HOUR:
-            return Span(self._instant(hour), self._instant(hour + timedelta(hours=1)))
-        day = hour.replace(hour=0)
-        if window is Window.DAY:
-            return Span(self._instant(day), self._instant(day + timedelta(days=1)))
-        month = day.replace(day=1)
-        following = (month + timedelta(days=32)).replace(day=1)
-        return Span(self._instant(month), self._instant(following))
+        begins = _floor(window, self._shown(at_us))
+        start_us = self._first_shown_us(begins)
+        while True:
+            begins = _next(window, begins)
+            end_us = self._first_shown_us(begins)
+            if end_us > at_us:
+                return Span(start_us, end_us)
+            start_us = end_us  # the clocks had reached the next window, and were set back
 
-    def _instant(self, local: datetime) -> int:
-        return to_us(local.replace(tzinfo=self._zone).astimezone(UTC))
+    def _first_shown_us(self, local: datetime) -> int:
+        """Return when the clocks first show this time or a later one."""
+        first_us, second_us = (self._instant(local, fold) for fold in (0, 1))
+        if first_us <= second_us:  # shown once, or repeated
+            return first_us
+        # It is skipped: as read by the clocks before the change it is after that, as read by
+        # the clocks after the change it is before that.
+        before_us, after_us = second_us, first_us
+        while after_us - before_us > 1:
+            middle_us = (before_us + after_us) // 2
+            if self._shown(middle_us) < local:
+                before_us = middle_us
+            else:
+                after_us = middle_us
+        return after_us
+
+    def _shown(self, at_us: int) -> datetime:
+        """Return what the clocks show."""
+        return to_datetime(at_us).astimezone(self._zone).replace(tzinfo=None, fold=0)
+
+    def _instant(self, local: datetime, fold: int) -> int:
+        return to_us(local.replace(tzinfo=self._zone, fold=fold).astimezone(UTC))
+
+
+def _floor(window: Window, local: datetime) -> datetime:
+    """Return the beginning of the hour, day or month."""
+    hour = local.replace(minute=0, second=0, microsecond=0)
+    if window is Window.HOUR:
+        return hour
+    return hour.replace(hour=0) if window is Window.DAY else hour.replace(hour=0, day=1)
+
+
+def _next(window: Window, begins: datetime) -> datetime:
+    """Return the beginning of the hour, day or month after the one that begins then."""
+    if window is Window.HOUR:
+        return begins + timedelta(hours=1)
+    if window is Window.DAY:
+        return begins + timedelta(days=1)
+    return (begins + timedelta(days=32)).replace(day=1)

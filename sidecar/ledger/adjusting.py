@@ -38,7 +38,10 @@ class Adjusting:
         at_us = self._standings.advance(at_us)
         standing = self._standings.of(limit, at_us)
         row = standing.row or self._standings.open_window(standing)
-        self._sql.execute("UPDATE budgets SET spent = spent + ? WHERE id = ?", (amount, row))
+        self._sql.execute(
+            "UPDATE budgets SET spent = spent + ?, window_end_us = ? WHERE id = ?",
+            (amount, standing.span.end_us, row),
+        )
         self._standings.write()  # what was read is old now
         values = (at_us, row, amount, signed_by, reason)
         self._sql.execute(_INSERT, (*values, self._chain.link(values)))

@@ -13,7 +13,7 @@ from sidecar.domain.alerts import Alert, AlertKind
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, Demand, Meter, Proposal
 from sidecar.domain.rotation import STILL_IN_USE, Stage
-from sidecar.domain.windows import HORIZON_US, MINUTE_US, Span, Window
+from sidecar.domain.windows import MINUTE_US, Span, Window
 from sidecar.ledger import rows
 from sidecar.ledger.standings import Standing, Standings
 
@@ -114,7 +114,7 @@ class Alerting:
     def burn(self, at_us: int) -> int:
         """Tell of every limit of cost per hour that spends unusually fast; return how many."""
         at_us = self._standings.advance(at_us)
-        before, since_us = len(self._raised), at_us - HORIZON_US[Window.HOUR]
+        before, since_us = len(self._raised), self._standings.span(Window.HOUR, at_us).start_us
         burning = self._sql.execute(_BURNING, (since_us, at_us, at_us)).fetchall()
         for rule, scope, start_us, end_us, ceiling, spent, held, usual in burning:
             if self._is_new((AlertKind.BURN, rule, Window.HOUR, scope, start_us, ())):

@@ -29,11 +29,13 @@ _COLUMNS = {
 
 _PER_LIMIT = " LEFT JOIN hold_amounts a ON a.hold = h.id LEFT JOIN budgets b ON b.id = a.budget"
 
-# Of the rows of a budget that still count, the one opened last says its window and ceiling.
+# Of the rows of a budget that still count, that of the window which the calendar has now says
+# its window and ceiling; where none is, as the ledger has another calendar, the one opened last.
 _OPEN_BUDGETS = """
-SELECT max(id), rule, meter, window, scope, ceiling, window_start_us, window_end_us,
+SELECT max((window_start_us = CASE window WHEN 'hour' THEN :hour WHEN 'day' THEN :day ELSE :month
+    END) << 62 | id), rule, meter, window, scope, ceiling, window_start_us, window_end_us,
   sum(spent), sum(held)
-FROM budgets WHERE window IN ('hour', 'day', 'month') AND window_end_us > ?
+FROM budgets WHERE window IN ('hour', 'day', 'month') AND window_end_us > :at_us
 GROUP BY rule, meter, window, scope HAVING ceiling IS NOT NULL"""
 
 # The rows of one budget that still count.
@@ -112,7 +114,8 @@ class Reports:
             tuple(budget): refused_at_us
             for *budget, refused_at_us in self._sql.execute(_REFUSALS, (since_us,))
         }
-        rows = self._sql.execute(_OPEN_BUDGETS, (self.at_us,)).fetchall()
+        starts = {one.value: self.calendar.span(one, self.at_us).start_us for one in RECENT_US}
+        rows = self._sql.execute(_OPEN_BUDGETS, starts | {"at_us": self.at_us}).fetchall()
         for _, rule, meter, window, scope, ceiling, start_us, end_us, spent, held in rows:
             limit = Limit(rule, Meter(meter), Window(window), scope, ceiling)
             measured_us = recent_us(limit.window, self.at_us - start_us)

@@ -63,7 +63,7 @@ class Sums(NamedTuple):
     row: int | None
     """The row of the current window, if it has one yet."""
     ends_us: int | None
-    """When the first of the rows stops counting."""
+    """When the first of the other rows stops counting."""
 
 
 class Standings:
@@ -79,14 +79,18 @@ class Standings:
         self.span = calendar.span
 
     def of(self, limit: Limit, at_us: int) -> Standing:
-        """Add up every row that has not ended, whichever calendar it was opened in."""
+        """Add up every row that has not ended, whichever calendar it was opened in.
+
+        The row of the current window counts whatever end it was given: where the calendar
+        has changed since, the window may have ended already in the old one.
+        """
         span = self.span(limit.window, at_us)
         sums = self.sums(limit, span, at_us)
         return Standing(limit, at_us, span, sums.row, sums.spent, sums.held)
 
     def sums(self, limit: Limit, span: Span, at_us: int) -> Sums:
         """Read what there is for a limit now, in whose current window `span` is."""
-        row = self._sql.execute(_SUMS, (span.start_us, *_still_open(limit, at_us))).fetchone()
+        row = self._sql.execute(_SUMS, _still_open(limit, span, at_us)).fetchone()
         return Sums(*row)
 
     def wait_us(self, standing: Standing, amount: int) -> int:
@@ -95,14 +99,13 @@ class Standings:
         For an amount above the ceiling itself, which never fits, that is the
         end of the window.
         """
-        limit, at_us = standing.limit, standing.at_us
+        limit, at_us, span = standing.limit, standing.at_us, standing.span
         if limit.window is Window.CONCURRENT:
             return max(1, self._next_expiry_us(standing) - at_us)
-        ends_us = standing.span.end_us
+        ends_us = span.end_us
         excess = standing.spent + standing.held + amount - (limit.ceiling or 0)
         for row_ends_us, used in self._sql.execute(
-            f"SELECT window_end_us, spent + held {_STILL_OPEN} ORDER BY window_end_us",
-            _still_open(limit, at_us),
+            _ENDS, (*_still_open(limit, span, at_us), span.end_us)
         ):
             ends_us, excess = row_ends_us, excess - used
             if excess <= 0:
@@ -122,24 +125,31 @@ class Standings:
 
 
 _STILL_OPEN = (
-    "FROM budgets WHERE rule = ? AND window = ? AND meter = ? AND scope = ?"
-    " AND window_start_us >= ? AND window_end_us > ?"
+    "FROM budgets WHERE rule = ?1 AND window = ?2 AND meter = ?3 AND scope = ?4"
+    " AND window_start_us >= ?5 AND (window_end_us > ?6 OR window_start_us = ?7)"
 )
 
 _SUMS = (
     "SELECT coalesce(sum(spent), 0), coalesce(sum(held), 0),"
-    f" max(CASE WHEN window_start_us = ? THEN id END), min(window_end_us) {_STILL_OPEN}"
+    " max(CASE WHEN window_start_us = ?7 THEN id END),"
+    f" min(CASE WHEN window_start_us <> ?7 THEN window_end_us END) {_STILL_OPEN}"
+)
+
+_ENDS = (
+    "SELECT CASE WHEN window_end_us > ?6 THEN window_end_us ELSE ?8 END, spent + held"
+    f" {_STILL_OPEN} ORDER BY 1"
 )
 
 
-def _still_open(limit: Limit, at_us: int) -> tuple[str | int, ...]:
+def _still_open(limit: Limit, span: Span, at_us: int) -> tuple[str | int, ...]:
     """Return the parameters of _STILL_OPEN: no further back than a window can be long."""
-    horizon_us = HORIZON_US.get(limit.window)
+    horizon_us = HORIZON_US.get(limit.window, at_us)
     return (
         limit.rule,
         limit.window.value,
         limit.meter.value,
         limit.scope,
-        0 if horizon_us is None else at_us - horizon_us,
+        min(span.start_us, at_us - horizon_us),
         at_us,
+        span.start_us,
     )

@@ -12,10 +12,12 @@ from sidecar.domain.windows import FOREVER_US, HORIZON_US, Calendar, Window
 
 CALENDAR_WINDOWS = [Window.HOUR, Window.DAY, Window.MONTH]
 
-# Zones with half hours, shifts at midnight, a half-hour summer time, a skipped day.
+# Zones with half hours, shifts at midnight or in the middle of an hour, by half an hour, by
+# two hours or three, a skipped day.
 ZONES = [
     "UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe",
     "America/Havana", "Pacific/Apia", "America/Sao_Paulo", "Africa/Casablanca",
+    "Pacific/Chatham", "Antarctica/Troll", "Antarctica/Casey", "America/St_Johns", "Asia/Gaza",
 ]  # fmt: skip
 
 moments = st.integers(0, to_us(datetime(2090, 1, 1, tzinfo=UTC)))
@@ -61,6 +63,45 @@ def test_no_window_outlives_the_horizon_that_the_ledger_looks_back(
         ("Europe/Paris", Window.HOUR, "2026-10-25T00:30", "2026-10-25T00:00", "2026-10-25T02:00"),
         ("Europe/Paris", Window.HOUR, "2026-10-25T01:30", "2026-10-25T00:00", "2026-10-25T02:00"),
         ("Europe/Paris", Window.DAY, "2026-10-25T12:00", "2026-10-24T22:00", "2026-10-25T23:00"),
+        # the clocks go back by two hours: what they show again is one hour of three
+        (
+            "Antarctica/Troll",
+            Window.HOUR,
+            "2026-10-25T00:30",
+            "2026-10-25T00:00",
+            "2026-10-25T03:00",
+        ),
+        (
+            "Antarctica/Troll",
+            Window.HOUR,
+            "2026-10-25T01:30",
+            "2026-10-25T00:00",
+            "2026-10-25T03:00",
+        ),
+        # 02:45 to 03:45 and back: hours that begin and end where no clock shows a full hour
+        (
+            "Pacific/Chatham",
+            Window.HOUR,
+            "2027-04-03T14:05",
+            "2027-04-03T13:15",
+            "2027-04-03T15:15",
+        ),
+        (
+            "Pacific/Chatham",
+            Window.HOUR,
+            "2026-09-26T13:50",
+            "2026-09-26T13:15",
+            "2026-09-26T14:00",
+        ),
+        (
+            "Pacific/Chatham",
+            Window.HOUR,
+            "2026-09-26T14:05",
+            "2026-09-26T14:00",
+            "2026-09-26T14:15",
+        ),
+        # midnight is skipped: the day begins at one
+        ("Asia/Beirut", Window.DAY, "2026-03-28T22:00", "2026-03-28T22:00", "2026-03-29T21:00"),
         # summer time begins: a day of 23 hours
         ("Europe/Paris", Window.DAY, "2026-03-29T12:00", "2026-03-28T23:00", "2026-03-29T22:00"),
     ],

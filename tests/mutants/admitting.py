@@ -144,7 +144,19 @@ L1 = [
     ),
     Mutant(
         "scopes-share", "L1", "All scopes of a limit draw on one budget.",
-        "ledger/standings.py", "AND scope = ?", "AND ? <> ''",
+        "ledger/standings.py", "AND scope = ?4", "AND ?4 <> ''",
+    ),
+    Mutant(
+        "row-of-the-old-zone-inserted-twice", "L8", "A month that the old zone has ended is lost.",
+        "ledger/standings.py", " OR window_start_us = ?7)", ")",
+    ),
+    Mutant(
+        "row-of-the-old-zone-forgotten", "L1", "Another zone gives each budget anew.",
+        "ledger/standings.py", "(window_end_us > ?6 OR window_start_us = ?7)", "window_start_us = ?7",
+    ),
+    Mutant(
+        "wait-until-the-old-zone-ended", "L1", "Told to ask again at once, and refused till then.",
+        "ledger/standings.py", "ELSE ?8 END, spent", "ELSE window_end_us END, spent",
     ),
     Mutant(
         "choices-not-held", "L1", "Four answers to one call are held as one.",

@@ -75,7 +75,7 @@ L2 = [
     ),
     Mutant(
         "adjustment-not-counted", "L2", "A correction is on record, and changes nothing.",
-        "ledger/adjusting.py", "SET spent = spent + ? WHERE", "SET spent = spent + 0 * ? WHERE",
+        "ledger/adjusting.py", "SET spent = spent + ?, window", "SET spent = spent + 0 * ?, window",
     ),
     Mutant(
         "prune-keeps-the-sum", "L2", "A budget counts holds that are forgotten.",
@@ -168,12 +168,14 @@ L6 = [
     Mutant(
         "day-is-24-hours", "L6", "The day that summer time ends has an hour too few.",
         "domain/windows.py",
-        "return Span(self._instant(day), self._instant(day + timedelta(days=1)))",
-        "return Span(self._instant(day), self._instant(day) + 86_400 * SECOND_US)",
+        "            end_us = self._first_shown_us(begins)\n",
+        "            end_us = self._first_shown_us(begins)\n"
+        "            if window is Window.DAY:\n"
+        "                end_us = start_us + 86_400 * SECOND_US\n",
     ),
     Mutant(
         "zone-ignored", "L6", "Windows follow UTC in every zone.",
-        "domain/windows.py", ".astimezone(self._zone)", ".astimezone(UTC)",
+        "domain/windows.py", "to_datetime(at_us).astimezone(self._zone)", "to_datetime(at_us).astimezone(UTC)",
     ),
     Mutant(
         "zone-not-passed-on", "L6", "`--time-zone` never reaches the ledger.",
@@ -257,8 +259,8 @@ L8 = [
     Mutant(
         "windows-share-a-row", "L8", "The day's first call counts in yesterday's row.",
         "ledger/standings.py",
-        "max(CASE WHEN window_start_us = ? THEN id END)",
-        "max(CASE WHEN window_start_us <= ? THEN id END)",
+        "max(CASE WHEN window_start_us = ?7 THEN id END)",
+        "max(CASE WHEN window_start_us <= ?7 THEN id END)",
     ),
 ]  # fmt: skip
 
@@ -285,6 +287,16 @@ L9 = [
     ),
     Mutant(
         "repeated-hour-given-twice", "L9", "The hour that the clocks repeat has two budgets.",
-        "domain/windows.py", ".replace(tzinfo=None, fold=0)", ".replace(tzinfo=None)",
+        "domain/windows.py",
+        "start_us = self._first_shown_us(begins)",
+        "start_us = self._instant(begins, to_datetime(at_us).astimezone(self._zone).fold)",
+    ),
+    Mutant(
+        "clocks-set-back-open-the-window-before", "L9", "An hour that was over is begun again.",
+        "domain/windows.py", "            if end_us > at_us:\n", "            if end_us:\n",
+    ),
+    Mutant(
+        "skipped-time-begins-late", "L9", "An hour whose beginning is skipped begins too late.",
+        "domain/windows.py", "if first_us <= second_us:", "if first_us:",
     ),
 ]  # fmt: skip

@@ -1,0 +1,232 @@
+"""The ledger where clocks change in odd ways, and where its time zone changes."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.proposals import limit, proposal
+from support.zones import changes
+
+from sidecar.domain.clock import SECOND_US, to_us
+from sidecar.domain.decisions import Budget, Decision, Effect, Meter, Proposal
+from sidecar.domain.forecast import Outlook
+from sidecar.domain.windows import Calendar, Span, Window
+from sidecar.ledger import opening
+from sidecar.ledger.reports import Reports
+from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.ledger.verify import verify
+
+HOUR_US, DAY_US = 3600 * SECOND_US, 86_400 * SECOND_US
+WINDOWS = (Window.HOUR, Window.DAY, Window.MONTH)
+LIMITS = [limit(10**9, Meter.TOKENS, window) for window in WINDOWS]
+ODD = ("Pacific/Chatham", "Antarctica/Troll", "Australia/Lord_Howe", "Africa/Cairo", "UTC")
+
+
+def us(text: str) -> int:
+    """Read a time in UTC."""
+    return to_us(datetime.fromisoformat(text).replace(tzinfo=UTC))
+
+
+class Rows:
+    """What the rows of each window have to be: the current one and those that have not ended."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._rows: dict[tuple[Window, int], tuple[int, int]] = {}
+
+    def counted(self, window: Window, span: Span, at_us: int) -> int:
+        """Return what counts now, in this window."""
+        return sum(
+            amount
+            for (of, start_us), (end_us, amount) in self._rows.items()
+            if of is window and (end_us > at_us or start_us == span.start_us)
+        )
+
+    def add(self, window: Window, span: Span, amount: int) -> None:
+        """Count an amount in the current window, which ends as the calendar now says."""
+        _, before = self._rows.get((window, span.start_us), (0, 0))
+        self._rows[window, span.start_us] = (span.end_us, before + amount)
+
+
+class Kept:
+    """A ledger that is opened in one zone after the other, with what it has to say."""
+
+    def __init__(self, path: Path) -> None:
+        """Keep it in this file."""
+        self._path = path
+        self._rows = Rows()
+
+    def call(self, zone: str, *times_us: int) -> None:
+        """Hold calls at these times in a zone, and compare each answer with what is right."""
+        asyncio.run(self._call(zone, times_us))
+
+    async def _call(self, zone: str, times_us: Sequence[int]) -> None:
+        ledger, calendar = SqliteLedger(self._path, ZoneInfo(zone)), Calendar(ZoneInfo(zone))
+        for number, at_us in enumerate(times_us):
+            tokens = 100 + number
+            spans = [calendar.span(window, at_us) for window in WINDOWS]
+            expected = [self._rows.counted(*one, at_us) for one in zip(WINDOWS, spans, strict=True)]
+            assert [b.held for b in ledger.budgets(LIMITS, at_us)] == expected, zone
+            decision = await ledger.decide(proposal(at_us, *LIMITS, tokens=tokens))
+            assert decision.effect is Effect.ALLOW
+            assert [b.held for b in decision.budgets] == [held + tokens for held in expected], zone
+            for window, span in zip(WINDOWS, spans, strict=True):
+                self._rows.add(window, span, tokens)
+        await ledger.close()
+
+    def verify(self) -> None:
+        """See that it adds up."""
+        with closing(opening.open_reader(self._path)) as reader:
+            assert verify(reader)[0] == []
+
+
+@contextmanager
+def kept() -> Iterator[Kept]:
+    """A new ledger."""
+    with TemporaryDirectory() as folder:
+        one = Kept(Path(folder) / "ledger.sqlite")
+        yield one
+        one.verify()
+
+
+@pytest.mark.parametrize(
+    ("zone", "at"),
+    [
+        ("Pacific/Chatham", "2027-04-03T14:05"),
+        ("Pacific/Chatham", "2027-09-25T14:05"),
+        ("Antarctica/Troll", "2027-10-31T01:30"),
+        ("Antarctica/Troll", "2027-03-28T01:30"),
+        ("Australia/Lord_Howe", "2027-04-03T15:05"),
+        ("Africa/Cairo", "2027-10-28T21:30"),
+        ("America/Nuuk", "2027-03-28T01:30"),
+    ],
+)
+def test_calls_around_a_change_of_the_clocks_count_in_one_window_each(zone: str, at: str) -> None:
+    """L8: a call every ten minutes is decided, and counts with those of its hour and day.
+
+    Each hour the sidecar starts anew: nothing that it remembers of the calendar helps it.
+    """
+    with kept() as one:
+        for from_us in range(us(at) - 3 * HOUR_US, us(at) + 3 * HOUR_US, HOUR_US):
+            one.call(zone, *range(from_us, from_us + HOUR_US, HOUR_US // 6))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "first", "second"),
+    [
+        ("Europe/London", "UTC", "2027-03-31T22:30", "2027-03-31T23:30"),
+        ("Europe/London", "UTC", "2027-03-31T23:10", "2027-03-31T23:30"),
+        ("UTC", "Europe/London", "2027-03-31T22:30", "2027-03-31T23:30"),
+        ("Asia/Kolkata", "UTC", "2027-03-31T18:40", "2027-03-31T18:50"),
+        ("Pacific/Kiritimati", "Pacific/Pago_Pago", "2027-03-31T09:30", "2027-03-31T10:30"),
+        ("Pacific/Pago_Pago", "Pacific/Kiritimati", "2027-03-31T10:30", "2027-03-31T11:30"),
+    ],
+)
+def test_a_ledger_that_changes_its_zone_counts_each_row_that_has_not_ended(
+    before: str, after: str, first: str, second: str
+) -> None:
+    """L1: what either calendar still counts is counted, once, also after the months have ended."""
+    with kept() as one:
+        one.call(before, us(first) - DAY_US, us(first))
+        one.call(after, *range(us(second), us(second) + 3 * HOUR_US, HOUR_US // 3))
+        one.call(before, us(second) + 4 * HOUR_US, us(second) + 30 * HOUR_US)
+
+
+def opened(path: Path, zone: str, *calls: Proposal, together: bool = False) -> list[Decision]:
+    """Open a ledger in a zone, decide calls, one by one or in one group, and close it."""
+
+    async def decide() -> list[Decision]:
+        ledger = SqliteLedger(path, ZoneInfo(zone))
+        try:
+            if together:
+                return await asyncio.gather(*(ledger.decide(call) for call in calls))
+            return [await ledger.decide(call) for call in calls]
+        finally:
+            await ledger.close()
+
+    return asyncio.run(decide())
+
+
+def test_a_group_on_both_sides_of_an_end_in_the_old_zone_counts_the_month_on(
+    tmp_path: Path,
+) -> None:
+    """L1: a month that the old calendar has ended is the new one's still, within a group too."""
+    path = tmp_path / "ledger.sqlite"
+    month, at_us = limit(350, window=Window.MONTH), us("2027-03-31T22:59")
+    opened(path, "Europe/London", proposal(at_us, month))
+    times = (at_us, at_us + 59 * SECOND_US, at_us + 60 * SECOND_US, at_us + 61 * SECOND_US)
+    asked = [proposal(one, month) for one in times]
+    decisions = opened(path, "UTC", *asked, together=True)
+    assert [one.effect for one in decisions] == [Effect.ALLOW] * 2 + [Effect.DENY] * 2
+
+
+def test_a_month_that_goes_on_in_another_zone_says_when_it_ends(tmp_path: Path) -> None:
+    """L1: retry_after, adjustments and reports take the month's end from the calendar in force."""
+    path = tmp_path / "ledger.sqlite"
+    month, at_us = limit(250, window=Window.MONTH), us("2027-03-31T23:30")
+    opened(path, "Europe/London", proposal(at_us - HOUR_US, month, tokens=200))
+    (refused,) = opened(path, "UTC", proposal(at_us, month))
+    assert (refused.effect, refused.retry_after_us) == (Effect.DENY, HOUR_US // 2)
+
+    async def adjust() -> Budget:
+        ledger = SqliteLedger(path)
+        try:
+            return await ledger.adjust(month.rule, month.scope, 10, "eve", "a test", at_us)
+        finally:
+            await ledger.close()
+
+    adjusted = asyncio.run(adjust())
+    assert (adjusted.spent, adjusted.held) == (10, 200)
+    outlook = only_outlook(path, at_us)
+    assert (outlook.spent, outlook.held) == (10, 200)
+    assert outlook.span == Calendar().span(Window.MONTH, at_us)
+
+
+def test_a_report_has_the_ceiling_of_the_window_that_counts_now(tmp_path: Path) -> None:
+    """Of a month that goes on and one that began in the old zone, the new calendar's is shown."""
+    path, at_us = tmp_path / "ledger.sqlite", us("2027-03-31T23:30")
+    old, new = (limit(ceiling, window=Window.MONTH) for ceiling in (1000, 900))
+    opened(path, "Europe/London", proposal(at_us - HOUR_US, old), proposal(at_us, old))
+    opened(path, "UTC", proposal(at_us, new))
+    outlook = only_outlook(path, at_us)
+    assert (outlook.ceiling, outlook.held) == (900, 300)
+    assert outlook.span == Calendar().span(Window.MONTH, at_us)
+
+
+def only_outlook(path: Path, at_us: int) -> Outlook:
+    """Return how the only budget stands."""
+    with closing(opening.open_reader(path)) as reader:
+        (outlook,) = Reports(reader, at_us).outlooks()
+    return outlook
+
+
+@st.composite
+def journeys(draw: st.DrawFn) -> tuple[list[str], list[int]]:
+    """Draw zones that a ledger is opened in, one after the other, and when it is called.
+
+    That is around a change of their clocks, or the end of a month.
+    """
+    zones = draw(st.lists(st.sampled_from([*changes(), *ODD]), min_size=2, max_size=3))
+    months = [us(f"{year}-{month:02}-01") for year in (2027, 2028) for month in range(1, 13)]
+    changed = [at_us for zone in zones for at_us in changes().get(zone, ())]
+    middle_us = draw(st.sampled_from(months + changed))
+    minutes = draw(st.lists(st.integers(-30 * 60, 30 * 60), min_size=4, max_size=8))
+    return zones, [middle_us + minute * 60 * SECOND_US for minute in sorted(minutes)]
+
+
+@pytest.mark.property
+@given(journeys())
+def test_any_change_of_zone_counts_each_row_once(journey: tuple[list[str], list[int]]) -> None:
+    """L1: around changes of the clocks and ends of months, in any zones."""
+    zones, times = journey
+    step = -(-len(times) // len(zones))
+    with kept() as one:
+        for number, zone in enumerate(zones):
+            one.call(zone, *times[number * step : (number + 1) * step])
