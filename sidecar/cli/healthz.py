@@ -29,15 +29,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--address",
+        action=_Once,
         default=os.environ.get("SIDECAR_ADDRESS") or "127.0.0.1:50051",
         help="where the sidecar listens: HOST:PORT or unix:PATH [env var: SIDECAR_ADDRESS]",
     )
     parser.add_argument(
         "--service",
+        action=_Once,
         default="readiness",
         help="readiness (the default), liveness, or the name of a gRPC service",
     )
     parser.add_argument(
-        "--timeout-seconds", type=float, default=1.0, metavar="SECONDS", help="1 by default"
+        "--timeout-seconds",
+        action=_Once,
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="1 by default",
     )
     return parser
+
+
+class _Once(argparse.Action):
+    """Stores a value, and refuses a second one: see sidecar/cli/given_once.py."""
+
+    given = False
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,  # noqa: ARG002 - argparse's
+    ) -> None:
+        """See argparse."""
+        if self.given:
+            parser.error(f"{self.option_strings[-1]} is given twice, and takes one value")
+        self.given = True
+        setattr(namespace, self.dest, values)

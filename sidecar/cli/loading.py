@@ -7,6 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sidecar.cli.given_once import OnceCommand
+
 
 class _Commands(Mapping[str, Any]):
     """Commands by name. Looking at one loads it, and nothing else does."""
@@ -52,5 +54,6 @@ def _load(name: str, place: str) -> Any:
     module_name, function = place.split(".")
     module = import_module(f"sidecar.cli.{module_name}")
     alone = typer.Typer(add_completion=False)
-    alone.command(name, epilog=getattr(module, "EPILOG", None))(getattr(module, function))
+    epilog = getattr(module, "EPILOG", None)
+    alone.command(name, cls=OnceCommand, epilog=epilog)(getattr(module, function))
     return typer.main.get_command(alone)
