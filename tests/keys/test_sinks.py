@@ -47,14 +47,14 @@ elif verb == "forget":
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for loopback, and its key."""
+    """The file of a CA, and that of its certificate for loopback."""
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def cluster(certificate: tuple[Path, Path]) -> Iterator[KubernetesApi]:
     """A stand-in for Kubernetes."""
-    with kubernetes_api(*certificate) as server:
+    with kubernetes_api(certificate[1]) as server:
         yield server
 
 

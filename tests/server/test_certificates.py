@@ -138,7 +138,7 @@ def test_certificates_change_under_load_and_a_broken_one_does_not(site: Site) ->
     for client in clients:
         client.start()
     old = (site.folder / "tls.crt").read_bytes()
-    new = site.authority.issue_server("renewed")
+    new = site.authority.issue_server()
     write_pair(site.folder, (old, new[1]))  # halfway: they do not go together
     time.sleep(1.5)
     write_pair(site.folder, new)
@@ -162,7 +162,7 @@ def test_a_client_ca_that_is_replaced_is_trusted_no_longer(site: Site) -> None:
     """From the next connection on; the new one is."""
     pair = site.authority.issue("app", URI)
     assert site.ask(pair).hold_id
-    other = Authority("other")
+    other = Authority()
     (site.folder / "ca.crt").write_bytes(other.pem)
 
     def let_in(who: Any) -> bool:

@@ -1,7 +1,6 @@
 """Those who issue tokens and certificates: real keys, a real JWKS endpoint, a real CA."""
 
 import base64
-import ipaddress
 import json
 import threading
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
 from jwt.algorithms import (
@@ -179,45 +180,44 @@ def jwks_server(answer: Any) -> Iterator[JwksServer]:
 
 
 class Authority:
-    """A CA that signs certificates, valid for an hour around now unless told otherwise."""
+    """A CA that signs certificates of servers and of clients.
 
-    def __init__(self, name: str = "ca") -> None:
+    All have one name, so that only its signature tells a certificate from another CA's.
+    """
+
+    def __init__(self) -> None:
         """Make its key and its certificate."""
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name(name)
-        self._certificate = self._sign(self._name, self._key, (), (-3600, 3600), ca=True)
-        self.pem = self._certificate.public_bytes(Encoding.PEM)
+        self._ca = trustme.CA(organization_unit_name="ca")
+        self.pem = self._ca.cert_pem.bytes()
+
+    def issue_server(self) -> tuple[bytes, bytes]:
+        """Return a certificate and its key for 127.0.0.1, in PEM."""
+        issued = self._ca.issue_cert("127.0.0.1")
+        return issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes()
 
     def issue(
         self, name: str, *names: x509.GeneralName, valid: tuple[int, int] = (-3600, 3600)
     ) -> tuple[bytes, bytes]:
-        """Return a certificate and its key in PEM; `valid` is in seconds from now."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(_name(name), key, names, valid, ca=False)
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return certificate.public_bytes(Encoding.PEM), pem
+        """Return a client's certificate and its key in PEM; `valid` is in seconds from now.
 
-    def issue_server(self, name: str = "sidecar") -> tuple[bytes, bytes]:
-        """Return a certificate and key for 127.0.0.1."""
-        return self.issue(name, x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-
-    def _sign(
-        self, subject: x509.Name, key: Any, names: Any, valid: tuple[int, int], *, ca: bool
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
+        trustme gives no certificate a URI as its name, as SPIFFE does, or no name at all.
+        """
+        now, key = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
+        signer: Any = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
         builder = (
             x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.load_pem_x509_certificate(self.pem).subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now + timedelta(seconds=valid[0]))
             .not_valid_after(now + timedelta(seconds=valid[1]))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
+        certificate = builder.sign(signer, hashes.SHA256())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return certificate.public_bytes(Encoding.PEM), pem
 
 
 def write_pair(directory: Path, pair: tuple[bytes, bytes]) -> tuple[str, str]:
@@ -241,7 +241,3 @@ def secure_stub(
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
     """Return the metadata that carries a token."""
     return (("authorization", f"Bearer {token}"),)
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])

@@ -3,13 +3,14 @@
 import base64
 import json
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import trustme
 
 TOKEN = "service-account-token-c4d1"  # noqa: S105 - a test's
 SECRET_PATH = "/api/v1/namespaces/apps/secrets/mistral"  # noqa: S105 - a path
@@ -20,8 +21,8 @@ class KubernetesApi(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        """Listen on loopback."""
+    def __init__(self, certificate: Path) -> None:
+        """Listen on loopback, with a certificate and its key in one file."""
         self.data: dict[str, str] = {"other": _encode("untouched")}
         self.resource_version = 7
         self.status = 200
@@ -32,7 +33,7 @@ class KubernetesApi(ThreadingHTTPServer):
         """What others do between our reading and our patch, one each time."""
         super().__init__(("127.0.0.1", 0), _Handler)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate)
         self.socket = context.wrap_socket(self.socket, server_side=True)
 
     @property
@@ -112,23 +113,18 @@ def _encode(text: str) -> str:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for loopback that signs itself; return it and its key."""
-    certificate, key = folder / "ca.crt", folder / "tls.key"
-    subprocess.run(  # noqa: S603
-        [
-            "/usr/bin/openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-            "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
-            "-keyout", str(key), "-out", str(certificate),
-        ],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
+    """Return the file of a CA, and that of a certificate for loopback with its key."""
+    authority, certificate = folder / "ca.crt", folder / "tls.pem"
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(authority))
+    ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    return authority, certificate
 
 
 @contextmanager
-def kubernetes_api(certificate: Path, key: Path) -> Iterator[KubernetesApi]:
+def kubernetes_api(certificate: Path) -> Iterator[KubernetesApi]:
     """Serve on a free port of loopback."""
-    server = KubernetesApi(certificate, key)
+    server = KubernetesApi(certificate)
     # A client that does not trust it breaks off in the middle.
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

@@ -228,7 +228,7 @@ def test_tls_and_token(
     (tmp_path / "jwks.json").write_text(json.dumps(issuer.jwks))
     ca, token, other = (tmp_path / name for name in ("ca.pem", "token", "other.pem"))
     ca.write_bytes(authority.pem)
-    other.write_bytes(Authority("other").pem)
+    other.write_bytes(Authority().pem)
     token.write_text(issuer.token() + "\n")
     certificate, key = write_pair(tmp_path, authority.issue_server())
     sidecar = start_sidecar(
