@@ -42,8 +42,8 @@ def estimate(
         size, attachments = measure(request)
         if attachments and tokens_per_attachment is None:
             raise Unbounded(
-                f"{attachments} parts of the request are no text, so its bytes do not bound its"
-                " tokens: give tokens_per_attachment, or estimate=Estimate(input_tokens=…)"
+                f"of the request's parts, {attachments} are no text: its bytes do not bound its"
+                " tokens; give tokens_per_attachment, or estimate=Estimate(input_tokens=…)"
             )
         made.input_bytes = size + attachments * (tokens_per_attachment or 0)
     if endpoint == pb.ENDPOINT_OCR and not made.pages:

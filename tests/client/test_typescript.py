@@ -27,30 +27,47 @@ MORE_MODELS = """\
 """
 
 
+def serve(policies: Path, address: str, ledger: Path) -> str:
+    """Return the command of a sidecar, for a test to start."""
+    command = [
+        sys.executable, "-m", "sidecar", "serve", "--policies", str(policies),
+        "--ledger", str(ledger), "--listen", address,
+    ]  # fmt: skip
+    return json.dumps(command)
+
+
 def test_the_typescript_package(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path, mistral_url: str
 ) -> None:
     """Its own tests pass while answers are lost on the way; then all is settled, and adds up."""
     typescript.built()
     daily = limit("1000000", meter="tokens", per="principal.id")
-    policies = minimal(tmp_path / "p", daily=daily, models_yaml=MODELS + MORE_MODELS)
+    open_end = limit("unlimited", meter="tokens", per="principal.id")
+    policies = minimal(
+        tmp_path / "p", daily=daily, open_end=open_end, models_yaml=MODELS + MORE_MODELS
+    )
     sidecar = start_sidecar(policies)
-    late, late_ledger = f"unix:{tmp_path}/late.sock", tmp_path / "late.sqlite"
-    command = [
-        sys.executable, "-m", "sidecar", "serve", "--policies", str(policies),
-        "--ledger", str(late_ledger), "--listen", late,
-    ]  # fmt: skip
-    with relay(sidecar.addresses[0]) as between:
+    late, later = ((f"unix:{tmp_path}/{it}.sock", tmp_path / f"{it}.sqlite") for it in ("1", "2"))
+    with relay(sidecar.addresses[0]) as between, relay(sidecar.addresses[0]) as away:
+
+        def until_the_fifth_call(forward: Callable[[], bytes]) -> bytes:
+            return forward() if len(set(away.authorized_ids)) >= 5 else refuse(forward)
+
+        away.always["Authorize"] = until_the_fifth_call
         between.faults["Authorize"] = [lose_answer, refuse, lose_answer] * 3
         between.faults["Settle"] = [refuse, lose_answer] * 5
         tests = sorted((typescript.FOLDER / "dist" / "test").glob("*.test.js"))
         done = typescript.run(
             "--test", *map(str, tests),
             SIDECAR_ADDRESS=between.address, MISTRAL_URL=mistral_url, API_KEY=API_KEY,
-            LATE_ADDRESS=late, LATE_COMMAND=json.dumps(command),
+            LATE_ADDRESS=late[0], LATE_COMMAND=serve(policies, *late),
+            LATER_ADDRESS=later[0], LATER_COMMAND=serve(policies, *later),
+            AWAY_ADDRESS=away.address,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(tests) == 3
-    for ledger in (sidecar.ledger, late_ledger):
+    assert len(tests) == 4
+    # Three calls in vain, a probe in vain, one that is answered, and five after it.
+    assert len(set(away.authorized_ids)) == 3 + 1 + 1 + 5
+    for ledger in (sidecar.ledger, late[1], later[1]):
         assert {it.state for it in holds(ledger)} <= {"settled", "released"}
         assert verified(ledger)

@@ -34,8 +34,8 @@ export function estimate(
     const { bytes, attachments } = measure(request);
     if (attachments && tokensPerAttachment === undefined) {
       throw new Unbounded(
-        `${attachments} parts of the request are no text, so its bytes do not bound its ` +
-          "tokens: give tokensPerAttachment, or estimate: { inputTokens }",
+        `of the request's parts, ${attachments} are no text: its bytes do not bound its ` +
+          "tokens; give tokensPerAttachment, or estimate: { inputTokens }",
       );
     }
     made.inputBytes = bytes + attachments * (tokensPerAttachment ?? 0);

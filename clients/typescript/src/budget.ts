@@ -2,14 +2,19 @@
 import { randomUUID } from "node:crypto";
 import { type Body, estimate } from "./bounds.js";
 import { Call } from "./call.js";
+import { Circuit } from "./circuit.js";
 import { Connection, type Files } from "./connection.js";
 import * as contract from "./contract.js";
 import { Endings, RELEASE_UNKNOWN_MS } from "./endings.js";
-import { BudgetError, Denied, NoAnswer, Unavailable } from "./errors.js";
+import { BudgetError, CircuitOpen, Denied, NoAnswer, Replayed, Unavailable } from "./errors.js";
 import { patiently } from "./patience.js";
 
 export interface BudgetOptions extends Files {
-  /** Without an answer: "deny" throws Unavailable, "allow" lets the call out uncounted. */
+  /**
+   * Without an answer: "deny" throws Unavailable, "allow" lets the call out uncounted. After
+   * three such calls the next do not wait: one a second still asks, the others get no answer at
+   * once, until there is one.
+   */
   readonly whenUnavailable: "deny" | "allow";
   /** How long to ask for one call; 5 seconds unless told. */
   readonly deadlineMs?: number;
@@ -35,6 +40,8 @@ export interface Question {
 export class Budget {
   readonly #connection: Connection;
   readonly #endings: Endings;
+  /** A ledger that takes no holds may still say what is left: that closes no circuit of calls. */
+  readonly #circuits = { authorize: new Circuit(), getBudgets: new Circuit() };
   readonly #options: BudgetOptions;
 
   /** @param address `host:port`, or `unix:/path` */
@@ -44,7 +51,7 @@ export class Budget {
     }
     this.#options = options;
     this.#connection = new Connection(address, options);
-    this.#endings = new Endings(this.#connection);
+    this.#endings = new Endings(this.#connection, this.#circuits.authorize);
   }
 
   /** Ask for one call. Whoever does has to end it. Throws BudgetError. */
@@ -97,9 +104,10 @@ export class Budget {
     return this.#endings.close();
   }
 
-  #ask(method: string, request: object, signal?: AbortSignal): Promise<contract.Raw> {
+  #ask(method: "authorize" | "getBudgets", request: object, signal?: AbortSignal): Promise<contract.Raw> {
     const once = (timeoutMs: number) => this.#connection.call(method, request, timeoutMs, signal);
-    return patiently(this.#options.deadlineMs ?? 5000, once, signal);
+    const how = { signal, circuit: this.#circuits[method], accept: own };
+    return patiently(this.#options.deadlineMs ?? 5000, once, how);
   }
 
   #undecided(request: contract.AuthorizeRequest, error: unknown): Call {
@@ -107,11 +115,23 @@ export class Budget {
     if (error instanceof NoAnswer && this.#options.whenUnavailable === "allow") {
       const what = `call ${request.requestId} of ${request.model}`;
       console.warn(`the sidecar does not answer (${error.message}): ${what} goes out uncounted`);
-      return new Call(undefined, request, this.#endings);
+      return new Call(undefined, request, this.#endings, !(error instanceof CircuitOpen));
     }
+    if (error instanceof CircuitOpen) throw new Unavailable(error.message);
     // No answer, or the app does not want it any more: what may be held was never sent.
     const release = { reason: "not sent: no decision was seen" };
-    void this.#endings.add({ request, holdId: "", release, withinMs: RELEASE_UNKNOWN_MS });
+    const unsent = { request, holdId: "", release, withinMs: RELEASE_UNKNOWN_MS, isAsked: true };
+    void this.#endings.add(unsent);
     throw error instanceof NoAnswer ? new Unavailable(error.message) : error;
   }
+}
+
+/** Return an answer that is to this question alone. Throws Replayed. */
+function own(answer: contract.Raw, isRetry: boolean): contract.Raw {
+  if (!answer.replayed) return answer;
+  if (!isRetry) throw new Replayed(`${answer.requestId} was decided before this call asked`);
+  if (answer.effect === "EFFECT_ALLOW" && answer.holdState !== "HOLD_STATE_OPEN") {
+    throw new Replayed(`hold ${answer.holdId} is no longer open: ${answer.holdState}`);
+  }
+  return answer;
 }

@@ -38,11 +38,15 @@ export class Call {
   #responseModel = "";
   #told: Told | undefined;
 
-  /** @param decision the sidecar's whole answer; undefined when the call goes out uncounted */
+  /**
+   * @param decision the sidecar's whole answer; undefined when the call goes out uncounted
+   * @param isAsked whether the sidecar may then have a hold for it
+   */
   constructor(
     readonly decision: Decision | undefined,
     private readonly request: AuthorizeRequest,
     private readonly endings: Endings,
+    private readonly isAsked = true,
   ) {}
 
   /** False when the sidecar did not answer and `whenUnavailable` let the call out. */
@@ -137,7 +141,7 @@ export class Call {
 
   async #tell(how: Pick<Ending, "settle" | "release">): Told {
     const holdId = this.decision?.holdId ?? "";
-    const told = await this.endings.add({ request: this.request, holdId, ...how });
+    const told = await this.endings.add({ request: this.request, holdId, isAsked: this.isAsked, ...how });
     return told && settlement(told);
   }
 }

@@ -62,6 +62,12 @@ export class Connection {
     });
   }
 
+  /** Tell whether the last try to connect failed, and none has succeeded since. */
+  isDown(): boolean {
+    const state = this.#client?.getChannel().getConnectivityState(false);
+    return state === grpc.connectivityState.TRANSIENT_FAILURE;
+  }
+
   /** Close the channel; what is under way ends without an answer. */
   close(): void {
     this.#closed = true;

@@ -39,15 +39,19 @@ export interface Reason {
   readonly httpStatus: number;
 }
 
-/** One limit as it stands. Amounts are requests, tokens or nano-USD, as the meter says. */
+/**
+ * One limit as it stands. Amounts are requests, tokens or nano-USD, as the meter says; in JSON
+ * they are decimal text, so that none is rounded. An unlimited one has neither ceiling nor
+ * remaining: a minimum over what is left has to skip it.
+ */
 export interface BudgetState {
   readonly rule: string;
   readonly meter: string;
   readonly scope: string;
-  readonly ceiling: bigint;
+  readonly ceiling?: bigint;
   readonly spent: bigint;
   readonly held: bigint;
-  readonly remaining: bigint;
+  readonly remaining?: bigint;
   readonly unlimited: boolean;
 }
 
@@ -81,7 +85,7 @@ export type Raw = any;
 
 export function decision(raw: Raw): Decision {
   const wait = raw.retryAfter;
-  return {
+  return asJson({
     allowed: raw.effect === "EFFECT_ALLOW",
     decisionId: raw.decisionId,
     holdId: raw.holdId,
@@ -91,26 +95,39 @@ export function decision(raw: Raw): Decision {
     resolvedModel: raw.resolvedModel,
     maxOutputTokens: Number(raw.maxOutputTokens),
     heldCostNanoUsd: BigInt(raw.heldCostNanoUsd),
-  };
+  });
 }
 
 export function budgetState(raw: Raw): BudgetState {
-  return {
-    rule: raw.rule,
-    meter: raw.meter,
-    scope: raw.scope,
-    ceiling: BigInt(raw.ceiling),
+  const { rule, meter, scope, unlimited } = raw;
+  const left = { ceiling: BigInt(raw.ceiling), remaining: BigInt(raw.remaining) };
+  return asJson({
+    rule,
+    meter,
+    scope,
+    ...(unlimited ? {} : left),
     spent: BigInt(raw.spent),
     held: BigInt(raw.held),
-    remaining: BigInt(raw.remaining),
-    unlimited: raw.unlimited,
-  };
+    unlimited,
+  });
 }
 
 export function settlement(raw: Raw): Settlement {
-  return {
+  return asJson({
     chargedCostNanoUsd: BigInt(raw.chargedCostNanoUsd),
     chargedTokens: BigInt(raw.chargedTokens),
     overrun: raw.overrun ?? false,
-  };
+  });
+}
+
+/**
+ * Let JSON.stringify take an object with bigints, also within others: they become decimal text.
+ * Not enumerable, so that it is no field: neither printed, nor compared, nor cloned.
+ */
+function asJson<T extends object>(value: T): T {
+  const toJSON = (): object =>
+    Object.fromEntries(
+      Object.entries(value).map(([name, it]) => [name, typeof it === "bigint" ? `${it}` : it]),
+    );
+  return Object.defineProperty(value, "toJSON", { value: toJSON });
 }

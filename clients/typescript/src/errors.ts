@@ -29,7 +29,10 @@ export class Denied extends BudgetError {
   }
 }
 
-/** The sidecar gave no answer in time, and `whenUnavailable` is "deny". */
+/**
+ * The sidecar gave no answer in time, and `whenUnavailable` is "deny". Or it was not asked,
+ * because it gave none to the calls before: the message then says CIRCUIT_OPEN.
+ */
 export class Unavailable extends Denied {
   constructor(problem: string) {
     const message = `the sidecar does not answer: ${problem}`;
@@ -51,6 +54,16 @@ export class Refused extends BudgetError {
   }
 }
 
+/**
+ * The sidecar repeats a decision that was another call's, or whose hold has ended. Either its id
+ * is not this call's alone, or something on the way repeats requests.
+ */
+export class Replayed extends Refused {
+  constructor(details: string) {
+    super("REPLAYED", details);
+  }
+}
+
 /** Nothing says how large the call may become: its bytes do not. */
 export class Unbounded extends BudgetError {}
 
@@ -59,3 +72,11 @@ export class Unguarded extends BudgetError {}
 
 /** There was no answer within the deadline. Never leaves this package. */
 export class NoAnswer extends Error {}
+
+/** The sidecar was not asked, since it gave no answer to the calls before. */
+export class CircuitOpen extends NoAnswer {
+  constructor(failures: number, last: string) {
+    const why = `${failures} calls in a row had no answer; the last: ${last}`;
+    super(`CIRCUIT_OPEN: the circuit is open: ${why}`);
+  }
+}

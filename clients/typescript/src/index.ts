@@ -10,4 +10,4 @@
 export { Budget, type BudgetOptions, type Question } from "./budget.js";
 export { Call } from "./call.js";
 export type { BudgetState, Decision, Estimate, Principal, Reason, Settlement } from "./contract.js";
-export { BudgetError, Denied, Refused, Unavailable, Unbounded, Unguarded } from "./errors.js";
+export { BudgetError, Denied, Refused, Replayed, Unavailable, Unbounded, Unguarded } from "./errors.js";

@@ -5,6 +5,7 @@
  * used. Parts of the SDK of which nobody knows what they spend are not there.
  */
 import type { Mistral } from "@mistralai/mistralai";
+import { transformToChatCompletionRequest } from "@mistralai/mistralai/extra/structChat.js";
 import type { Budget } from "./budget.js";
 import type { Call } from "./call.js";
 import type { Endpoint, Estimate, Principal } from "./contract.js";
@@ -19,29 +20,39 @@ export interface GuardOptions {
   readonly region?: string;
 }
 
+/** The parts of the SDK that are guarded, and those that spend nothing. */
+export interface GuardedMistral extends Pick<Mistral, "models" | "files"> {
+  readonly chat: Pick<Mistral["chat"], "complete" | "stream" | "parse" | "parseStream">;
+  readonly fim: Pick<Mistral["fim"], "complete" | "stream">;
+  readonly embeddings: Pick<Mistral["embeddings"], "create">;
+  readonly ocr: Pick<Mistral["ocr"], "process">;
+}
+
 type Request = Record<string, unknown>;
 type Send = (request: Request, options?: { retries?: { strategy: string } }) => Promise<unknown>;
 
 const GUARDED: Record<string, { endpoint: Endpoint; whole: string[]; streams: string[] }> = {
-  chat: { endpoint: "CHAT", whole: ["complete"], streams: ["stream"] },
+  chat: { endpoint: "CHAT", whole: ["complete", "parse"], streams: ["stream", "parseStream"] },
   fim: { endpoint: "FIM", whole: ["complete"], streams: ["stream"] },
   embeddings: { endpoint: "EMBEDDINGS", whole: ["create"], streams: [] },
   ocr: { endpoint: "OCR", whole: ["process"], streams: [] },
 };
+/** Methods that send a JSON schema for the Zod type in their request. */
+const PARSES: readonly string[] = ["parse", "parseStream"];
 /** Parts of the SDK that spend nothing, and what a promise or a printer looks for. */
 const FREE: readonly (string | symbol)[] = ["models", "files", "then", "toJSON", "constructor"];
 
 /**
  * Return a client that asks before each call of chat, fim, embeddings and ocr. Each throws
  * what Budget.authorize throws; whatever else may spend throws Unguarded. The given client
- * stays as it is.
+ * stays as it is. The types say the same: what throws Unguarded does not compile.
  */
 export function guard(
   client: Mistral,
   budget: Budget,
   principal: Principal,
   options: GuardOptions = {},
-): Mistral {
+): GuardedMistral {
   const ask = (endpoint: Endpoint, request: Request): Promise<Call> => {
     const estimate: Estimate = { region: options.region ?? "" };
     if (endpoint === "OCR") estimate.pages = pages(request["pages"]) || (options.pagesPerDocument ?? 0);
@@ -60,7 +71,9 @@ export function guard(
     const { endpoint, whole, streams } = GUARDED[name]!;
     if (!whole.includes(method) && !streams.includes(method)) return undefined;
     return async (request, sdkOptions) => {
-      const call = await ask(endpoint, request);
+      // What is sent is measured; the SDK itself takes the type, and parses the response with it.
+      const sent = PARSES.includes(method) ? transformToChatCompletionRequest(request as never) : request;
+      const call = await ask(endpoint, sent as Request);
       const bounded = call.maxTokens ? { ...request, maxTokens: call.maxTokens } : request;
       try {
         const response = await (part as Record<string, Send>)[method]!(bounded, sdkOptions);

@@ -1,6 +1,7 @@
 /** Asking again, within one deadline. It is safe: a repeat of an id is never charged twice. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
+import { Circuit } from "./circuit.js";
 import { NoAnswer, Refused } from "./errors.js";
 
 /** How long one attempt may take, so that one that hangs leaves time for another. */
@@ -20,35 +21,52 @@ const FINAL: readonly number[] = [
   status.UNIMPLEMENTED,
 ];
 
+export interface PatienceOptions<T> {
+  readonly signal?: AbortSignal | undefined;
+  /** How long it keeps alive a process that has nothing else to do; as long as it asks. */
+  readonly aliveMs?: number;
+  /** Without one it is asked to the end, whatever others met. */
+  readonly circuit?: Circuit;
+  /** Looks at the answer, and may throw; `isRetry` if an attempt before had none. */
+  readonly accept?: (answer: T, isRetry: boolean) => T;
+}
+
 /**
  * Ask until there is an answer. Rejects with Refused for an error that is one, with NoAnswer
- * when no time is left, and with the signal's reason. A process that has nothing else to do is
- * kept alive for `aliveMs`.
+ * when no time is left, with CircuitOpen when it may not ask, and with the signal's reason.
  */
 export async function patiently<T>(
   deadlineMs: number,
   ask: (timeoutMs: number) => Promise<T>,
-  signal?: AbortSignal,
-  aliveMs = deadlineMs,
+  { signal, aliveMs = deadlineMs, circuit = new Circuit(), accept = (it) => it }: PatienceOptions<T> = {},
 ): Promise<T> {
+  const probes = circuit.admit();
   const until = Date.now() + deadlineMs;
   const aliveUntil = Date.now() + aliveMs;
+  let isRetry = false;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
     signal?.throwIfAborted();
     try {
-      return await ask(Math.max(1, Math.min(ATTEMPT_MS, until - Date.now())));
+      const answer = await ask(Math.max(1, Math.min(ATTEMPT_MS, until - Date.now())));
+      circuit.close();
+      return accept(answer, isRetry);
     } catch (error) {
       signal?.throwIfAborted();
       const { code, details } = error as { code?: unknown; details?: string };
       if (typeof code !== "number") throw error;
+      isRetry = true;
       const name = status[code] ?? "UNKNOWN";
-      if (FINAL.includes(code)) throw new Refused(name, details ?? "");
+      // Too fast is a limit, and no outage.
+      const isAnswer = FINAL.includes(code) || code === status.RESOURCE_EXHAUSTED;
+      if (isAnswer) circuit.close();
       // Not all clients of one sidecar that restarts shall come back at one moment.
       const wait = pause * (0.5 + Math.random() / 2);
-      if (Date.now() + wait >= until) {
-        // Too fast is a limit, and no outage.
-        if (code === status.RESOURCE_EXHAUSTED) throw new Refused(name, details ?? "");
-        throw new NoAnswer(`${name}: ${details}`);
+      const isOver = Date.now() + wait >= until;
+      if (FINAL.includes(code) || (isAnswer && isOver)) throw new Refused(name, details ?? "");
+      if (!isAnswer && (isOver || probes || circuit.isOpen)) {
+        const noAnswer = new NoAnswer(`${name}: ${details}`);
+        circuit.fail(noAnswer);
+        throw noAnswer;
       }
       await sleep(wait, undefined, { ref: Date.now() < aliveUntil });
     }

@@ -61,6 +61,35 @@ test("a call says what to send and what is left", async () => {
   assert.deepEqual([told!.chargedTokens, told!.chargedCostNanoUsd, told!.overrun], [12n, 12_000n, false]);
 });
 
+test("an unlimited budget has neither ceiling nor remaining", async () => {
+  const call = await budget.authorize(question("endless"));
+  for (const budgets of [call.budgets, await budget.getBudgets(who("endless"))]) {
+    const endless = budgets.filter((it) => it.unlimited);
+    assert.deepEqual(endless.map((it) => it.rule), ["open-end"]);
+    assert.ok(!("remaining" in endless[0]!) && !("ceiling" in endless[0]!));
+    const left = budgets.flatMap((it) => (it.remaining === undefined ? [] : [it.remaining]));
+    assert.deepEqual(left, [1_000_000n - 198n]);
+  }
+  await call.release();
+});
+
+test("all that is told can be written as JSON, and no number is rounded", async () => {
+  const call = await budget.authorize(question("json"));
+  const { decision, budgets } = call;
+  const told = await call.settle(RESPONSE);
+  const left = await budget.getBudgets(who("json"));
+  const denied = await budget.authorize(question("json", { maxTokens: 2_000_000 })).catch((it) => it);
+  const text = JSON.stringify({ deep: [{ decision, budgets, told }], left, denied, call });
+  const read = JSON.parse(text);
+  assert.equal(read.deep[0].decision.heldCostNanoUsd, "198000");
+  assert.equal(read.deep[0].decision.budgets[0].remaining, "999802");
+  assert.deepEqual(read.deep[0].told.chargedCostNanoUsd, "12000");
+  assert.equal(read.left[0].spent, "12");
+  assert.equal(read.denied.budgets[0].ceiling, "1000000");
+  assert.deepEqual(Object.keys(read.left[0]), Object.keys(left[0]!));
+  assert.deepEqual(structuredClone(left), left);
+});
+
 test("a response of another model is charged at its price", async () => {
   const call = await budget.authorize(question("dear"));
   assert.equal((await call.settle({ ...RESPONSE, model: "dear-1" }))!.chargedCostNanoUsd, 120_000n);

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import type { Mistral } from "@mistralai/mistralai";
+import { z } from "zod";
 import { Budget, Denied, Unbounded, Unguarded } from "../src/index.js";
-import { guard } from "../src/mistral.js";
+import { guard, type GuardedMistral } from "../src/mistral.js";
 import { ADDRESS, mistralClient, MISTRAL_URL, MODEL, who } from "./world.js";
 
 let budget: Budget;
-let mistral: Mistral;
+let mistral: GuardedMistral;
 let id = 0;
 before(() => (budget = new Budget(ADDRESS, { whenUnavailable: "deny", deadlineMs: 20_000 })));
 after(() => budget.close());
@@ -95,10 +96,61 @@ test("a denied call never reaches Mistral", async () => {
   assert.deepEqual((await sent())["messages"], [{ role: "user", content: "the last" }]);
 });
 
-test("what nobody guards is not there", () => {
-  for (const part of ["agents", "beta", "audio", "batch", "classifiers"] as const) {
-    assert.throws(() => mistral[part], Unguarded);
-  }
-  assert.throws(() => mistral.chat.parse, Unguarded);
+test("parse and parseStream go the same way, with the schema that they send", async () => {
+  const responseFormat = z.object({ answer: z.string().describe("d".repeat(300)), why: z.string().optional() });
+  const response = await mistral.chat.parse({ ...chat("hello", { maxTokens: 3 }), responseFormat });
+  assert.ok("parsed" in response.choices![0]!.message!);
+  assert.deepEqual([await spent(), (await sent())["max_tokens"]], [8, 3]);
+  const stream = await mistral.chat.parseStream({ ...chat("hello", { maxTokens: 4 }), responseFormat });
+  const [limit] = await budget.getBudgets(who(`sdk-${id}`));
+  const schema = Buffer.byteLength(JSON.stringify((await sent())["response_format"]));
+  assert.ok(schema > 300 && Number(limit!.held) > schema + 4, `${limit!.held} for ${schema}`);
+  let chunks = 0;
+  for await (const event of stream) chunks += event.data.choices.length;
+  assert.deepEqual([chunks, await spent()], [4, 8 + 9]);
+  const denied = chat("no", { maxTokens: 2_000_000 });
+  await assert.rejects(mistral.chat.parse({ ...denied, responseFormat }), Denied);
+  await assert.rejects(mistral.chat.parseStream({ ...denied, responseFormat }), Denied);
+  assert.equal((await sent())["max_tokens"], 4);
+});
+
+/** Each line throws Unguarded; the compiler fails where one of them would compile. */
+const UNGUARDED: ((guarded: GuardedMistral) => unknown)[] = [
+  // @ts-expect-error: not guarded
+  (guarded) => guarded.agents,
+  // @ts-expect-error: not guarded
+  (guarded) => guarded.beta,
+  // @ts-expect-error: not guarded
+  (guarded) => guarded.audio,
+  // @ts-expect-error: not guarded
+  (guarded) => guarded.realtime,
+  // @ts-expect-error: not guarded
+  (guarded) => guarded.batch,
+  // @ts-expect-error: not guarded
+  (guarded) => guarded.classifiers,
+  // @ts-expect-error: not guarded
+  (guarded) => guarded.workflows,
+  // @ts-expect-error: not guarded
+  (guarded) => guarded.events,
+  // @ts-expect-error: not guarded, as all that a new SDK may bring
+  (guarded) => guarded.chat.fork,
+  // @ts-expect-error: there is no such method of the SDK's that asks
+  (guarded) => guarded.embeddings.stream,
+  // @ts-expect-error: what takes the whole client may call what throws
+  (guarded) => ((client: Mistral) => client.agents)(guarded),
+];
+
+test("what nobody guards is not there, and does not compile", () => {
+  for (const reach of UNGUARDED) assert.throws(() => reach(mistral), Unguarded);
   assert.ok(mistral.models && mistral.files);
+});
+
+test("every method of the guarded parts of the SDK asks, or is not there", () => {
+  const client = mistralClient();
+  for (const part of ["chat", "fim", "embeddings", "ocr"] as const) {
+    for (const method of Object.getOwnPropertyNames(Object.getPrototypeOf(client[part]))) {
+      const guarded = mistral[part] as unknown as Record<string, unknown>;
+      if (method !== "constructor") assert.equal(typeof guarded[method], "function", `${part}.${method}`);
+    }
+  }
 });

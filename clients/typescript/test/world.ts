@@ -14,6 +14,10 @@ export const ADDRESS = env("SIDECAR_ADDRESS");
 export const MISTRAL_URL = env("MISTRAL_URL");
 /** Where nobody listens, until `startLate`. */
 export const LATE_ADDRESS = env("LATE_ADDRESS");
+export const LATER_ADDRESS = env("LATER_ADDRESS");
+/** A sidecar behind a relay that lets nothing through before the fifth call asks. */
+export const AWAY_ADDRESS = env("AWAY_ADDRESS");
+export const NOBODYS_ADDRESS = `${LATE_ADDRESS}.nobody`;
 
 export const MODEL = "small-1";
 export const MESSAGES = [{ role: "user" as const, content: "Why is the sky blue?" }];
@@ -28,9 +32,10 @@ export function mistralClient(): Mistral {
   return new Mistral({ apiKey: env("API_KEY"), serverURL: MISTRAL_URL });
 }
 
-/** Start a sidecar at the late address, and wait until it serves. */
-export async function startLate(): Promise<ChildProcess> {
-  const [program, ...args] = JSON.parse(env("LATE_COMMAND")) as [string, ...string[]];
+/** Start a sidecar at a late address, and wait until it serves. */
+export async function startLate(which: "late" | "later" = "late"): Promise<ChildProcess> {
+  const command = env(`${which.toUpperCase()}_COMMAND`);
+  const [program, ...args] = JSON.parse(command) as [string, ...string[]];
   const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
   await new Promise<void>((resolve, reject) => {
     child.stderr!.on("data", (line: Buffer) => line.includes("SERVING on") && resolve());
