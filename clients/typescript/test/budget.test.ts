@@ -4,8 +4,16 @@ import { Budget, type Call, Denied, Refused, Unavailable, Unbounded } from "../s
 import { ADDRESS, kill, LATE_ADDRESS, MESSAGES, MODEL, RESPONSE, startLate, who } from "./world.js";
 
 let budget: Budget;
-before(() => (budget = new Budget(ADDRESS, { whenUnavailable: "deny", deadlineMs: 20_000 })));
-after(() => budget.close());
+/** A settlement keeps a process alive for five seconds; a busy machine may take longer. */
+let alive: NodeJS.Timeout;
+before(() => {
+  budget = new Budget(ADDRESS, { whenUnavailable: "deny", deadlineMs: 20_000 });
+  alive = setInterval(() => undefined, 1000);
+});
+after(() => {
+  clearInterval(alive);
+  return budget.close();
+});
 
 const question = (id: string, rest: object = {}) => ({
   principal: who(id), model: MODEL, messages: MESSAGES, maxTokens: 100, ...rest,
