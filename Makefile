@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo keys standin test check format proto lock bench soak property simulate conformance clients crashes rotations mutants clean deploy-tools baseline
+.PHONY: help schemas demo keys standin test check format proto lock bench soak property simulate conformance clients crashes rotations mutants clean deploy-tools baseline
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,10 @@ proto: .venv/ready ## Generate sidecar/v1 and sidecar/envoy/v3 from proto
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --pyi_out=$(OUT) proto/sidecar/v1/*.proto proto/sidecar/envoy/v3/*.proto
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --include_source_info --descriptor_set_out=$(OUT)/sidecar/v1/descriptors.binpb proto/sidecar/v1/*.proto
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(OUT) proto/sidecar/v1/authorization.proto proto/sidecar/v1/admin.proto
+
+schemas: .venv/ready ## Write the JSON Schemas of data files and fixtures anew
+	@$(BIN)/sidecar schema --write policies
+	@$(BIN)/sidecar schema --write sidecar/starter
 
 baseline: .venv/ready ## Promise what proto/ says now: a release does
 	@PYTHONPATH=tests $(BIN)/python -m support.buf

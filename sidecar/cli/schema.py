@@ -3,13 +3,15 @@
 import json
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from sidecar.cli.options import Format, FormatOption
+from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.tables import console
+from sidecar.policy.files import editor_schemas
 from sidecar.policy.workbench import schema as policy_schema
 
 
@@ -29,15 +31,25 @@ def schema(
         ),
     ] = Subject.VARIABLES,
     output: FormatOption = Format.TEXT,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write both JSON Schemas into a policy directory."),
+    ] = None,
 ) -> None:
     """Show what a rule can see, or the JSON Schema of the YAML files.
 
-    Example: sidecar schema data > data.schema.json
+    Example: sidecar schema --write policies
     """
-    if subject is Subject.DATA:
-        typer.echo(json.dumps(policy_schema.data_schema(), indent=2))
+    if write is not None:
+        try:
+            for path in editor_schemas.write(write):
+                typer.echo(f"wrote {path}")
+        except OSError as error:
+            raise fail(f"{write}: {error.strerror}") from None
+    elif subject is Subject.DATA:
+        typer.echo(editor_schemas.as_text(editor_schemas.data_schema()), nl=False)
     elif subject is Subject.FIXTURES:
-        typer.echo(json.dumps(policy_schema.fixture_schema(), indent=2))
+        typer.echo(editor_schemas.as_text(editor_schemas.fixture_schema()), nl=False)
     elif output is Format.JSON:
         rows = [asdict(variable) for variable in policy_schema.rule_variables()]
         typer.echo(json.dumps(rows, indent=2))

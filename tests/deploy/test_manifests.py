@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from support.commands import sidecar
+from support.configmap import ConfigMap
 from support.image import instructions
 from support.policies import SHIPPED
 from support.running import RunningSidecar, chat
 
 from sidecar.policy import policy_set
+from sidecar.policy.files.editor_schemas import FILES
 from sidecar.v1 import authorization_pb2 as pb
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +95,22 @@ def test_the_example_lists_every_rule() -> None:
         "configMapGenerator"
     ]
     listed = [(EXAMPLE / file).resolve() for file in generator["files"]]
-    assert listed == sorted(f for f in SHIPPED.iterdir() if not f.name.endswith("_test.yaml"))
+    assert listed == sorted(f for f in SHIPPED.glob("[!.]*") if not f.name.endswith("_test.yaml"))
+
+
+def test_a_configmap_of_the_whole_folder_is_the_same_set(tmp_path: Path) -> None:
+    """The command of docs/deploy.md takes schemas and fixtures along, and neither decides."""
+    command = "create configmap spend-policies --from-file=policies --dry-run=client -o yaml"
+    assert f"kubectl {command} |" in (ROOT / "docs" / "deploy.md").read_text()
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not installed")
+    made = subprocess.run(  # noqa: S603
+        ["kubectl", *command.split()], cwd=ROOT, capture_output=True, text=True, check=True  # noqa: S607
+    )  # fmt: skip
+    keys = yaml.safe_load(made.stdout)["data"]
+    assert set(FILES.values()) < keys.keys()
+    mounted = ConfigMap(tmp_path / "volume", keys)
+    assert policy_set.load(mounted.volume).digest == policy_set.load(SHIPPED).digest
 
 
 def test_the_share_is_one_of_as_many_as_there_are_replicas(rendered: list[Manifest]) -> None:

@@ -1,6 +1,7 @@
 """The data files: roles, workspaces, models with dated prices, keys."""
 
 import contextlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -39,11 +40,19 @@ def _number(value: object) -> object:
     return Decimal(str(value))
 
 
-def _thousandths(value: object) -> object:
-    scaled = Decimal(str(_number(value))) * THOUSANDTHS
-    if not scaled.is_finite() or scaled != int(scaled):
-        raise ValueError("has to be a number with at most three decimals")
-    return int(scaled)
+def _thousandths(maximum: int) -> BeforeValidator:
+    """Read a factor from 0 to a maximum as whole thousandths."""
+
+    def read(value: object) -> object:
+        scaled = Decimal(str(_number(value))) * THOUSANDTHS
+        if not scaled.is_finite() or scaled != int(scaled):
+            raise ValueError("has to be a number with at most three decimals")
+        if not 0 <= scaled <= maximum * THOUSANDTHS:
+            raise ValueError(f"has to be from 0 to {maximum}")
+        return int(scaled)
+
+    written = Annotated[float, Field(ge=0, le=maximum)]
+    return BeforeValidator(read, json_schema_input_type=written)
 
 
 def _list(value: object) -> object:
@@ -75,7 +84,7 @@ KeyId = Annotated[
 """Without a #: KEY#VERSION names a version of it."""
 Words = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """A line for people."""
-Names = Annotated[tuple[Name, ...], BeforeValidator(_list, json_schema_input_type=list[str])]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_list, json_schema_input_type=list[Name])]
 Labels = Mapping[Name, str]
 Tool = Annotated[
     str,
@@ -89,29 +98,38 @@ Endpoints = Annotated[
     tuple[EndpointName, ...],
     BeforeValidator(_list, json_schema_input_type=list[EndpointName]),
 ]
+
+# What is read before it is validated says in its input type how it is written: editors go by
+# that (`sidecar schema`). The bounds stand once for both, and in the unit they are written in.
+Unlimited = Literal["unlimited"] | Annotated[float, Field(gt=sys.float_info.max)]
+"""As it is written: the word, or `.inf`, the only number above all."""
+_BUDGET_BOUNDS = Field(ge=0, lt=10**9)
+_USD_BOUNDS = Field(ge=0, le=10_000)
+
 Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 CountOrNone = Annotated[
-    Count | None,
-    BeforeValidator(_ceiling, json_schema_input_type=int | Literal["unlimited"]),
+    Count | None, BeforeValidator(_ceiling, json_schema_input_type=Count | Unlimited)
 ]
 Budget = Annotated[
-    Annotated[Decimal, BeforeValidator(_number), Field(ge=0, lt=10**9)] | None,
-    BeforeValidator(_ceiling, json_schema_input_type=float | Literal["unlimited"]),
+    Annotated[Decimal, BeforeValidator(_number), _BUDGET_BOUNDS] | None,
+    BeforeValidator(_ceiling, json_schema_input_type=Annotated[float, _BUDGET_BOUNDS] | Unlimited),
 ]
 Usd = Annotated[
     Decimal,
-    BeforeValidator(_number, json_schema_input_type=float),
-    Field(ge=0, le=10_000, decimal_places=9),
+    Field(decimal_places=9),
+    _USD_BOUNDS,
+    BeforeValidator(_number, json_schema_input_type=Annotated[float, _USD_BOUNDS]),
 ]
-Factor = Annotated[
+# Their defaults are as they are written, too: 1, not a thousand thousandths.
+Factor = Annotated[int, Field(validate_default=True), _thousandths(10)]
+Discount = Annotated[int, Field(validate_default=True), _thousandths(1)]
+_WRITTEN_INSTANT = r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:\d\d))?$"
+Instant = Annotated[
     int,
-    BeforeValidator(_thousandths, json_schema_input_type=float),
-    Field(ge=0, le=10 * THOUSANDTHS),
+    BeforeValidator(
+        _instant, json_schema_input_type=Annotated[str, Field(pattern=_WRITTEN_INSTANT)]
+    ),
 ]
-Discount = Annotated[
-    int, BeforeValidator(_thousandths, json_schema_input_type=float), Field(ge=0, le=THOUSANDTHS)
-]
-Instant = Annotated[int, BeforeValidator(_instant, json_schema_input_type=date | datetime)]
 
 
 class _Entry(BaseModel):
@@ -153,8 +171,8 @@ class ModelEntry(_Entry):
 class MultipliersEntry(_Entry):
     """Factors on list prices. Cached input is never dearer: a hold assumes none."""
 
-    cached_input: Discount = THOUSANDTHS
-    batch: Factor = THOUSANDTHS
+    cached_input: Discount = 1
+    batch: Factor = 1
     service_tiers: Mapping[Name, Factor] = {}
     regions: Mapping[Name, Factor] = {}
 

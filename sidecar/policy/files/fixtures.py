@@ -66,8 +66,19 @@ def _usage(value: object) -> object:
     return value
 
 
-Length = Annotated[int, BeforeValidator(_length, json_schema_input_type=str)]
-Amount = Annotated[Decimal, BeforeValidator(_number, json_schema_input_type=float)]
+Length = Annotated[
+    int,
+    BeforeValidator(
+        _length, json_schema_input_type=Annotated[str, Field(pattern=f"^{_LENGTH.pattern}$")]
+    ),
+]
+_WrittenAmount = Annotated[float, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
+Amount = Annotated[Decimal, BeforeValidator(_number, json_schema_input_type=_WrittenAmount)]
+Spent = Annotated[
+    Decimal,
+    Field(ge=0),
+    BeforeValidator(_number, json_schema_input_type=Annotated[float, Field(ge=0, le=MAX_AMOUNT)]),
+]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
@@ -145,8 +156,15 @@ class Expectation(_Entry):
     remaining: Mapping[Name, Amount | Literal["unlimited"]] = {}
 
 
+THINGS = ("authorize", "settle", "release", "advance")
+
+
 class Step(_Entry):
     """One thing that happens, and what is expected of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [thing]} for thing in THINGS]}
+    )
 
     authorize: AuthorizeStep | None = None
     settle: SettleStep | None = None
@@ -156,9 +174,8 @@ class Step(_Entry):
 
     @model_validator(mode="after")
     def _one_thing(self) -> "Step":
-        things = (self.authorize, self.settle, self.release, self.advance)
-        if sum(thing is not None for thing in things) != 1:
-            raise ValueError("a step is one of authorize, settle, release, advance")
+        if sum(getattr(self, thing) is not None for thing in THINGS) != 1:
+            raise ValueError(f"a step is one of {', '.join(THINGS)}")
         return self
 
 
@@ -167,7 +184,7 @@ class Balance(_Entry):
 
     rule: Name
     scope: Name
-    spent: Annotated[Amount, Field(ge=0)]
+    spent: Spent
 
 
 class TestEntry(_Entry):

@@ -1,9 +1,8 @@
-"""What a rule can see, and what data files and fixtures may hold, for people and editors."""
+"""What a rule can see, for people and editors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -13,8 +12,6 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from sidecar.policy.cel import variables
-from sidecar.policy.files.data import DataFile
-from sidecar.policy.files.fixtures import FixtureFile
 
 # Written by `make proto` beside the generated code: it has the comments.
 _DESCRIPTORS = Path(__file__).parents[2] / "v1" / "descriptors.binpb"
@@ -54,16 +51,6 @@ def rule_variables() -> list[Variable]:
     rows.append(Variable(variables.NOW, "timestamp", "The moment of the decision."))
     rows.append(Variable(variables.UNLIMITED, "int or double", "The ceiling that is none."))
     return rows
-
-
-def data_schema() -> dict[str, Any]:
-    """Return the JSON Schema of data files (*.yaml)."""
-    return DataFile.model_json_schema()
-
-
-def fixture_schema() -> dict[str, Any]:
-    """Return the JSON Schema of fixtures (*_test.yaml)."""
-    return FixtureFile.model_json_schema()
 
 
 def _fields(variable: str, file: FileDescriptorProto, index: int) -> Iterator[Variable]:
