@@ -73,7 +73,7 @@ def _problems(directory: Path, engine: str, share: Share) -> tuple[PolicySet | N
         found.update(dict.fromkeys(faults(tests, policy)))
         if policy is not None:
             files = policy_directory.read(directory)
-            found.update(dict.fromkeys(lint(files, policy, data.read(files.data)[0])))
+            found.update(dict.fromkeys(lint(files, policy, data.read(files.data)[0], tests)))
 
     try:
         in_time(str(directory), look_for_warnings, what="to look for warnings")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.commands import sidecar
@@ -167,3 +168,28 @@ def test_schemas_are_written_only_where_there_is_a_folder(tmp_path: Path) -> Non
     """A folder that is not there is an error, and is not made."""
     code, _, err = sidecar("schema", "--write", tmp_path / "none")
     assert (code, "No such file or directory" in err) == (1, True)
+
+
+KEYWORDS = {
+    "$schema", "$defs", "$ref", "title", "description", "default", "type", "enum", "const",
+    "anyOf", "oneOf", "required", "properties", "patternProperties", "propertyNames",
+    "additionalProperties", "items", "minItems", "minLength", "maxLength", "pattern",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+}  # fmt: skip
+"""What the schemas may say: an editor passes over a keyword that it does not know."""
+
+
+@pytest.mark.parametrize("schema", [editor_schemas.data_schema(), editor_schemas.fixture_schema()])
+def test_the_schemas_say_nothing_that_editors_pass_over(schema: dict[str, Any]) -> None:
+    """A bound under a name of another library's would bound nothing."""
+    waiting, seen = [schema], 0
+    while waiting:
+        one = waiting.pop()
+        seen += 1
+        assert one.keys() <= KEYWORDS, one
+        for key in ("$defs", "properties", "patternProperties"):
+            waiting += one.get(key, {}).values()
+        for key in ("items", "additionalProperties", "propertyNames"):
+            waiting += [one[key]] if isinstance(one.get(key), dict) else []
+        waiting += [*one.get("anyOf", []), *one.get("oneOf", [])]
+    assert seen > 50

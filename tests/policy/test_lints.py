@@ -7,7 +7,7 @@ import pytest
 from support.policies import MODELS, ROLES, SHIPPED, deny, limit, minimal
 
 from sidecar.policy import policy_set
-from sidecar.policy.files import data, directory
+from sidecar.policy.files import data, directory, fixtures
 from sidecar.policy.files.deadline import in_time
 from sidecar.policy.lints.lint import HELP, WARNINGS_AT_MOST, lint
 
@@ -34,6 +34,36 @@ MANY_ROLES = ROLES + "".join(
 )
 TWO_ROLES = ROLES + ROLES.replace("roles:", "").replace("tester", "other")
 
+ONE_ROLE_HAS = TWO_ROLES.replace("unlimited\n", "unlimited\n    labels: {team: a}\n", 1)
+
+TEST = "tests:\n- name: a test\n{}  steps:\n{}"
+TABLE = "  each:\n  - {role: tester, reasons: [NO]}\n  - {role: ghost, reasons: [NO]}\n"
+STEP = """\
+  - authorize:
+      principal: {{id: {id}, role: {role}, workspace: {workspace}, key_id: "{key}"}}
+      model: {model}
+    expect: {expect}
+"""
+
+
+def step(expect: str, **other: str) -> str:
+    """Write a step whose names are all known but the given ones."""
+    known = {"id": "ada", "role": "tester", "workspace": "lab", "key": "", "model": "small-latest"}
+    return STEP.format(**(known | other), expect=expect)
+
+
+def balance(rule: str, scope: str) -> str:
+    """Write what a limit has used before a test."""
+    return f"  balances:\n  - {{rule: {rule}, scope: {scope}, spent: 1}}\n"
+
+
+DENIED = "{effect: deny, reasons: [NO]}"
+UNKNOWN_KEYS = deny('key.state == "unknown"').replace("reason: NO", "reason: WHAT_KEY")
+KEYED = {
+    "x": UNKNOWN_KEYS, "y": limit("5", per="key.id"),
+    "k_yaml": "keys:\n  web-key: {workspace: lab, requests_per_minute: unlimited}\n",
+}  # fmt: skip
+
 # the warning, the files, where it is, what it suggests
 WARNED = [
     ("no-such-model", {"w_yaml": WORKSPACE + "    allowed_models: [smal]\n"},
@@ -44,6 +74,27 @@ WARNED = [
     ("unguarded-label", {"x": deny(LABEL)}, "x.cel:8:1", '"team" in principal.labels'),
     ("unguarded-label", {"x": deny('principal.labels.team == "ml"')}, "x.cel:8:1", "guard it"),
     ("unguarded-label", {"x": limit("5", per='principal.labels["team"]')}, "x.cel:9:9", "give those without it"),
+    ("unguarded-key", {"x": deny('{"a": 1}[principal.labels["team"]] > 0')},
+     'x.cel:8:1: warning: without the key principal.labels["team"] this fails', 'in {"a": 1} && …'),
+    ("unguarded-label", {"x": deny('{"a": 1}[principal.labels["team"]] > 0')}, "x.cel:8:10", "guard it"),
+    ("unguarded-key", {"x": limit('{"other": 50}[model.family]')},
+     "x.cel:10:1: warning: without the key model.family this fails, and so denies; it may be free, small", "guard it"),
+    ("unguarded-key", {"x": deny(f'{GUARDED.split(" &&", maxsplit=1)[0]} && {{"a": true}}[principal.labels.team]')}, "x.cel:8:31", ""),
+    ("unguarded-key", {"x": deny('model.family in {"small": 1} && {"big": 1}[model.family] > 0')}, "x.cel:8:33", "it may be"),
+    ("unguarded-key", {"x": deny('model.family in ["small", "free"] && {"small": 1}[model.family] > 0')}, "x.cel:8:38", ""),
+    ("unguarded-key", {"x": deny('!(model.family in {"small": 1}) && {"small": 1}[model.family] > 0')}, "x.cel:8:36", ""),
+    ("unguarded-key", {"x": deny('model.family == "free" || {"small": 1}[model.family] > 0').replace("free", "else")}, "x.cel:8:27", ""),
+    ("unguarded-key", {"x": deny('role.labels["team"] == "a"')}, "x.cel:8:1", '"team" in role.labels'),
+    ("unguarded-key", {"x": deny('workspace.labels.team == "a"')}, "x.cel:8:1", '"team" in workspace.labels'),
+    ("unguarded-key", {"x": deny('key.labels["team"] == "a"')}, "x.cel:8:1", ""),
+    ("unguarded-key", {"x": deny('workspace.services["ci"].allowed_models == ["*"]')}, "x.cel:8:1", ""),
+    ("unguarded-key", {"x": deny('request.tool_calls["web_search"] > 5')}, "x.cel:8:1", ""),
+    ("unguarded-key", {"x": deny('(request.batch ? {"small": 1, "free": 2} : {"small": 1})[model.family] > 1')}, "x.cel:8:1", "may be free"),
+    ("unguarded-key", {"x": deny('{"small": 1}[request.batch ? "small" : "large"] > 0')}, "x.cel:8:1", "it may be large"),
+    ("unguarded-key", {"x": limit("5", per='request.batch ? "" : role.labels.team')}, "x.cel:9:30", "give those"),
+    ("unguarded-label", {"x": deny('principal.labels[request.region] == "a"')},
+     "x.cel:8:1: warning: without the label request.region this fails", "request.region in principal.labels && …"),
+    ("unguarded-key", {"roles_yaml": ONE_ROLE_HAS, "x": deny('role.labels["team"] == "a"')}, "x.cel:8:1", ""),
     ("constant-rule", {"x": deny('role.name == "ghost"')}, "x.cel:8:1", ""),
     ("constant-rule", {"x": deny("true")}, "x.cel:8:1", ""),
     ("limit-never-bites", {"x": limit("workspace.requests_per_minute")}, "x.cel:10:1", ""),
@@ -90,6 +141,22 @@ WARNED = [
     ("no-such-name", {"x": deny('key.state == "revokd"')}, "x.cel:8:14:", "did you mean 'revoked'?"),
     ("no-such-name", {"x": deny('request.endpoint == "chat"')}, "x.cel:8:21:", "did you mean 'CHAT'?"),
     ("no-such-name", {"x": limit('(role.name) == ("testr") ? 5 : unlimited')}, "x.cel:10:17:", "did you mean 'tester'?"),
+    ("no-such-entry", {"x_test_yaml": TEST.format("", step(DENIED, role="testr"))},
+     "x_test.yaml:5:34: warning: no role is named 'testr', and ROLE_UNKNOWN is not expected", "did you mean 'tester'?"),
+    ("no-such-entry", {"x_test_yaml": TEST.format("", step("{}", workspace="lap"))}, "x_test.yaml:5:", "did you mean 'lab'?"),
+    ("no-such-entry", {"x_test_yaml": TEST.format("", step(DENIED, model="smal"))}, "x_test.yaml:6:14:", ""),
+    ("no-such-entry", {"x_test_yaml": TEST.format("", step("{reasons: [ROLE_UNKNOWN]}", model="smal"))}, "x_test.yaml:6:14:", ""),
+    ("no-such-entry", {**KEYED, "x_test_yaml": TEST.format("", step(DENIED, key="wob-key#2"))}, "x_test.yaml:5:", "'web-key'"),
+    ("no-such-entry", {"x_test_yaml": TEST.format(TABLE, step("{reasons: '${reasons}'}", role="'${role}'"))},
+     "x_test.yaml:8:34: warning: no role is named 'ghost'", ""),
+    ("no-such-scope", {"x": limit("5"), "x_test_yaml": TEST.format(balance("x", "lap"), step("{}"))},
+     "x_test.yaml:4:22: warning: x counts by workspace.name, which is never 'lap'", "did you mean 'lab'?"),
+    ("no-such-scope", {"x": limit("5", per='"all"'), "x_test_yaml": TEST.format(balance("x", "al"), step("{}"))},
+     "x_test.yaml:4:22:", "did you mean 'all'?"),
+    ("no-such-scope", {"x": limit("5", per="principal.id"), "x_test_yaml": TEST.format(balance("x", "bob"), step("{}"))},
+     "x_test.yaml:4:22:", ""),
+    ("no-reasons", {"x_test_yaml": TEST.format("", step("{effect: deny, rules: [allow-all]}"))},
+     "x_test.yaml:7:5: warning: a denial for any reason passes", "name them"),
     ("no-such-time", {"x": deny("now.getDayOfWeek() == 7")}, "x.cel:8:23: warning: getDayOfWeek() is from 0 to 6",
      "0 is Sunday"),
     ("no-such-time", {"x": deny('now.getMonth("Europe/Paris") in [11, 12]')}, "x.cel:8:38:", "0 is January"),
@@ -115,7 +182,119 @@ NOT_WARNED = [
             "b": deny('spend["a"].used > 5 * 1000000000'),
         },
     ),
+    (
+        "a name that a fixture expects to be unknown",
+        {"x_test_yaml": TEST.format("", step("{reasons: [ROLE_UNKNOWN]}", role="ghost"))},
+    ),
+    (
+        "a key that a fixture expects to be unknown",
+        {
+            **KEYED,
+            "x_test_yaml": TEST.format(
+                "", step("{effect: deny, reasons: [WHAT_KEY]}", key="ghost")
+            ),
+        },
+    ),
+    (
+        "a version of a key, and its balance",
+        {
+            **KEYED,
+            "x_test_yaml": TEST.format(
+                balance("y", "web-key"), step("{effect: allow}", key="web-key#2")
+            ),
+        },
+    ),
+    (
+        "the balance of a principal who calls",
+        {
+            "x": limit("5", per="principal.id"),
+            "x_test_yaml": TEST.format(balance("x", "ada"), step("{}")),
+        },
+    ),
+    (
+        "the balance of a scope that is worked out",
+        {
+            "x": limit("5", per='role.name + "@" + workspace.name'),
+            "x_test_yaml": TEST.format(balance("x", "tester@lab"), step("{}")),
+        },
+    ),
     ("a guarded label", {"x": deny(GUARDED)}),
+    (
+        "a guarded label, whose guard is written otherwise",
+        {"x": deny(f"'team' in (principal.labels) && {LABEL}")},
+    ),
+    (
+        "a label that is the key of a guard",
+        {
+            "x": deny(
+                '"team" in principal.labels && principal.labels["team"] in {"a": 1} && {"a": 1}[principal.labels.team] > 0'
+            )
+        },
+    ),
+    (
+        "a key that its map has",
+        {"x": deny('model.family in {"small": 1} && {"small": 1}[model.family] > request.pages')},
+    ),
+    (
+        "a key of a branch",
+        {"x": limit('model.family in {"small": 5} ? {"small": 5}[model.family] : 6')},
+    ),
+    (
+        "a key that is in a list",
+        {"x": deny('model.family in ["small"] && {"small": 1}[model.family] > request.pages')},
+    ),
+    (
+        "a key that is compared",
+        {"x": deny('model.family == "small" && {"small": 1}[model.family] > request.pages')},
+    ),
+    (
+        "a key that is one of two",
+        {
+            "x": deny(
+                '(model.family == "small" || "free" == model.family) && {"small": 1, "free": 2}[model.family] > request.pages'
+            )
+        },
+    ),
+    (
+        "a key where it is not another",
+        {"x": deny('model.family != "small" || {"small": 1}[model.family] > request.pages')},
+    ),
+    ("every name that there is", {"x": limit('{"small": 5, "free": 6}[model.family]')}),
+    ("a key that is written in the map", {"x": deny('{"a": 1}["a"] > request.pages')}),
+    ("an item of a list", {"x": deny("[5, 6][0] > request.pages")}),
+    (
+        "a label that every role has",
+        {
+            "roles_yaml": TWO_ROLES.replace("unlimited\n", "unlimited\n    labels: {team: a}\n"),
+            "x": deny('role.labels["team"] == request.region'),
+        },
+    ),
+    (
+        "a label of the one role that has it",
+        {
+            "roles_yaml": ONE_ROLE_HAS,
+            "x": deny('role.name == "tester" && role.labels.team == request.region'),
+        },
+    ),
+    (
+        "a service whose workspace has it",
+        {
+            "x": deny(
+                '"a" in workspace.services && request.region in workspace.services["a"].allowed_models'
+            )
+        },
+    ),
+    (
+        "a key in an allow rule",
+        {
+            "allow_all": "// METADATA\n// effect: allow\n// owner: a@b\n"
+            '!({"a": false}[request.region]) || true\n'
+        },
+    ),
+    (
+        "an approved number of tool calls",
+        {"x": deny('"web_search" in request.tool_calls && request.tool_calls["web_search"] > 5')},
+    ),
     ("a label guarded by has()", {"x": deny(f"has(principal.labels.team) && {LABEL}")}),
     ("an allow rule without a guard", {"allow_all": ALLOW_ML}),
     (
@@ -232,7 +411,8 @@ def warnings(path: Path) -> list[tuple[str, str]]:
     """Return the name and the text of each warning."""
     files = directory.read(path)
     entries, _ = data.read(files.data)
-    return [(p.lint, str(p)) for p in lint(files, policy_set.load(path), entries)]
+    tests, _ = fixtures.read(path)
+    return [(p.lint, str(p)) for p in lint(files, policy_set.load(path), entries, tests)]
 
 
 @pytest.mark.parametrize(("name", "files", "place", "hint"), WARNED)

@@ -1,89 +1,82 @@
-"""Warnings about labels that the caller may not send."""
+"""Warnings about keys that a map may not have: labels, services, and maps written in a rule."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from sidecar.policy.cel.operators import field_of, is_operation, joined, literal_of, negated
+from sidecar.policy.cel.operators import field_of, is_operation, joined, literal_of
 from sidecar.policy.cel.syntax import Tree, bare, children
+from sidecar.policy.files import data
 from sidecar.policy.files.problems import Problem
+from sidecar.policy.lints.guards import ANYTHING, Facts, Read, facts_if, read_of
+from sidecar.policy.lints.known_keys import KnownKeys
+from sidecar.policy.lints.lints_of_names import Field, Names
 from sidecar.policy.lints.rule_source import RuleSource
 from sidecar.policy.rules import RuleEffect
+from sidecar.policy.workbench.formatting import in_line
 
 LABELS = ("principal", "labels")
 
-_NONE: frozenset[str] = frozenset()
 
-
-def lint(source: RuleSource) -> Iterator[Problem]:
-    """A label that is missing makes a deny rule or a limit fail, and so deny everybody."""
+def lint(source: RuleSource, names: Mapping[Field, Names], entries: data.Data) -> Iterator[Problem]:
+    """A key that is missing makes a deny rule or a limit fail, and so deny everybody."""
     if source.rule.effect is RuleEffect.ALLOW:
         return
-    for tree, label in _unguarded(source.body, _NONE):
-        message = f"without the label '{label}' this fails, and so denies"
-        hint = f'guard it: "{label}" in principal.labels && …'
-        yield source.warn_at(tree, "unguarded-label", message, hint)
-    for tree, label in _unguarded(source.scope, _NONE) if source.scope is not None else ():
-        message = f"without the label '{label}' this fails, and so denies"
-        hint = f'give those without it a scope: "{label}" in principal.labels ? … : ""'
-        yield source.warn_in_scope(tree, "unguarded-label", message, hint)
+    known = KnownKeys(names, entries)
+    for read, facts in _reads(source.body, ANYTHING):
+        if not known.has(read, facts):
+            name, message, guard = _described(read, source.rule.body.source, known.lacking(read))
+            yield source.warn_at(read.tree, name, message, f"guard it: {guard} && …")
+    for read, facts in _reads(source.scope, ANYTHING) if source.scope is not None else ():
+        if not known.has(read, facts):
+            assert source.rule.limit is not None, "only a limit has a scope"
+            per = source.rule.limit.per.source
+            name, message, guard = _described(read, per, known.lacking(read))
+            hint = f'give those without it a scope: {guard} ? … : ""'
+            yield source.warn_in_scope(read.tree, name, message, hint)
 
 
-def _unguarded(tree: Tree, sure: frozenset[str]) -> Iterator[tuple[Tree, str]]:
-    """Yield each label that is read where it is not sure to be there.
+def _described(read: Read, source: str, lacking: str) -> tuple[str, str, str]:
+    """Return the name of the warning, what it says, and what would be a guard."""
+    holder = in_line(source[read.holder.meta.start_pos : read.holder.meta.end_pos])
+    if isinstance(read.key, str):
+        literal: str | int | None = read.key
+    else:
+        literal = literal_of(read.key)
+        key = in_line(source[read.key.meta.start_pos : read.key.meta.end_pos])
+    if isinstance(literal, str):
+        key = f'"{literal}"'
+    name, what = "unguarded-key", f"the key {key}"
+    if field_of(read.holder) == LABELS:
+        name = "unguarded-label"
+        what = f"the label '{literal}'" if isinstance(literal, str) else f"the label {key}"
+    message = f"without {what} this fails, and so denies"
+    return name, f"{message}{lacking}", f"{key} in {holder}"
+
+
+def _reads(tree: Tree, facts: Facts) -> Iterator[tuple[Read, Facts]]:
+    """Yield each key that is read, with what is sure where it is.
 
     `a && b` is false where b is, even if a fails, whichever comes first; so a counts only
     where b is true. In `a || b` it counts only where b is false.
     """
     tree = bare(tree)
-    label = _read(tree)
-    if label is not None:
-        if label not in sure:
-            yield tree, label
-    elif is_operation(tree, "conditionaland") or is_operation(tree, "conditionalor"):
+    if is_operation(tree, "conditionaland") or is_operation(tree, "conditionalor"):
         parts = joined(tree, tree.data)
-        shown = [_there_if(part, value=tree.data == "conditionaland") for part in parts]
+        shown = [facts_if(part, value=tree.data == "conditionaland") for part in parts]
         for index, part in enumerate(parts):
-            others = _NONE.union(*shown[:index], *shown[index + 1 :])
-            yield from _unguarded(part, sure | others)
+            others = facts
+            for other in (*shown[:index], *shown[index + 1 :]):
+                others = others.both(other)
+            yield from _reads(part, others)
     elif is_operation(tree, "expr"):
         condition, yes, no = children(tree)
-        yield from _unguarded(condition, sure)
-        yield from _unguarded(yes, sure | _there_if(condition, value=True))
-        yield from _unguarded(no, sure | _there_if(condition, value=False))
-    elif _guard(tree) is None:
-        for part in children(tree):
-            yield from _unguarded(part, sure)
-
-
-def _there_if(tree: Tree, *, value: bool) -> frozenset[str]:
-    """Return the labels that are sure to be there where a condition has a value."""
-    tree = bare(tree)
-    operand = negated(tree)
-    if operand is not None:
-        return _there_if(operand, value=not value)
-    for kind, all_hold in (("conditionaland", True), ("conditionalor", False)):
-        if is_operation(tree, kind):
-            each = [_there_if(part, value=value) for part in joined(tree, kind)]
-            return _NONE.union(*each) if value is all_hold else each[0].intersection(*each[1:])
-    label = _guard(tree) if value else None
-    return _NONE if label is None else frozenset({label})
-
-
-def _guard(tree: Tree) -> str | None:
-    """Return the label that a condition asks for, as `"team" in principal.labels`."""
-    if tree.data == "ident_arg" and tree.children[0] == "has":
-        return _read(bare(children(children(tree)[0])[0]))
-    if not is_operation(tree, "relation"):
-        return None
-    operator, right = children(tree)
-    if operator.data != "relation_in" or field_of(right) != LABELS:
-        return None
-    label = literal_of(children(operator)[0])
-    return label if isinstance(label, str) else None
-
-
-def _read(tree: Tree) -> str | None:
-    """Return the label that is read, as in `principal.labels["team"]`."""
-    if tree.data not in ("member_index", "member_dot") or field_of(children(tree)[0]) != LABELS:
-        return None
-    label = str(tree.children[1]) if tree.data == "member_dot" else literal_of(children(tree)[1])
-    return label if isinstance(label, str) else None
+        yield from _reads(condition, facts)
+        yield from _reads(yes, facts.both(facts_if(condition, value=True)))
+        yield from _reads(no, facts.both(facts_if(condition, value=False)))
+    else:
+        read = read_of(tree)
+        if read is not None:
+            yield read, facts
+        is_asked = tree.data == "ident_arg" and tree.children[0] == "has"
+        asked = read_of(children(children(tree)[0])[0]) if is_asked else None
+        for part in children(tree) if asked is None else [asked.holder]:
+            yield from _reads(part, facts)

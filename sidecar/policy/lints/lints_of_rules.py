@@ -32,7 +32,7 @@ def lint(
     names = lints_of_names.names_of(entries)
     meters = {rule.id: rule.terms.meter for rule in policy.limits}
     tried = Tried(policy)
-    yield _each(lints_of_labels.lint(source) for source in rules)
+    yield _each(lints_of_labels.lint(source, names, entries) for source in rules)
     yield _each(lints_of_names.lint(source, names, entries) for source in rules)
     yield _each(_constant(source, tried) for source in rules)
     yield _each(_money_in_dollars(source, meters) for source in rules)
