@@ -1,5 +1,6 @@
 """What the documents show is what happens."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -12,11 +13,13 @@ from typing import Any
 import grpc
 import pytest
 import yaml
+from standardwebhooks import WebhookVerificationError
 from support import policies
 from support.alerts import alert
+from support.receiver import SECRET, receiver
 from support.running import RunningSidecar, chat, principal, stub
 
-from sidecar.alerts.webhook import signature
+from sidecar.alerts.webhook import WebhookChannel, signature
 from sidecar.identity.proofs import read_mapping
 from sidecar.policy import policy_set
 from sidecar.policy.files import fixtures, header
@@ -81,6 +84,25 @@ def test_the_documented_check_of_a_signature_works() -> None:
         (b"key", now - 3600, b"{}", False),
     ):
         assert ours == names["is_ours"](b"key", signature(secret, at, b"{}"), body)
+
+
+def test_the_documented_receiver_of_webhooks_works() -> None:
+    """The lines in docs/operating.md, as they stand, read an alert that was posted, and no other."""
+    text = next(block for block in blocks(OPERATING) if block.startswith("from standardwebhooks"))
+
+    async def post(url: str) -> None:
+        channel = WebhookChannel(url, SECRET.encode())
+        await channel.deliver(alert())
+        await channel.close()
+
+    with receiver() as server:
+        asyncio.run(post(server.url))
+    ((_, headers, body),) = server.requests
+    names: dict[str, Any] = {"secret": SECRET.encode(), "body": body, "headers": headers}
+    exec(compile(text, "operating.md", "exec"), names)  # noqa: S102 - our own document
+    assert names["alert"] == alert().document()
+    with pytest.raises(WebhookVerificationError):
+        exec(compile(text, "operating.md", "exec"), names | {"body": body + b" "})  # noqa: S102
 
 
 def test_the_documented_body_has_what_an_alert_has() -> None:

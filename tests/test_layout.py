@@ -25,6 +25,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "yaml": "policy/files",
     "pydantic": "policy/files",
     "httpx2": "web",
+    "standardwebhooks": "alerts",
     "h11": "web",
     "jwt": "identity",
     "cryptography": ("identity", "policy/trust"),

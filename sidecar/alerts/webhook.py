@@ -1,10 +1,14 @@
-"""Alerts by HTTP, signed."""
+"""Alerts by HTTP, signed as Standard Webhooks says, and in our own way from before."""
 
+import base64
+import binascii
 import hashlib
 import hmac
 import json
-import time
+from datetime import UTC, datetime
 from pathlib import Path
+
+from standardwebhooks import Webhook
 
 from sidecar.alerts.channel import NotDeliveredError
 from sidecar.domain.alerts import Alert
@@ -12,6 +16,8 @@ from sidecar.web.client import Client, NoAnswerError
 
 TIMEOUT_SECONDS = 10.0
 SECRET_BYTES_AT_LEAST = 16
+STANDARD_PREFIX = b"whsec_"
+"""What a secret begins with that is written as Standard Webhooks has it: base64 follows."""
 
 
 class WebhookChannel:
@@ -26,15 +32,22 @@ class WebhookChannel:
         of the rest of the URL, which may be a secret itself.
         """
         self._secret = secret
+        self._standard = Webhook(standard_key(secret))
         self._client = Client(url, timeout_seconds)
 
     async def deliver(self, alert: Alert) -> None:
         """Post it. Only an answer of 2xx is a delivery. Raises NotDeliveredError."""
         body = json.dumps(alert.document(), separators=(",", ":"), ensure_ascii=False).encode()
+        at = datetime.now(UTC).replace(microsecond=0)
+        at_seconds = int(at.timestamp())
         headers = {
             "Content-Type": "application/json",
+            "webhook-id": alert.alert_id,
+            "webhook-timestamp": str(at_seconds),
+            "webhook-signature": self._standard.sign(alert.alert_id, at, body.decode()),
+            # Ours, from before: until the next major version.
             "Sidecar-Alert-Id": alert.alert_id,
-            "Sidecar-Signature": signature(self._secret, int(time.time()), body),
+            "Sidecar-Signature": signature(self._secret, at_seconds, body),
         }
         try:
             await self._client.post(body, headers)
@@ -52,6 +65,19 @@ def signature(secret: bytes, at_seconds: int, body: bytes) -> str:
     return f"t={at_seconds},v1={signed.hexdigest()}"
 
 
+def standard_key(secret: bytes) -> bytes:
+    """Return the key of `webhook-signature`: the secret itself, or what `whsec_…` stands for.
+
+    Raises ValueError, which says nothing of the secret.
+    """
+    if not secret.startswith(STANDARD_PREFIX):
+        return secret
+    try:
+        return base64.b64decode(secret.removeprefix(STANDARD_PREFIX), validate=True)
+    except binascii.Error:
+        raise ValueError("what follows whsec_ is not base64") from None
+
+
 def read_secret(path: Path) -> bytes:
     """Read the secret for signatures: all of the file, without the white space around it.
 
@@ -59,9 +85,12 @@ def read_secret(path: Path) -> bytes:
     """
     try:
         secret = path.read_bytes().strip()
+        key = standard_key(secret)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(secret) < SECRET_BYTES_AT_LEAST:
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if len(key) < SECRET_BYTES_AT_LEAST:
         raise ValueError(
             f"{path}: a secret has at least {SECRET_BYTES_AT_LEAST} bytes;"
             " `openssl rand -hex 32` makes one"

@@ -1,6 +1,7 @@
 """Alerts by webhook: signed, to the one place that was named, and 2xx alone is a delivery."""
 
 import asyncio
+import base64
 import json
 import socket
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 from support.alerts import alert
 from support.receiver import SECRET, Receiver, receiver, signed
 
@@ -26,11 +28,11 @@ def posted() -> Iterator[Receiver]:
         yield server
 
 
-def deliver(url: str, timeout_seconds: float = 5) -> str:
+def deliver(url: str, timeout_seconds: float = 5, secret: str = SECRET) -> str:
     """Post one alert; return why it was not delivered, "" if it was."""
 
     async def once() -> None:
-        channel = WebhookChannel(url, SECRET.encode(), timeout_seconds)
+        channel = WebhookChannel(url, secret.encode(), timeout_seconds)
         try:
             await channel.deliver(alert())
         finally:
@@ -63,6 +65,31 @@ def test_an_alert_is_posted_as_json_and_signed(posted: Receiver) -> None:
         "percent": 80, "ceiling": 10_000_000_000, "spent": 7_000_000_000, "held": 1_000_000_000,
         "usual": None, "shadow": False,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("secret", "receivers"),
+    [
+        (SECRET, SECRET.encode()),
+        (SECRET, "whsec_" + base64.b64encode(SECRET.encode()).decode()),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    ],
+    ids=["as it is", "in base64", "whsec_"],
+)
+def test_a_library_for_standard_webhooks_verifies_an_alert(
+    secret: str, receivers: str | bytes, posted: Receiver
+) -> None:
+    """Which returns the body; whatever was changed on the way is refused."""
+    assert deliver(posted.url, secret=secret) == ""
+    ((_, headers, body),) = posted.requests
+    webhook = Webhook(receivers)
+    assert webhook.verify(body, headers)["alert_id"] == headers["webhook-id"] == "alert_1"
+    later = str(int(headers["webhook-timestamp"]) + 1)
+    for changes in ({"webhook-id": "alert_2"}, {"webhook-timestamp": later}):
+        with pytest.raises(WebhookVerificationError, match="No matching signature"):
+            webhook.verify(body, headers | changes)
+    with pytest.raises(WebhookVerificationError, match="No matching signature"):
+        webhook.verify(body.replace(b"80", b"81"), headers)
 
 
 def test_a_signature_is_what_openssl_says() -> None:
@@ -130,6 +157,13 @@ def test_a_secret_is_a_whole_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 16 bytes") as caught:
         read_secret(file)
     assert "hunter2" not in str(caught.value)
+    file.write_text("whsec_hunter2*hunter2*hunter2\n")
+    with pytest.raises(ValueError, match="what follows whsec_ is not base64") as caught:
+        read_secret(file)
+    assert "hunter2" not in str(caught.value)
+    file.write_text("whsec_aHVudGVyMg==\n")  # seven bytes
+    with pytest.raises(ValueError, match="at least 16 bytes"):
+        read_secret(file)
     with pytest.raises(ValueError, match="No such file"):
         read_secret(tmp_path / "none")
 
