@@ -65,6 +65,12 @@ class Authorizer:
         """Return the same authorizer, staying on the policy set that is served now."""
         return copy.copy(self)
 
+    def later(self, wait_us: int) -> "Authorizer":
+        """Return the same authorizer, for dry runs after a wait."""
+        later, now = self.snapshot(), self._clock
+        later._clock = lambda: now() + wait_us  # noqa: SLF001 - its own
+        return later
+
     async def authorize(self, request: pb.AuthorizeRequest, contradiction: str = "") -> Decision:
         """Decide one call, and hold its worst case when it is allowed.
 
@@ -202,6 +208,7 @@ class Authorizer:
             reasons=judgement.reasons,
             shadow_reasons=judgement.shadow_reasons,
             demands=judgement.demands,
+            share=policy.share,
         )
 
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from sidecar.authorizer import Authorizer
 from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US
+from sidecar.domain.counted import counted
 from sidecar.domain.decisions import Budget, Decision, Demand, Effect, Meter
+from sidecar.domain.sizing import Size
+from sidecar.domain.usage import MAX_COUNT
 from sidecar.judgement import Judgement
 from sidecar.policy.cel.variables import Values
 from sidecar.policy.policy_set import PolicySet
@@ -50,8 +53,8 @@ class Explanation:
         output = f"{size.max_output_tokens:,} output"
         if size.choices > 1:
             output = f"{size.choices} x {output}"
-        used = [f"{most.input_tokens:,} input + {output} = {most.tokens:,} tokens"]
-        used += [f"{most.pages:,} pages"] if most.pages else []
+        used = [f"{most.input_tokens:,} input + {output} = {counted(most.tokens, 'token')}"]
+        used += [counted(most.pages, "page")] if most.pages else []
         used += [f"{most.audio_seconds:,} s of audio"] if most.audio_seconds else []
         cost = format_amount(Meter.COST, self.judgement.cost_nano_usd)
         price = (
@@ -85,7 +88,7 @@ class Explainer:
             policy = authorizer.policy
             rules = [] if values is None else await asyncio.to_thread(self._apart, policy, values)
             denied = decision.effect is Effect.DENY
-            ways = await trials.ways(decision) if denied else []
+            ways = await trials.ways(decision, judgement) if denied else []
             return Explanation(decision, judgement, rules, ways)
 
     def _apart(self, policy: PolicySet, values: Values) -> list[tuple[Rule, list[PartValue]]]:
@@ -102,33 +105,42 @@ class _Trials:
         self._authorizer = authorizer
         self._request = request
 
-    async def decide(self, change: Change) -> Decision:
-        """Decide the call with a change, as a dry run."""
+    async def decide(self, change: Change, wait_us: int = 0) -> Decision:
+        """Decide the call with a change, or after a wait, as a dry run."""
         await asyncio.sleep(0)  # decisions go first
         trial = pb.AuthorizeRequest()
         trial.CopyFrom(self._request)
         trial.dry_run = True
         change(trial)
-        return await self._authorizer.authorize(trial)
+        return await self._authorizer.later(wait_us).authorize(trial)
 
-    async def _allows(self, change: Change) -> bool:
-        return (await self.decide(change)).effect is Effect.ALLOW
+    async def _allows(self, change: Change, wait_us: int = 0) -> bool:
+        return (await self.decide(change, wait_us)).effect is Effect.ALLOW
 
-    async def ways(self, decision: Decision) -> list[str]:
+    async def ways(self, decision: Decision, judgement: Judgement) -> list[str]:
         """Try one change at a time: less output, another model, another role, waiting."""
         ways = [
-            await self._less_output(),
+            await self._less_output(judgement.size),
             await self._other_models(),
             await self._other_roles(),
+            await self._waiting(decision.retry_after_us),
         ]
-        if decision.retry_after_us:
-            seconds = -(-decision.retry_after_us // SECOND_US)
-            ways.append(f"wait {seconds} s and ask with a new request_id")
         return [way for way in ways if way]
 
-    async def _less_output(self) -> str:
-        """Find the most output tokens that would pass, by halving."""
-        asked = self._request.estimate.max_output_tokens
+    async def _waiting(self, retry_after_us: int) -> str:
+        """Ask at the time that the answer names, if it names one."""
+        seconds = -(-retry_after_us // SECOND_US)
+        if not seconds or not await self._allows(lambda _: None, seconds * SECOND_US):
+            return ""
+        return f"wait {seconds} s and ask with a new request_id"
+
+    async def _less_output(self, size: Size | None) -> str:
+        """Find the most output tokens that would pass, by halving.
+
+        Less than the app asked for, or than the role's maximum that filled it in; where
+        there was neither, than anybody may ask for.
+        """
+        asked = MAX_COUNT + 1 if size is None else size.max_output_tokens
         if asked <= 1 or not await self._allows(_with_output(1)):
             return ""
         passes, fails = 1, asked

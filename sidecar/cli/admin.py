@@ -7,6 +7,7 @@ from google.protobuf.json_format import MessageToDict
 
 from sidecar.cli.admin_options import AdminAddress
 from sidecar.cli.options import Format, FormatOption, fail
+from sidecar.domain.counted import counted
 from sidecar.server.client import AskError, admin
 from sidecar.v1 import admin_pb2 as pb
 
@@ -28,7 +29,7 @@ def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
         _show(found.policies)
-        typer.echo(f"ledger: {found.ledger.open_holds} open holds")
+        typer.echo(f"ledger: {counted(found.ledger.open_holds, 'open hold')}")
     if found.policies.problems:
         raise typer.Exit(1)
 
@@ -51,8 +52,8 @@ def reload(address: AdminAddress) -> None:
 def _show(policies: pb.PolicyStatus) -> None:
     loaded = policies.loaded_at.ToDatetime()
     typer.echo(
-        f"policies: {policies.summary}; {policies.rules} rules, {policies.engine}, in effect"
-        f" since {loaded:%Y-%m-%d %H:%M:%S} UTC"
+        f"policies: {policies.summary}; {counted(policies.rules, 'rule')}, {policies.engine},"
+        f" in effect since {loaded:%Y-%m-%d %H:%M:%S} UTC"
     )
     for problem in policies.problems:
         typer.echo(problem, err=True)

@@ -11,6 +11,7 @@ import typer
 from sidecar.cli.options import EngineName, EngineOption, ShareOption
 from sidecar.cli.policies import in_directory
 from sidecar.cli.problem_formats import annotation, as_json, sarif
+from sidecar.domain.counted import counted
 from sidecar.domain.share import WHOLE, Share
 from sidecar.fixture_checks import faults
 from sidecar.policy import policy_set
@@ -96,18 +97,15 @@ def _print(problems: list[Problem], output: CheckFormat) -> None:
 
 def _summarize(directory: Path, policy: PolicySet | None, errors: int, warnings: int) -> None:
     if errors or policy is None:
-        others = _count(warnings, "warning")
+        others = counted(warnings, "warning")
         if policy is None:
             others = "warnings are looked for when the rules and data load"
-        typer.echo(f"\n{_count(errors, 'error')}; {others}", err=True)
+        typer.echo(f"\n{counted(errors, 'error')}; {others}", err=True)
         return
     counts = Counter(rule.effect.value for rule in policy.rules)
     effects = ", ".join(f"{counts[effect]} {effect}" for effect in ("allow", "deny", "limit"))
-    verdict = _count(warnings, "warning") if warnings else "good"
+    verdict = counted(warnings, "warning") if warnings else "good"
     typer.echo(
-        f"{directory}: {len(policy.rules)} rules ({effects}), digest {policy.digest}: {verdict}"
+        f"{directory}: {counted(len(policy.rules), 'rule')} ({effects}),"
+        f" digest {policy.digest}: {verdict}"
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

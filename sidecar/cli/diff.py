@@ -25,6 +25,7 @@ from sidecar.cli.policies import load_policies
 from sidecar.cli.tables import console
 from sidecar.comparison import Change, Comparison, Outlook, TooManyCasesError, compare
 from sidecar.domain.clock import SECOND_US
+from sidecar.domain.counted import counted
 from sidecar.policy.cel.variables import NOW
 
 
@@ -73,7 +74,8 @@ def _print(found: Comparison) -> None:
         how = how if doubt.reads == NOW else " in a way that cannot be tried out in full"
         typer.echo(f"not exact: rule {doubt.rule} reads {doubt.reads}{how}")
     if found.cases:
-        typer.echo(f"{len(found.changes)} changes, in {found.cases} cases at {found.at}")
+        changes, cases = counted(len(found.changes), "change"), counted(found.cases, "case")
+        typer.echo(f"{changes}, in {cases} at {found.at}")
     else:
         typer.echo("0 changes: both directories say the same")
 
@@ -121,6 +123,10 @@ def _text(outlook: Outlook, shared: set[tuple[str, str]]) -> str:
     model = f"as {outlook.model}: " if outlook.model else ""
     if outlook.denied:
         return f"{model}deny: {', '.join(outlook.denied)}"
-    most = "any size" if outlook.most_tokens is None else f"up to {outlook.most_tokens:,} tokens"
+    most = (
+        "any size"
+        if outlook.most_tokens is None
+        else f"up to {counted(outlook.most_tokens, 'token')}"
+    )
     limits = [f"{rule}: {top}" for rule, top in outlook.ceilings if (rule, top) not in shared]
     return "; ".join([f"{model}allow, {most}", *limits])

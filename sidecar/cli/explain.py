@@ -21,6 +21,7 @@ from sidecar.cli.options import (
 from sidecar.cli.policies import load_policies
 from sidecar.cli.requests import read_request
 from sidecar.domain.clock import SECOND_US
+from sidecar.domain.counted import counted
 from sidecar.domain.share import WHOLE
 from sidecar.explanation import Explainer
 from sidecar.ledger.sqlite import SqliteLedger
@@ -100,8 +101,7 @@ def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:
             if part.text != part.value:  # `10.0 = 10.0` says nothing
                 typer.echo(f"  {'  ' * part.depth}{part.text} = {part.value}")
     if silent := len(answer.rules) - len(shown):
-        rules = "1 rule" if silent == 1 else f"{silent} rules"
-        typer.echo(f"\n{rules} had nothing to say: --all shows them")
+        typer.echo(f"\n{counted(silent, 'rule')} had nothing to say: --all shows them")
 
 
 def _spoke(rule: pb.ExplainedRule, decision: pb.AuthorizeResponse) -> bool:

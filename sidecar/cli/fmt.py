@@ -12,6 +12,7 @@ import typer
 
 from sidecar.cli.options import fail
 from sidecar.cli.policies import in_directory
+from sidecar.domain.counted import counted
 from sidecar.policy import policy_set
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.files import data, header
@@ -56,7 +57,7 @@ def fmt(
         typer.echo(in_directory(directory, problem), err=True)
     if not diff:
         what = "not in canonical layout" if check else "formatted"
-        typer.echo(f"{directory}: {len(files.rules)} rules, {len(changed)} {what}")
+        typer.echo(f"{directory}: {counted(len(files.rules), 'rule')}, {len(changed)} {what}")
     if problems or (changed and (check or diff)):
         raise typer.Exit(1)
 

@@ -13,6 +13,7 @@ from sidecar.cli.export import rows_of
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.tables import console
 from sidecar.domain.amounts import format_amount
+from sidecar.domain.counted import counted
 from sidecar.domain.decisions import Meter
 from sidecar.server.client import AskError, admin
 from sidecar.v1 import admin_pb2
@@ -39,7 +40,7 @@ def holds(
         typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
         return
     console().print(_table(listed))
-    typer.echo(f"{len(listed)} open holds")
+    typer.echo(counted(len(listed), "open hold"))
 
 
 def release(
@@ -60,7 +61,7 @@ def release(
     except AskError as error:
         raise fail(error) from None
     charged = format_amount(Meter.COST, answer.charged_cost_nano_usd)
-    typer.echo(f"{hold_id}: charged {charged}, {answer.charged_tokens:,} tokens")
+    typer.echo(f"{hold_id}: charged {charged}, {counted(answer.charged_tokens, 'token')}")
 
 
 def _asked(address: str) -> Iterator[dict[str, Any]]:

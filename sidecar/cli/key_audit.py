@@ -27,6 +27,7 @@ from sidecar.cli.mistral_options import (
 )
 from sidecar.cli.options import LedgerFile, MomentOption, fail
 from sidecar.cli.tables import console
+from sidecar.domain.counted import counted
 from sidecar.keys.audit import Auditor, Finding
 from sidecar.keys.shapes import URL, Auth, MistralSettings, RemoteKey, ShapeName
 from sidecar.policy.files.problems import printable
@@ -80,7 +81,8 @@ def audit(
         )
     else:
         _print(findings)
-        typer.echo(f"{len(keys.records)} keys, {len(findings)} findings")
+        listed = counted(len(keys.records), "key")
+        typer.echo(f"{listed}, {counted(len(findings), 'finding')}")
     if findings:
         raise typer.Exit(1)
 

@@ -21,6 +21,7 @@ from sidecar.cli.key_options import (
 from sidecar.cli.options import Format, FormatOption, LedgerFile, MomentOption, fail
 from sidecar.cli.tables import console
 from sidecar.domain.clock import format_time
+from sidecar.domain.counted import counted
 from sidecar.domain.keys import KeyName
 from sidecar.domain.rotation import Version
 from sidecar.keys.audit import Auditor
@@ -56,7 +57,7 @@ def list_keys(
         for key in keys.records:
             table.add_row(*map(_text, _cells(key, keys.at_us)))
         console().print(table)
-        typer.echo(f"{len(listed)} keys; times are in UTC")
+        typer.echo(f"{counted(len(listed), 'key')}; times are in UTC")
 
 
 def show(

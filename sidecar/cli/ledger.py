@@ -17,6 +17,7 @@ from sidecar.cli.ledger_files import now_us, on_ledger
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US
+from sidecar.domain.counted import counted
 from sidecar.ledger import chain, keeping, opening
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
@@ -55,9 +56,9 @@ def verify(
             typer.echo(f"{finding.promise}: {finding.place}")
         if lost:
             typer.echo("the decision log was cut off: the head that was noted is not in it")
-        counted = ", ".join(f"{number} {table}" for table, number in counts.items())
-        verdict = f"{len(findings) + lost} findings" if findings or lost else "clean"
-        typer.echo(f"{ledger}: {counted}: {verdict}")
+        rows = ", ".join(counted(number, what.removesuffix("s")) for what, number in counts.items())
+        verdict = counted(len(findings) + lost, "finding") if findings or lost else "clean"
+        typer.echo(f"{ledger}: {rows}: {verdict}")
         typer.echo(f"head {latest}")
     if findings or lost:
         raise typer.Exit(1)
@@ -113,7 +114,7 @@ def prune(
             pruned += gone
         return pruned
 
-    typer.echo(f"{ledger}: {on_ledger(ledger, UTC, work):,} decisions forgotten")
+    typer.echo(f"{ledger}: {counted(on_ledger(ledger, UTC, work), 'decision')} forgotten")
 
 
 def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
@@ -139,7 +140,7 @@ def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
             Text(alert["scope"]), f"{alert['window']} {alert['from_utc']}", Text(told),
         )  # fmt: skip
     console().print(table)
-    typer.echo(f"{len(listed)} alerts")
+    typer.echo(counted(len(listed), "alert"))
 
 
 def _told(delivery: dict[str, Any]) -> str:

@@ -78,7 +78,10 @@ def rotate(
     pepper_file: PepperFile,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     wait: Annotated[
-        bool, typer.Option(help="Wait for the end of the grace; if not, run it again later.")
+        bool,
+        typer.Option(
+            help="Wait for apps and for the end of the grace; if not, run it again later."
+        ),
     ] = True,
     force: Annotated[
         bool, typer.Option("--force", help="Revoke the old key at once, in use or not.")

@@ -16,7 +16,8 @@ from rich.text import Text
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US, to_datetime
-from sidecar.domain.rotation import STILL_IN_USE, KeyRotation, Stage, Version
+from sidecar.domain.counted import counted
+from sidecar.domain.rotation import LEFT_FOR_LATER, STILL_IN_USE, KeyRotation, Stage, Version
 from sidecar.keys.settings import Pace
 from sidecar.ledger.key_book import KeyBook
 from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
@@ -47,7 +48,7 @@ def status(
     else:
         for report in listed:
             print_report(report)
-        typer.echo(f"{len(listed)} rotations")
+        typer.echo(counted(len(listed), "rotation"))
     if key and not listed:
         raise fail(f"{key}: this ledger has no rotation of it")
     if any(report["interrupted"] or report["still_in_use"] for report in listed):
@@ -68,8 +69,9 @@ def report_of(book: KeyBook, rotation: KeyRotation) -> dict[str, Any]:
     versions = {version.version: version for version in book.versions(rotation.key_id)}
     new, old = versions[rotation.to_version], versions.get(rotation.from_version)
     working = now_us() < rotation.lease_until_us
-    waiting = rotation.stage is Stage.SWITCHED  # for the end of the grace
     steps = book.steps(rotation.id)
+    in_grace = rotation.stage is Stage.SWITCHED
+    waiting = in_grace or (rotation.stage is Stage.STORED and steps[-1].note == LEFT_FOR_LATER)
     return {
         "key": rotation.key_id,
         "from": None if old is None else _version(old),
@@ -77,7 +79,7 @@ def report_of(book: KeyBook, rotation: KeyRotation) -> dict[str, Any]:
         "stage": rotation.stage,
         "worked_at_by": rotation.owner if working else None,
         "interrupted": not (rotation.ended_at_us or working or waiting),
-        "still_in_use": waiting and steps[-1].note == STILL_IN_USE,
+        "still_in_use": in_grace and steps[-1].note == STILL_IN_USE,
         "started_at": _iso(rotation.started_at_us),
         "ended_at": _iso(rotation.ended_at_us),
         "steps": [
@@ -118,6 +120,8 @@ def _what_next(report: dict[str, Any]) -> str:
         return ", interrupted: run `sidecar keys rotate` again, or `abort` or `rollback`"
     if report["ended_at"] or report["worked_at_by"]:
         return ""
+    if report["stage"] is Stage.STORED:
+        return ": run `sidecar keys rotate` again when apps have found the secret, or `rollback`"
     return ": run `sidecar keys rotate` again to revoke the old key after its grace, or `rollback`"
 
 

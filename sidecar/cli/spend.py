@@ -17,6 +17,7 @@ from sidecar.cli.options import Format, FormatOption, LedgerFile, TimeZoneOption
 from sidecar.cli.tables import console
 from sidecar.domain.amounts import format_estimate, format_number
 from sidecar.domain.clock import SECOND_US, to_datetime, to_us
+from sidecar.domain.counted import counted
 from sidecar.domain.forecast import METHOD, Outlook
 from sidecar.domain.spending import COUNTED, Dimension, Report, Spend, grouped, sparkline
 from sidecar.domain.windows import Span, Window
@@ -79,7 +80,8 @@ def spend(
     if report.outlooks:
         console().print(_budget_table(report))
     if len(report.outlooks) > MOST_BUDGETS:
-        typer.echo(f"{len(report.outlooks) - MOST_BUDGETS} more budgets: --format json has all")
+        more = counted(len(report.outlooks) - MOST_BUDGETS, "more budget")
+        typer.echo(f"{more}: --format json has all")
 
 
 def _dimensions(by: str) -> list[Dimension]:

@@ -2,8 +2,10 @@
 
 from decimal import Decimal, InvalidOperation
 
+from sidecar.domain.counted import counted
 from sidecar.domain.decisions import Budget, Demand, Meter
 from sidecar.domain.money import format_usd, nano_usd
+from sidecar.domain.share import WHOLE, Share
 
 AMOUNT_BELOW = 10**18
 """Of requests, tokens or nano-USD: more cannot be counted."""
@@ -37,13 +39,35 @@ def format_amount(meter: Meter, amount: int | None) -> str:
         return "unlimited"
     if meter is Meter.COST:
         return format_number(meter, amount)
-    return f"{amount:,} {meter.value if amount != 1 else meter.value.removesuffix('s')}"
+    return counted(amount, meter.value.removesuffix("s"))
 
 
 def format_estimate(meter: Meter, amount: int) -> str:
     """Write an amount that is an estimate: its first three digits, rounded down."""
     unit = 10 ** max(0, len(str(abs(amount))) - 3)
     return f"≈ {format_number(meter, amount // unit * unit)}"
+
+
+def format_room(amount: int, budget: Budget, share: Share = WHOLE) -> str:
+    """Write what a refused call asked of a limit, and what of its ceiling is left."""
+    asked = format_amount(budget.meter, amount)
+    left, ceiling = (
+        format_number(budget.meter, part or 0) for part in (budget.remaining, budget.ceiling)
+    )
+    part = "" if share == WHOLE else f", a share of {share}"
+    return f"(asked {asked}, {left} left of {ceiling}{part})"
+
+
+def format_larger(amount: int, budget: Budget, share: Share = WHOLE) -> str:
+    """Write that a call asks more of a limit than all of its ceiling."""
+    ceiling = format_amount(budget.meter, budget.ceiling)
+    part = "" if share == WHOLE else f"this sidecar's share, {share}, of "
+    if not budget.ceiling:
+        return f"{part}the budget of {budget.rule} is {ceiling}, which lets no call through"
+    return (
+        f"this call may take {format_amount(budget.meter, amount)}, more than {part}the whole"
+        f" budget of {budget.rule}, {ceiling}"
+    )
 
 
 def fits(demand: Demand, budget: Budget) -> bool:

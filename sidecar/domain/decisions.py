@@ -1,11 +1,12 @@
 """What is asked of the ledger, and what it answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 from sidecar.domain.prices import Tariff, Terms
+from sidecar.domain.share import WHOLE, Share
 from sidecar.domain.usage import Endpoint, Usage
 from sidecar.domain.windows import Window
 
@@ -132,11 +133,17 @@ class Proposal:
     reasons: tuple[Reason, ...]
     shadow_reasons: tuple[Reason, ...]
     demands: tuple[Demand, ...]
+    share: Share = WHOLE
+    """What every ceiling of the demands is of the policies' own, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one call, the same each time it is asked for."""
+    """The answer to one call, the same each time it is asked for.
+
+    Whether it is a repeat, and how its hold stands, belong to the moment of an answer:
+    they are not recorded, and are no part of what two answers have to have in common.
+    """
 
     request_id: str
     decision_id: str
@@ -152,6 +159,10 @@ class Decision:
     hold_id: str = ""
     hold_expires_at_us: int = 0
     held_cost_nano_usd: int = 0
+    replayed: bool = field(default=False, compare=False)
+    """Whether its request_id was decided before."""
+    hold_state: HoldState | None = field(default=None, compare=False)
+    """The state of its hold when it is answered; None without a hold."""
 
 
 @dataclass(frozen=True, slots=True)

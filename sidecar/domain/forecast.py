@@ -18,6 +18,12 @@ RECENT_US: dict[Window, int] = {
 }
 """Over how long the pace of a budget is measured, for each window that has a forecast."""
 
+_NOT_IN = {
+    Window.HOUR: "not in this hour",
+    Window.DAY: "not today",
+    Window.MONTH: "not in this month",
+}
+
 METHOD = (
     "Method: a budget's pace is what its calls were charged in the last 24 hours for a month, "
     "3 hours for a day, 15 minutes for an hour, or since the window began if that is shorter "
@@ -120,4 +126,4 @@ class Outlook:
             return "used up"
         if self.exhausted_at_us is not None:
             return f"≈ {format_time(self.exhausted_at_us, zone)}"
-        return "refuses calls" if self.refuses else "not in this window"
+        return "refuses calls" if self.refuses else _NOT_IN[self.limit.window]

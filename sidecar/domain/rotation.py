@@ -75,6 +75,9 @@ UNSTORED = frozenset({Stage.CREATING, Stage.CREATED, Stage.VERIFIED, Stage.LOST,
 STILL_IN_USE = "the old key is still in use after its grace"
 """What is noted of a rotation that waits for a person because of that."""
 
+LEFT_FOR_LATER = "left for a later run: apps need time to find the secret"
+"""What is noted of a rotation that nobody waits for, and that is not interrupted."""
+
 NO_WAY_BACK = "the sink did not have the old secret, so there is no way back to it"
 """What is noted of the storing of a version because of that."""
 

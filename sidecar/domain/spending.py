@@ -6,6 +6,7 @@ from datetime import tzinfo
 from enum import StrEnum
 
 from sidecar.domain.clock import format_date
+from sidecar.domain.counted import counted
 from sidecar.domain.forecast import Outlook
 from sidecar.domain.money import ceil_div, format_usd
 from sidecar.domain.windows import Span
@@ -105,7 +106,7 @@ def stacked(rows: Sequence[Spend], layers: int, most_days: int) -> list[tuple[st
     shown, rest = found[:layers], found[layers:]
     if rest:
         together = [sum(column) for column in zip(*(daily for _, daily in rest), strict=True)]
-        shown.append((f"{len(rest)} others", together))
+        shown.append((counted(len(rest), "other"), together))
     return shown
 
 

@@ -142,8 +142,26 @@ def decision(answer: pb.AuthorizeResponse) -> dict[str, Any]:
         "policy_digest": answer.policy_digest,
         "policy_generation": answer.policy_generation,
         "asserted": list(answer.asserted),
+        "replayed": answer.replayed,
+        "hold_state": _HOLD_STATES[answer.hold_state],
     }
-    return {"decision": answer.effect == pb.EFFECT_ALLOW, "context": context}
+    allowed = answer.effect == pb.EFFECT_ALLOW
+    if allowed and answer.replayed and answer.hold_state != pb.HOLD_STATE_OPEN:
+        context["reasons"] = [_hold_closed(context["hold_state"])]
+        allowed = False
+    return {"decision": allowed, "context": context}
+
+
+_HOLD_STATES = {
+    number: name.removeprefix("HOLD_STATE_").lower() if number else ""
+    for name, number in pb.HoldState.items()
+}
+
+
+def _hold_closed(state: str) -> dict[str, Any]:
+    """Write why an earlier Allow lets no call out: only a decision of false says so here."""
+    message = f"this request_id was decided before, and its hold is {state}: take a new one"
+    return {"code": "HOLD_CLOSED", "message": message, "rule": "", "http_status": 409}
 
 
 def failure(code: str, message: str, http_status: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import UTC
 from enum import StrEnum
 
 from sidecar.domain.clock import SECOND_US, format_date
+from sidecar.domain.counted import counted
 from sidecar.domain.rotation import Version, VersionState
 from sidecar.keys.registry import KeyRecord, KeyState
 from sidecar.keys.shapes import RemoteKey
@@ -76,13 +77,13 @@ class Auditor:
             text = "nobody says when it was made: note it as created, or rotate it"
             yield Finding(Kind.OLD, key.id, text)
         elif self._days_since(made_us) >= self.old_days:
-            text = f"made {_day(made_us)}, {self._days_since(made_us)} days ago: rotate it"
+            text = f"made {_day(made_us)}, {self._ago(made_us)}: rotate it"
             yield Finding(Kind.OLD, key.id, text)
 
     def _use(self, key: KeyRecord) -> Iterator[Finding]:
         last_us = key.last_used_us
         if last_us is not None and self._days_since(last_us) >= self.unused_days:
-            text = f"last used {_day(last_us)}, {self._days_since(last_us)} days ago: revoke it?"
+            text = f"last used {_day(last_us)}, {self._ago(last_us)}: revoke it?"
             yield Finding(Kind.UNUSED, key.id, text)
         elif last_us is None and self._known_long(key):
             text = f"never used since {_day(key.since_us)}, when counting began: revoke it?"
@@ -139,6 +140,9 @@ class Auditor:
     def _known_long(self, key: KeyRecord) -> bool:
         """Whether its use has been counted for so long that no use means something."""
         return key.since_us is not None and self._days_since(key.since_us) >= self.unused_days
+
+    def _ago(self, at_us: int) -> str:
+        return f"{counted(self._days_since(at_us), 'day')} ago"
 
     def _days_since(self, since_us: int) -> int:
         return (self.at_us - since_us) // DAY_US

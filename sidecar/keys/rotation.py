@@ -19,6 +19,7 @@ from typing import ClassVar
 
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.rotation import (
+    LEFT_FOR_LATER,
     NO_WAY_BACK,
     STILL_IN_USE,
     KeyRotation,
@@ -45,7 +46,7 @@ class Rotation(Working):
     """One run of one rotation, by whoever has its lease."""
 
     async def run(self, rotation: KeyRotation) -> KeyRotation:
-        """Go on until it has ended, or only the grace is left and nobody waits.
+        """Go on until it has ended, or there is only to wait and nobody does.
 
         Raises RotationError when it cannot go on, or had to give the new key up;
         StillInUseError when the old key should be revoked and is in use.
@@ -140,6 +141,9 @@ class Rotation(Working):
         """STORED: give apps time to find the secret; then its version is the active one."""
         if rotation.from_version:
             until_us = rotation.stage_at_us + self._us(self._pace.propagation_seconds)
+            if not self._waits and self._clock() < until_us:
+                await self._note_once(rotation, LEFT_FOR_LATER)
+                return rotation
             await self._pause(rotation, "apps find the new secret", until_us)
         return await self._to(rotation, Stage.SWITCHED)
 

@@ -62,7 +62,7 @@ class Alerting:
 
         It is the level that counts, not the crossing: what an overrun, an adjustment or a
         lower ceiling has brought about is told with the next decision. A call for which a
-        limit has no room has reached all of it.
+        limit has no room has reached all of it, but for one that is larger than all of it.
         """
         holds, asks = bool(decision.hold_id), not proposal.reasons
         for demand, standing in weighed:
@@ -71,7 +71,9 @@ class Alerting:
                 continue
             used = standing.spent + standing.held + (demand.amount if holds else 0)
             reached = used * 100 // ceiling if ceiling else 100 * (used > 0)
-            if asks and not standing.fits(demand.amount):
+            amount = demand.amount
+            larger = ceiling > 0 and standing.never_fits(amount)
+            if asks and not (larger or standing.fits(amount)):
                 reached = max(reached, 100)
             passed = bisect_right(demand.alert_at_percent, reached)
             if passed:

@@ -35,10 +35,10 @@ class Deciding:
 
     def decide(self, proposal: Proposal) -> Decision:
         """Record the decision and its hold, or return the one already recorded."""
-        earlier = self._earlier(proposal)
+        at_us = self._standings.advance(proposal.at_us)
+        earlier = self._earlier(proposal, at_us)
         if earlier is not None:
             return earlier
-        at_us = self._standings.advance(proposal.at_us)
         decision, weighed = weigh(self._standings, proposal, at_us, hold=True)
         self._record(proposal, decision, weighed, at_us)
         self._alerting.thresholds(proposal, decision, weighed)
@@ -49,8 +49,8 @@ class Deciding:
         self._row_ids.clear()
         self._chain.forget()
 
-    def _earlier(self, proposal: Proposal) -> Decision | None:
-        """L3: the same request gets the same answer."""
+    def _earlier(self, proposal: Proposal, at_us: int) -> Decision | None:
+        """L3: the same request gets the same answer, and how its hold stands by now."""
         call = proposal.call
         if not call.request_id:
             return None
@@ -62,7 +62,7 @@ class Deciding:
         row, fingerprint = found
         if fingerprint != call.fingerprint:
             raise RequestIdReusedError
-        return rows.decision_from_row(self._sql.execute(rows.DECISION, (row,)).fetchone())
+        return rows.replayed_decision(self._sql.execute(rows.DECISION, (row,)).fetchone(), at_us)
 
     def _record(self, proposal: Proposal, decision: Decision, weighed: Weighed, at_us: int) -> None:
         """Write the decision and, if there is one, its hold; and link them to the chain."""

@@ -76,7 +76,10 @@ class Ledger(Protocol):
         """
 
     def preview(self, proposal: Proposal) -> Decision:
-        """Decide as `decide` would now, holding and recording nothing."""
+        """Decide as `decide` would at the proposal's time, holding and recording nothing.
+
+        That may be a time to come: the ledger's own stays where it is.
+        """
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """Turn an open or expired hold into spend; a closed one stays as it is.
@@ -94,7 +97,10 @@ class Ledger(Protocol):
         """Return one hold. Raises HoldUnknownError or LedgerUnavailableError."""
 
     def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
-        """Return how each limit stands. Raises LedgerUnavailableError."""
+        """Return how each limit stands at a time, which may be one to come.
+
+        Raises LedgerUnavailableError.
+        """
 
     async def adjust(
         self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int

@@ -118,18 +118,25 @@ def tariff_from_json(price_id: str, text: str) -> Tariff:
 DECISION = """
 SELECT d.request_id, d.decision_id, d.effect, d.reasons, d.shadow_reasons, d.budgets,
   d.retry_after_us, d.model, d.max_output_tokens, p.digest, d.policy_generation,
-  h.hold_id, h.expires_at_us, h.held_cost_nano_usd
+  h.hold_id, h.expires_at_us, h.held_cost_nano_usd, h.state
 FROM decisions d JOIN policy_sets p ON p.id = d.policy_set LEFT JOIN holds h ON h.id = d.id
 WHERE d.id = ?
 """
 
 
-def decision_from_row(row: tuple[Any, ...]) -> Decision:
-    """Read a row of DECISION."""
+def replayed_decision(row: tuple[Any, ...], at_us: int) -> Decision:
+    """Read a row of DECISION, to answer a repeat of its request at this time.
+
+    A hold that is due is as good as expired, whether it was written down yet or not.
+    """
     (
         request_id, decision_id, effect, reasons, shadow_reasons, budgets, retry_after_us, model_id,
         max_output_tokens, digest, generation, hold_id, expires_at_us, held_cost_nano_usd,
+        state,
     ) = row  # fmt: skip
+    hold_state = None if state is None else HoldState(state)
+    if hold_state is HoldState.OPEN and expires_at_us <= at_us:
+        hold_state = HoldState.EXPIRED
     return Decision(
         request_id=request_id or "",
         decision_id=decision_id,
@@ -145,6 +152,8 @@ def decision_from_row(row: tuple[Any, ...]) -> Decision:
         hold_id=hold_id or "",
         hold_expires_at_us=expires_at_us or 0,
         held_cost_nano_usd=held_cost_nano_usd or 0,
+        replayed=True,
+        hold_state=hold_state,
     )
 
 

@@ -38,7 +38,7 @@ from sidecar.ledger.protocol import (
     NotAdjustableError,
     RequestIdReusedError,
 )
-from sidecar.ledger.standings import LedgerTime, Standings
+from sidecar.ledger.standings import ForeseenStandings, LedgerTime, Standings
 from sidecar.ledger.weighing import weigh
 
 T = TypeVar("T")
@@ -82,6 +82,7 @@ class SqliteLedger:
         self._writer = writer
         self._key_usage = KeyUsage(writer)
         self._committed_standings = Standings(reader, calendar, time)
+        self._foreseen_standings = ForeseenStandings(reader, calendar, time)
         self._committed_outbox = Outbox(reader)
         self._raised: Callable[[Sequence[Alert]], None] = lambda _: None
         self._commits = GroupCommit(
@@ -141,8 +142,8 @@ class SqliteLedger:
     def preview(self, proposal: Proposal) -> Decision:
         """See Ledger.preview."""
         with _reading():
-            at_us = self._time.advance(proposal.at_us)
-            decision, _ = weigh(self._committed_standings, proposal, at_us, hold=False)
+            at_us = self._time.look(proposal.at_us)
+            decision, _ = weigh(self._foreseen_standings, proposal, at_us, hold=False)
             return decision
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
@@ -164,7 +165,7 @@ class SqliteLedger:
     def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
         """See Ledger.budgets."""
         with _reading():
-            at_us = self._time.advance(at_us)
+            at_us = self._time.look(at_us)
             return tuple(self._committed_standings.of(limit, at_us).budget() for limit in limits)
 
     async def adjust(

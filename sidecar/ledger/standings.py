@@ -23,6 +23,15 @@ class Standing(NamedTuple):
         ceiling = self.limit.ceiling
         return ceiling is None or self.spent + self.held + amount <= ceiling
 
+    def never_fits(self, amount: int) -> bool:
+        """Whether the amount is larger than the budget itself: of no use to wait for room.
+
+        It is more than the ceiling, so that no new window has room for it. Where an
+        adjustment has given this window more, that counts as far as it is not spent.
+        """
+        ceiling = self.limit.ceiling
+        return ceiling is not None and amount + min(self.spent, 0) > ceiling
+
     def budget(self, more_held: int = 0) -> Budget:
         """Write it down for an answer, with an amount that is held from now on."""
         limit, (start_us, end_us) = self.limit, self.span
@@ -53,6 +62,10 @@ class LedgerTime:
         """Return the time to use when the clock says this."""
         self.latest_us = max(self.latest_us, at_us)
         return self.latest_us
+
+    def look(self, at_us: int) -> int:
+        """Return the same for what is only looked at, which moves no time."""
+        return max(self.latest_us, at_us)
 
 
 class Sums(NamedTuple):
@@ -96,11 +109,12 @@ class Standings:
     def wait_us(self, standing: Standing, amount: int) -> int:
         """Return how long until the amount may fit, if nothing else is admitted.
 
-        For an amount above the ceiling itself, which never fits, that is the
-        end of the window.
+        An amount above the ceiling fits only into this window, where an adjustment gave it
+        more: once a hold ends. One that never fits has nothing to wait for.
         """
         limit, at_us, span = standing.limit, standing.at_us, standing.span
-        if limit.window is Window.CONCURRENT:
+        above = limit.ceiling is not None and amount > limit.ceiling
+        if limit.window is Window.CONCURRENT or above:
             return max(1, self._next_expiry_us(standing) - at_us)
         ends_us = span.end_us
         excess = standing.spent + standing.held + amount - (limit.ceiling or 0)
@@ -124,6 +138,24 @@ class Standings:
         return int(expires_at_us)
 
 
+class ForeseenStandings(Standings):
+    """Standings as they are at a time by which holds that are due have expired.
+
+    What no limit is charged for is room then, as for a decision, which expires it first.
+    """
+
+    def sums(self, limit: Limit, span: Span, at_us: int) -> Sums:
+        """See Standings.sums."""
+        sums = super().sums(limit, span, at_us)
+        if not sums.held:
+            return sums
+        concurrent = limit.window is Window.CONCURRENT
+        (freed,) = self._sql.execute(
+            _FREED_BY_EXPIRY, (*_still_open(limit, span, at_us), concurrent)
+        ).fetchone()
+        return sums._replace(held=sums.held - freed)
+
+
 _STILL_OPEN = (
     "FROM budgets WHERE rule = ?1 AND window = ?2 AND meter = ?3 AND scope = ?4"
     " AND window_start_us >= ?5 AND (window_end_us > ?6 OR window_start_us = ?7)"
@@ -139,6 +171,12 @@ _ENDS = (
     "SELECT CASE WHEN window_end_us > ?6 THEN window_end_us ELSE ?8 END, spent + held"
     f" {_STILL_OPEN} ORDER BY 1"
 )
+
+_FREED_BY_EXPIRY = f"""
+SELECT coalesce(sum(a.held), 0) FROM holds h INDEXED BY holds_open
+JOIN hold_amounts a ON a.hold = h.id
+WHERE h.state = 'open' AND h.expires_at_us <= ?6 AND (?8 OR NOT a.charge_on_expiry)
+  AND a.budget IN (SELECT id {_STILL_OPEN})"""  # noqa: S608 - our own text
 
 
 def _still_open(limit: Limit, span: Span, at_us: int) -> tuple[str | int, ...]:

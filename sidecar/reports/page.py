@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from sidecar.domain.amounts import format_estimate, format_number
 from sidecar.domain.clock import format_time
+from sidecar.domain.counted import counted
 from sidecar.domain.forecast import METHOD, Outlook, Point
 from sidecar.domain.money import format_usd
 from sidecar.domain.spending import COUNTED, Dimension, Report, Spend, days_in_group, stacked
@@ -100,11 +101,11 @@ def _budgets(report: Report, curve: Callable[[Outlook], Sequence[Point]]) -> Ite
         for one in report.outlooks[:MOST_BUDGETS]
     ]
     yield table("Budgets, the most urgent first", headings, rows, texts=2)
-    yield _bounded("budgets", MOST_BUDGETS, report.outlooks)
+    yield _bounded("more budget", MOST_BUDGETS, report.outlooks)
     yield tag("ul", *(_key(kind, what) for kind, what in _LINES.items()), class_="key")
     for number, outlook in enumerate(report.outlooks[:MOST_PLOTS]):
         yield _card(report, outlook, curve(outlook), f"budget{number}")
-    yield _bounded("plots", MOST_PLOTS, report.outlooks)
+    yield _bounded("more plot", MOST_PLOTS, report.outlooks)
 
 
 def _card(report: Report, outlook: Outlook, curve: Sequence[Point], name: str) -> Markup:
@@ -186,7 +187,7 @@ def _spend(report: Report) -> Iterator[Markup]:
         for row in report.rows[:MOST_ROWS]
     ]
     yield table(f"Spend by {', '.join(by)}", headings, [*rows, total], texts=len(by))
-    yield _bounded("rows", MOST_ROWS, report.rows)
+    yield _bounded("more row", MOST_ROWS, report.rows)
 
 
 def _key(kind: str, what: str) -> Markup:
@@ -200,4 +201,4 @@ def _key(kind: str, what: str) -> Markup:
 
 def _bounded(what: str, most: int, found: Sequence[object]) -> Markup:
     more = len(found) - most
-    return tag("p", f"{more:,} more {what}: --format json has all.") if more > 0 else Markup()
+    return tag("p", f"{counted(more, what)}: --format json has all.") if more > 0 else Markup()

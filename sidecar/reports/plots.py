@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from sidecar.domain.amounts import format_amount, format_number
 from sidecar.domain.clock import to_datetime, to_us
+from sidecar.domain.counted import counted
 from sidecar.domain.decisions import Meter
 from sidecar.domain.forecast import Outlook, Point
 from sidecar.domain.money import NANO_USD_PER_USD, ceil_div, format_usd
@@ -106,7 +107,8 @@ def daily_plot(dates: Sequence[str], stacks: Sequence[tuple[str, list[int]]], na
         for number, date in enumerate(dates)
         if number % every == 0
     ]
-    about = f"{len(dates)} bars in {len(stacks)} layers, up to ${format_usd(top)}."
+    bars_in_layers = f"{counted(len(dates), 'bar')} in {counted(len(stacks), 'layer')}"
+    about = f"{bars_in_layers}, up to ${format_usd(top)}."
     return _svg(name, "Cost per day", about, *_amounts(y, Meter.COST, top), *bars, *labels)
 
 

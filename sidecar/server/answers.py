@@ -9,7 +9,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.domain.amounts import fits, format_demand
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.decisions import Budget, Charge, Decision, Effect, Meter, Reason
+from sidecar.domain.decisions import (
+    Budget,
+    Charge,
+    Decision,
+    Effect,
+    HoldState,
+    Meter,
+    Reason,
+)
 from sidecar.v1 import authorization_pb2 as pb
 
 if TYPE_CHECKING:
@@ -19,6 +27,14 @@ _METERS = {
     Meter.REQUESTS: pb.METER_REQUESTS,
     Meter.TOKENS: pb.METER_TOKENS,
     Meter.COST: pb.METER_COST,
+}
+
+_HOLD_STATES = {
+    None: pb.HOLD_STATE_UNSPECIFIED,
+    HoldState.OPEN: pb.HOLD_STATE_OPEN,
+    HoldState.SETTLED: pb.HOLD_STATE_SETTLED,
+    HoldState.RELEASED: pb.HOLD_STATE_RELEASED,
+    HoldState.EXPIRED: pb.HOLD_STATE_EXPIRED,
 }
 
 
@@ -37,6 +53,8 @@ def authorize_response(decision: Decision, asserted: Sequence[str] = ()) -> pb.A
         policy_digest=decision.policy_digest,
         policy_generation=decision.policy_generation,
         asserted=asserted,
+        replayed=decision.replayed,
+        hold_state=_HOLD_STATES[decision.hold_state],
     )
     if decision.hold_id:
         answer.hold_expires_at.CopyFrom(timestamp(decision.hold_expires_at_us))

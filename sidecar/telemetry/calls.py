@@ -31,8 +31,7 @@ class Decided(NamedTuple):
         """Whether it was made now and counts, or only tried, or made for an earlier call."""
         if self.dry_run:
             return "dry_run"
-        repeat = self.decision.decision_id != self.proposal.decision_id
-        return "repeat" if repeat else "enforce"
+        return "repeat" if self.decision.replayed else "enforce"
 
 
 class Closed(NamedTuple):

@@ -11,7 +11,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from sidecar.domain.decisions import Decision
+from sidecar.domain.decisions import Decision, HoldState
 from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.telemetry import names
 from sidecar.telemetry.budgets import RecentBudgets
@@ -20,6 +20,9 @@ from sidecar.telemetry.counting import Counts, Histogram
 from sidecar.telemetry.sources import Sources
 
 NS = 1_000_000_000
+
+_NO_HOLD = "none"
+_REPLAYED_STATES = (*(state.value for state in HoldState), _NO_HOLD)
 
 
 class Metrics(Collector):
@@ -30,6 +33,7 @@ class Metrics(Collector):
         self._sources = sources
         self._calls = Counts(names.CALLS)
         self._decisions = Counts(names.DECISIONS)
+        self._replays = Counts(names.REPLAYS, *((state,) for state in _REPLAYED_STATES))
         self._reasons = Counts(names.REASONS)
         self._stages = {stage: Histogram(names.SECONDS) for stage in names.STAGE_VALUES}
         self._closed = Counts(names.HOLDS_CLOSED, ("settled",), ("released",), ("expired",))
@@ -49,7 +53,10 @@ class Metrics(Collector):
             return
         decision, mode = call.deciding.decision, call.deciding.mode
         self._decisions.add(decision.effect.value, mode)
-        if mode != "repeat":
+        if mode == "repeat":
+            state = decision.hold_state
+            self._replays.add(_NO_HOLD if state is None else state.value)
+        else:
             self._count_reasons(decision, mode)
         for stage, began_ns, ended_ns in call.stages():
             self._stages[stage].add((ended_ns - began_ns) / NS)
@@ -83,8 +90,9 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Write what was counted, and look the rest up."""
-        for counts in (self._calls, self._decisions, self._reasons, self._closed, self._overruns):
+        for counts in (self._calls, self._decisions, self._replays, self._reasons):
             yield counts.family()
+        yield from (self._closed.family(), self._overruns.family())
         yield _histogram(names.STAGES, {(stage,): times for stage, times in self._stages.items()})
         yield _histogram(names.COMMIT_GROUP, {(): self._group})
         yield _histogram(names.COMMIT_SECONDS, {(): self._commit})

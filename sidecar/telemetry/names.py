@@ -31,6 +31,11 @@ DECISIONS = Name(
     "Answers to Authorize. mode is enforce; dry_run; or repeat, for a request_id seen before.",
     ("effect", "mode"),
 )
+REPLAYS = Name(
+    "sidecar_replays_total",
+    "Answers to a request_id seen before, by the state of its hold by then; none for a denial.",
+    ("hold_state",),
+)
 REASONS = Name(
     "sidecar_decision_reasons_total",
     "Reasons to deny, by code and rule. mode is enforce; shadow, without effect; or dry_run."

@@ -85,13 +85,13 @@ def test_spending_faster_never_lasts_longer(one: Outlook, more: int) -> None:
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (outlook(spent=400, recent=100), "not in this window"),  # 18 hours are too many
+        (outlook(spent=400, recent=100), "not today"),  # 18 hours are too many
         (outlook(spent=400, held=300, recent=300), "≈ 2100-11-10 15:00"),
         (outlook(spent=700, held=300), "used up"),
         (outlook(spent=1200), "used up"),
-        (outlook(spent=999), "not in this window"),
+        (outlook(spent=999), "not today"),
         (outlook(spent=999, refused_at_us=NOON - HOUR), "refuses calls"),
-        (outlook(spent=999, refused_at_us=NOON - 4 * HOUR), "not in this window"),
+        (outlook(spent=999, refused_at_us=NOON - 4 * HOUR), "not today"),
         (outlook(spent=400, recent=300, refused_at_us=NOON), "≈ 2100-11-10 18:00"),
         (outlook(ceiling=0), "used up"),
     ],

@@ -98,17 +98,23 @@ def test_an_evaluation_is_a_question_that_holds_nothing(sidecar: RunningSidecar)
 
 
 def test_it_holds_where_the_context_says_so(sidecar: RunningSidecar) -> None:
-    """A repeat of the request_id is answered by the same hold, which is settled as any other."""
+    """A repeat is answered by the same hold, until that is settled: then it allows nothing."""
     body = changed(context__hold=True, context__request_id="r-1", context__hold_ttl_seconds=30)
     first, again = asked(sidecar, body).json, asked(sidecar, body).json
     assert first["context"]["hold_id"]
-    assert first == again
+    assert (first["context"].pop("replayed"), again["context"].pop("replayed")) == (False, True)
+    assert (first, first["context"]["hold_state"]) == (again, "open")
     settled = sidecar.stub.Settle(
         pb.SettleRequest(
             hold_id=first["context"]["hold_id"], usage=pb.Usage(input_tokens=1, output_tokens=2)
         )
     )
     assert settled.charged_tokens == 3
+    closed = asked(sidecar, body).json
+    assert (closed["decision"], closed["context"]["hold_state"]) == (False, "settled")
+    assert [(r["code"], r["http_status"]) for r in closed["context"]["reasons"]] == [
+        ("HOLD_CLOSED", 409)
+    ]
     other = asked(sidecar, changed(context__hold=True, context__request_id="r-1", resource=LARGE))
     assert (other.status, b"request_id was used before" in other.content) == (409, True)
 

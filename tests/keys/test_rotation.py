@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,11 +12,11 @@ import pytest
 from support.commands import sidecar
 from support.mistral_admin import Fault, MistralAdmin, mistral_admin
 from support.proposals import proposal
-from support.rotating import HOUR_US, KEY, Desk
+from support.rotating import HOUR_US, KEY, QUICK, Desk
 
 from sidecar.domain.alerts import Outcome
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.rotation import STILL_IN_USE, KeyRotation, Stage
+from sidecar.domain.rotation import LEFT_FOR_LATER, STILL_IN_USE, KeyRotation, Stage
 from sidecar.keys import mistral as client
 from sidecar.keys.pepper import Pepper
 from sidecar.keys.secret import Secret
@@ -99,6 +100,26 @@ def test_a_rotation_goes_through_its_stages_in_order(desk: Desk, server: Mistral
     names = [line.partition(":")[0] for line in desk.told if "unfinished" not in line]
     stages = ("creating", "created", "verified", "storing", "stored", "switched", "revoking")
     assert names == [f"#2 {stage}" for stage in (*stages, "done")]
+
+
+def test_without_waiting_apps_get_their_time_from_a_later_run(
+    desk: Desk, server: MistralAdmin
+) -> None:
+    """It stops where it would wait, which is no interruption; the old version stays active."""
+    desk.pace = replace(QUICK, propagation_seconds=3600.0)
+    for _ in range(2):
+        assert desk.rotate(waits=False).stage is Stage.STORED
+    assert desk.states == {1: "active", 2: "pending"}
+    assert [step.note for step in desk.book.steps(1)].count(LEFT_FOR_LATER) == 1
+    code, out, _ = sidecar("keys", "status", KEY, "--ledger", desk.folder / "desk.sqlite")
+    assert (code, "interrupted" in out, "when apps have found the secret" in out) == (
+        0,
+        False,
+        True,
+    )
+    pass_time(desk, 1)
+    assert desk.rotate(waits=False).stage is Stage.SWITCHED
+    assert len(server.live) == 2
 
 
 @pytest.mark.parametrize(("how", "made"), [("lost", 2), (500, 1), ("reset", 1)])

@@ -166,6 +166,14 @@ def test_a_threshold_that_policies_add_is_told_of_too(till: Till) -> None:
     assert sorted(told(till)) == [50, 60, 80]
 
 
+def test_a_call_larger_than_the_budget_has_reached_nothing(till: Till) -> None:
+    """A1: nothing is spent, and what is reached later has its alert still."""
+    ask(till, 101)
+    assert told(till) == []
+    ask(till, 100)
+    assert sorted(told(till)) == [50, 80, 100]
+
+
 @pytest.mark.parametrize(("tokens", "expected"), [(0, []), (1, [50, 80, 100])])
 def test_a_ceiling_of_nothing_is_told_of_when_somebody_asks(
     tokens: int, expected: list[int], till: Till

@@ -372,3 +372,27 @@ def test_l9_time_stands_still_while_the_clock_is_behind(till: Till, reopen: bool
         till.reopen()
     late = decide(till, NOON - HOUR, TOKENS, ttl_us=SECOND_US)
     assert late.hold_expires_at_us == NOON + SECOND_US
+
+
+def test_l9_looking_ahead_moves_no_time(till: Till) -> None:
+    """L9: what is only looked at, at a time to come, does not make that time the ledger's."""
+    one = limit(1000, window=Window.HOUR)
+    decide(till, NOON, one, tokens=900)
+    assert till.ledger.preview(proposal(NOON + HOUR, one, tokens=900)).effect is Effect.ALLOW
+    assert budget(till, one, NOON + HOUR).remaining == 1000
+    refused = decide(till, NOON + SECOND_US, one, tokens=900)
+    assert (allowed(refused), refused.retry_after_us) == (False, HOUR - SECOND_US)
+
+
+@pytest.mark.parametrize("charge", [True, False])
+def test_l5_a_preview_knows_what_is_due(till: Till, charge: bool) -> None:
+    """L5: at a time at which a hold has expired it is charged, or room, as its limit says."""
+    for one, room in (
+        (limit(1000), 0 if charge else 1000),
+        (limit(1, Meter.REQUESTS, Window.CONCURRENT), 1),
+    ):
+        decide(till, NOON, one, tokens=1000, ttl_us=SECOND_US, charge_on_expiry=charge)
+        for at_us, left in ((NOON, 0), (NOON + SECOND_US, room)):
+            found = till.ledger.preview(proposal(at_us, one, tokens=1))
+            assert [b.remaining for b in found.budgets] == [left]
+            assert allowed(found) == bool(left)

@@ -49,6 +49,44 @@ L1 = [
         "                    self._standings.hold(standing, demand.amount)\n",
     ),
     Mutant(
+        "too-large-is-told-to-wait", "L1", "A call larger than a budget asks again for ever.",
+        "ledger/weighing.py", "    if too_small:\n", "    if False:\n",
+    ),
+    Mutant(
+        "shadow-is-too-small", "L1", "A limit without effect says that no wait helps.",
+        "ledger/weighing.py",
+        "for d, standing in enforced if standing.never_fits(d.amount)]",
+        "for d, standing in refused if standing.never_fits(d.amount)]",
+    ),
+    Mutant(
+        "as-large-as-the-budget", "L1", "What fits into an empty budget is told that no wait helps.",
+        "ledger/standings.py", "amount + min(self.spent, 0) > ceiling", "amount + min(self.spent, 0) >= ceiling",
+    ),
+    Mutant(
+        "grant-is-not-room", "L1", "A call that an adjustment has room for is told that no wait helps.",
+        "ledger/standings.py", "amount + min(self.spent, 0) > ceiling", "amount > ceiling",
+    ),
+    Mutant(
+        "larger-than-what-is-left", "L1", "A full budget is told from one that is too small by nobody.",
+        "ledger/standings.py", "amount + min(self.spent, 0) > ceiling", "amount + self.spent > ceiling",
+    ),
+    Mutant(
+        "preview-holds-what-is-due", "L5", "Whoever asks ahead is refused by a hold that has expired.",
+        "ledger/sqlite.py",
+        "self._foreseen_standings = ForeseenStandings(reader",
+        "self._foreseen_standings = Standings(reader",
+    ),
+    Mutant(
+        "preview-frees-what-is-charged", "L5", "Whoever asks ahead is let through by what will be spent.",
+        "ledger/standings.py", "AND (?8 OR NOT a.charge_on_expiry)", "AND (?8 OR 1)",
+    ),
+    Mutant(
+        "looking-ahead-moves-time", "L9", "A question about tomorrow makes it tomorrow.",
+        "ledger/sqlite.py",
+        "at_us = self._time.look(proposal.at_us)",
+        "at_us = self._time.advance(proposal.at_us)",
+    ),
+    Mutant(
         "blind-to-its-group", "L1", "Calls of one group commit do not see each other.",
         "ledger/sqlite.py",
         "standings = GroupStandings(writer, calendar, time)",
@@ -212,6 +250,18 @@ L3 = [
     Mutant(
         "replay-with-todays-expiry", "L3", "A repeat says that its hold never ends.",
         "ledger/rows.py", "hold_expires_at_us=expires_at_us or 0,", "hold_expires_at_us=0,",
+    ),
+    Mutant(
+        "replay-looks-new", "L3", "A repeat does not say that it is one.",
+        "ledger/rows.py", "        replayed=True,\n", "",
+    ),
+    Mutant(
+        "replay-is-always-open", "L3", "A repeat of a settled call may be called again.",
+        "ledger/rows.py", "        hold_state=hold_state,\n", "        hold_state=hold_id and HoldState.OPEN,\n",
+    ),
+    Mutant(
+        "due-hold-is-open-to-a-replay", "L3", "A repeat is let out on a hold that is over.",
+        "ledger/rows.py", "if hold_state is HoldState.OPEN and expires_at_us <= at_us:", "if False:",
     ),
     Mutant(
         "second-settle-counts", "L3", "A second Settle overwrites the first.",

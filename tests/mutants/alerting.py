@@ -18,6 +18,10 @@ A1 = [
         "ledger/alerting.py", "reached = max(reached, 100)", "pass",
     ),
     Mutant(
+        "too-large-reaches-all", "A1", "One call that could never fit uses up a window's alert.",
+        "ledger/alerting.py", "larger = ceiling > 0 and", "larger = False and",
+    ),
+    Mutant(
         "rolled-back-alerts-remembered", "A1", "What was rolled back is never told.",
         "ledger/alerting.py", "        self._known.clear()\n        self._raised.clear()", "        pass",
     ),

@@ -65,6 +65,61 @@ def test_a_call_over_a_limit_is_told_how_long_to_wait(tmp_path: Path, open_desk:
     assert desk.authorize(request).effect is Effect.ALLOW
 
 
+def test_a_wait_that_would_not_help_is_not_suggested(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """A rule that reads `now` is asked at that time, too; and nothing else of it is moved."""
+    night = deny("now >= timestamp('2026-11-10T12:00:40Z')")
+    desk = open_desk(minimal(tmp_path / "p", rate=limit("1", window="minute"), night=night))
+    request = chat(tester(), model="small-1")
+    desk.authorize(request)
+    found = explain(desk, request)
+    assert (codes(found.decision), found.suggestions) == (["TOO_MUCH"], [])
+    assert found.decision.retry_after_us > 0
+    desk.wait(1)
+    assert explain(desk, request).decision.retry_after_us == 59_000_000
+
+
+def test_a_wait_for_the_end_of_a_hold_is_suggested(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """By that time it has expired, and its place is free."""
+    desk = open_desk(minimal(tmp_path / "p", one=limit("1", window="concurrent")))
+    request = chat(tester(), model="small-1", hold_ttl_seconds=30)
+    desk.authorize(request)
+    assert explain(desk, request).suggestions == ["wait 30 s and ask with a new request_id"]
+    desk.wait(30)
+    assert desk.authorize(request).effect is Effect.ALLOW
+
+
+def test_a_call_that_is_larger_than_its_budget_is_told_how_small_it_has_to_be(
+    tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """No wait is suggested, since none helps."""
+    desk = open_desk(minimal(tmp_path / "p", daily=limit("100", meter="tokens")))
+    request = chat(tester(), model="small-1", estimate={"input_tokens": 30})
+    request.estimate.max_output_tokens = 120
+    found = explain(desk, request)
+    assert codes(found.decision) == ["LARGER_THAN_BUDGET", "TOO_MUCH"]
+    assert found.suggestions == ["ask for at most 70 output tokens (max_output_tokens)"]
+
+
+@pytest.mark.parametrize("maximum", ["500", "unlimited"])
+def test_less_output_is_suggested_also_where_the_app_left_it_out(
+    maximum: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """Less than the role's maximum, which fills it in; where it has none, a bound that fits."""
+    directory = minimal(tmp_path / "p", daily=limit("300", meter="tokens"))
+    roles = directory / "roles.yaml"
+    roles.write_text(
+        roles.read_text().replace(
+            "max_tokens_per_request: 10_000", f"max_tokens_per_request: {maximum}"
+        )
+    )
+    desk = open_desk(directory)
+    desk.authorize(chat(tester(), model="small-1"))
+    request = chat(tester(), model="small-1", estimate={"input_tokens": 30, "max_output_tokens": 0})
+    assert explain(desk, request).suggestions == [
+        "ask for at most 70 output tokens (max_output_tokens)"
+    ]
+
+
 def test_every_rule_is_shown_with_the_value_of_each_part(
     engine: str, tmp_path: Path, open_desk: OpenDesk
 ) -> None:

@@ -114,7 +114,10 @@ def test_a_repeat_gets_the_same_answer_and_other_content_is_refused(
     """L3: over the wire, byte for byte; an id that is reused is ALREADY_EXISTS."""
     sidecar, who = shared_sidecar.stub, principal(id="repeater", labels={"a": "1", "b": "2"})
     first = sidecar.Authorize(chat(who, request_id="repeat-1"))
-    assert first == sidecar.Authorize(chat(who, request_id="repeat-1"))
+    again = sidecar.Authorize(chat(who, request_id="repeat-1"))
+    assert (first.replayed, again.replayed) == (False, True)
+    again.ClearField("replayed")
+    assert first == again
     changes: list[dict[str, Any]] = [
         {"model": "codestral-latest"},
         {"estimate": {"max_output_tokens": 101}},

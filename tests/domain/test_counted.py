@@ -1,0 +1,33 @@
+"""One is one, and all else is many."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import sidecar
+from sidecar.domain.counted import counted
+
+SIDECAR = Path(sidecar.__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(0, "0 findings"), (1, "1 finding"), (2, "2 findings"), (1200, "1,200 findings")],
+)
+def test_one_is_one(number: int, expected: str) -> None:
+    """With marks between thousands."""
+    assert counted(number, "finding") == expected
+
+
+def test_no_text_says_how_many_by_itself() -> None:
+    """A number before a plural, in any text of the program, would once say "1 keys"."""
+    of_many = re.compile(
+        r'f"[^"]*\{(?:len\([^{}]*\)|[\w.]*(?:_count|total|number))(?::,)?\} \w+s\b'
+    )
+    found = [
+        f"{path.relative_to(SIDECAR)}: {match[0]}"
+        for path in sorted(SIDECAR.rglob("*.py"))
+        for match in of_many.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []

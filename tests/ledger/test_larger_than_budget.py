@@ -1,0 +1,135 @@
+"""Calls that are larger than a whole budget: no wait helps, and the answer says so."""
+
+from dataclasses import replace
+
+import pytest
+from ledger.conftest import Till
+from ledger.test_promises import HOUR, NOON, allowed, decide
+from support.proposals import limit, proposal, settlement
+
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Decision, Limit, Meter
+from sidecar.domain.share import Share
+from sidecar.domain.windows import Window
+
+
+def codes(decision: Decision) -> list[str]:
+    """Return the codes of its reasons."""
+    return [reason.code for reason in decision.reasons]
+
+
+@pytest.mark.parametrize("window", Window)
+def test_a_call_larger_than_the_budget_itself_is_not_told_to_wait(
+    till: Till, window: Window
+) -> None:
+    """With nothing spent there is nothing to wait for; the rule's own reason comes second."""
+    refused = decide(till, NOON, limit(100, window=window), tokens=150)
+    assert (codes(refused), refused.retry_after_us) == (["LARGER_THAN_BUDGET", "TOO_MUCH"], 0)
+    first, second = refused.reasons
+    assert (first.rule, first.http_status) == ("", 403)
+    assert first.message == (
+        f"this call may take 150 tokens, more than the whole budget of tokens-{window.value},"
+        " 100 tokens: waiting does not help"
+    )
+    assert (second.message, second.http_status) == (
+        "too much (asked 150 tokens, 100 left of 100)", 429,
+    )  # fmt: skip
+    assert allowed(decide(till, NOON, limit(100, window=window), tokens=100))
+
+
+def test_one_budget_that_is_too_small_is_enough_to_leave_out_when_to_ask_again(till: Till) -> None:
+    """Where another limit would have room in an hour, an hour does not help either."""
+    hour = limit(200, window=Window.HOUR, rule="hour")
+    decide(till, NOON, hour, tokens=100)
+    refused = decide(till, NOON, hour, limit(149, rule="day"), tokens=150)
+    assert (codes(refused), refused.retry_after_us) == (
+        ["LARGER_THAN_BUDGET", "TOO_MUCH", "TOO_MUCH"], 0,
+    )  # fmt: skip
+    assert "hour" not in refused.reasons[0].message
+    assert decide(till, NOON, hour, tokens=150).retry_after_us == HOUR
+
+
+def test_several_budgets_that_are_too_small_are_one_reason(till: Till) -> None:
+    """It names each of them."""
+    money = limit(50_000, Meter.COST, rule="money")
+    refused = decide(till, NOON, limit(149, rule="day"), money, tokens=150)
+    assert codes(refused) == ["LARGER_THAN_BUDGET", "TOO_MUCH", "TOO_MUCH"]
+    assert refused.reasons[0].message == (
+        "this call may take 150 tokens, more than the whole budget of day, 149 tokens;"
+        " this call may take $0.00015, more than the whole budget of money, $0.00005:"
+        " waiting does not help"
+    )
+    assert refused.reasons[2].message == "too much (asked $0.00015, $0.00005 left of $0.00005)"
+
+
+def test_a_limit_in_shadow_mode_calls_nothing_too_large(till: Till) -> None:
+    """It has no effect, so waiting for the others may help."""
+    day = limit(200, rule="day")
+    decide(till, NOON, day, tokens=100)
+    shadow = proposal(NOON, limit(149, rule="shadow"), tokens=150, shadow=True).demands
+    asked = proposal(NOON, day, tokens=150)
+    refused = till.run(till.ledger.decide(replace(asked, demands=(*asked.demands, *shadow))))
+    assert (codes(refused), refused.retry_after_us) == (["TOO_MUCH"], 12 * HOUR)
+    (shadowed,) = refused.shadow_reasons
+    assert shadowed.message == "too much (asked 150 tokens, 149 left of 149)"
+
+
+def test_a_ceiling_of_0_lets_nothing_through_and_says_so(till: Till) -> None:
+    """A switch that is off has no end that could be waited for."""
+    refused = decide(till, NOON, limit(0, Meter.REQUESTS, Window.CONCURRENT, rule="stop"))
+    assert (codes(refused), refused.retry_after_us) == (["LARGER_THAN_BUDGET", "TOO_MUCH"], 0)
+    assert refused.reasons[0].message == (
+        "the budget of stop is 0 requests, which lets no call through: waiting does not help"
+    )
+
+
+def test_an_adjustment_that_gives_room_lets_a_larger_call_through(till: Till) -> None:
+    """A call above the ceiling fits into what this window was given, until that is spent."""
+    day = limit(100)
+    decide(till, NOON, day, tokens=1)
+    till.run(till.ledger.adjust(day.rule, day.scope, -100, "ada", "a long document", NOON))
+    hold = decide(till, NOON, day, tokens=60, ttl_us=90 * SECOND_US).hold_id
+    waits = decide(till, NOON, day, tokens=150)
+    assert (codes(waits), waits.retry_after_us) == (["TOO_MUCH"], 90 * SECOND_US)
+    assert waits.reasons[0].message == "too much (asked 150 tokens, 139 left of 100)"
+    till.run(till.ledger.settle(hold, settlement(NOON, 10)))
+    larger = decide(till, NOON, day, tokens=150)
+    assert allowed(larger)
+    till.run(till.ledger.settle(larger.hold_id, settlement(NOON, 150)))
+    assert codes(decide(till, NOON, day, tokens=150)) == ["LARGER_THAN_BUDGET", "TOO_MUCH"]
+
+
+def test_what_is_too_large_is_measured_by_this_sidecars_share(till: Till) -> None:
+    """Of two sidecars each has half: what neither can admit says that it is a half."""
+
+    def ask(one: Limit, tokens: int) -> Decision:
+        asked = replace(proposal(NOON, one, tokens=tokens), share=Share(1, 2))
+        return till.run(till.ledger.decide(asked))
+
+    assert [reason.message for reason in ask(limit(50), 60).reasons] == [
+        "this call may take 60 tokens, more than this sidecar's share, 1/2, of the whole budget of"
+        " tokens-day, 50 tokens: waiting does not help",
+        "too much (asked 60 tokens, 50 left of 50, a share of 1/2)",
+    ]
+    assert ask(limit(0, rule="off"), 60).reasons[0].message == (
+        "this sidecar's share, 1/2, of the budget of off is 0 tokens, which lets no call through:"
+        " waiting does not help"
+    )
+
+
+def test_l3_a_repeat_of_a_refusal_has_the_same_words(till: Till) -> None:
+    """L3: what was asked and left is written once, and stays when more is spent."""
+    day = limit(100)
+    first = decide(till, NOON, day, tokens=150, request_id="a")
+    decide(till, NOON, day, tokens=90)
+    till.reopen()
+    again = decide(till, NOON, day, tokens=150, request_id="a")
+    assert (again, again.replayed) == (first, True)
+
+
+def test_a_dry_run_says_what_a_decision_would(till: Till) -> None:
+    """L1: a preview of a call that is too large has the same reasons, and no time."""
+    asked = proposal(NOON, limit(100), tokens=150)
+    preview = till.ledger.preview(asked)
+    decided = till.run(till.ledger.decide(asked))
+    assert (preview.reasons, preview.retry_after_us) == (decided.reasons, 0)

@@ -1,0 +1,91 @@
+"""Repeats of a request_id say that they are repeats, and how the hold stands by now."""
+
+from ledger.conftest import Till
+from ledger.test_promises import NOON, TOKENS, allowed, budget, decide
+from support.proposals import limit, proposal, settlement
+
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Decision, HoldState
+
+
+def repeat(till: Till, at_us: int = NOON) -> Decision:
+    """Decide the call "a", which may have been decided before."""
+    return decide(till, at_us, TOKENS, request_id="a", ttl_us=90 * SECOND_US)
+
+
+def test_l3_a_repeat_says_so_and_is_the_same_answer(till: Till) -> None:
+    """L3: that it is a repeat is no part of what has to be the same."""
+    first, again = repeat(till), repeat(till)
+    assert (first.replayed, first.hold_state) == (False, HoldState.OPEN)
+    assert (again.replayed, again.hold_state) == (True, HoldState.OPEN)
+    assert first == again
+
+
+def test_a_repeat_tells_how_its_hold_has_ended(till: Till) -> None:
+    """A settled, a released and an expired hold allow no call, whatever the first answer was."""
+    first = repeat(till)
+    till.run(till.ledger.settle(first.hold_id, settlement(NOON, 5)))
+    assert repeat(till).hold_state is HoldState.SETTLED
+    other = decide(till, NOON, TOKENS, request_id="b")
+    till.run(till.ledger.release(other.hold_id, "not sent", NOON))
+    assert decide(till, NOON, TOKENS, request_id="b").hold_state is HoldState.RELEASED
+    decide(till, NOON, TOKENS, request_id="c", ttl_us=SECOND_US)
+    till.run(till.ledger.expire(NOON + SECOND_US))
+    again = decide(till, NOON + SECOND_US, TOKENS, request_id="c", ttl_us=SECOND_US)
+    assert (allowed(again), again.hold_state) == (True, HoldState.EXPIRED)
+
+
+def test_a_hold_that_is_due_is_expired_before_that_is_written(till: Till) -> None:
+    """Between its last moment and the next look at what is due nothing may go out on it."""
+    repeat(till)
+    assert repeat(till, NOON + 90 * SECOND_US - 1).hold_state is HoldState.OPEN
+    assert repeat(till, NOON + 90 * SECOND_US).hold_state is HoldState.EXPIRED
+    assert repeat(till).hold_state is HoldState.EXPIRED  # L9: a clock set back revives nothing
+
+
+def test_two_of_one_group_with_one_request_id_are_one_call(till: Till) -> None:
+    """L3: the second of one commit finds the first, and its open hold."""
+    decide(till, NOON, TOKENS, tokens=1)
+    answers = till.together(
+        *(till.ledger.decide(proposal(NOON, TOKENS, request_id="a")) for _ in "123")
+    )
+    found = [answer for answer in answers if isinstance(answer, Decision)]
+    assert [(a.replayed, a.hold_state) for a in found] == [
+        (False, HoldState.OPEN), (True, HoldState.OPEN), (True, HoldState.OPEN),
+    ]  # fmt: skip
+    assert len({answer.hold_id for answer in found}) == 1
+    assert budget(till, TOKENS, NOON).held == 101
+
+
+def test_a_repeat_in_the_group_of_its_settlement_finds_it_closed(till: Till) -> None:
+    """What a group frees comes first: a repeat of that moment sees the hold settled."""
+    hold_id = repeat(till).hold_id
+    asked = proposal(NOON, TOKENS, request_id="a")
+    again, _ = till.together(
+        till.ledger.decide(asked), till.ledger.settle(hold_id, settlement(NOON, 5))
+    )
+    assert isinstance(again, Decision)
+    assert (again.replayed, again.hold_state) == (True, HoldState.SETTLED)
+
+
+def test_a_denial_is_repeated_without_a_hold(till: Till) -> None:
+    """There is none whose state could be told."""
+    for replayed in (False, True):
+        denied = decide(till, NOON, limit(1), request_id="d")
+        assert (allowed(denied), denied.replayed, denied.hold_state) == (False, replayed, None)
+
+
+def test_a_dry_run_is_never_a_repeat(till: Till) -> None:
+    """It looks at no request_id, and has no hold."""
+    repeat(till)
+    preview = till.ledger.preview(proposal(NOON, TOKENS, request_id="a"))
+    assert (preview.replayed, preview.hold_state) == (False, None)
+
+
+def test_what_is_told_of_a_repeat_is_not_recorded(till: Till) -> None:
+    """L3: the first answer is what is kept, and the chain is not touched by repeats."""
+    first = repeat(till)
+    till.run(till.ledger.settle(first.hold_id, settlement(NOON, 5)))
+    repeat(till)
+    till.reopen()
+    assert repeat(till) == first
