@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.outside import METRICS, page
 from support.policies import limit, minimal
-from support.running import RunningSidecar, chat, tester
+from support.running import RunningSidecar, chat, recorded, tester
 
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -41,8 +41,7 @@ def test_a_repeat_says_so_and_how_its_hold_stands(
     running.stub.Settle(pb.SettleRequest(hold_id=first.hold_id, usage=pb.Usage(input_tokens=1)))
     again = ask(running, stream=stream, request_id="a")
     assert state(again) == (True, "SETTLED")
-    again.replayed, again.hold_state = first.replayed, first.hold_state
-    assert again == first
+    assert recorded(again) == recorded(first)
     released = ask(running, stream=stream, request_id="b")
     running.stub.Release(pb.ReleaseRequest(hold_id=released.hold_id))
     assert state(ask(running, stream=stream, request_id="b")) == (True, "RELEASED")

@@ -117,6 +117,15 @@ def chat(who: pb.Principal | None = None, **changes: Any) -> pb.AuthorizeRequest
     )
 
 
+def recorded(answer: pb.AuthorizeResponse) -> pb.AuthorizeResponse:
+    """Return what an answer has of the recorded decision (L3), without what tells of its moment."""
+    kept = pb.AuthorizeResponse()
+    kept.CopyFrom(answer)
+    for of_the_moment in ("replayed", "hold_state"):
+        kept.ClearField(of_the_moment)
+    return kept
+
+
 def error_info(error: grpc.RpcError) -> ErrorInfo:
     """Return the one google.rpc.ErrorInfo that every error carries, before all else."""
     status = rpc_status.from_call(error)
