@@ -10,6 +10,7 @@ from support.holds import holds, verified
 from support.mistral_standin import API_KEY
 from support.policies import MODELS, limit, minimal
 from support.relay import lose_answer, refuse, relay
+from support.repeats import lost, repeated
 from support.running import RunningSidecar
 
 MORE_MODELS = """\
@@ -36,6 +37,10 @@ def serve(policies: Path, address: str, ledger: Path) -> str:
     return json.dumps(command)
 
 
+def _pass(forward: Callable[[], bytes]) -> bytes:
+    return forward()
+
+
 def test_the_typescript_package(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path, mistral_url: str
 ) -> None:
@@ -48,12 +53,16 @@ def test_the_typescript_package(
     )
     sidecar = start_sidecar(policies)
     late, later = ((f"unix:{tmp_path}/{it}.sock", tmp_path / f"{it}.sqlite") for it in ("1", "2"))
-    with relay(sidecar.addresses[0]) as between, relay(sidecar.addresses[0]) as away:
+    address = sidecar.addresses[0]
+    with relay(address) as between, relay(address) as away, relay(address) as repeating:
 
         def until_the_fifth_call(forward: Callable[[], bytes]) -> bytes:
             return forward() if len(set(away.authorized_ids)) >= 5 else refuse(forward)
 
         away.always["Authorize"] = until_the_fifth_call
+        repeating.faults["Authorize"] = [
+            repeated(address, "settled"), lost(address, "released"), _pass, lose_answer
+        ]  # fmt: skip
         between.faults["Authorize"] = [lose_answer, refuse, lose_answer] * 3
         between.faults["Settle"] = [refuse, lose_answer] * 5
         tests = sorted((typescript.FOLDER / "dist" / "test").glob("*.test.js"))
@@ -62,10 +71,10 @@ def test_the_typescript_package(
             SIDECAR_ADDRESS=between.address, MISTRAL_URL=mistral_url, API_KEY=API_KEY,
             LATE_ADDRESS=late[0], LATE_COMMAND=serve(policies, *late),
             LATER_ADDRESS=later[0], LATER_COMMAND=serve(policies, *later),
-            AWAY_ADDRESS=away.address,
+            AWAY_ADDRESS=away.address, REPEATING_ADDRESS=repeating.address,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(tests) == 4
+    assert len(tests) == 5
     # Three calls in vain, a probe in vain, one that is answered, and five after it.
     assert len(set(away.authorized_ids)) == 3 + 1 + 1 + 5
     for ledger in (sidecar.ledger, late[1], later[1]):

@@ -104,12 +104,14 @@ test("a response of another model is charged at its price", async () => {
 });
 
 test("a denied call throws all that the sidecar said, and the block never runs", async () => {
-  const asked = budget.guard(question("denied", { maxTokens: 2_000_000 }), async () => assert.fail("ran"));
+  const before = await budget.authorize(question("denied", { maxTokens: 900_000 }));
+  const asked = budget.guard(question("denied", { maxTokens: 200_000 }), async () => assert.fail("ran"));
   await assert.rejects(asked, (error: Denied) => {
     assert.ok(error instanceof Denied && !(error instanceof Unavailable));
     assert.deepEqual([error.httpStatus, error.reasons[0]!.code, error.name], [429, "TOO_MUCH", "Denied"]);
     return error.retryAfterSeconds! > 0;
   });
+  await before.release();
 });
 
 test("a mistake of the app's is refused, also where outages let calls out", async () => {

@@ -17,6 +17,8 @@ export const LATE_ADDRESS = env("LATE_ADDRESS");
 export const LATER_ADDRESS = env("LATER_ADDRESS");
 /** A sidecar behind a relay that lets nothing through before the fifth call asks. */
 export const AWAY_ADDRESS = env("AWAY_ADDRESS");
+/** The sidecar, behind a relay that repeats requests; see tests/client/test_typescript.py. */
+export const REPEATING_ADDRESS = env("REPEATING_ADDRESS");
 export const NOBODYS_ADDRESS = `${LATE_ADDRESS}.nobody`;
 
 export const MODEL = "small-1";

@@ -1,0 +1,107 @@
+"""Decisions that come a second time: a call goes out on one that is its own alone."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.holds import holds, verified
+from support.relay import Relay, lose_answer, refuse
+from support.repeats import lost, repeated
+from support.running import RunningSidecar, eventually, tester
+
+from sidecar.client import Budget, BudgetError, Call, Denied, Refused, Replayed
+
+MODEL = "small-1"
+MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
+RESPONSE = {"model": MODEL, "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+
+Ways = pytest.mark.parametrize("kind", ["sync", "async"])
+States = pytest.mark.parametrize("state", ["open", "settled", "released"])
+
+
+def ask(budget: Budget, kind: str, max_tokens: int = 100) -> Call:
+    """Ask for a call in either way."""
+    asked = budget.authorize(tester(), MODEL, MESSAGES, max_tokens)
+    return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
+
+
+@Ways
+@States
+@pytest.mark.parametrize("way", ["deny", "allow"])
+def test_a_first_attempt_that_was_decided_before_never_goes_out(
+    between: Relay, address: str, sidecar: RunningSidecar, kind: str, state: str, way: Any
+) -> None:
+    """L1: something that repeats requests, or an id that another call has: whatever its hold's state."""
+    between.faults["Authorize"] = [repeated(address, state)]
+    with Budget(between.address, when_unavailable=way) as budget:
+        with pytest.raises(Replayed, match="decided before this call asked") as caught:
+            ask(budget, kind)
+        assert isinstance(caught.value, Refused)
+        assert caught.value.code == "REPLAYED"
+        ask(budget, kind).settle(RESPONSE)
+    # The hold is another call's: it is neither released nor settled here.
+    assert [it.state for it in holds(sidecar.ledger)] == [state, "settled"]
+    assert verified(sidecar.ledger)
+
+
+@Ways
+def test_l3_its_own_retry_uses_the_hold_that_is_open(
+    between: Relay, sidecar: RunningSidecar, kind: str
+) -> None:
+    """L3: the answer that was lost comes again, and the call goes out on it."""
+    between.faults["Authorize"] = [lose_answer]
+    with Budget(between.address, when_unavailable="deny") as budget:
+        ask(budget, kind).settle(RESPONSE).result(30)
+    assert between.calls["Authorize"] == 2
+    assert [it.charged_tokens for it in holds(sidecar.ledger)] == [12]
+
+
+@Ways
+@pytest.mark.parametrize("state", ["settled", "released"])
+def test_its_own_retry_uses_no_hold_that_has_ended(
+    between: Relay, address: str, sidecar: RunningSidecar, kind: str, state: str
+) -> None:
+    """L1: such a call would be counted by nothing."""
+    between.faults["Authorize"] = [lost(address, state)]
+    with (
+        Budget(between.address, when_unavailable="deny") as budget,
+        pytest.raises(Replayed, match=f"no longer open: HOLD_STATE_{state.upper()}"),
+    ):
+        ask(budget, kind)
+    assert [it.state for it in holds(sidecar.ledger)] == [state]
+
+
+def _pass(forward: Callable[[], bytes]) -> bytes:
+    return forward()
+
+
+@Ways
+def test_a_denial_that_comes_again_is_one(between: Relay, address: str, kind: str) -> None:
+    """A repeated Deny to an own retry is a Deny; to a first attempt it is another call's."""
+    between.faults["Authorize"] = [lose_answer, _pass, repeated(address, "open")]
+    with Budget(between.address, when_unavailable="deny") as budget:
+        for expected in (Denied, Replayed):
+            with pytest.raises(BudgetError) as caught:
+                ask(budget, kind, 2_000_000)
+            assert type(caught.value) is expected
+
+
+def test_a_call_that_went_out_unasked_is_not_settled_on_anothers_hold(
+    between: Relay, address: str, sidecar: RunningSidecar, caplog: pytest.LogCaptureFixture
+) -> None:
+    """L1: asked for the first time when it has ended, its decision is there already: the log says so."""
+    between.always["Authorize"] = refuse
+    with Budget(between.address, when_unavailable="allow", deadline_seconds=0.1) as budget:
+
+        def unasked() -> Call | None:
+            before = len(between.authorized_ids)
+            call = ask(budget, "sync")
+            return call if len(between.authorized_ids) == before else None
+
+        call = eventually(unasked)
+        between.always["Authorize"] = repeated(address, "open")
+        with pytest.raises(Replayed):
+            call.settle(RESPONSE).result(30)
+    assert "REPLAYED" in caplog.text
+    assert [it.state for it in holds(sidecar.ledger)] == ["open"]
