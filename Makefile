@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo keys standin test check format proto lock bench soak property simulate conformance clients crashes rotations mutants clean deploy-tools baseline
+.PHONY: help schemas demo keys standin test check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants clean deploy-tools baseline
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ baseline: .venv/ready ## Promise what proto/ says now: a release does
 format: .venv/ready ## Format the code and mend what can be mended
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+prices: .venv/ready ## Compare policies/models.yaml with the list of genai-prices
+	@PYTHONPATH=tests $(BIN)/python -m prices
 
 deploy-tools: .venv/ready ## Install what checks the Dockerfile and deploy/
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-deploy.lock

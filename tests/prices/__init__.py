@@ -1,0 +1,1 @@
+"""Our price list, compared with the one of the genai-prices package."""
