@@ -153,12 +153,25 @@ def _model_names(old: PolicySet, new: PolicySet, reading: Reading) -> list[str]:
 
 
 def _endpoints(model: str, old: PolicySet, new: PolicySet, reading: Reading) -> list[Endpoint]:
-    """Return those that a model has prices for, or all if a rule tells them apart."""
+    """Return those that a model is for, or all if a rule tells them apart.
+
+    Where its entry does not say, they are those that it has prices for.
+    """
     if reading.endpoint:
         return list(Endpoint)
-    found = [
+    listed = _listed(model, old) or _priced(model, old)
+    return sorted({*listed, *(_listed(model, new) or _priced(model, new))}) or [Endpoint.CHAT]
+
+
+def _listed(model: str, policy: PolicySet) -> list[Endpoint]:
+    found = policy.catalogue.models.get(model)
+    return [Endpoint(name) for name in found.message.endpoints] if found else []
+
+
+def _priced(model: str, policy: PolicySet) -> list[Endpoint]:
+    return [
         endpoint
-        for price in _prices(model, old) + _prices(model, new)
+        for price in _prices(model, policy)
         for endpoint, amounts in (
             (
                 _OF_TOKENS[price.output_nano_usd_per_million is None],
@@ -166,10 +179,10 @@ def _endpoints(model: str, old: PolicySet, new: PolicySet, reading: Reading) -> 
             ),
             (Endpoint.OCR, price.page_nano_usd_per_thousand),
             (Endpoint.TRANSCRIPTION, price.audio_nano_usd_per_minute),
+            (Endpoint.SPEECH, price.character_nano_usd_per_million),
         )
         if amounts is not None
     ]
-    return sorted(set(found)) or [Endpoint.CHAT]
 
 
 def _prices(model: str, policy: PolicySet) -> list[Price]:

@@ -273,7 +273,8 @@ def _try(policy: PolicySet, case: Case, tokens: int, now_us: int) -> Judgement:
             input_tokens=1 if has_output else tokens,
             max_output_tokens=tokens - 1 if has_output else 0,
             pages=int(case.endpoint is Endpoint.OCR),
-            audio_seconds=int(case.endpoint is Endpoint.TRANSCRIPTION),
+            audio_seconds=int(case.endpoint in (Endpoint.TRANSCRIPTION, Endpoint.REALTIME)),
+            characters=int(case.endpoint is Endpoint.SPEECH),
         ),
     )
     return judge(policy, request, now_us, partial(budgets, case.spent))

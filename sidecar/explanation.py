@@ -10,8 +10,8 @@ from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
 from sidecar.domain.decisions import Budget, Decision, Demand, Effect, Meter
 from sidecar.domain.sizing import Size
-from sidecar.domain.usage import MAX_COUNT
-from sidecar.judgement import Judgement
+from sidecar.domain.usage import MAX_COUNT, Endpoint
+from sidecar.judgement import Judgement, endpoint_of
 from sidecar.policy.cel.variables import Values
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
@@ -55,7 +55,10 @@ class Explanation:
             output = f"{size.choices} x {output}"
         used = [f"{most.input_tokens:,} input + {output} = {counted(most.tokens, 'token')}"]
         used += [counted(most.pages, "page")] if most.pages else []
+        used += [counted(most.annotated_pages, "annotated page")] if most.annotated_pages else []
         used += [f"{most.audio_seconds:,} s of audio"] if most.audio_seconds else []
+        used += [counted(most.characters, "character")] if most.characters else []
+        used += [f"{counted(count, 'call')} of {tool}" for tool, count in most.tool_calls]
         cost = format_amount(Meter.COST, self.judgement.cost_nano_usd)
         price = (
             f"at most {cost} at the price {tariff.price.price_id}" if tariff else "without a price"
@@ -155,7 +158,9 @@ class _Trials:
     async def _other_models(self) -> str:
         catalogue = self._authorizer.policy.catalogue
         names = sorted({model.message.id for model in catalogue.models.values()})[:TRIED_AT_MOST]
-        found = [name for name in names if await self._allows(_with_model(name))]
+        # Left out, it would be another call for a model that is for something else.
+        endpoint = endpoint_of(self._authorizer.policy, self._request)
+        found = [name for name in names if await self._allows(_with_model(name, endpoint))]
         return f"call {_either(found)} instead" if found else ""
 
     async def _other_roles(self) -> str:
@@ -168,8 +173,9 @@ def _with_output(tokens: int) -> Change:
     return lambda trial: setattr(trial.estimate, "max_output_tokens", tokens)
 
 
-def _with_model(name: str) -> Change:
-    return lambda trial: setattr(trial, "model", name)
+def _with_model(name: str, endpoint: Endpoint) -> Change:
+    other = pb.AuthorizeRequest(model=name, endpoint=f"ENDPOINT_{endpoint}")
+    return lambda trial: trial.MergeFrom(other)
 
 
 def _with_role(name: str) -> Change:

@@ -26,6 +26,8 @@ ACTIONS = {
     "ocr": pb.ENDPOINT_OCR,
     "moderation": pb.ENDPOINT_MODERATION,
     "transcription": pb.ENDPOINT_TRANSCRIPTION,
+    "speech": pb.ENDPOINT_SPEECH,
+    "realtime": pb.ENDPOINT_REALTIME,
 }
 RESOURCE_TYPE = "model"
 
@@ -218,7 +220,11 @@ def _estimate(context: dict[str, Any]) -> pb.Estimate:
     for name in estimate:
         if name not in fields:
             raise malformed("context.estimate", f"has a field that is none of {', '.join(fields)}")
-        value = member(estimate, name, _KINDS[fields[name].type], "context.estimate.")
+        kind = _KINDS.get(fields[name].type, dict)  # the one that is none of these is a map
+        value = member(estimate, name, kind, "context.estimate.")
+        if kind is dict:
+            read.tool_calls.update(_tool_calls(value or {}))
+            continue
         if isinstance(value, str):
             _printable(value, f"context.estimate.{name}")
         elif isinstance(value, int) and abs(value) > _MAX_INT64:
@@ -226,6 +232,15 @@ def _estimate(context: dict[str, Any]) -> pb.Estimate:
         if value is not None:
             setattr(read, name, value)
     return read
+
+
+def _tool_calls(calls: dict[str, Any]) -> dict[str, int]:
+    field = "context.estimate.tool_calls"
+    for tool in calls:
+        _printable(tool, field)
+        if abs(_required(calls, tool, int, f"{field}.")) > _MAX_INT64:
+            raise malformed(f"{field}.{tool}", "is too large")
+    return calls
 
 
 def _budget(budget: pb.Budget) -> dict[str, Any]:

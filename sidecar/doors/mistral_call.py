@@ -18,6 +18,7 @@ ENDPOINTS = {
     "/v1/ocr": pb.ENDPOINT_OCR,
     "/v1/moderations": pb.ENDPOINT_MODERATION,
     "/v1/audio/transcriptions": pb.ENDPOINT_TRANSCRIPTION,
+    "/v1/audio/speech": pb.ENDPOINT_SPEECH,
 }
 """Mistral's paths, to the letter: what only looks like one may be another to Mistral."""
 WITH_OUTPUT = frozenset({pb.ENDPOINT_CHAT, pb.ENDPOINT_FIM})
@@ -28,6 +29,8 @@ MAX_TOKENS_BYTES = 64
 """More than a body grows by when it is given the max_tokens that it lacks."""
 
 _READ = ("model", "max_tokens", "n", "messages", "pages", "safe_prompt", "service_tier")
+_ANNOTATIONS = ("document_annotation_format", "bbox_annotation_format")
+_READ_TOO = {pb.ENDPOINT_OCR: _ANNOTATIONS, pb.ENDPOINT_SPEECH: ("input",)}
 _TEXT = {"text", "thinking", "reference"}
 """Parts of a message whose bytes bound their tokens."""
 
@@ -84,8 +87,10 @@ def question(endpoint: pb.Endpoint, content: bytes) -> pb.AuthorizeRequest:
     `max_output_tokens` is 0 where the body does not say.
     """
     body = read_object(content)
-    refuse_other_spellings(body, _READ)
+    refuse_other_spellings(body, (*_READ, *_READ_TOO.get(endpoint, ())))
     _check_bounded(body)
+    pages = _pages(body) if endpoint == pb.ENDPOINT_OCR else 0
+    annotated = any(body.get(name) is not None for name in _ANNOTATIONS)
     added_bytes = SAFE_PROMPT_BYTES if member(body, "safe_prompt", bool) else 0
     return pb.AuthorizeRequest(
         model=_text(body, "model"),
@@ -94,7 +99,9 @@ def question(endpoint: pb.Endpoint, content: bytes) -> pb.AuthorizeRequest:
             input_bytes=len(content) + added_bytes,
             max_output_tokens=_count(body, "max_tokens", MAX_COUNT),
             choices=_count(body, "n", MAX_CHOICES),
-            pages=_pages(body) if endpoint == pb.ENDPOINT_OCR else 0,
+            pages=0 if annotated else pages,
+            annotated_pages=pages if annotated else 0,
+            characters=len(_text(body, "input")) if endpoint == pb.ENDPOINT_SPEECH else 0,
             service_tier=_text(body, "service_tier"),
         ),
     )

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from sidecar.domain.prices import Terms
 from sidecar.domain.sizing import worst_case
-from sidecar.domain.usage import MAX_COUNT, Endpoint, Usage, UsageReport, parse_usage_json
+from sidecar.domain.usage import (
+    BY_TOKENS,
+    MAX_COUNT,
+    Endpoint,
+    Usage,
+    UsageReport,
+    parse_usage_json,
+    tool_calls_of,
+)
 
 REPORTS = [
     ("chat", {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}, UsageReport(9, 4)),
@@ -96,6 +104,37 @@ def test_tokens_count_only_where_they_are_held() -> None:
     assert report.completed(Endpoint.TRANSCRIPTION, held) == Usage(audio_seconds=30)
 
 
+ALL_UNITS = Usage(
+    pages=2, audio_seconds=9, characters=30, annotated_pages=4, tool_calls=(("web_search", 3),)
+)
+
+
+@pytest.mark.parametrize("endpoint", [e for e in Endpoint if e not in BY_TOKENS])
+def test_every_unit_left_out_counts_as_held(endpoint: Endpoint) -> None:
+    """L5: also where tokens are not counted; what is reported takes its place."""
+    assert UsageReport().completed(endpoint, ALL_UNITS) == ALL_UNITS
+    report = UsageReport(
+        pages=1, audio_seconds=0, characters=7, annotated_pages=0, tool_calls=(("images", 1),)
+    )
+    assert report.completed(endpoint, ALL_UNITS) == Usage(
+        pages=1, characters=7, tool_calls=(("images", 1),)
+    )
+
+
+def test_tools_that_a_report_does_not_name_were_not_called() -> None:
+    """L5: only a report without any tool leaves them out; a count of 0 is one."""
+    assert UsageReport(tool_calls=()).completed(Endpoint.CHAT, ALL_UNITS).tool_calls == ()
+    assert tool_calls_of({"b": 2, "a": 1, "none": 0}) == (("a", 1), ("b", 2))
+
+
+def test_a_realtime_sessions_tokens_count_where_its_hold_has_some() -> None:
+    """Most are billed by audio alone, and their tokens are no overrun."""
+    report = UsageReport(4, 9, 3, audio_seconds=30)
+    by_audio, by_both = Usage(audio_seconds=60), Usage(10, 20, audio_seconds=60)
+    assert report.completed(Endpoint.REALTIME, by_audio) == Usage(audio_seconds=30)
+    assert report.completed(Endpoint.REALTIME, by_both) == Usage(4, 9, 3, audio_seconds=30)
+
+
 def test_a_discount_never_exceeds_the_input() -> None:
     """More cached tokens than input tokens would make a call cheaper than free."""
     assert UsageReport(5, 1, 900).completed(Endpoint.CHAT, Usage()).cached_input_tokens == 5
@@ -112,6 +151,9 @@ def test_a_discount_never_exceeds_the_input() -> None:
         (Endpoint.CHAT, 0, 1, 50, (1, 1)),
         (Endpoint.EMBEDDINGS, 300, 1, 2000, (0, 0)),
         (Endpoint.OCR, 0, 1, None, (0, 0)),
+        (Endpoint.SPEECH, 300, 1, None, (0, 0)),
+        (Endpoint.REALTIME, 0, 1, None, (0, 0)),
+        (Endpoint.REALTIME, 300, 1, None, (300, 300)),
         (Endpoint.CHAT, 0, 1, None, None),
     ],
 )

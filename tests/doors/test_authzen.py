@@ -119,6 +119,27 @@ def test_it_holds_where_the_context_says_so(sidecar: RunningSidecar) -> None:
     assert (other.status, b"request_id was used before" in other.content) == (409, True)
 
 
+def test_every_unit_of_the_estimate_is_asked_about(sidecar: RunningSidecar) -> None:
+    """Calls of tools are an object of counts, as in the contract; each action has its unit."""
+    for action, model, estimate, cost in (
+        ("chat", "mistral-medium-latest", {"input_tokens": 100, "max_output_tokens": 100,
+                                           "tool_calls": {"web_search": 1}}, 30_900_000),
+        ("speech", "voxtral-mini-tts-2603", {"characters": 1000}, 16_000_000),
+        ("realtime", "voxtral-mini-transcribe-realtime-2602", {"audio_seconds": 60}, 6_000_000),
+        ("ocr", "mistral-ocr-latest", {"annotated_pages": 8}, 40_000_000),
+    ):  # fmt: skip
+        body = changed(
+            action__name=action,
+            resource__id=model,
+            context__estimate=estimate,
+            subject__properties__role="admin",
+            subject__properties__workspace="ml-workspace",
+        )
+        answer = asked(sidecar, body).json
+        assert answer["decision"] is True, answer
+        assert cost == answer["context"]["held_cost_nano_usd"]
+
+
 def test_a_denial_is_a_normal_answer_with_every_reason(sidecar: RunningSidecar) -> None:
     """Decided: 200 and false, with codes and HTTP statuses; also of what is unknown here."""
     answer = asked(sidecar, changed(resource=LARGE, context__hold=True)).json
@@ -207,6 +228,12 @@ def test_a_batch_without_evaluations_is_a_single_one(sidecar: RunningSidecar) ->
         ({"context__estimate__max_output_tokens": True}, "context.estimate.max_output_tokens"),
         ({"context__estimate__max_output_tokens": -1}, "estimate.max_output_tokens"),
         ({"context__estimate__max_output_tokens": 10**30}, "context.estimate.max_output_tokens"),
+        ({"context__estimate__tool_calls": 1}, "context.estimate.tool_calls"),
+        ({"context__estimate__tool_calls": {"a": "1"}}, "context.estimate.tool_calls.a"),
+        ({"context__estimate__tool_calls": {"a": None}}, "context.estimate.tool_calls.a"),
+        ({"context__estimate__tool_calls": {"a": 10**30}}, "context.estimate.tool_calls.a"),
+        ({"context__estimate__tool_calls": {"a": -1}}, "estimate.tool_calls"),
+        ({"context__estimate__tool_calls": {"\ud800": 1}}, "context.estimate.tool_calls"),
         ({"context__estimate__input_bytes": 1}, "context.estimate"),
         ({"context__estimate__maxOutputTokens": 1}, "context.estimate"),
         ({"options": {"evaluations_semantic": "any"}, "_": MANY}, "options.evaluations_semantic"),

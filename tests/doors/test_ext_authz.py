@@ -98,7 +98,27 @@ def test_what_is_held_is_what_the_body_can_cost(sidecar: RunningSidecar) -> None
         ),
         ("/v1/embeddings", {"model": "mistral-embed", "input": ["x"]}, "EMBEDDINGS"),
         ("/v1/moderations", {"model": "mistral-moderation-2603", "input": "x"}, "MODERATION"),
-        ("/v1/ocr", {"model": "mistral-ocr-latest", "document": {}, "pages": [0, 1]}, "OCR"),
+        ("/v1/ocr", {"model": "mistral-ocr-latest", "document": {}, "pages": [0, 1]}, "OCR 2"),
+        (
+            "/v1/ocr",
+            {"model": "mistral-ocr-latest", "pages": [0, 1], "document_annotation_format": None},
+            "OCR 2",
+        ),
+        (
+            "/v1/ocr",
+            {"model": "mistral-ocr-latest", "pages": [0, 1], "document_annotation_format": {}},
+            "OCR 0 2",
+        ),
+        (
+            "/v1/ocr",
+            {"model": "mistral-ocr-latest", "pages": [0], "bbox_annotation_format": {"type": "x"}},
+            "OCR 0 1",
+        ),
+        (
+            "/v1/audio/speech",
+            {"model": "voxtral-mini-tts-2603", "input": "héllo"},
+            "SPEECH 0 0 5",
+        ),
     ],
 )
 def test_every_endpoint_that_a_body_bounds_is_asked_about(
@@ -111,14 +131,15 @@ def test_every_endpoint_that_a_body_bounds_is_asked_about(
     (only / "models.yaml").write_text((SHIPPED / "models.yaml").read_text())
     (only / "no.cel").write_text(
         "// METADATA\n// effect: deny\n// owner: a@b.c\n// reason: SEEN\n// http_status: 418\n"
-        "// message: {request.endpoint} {request.pages}\ntrue\n"
+        "// message: {request.endpoint} {request.pages} {request.annotated_pages}"
+        " {request.characters}\ntrue\n"
     )
     sidecar = start_sidecar(only, "--ext-authz", "--pin", "id=a", "--pin", "role=tester",
                             "--pin", "workspace=lab")  # fmt: skip
     answer = ask(sidecar.addresses[0], check_request(body, path=path))
     assert refusal(answer) == (418, "SEEN")
-    pages = 2 if endpoint == "OCR" else 0
-    assert f"{endpoint} {pages}" == json.loads(answer.denied_response.body)["message"]
+    told = [*endpoint.split(), "0", "0", "0"][:4]
+    assert " ".join(told) == json.loads(answer.denied_response.body)["message"]
 
 
 def test_a_body_without_max_tokens_is_told_which_to_send(sidecar: RunningSidecar) -> None:

@@ -48,6 +48,8 @@ TAMPERING = [
     ("a column of a decision", "UPDATE decisions SET principal = 'bob' WHERE id = 2", 1),
     ("an amount that was answered", "UPDATE decisions SET budgets = '[]' WHERE id = 2", 1),
     ("what a hold reserved", "UPDATE holds SET held_cost_nano_usd = 1 WHERE id = 2", 1),
+    ("a unit that it did not have", "UPDATE holds SET held_characters = 1 WHERE id = 2", 1),
+    ("tools that it did not have", "UPDATE holds SET held_tool_calls = '{}' WHERE id = 2", 1),
     ("when a hold expires", "UPDATE holds SET expires_at_us = 1 WHERE id = 2", 1),
     ("an amount of a hold", "UPDATE hold_amounts SET held = held - 1 WHERE hold = 2", 1),
     ("a denial that is gone", "DELETE FROM decisions WHERE id = 4", 1),

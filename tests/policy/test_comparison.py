@@ -132,6 +132,19 @@ def test_a_model_is_tried_at_the_endpoints_that_it_has_prices_for(tmp_path: Path
     assert found.repriced == ("reader",)
 
 
+def test_a_model_is_tried_at_the_endpoints_that_its_entry_lists(tmp_path: Path) -> None:
+    """A realtime model has the price of a transcription, and is for none."""
+    prices = (
+        "models:\n  live:\n    family: r\n    endpoints: [REALTIME]\n    prices:\n"
+        "    - {effective_from: 2020-01-01, usd_per_minute_of_audio: 1}\n"
+        "  voice:\n    family: r\n    prices:\n"
+        "    - {effective_from: 2020-01-01, usd_per_million_characters: 1}\n"
+    )
+    old = minimal(tmp_path / "old", r_yaml=prices)
+    new = minimal(tmp_path / "new", r_yaml=prices, no=deny('model.family == "r"'))
+    assert [c.models for c in between(old, new).changes] == [("live (REALTIME)", "voice (SPEECH)")]
+
+
 def test_all_endpoints_are_tried_where_a_rule_reads_them(tmp_path: Path) -> None:
     """A rule about one endpoint concerns no other."""
     rule = deny('request.endpoint == "FIM" && model.id == "small-1"')

@@ -162,6 +162,32 @@ def test_each_limit_is_shown_with_its_arithmetic(tmp_path: Path, open_desk: Open
     ]  # fmt: skip
 
 
+def test_the_worst_case_names_every_unit(open_desk: OpenDesk) -> None:
+    """Pages with annotations, characters, audio, and each tool that is billed by the call."""
+    request = chat(
+        principal(role="admin", workspace="ml-workspace"),
+        model="mistral-medium-latest",
+        estimate={"tool_calls": {"web_search": 3, "code_interpreter": 1}},
+    )
+    assert answers.explain_response(explain(open_desk(), request)).worst_case == (
+        "100 input + 100 output = 200 tokens; 1 call of code_interpreter; 3 calls of web_search;"
+        " at most $0.1209 at the price mistral-medium-3-5@2026-08-21"
+    )
+    request.model, request.endpoint = "mistral-ocr-4", pb.ENDPOINT_OCR
+    request.estimate.CopyFrom(pb.Estimate(pages=1, annotated_pages=2))
+    shown = answers.explain_response(explain(open_desk(), request)).worst_case
+    assert "; 1 page; 2 annotated pages; at most $0.014 at" in shown
+
+
+def test_another_model_is_suggested_for_the_endpoint_that_was_meant(open_desk: OpenDesk) -> None:
+    """Left out, it would be an embedding for a model that embeds, which is no way out of a chat."""
+    request = chat(principal(role="developer"), model="mistral-large-latest")
+    request.endpoint = pb.ENDPOINT_UNSPECIFIED
+    found = [way for way in explain(open_desk(), request).suggestions if way.startswith("call ")]
+    assert found
+    assert "embed" not in found[0]
+
+
 def test_has_is_a_condition_like_others(tmp_path: Path, open_desk: OpenDesk) -> None:
     """It is traced as a whole."""
     rule = deny('has(principal.labels.team) && principal.labels.team == "x"')

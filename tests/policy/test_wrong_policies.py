@@ -202,6 +202,22 @@ DATA = [
     ("a discount that is none", "multipliers:\n  cached_input: 1.5\n", ["bad.yaml:2:17: "]),
     ("a key that is no text", "roles:\n  2024: {}\n", ["bad.yaml:2:3: a key has to be a text"]),
     ("merge keys", "roles:\n  <<: {}\n", ["bad.yaml:2:3: YAML merge keys are not used here"]),
+    ("cached input dearer than input", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 2026-01-01\n      input_usd_per_million_tokens: 1\n"
+     "      cached_input_usd_per_million_tokens: 1.01\n",
+     ["bad.yaml:7:44: 'cached_input_usd_per_million_tokens': is more than input_usd_per_million"]),
+    ("cached input without input", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 2026-01-01\n      cached_input_usd_per_million_tokens: 1\n",
+     ["bad.yaml:6:44: 'cached_input_usd_per_million_tokens': is more than input_usd_per_million"]),
+    ("an endpoint that is none", "models:\n  m:\n    family: f\n    endpoints: [EMBEDDING]\n",
+     ["bad.yaml:4:17: 'EMBEDDING' is no", "EMBEDDINGS"]),
+    ("endpoints that are no list", "models:\n  m:\n    family: f\n    endpoints: OCR\n",
+     ["bad.yaml:4:16: 'endpoints': has to be a list"]),
+    ("a tool without a name", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 2026-01-01\n      usd_per_thousand_calls: {'': 1}\n", ["bad.yaml:6:"]),
+    ("a call below nothing", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 2026-01-01\n      usd_per_thousand_calls: {web_search: -1}\n",
+     ["bad.yaml:6:", "greater than or equal to 0"]),
     ("two prices of one day", "models:\n  m:\n    family: f\n    prices:\n"
      "    - effective_from: 2026-01-01\n    - effective_from: 2026-01-01\n",
      ["two prices have the same effective_from"]),

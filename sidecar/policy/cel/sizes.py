@@ -14,6 +14,7 @@ from sidecar.domain.bounds import (
     MAX_LABEL_VALUE_BYTES,
     MAX_LABELS,
 )
+from sidecar.domain.usage import MAX_TOOL_NAME_BYTES, MAX_TOOLS
 from sidecar.policy.cel.variables import no_key
 from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
@@ -136,6 +137,7 @@ _REQUESTS = (
         endpoint=max(pb.Endpoint.keys(), key=len),
         service_tier=_ID,
         region=_ID,
+        tool_calls={f"{n:0{MAX_TOOL_NAME_BYTES}}": 1 for n in range(MAX_TOOLS)},
     ),
     no_key(_ID),
 )
