@@ -157,17 +157,19 @@ def test_a_denied_call_raises_all_that_the_sidecar_said(
 ) -> None:
     """Reasons, status, budgets, and when to ask again; the block never runs."""
     sidecar = start_sidecar(
-        minimal(tmp_path / "q", minute=limit("50", meter="tokens", window="minute"))
+        minimal(tmp_path / "q", minute=limit("300", meter="tokens", window="minute"))
     )
     budget = Budget(sidecar.addresses[0], when_unavailable="allow")
+    before = budget.authorize(tester(), MODEL, MESSAGES, 100).begin()
     with pytest.raises(Denied, match="TOO_MUCH: too much for lab") as caught:
         budget.authorize(tester(), MODEL, MESSAGES, 100).begin()
+    before.release()
     denied = caught.value
     assert (
         denied.http_status,
         [r.rule for r in denied.reasons],
         denied.budgets[0].remaining,
-    ) == (429, ["minute"], 50)
+    ) == (429, ["minute"], 300 - HELD)
     assert 0 < (denied.retry_after_seconds or 0) <= 60
     budget.close()
 
