@@ -30,6 +30,7 @@ from clients.languages import (
     build,
     build_beside,
 )
+from sidecar.domain.usage_json import MAX_USAGE_JSON_BYTES
 from sidecar.v1 import authorization_pb2 as pb
 
 README = (ROOT / "README.md").read_text()
@@ -117,6 +118,7 @@ def test_the_readmes_call_works(
     sidecar = start_sidecar(directory)
     snippet.build(sidecar.addresses[0])
     is_allowed(snippet, sidecar)
+    is_answered_at_length(snippet, sidecar)
     is_refused_by_mistral(snippet, sidecar)
     roles = directory / "roles.yaml"
     roles.write_text(roles.read_text().replace("[mistral-small-latest, codestral", "[codestral"))
@@ -151,12 +153,23 @@ def is_allowed(snippet: Snippet, sidecar: RunningSidecar) -> None:
     )
 
 
+def is_answered_at_length(snippet: Snippet, sidecar: RunningSidecar) -> None:
+    """A second call, whose whole answer is more than Settle takes, is settled with its usage."""
+    with mistral_standin(padding_bytes=MAX_USAGE_JSON_BYTES) as mistral:
+        done = snippet.start(mistral)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout) > MAX_USAGE_JSON_BYTES
+    before, hold = ended(sidecar.ledger, 2)
+    assert (hold.state, hold.outcome) == ("settled", "ok")
+    assert hold.charged_tokens == before.charged_tokens < hold.held_tokens
+
+
 def is_refused_by_mistral(snippet: Snippet, sidecar: RunningSidecar) -> None:
-    """A second call, with a wrong API key, has failed, and is charged no tokens."""
+    """A third call, with a wrong API key, has failed, and is charged no tokens."""
     with mistral_standin() as mistral:
         snippet.start(mistral, key="wrong")
         assert len(received(mistral)) == 1
-    hold = ended(sidecar.ledger, 2)[-1]
+    hold = ended(sidecar.ledger, 3)[-1]
     assert (hold.state, hold.outcome) == ("settled", "failed")
     assert (hold.charged_tokens, hold.cost_nano_usd) == (0, 0)
 

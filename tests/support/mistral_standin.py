@@ -21,7 +21,8 @@ WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, padding_bytes: int) -> None:
+        self.padding = " " * padding_bytes
         self.received: list[dict[str, Any]] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
@@ -75,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         if body.get("stream"):
             self._stream(whole, words, usage, text)
             return
-        message = {"role": "assistant", "content": " ".join(words)}
+        message = {"role": "assistant", "content": " ".join(words) + self.server.padding}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         self._send(200, {**whole, "choices": [choice], "usage": usage})
 
@@ -131,9 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def mistral_standin() -> Iterator[str]:
-    """Serve on a free port of loopback; give its URL."""
-    server = _Server()
+def mistral_standin(padding_bytes: int = 0) -> Iterator[str]:
+    """Serve on a free port of loopback; give its URL. The text of each answer is padded."""
+    server = _Server(padding_bytes)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"

@@ -16,11 +16,12 @@ import pytest
 from clients.languages import Program
 from support.holds import verified
 from support.identities import AUDIENCE, ISSUER, SUBJECT, Authority, Issuer, write_pair
-from support.mistral_standin import API_KEY
+from support.mistral_standin import API_KEY, mistral_standin
 from support.policies import limit, minimal
 from support.relay import relay
 from support.running import RunningSidecar, chat, eventually, principal
 
+from sidecar.domain.usage_json import MAX_USAGE_JSON_BYTES
 from sidecar.v1 import authorization_pb2 as pb
 
 INPUT_NANO_USD, OUTPUT_NANO_USD = 150, 600
@@ -84,6 +85,21 @@ def test_allowed(program: Program, shipped: RunningSidecar, target: str, mistral
         "charged_tokens": usage["total_tokens"],
         "released": False,
     }
+    assert decided(shipped, user) == [(request_id, "allow", "settled", "ok", cost)]
+
+
+def test_answered_at_length(program: Program, shipped: RunningSidecar, target: str) -> None:
+    """An answer that is larger than what Settle takes is settled with its usage alone."""
+    user, request_id = named("long", program), named("long", program)
+    with mistral_standin(padding_bytes=MAX_USAGE_JSON_BYTES) as mistral:
+        result = program(
+            "call", target=target, mistral=mistral, user=user, **DEVELOPER,
+            input_tokens=200, max_tokens=50, request_id=request_id,
+        )  # fmt: skip
+        (body,) = received(mistral)
+        usage = post(mistral, body)["usage"]
+    cost = usage["prompt_tokens"] * INPUT_NANO_USD + usage["completion_tokens"] * OUTPUT_NANO_USD
+    assert (result["called"], result["charged_cost_nano_usd"]) == (True, cost)
     assert decided(shipped, user) == [(request_id, "allow", "settled", "ok", cost)]
 
 

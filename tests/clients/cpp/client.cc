@@ -284,8 +284,9 @@ class Client {
     // What is unknown is spent: without a usage, a hold is charged as it was held.
     report.set_outcome(pb::OUTCOME_FAILED);
     if (response && response->status == 200) {
-      report.set_usage_json(response->body);
-      report.set_response_model(json::parse(response->body).value("model", ""));
+      const json completion = json::parse(response->body);
+      report.set_usage_json(completion.value("usage", json()).dump());  // the whole may be too large
+      report.set_response_model(completion.value("model", ""));
       report.set_outcome(pb::OUTCOME_OK);
     }
     return report;

@@ -132,13 +132,20 @@ func (c *client) complete(decision *pb.AuthorizeResponse) (*pb.SettleRequest, er
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	var completion struct{ Model string }
+	var completion struct {
+		Model string
+		Usage any
+	}
 	if err != nil || response.StatusCode != http.StatusOK || json.Unmarshal(text, &completion) != nil {
+		return unknown, err
+	}
+	usage, err := json.Marshal(completion.Usage) // the whole text may be too large
+	if err != nil {
 		return unknown, err
 	}
 	return &pb.SettleRequest{
 		HoldId:        decision.HoldId,
-		Reported:      &pb.SettleRequest_UsageJson{UsageJson: string(text)},
+		Reported:      &pb.SettleRequest_UsageJson{UsageJson: string(usage)},
 		ResponseModel: completion.Model,
 		Outcome:       pb.Outcome_OUTCOME_OK,
 	}, nil

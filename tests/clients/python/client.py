@@ -101,7 +101,7 @@ def complete(flags: argparse.Namespace, decision: pb.AuthorizeResponse) -> pb.Se
     unknown = pb.SettleRequest(hold_id=decision.hold_id, outcome=pb.OUTCOME_FAILED)
     try:
         with urllib.request.urlopen(post, timeout=60) as response:  # noqa: S310 - see above
-            text = response.read().decode()
+            completion = json.loads(response.read())
     except urllib.error.URLError as error:
         if isinstance(error.reason, ConnectionRefusedError):
             raise error.reason from None
@@ -110,8 +110,8 @@ def complete(flags: argparse.Namespace, decision: pb.AuthorizeResponse) -> pb.Se
         return unknown
     return pb.SettleRequest(
         hold_id=decision.hold_id,
-        usage_json=text,
-        response_model=json.loads(text)["model"],
+        usage_json=json.dumps(completion.get("usage")),  # the whole may be too large
+        response_model=completion["model"],
         outcome=pb.OUTCOME_OK,
     )
 

@@ -131,9 +131,9 @@ async function complete(flags: Flags, decision: AuthorizeResponse): Promise<Sett
       signal: AbortSignal.timeout(60_000),
     });
     if (!response.ok) return unknown;
-    const text = await response.text();
-    const { model } = JSON.parse(text) as { model: string };
-    return { holdId: decision.holdId, usageJson: text, responseModel: model, outcome: "OUTCOME_OK" };
+    const { model, usage } = (await response.json()) as { model: string; usage?: object };
+    const usageJson = JSON.stringify(usage ?? null); // the whole may be too large
+    return { holdId: decision.holdId, usageJson, responseModel: model, outcome: "OUTCOME_OK" };
   } catch (error) {
     const { cause } = error as { cause?: { code?: string } };
     return cause?.code === "ECONNREFUSED" ? null : unknown;

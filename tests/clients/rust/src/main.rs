@@ -96,7 +96,7 @@ async fn complete(flags: &Flags, decision: &AuthorizeResponse) -> Option<SettleR
     }
 }
 
-/// Returns the body of Mistral's response, and the model that it names.
+/// Returns the usage in Mistral's response, whose whole may be too large, and its model.
 async fn post(flags: &Flags, max_tokens: i64) -> Result<(String, String), Fault> {
     let body = json!({
         "model": flags.text("model"),
@@ -107,9 +107,9 @@ async fn post(flags: &Flags, max_tokens: i64) -> Result<(String, String), Fault>
     let mistral = reqwest::Client::builder().timeout(PATIENCE).build()?;
     let post = mistral.post(format!("{}/v1/chat/completions", flags.text("mistral")));
     let response = post.bearer_auth(key).json(&body).send().await?.error_for_status()?;
-    let text = response.text().await?;
-    let model = serde_json::from_str::<Value>(&text)?["model"].as_str().unwrap_or_default().into();
-    Ok((text, model))
+    let completion: Value = serde_json::from_str(&response.text().await?)?;
+    let model = completion["model"].as_str().unwrap_or_default().into();
+    Ok((completion["usage"].to_string(), model))
 }
 
 fn is_connect(error: &(dyn Error + 'static)) -> bool {

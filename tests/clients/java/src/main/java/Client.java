@@ -141,11 +141,11 @@ public final class Client {
     try {
       var response = HttpClient.newHttpClient().send(post, HttpResponse.BodyHandlers.ofString());
       if (response.statusCode() == 200) {
-        var model = JsonParser.parseString(response.body()).getAsJsonObject().get("model");
+        var completion = JsonParser.parseString(response.body()).getAsJsonObject();
         report
             .setOutcome(Outcome.OUTCOME_OK)
-            .setUsageJson(response.body())
-            .setResponseModel(model.getAsString());
+            .setUsageJson(String.valueOf(completion.get("usage"))) // the whole may be too large
+            .setResponseModel(completion.get("model").getAsString());
         return Optional.of(report.build());
       }
     } catch (ConnectException error) {
