@@ -18,6 +18,9 @@ BY_BYTES = frozenset(
 
 CHUNKS_OF_TEXT = frozenset({"text", "thinking", "reference"})
 
+ANNOTATIONS = ("document_annotation_format", "bbox_annotation_format")
+"""What of a request for OCR makes its pages annotated ones, which have a price of their own."""
+
 PROMPTS_OF_MISTRAL = ("safe_prompt", "prompt_mode")
 """Options that put a prompt of Mistral's own before the app's."""
 
@@ -46,7 +49,10 @@ def estimate(
                 " tokens; give tokens_per_attachment, or estimate=Estimate(input_tokens=…)"
             )
         made.input_bytes = size + attachments * (tokens_per_attachment or 0)
-    if endpoint == pb.ENDPOINT_OCR and not made.pages:
+    annotates = endpoint == pb.ENDPOINT_OCR and any(request.get(it) for it in ANNOTATIONS)
+    if annotates and not made.annotated_pages:  # else the app says which are, and which are not
+        made.annotated_pages, made.pages = made.pages, 0
+    if endpoint == pb.ENDPOINT_OCR and not (made.pages or made.annotated_pages):
         raise Unbounded("OCR is billed by the page: give estimate=Estimate(pages=…)")
     if endpoint == pb.ENDPOINT_TRANSCRIPTION and not made.audio_seconds:
         raise Unbounded("audio is billed by time: give estimate=Estimate(audio_seconds=…)")

@@ -20,7 +20,8 @@ _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
 _REFUSED = range(400, 500)
 """HTTP statuses of requests that were not served, and so are not billed."""
 
-_NOTHING = pb.Usage(input_tokens=0, output_tokens=0, pages=0, audio_seconds=0)
+_AROUND = ("data", "response", "body")
+"""What a response may stand in: the event of a stream, or a line of a batch's output."""
 
 
 class Call:
@@ -82,9 +83,8 @@ class Call:
 
     def observe(self, part: Any) -> None:
         """Take usage and model from a response, or from a chunk of a stream if it has them."""
-        part = _field(part, "data") if _field(part, "model") is None else part
-        usage = _field(part, "usage")
-        usage = _field(part, "usage_info") if usage is None else usage
+        part = _response(part)
+        usage = _usage(part)
         if usage is not None:
             self.usage = usage
         model = _field(part, "model")
@@ -114,7 +114,7 @@ class Call:
         if type(error).__name__ in _NEVER_SENT:
             return self.release(type(error).__name__)
         if _status(error) in _REFUSED and self._usage_json is None:
-            return self._end(pb.OUTCOME_FAILED, _NOTHING)
+            return self._end(pb.OUTCOME_FAILED, self._nothing())
         self.end(error)
         assert self._told is not None
         return self._told
@@ -128,6 +128,19 @@ class Call:
             self._end(pb.OUTCOME_OK)
         else:
             self._end(pb.OUTCOME_FAILED if isinstance(error, Exception) else pb.OUTCOME_CANCELLED)
+
+    def _nothing(self) -> pb.Usage:
+        """Return a usage of none of all that is held: what is left out counts as held."""
+        tools = self._request.estimate.tool_calls
+        return pb.Usage(
+            input_tokens=0,
+            output_tokens=0,
+            pages=0,
+            annotated_pages=0,
+            audio_seconds=0,
+            characters=0,
+            tool_calls=dict.fromkeys(tools, 0),
+        )
 
     def _end(self, outcome: int, usage: pb.Usage | None = None) -> Future[Answer]:
         if self._told is None:
@@ -151,6 +164,21 @@ _as_it_came = partial(as_json, exclude_unset=True)
 
 def _field(thing: Any, name: str) -> Any:
     return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
+
+
+def _usage(response: Any) -> Any:
+    usage = _field(response, "usage")
+    return _field(response, "usage_info") if usage is None else usage
+
+
+def _response(part: Any) -> Any:
+    """Return what has a model or a usage: the part itself, or what stands in it."""
+    for _ in _AROUND:
+        if _usage(part) is not None or _field(part, "model") is not None:
+            break
+        inside = (_field(part, name) for name in _AROUND)
+        part = next((it for it in inside if it is not None), part)
+    return part
 
 
 def _status(error: BaseException) -> object:

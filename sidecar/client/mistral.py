@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from mistralai.client import Mistral, models
 from mistralai.client.basesdk import BaseSDK
@@ -16,6 +17,7 @@ from mistralai.client.chat import Chat
 from mistralai.client.embeddings import Embeddings
 from mistralai.client.fim import Fim
 from mistralai.client.ocr import Ocr
+from mistralai.client.sdkconfiguration import SERVER_GLOBAL, SERVERS
 from mistralai.client.utils import RetryConfig
 from mistralai.client.utils.eventstreaming import EventStream, EventStreamAsync
 
@@ -30,6 +32,9 @@ FREE = frozenset({"models", "files"})
 
 _TRANSPORT = frozenset({"retries", "server_url", "timeout_ms", "http_headers"})
 """Arguments of the SDK that are no part of a request."""
+
+_REGIONS = {urlsplit(url).hostname: name for name, url in SERVERS.items() if name != SERVER_GLOBAL}
+"""The regions of the SDK's servers, by host."""
 
 Events = EventStream[models.CompletionEvent]
 EventsAsync = EventStreamAsync[models.CompletionEvent]
@@ -49,8 +54,10 @@ def guard(
     Each raises what Budget.authorize raises. Images, audio and documents in messages need
     `tokens_per_attachment`, and OCR without `pages` needs `pages_per_document`: the most that
     one may take. Whatever else of the SDK may spend raises Unguarded. The given client stays
-    as it is. `region` is that of its server, "eu" for example.
+    as it is. The region is that of its server; behind a proxy, `region` says it, "eu" for
+    example. Raises ValueError where both say one, and not the same.
     """
+    _region(client.sdk_configuration.get_server_details()[0], region)
     desk = _Desk(budget, principal, tokens_per_attachment, pages_per_document, region)
     return _GuardedMistral(client, desk)
 
@@ -65,9 +72,9 @@ class _Desk:
     pages_per_document: int | None
     region: str
 
-    def authorization(self, endpoint: int, request: dict[str, Any]) -> Authorization:
-        """Return the question for a call with these arguments of the SDK."""
-        given = pb.Estimate(region=self.region)
+    def authorization(self, endpoint: int, request: dict[str, Any], url: str) -> Authorization:
+        """Return the question for a call with these arguments of the SDK, to a server's URL."""
+        given = pb.Estimate(region=_region(url, self.region))
         if endpoint == pb.ENDPOINT_OCR:
             given.pages = _pages(request.get("pages")) or self.pages_per_document or 0
         return self.budget.authorize_request(
@@ -91,7 +98,7 @@ class _Part(BaseSDK):
     def _run(self, send: Callable[..., Any], request: dict[str, Any], wrap: Any = None) -> Any:
         """Ask, send, and settle; or leave that to what `wrap` makes of call and response."""
         request = _repeatable(request)
-        call = self._desk.authorization(self._endpoint, request).begin()
+        call = self._authorization(request).begin()
         with self._sending(call, request):
             response = send(**_bounded(request, call))
         return _settled(call, response) if wrap is None else wrap(response, call)
@@ -101,10 +108,14 @@ class _Part(BaseSDK):
     ) -> Any:
         """Ask, send, and settle; or leave that to what `wrap` makes of call and response."""
         request = _repeatable(request)
-        call = await self._desk.authorization(self._endpoint, request).begin_async()
+        call = await self._authorization(request).begin_async()
         with self._sending(call, request):
             response = await send(**_bounded(request, call))
         return _settled(call, response) if wrap is None else wrap(response, call)
+
+    def _authorization(self, request: dict[str, Any]) -> Authorization:
+        url = request.get("server_url") or self.sdk_configuration.get_server_details()[0]
+        return self._desk.authorization(self._endpoint, request, url)
 
     @contextmanager
     def _sending(self, call: Call, request: dict[str, Any]) -> Iterator[None]:
@@ -227,6 +238,17 @@ def _bounded(request: dict[str, Any], call: Call) -> dict[str, Any]:
 def _settled(call: Call, response: Any) -> Any:
     call.settle(response)
     return response
+
+
+def _region(url: str, given: str) -> str:
+    """Return the region of a server: of one that the SDK names, or what is given.
+
+    Raises ValueError where they differ.
+    """
+    region = _REGIONS.get(urlsplit(url).hostname, "")
+    if region and given not in ("", region):
+        raise ValueError(f"the client's server is in {region}, and region={given!r}")
+    return region or given
 
 
 def _pages(pages: object) -> int:

@@ -106,3 +106,18 @@ def test_options_that_multiply_the_price_are_told() -> None:
     assert (made.choices, made.service_tier, made.max_output_tokens) == (3, "priority", 9)
     assert made.region == "eu"
     assert not estimate(CHAT, chat("x", n=None, max_tokens=None)).choices
+
+
+@pytest.mark.parametrize("option", ["document_annotation_format", "bbox_annotation_format"])
+def test_pages_that_are_to_be_annotated_are_held_as_such(option: str) -> None:
+    """They have a price of their own, and are not plain pages too; the app may say which are."""
+    request = {"model": "scan-1", option: {"type": "json_schema"}}
+    made = estimate(OCR, request, Estimate(pages=8))
+    assert (made.pages, made.annotated_pages) == (0, 8)
+    made = estimate(OCR, request, Estimate(pages=5, annotated_pages=3))
+    assert (made.pages, made.annotated_pages) == (5, 3)
+    made = estimate(OCR, {**request, option: None}, Estimate(pages=8))
+    assert (made.pages, made.annotated_pages) == (8, 0)
+    assert estimate(OCR, {}, Estimate(annotated_pages=3)).annotated_pages == 3
+    with pytest.raises(Unbounded, match="by the page"):
+        estimate(OCR, request)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mistralai.client.models import ConversationResponse
 from support.holds import ended, holds, verified
 from support.policies import limit, minimal
 from support.relay import Relay, hang
@@ -20,6 +21,9 @@ from sidecar.v1 import authorization_pb2 as pb
 MODEL = "small-1"
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
 RESPONSE = {"model": MODEL, "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+CONVERSATION = ConversationResponse.model_validate(
+    {"conversation_id": "c", "outputs": [], "usage": RESPONSE["usage"]}
+)
 BYTES = 106
 HELD = 100 + BYTES
 """max_tokens, and the bytes of the request."""
@@ -63,6 +67,11 @@ def ways_to_end() -> list[tuple[str, Callable[[Call], object], tuple[str, str, i
         ("settles", lambda call: call.settle(RESPONSE), ("settled", "ok", 12)),
         ("gives the usage", lambda call: setattr(call, "usage", RESPONSE["usage"]), ("settled", "ok", 12)),
         ("observes chunks", lambda call: [call.observe({"model": MODEL}), call.observe({"data": RESPONSE})], ("settled", "ok", 12)),
+        ("settles a conversation, without a model", lambda call: call.settle({"conversation_id": "c", "usage": RESPONSE["usage"]}), ("settled", "ok", 12)),
+        ("settles with a usage alone", lambda call: call.settle({"usage": RESPONSE["usage"]}), ("settled", "ok", 12)),
+        ("observes an event without a model", lambda call: call.observe({"event": "done", "data": {"usage": RESPONSE["usage"]}}), ("settled", "ok", 12)),
+        ("settles a line of a batch's output", lambda call: call.settle({"custom_id": "1", "response": {"status_code": 200, "body": RESPONSE}}), ("settled", "ok", 12)),
+        ("settles an SDK's conversation", lambda call: call.settle(CONVERSATION), ("settled", "ok", 12)),
         ("says nothing", lambda _: None, ("settled", "ok", HELD)),
         ("settles without a usage", lambda call: call.settle({"model": MODEL}), ("settled", "ok", HELD)),
         ("releases", lambda call: call.release(), ("released", "not sent", 0)),

@@ -20,7 +20,7 @@ from mistralai.client.utils import BackoffStrategy, RetryConfig
 from pydantic import BaseModel
 from support.holds import Hold, ended, holds, verified
 from support.mistral_standin import API_KEY, mistral_standin
-from support.policies import MODELS, limit, minimal
+from support.policies import MODELS, deny, limit, minimal
 from support.running import RunningSidecar, tester
 
 from sidecar.client import Budget, Denied, Unbounded, Unguarded
@@ -32,16 +32,20 @@ SCAN = """\
     prices:
       - effective_from: 2020-01-01
         usd_per_thousand_pages: 2
+        usd_per_thousand_annotated_pages: 3
 """
 T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
-    """One sidecar for all; requests of 20,000 tokens are denied."""
+    """One sidecar for all; requests of 20,000 tokens are denied, and all to the US."""
     folder = tmp_path_factory.mktemp("guard")
     policies = minimal(
-        folder / "p", daily=limit("1000000", meter="tokens"), models_yaml=MODELS + SCAN
+        folder / "p",
+        daily=limit("1000000", meter="tokens"),
+        not_in_the_us=deny('request.region == "us"', message="not in the US"),
+        models_yaml=MODELS + SCAN,
     )
     one = RunningSidecar(policies, folder / "ledger.sqlite").start()
     yield one
@@ -190,6 +194,18 @@ def test_ocr_by_pages(budget: Budget, url: str, ends: Ends, kind: str) -> None:
     assert ends.one().cost_nano_usd == 3 * 2_000_000
     with pytest.raises(Unbounded, match="by the page"):
         guard(Mistral(api_key=API_KEY), budget, tester()).ocr.process(**request)
+
+
+def test_ocr_with_annotations_is_held_at_their_price(budget: Budget, url: str, ends: Ends) -> None:
+    """The SDK's response has no count of annotated pages, so they are charged as held."""
+    mistral = guard(Mistral(api_key=API_KEY, server_url=url), budget, tester())
+    mistral.ocr.process(
+        model="scan-1",
+        document={"type": "document_url", "document_url": "https://example.com"},
+        pages="0-7",
+        document_annotation_format={"type": "json_object"},
+    )
+    assert ends.one().cost_nano_usd == 8 * 3_000_000
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -385,3 +401,56 @@ def test_the_given_client_stays_as_it_is(budget: Budget, url: str, ends: Ends) -
         mistral.chat.complete(**chat("hello", max_tokens=2))
         client.chat.complete(**chat("unasked", max_tokens=2))
     assert ends.one().charged_tokens == 7
+
+
+US = "https://api.us.mistral.ai"
+
+
+@pytest.mark.parametrize(
+    ("server", "region", "request_url"),
+    [
+        ({"server": "us"}, "", None),
+        ({"server": "us"}, "us", None),
+        ({"server_url": f"{US}/"}, "", None),
+        ({}, "us", None),
+        ({}, "", US),
+    ],
+    ids=["the SDK's server", "the same twice", "its URL", "given", "the request's URL"],
+)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_the_region_is_that_of_the_server(
+    server: dict[str, Any], region: str, request_url: str | None, kind: str, budget: Budget
+) -> None:
+    """However the SDK is told to go there, the sidecar knows, and so do its rules and prices."""
+    mistral = guard(Mistral(api_key=API_KEY, **server), budget, tester(), region=region)
+
+    def complete() -> None:
+        request = chat("hello", server_url=request_url)
+        if kind == "sync":
+            mistral.chat.complete(**request)
+        else:
+            run(mistral, mistral.chat.complete_async(**request))
+
+    with pytest.raises(Denied, match="not in the US"):
+        complete()
+
+
+def test_two_regions_are_a_mistake(budget: Budget) -> None:
+    """The client goes to one of them, and nobody knows which was meant."""
+    client = Mistral(api_key=API_KEY, server="eu")
+    with pytest.raises(ValueError, match="in eu, and region='us'"):
+        guard(client, budget, tester(), region="us")
+    mistral = guard(client, budget, tester(), region="eu")
+    with pytest.raises(ValueError, match="in us, and region='eu'"):
+        mistral.chat.complete(**chat("hello"), server_url=US)
+
+
+def test_a_server_of_ones_own_is_in_the_region_that_is_given(
+    budget: Budget, url: str, ends: Ends
+) -> None:
+    """A proxy may be anywhere; without a region it is the global endpoint."""
+    for region in ("", "eu"):
+        guard(
+            Mistral(api_key=API_KEY, server_url=url), budget, tester(), region=region
+        ).chat.complete(**chat("hello"))
+    assert [it.state for it in ends.all(2)] == ["settled", "settled"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from support import typescript
 from support.holds import holds, verified
 from support.mistral_standin import API_KEY
-from support.policies import MODELS, limit, minimal
+from support.policies import MODELS, deny, limit, minimal
 from support.relay import lose_answer, refuse, relay
 from support.repeats import lost, repeated
 from support.running import RunningSidecar
@@ -49,7 +49,11 @@ def test_the_typescript_package(
     daily = limit("1000000", meter="tokens", per="principal.id")
     open_end = limit("unlimited", meter="tokens", per="principal.id")
     policies = minimal(
-        tmp_path / "p", daily=daily, open_end=open_end, models_yaml=MODELS + MORE_MODELS
+        tmp_path / "p",
+        daily=daily,
+        open_end=open_end,
+        not_in_the_us=deny('request.region == "us"', message="not in the US"),
+        models_yaml=MODELS + MORE_MODELS,
     )
     sidecar = start_sidecar(policies)
     late, later = ((f"unix:{tmp_path}/{it}.sock", tmp_path / f"{it}.sqlite") for it in ("1", "2"))

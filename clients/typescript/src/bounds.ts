@@ -9,6 +9,8 @@ import { Unbounded } from "./errors.js";
 
 const CHUNKS_OF_TEXT: readonly unknown[] = ["text", "thinking", "reference"];
 const TOOLS_OF_THE_APP: readonly unknown[] = [undefined, "function"];
+/** What of a request for OCR makes its pages annotated ones, which have a price of their own. */
+const ANNOTATIONS = ["documentAnnotationFormat", "bboxAnnotationFormat"];
 /** Options that put a prompt of Mistral's own before the app's, and more than any is long. */
 const PROMPTS_OF_MISTRAL = ["safe_prompt", "prompt_mode"];
 const MISTRALS_PROMPT_BYTES = 4096;
@@ -23,7 +25,13 @@ export function estimate(
   tokensPerAttachment?: number,
 ): Estimate {
   const made: Estimate = { ...given };
-  if (endpoint === "OCR" && !made.pages) {
+  const annotates = endpoint === "OCR" && ANNOTATIONS.some((option) => request[option]);
+  if (annotates && !made.annotatedPages) {
+    // Else the app says which pages are annotated, and which are not.
+    made.annotatedPages = made.pages ?? 0;
+    made.pages = 0;
+  }
+  if (endpoint === "OCR" && !made.pages && !made.annotatedPages) {
     throw new Unbounded("OCR is billed by the page: give estimate: { pages }");
   }
   if (endpoint === "TRANSCRIPTION" && !made.audioSeconds) {

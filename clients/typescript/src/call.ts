@@ -6,6 +6,7 @@ import {
   type SettleRequest,
   type Settlement,
   settlement,
+  type Usage,
 } from "./contract.js";
 import type { Ending, Endings } from "./endings.js";
 
@@ -14,11 +15,14 @@ const MAX_USAGE_BYTES = 65_536;
 const NEVER_SENT = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
 const ABORTED = ["AbortError", "RequestAbortedError"];
 const FILLED_IN = ["promptTokens", "completionTokens"];
-const NOTHING = { inputTokens: 0, outputTokens: 0, pages: 0, audioSeconds: 0 };
+/** What a response may stand in: the event of a stream, or a line of a batch's output. */
+const AROUND = ["data", "response", "body"] as const;
 
-/** What is of use in a response of the SDK's, in a chunk's event, or in the JSON as it came. */
+/** What is of use in a response of the SDK's, or in the JSON as it came. */
 interface Response {
   readonly data?: Response;
+  readonly response?: Response;
+  readonly body?: Response;
   readonly model?: unknown;
   readonly usage?: object;
   readonly usageInfo?: object;
@@ -67,10 +71,14 @@ export class Call {
 
   /** Take usage and model from a response, or from a chunk of a stream if it has them. */
   observe(part: unknown): void {
-    const chunk = part as Response | undefined;
-    const whole = chunk?.data?.model ? chunk.data : chunk;
+    let whole = part as Response | undefined;
+    for (const _ of AROUND) {
+      if (!whole || whole.model || usageOf(whole)) break;
+      const inside: Response = whole;
+      whole = AROUND.map((name) => inside[name]).find((it) => it != null) ?? inside;
+    }
     if (typeof whole?.model === "string") this.#responseModel = whole.model;
-    const usage = whole?.usage ?? whole?.usageInfo ?? whole?.usage_info;
+    const usage = usageOf(whole);
     if (!usage) return;
     // The SDK fills in 0 for a count that Mistral left out, and that is charged as held.
     const told = Object.entries(usage).filter(([name, it]) => it !== 0 || !FILLED_IN.includes(name));
@@ -107,7 +115,7 @@ export class Call {
     if (NEVER_SENT.includes(code)) return this.release(code);
     const status = statusOf(error);
     if (status >= 400 && status < 500 && this.#usageJson === undefined) {
-      return this.#end("OUTCOME_FAILED", NOTHING);
+      return this.#end("OUTCOME_FAILED", nothing(this.request));
     }
     return this.end(error);
   }
@@ -132,7 +140,7 @@ export class Call {
     this.end();
   }
 
-  #end(outcome: Outcome, usage?: typeof NOTHING): Told {
+  #end(outcome: Outcome, usage?: Usage): Told {
     const json = this.#usageJson;
     const reported = json !== undefined ? { usageJson: json } : usage ? { usage } : {};
     const settle = { ...reported, responseModel: this.#responseModel, outcome };
@@ -144,6 +152,24 @@ export class Call {
     const told = await this.endings.add({ request: this.request, holdId, isAsked: this.isAsked, ...how });
     return told && settlement(told);
   }
+}
+
+function usageOf(response: Response | undefined): object | undefined {
+  return response?.usage ?? response?.usageInfo ?? response?.usage_info;
+}
+
+/** A usage of none of all that is held: what is left out counts as held. */
+function nothing(request: AuthorizeRequest): Usage {
+  const tools = Object.keys(request.estimate.toolCalls ?? {});
+  return {
+    inputTokens: 0,
+    outputTokens: 0,
+    pages: 0,
+    annotatedPages: 0,
+    audioSeconds: 0,
+    characters: 0,
+    toolCalls: Object.fromEntries(tools.map((name) => [name, 0])),
+  };
 }
 
 function codeOf(error: unknown): string {

@@ -17,7 +17,12 @@ export interface Estimate {
   maxOutputTokens?: number;
   choices?: number;
   pages?: number;
+  /** Pages with document or bbox annotations, which have a price of their own. */
+  annotatedPages?: number;
   audioSeconds?: number;
+  characters?: number;
+  /** The most calls of tools that are billed by the call, by the tool's name. */
+  toolCalls?: Readonly<Record<string, number>>;
   serviceTier?: string;
   batch?: boolean;
   region?: string;
@@ -67,9 +72,19 @@ export interface Decision {
   readonly heldCostNanoUsd: bigint;
 }
 
+export interface Usage {
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly pages: number;
+  readonly annotatedPages: number;
+  readonly audioSeconds: number;
+  readonly characters: number;
+  readonly toolCalls: Readonly<Record<string, number>>;
+}
+
 export interface SettleRequest {
   readonly usageJson?: string;
-  readonly usage?: { inputTokens: number; outputTokens: number; pages: number; audioSeconds: number };
+  readonly usage?: Usage;
   readonly responseModel?: string;
   readonly outcome?: "OUTCOME_OK" | "OUTCOME_FAILED" | "OUTCOME_CANCELLED";
 }
@@ -78,6 +93,8 @@ export interface Settlement {
   readonly chargedCostNanoUsd: bigint;
   readonly chargedTokens: bigint;
   readonly overrun: boolean;
+  /** The usage was reported, and no count in it understood: it was charged as held. */
+  readonly unrecognizedUsage: boolean;
 }
 
 /** A message as the wire gives it: int64 is text, so that none is rounded. */
@@ -117,6 +134,7 @@ export function settlement(raw: Raw): Settlement {
     chargedCostNanoUsd: BigInt(raw.chargedCostNanoUsd),
     chargedTokens: BigInt(raw.chargedTokens),
     overrun: raw.overrun ?? false,
+    unrecognizedUsage: raw.unrecognizedUsage ?? false,
   });
 }
 

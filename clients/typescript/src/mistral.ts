@@ -16,7 +16,7 @@ export interface GuardOptions {
   readonly tokensPerAttachment?: number;
   /** The most pages of a document for OCR, where its request does not name them. */
   readonly pagesPerDocument?: number;
-  /** Of the client's server, "eu" for example. */
+  /** Where the client's server is a proxy: of what is behind it, "eu" for example. */
   readonly region?: string;
 }
 
@@ -29,7 +29,9 @@ export interface GuardedMistral extends Pick<Mistral, "models" | "files"> {
 }
 
 type Request = Record<string, unknown>;
-type Send = (request: Request, options?: { retries?: { strategy: string } }) => Promise<unknown>;
+type Url = string | URL | null | undefined;
+type SendOptions = { retries?: { strategy: string }; serverURL?: Url };
+type Send = (request: Request, options?: SendOptions) => Promise<unknown>;
 
 const GUARDED: Record<string, { endpoint: Endpoint; whole: string[]; streams: string[] }> = {
   chat: { endpoint: "CHAT", whole: ["complete", "parse"], streams: ["stream", "parseStream"] },
@@ -45,7 +47,8 @@ const FREE: readonly (string | symbol)[] = ["models", "files", "then", "toJSON",
 /**
  * Return a client that asks before each call of chat, fim, embeddings and ocr. Each throws
  * what Budget.authorize throws; whatever else may spend throws Unguarded. The given client
- * stays as it is. The types say the same: what throws Unguarded does not compile.
+ * stays as it is. The types say the same: what throws Unguarded does not compile. The region is
+ * that of the client's server; a different one given here is a TypeError.
  */
 export function guard(
   client: Mistral,
@@ -53,8 +56,9 @@ export function guard(
   principal: Principal,
   options: GuardOptions = {},
 ): GuardedMistral {
-  const ask = (endpoint: Endpoint, request: Request): Promise<Call> => {
-    const estimate: Estimate = { region: options.region ?? "" };
+  regionOf(client._baseURL, options.region);
+  const ask = (endpoint: Endpoint, request: Request, server: Url): Promise<Call> => {
+    const estimate: Estimate = { region: regionOf(server ?? client._baseURL, options.region) };
     if (endpoint === "OCR") estimate.pages = pages(request["pages"]) || (options.pagesPerDocument ?? 0);
     const { model, ...rest } = request;
     return budget.authorize({
@@ -73,7 +77,7 @@ export function guard(
     return async (request, sdkOptions) => {
       // What is sent is measured; the SDK itself takes the type, and parses the response with it.
       const sent = PARSES.includes(method) ? transformToChatCompletionRequest(request as never) : request;
-      const call = await ask(endpoint, sent as Request);
+      const call = await ask(endpoint, sent as Request, sdkOptions?.serverURL);
       const bounded = call.maxTokens ? { ...request, maxTokens: call.maxTokens } : request;
       try {
         const response = await (part as Record<string, Send>)[method]!(bounded, sdkOptions);
@@ -135,6 +139,16 @@ function observed<T>(stream: ReadableStream<T>, call: Call): ReadableStream<T> {
     },
     { highWaterMark: 0 }, // a chunk is read when the app wants it
   );
+}
+
+/** The region of one of Mistral's servers, or what is given; both, and not the same, throw. */
+function regionOf(server: Url, given = ""): string {
+  const host = server ? new URL(server).hostname : "";
+  const region = /^api\.([a-z]+)\.mistral\.ai$/.exec(host)?.[1] ?? "";
+  if (region && given && given !== region) {
+    throw new TypeError(`the client's server is in ${region}, and region is ${given}`);
+  }
+  return region || given;
 }
 
 function unguarded(what: string): Unguarded {

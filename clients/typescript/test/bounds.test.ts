@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { estimate, measure } from "../src/bounds.js";
 import { isLocal } from "../src/connection.js";
-import { Unbounded } from "../src/index.js";
+import { type Estimate, Unbounded } from "../src/index.js";
 
 const chat = (content: unknown, rest: object = {}) => ({
   model: "small-1",
@@ -35,6 +35,17 @@ test("what bytes do not bound is refused, unless the app bounds it", () => {
   assert.throws(() => estimate("TRANSCRIPTION", {}), /by time/);
   const made = estimate("CHAT", chat("x", { n: 3, maxTokens: 9, serviceTier: "priority" }));
   assert.deepEqual([made.choices, made.maxOutputTokens, made.serviceTier], [3, 9, "priority"]);
+});
+
+test("pages that are to be annotated are held as such", () => {
+  for (const option of ["documentAnnotationFormat", "bboxAnnotationFormat"]) {
+    const request = { [option]: { type: "json_schema" } };
+    const pages = ({ pages, annotatedPages }: Estimate) => [pages ?? 0, annotatedPages ?? 0];
+    assert.deepEqual(pages(estimate("OCR", request, { pages: 8 })), [0, 8]);
+    assert.deepEqual(pages(estimate("OCR", request, { pages: 5, annotatedPages: 3 })), [5, 3]);
+    assert.deepEqual(pages(estimate("OCR", { [option]: null }, { pages: 8 })), [8, 0]);
+    assert.throws(() => estimate("OCR", request), /by the page/);
+  }
 });
 
 test("without TLS nothing leaves the host", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import type { Mistral } from "@mistralai/mistralai";
+import { Mistral } from "@mistralai/mistralai";
 import { z } from "zod";
 import { Budget, Denied, Unbounded, Unguarded } from "../src/index.js";
 import { guard, type GuardedMistral } from "../src/mistral.js";
@@ -65,6 +65,21 @@ test("fim, embeddings and ocr are guarded", async () => {
   assert.equal(await spent(), 14);
   const strict = guard(mistralClient(), budget, who("strict"));
   await assert.rejects(strict.ocr.process({ model: "scan-1", document }), Unbounded);
+});
+
+test("the region is that of the server, and a different one is a mistake", async () => {
+  const us = "https://api.us.mistral.ai";
+  const options = [{ server: "us" as const }, { serverURL: us }, { serverURL: `${us}/` }];
+  for (const where of options) {
+    const guarded = guard(new Mistral({ apiKey: "k", ...where }), budget, who(`sdk-${id}`));
+    await assert.rejects(guarded.chat.complete(chat("hello")), /not in the US/);
+  }
+  await assert.rejects(mistral.chat.complete(chat("hello"), { serverURL: us }), /not in the US/);
+  const given = guard(mistralClient(), budget, who(`sdk-${id}`), { region: "us" });
+  await assert.rejects(given.chat.complete(chat("hello")), /not in the US/);
+  const eu = new Mistral({ apiKey: "k", server: "eu" });
+  assert.throws(() => guard(eu, budget, who("two"), { region: "us" }), /is in eu, and region is us/);
+  guard(eu, budget, who("two"), { region: "eu" });
 });
 
 for (const trouble of ["left early", "[no usage]", "[broken]"]) {
