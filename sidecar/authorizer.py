@@ -30,6 +30,7 @@ from sidecar.judgement import Judgement, contradicted, endpoint_of, judge, limit
 from sidecar.ledger.protocol import HoldUnknownError, Ledger
 from sidecar.observing import to_its_end, watching
 from sidecar.policy.policy_set import PolicySet
+from sidecar.usage_log import UsageLog
 from sidecar.v1 import authorization_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Authorizer:
         self._clock = clock
         self._hold_ttl_us = hold_ttl_us
         self._entropy = entropy
+        self._usage_log = UsageLog()
 
     def snapshot(self) -> "Authorizer":
         """Return the same authorizer, staying on the policy set that is served now."""
@@ -115,9 +117,13 @@ class Authorizer:
         used = report.completed(hold.endpoint, hold.most)
         cost_nano_usd = hold.cost_nano_usd
         tariff = self._tariff_that_served(hold, response_model)
-        if tariff is not None and report != UsageReport():
+        unrecognized = report.unrecognized(hold.endpoint)
+        if tariff is not None and report != UsageReport() and not unrecognized:
             cost_nano_usd = tariff.cost_nano_usd(used, _terms_that_served(hold, report, tariff))
-        settlement = Settlement(used, cost_nano_usd, outcome, response_model, self._clock())
+        self._usage_log.note(hold, report, unrecognized=unrecognized)
+        settlement = Settlement(
+            used, cost_nano_usd, outcome, response_model, self._clock(), unrecognized
+        )
 
         async def close() -> Charge:
             charge = await self._ledger.settle(hold_id, settlement)
@@ -214,9 +220,12 @@ class Authorizer:
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:
         """Return the hold's tariff, unless the response names another model we know.
 
-        An alias may have moved to a model with another price since it was held. A
-        model without a price for such a call cannot have served it.
+        An alias may have moved to a model with another price since it was held; a
+        response that only echoes the alias says nothing of that. A model without a
+        price for such a call cannot have served it.
         """
+        if response_model == hold.model_requested:
+            return hold.tariff
         model = self.policy.catalogue.models.get(response_model)
         if hold.tariff is None or model is None or model.message.id == hold.model_id:
             return hold.tariff

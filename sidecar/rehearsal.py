@@ -29,7 +29,8 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.money import format_usd, nano_usd
 from sidecar.domain.prices import Terms
-from sidecar.domain.usage import Endpoint, Usage, parse_usage_json
+from sidecar.domain.usage import Endpoint, Usage
+from sidecar.domain.usage_json import parse_usage_json
 from sidecar.fixture_checks import request_of
 from sidecar.judgement import judge
 from sidecar.ledger.sqlite import SqliteLedger

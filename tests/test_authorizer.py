@@ -11,6 +11,7 @@ from support.running import chat, tester
 
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.usage import UsageReport
+from sidecar.policy import policy_set
 from sidecar.v1 import authorization_pb2 as pb
 
 OpenDesk = Callable[..., Desk]
@@ -52,3 +53,25 @@ def test_l5_a_rule_says_what_becomes_of_holds_that_expire(
     assert desk.run(desk.ledger.expire(desk.now_us)) == 1
     (budget,), _ = desk.authorizer.budgets(pb.Principal(role="tester", workspace="lab"), "")
     assert (budget.spent, budget.held) == (spent, 0)
+
+
+def test_an_alias_that_is_only_echoed_is_no_other_model(
+    open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    """What was asked for says nothing of what served it; the id of another model does."""
+    dear = """
+    prices:
+      - {effective_from: 2020-01-01, input_usd_per_million_tokens: 9, output_usd_per_million_tokens: 9}
+"""
+    models = f"models:\n  small-1:\n    family: small\n    ALIASES{PRICES}  dear-1:\n    family: dear{dear}"
+    alias = "aliases: [newest]"
+    desk = open_desk(minimal(tmp_path / "p", models_yaml=models.replace("ALIASES", alias)))
+    holds = [desk.authorize(chat(tester(), model="newest")).hold_id for _ in range(3)]
+    moved = models.replace("    ALIASES\n", "") + f"    {alias}\n"
+    desk.authorizer.policy = policy_set.load(minimal(tmp_path / "q", models_yaml=moved))
+    report = UsageReport(10, 20)
+    charges = [
+        desk.run(desk.authorizer.settle(hold_id, report, served, "ok")).cost_nano_usd
+        for hold_id, served in zip(holds, ("newest", "small-1", "dear-1"), strict=True)
+    ]
+    assert charges == [30_000, 30_000, 270_000]

@@ -173,6 +173,7 @@ class Hold:
     state: HoldState
     principal_id: str
     opened_at_us: int
+    model_requested: str
     model_id: str
     endpoint: Endpoint
     most: Usage
@@ -208,6 +209,8 @@ class Settlement:
     outcome: str
     response_model: str
     at_us: int
+    unrecognized_usage: bool = False
+    """A usage was reported, and nothing in it could be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,3 +221,4 @@ class Charge:
     tokens: int
     overrun: bool
     budgets: tuple[Budget, ...]
+    unrecognized_usage: bool = False

@@ -1,15 +1,11 @@
 """What a call may use, and what it has used, in units that have a price."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 MAX_COUNT = 1_000_000_000
 """The largest count accepted anywhere: no real call comes near it."""
-
-MAX_USAGE_JSON_BYTES = 65_536
 
 
 class Endpoint(StrEnum):
@@ -31,6 +27,9 @@ the character; a realtime session's tokens count where its hold has some."""
 
 WITH_OUTPUT = frozenset({Endpoint.CHAT, Endpoint.FIM})
 """Endpoints that generate text, up to max_tokens."""
+
+WITHOUT_USAGE = frozenset({Endpoint.MODERATION, Endpoint.SPEECH})
+"""Endpoints whose responses may come without a usage, or without what they are billed by."""
 
 
 MAX_TOOLS = 32
@@ -73,7 +72,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """Counts that somebody reported; None is a count that was left out."""
+    """Counts that an app reported; None is a count that was left out.
+
+    `total_tokens` may have more in it than input and output. Names of counts that are
+    not known, and of parts that were left out for their type, are for the log alone.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -84,6 +87,28 @@ class UsageReport:
     characters: int | None = None
     annotated_pages: int | None = None
     tool_calls: ToolCalls | None = None
+    total_tokens: int | None = None
+    from_json: bool = field(default=False, compare=False)
+    unknown_names: tuple[str, ...] = field(default=(), compare=False)
+    mistyped_names: tuple[str, ...] = field(default=(), compare=False)
+
+    def unrecognized(self, endpoint: Endpoint) -> bool:
+        """Whether something was reported, and no count in it is one that such a call has.
+
+        A total alone says nothing of its parts.
+        """
+        counts = [self.pages, self.annotated_pages, self.audio_seconds, self.characters]
+        if endpoint in BY_TOKENS or endpoint is Endpoint.REALTIME:
+            counts += [self.input_tokens, self.output_tokens]
+        known = self.tool_calls is not None or counts.count(None) < len(counts)
+        reported = self.from_json or self != UsageReport()
+        return reported and not known and endpoint not in WITHOUT_USAGE
+
+    def uncharged_names(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return the names of what was reported and costs nothing, as Mistral spells them."""
+        if self.total_tokens and endpoint not in BY_TOKENS:
+            return (*self.unknown_names, "total_tokens")
+        return self.unknown_names
 
     def completed(self, endpoint: Endpoint, held: Usage) -> Usage:
         """Return the usage to charge: what was left out counts as it was held.
@@ -91,68 +116,41 @@ class UsageReport:
         Cached tokens are a discount, so they never exceed the input, and none
         are assumed. Tokens count only where they were held. Tools are left out
         together: those that a report does not name were not called.
+
+        What a total has beyond input and output is input that Mistral added, as its
+        connectors do. Of a call with audio it is the audio, which is billed by time.
         """
         input_tokens = output_tokens = cached_input_tokens = 0
+        audio_seconds = _first(self.audio_seconds, held.audio_seconds)
         if endpoint in BY_TOKENS or held.tokens:
             input_tokens = _first(self.input_tokens, held.input_tokens)
             output_tokens = _first(self.output_tokens, held.output_tokens)
             cached_input_tokens = min(self.cached_input_tokens or 0, input_tokens)
+        if self.total_tokens and endpoint in BY_TOKENS and not audio_seconds:
+            input_tokens += max(0, self.total_tokens - input_tokens - output_tokens)
         return Usage(
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             cached_input_tokens=cached_input_tokens,
-            pages=_first(self.pages, held.pages),
-            audio_seconds=_first(self.audio_seconds, held.audio_seconds),
+            pages=self._plain_pages(held),
+            audio_seconds=audio_seconds,
             characters=_first(self.characters, held.characters),
             annotated_pages=_first(self.annotated_pages, held.annotated_pages),
             tool_calls=held.tool_calls if self.tool_calls is None else self.tool_calls,
         )
 
+    def _plain_pages(self, held: Usage) -> int:
+        """Return the pages to charge that were not annotated.
 
-def parse_usage_json(text: str) -> UsageReport:
-    """Read Mistral's usage object as it came, or a whole response around it.
-
-    Unknown fields are ignored and `total_tokens` is not trusted (it is 0 for
-    embeddings); the parts are. The cached count has had three spellings.
-
-    Raises ValueError, which names the field and never its value.
-    """
-    if len(text.encode()) > MAX_USAGE_JSON_BYTES:
-        raise ValueError(f"is larger than {MAX_USAGE_JSON_BYTES} bytes")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("is not JSON") from None
-    if not isinstance(document, dict):
-        raise ValueError("is not a JSON object")
-    for wrapper in ("usage", "usage_info"):
-        if isinstance(document.get(wrapper), dict):
-            document = document[wrapper]
-    details = document.get("prompt_tokens_details", document.get("prompt_token_details"))
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    tier = document.get("service_tier")
-    return UsageReport(
-        input_tokens=_count(document.get("prompt_tokens"), "prompt_tokens"),
-        output_tokens=_count(document.get("completion_tokens"), "completion_tokens"),
-        cached_input_tokens=_count(
-            document.get("num_cached_tokens") if cached is None else cached, "cached_tokens"
-        ),
-        pages=_count(document.get("pages_processed"), "pages_processed"),
-        audio_seconds=_count(document.get("prompt_audio_seconds"), "prompt_audio_seconds"),
-        service_tier=tier if isinstance(tier, str) else None,
-    )
+        Not every response counts annotated pages (the SDK's drop the count). They are
+        then charged as held, and no page that was held as annotated is charged twice.
+        """
+        pages = _first(self.pages, held.pages)
+        if self.from_json and self.annotated_pages is None:
+            more = max(0, pages - held.pages)
+            return pages - min(more, held.annotated_pages)
+        return pages
 
 
 def _first(reported: int | None, held: int) -> int:
     return held if reported is None else reported
-
-
-def _count(value: Any, field: str) -> int | None:
-    """Accept a whole number of things, or a fraction of one, rounded up."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{field} is not a number")
-    if not 0 <= value <= MAX_COUNT:  # also refuses NaN
-        raise ValueError(f"{field} is not between 0 and {MAX_COUNT}")
-    return int(-(-value // 1))

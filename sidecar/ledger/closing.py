@@ -43,7 +43,8 @@ class Closing:
         self._standings = standings
         self._alerting = alerting
         self.closed: Counter[str] = Counter()
-        """Holds closed in this transaction, by state, and those that were an overrun."""
+        """Holds closed in this transaction, by state, and those that were an overrun or had
+        a usage in which nothing is known."""
 
     def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """Charge what was used, into the windows the hold was authorized in (L6)."""
@@ -185,7 +186,7 @@ class Closing:
             " charged_output_tokens = ?, charged_cached_input_tokens = ?, charged_pages = ?,"
             " charged_audio_seconds = ?, charged_characters = ?, charged_annotated_pages = ?,"
             " charged_tool_calls = ?, charged_cost_nano_usd = ?, outcome = ?,"
-            " response_model = ?, overrun = held_cost_nano_usd < ?"
+            " response_model = ?, unrecognized_usage = ?, overrun = held_cost_nano_usd < ?"
             "   OR held_input_tokens + held_output_tokens < ? WHERE id = ? RETURNING overrun",
             (
                 state,
@@ -201,6 +202,7 @@ class Closing:
                 cost_nano_usd,
                 settlement.outcome,
                 settlement.response_model,
+                settlement.unrecognized_usage,
                 cost_nano_usd,
                 used.tokens,
                 row,
@@ -209,16 +211,17 @@ class Closing:
         overrun = bool(closed.fetchone()[0])
         self.closed[state] += 1
         self.closed["overrun"] += overrun
+        self.closed["unrecognized_usage"] += settlement.unrecognized_usage
         return overrun
 
     def _charge(self, row: int, at_us: int) -> Charge:
         at_us = self._standings.advance(at_us)
-        cost_nano_usd, tokens, overrun = self._sql.execute(
-            "SELECT charged_cost_nano_usd, charged_input_tokens + charged_output_tokens, overrun"
-            " FROM holds WHERE id = ?",
+        cost_nano_usd, tokens, overrun, unrecognized_usage = self._sql.execute(
+            "SELECT charged_cost_nano_usd, charged_input_tokens + charged_output_tokens, overrun,"
+            " unrecognized_usage FROM holds WHERE id = ?",
             (row,),
         ).fetchone()
         budgets = tuple(
             self._standings.of(amount.limit, at_us).budget() for amount in self._amounts(row)
         )
-        return Charge(cost_nano_usd, tokens, bool(overrun), budgets)
+        return Charge(cost_nano_usd, tokens, bool(overrun), budgets, bool(unrecognized_usage))

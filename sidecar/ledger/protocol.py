@@ -156,7 +156,7 @@ class CommitWatcher(Protocol):
         """A group of requests is on disk, by a COMMIT that took so long.
 
         `closed` counts the holds that it settled, released or expired, and of these the
-        `overrun`.
+        `overrun`, and those with an `unrecognized_usage`.
         """
 
     def failed(self, why: str) -> None:

@@ -179,8 +179,8 @@ def held_from_row(row: Sequence[Any]) -> Usage:
 
 
 HOLD = f"""
-SELECT h.hold_id, h.state, d.principal, d.decided_at_us, d.model, d.endpoint, h.service_tier,
-  h.batch, h.region, h.held_cost_nano_usd,
+SELECT h.hold_id, h.state, d.principal, d.decided_at_us, d.model_requested, d.model, d.endpoint,
+  h.service_tier, h.batch, h.region, h.held_cost_nano_usd,
   p.price_id, p.content, {HELD}
 FROM holds h JOIN decisions d USING (id) LEFT JOIN prices p ON p.id = h.price
 WHERE h.hold_id = ?
@@ -190,7 +190,7 @@ WHERE h.hold_id = ?
 def hold_from_row(row: tuple[Any, ...]) -> Hold:
     """Read a row of HOLD."""
     (
-        hold_id, state, principal_id, opened_at_us, model_id, endpoint,
+        hold_id, state, principal_id, opened_at_us, model_requested, model_id, endpoint,
         service_tier, batch, region, cost_nano_usd, price_id, content, *held,
     ) = row  # fmt: skip
     return Hold(
@@ -198,6 +198,7 @@ def hold_from_row(row: tuple[Any, ...]) -> Hold:
         state=HoldState(state),
         principal_id=principal_id,
         opened_at_us=opened_at_us,
+        model_requested=model_requested,
         model_id=model_id,
         endpoint=Endpoint(endpoint),
         most=held_from_row(held),

@@ -301,6 +301,12 @@ def units(db: Database) -> None:
     _execute(db, _UNITS)
 
 
+@migrations(name="0008_unrecognized_usage")
+def unrecognized_usage(db: Database) -> None:
+    """Keep of which holds the usage was reported, and not understood."""
+    db.execute("ALTER TABLE holds ADD COLUMN unrecognized_usage INTEGER NOT NULL DEFAULT 0")
+
+
 def _execute(db: Database, statements: str) -> None:
     for statement in statements.split(";\n"):
         if statement.strip():

@@ -110,6 +110,7 @@ def settle_response(charge: Charge) -> pb.SettleResponse:
         charged_cost_nano_usd=charge.cost_nano_usd,
         charged_tokens=charge.tokens,
         overrun=charge.overrun,
+        unrecognized_usage=charge.unrecognized_usage,
         budgets=[budget_message(budget) for budget in charge.budgets],
     )
 

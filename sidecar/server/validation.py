@@ -20,9 +20,9 @@ from sidecar.domain.usage import (
     MAX_TOOLS,
     Endpoint,
     UsageReport,
-    parse_usage_json,
     tool_calls_of,
 )
+from sidecar.domain.usage_json import parse_usage_json
 from sidecar.v1 import authorization_pb2 as pb
 
 MIN_HOLD_TTL_SECONDS = 1

@@ -38,6 +38,7 @@ class Metrics(Collector):
         self._stages = {stage: Histogram(names.SECONDS) for stage in names.STAGE_VALUES}
         self._closed = Counts(names.HOLDS_CLOSED, ("settled",), ("released",), ("expired",))
         self._overruns = Counts(names.OVERRUNS, ())
+        self._unrecognized = Counts(names.UNRECOGNIZED_USAGE, ())
         self._group = Histogram(names.GROUPS)
         self._commit = Histogram(names.SECONDS)
         self._failures = Counts(names.COMMIT_FAILURES, ())
@@ -76,6 +77,8 @@ class Metrics(Collector):
         for state, holds in closed.items():
             if state == "overrun":
                 self._overruns.add(more=holds)
+            elif state == "unrecognized_usage":
+                self._unrecognized.add(more=holds)
             else:
                 self._closed.add(state, more=holds)
 
@@ -92,7 +95,7 @@ class Metrics(Collector):
         """Write what was counted, and look the rest up."""
         for counts in (self._calls, self._decisions, self._replays, self._reasons):
             yield counts.family()
-        yield from (self._closed.family(), self._overruns.family())
+        yield from (it.family() for it in (self._closed, self._overruns, self._unrecognized))
         yield _histogram(names.STAGES, {(stage,): times for stage, times in self._stages.items()})
         yield _histogram(names.COMMIT_GROUP, {(): self._group})
         yield _histogram(names.COMMIT_SECONDS, {(): self._commit})

@@ -54,6 +54,10 @@ HOLDS_CLOSED = Name(
     ("state",),
 )
 OVERRUNS = Name("sidecar_overruns_total", "Holds settled with more than was held.")
+UNRECOGNIZED_USAGE = Name(
+    "sidecar_unrecognized_usage_total",
+    "Holds settled with a usage in which no count is known: they were charged as held.",
+)
 COMMIT_GROUP = Name(
     "sidecar_commit_group_requests", "Requests that were committed to the ledger together."
 )

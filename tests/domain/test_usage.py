@@ -14,13 +14,15 @@ from sidecar.domain.usage import (
     Endpoint,
     Usage,
     UsageReport,
-    parse_usage_json,
     tool_calls_of,
 )
+from sidecar.domain.usage_json import MAX_UNKNOWN_NAMES, parse_usage_json
 
 REPORTS = [
-    ("chat", {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}, UsageReport(9, 4)),
-    ("embeddings, whose total is 0", {"prompt_tokens": 9, "total_tokens": 0}, UsageReport(9)),
+    ("chat", {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13},
+     UsageReport(9, 4, total_tokens=13)),
+    ("embeddings, whose total is 0", {"prompt_tokens": 9, "total_tokens": 0},
+     UsageReport(9, total_tokens=0)),
     ("cached input", {"prompt_tokens": 9, "completion_tokens": 1,
      "prompt_tokens_details": {"cached_tokens": 6}}, UsageReport(9, 1, 6)),
     ("cached input, second spelling", {"prompt_tokens": 9,
@@ -33,7 +35,29 @@ REPORTS = [
     ("OCR", {"pages_processed": 3, "doc_size_bytes": 900}, UsageReport(pages=3)),
     ("a whole response", {"id": "x", "model": "m", "usage": {"prompt_tokens": 2}}, UsageReport(2)),
     ("a whole OCR response", {"pages": [], "usage_info": {"pages_processed": 2}}, UsageReport(pages=2)),
+    ("annotated pages", {"pages_processed": 0, "pages_processed_annotation": 8},
+     UsageReport(pages=0, annotated_pages=8)),
+    ("calls of connectors", {"prompt_tokens": 9, "connectors": {"web_search": 2, "code": 0}},
+     UsageReport(9, tool_calls=(("web_search", 2),))),
+    ("no calls of connectors", {"connectors": {}}, UsageReport(tool_calls=())),
+    ("connectors that are none", {"connectors": {"": 1}}, UsageReport()),
+    ("connectors that are no counts", {"connectors": {"web_search": "2"}}, UsageReport()),
+    ("too many connectors", {"connectors": {f"tool-{n}": 1 for n in range(33)}}, UsageReport()),
     ("fields of the future", {"prompt_tokens": 1, "brand_new": {"x": [1]}}, UsageReport(1)),
+    ("names of a responses API", {"input_tokens": 9, "output_tokens": 4,
+     "input_tokens_details": {"cached_tokens": 6}}, UsageReport(9, 4, 6)),
+    ("a line of a batch's output", {"custom_id": "0", "response": {"status_code": 200, "body":
+     {"model": "m", "usage": {"prompt_tokens": 2}}}}, UsageReport(2)),
+    ("an event of a stream", {"event": "done", "data": {"usage": {"prompt_tokens": 2}}},
+     UsageReport(2)),
+    ("camel case", {"usageInfo": {"pagesProcessed": 2}}, UsageReport(pages=2)),
+    ("camel case, where 0 is filled in", {"usage": {"promptTokens": 0, "completionTokens": 4}},
+     UsageReport(None, 4)),
+    ("optional parts of a wrong type", {"prompt_tokens": 1, "prompt_audio_seconds": {},
+     "total_tokens": "9", "service_tier": 1, "prompt_tokens_details": [], "num_cached_tokens": ""},
+     UsageReport(1)),
+    ("one spelling of a wrong type", {"prompt_tokens_details": 1, "num_cached_tokens": 6},
+     UsageReport(cached_input_tokens=6)),
     ("nulls", {"prompt_tokens": None, "prompt_tokens_details": None}, UsageReport()),
     ("moderation, which has none", {}, UsageReport()),
 ]  # fmt: skip
@@ -63,6 +87,8 @@ def test_usage_is_read_as_it_comes(document: dict[str, object], expected: UsageR
         ('{"prompt_tokens": NaN}', "prompt_tokens is not between"),
         ('{"prompt_tokens": 1e400}', "prompt_tokens is not between"),
         ('{"num_cached_tokens": -3}', "cached_tokens is not between"),
+        ('{"connectors": {"web_search": -2}}', "connectors is not between"),
+        ('{"pages_processed_annotation": -2}', "pages_processed_annotation is not between"),
         ('{"pages_processed": [3]}', "pages_processed is not a number"),
     ],
 )
@@ -133,6 +159,61 @@ def test_a_realtime_sessions_tokens_count_where_its_hold_has_some() -> None:
     by_audio, by_both = Usage(audio_seconds=60), Usage(10, 20, audio_seconds=60)
     assert report.completed(Endpoint.REALTIME, by_audio) == Usage(audio_seconds=30)
     assert report.completed(Endpoint.REALTIME, by_both) == Usage(4, 9, 3, audio_seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (UsageReport(188, 55, total_tokens=7355), Usage(7300, 55)),
+        (UsageReport(188, 55, 100, total_tokens=7355), Usage(7300, 55, 100)),
+        (UsageReport(188, 55, 300, total_tokens=7355), Usage(7300, 55, 188)),
+        (UsageReport(188, 55, total_tokens=243), Usage(188, 55)),
+        (UsageReport(188, 55, total_tokens=0), Usage(188, 55)),
+        (UsageReport(188, total_tokens=7355), Usage(6355, 1000)),
+        (UsageReport(188, total_tokens=1100), Usage(188, 1000)),
+        (UsageReport(4, 9, audio_seconds=30, total_tokens=900), Usage(4, 9, audio_seconds=30)),
+    ],
+)
+def test_what_a_total_has_beyond_its_parts_is_input(report: UsageReport, expected: Usage) -> None:
+    """Once, not cached, and not where it is the audio, which is billed by time."""
+    assert report.completed(Endpoint.CHAT, Usage(500, 1000)) == expected
+
+
+def test_what_a_total_has_beyond_its_parts_is_nothing_where_tokens_are_not_billed() -> None:
+    """A transcription's total has its audio in it."""
+    report = UsageReport(4, 634, total_tokens=3263, audio_seconds=203)
+    held = Usage(audio_seconds=600)
+    assert report.completed(Endpoint.TRANSCRIPTION, held) == Usage(audio_seconds=203)
+
+
+def test_a_report_keeps_the_names_that_it_does_not_understand() -> None:
+    """Counts alone, and so many at most; parts of a wrong type beside them."""
+    usage = {"prompt_tokens": 1, "text": "x", "flag": True, "credits": 0.5, "total_tokens": []}
+    report = parse_usage_json(json.dumps(usage))
+    assert (report.unknown_names, report.mistyped_names) == (("credits",), ("total_tokens",))
+    many = parse_usage_json(json.dumps({f"n{number}": 1 for number in range(999)}))
+    assert len(many.unknown_names) == MAX_UNKNOWN_NAMES
+
+
+@pytest.mark.parametrize(
+    ("usage", "held", "expected"),
+    [
+        ({"pages_processed": 0}, (0, 8), (0, 8)),
+        ({"pages_processed": 8}, (0, 8), (0, 8)),
+        ({"pages_processed": 10}, (0, 8), (2, 8)),
+        ({"pages_processed": 5}, (5, 3), (5, 3)),
+        ({"pages_processed": 8}, (5, 3), (5, 3)),
+        ({"pages_processed": 8, "pages_processed_annotation": 8}, (0, 8), (8, 8)),
+        ({"pages_processed": 9}, (5, 0), (9, 0)),
+    ],
+)
+def test_l5_annotated_pages_that_are_not_counted_are_charged_as_held(
+    usage: dict[str, int], held: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    """L5: and none of them is charged as a plain page too, unless the response says so."""
+    report = parse_usage_json(json.dumps(usage))
+    used = report.completed(Endpoint.OCR, Usage(pages=held[0], annotated_pages=held[1]))
+    assert (used.pages, used.annotated_pages) == expected
 
 
 def test_a_discount_never_exceeds_the_input() -> None:

@@ -3,7 +3,7 @@
 Each was filled by the sidecar of its time through its own API: calls that were settled, settled
 above their hold, released, expired and denied, and two still open. The sixth is the fifth,
 brought up to date; the seventh is the sixth, with calls that are billed by annotated pages,
-by characters and by calls of tools.
+by characters and by calls of tools; the eighth is the seventh, brought up to date.
 """
 
 import sqlite3

@@ -103,6 +103,14 @@ L2 = [
 
 L5 = [
     Mutant(
+        "unrecognized-usage-unsaid", "L5", "Nothing says that a usage was not understood.",
+        "ledger/closing.py", "                settlement.unrecognized_usage,\n", "                False,\n",
+    ),
+    Mutant(
+        "unrecognized-usage-of-the-second-settle", "L3", "A second Settle has a flag of its own.",
+        "ledger/closing.py", "bool(unrecognized_usage))", "False)",
+    ),
+    Mutant(
         "expiry-forgotten", "L5", "A hold that nobody closes is held for ever.",
         "ledger/closing.py",
         "WHERE state = 'open' AND expires_at_us <= ?",
@@ -237,6 +245,26 @@ L7 = [
     Mutant(
         "discount-above-the-input", "L7", "More cached tokens than input make a call a gain.",
         "domain/usage.py", "min(self.cached_input_tokens or 0, input_tokens)", "self.cached_input_tokens or 0",
+    ),
+    Mutant(
+        "connectors-for-nothing", "L7", "What Mistral's connectors put before the model is free.",
+        "domain/usage.py", "input_tokens += max(0, self.total_tokens", "input_tokens += 0 * max(0, self.total_tokens",
+    ),
+    Mutant(
+        "total-as-the-price", "L7", "A total that is too small lowers what is charged.",
+        "domain/usage.py", "input_tokens += max(0, self.total_tokens", "input_tokens += (self.total_tokens",
+    ),
+    Mutant(
+        "audio-charged-as-tokens-too", "L7", "The audio in a total is charged twice.",
+        "domain/usage.py", "endpoint in BY_TOKENS and not audio_seconds:", "endpoint in BY_TOKENS:",
+    ),
+    Mutant(
+        "echoed-alias-is-another-model", "L7", "A response that repeats the alias is priced anew.",
+        "authorizer.py", "if response_model == hold.model_requested:", "if response_model == hold:",
+    ),
+    Mutant(
+        "annotated-pages-not-read", "L5", "Pages that were annotated are charged as held.",
+        "domain/usage_json.py", '_ANNOTATED = "pages_processed_annotation"', '_ANNOTATED = "annotation"',
     ),
 ]  # fmt: skip
 

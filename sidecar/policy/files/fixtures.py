@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sidecar.domain.bounds import MAX_CHOICES, MAX_ID_BYTES
-from sidecar.domain.usage import MAX_COUNT, parse_usage_json
+from sidecar.domain.usage import MAX_COUNT
+from sidecar.domain.usage_json import parse_usage_json
 from sidecar.policy.files.data import EndpointName, Instant, Name, describe
 from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.directory import fixture_files, read_text
