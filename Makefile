@@ -60,7 +60,7 @@ prices: .venv/ready ## Compare policies/models.yaml with the list of genai-price
 
 deploy-tools: .venv/ready ## Install what checks the Dockerfile and deploy/
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-deploy.lock
-	command -v kubectl kustomize || GOBIN=$(CURDIR)/$(BIN) go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
+	command -v kustomize || kubectl kustomize --help | grep -q load-restrictor || GOBIN=$(CURDIR)/$(BIN) go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
 lock: ## Write the lock files anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url -o requirements.lock pyproject.toml

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from support import policies
 from support.deciding import Desk
 from support.running import RunningSidecar
+from support.tools import pytest_terminal_summary
 
 from sidecar.policy.cel.cel_python import CelPythonEngine
 
@@ -23,6 +24,8 @@ _COMMON: dict[str, Any] = {
 settings.register_profile("fixed", derandomize=True, database=None, max_examples=60, **_COMMON)
 settings.register_profile("long", max_examples=3000, **_COMMON)
 settings.load_profile("fixed")
+
+__all__ = ["pytest_terminal_summary"]
 
 CelPythonEngine()  # celpy sets the recursion limit, which Hypothesis minds in mid-test
 

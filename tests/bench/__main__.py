@@ -6,14 +6,13 @@ kernel's accounting; latency is what the client saw. Compare rows of one run onl
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from support.npm import NotFetchedError
+from support import tools
 from support.running import chat, stub
 
 from bench import cerbos, filled_ledger, report, servers
@@ -57,8 +56,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.rows < 3:
         parser.error("--rows: at least 3")
-    if shutil.which("h2load") is None:
-        sys.exit("h2load is missing: install Debian's nghttp2-client")
+    try:
+        tools.require("h2load")
+    except tools.MissingError as error:
+        sys.exit(f"missing: {error}")
     options.json.parent.mkdir(exist_ok=True)
     # Not in /tmp, which may be memory: a commit has to wait for a disk.
     with (
@@ -110,7 +111,7 @@ def start(started: list[Server], folder: Path, filled: Path, name: str) -> None:
     started.append(servers.sidecar(name, folder / "filled", ledger=filled))
     try:
         started.append(cerbos.start(folder / "cerbos"))
-    except NotFetchedError as reason:
+    except (tools.MissingError, tools.OtherMachineError) as reason:
         console().print(f"without Cerbos: {reason}")
 
 

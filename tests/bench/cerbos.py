@@ -10,8 +10,9 @@ from typing import Any
 import grpc
 import yaml
 from google.protobuf import json_format
-from support.npm import NotFetchedError, fetch
+from support.npm import fetch
 from support.policies import SHIPPED
+from support.tools import OtherMachineError
 
 from bench.servers import Call, Server, free_address
 
@@ -25,14 +26,14 @@ _PATH = "/cerbos.svc.v1.CerbosService/CheckResources"
 
 
 def program() -> Path:
-    """Return Cerbos itself. Raises NotFetchedError."""
+    """Return Cerbos itself. Raises MissingError or OtherMachineError."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        raise NotFetchedError(f"{PACKAGE} is not for this machine")
+        raise OtherMachineError(f"{PACKAGE} is not for this machine")
     return fetch(PACKAGE, SHA512, "package/cerbos-linux-x64", _PROGRAM)
 
 
 def start(folder: Path) -> Server:
-    """Start Cerbos with its files in this folder. Raises NotFetchedError."""
+    """Start Cerbos with its files in this folder. Raises MissingError or OtherMachineError."""
     command = [str(program()), "server", "--log-level=error"]
     folder.mkdir()
     (folder / "policies").mkdir()

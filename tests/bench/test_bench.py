@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.npm import NotFetchedError, fetch
+from support import tools
+from support.npm import fetch
 from support.running import RunningSidecar, stub
 
 from bench import cerbos, filled_ledger, servers
@@ -86,10 +87,8 @@ def cerbos_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Cerbos with the benchmark's policy."""
     with pytest.MonkeyPatch.context() as patch, servers.stopped_at_end() as them:
         patch.setattr(servers, "STARTS", 1)
-        try:
+        with tools.needed():
             them.append(cerbos.start(tmp_path_factory.mktemp("cerbos") / "cerbos"))
-        except NotFetchedError as reason:
-            pytest.skip(str(reason))
         yield them[0].address
 
 
@@ -138,12 +137,13 @@ def test_a_package_that_cannot_be_had_is_named(
 ) -> None:
     """The benchmark goes on without it, and says so."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NotFetchedError, match=r"left-pad@1\.0\.0 cannot be fetched"):
+    with pytest.raises(tools.MissingError, match=r"left-pad@1\.0\.0 cannot be fetched: npm"):
         fetch("left-pad@1.0.0", "", "package/index.js", tmp_path / "target")
 
 
 def test_the_metrics_say_how_many_requests_share_a_commit(tmp_path: Path) -> None:
     """Those who ask together are committed together, and whoever asks alone waits for nobody."""
+    tools.program("h2load")
     metrics = servers.free_address()
     server = servers.sidecar("watched", tmp_path / "w", args=("--metrics-listen", metrics))
     try:

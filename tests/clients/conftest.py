@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import policies
+from support import policies, tools
 from support.mistral_standin import mistral_standin
 from support.running import RunningSidecar
 
-from clients.languages import LANGUAGES, NotInstalledError, Program, build
+from clients.languages import LANGUAGES, Program, build
 
 KEYS = """\
   expired-key:
@@ -34,10 +34,8 @@ SAID = {"passed": "ok", "skipped": "-", "failed": "FAILED", "error": "FAILED"}
 @pytest.fixture(scope="session", params=LANGUAGES, ids=lambda language: language.name)
 def program(request: pytest.FixtureRequest) -> Program:
     """Each language's program in turn."""
-    try:
+    with tools.needed():
         return build(request.param)
-    except NotInstalledError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from support.mistral_standin import API_KEY
+from support.npm import RETRIES
+from support.tools import MissingError, require
 
 ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).parent
@@ -23,10 +25,6 @@ PROTOC = (sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", str(
 INSTALL_SECONDS, COMPILE_SECONDS, RUN_SECONDS = 300, 600, 120
 
 Command = tuple[str, ...]
-
-
-class NotInstalledError(Exception):
-    """The language cannot be had here; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,7 @@ LANGUAGES = (
     Language(
         name="typescript",
         tools=("node", "npm"),
-        install=(
-            ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"),
-        ),
+        install=(("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", *RETRIES),),
         compile=(
             # The loader of protos reads this one when the program starts; generated are types.
             ("cp", str(PROTO), "."),
@@ -168,12 +164,11 @@ class Program:
 def build(language: Language) -> Program:
     """Build its program, unless it is there and nothing has changed.
 
-    Raises NotInstalledError where a tool or a package is missing, and AssertionError
+    Raises MissingError where a tool or a package is missing, and AssertionError
     where it does not compile.
     """
     for tool in language.tools:
-        if shutil.which(tool) is None:
-            raise NotInstalledError(f"no {tool} on this machine")
+        require(tool)
     with _alone_in(language) as folder:
         built = folder / ".built"
         digest = _digest(language)
@@ -218,11 +213,11 @@ def _install(command: Command, folder: Path) -> None:
     try:
         done = _run(command, folder, INSTALL_SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise NotInstalledError(f"{error}") from None
+        raise MissingError(f"{error}") from None
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).strip().splitlines() or ["it does not say why"]
         said = next((line for line in lines if "error" in line.lower()), lines[-1])
-        raise NotInstalledError(f"{' '.join(command[:2])}: {said.strip()}")
+        raise MissingError(f"{' '.join(command[:2])}: {said.strip()}")
 
 
 def _run(command: Command, folder: Path, seconds: int) -> subprocess.CompletedProcess[str]:

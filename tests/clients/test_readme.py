@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from support import policies
+from support import policies, tools
 from support.holds import ended
 from support.mistral_standin import API_KEY, mistral_standin
 from support.running import RunningSidecar, chat, eventually
@@ -26,7 +26,6 @@ from clients.languages import (
     RUN_SECONDS,
     SOURCES,
     Command,
-    NotInstalledError,
     build,
     build_beside,
 )
@@ -52,10 +51,8 @@ class Snippet:
         (text,) = re.findall(rf"```{self.language}\n(.*?)```", README, re.DOTALL)
         assert text.count("127.0.0.1:50051") == 1
         (language,) = (it for it in LANGUAGES if it.name == self.language)
-        try:
+        with tools.needed():
             build(language)
-        except NotInstalledError as error:
-            pytest.skip(str(error))
         build_beside(language, self.source, text.replace("127.0.0.1:50051", address), self.compile)
 
     def start(self, mistral: str, key: str = API_KEY) -> subprocess.CompletedProcess[str]:

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-from support.npm import NotFetchedError, fetch
+from support import tools
+from support.npm import fetch
 
 PACKAGE = "@bufbuild/cel-spec@0.6.1"
 SHA512 = "m0Ac9qA669yxxC0Hy45qGsUZemjImVfxPl6r9jLbkJviEvv3R9hSYyH2ItGRbDguekX6eId0cb62ulNBK97ezg=="
@@ -51,14 +51,12 @@ def read() -> tuple[Case, ...]:
 
 def _fetch() -> None:
     """Fetch the cases, and convert them: they are a literal that node reads."""
-    try:
+    with tools.needed():
         module = fetch(PACKAGE, SHA512, _MODULE, _CACHE.with_suffix(".mjs"))
-    except NotFetchedError as error:
-        pytest.skip(str(error))
     to_json = (
         f"import('./{module.name}').then(it => process.stdout.write(JSON.stringify(it.tests)))"
     )
-    node = ["node", "-e", to_json]
+    node = [tools.program("node"), "-e", to_json]
     done = subprocess.run(node, check=True, timeout=60, capture_output=True, cwd=module.parent)  # noqa: S603
     # Another worker may do the same at the same time: either file will do.
     with tempfile.NamedTemporaryFile(dir=_CACHE.parent, delete=False) as file:

@@ -1,5 +1,6 @@
 """The image: its Dockerfile's own steps are run, and what they leave is started as a pod would."""
 
+import os
 import re
 import shutil
 import signal
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.image import Image, build, instructions, why_not
+from support import tools
+from support.image import Image, build, instructions, need_roots
 from support.running import chat, recorded, stub
 
 from sidecar.v1 import authorization_pb2 as pb
@@ -18,12 +20,11 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "Dockerfile"
 STEPS = instructions(DOCKERFILE)
 
-in_a_root = pytest.mark.skipif(bool(why_not()), reason=why_not() or "possible")
-
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """What the Dockerfile's steps leave."""
+    need_roots()
     return build(DOCKERFILE, tmp_path_factory.mktemp("image"))
 
 
@@ -58,7 +59,7 @@ class Pod:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal process 1 of the container, and return how it ended."""
         if self._outside.poll() is None:
-            subprocess.run(["/bin/kill", f"-{number.name[3:]}", str(self.pid)], check=True)  # noqa: S603
+            os.kill(self.pid, number)
         _, rest = self._outside.communicate(timeout=30)
         self.log += rest
         return self._outside.returncode
@@ -80,7 +81,6 @@ def pod(image: Image) -> Iterator[Pod]:
         one.stop(signal.SIGKILL)
 
 
-@in_a_root
 def test_the_image_serves_as_nobody_on_a_read_only_root(pod: Pod, image: Image) -> None:
     """As process 1, user 65532, without capabilities; it writes its volumes and nothing else."""
     assert pod.stub.Authorize(chat(request_id="one")).effect == pb.EFFECT_ALLOW
@@ -96,7 +96,6 @@ def test_the_image_serves_as_nobody_on_a_read_only_root(pod: Pod, image: Image) 
     assert list((image.root / "tmp").iterdir()) == []
 
 
-@in_a_root
 def test_sigterm_ends_process_1_and_the_next_goes_on(pod: Pod) -> None:
     """L3, L4: a clean exit, then the same ledger and the same answer to the same request."""
     first = pod.stub.Authorize(chat(request_id="one"))
@@ -106,7 +105,6 @@ def test_sigterm_ends_process_1_and_the_next_goes_on(pod: Pod) -> None:
     assert recorded(first) == recorded(pod.stub.Authorize(chat(request_id="one")))
 
 
-@in_a_root
 def test_sigkill_loses_nothing_and_the_socket_is_taken_again(pod: Pod) -> None:
     """L4: the socket and the lock that a killed one left behind keep no other out."""
     first = pod.stub.Authorize(chat(request_id="one"))
@@ -115,7 +113,6 @@ def test_sigkill_loses_nothing_and_the_socket_is_taken_again(pod: Pod) -> None:
     assert recorded(first) == recorded(pod.stub.Authorize(chat(request_id="one")))
 
 
-@in_a_root
 def test_an_app_of_another_user_may_ask_and_not_take_the_sockets_place(
     pod: Pod, image: Image
 ) -> None:
@@ -134,7 +131,6 @@ def test_an_app_of_another_user_may_ask_and_not_take_the_sockets_place(
         assert (app.returncode == 0, error in said) == (not error, True), said
 
 
-@in_a_root
 def test_a_volume_of_another_owner_is_named(image: Image, tmp_path: Path) -> None:
     """Without fsGroup a claim belongs to root: the log says what cannot be written."""
     pod = Pod(image, tmp_path)
@@ -145,7 +141,6 @@ def test_a_volume_of_another_owner_is_named(image: Image, tmp_path: Path) -> Non
         pod.start()
 
 
-@in_a_root
 def test_nothing_that_builds_or_tests_is_left(image: Image) -> None:
     """No pip, nothing to install one from, no fixtures, and no schemas."""
     local = image.root / "usr/local"
@@ -161,7 +156,6 @@ def test_nothing_that_builds_or_tests_is_left(image: Image) -> None:
     assert shipped == {f.name for f in (ROOT / "policies").glob("[!.]*") if "_test." not in f.name}
 
 
-@in_a_root
 def test_bytecode_is_there_and_is_believed(image: Image) -> None:
     """Every module of ours, of others and of Python has it; on a read-only root none is made."""
     for folder in (image.root / "opt/packages", image.root / "usr/local/lib"):
@@ -209,12 +203,9 @@ def test_exec_form_everywhere() -> None:
 
 
 def test_the_dockerfile_has_no_faults_that_a_linter_knows() -> None:
-    """hadolint, where it is installed."""
-    hadolint = ROOT / ".venv/bin/hadolint"
-    if not hadolint.exists():
-        pytest.skip("no hadolint: pip install --require-hashes -r requirements-deploy.lock")
+    """What hadolint says of it is nothing."""
     done = subprocess.run(  # noqa: S603
-        [hadolint, "--failure-threshold", "info", DOCKERFILE],
+        [tools.program("hadolint"), "--failure-threshold", "info", DOCKERFILE],
         capture_output=True,
         text=True,
         check=False,

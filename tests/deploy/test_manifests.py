@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support import tools
 from support.commands import sidecar
 from support.configmap import ConfigMap
 from support.image import instructions
@@ -49,19 +49,16 @@ def flags(container: Manifest) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def rendered() -> list[Manifest]:
     """The example, as Kustomize makes it."""
-    for command in (("kustomize", "build"), ("kubectl", "kustomize")):
-        if program := shutil.which(command[0], path=f"{ROOT}/.venv/bin:{os.environ['PATH']}"):
-            words = [program, command[1], "--load-restrictor", "LoadRestrictionsNone", str(EXAMPLE)]
-            text = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # noqa: S603
-            return list(yaml.safe_load_all(text))
-    pytest.skip("neither kustomize nor kubectl is installed")
+    program = tools.program("kustomize", "kubectl")
+    command = "build" if Path(program).name == "kustomize" else "kustomize"
+    words = [program, command, "--load-restrictor", "LoadRestrictionsNone", str(EXAMPLE)]
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    return list(yaml.safe_load_all(text))
 
 
 def test_kubernetes_understands_every_manifest(rendered: list[Manifest]) -> None:
     """Every field is one that its kind has, in the base and in the example."""
-    validator = pytest.importorskip(
-        "kubernetes_validate", reason="pip install --require-hashes -r requirements-deploy.lock"
-    )
+    validator = tools.package("kubernetes_validate")
     files = [file for file in BASE.glob("*.yaml") if file.name != "kustomization.yaml"]
     for manifest in (*rendered, *(yaml.safe_load(file.read_text()) for file in files)):
         validator.validate(manifest, KUBERNETES, strict=True)
@@ -102,11 +99,8 @@ def test_a_configmap_of_the_whole_folder_is_the_same_set(tmp_path: Path) -> None
     """The command of docs/deploy.md takes schemas and fixtures along, and neither decides."""
     command = "create configmap spend-policies --from-file=policies --dry-run=client -o yaml"
     assert f"kubectl {command} |" in (ROOT / "docs" / "deploy.md").read_text()
-    if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not installed")
-    made = subprocess.run(  # noqa: S603
-        ["kubectl", *command.split()], cwd=ROOT, capture_output=True, text=True, check=True  # noqa: S607
-    )  # fmt: skip
+    words = [tools.program("kubectl"), *command.split()]
+    made = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
     keys = yaml.safe_load(made.stdout)["data"]
     assert set(FILES.values()) < keys.keys()
     mounted = ConfigMap(tmp_path / "volume", keys)

@@ -6,7 +6,6 @@ import re
 import shlex
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support import tools
 from support.envoys import BODY, CHAT
 from support.mistral_standin import API_KEY, mistral_standin
 from support.policies import SHIPPED
@@ -24,7 +24,6 @@ from sidecar.v1 import authorization_pb2 as pb
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "front-doors.md").read_text()
-PROGRAM = Path(sys.executable).with_name("envoy")
 
 (YAML,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
 
@@ -84,8 +83,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Envoy, started as documented but for ports and the upstream."""
-    if not PROGRAM.exists():
-        pytest.skip("no Envoy: make deploy-tools installs it")
+    program = tools.program("envoy")
     folder = tmp_path_factory.mktemp("envoy")
     sidecar = RunningSidecar(SHIPPED, folder / "ledger.sqlite", tuple(documented_args())).start()
     with mistral_standin() as url:
@@ -105,7 +103,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         file.write_text(yaml.safe_dump(config))
         with (folder / "envoy.log").open("w") as log:
             command = [
-                str(PROGRAM),
+                program,
                 "-c",
                 str(file),
                 "--concurrency",
@@ -133,15 +131,14 @@ def answers(port: int) -> bool:
 
 def test_envoy_takes_the_documented_configuration_as_it_stands(tmp_path: Path) -> None:
     """Its own validation says so, TLS and all."""
-    if not PROGRAM.exists():
-        pytest.skip("no Envoy: make deploy-tools installs it")
+    program = tools.program("envoy")
     ca = Path("/etc/ssl/certs/ca-certificates.crt")
     text = YAML
     if not ca.exists():
         (tmp_path / "ca.crt").write_text("")
         text = text.replace(str(ca), str(tmp_path / "ca.crt"))
     (tmp_path / "envoy.yaml").write_text(text)
-    command = [str(PROGRAM), "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
+    command = [program, "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert done.returncode == 0, done.stderr
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ledger.conftest import Till
+from support import tools
 from support.proposals import limit, proposal
 
 from sidecar.ledger import opening
@@ -142,14 +143,16 @@ def test_a_read_only_disk_is_named(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = subprocess.run(  # noqa: S603
-        ["/bin/mount", "-t", "tmpfs", "-o", "ro", "tmpfs", disk], capture_output=True, check=False
+        [tools.program("mount"), "-t", "tmpfs", "-o", "ro", "tmpfs", disk],
+        capture_output=True,
+        check=False,
     )
     if mount.returncode:
-        pytest.skip(f"cannot mount here: {mount.stderr.decode().strip()}")
+        tools.cannot(mount.stderr.decode().strip())
     try:
         assert "cannot be written: Read-only file system" in refusal(disk / "ledger.sqlite")
     finally:
-        subprocess.run(["/bin/umount", disk], check=True)  # noqa: S603
+        subprocess.run([tools.program("umount"), disk], check=True)  # noqa: S603
 
 
 @pytest.mark.parametrize(
@@ -186,15 +189,15 @@ def test_a_file_system_is_found_whatever_its_place_is_called(name: bytes, tmp_pa
     place = tmp_path / os.fsdecode(name)
     place.mkdir()
     mount = subprocess.run(  # noqa: S603
-        ["/bin/mount", "-t", "ramfs", "ramfs", place], capture_output=True, check=False
+        [tools.program("mount"), "-t", "ramfs", "ramfs", place], capture_output=True, check=False
     )
     if mount.returncode:
-        pytest.skip(f"cannot mount here: {mount.stderr.decode().strip()}")
+        tools.cannot(mount.stderr.decode().strip())
     try:
         assert opening._file_system(place / "a" / "b") == "ramfs"  # noqa: SLF001
         assert opening._file_system(tmp_path) != "ramfs"  # noqa: SLF001
     finally:
-        subprocess.run(["/bin/umount", place], check=True)  # noqa: S603
+        subprocess.run([tools.program("umount"), place], check=True)  # noqa: S603
 
 
 def test_the_file_says_what_it_is(till: Till) -> None:

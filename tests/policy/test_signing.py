@@ -2,13 +2,13 @@
 
 import base64
 import json
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import tools
 from support.commands import sidecar
 from support.configmap import ConfigMap, texts
 from support.policies import deny, minimal
@@ -38,8 +38,7 @@ class Keys:
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
     """A pair that is trusted."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here")
+    tools.program("openssl")
     return Keys(tmp_path, "ours")
 
 

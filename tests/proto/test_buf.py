@@ -4,17 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support import tools
 from support.buf import BASELINE, ROOT, buf, program
-from support.npm import NotFetchedError
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _buf() -> None:
     """Skip where buf cannot be had."""
-    try:
+    with tools.needed():
         program()
-    except NotFetchedError as error:
-        pytest.skip(str(error))
 
 
 def test_the_protos_are_as_buf_wants_them() -> None:

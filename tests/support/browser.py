@@ -4,13 +4,12 @@ import html
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support import tools
 
 _NAMES = (
     os.environ.get("CHROME_BIN", ""),
@@ -30,9 +29,7 @@ SCHEMES = {"dark": 0, "light": 1}
 
 def dom_of(page: str, scheme: str = "light") -> str:
     """Open a page of our own in the browser; return its document once it has loaded."""
-    browser = next((found for name in _NAMES if name and (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("there is no Chromium or Chrome; CHROME_BIN may name one")
+    browser = tools.find(*filter(None, _NAMES)) or tools.program("chromium")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "page.html"
         file.write_text(page, encoding="utf-8")

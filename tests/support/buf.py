@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.npm import NotFetchedError, fetch
+from support.npm import fetch
+from support.tools import OtherMachineError
 
 VERSION = "1.75.0"
 SHA512 = {
@@ -19,10 +20,10 @@ BASELINE = ROOT / "proto" / "baseline.txtpb"
 
 
 def program() -> Path:
-    """Return buf itself. Raises NotFetchedError."""
+    """Return buf itself. Raises MissingError or OtherMachineError."""
     name, sha512 = SHA512.get(platform.machine(), ("", ""))
     if sys.platform != "linux" or not name:
-        raise NotFetchedError(f"no buf is pinned for {sys.platform} {platform.machine()}")
+        raise OtherMachineError(f"no buf is pinned for {sys.platform} {platform.machine()}")
     package = f"@bufbuild/buf-linux-{name}@{VERSION}"
     return fetch(package, sha512, "package/bin/buf", ROOT / "build" / f"buf-{VERSION}" / "buf")
 

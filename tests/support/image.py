@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support import tools
+
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SYSTEM = Path("/")
 """Where the programs and libraries of the roots come from."""
@@ -34,19 +36,21 @@ EMPTY = ("proc", "dev", "etc", "root", "tmp", "var", "var/lib", "run", "usr/loca
 DEVICES = ("null", "urandom")
 NETWORK = ("resolv.conf", "hosts", "nsswitch.conf", "pip.conf", "ssl", "passwd", "group")
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+OUTSIDE = {"PATH": PATH}
+"""`chroot` looks inside for the program by the PATH from outside, whatever that is here."""
 
 
-def why_not() -> str:
-    """Say why no root can be made here, "" when one can."""
+def need_roots() -> None:
+    """Leave the test out where no root can be made."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        return "only root on Linux may make a root folder"
+        tools.cannot("only root on Linux may make a root folder")
     if sys.base_prefix == "/usr":
-        return "this Python is the system's, so it cannot be copied by itself"
-    trial = subprocess.run(
-        ["/usr/bin/unshare", "--mount", "--pid", "--net", "--fork", "true"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return f"no namespaces here: {trial.stderr.strip()}" if trial.returncode else ""
+        tools.cannot("this Python is the system's, so it cannot be copied by itself")
+    for name in ("unshare", "setpriv", "mount", "ip"):
+        tools.program(name)
+    trial = _run(["unshare", "--mount", "--pid", "--net", "--fork", "true"])
+    if trial.returncode:
+        tools.cannot(f"no namespaces here: {trial.stderr.strip()}")
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
@@ -76,7 +80,7 @@ class Image:
         pip = {name: os.environ[name] for name in os.environ if name.startswith("PIP_")}
         pip.pop("PIP_FIND_LINKS", None)  # a folder that the root does not have
         command_line = self._inside([*self._env(pip), "/bin/sh", "-c", command])
-        done = subprocess.run(command_line, capture_output=True, text=True, check=False)  # noqa: S603
+        done = _run(command_line)
         assert done.returncode == 0, f"RUN {command}\n{done.stdout}{done.stderr}"
 
     def start(
@@ -106,7 +110,7 @@ class Image:
         )
         program = words or (*self.entrypoint, *self.command)
         command_line = self._inside([*nobody, *self._env({}), *program], "--net", prepare=prepare)
-        return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True)  # noqa: S603
+        return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, env=OUTSIDE)  # noqa: S603
 
     def _env(self, more: dict[str, str]) -> list[str]:
         pairs = [f"{name}={value}" for name, value in {**self.env, **more}.items()]
@@ -128,8 +132,12 @@ class Image:
             *prepare,
             f"exec chroot {root} {shlex.join(words)}",
         ]
-        return ["/usr/bin/unshare", "--mount", "--pid", *spaces, "--fork", "--kill-child",
+        return ["unshare", "--mount", "--pid", *spaces, "--fork", "--kill-child",
                 "/bin/sh", "-ec", "\n".join(steps)]  # fmt: skip
+
+
+def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=OUTSIDE)  # noqa: S603
 
 
 def build(dockerfile: Path, folder: Path) -> Image:

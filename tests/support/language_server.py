@@ -2,14 +2,14 @@
 
 import fcntl
 import json
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
+from support import tools
+from support.npm import RETRIES
 
 FOLDER = Path(__file__).parents[1] / "editor"
 _SERVER = FOLDER / "node_modules" / "yaml-language-server" / "bin" / "yaml-language-server"
@@ -25,20 +25,22 @@ _SETTINGS = {
 
 def installed() -> Path:
     """Return the server's program, or skip the test where it cannot be had."""
-    for tool in ("node", "npm"):
-        if not shutil.which(tool):
-            pytest.skip(f"there is no {tool}")
+    for name in ("node", "npm"):
+        tools.program(name)
     with (FOLDER / "package-lock.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # other workers may want the same at the same time
         mark = FOLDER / "node_modules" / ".locked"
         wanted = lock.read()
         if not mark.exists() or mark.read_text() != wanted:
-            done = subprocess.run(
-                ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"],  # noqa: S607
+            done = subprocess.run(  # noqa: S603 - pinned by the lock file
+                ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", *RETRIES],  # noqa: S607
                 cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False,
             )  # fmt: skip
-            if done.returncode != 0:
-                pytest.skip(f"npm cannot install yaml-language-server: {done.stderr[-300:]}")
+            with tools.needed():
+                if done.returncode != 0:
+                    raise tools.MissingError(
+                        f"npm cannot install yaml-language-server: {done.stderr[-300:]}"
+                    )
             mark.write_text(wanted)
     return _SERVER
 

@@ -8,27 +8,28 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from support.tools import MissingError, require
 
-class NotFetchedError(Exception):
-    """The package cannot be had here; the text says why."""
+RETRIES = ("--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+"""A registry may stumble; where there is no network, that is soon seen."""
 
 
 def fetch(package: str, sha512: str, member: str, target: Path) -> Path:
     """Put a member of the package at the target, unless it is there; return the target.
 
     `package` is name@version, `sha512` its digest in base64, as npm's own lock files give it.
-    Raises NotFetchedError, or ValueError when it is another package than that.
+    Raises MissingError, or ValueError when it is another package than that.
     """
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)
-        pack = ["npm", "pack", package, "--fetch-retries=0", "--pack-destination", name]
+        pack = ["pack", package, *RETRIES, "--pack-destination", name]
         try:
-            subprocess.run(pack, check=True, capture_output=True, timeout=120)  # noqa: S603
-        except (OSError, subprocess.SubprocessError) as error:
-            raise NotFetchedError(f"{package} cannot be fetched: {error}") from None
+            subprocess.run([require("npm"), *pack], check=True, capture_output=True, timeout=120)  # noqa: S603
+        except (MissingError, OSError, subprocess.SubprocessError) as error:
+            raise MissingError(f"{package} cannot be fetched: {error}") from None
         archive = next(folder.glob("*.tgz"))
         digest = hashlib.sha512(archive.read_bytes()).digest()
         if base64.b64encode(digest).decode() != sha512:

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from support import tools
+from support.npm import RETRIES
 
 FOLDER = Path(__file__).parents[2] / "clients" / "typescript"
 _LOCK = "package-lock.json"
@@ -15,12 +16,13 @@ _LOCK = "package-lock.json"
 
 def built() -> Path:
     """Return the package's folder, or skip the test where it cannot be built."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("there is no node, or no npm")
+    tools.program("node")
+    tools.program("npm")
     # Other workers may want the same at the same time.
     with (FOLDER / _LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _install()
+        with tools.needed():
+            _install()
         _build()
     return FOLDER
 
@@ -42,9 +44,9 @@ def _install() -> None:
     """Install what the lock file names, unless it is there."""
     lock, installed = FOLDER / _LOCK, FOLDER / "node_modules" / ".locked"
     if not installed.exists() or installed.read_bytes() != lock.read_bytes():
-        done = _npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1")
+        done = _npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", *RETRIES)
         if done.returncode != 0:
-            pytest.skip(f"npm cannot install: {done.stderr[-300:]}")
+            raise tools.MissingError(f"npm cannot install: {done.stderr[-300:]}")
         installed.write_bytes(lock.read_bytes())
 
 
