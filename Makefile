@@ -1,16 +1,17 @@
 # make demo, make test and make check set up what they need by themselves.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+BIN := $(VENV)/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo keys standin test check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants clean deploy-tools baseline
+.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants clean deploy-tools baseline
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-.venv/ready: requirements-dev.lock pyproject.toml
-	$(PYTHON) -m venv .venv
+$(VENV)/ready: requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -26,6 +27,9 @@ standin: .venv/ready ## Start a stand-in for Mistral, its models and keys, to tr
 
 test: .venv/ready ## Run the tests
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+test-versions: .venv/ready ## Run them on every Python that is here; FAST=1: a part, oldest and newest
+	@PYTHONPATH=tests $(BIN)/python -m versions --jobs $(JOBS) $(if $(FAST),--fast)
 
 check: .venv/ready ## Lint, types, and whether the generated code is current
 	$(BIN)/ruff format --check

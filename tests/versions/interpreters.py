@@ -1,0 +1,74 @@
+"""The interpreters of this machine, one for each version of Python."""
+
+import os
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from support import tools
+
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+"""From `requires-python` to the newest that each package of the lock files has a wheel for."""
+
+_ASK = (
+    "import ensurepip, platform, sqlite3, ssl, sys, venv;"
+    "print(platform.python_implementation(), '.'.join(map(str, sys.version_info[:3])))"
+)
+
+
+class Interpreter(NamedTuple):
+    """One that can make an environment for the tests."""
+
+    version: str
+    """Such as 3.12."""
+    patch: tuple[int, ...]
+    path: Path
+
+
+def find(candidates: Iterable[Path]) -> dict[str, Interpreter]:
+    """Return the latest patch of each version, the oldest version first."""
+    found: dict[str, Interpreter] = {}
+    for path in dict.fromkeys(candidates):
+        one = _look_at(path)
+        if one and (one.version not in found or found[one.version].patch < one.patch):
+            found[one.version] = one
+    return {version: found[version] for version in VERSIONS if version in found}
+
+
+def candidates() -> Iterator[Path]:
+    """Give what may be an interpreter: on PATH, Debian's, pyenv's, and uv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = [
+        *map(Path, filter(None, os.environ.get("PATH", "").split(os.pathsep))),
+        *(Path("/usr/bin"), Path("/usr/local/bin")),
+        *sorted(pyenv.glob("versions/*/bin")),
+        *sorted(_uvs_folder().glob("*/bin")),
+    ]
+    for folder in folders:
+        for version in VERSIONS:
+            if (path := folder / f"python{version}").is_file():
+                yield path
+
+
+def _uvs_folder() -> Path:
+    uv = tools.find("uv")
+    said = _said([uv, "python", "dir"]) if uv else ""
+    return Path(said or Path.home() / ".local/share/uv/python")
+
+
+def _look_at(path: Path) -> Interpreter | None:
+    """Ask it; a shim of pyenv for a version that is not chosen, or one without venv, is none."""
+    implementation, _, version = _said([str(path), "-c", _ASK]).partition(" ")
+    if implementation != "CPython":
+        return None
+    patch = tuple(map(int, version.split(".")))
+    return Interpreter(f"{patch[0]}.{patch[1]}", patch, path)
+
+
+def _said(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

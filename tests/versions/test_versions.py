@@ -1,0 +1,71 @@
+"""Which interpreters the suite is run on, and what is said of those that are missing."""
+
+import re
+import sys
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+from support import tools
+
+from versions.__main__ import FAST, Outcome, chosen, table
+from versions.interpreters import VERSIONS, Interpreter, candidates, find
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def made_up(*versions: str) -> dict[str, Interpreter]:
+    """Return interpreters that nobody starts."""
+    return {it: Interpreter(it, (3, int(it[2:]), 1), Path(f"/x/python{it}")) for it in versions}
+
+
+def test_an_interpreter_is_what_answers_as_one(tmp_path: Path) -> None:
+    """This one is found, by what it says and not by its name; a broken shim is passed over."""
+    shim, pypy = tmp_path / "shim", tmp_path / "pypy"
+    shim.write_text("#!/bin/sh\necho 'version is not installed' >&2\nexit 127\n")
+    pypy.write_text("#!/bin/sh\necho PyPy 3.11.9\n")
+    for file in (shim, pypy):
+        file.chmod(0o755)
+    found = find([shim, pypy, tmp_path / "none", Path(sys.executable)])
+    assert [(it.version, it.patch) for it in found.values()] == [(HERE, sys.version_info[:3])]
+
+
+def test_the_one_that_runs_the_tests_is_among_the_candidates() -> None:
+    """Wherever it came from, a version that can run the tests is tried."""
+    assert HERE in find([*candidates(), Path(sys.executable)])
+
+
+def test_the_fast_part_is_for_the_oldest_and_the_newest() -> None:
+    """All versions otherwise; and one alone is enough."""
+    found = made_up("3.11", "3.12", "3.14")
+    assert [it.version for it in chosen(found, fast=True)] == ["3.11", "3.14"]
+    assert [it.version for it in chosen(found, fast=False)] == ["3.11", "3.12", "3.14"]
+    assert [it.version for it in chosen(made_up("3.13"), fast=True)] == ["3.13"]
+    assert all((tools.ROOT / word).exists() for word in FAST if word.startswith("tests/"))
+
+
+def test_each_version_has_a_row_and_what_is_missing_is_named() -> None:
+    """What ran, what did not need to, and what is not on this machine."""
+    outcomes = [
+        Outcome("3.11", "/x/python3.11", "9 passed", is_good=True, seconds=1),
+        Outcome("3.13", "/x/python3.13", "1 failed, 8 passed", is_good=False, seconds=2),
+    ]
+    paper = StringIO()
+    console = Console(width=120, file=paper)
+    console.print(table(outcomes, made_up("3.11", "3.12", "3.13")))
+    said = re.sub(r"[^\S\n]+", " ", re.sub("[│┃]", " ", paper.getvalue()))
+    for row in (
+        " 3.11 /x/python3.11 9 passed 1 ",
+        " 3.12 /x/python3.12 not run: between the two ends ",
+        " 3.13 /x/python3.13 1 failed, 8 passed 2 ",
+        " 3.14 missing not run ",
+    ):
+        assert row in said
+
+
+def test_the_versions_are_those_the_project_is_for() -> None:
+    """From the oldest that pyproject.toml allows on, without a gap."""
+    (oldest,) = re.findall(
+        r'requires-python = ">=3\.(\d+)"', (tools.ROOT / "pyproject.toml").read_text()
+    )
+    assert tuple(f"3.{minor}" for minor in range(int(oldest), int(oldest) + 4)) == VERSIONS
