@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sidecar.v1 import authorization_pb2 as pb
 
 ROOT = Path(__file__).parents[2]
 BASE, EXAMPLE = ROOT / "deploy/base", ROOT / "deploy/example"
+DEPLOY = (ROOT / "docs/deploy.md").read_text()
 KUBERNETES = "1.33"  # the first in which native sidecars are stable
 CONFIG_MAP_BYTES = 2**20
 
@@ -49,9 +51,14 @@ def flags(container: Manifest) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def rendered() -> list[Manifest]:
     """The example, as Kustomize makes it."""
+    return kustomized(EXAMPLE)
+
+
+def kustomized(folder: Path) -> list[Manifest]:
+    """Return what Kustomize makes of a folder."""
     program = tools.program("kustomize", "kubectl")
     command = "build" if Path(program).name == "kustomize" else "kustomize"
-    words = [program, command, "--load-restrictor", "LoadRestrictionsNone", str(EXAMPLE)]
+    words = [program, command, "--load-restrictor", "LoadRestrictionsNone", str(folder)]
     text = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # noqa: S603
     return list(yaml.safe_load_all(text))
 
@@ -98,7 +105,7 @@ def test_the_example_lists_every_rule() -> None:
 def test_a_configmap_of_the_whole_folder_is_the_same_set(tmp_path: Path) -> None:
     """The command of docs/deploy.md takes schemas and fixtures along, and neither decides."""
     command = "create configmap spend-policies --from-file=policies --dry-run=client -o yaml"
-    assert f"kubectl {command} |" in (ROOT / "docs" / "deploy.md").read_text()
+    assert f"kubectl {command} |" in DEPLOY
     words = [tools.program("kubectl"), *command.split()]
     made = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
     keys = yaml.safe_load(made.stdout)["data"]
@@ -154,6 +161,27 @@ def test_probes_ask_the_health_port_by_its_two_services() -> None:
     ports = {one["name"]: one["containerPort"] for one in SIDECAR["ports"]}
     assert ports["health"] == int(port)
     assert flags(SIDECAR)["--metrics-listen"].endswith(f":{ports['metrics']}")
+
+
+def test_an_app_that_fails_open_stays_in_its_service(tmp_path: Path) -> None:
+    """The patch of docs/deploy.md takes the readiness probe from the base, and nothing else."""
+    (patch,) = re.findall(r"(?m)^( {4}patches:\n(?: {4}.*\n)+)", DEPLOY)
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    resources = f"resources: [{os.path.relpath(BASE, overlay.resolve())}]\n"
+    (overlay / "kustomization.yaml").write_text(resources + textwrap.dedent(patch))
+    (made,) = [one for one in kustomized(overlay) if one["kind"] == "StatefulSet"]
+    expected = base("StatefulSet")
+    del expected["spec"]["template"]["spec"]["initContainers"][0]["readinessProbe"]
+    assert made == expected
+
+
+def test_no_pod_waits_for_another_and_the_step_to_that_is_documented() -> None:
+    """A pod that is not ready keeps no other from starting; an older StatefulSet is made anew."""
+    stateful_set = base("StatefulSet")
+    assert stateful_set["spec"]["podManagementPolicy"] == "Parallel"
+    name = stateful_set["metadata"]["name"]
+    assert f"    kubectl -n spend delete statefulset {name} --cascade=orphan\n" in DEPLOY
 
 
 def test_only_prometheus_is_let_in() -> None:

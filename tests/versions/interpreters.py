@@ -13,7 +13,8 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 _ASK = (
     "import ensurepip, platform, sqlite3, ssl, sys, venv;"
-    "print(platform.python_implementation(), '.'.join(map(str, sys.version_info[:3])))"
+    "print(platform.python_implementation(), '.'.join(map(str, sys.version_info[:3])),"
+    " sys.executable)"
 )
 
 
@@ -59,11 +60,13 @@ def _uvs_folder() -> Path:
 
 def _look_at(path: Path) -> Interpreter | None:
     """Ask it; a shim of pyenv for a version that is not chosen, or one without venv, is none."""
-    implementation, _, version = _said([str(path), "-c", _ASK]).partition(" ")
+    implementation, _, rest = _said([str(path), "-c", _ASK]).partition(" ")
+    version, _, executable = rest.partition(" ")
     if implementation != "CPython":
         return None
     patch = tuple(map(int, version.split(".")))
-    return Interpreter(f"{patch[0]}.{patch[1]}", patch, path)
+    # Its own path: what a shim starts is another thing in another folder.
+    return Interpreter(f"{patch[0]}.{patch[1]}", patch, Path(executable))
 
 
 def _said(command: list[str]) -> str:
