@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
@@ -13,6 +14,7 @@ from sidecar.alerts.counts import AlertCounts
 from sidecar.alerts.dispatcher import Dispatcher
 from sidecar.alerts.opening import open_channels
 from sidecar.authorizer import Authorizer
+from sidecar.domain.alerts import Origin
 from sidecar.domain.clock import SECOND_US, Clock, never_back
 from sidecar.housekeeping import keep_house, keep_keys, meet_keys
 from sidecar.ledger.sqlite import SqliteLedger
@@ -49,7 +51,13 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     tell_of_the_share(policy)
     _tell_of_pins(policy, settings.identity.pins)
     names = [channel.name for channel in channels]
-    ledger = SqliteLedger(settings.ledger, ZoneInfo(settings.time_zone), names)
+    instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
+    ledger = SqliteLedger(
+        settings.ledger,
+        ZoneInfo(settings.time_zone),
+        names,
+        origin=Origin(instance, str(settings.share)),
+    )
     try:
         clock = _clock(ledger.latest_us)
         authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)

@@ -29,6 +29,9 @@ from sidecar.reports.page import page
 EPILOG = f"{COUNTED} {METHOD}"
 
 NOON = clock_time(12)
+DAILY_AFTER = 5
+"""The figures that stand before the marks of each day: up to the share of all cost."""
+
 MOST_DAYS, MOST_MARKS, MOST_BUDGETS = 3660, 31, 20
 
 
@@ -133,10 +136,11 @@ def _spend_table(report: Report) -> Table:
     table = Table(title=f"Spend, {days} ({report.zone})", title_justify="left")
     for dimension in report.by:
         table.add_column(dimension.value, overflow="fold")
-    for heading in ("calls", "input tokens", "output tokens", "cost", "share"):
+    headings = report.total.headings()
+    for heading in headings[:DAILY_AFTER]:
         table.add_column(heading, justify="right")
     table.add_column("by day", no_wrap=True)
-    for heading in ("overruns", "expired"):
+    for heading in headings[DAILY_AFTER:]:
         table.add_column(heading, justify="right")
     for row in report.rows:
         table.add_row(*(escape(name) or "(none)" for name in row.names), *_cells(row, report))
@@ -146,8 +150,8 @@ def _spend_table(report: Report) -> Table:
 
 
 def _cells(row: Spend, report: Report) -> tuple[str, ...]:
-    *counts, overruns, expired = row.figures(report.total)
-    return (*counts, sparkline(grouped(row.daily_cost_nano_usd, MOST_MARKS)), overruns, expired)
+    figures, marks = row.figures(report.total), grouped(row.daily_cost_nano_usd, MOST_MARKS)
+    return (*figures[:DAILY_AFTER], sparkline(marks), *figures[DAILY_AFTER:])
 
 
 def _budget_table(report: Report) -> Table:

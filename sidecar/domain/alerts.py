@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.decisions import Meter
+from sidecar.domain.share import WHOLE
 from sidecar.domain.windows import Window
 
 LONGEST_WAIT_US = 3600 * SECOND_US
@@ -22,6 +23,18 @@ class AlertKind(StrEnum):
     EXPIRED = "expired"
     BURN = "burn"
     KEY_IN_USE = "key_in_use"
+
+
+class Origin(NamedTuple):
+    """Which sidecar raises alerts, and which part of every ceiling it has."""
+
+    instance: str = ""
+    """The name of its host and its ledger's file, which no other sidecar may write."""
+    share: str = str(WHOLE)
+
+
+UNNAMED = Origin()
+"""Of what raises alerts in no running sidecar."""
 
 
 class Alert(NamedTuple):
@@ -51,6 +64,11 @@ class Alert(NamedTuple):
     """What an hour usually spends, for a burn."""
     shadow: bool = False
     """Whether the limit is in shadow mode, and so refuses nobody."""
+    instance: str = ""
+    share: str = ""
+    """See Origin; "" in alerts of before there was one."""
+    undivided_ceiling: int | None = None
+    """Of all shares together, for a threshold: `ceiling` is this sidecar's share of it."""
 
     def document(self) -> dict[str, Any]:
         """Write it down for programs."""
@@ -68,7 +86,18 @@ class Alert(NamedTuple):
         }
 
     def text(self) -> str:
-        """Write it down for people, in a sentence."""
+        """Write it down for people: what happened, and at which sidecar."""
+        if not self.instance:
+            return self._happened()
+        if self.share == str(WHOLE):
+            return f"{self._happened()}; sidecar {self.instance}"
+        part = f"share {self.share}"
+        if self.undivided_ceiling is not None:
+            part += f" of {format_amount(self.meter, self.undivided_ceiling)}"
+        return f"{self._happened()}; sidecar {self.instance}, {part}"
+
+    def _happened(self) -> str:
+        """Write down in a sentence what happened."""
         ceiling, spent, held, usual = (
             format_amount(self.meter, amount)
             for amount in (self.ceiling, self.spent, self.held, self.usual)

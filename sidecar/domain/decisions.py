@@ -77,6 +77,8 @@ class Limit(NamedTuple):
     window: Window
     scope: str
     ceiling: int | None
+    undivided_ceiling: int | None = None
+    """What the ceiling is a share of; None where that is not known."""
 
 
 class Demand(NamedTuple):

@@ -15,8 +15,10 @@ MARKS = "▁▂▃▄▅▆▇█"
 
 
 COUNTED = (
-    "Spend counts calls that were settled, or that expired and so were charged at their worst "
-    "case, on the day they were authorized. By rule, a call counts for each limit that it was "
+    "Spend is what budgets were charged: by calls that were settled, and at their worst case by "
+    "calls that expired, on the day they were authorized. What every limit of cost has released of "
+    "a call that expired (on_expiry: release) stands beside it, in no sum, as unknown outcome. "
+    "What no limit counts is never released. By rule, a call counts for each limit that it was "
     "held on, so the rows add up to more than the total. What a budget has spent is what the "
     "ledger compares with its ceiling."
 )
@@ -48,6 +50,8 @@ class Spend:
     cost_nano_usd: int
     overruns: int
     expired: int
+    unknown_cost_nano_usd: int
+    """Held for calls that expired, and charged to no budget; in no other sum."""
 
     def share(self, total: "Spend") -> str:
         """Write which part of all cost this is, to a tenth of a percent."""
@@ -57,7 +61,8 @@ class Spend:
         return f"{permille // 10}.{permille % 10} %"
 
     def figures(self, total: "Spend") -> tuple[str, ...]:
-        """Write calls, input tokens, output tokens, cost, share, overruns and expired holds."""
+        """Write what `headings` names."""
+        unknown = (f"${format_usd(self.unknown_cost_nano_usd)}",)
         return (
             f"{self.calls:,}",
             f"{self.input_tokens:,}",
@@ -66,7 +71,15 @@ class Spend:
             self.share(total),
             f"{self.overruns:,}",
             f"{self.expired:,}",
+            *(unknown if total.unknown_cost_nano_usd else ()),
         )
+
+    def headings(self) -> tuple[str, ...]:
+        """Name the figures of a total, and so of its rows."""
+        known = (
+            "calls", "input tokens", "output tokens", "cost", "share", "overruns", "expired",
+        )  # fmt: skip
+        return (*known, "unknown outcome") if self.unknown_cost_nano_usd else known
 
 
 @dataclass(frozen=True, slots=True)

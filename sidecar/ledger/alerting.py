@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sidecar.domain.alerts import Alert, AlertKind
+from sidecar.domain.alerts import UNNAMED, Alert, AlertKind, Origin
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, Demand, Meter, Proposal
 from sidecar.domain.rotation import STILL_IN_USE, Stage
@@ -43,12 +43,14 @@ class Alerting:
         standings: Standings,
         channels: Sequence[str],
         entropy: Callable[[int], bytes],
+        origin: Origin = UNNAMED,
     ) -> None:
         """Owe each alert to all of the channels; make its id unique by the entropy."""
         self._sql = connection
         self._standings = standings
         self._channels = tuple(channels)
         self._entropy = entropy
+        self._origin = origin
         self._known: set[Known] = set()
         self._raised: list[Alert] = []
 
@@ -81,13 +83,14 @@ class Alerting:
                 self._passed(demand, standing, passed, held)
 
     def _passed(self, demand: Demand, standing: Standing, passed: int, held: int) -> None:
-        rule, meter, window, scope, ceiling = demand.limit
+        rule, meter, window, scope, ceiling, undivided_ceiling = demand.limit
         span, percents = self._span(standing), demand.alert_at_percent[:passed]
         if self._is_new((AlertKind.THRESHOLD, rule, window, scope, span.start_us, percents)):
             for percent in percents:
                 self._raise(
                     AlertKind.THRESHOLD, standing.at_us, rule, scope, meter, window, *span,
                     percent, ceiling, standing.spent, held, None, demand.shadow,
+                    undivided_ceiling=undivided_ceiling,
                 )  # fmt: skip
 
     def overrun(self, hold: int, at_us: int) -> None:
@@ -167,10 +170,20 @@ class Alerting:
         self._known.add(known)
         return True
 
-    def _raise(self, kind: AlertKind, at_us: int, *others: Any) -> None:
+    def _raise(
+        self,
+        kind: AlertKind,
+        at_us: int,
+        *others: Any,
+        undivided_ceiling: int | None = None,
+    ) -> None:
         """Write an alert, and that each channel is owed it, unless it was raised before."""
         alert_id = f"alert_{at_us // 1000:012x}{self._entropy(10).hex()}"
-        alert = Alert(alert_id, kind, at_us, *others)
+        alert = Alert(alert_id, kind, at_us, *others)._replace(
+            instance=self._origin.instance,
+            share=self._origin.share,
+            undivided_ceiling=undivided_ceiling,
+        )
         written = self._sql.execute(_INSERT, alert)
         if written.rowcount:
             row = rows.row_id(written)

@@ -3,8 +3,8 @@
 import itertools
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from sidecar.domain.decisions import Charge, HoldState, Limit, Meter, Settlement
 from sidecar.domain.usage import Usage
@@ -81,10 +81,12 @@ class Closing:
         if due:
             self._standings.write()  # it may be a call that asks for this
         for row, cost_nano_usd, *held in due:
+            used, charged_cost = _charged(
+                rows.held_from_row(held), cost_nano_usd, self._amounts(row)
+            )
             self._move(row, HoldState.OPEN, lambda amount: amount.held * amount.charge_on_expiry)
-            used = rows.held_from_row(held)
             self._close(
-                row, HoldState.EXPIRED, Settlement(used, cost_nano_usd, "unknown", "", at_us)
+                row, HoldState.EXPIRED, Settlement(used, charged_cost, "unknown", "", at_us)
             )
             self._alerting.expired(row, at_us)
         return len(due)
@@ -225,3 +227,29 @@ class Closing:
             self._standings.of(amount.limit, at_us).budget() for amount in self._amounts(row)
         )
         return Charge(cost_nano_usd, tokens, bool(overrun), budgets, bool(unrecognized_usage))
+
+
+def _charged(most: Usage, cost_nano_usd: int, amounts: Sequence[_Amount]) -> tuple[Usage, int]:
+    """Return how much of a call with an unknown outcome is spend: what its limits charge.
+
+    Of what no limit counts, nothing is released: it stays. Tokens that no limit counts go
+    with the cost.
+    """
+    cost = _charges(amounts, Meter.COST)
+    tokens = _charges(amounts, Meter.TOKENS)
+    if cost is False:
+        most = Usage(most.input_tokens, most.output_tokens, most.cached_input_tokens)
+        cost_nano_usd = 0
+    if tokens is False or (tokens is None and cost is False):
+        most = replace(most, input_tokens=0, output_tokens=0, cached_input_tokens=0)
+    return most, cost_nano_usd
+
+
+def _charges(amounts: Sequence[_Amount], meter: Meter) -> bool | None:
+    """Whether any limit with this meter charges what expires; None if there is no such limit."""
+    counted = [
+        amount.charge_on_expiry
+        for amount in amounts
+        if amount.limit.meter is meter and amount.limit.window is not Window.CONCURRENT
+    ]
+    return any(counted) if counted else None

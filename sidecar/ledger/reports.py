@@ -29,6 +29,12 @@ _COLUMNS = {
 
 _PER_LIMIT = " LEFT JOIN hold_amounts a ON a.hold = h.id LEFT JOIN budgets b ON b.id = a.budget"
 
+# A limit that has released a call that expired was charged nothing, whatever others were.
+_COST_OF_LIMIT = """CASE WHEN b.meter = 'cost' AND b.window <> 'concurrent'
+  THEN a.charged ELSE h.charged_cost_nano_usd END"""
+_TOKENS_OF_LIMIT = """(h.state <> 'expired' OR b.id IS NULL OR b.meter <> 'tokens'
+  OR b.window = 'concurrent' OR a.charge_on_expiry)"""
+
 # Of the rows of a budget that still count, that of the window which the calendar has now says
 # its window and ceiling; where none is, as the ledger has another calendar, the one opened last.
 _OPEN_BUDGETS = """
@@ -75,7 +81,7 @@ class Reports:
     def report(self, by: Sequence[Dimension], span: Span) -> Report:
         """Return spend in the days that the span touches, and how all budgets stand now."""
         days = self.calendar.days(span)
-        totals = self.spend((), days) or [Spend((), (0,) * len(days), 0, 0, 0, 0, 0, 0)]
+        totals = self.spend((), days) or [Spend((), (0,) * len(days), 0, 0, 0, 0, 0, 0, 0)]
         outlooks = sorted(self.outlooks(), key=lambda outlook: outlook.urgency)
         rows = tuple(self.spend(by, days))
         return Report(self.at_us, self._zone, tuple(by), days, rows, totals[0], tuple(outlooks))
@@ -87,16 +93,21 @@ class Reports:
         number = {date: index for index, date in enumerate(dates)}
         self._sql.create_function("day_of", 1, lambda us: dates[bisect_right(starts, us) - 1])
         columns = [_COLUMNS[dimension] for dimension in (*by, Dimension.DAY)]
+        by_rule = Dimension.RULE in by
+        tokens = _TOKENS_OF_LIMIT if by_rule else "1"
+        cost = _COST_OF_LIMIT if by_rule else "h.charged_cost_nano_usd"
         found = self._sql.execute(
-            f"SELECT {', '.join(columns)}, count(*), sum(h.charged_input_tokens),"  # noqa: S608 - our own columns
-            " sum(h.charged_output_tokens), sum(h.charged_cost_nano_usd), sum(h.overrun),"
-            " sum(h.state = 'expired') FROM holds h JOIN decisions d USING (id)"
-            f"{_PER_LIMIT if Dimension.RULE in by else ''} WHERE h.state IN ('settled', 'expired')"
+            f"SELECT {', '.join(columns)}, count(*), sum(h.charged_input_tokens * {tokens}),"  # noqa: S608 - our own columns
+            f" sum(h.charged_output_tokens * {tokens}), sum({cost}), sum(h.overrun),"
+            " sum(h.state = 'expired'),"
+            f" sum((h.state = 'expired') * (h.held_cost_nano_usd - {cost}))"
+            f" FROM holds h JOIN decisions d USING (id){_PER_LIMIT if by_rule else ''}"
+            " WHERE h.state IN ('settled', 'expired')"
             " AND d.decided_at_us >= ? AND d.decided_at_us < ?"
             f" GROUP BY {', '.join(columns)}",
             (days[0].start_us, days[-1].end_us),
         )
-        sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * 6)
+        sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * 7)
         daily: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(days))
         for row in found:
             names, date, counts = row[: len(by)], row[len(by)], row[len(by) + 1 :]

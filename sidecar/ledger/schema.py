@@ -307,6 +307,51 @@ def unrecognized_usage(db: Database) -> None:
     db.execute("ALTER TABLE holds ADD COLUMN unrecognized_usage INTEGER NOT NULL DEFAULT 0")
 
 
+_COUNTED_BY = """SELECT a.hold FROM hold_amounts a JOIN budgets b ON b.id = a.budget
+    JOIN holds h ON h.id = a.hold WHERE h.state = 'expired' AND b.window <> 'concurrent'
+    AND b.meter = '{meter}'"""
+_RELEASED_BY = f"{_COUNTED_BY} GROUP BY 1 HAVING max(a.charge_on_expiry) = 0"
+
+_UNKNOWN = f"""
+-- What every limit of its meter has released of a hold that expired was no spend, and is in
+-- no sum: charged_cost_nano_usd is what budgets were charged.
+UPDATE holds SET charged_input_tokens = 0, charged_output_tokens = 0,
+  charged_cached_input_tokens = 0
+WHERE id IN ({_RELEASED_BY.format(meter="tokens")})
+  OR id IN ({_RELEASED_BY.format(meter="cost")})
+    AND id NOT IN ({_COUNTED_BY.format(meter="tokens")});
+UPDATE holds SET charged_pages = 0, charged_audio_seconds = 0, charged_characters = 0,
+  charged_annotated_pages = 0, charged_tool_calls = '', charged_cost_nano_usd = 0
+WHERE id IN ({_RELEASED_BY.format(meter="cost")});
+
+DROP VIEW spend_by_team_model_day;
+CREATE VIEW spend_by_team_model_day AS
+SELECT day_utc, workspace, role, model, calls, input_tokens, output_tokens,
+  printf('$%d.%09d', cost / 1000000000, cost % 1000000000) AS cost_usd, overruns,
+  printf('$%d.%09d', unknown / 1000000000, unknown % 1000000000) AS unknown_outcome_usd
+FROM (
+  SELECT date(decided_at_us / 1000000, 'unixepoch') AS day_utc, workspace, role, model,
+    count(*) AS calls, sum(charged_input_tokens) AS input_tokens,
+    sum(charged_output_tokens) AS output_tokens, sum(charged_cost_nano_usd) AS cost,
+    sum(overrun) AS overruns,
+    sum((state = 'expired') * (held_cost_nano_usd - charged_cost_nano_usd)) AS unknown
+  FROM holds JOIN decisions USING (id) WHERE state IN ('settled', 'expired')
+  GROUP BY 1, 2, 3, 4
+);
+
+-- Which sidecar raised an alert, its share of every ceiling, and the ceiling of all shares.
+ALTER TABLE alerts ADD COLUMN instance TEXT NOT NULL DEFAULT '';
+ALTER TABLE alerts ADD COLUMN share TEXT NOT NULL DEFAULT '';
+ALTER TABLE alerts ADD COLUMN undivided_ceiling INTEGER;
+"""  # noqa: S608 - our own text
+
+
+@migrations(name="0009_unknown_outcomes_and_shares")
+def unknown_outcomes_and_shares(db: Database) -> None:
+    """Keep what no budget was charged out of spend, and say whose alert it is."""
+    _execute(db, _UNKNOWN)
+
+
 def _execute(db: Database, statements: str) -> None:
     for statement in statements.split(";\n"):
         if statement.strip():

@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TypeVar
 
-from sidecar.domain.alerts import Alert, Delivery, Outcome
+from sidecar.domain.alerts import UNNAMED, Alert, Delivery, Origin, Outcome
 from sidecar.domain.decisions import (
     Budget,
     Charge,
@@ -53,10 +53,12 @@ class SqliteLedger:
         zone: tzinfo = UTC,
         channels: Sequence[str] = ("log",),
         entropy: Callable[[int], bytes] = os.urandom,
+        origin: Origin = UNNAMED,
     ) -> None:
         """Open or create the file, and lock out other writers.
 
-        Alerts are owed to each of the channels; the entropy makes their ids unique.
+        Alerts are owed to each of the channels, and say that they come from the origin; the
+        entropy makes their ids unique.
         Raises LedgerRefusedError, which says why and the way out.
         """
         path = opening.one_name(path)
@@ -74,7 +76,7 @@ class SqliteLedger:
         calendar, time = Calendar(zone), LedgerTime(reader)
         self._time = time
         self._standings = standings = GroupStandings(writer, calendar, time)
-        self._alerting = Alerting(writer, standings, channels, entropy)
+        self._alerting = Alerting(writer, standings, channels, entropy, origin)
         self._deciding = Deciding(writer, standings, self._alerting)
         self._closing = Closing(writer, standings, self._alerting)
         self._adjusting = Adjusting(writer, standings)

@@ -27,6 +27,17 @@ _CHECKS: dict[str, str] = {
         WHERE h.state = 'settled' AND b.window <> 'concurrent' AND a.charged <> CASE b.meter
           WHEN 'cost' THEN h.charged_cost_nano_usd
           WHEN 'tokens' THEN h.charged_input_tokens + h.charged_output_tokens ELSE a.held END""",
+    "L2 an expired hold's cost is not what its budgets were charged": """
+        SELECT 'hold ' || h.hold_id || ': ' || h.charged_cost_nano_usd || ' charged'
+        FROM holds h LEFT JOIN (SELECT a.hold, a.charged FROM hold_amounts a
+          JOIN budgets b ON b.id = a.budget WHERE b.meter = 'cost' AND b.window <> 'concurrent') x
+          ON x.hold = h.id WHERE h.state = 'expired' GROUP BY h.id
+        HAVING h.charged_cost_nano_usd <> coalesce(max(x.charged), h.held_cost_nano_usd)""",
+    "L5 an expired hold is not charged as its limits say": """
+        SELECT 'hold ' || h.hold_id || ', budget ' || b.id || ': ' || a.charged || ' charged'
+        FROM holds h JOIN hold_amounts a ON a.hold = h.id JOIN budgets b ON b.id = a.budget
+        WHERE h.state = 'expired' AND b.window <> 'concurrent'
+          AND a.charged <> a.held * a.charge_on_expiry""",
     "L3 an allowed decision has no hold, or a denied one has": """
         SELECT 'decision ' || d.decision_id FROM decisions d LEFT JOIN holds h USING (id)
         WHERE (d.effect = 'allow') <> (h.id IS NOT NULL)""",

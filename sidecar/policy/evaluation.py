@@ -124,12 +124,14 @@ class Evaluation:
 
     def _limit(self, known: KnownLimit) -> Limit:
         rule, terms = known.rule, known.rule.terms
-        ceiling = known.ceiling[0] if known.ceiling else self._ceiling(rule)
-        return Limit(rule.id, terms.meter, terms.window, str(self.value(terms.per)), ceiling)
+        whole = known.ceiling[0] if known.ceiling else self._ceiling(rule)
+        ceiling = self._policy.share.of(whole)  # the only place that divides
+        scope = str(self.value(terms.per))
+        return Limit(rule.id, terms.meter, terms.window, scope, ceiling, whole)
 
     def _ceiling(self, rule: Rule) -> int | None:
-        """Return this sidecar's share of what the rule yields: the only place that divides."""
-        return self._policy.share.of(ceiling_of(self.value(rule.body), rule.terms.meter))
+        """Return what the rule yields: the ceiling of all shares together."""
+        return ceiling_of(self.value(rule.body), rule.terms.meter)
 
     def _holds(self, rule: Rule) -> bool:
         """An allow rule that fails does not allow."""

@@ -31,7 +31,7 @@ REMEMBERED_AT_MOST = 10_000
 class KnownLimit(NamedTuple):
     """A limit, its ceiling and the whole of it, each as far as the data files decide it.
 
-    A ceiling stands in a tuple of one, since None is unlimited.
+    A ceiling stands in a tuple of one, since None is unlimited. It is not divided into shares.
     """
 
     rule: Rule

@@ -66,6 +66,7 @@ def _summary(report: Report) -> Iterator[Markup]:
     tiles = {
         "spent": f"${format_usd(report.total.cost_nano_usd)}",
         "calls": f"{report.total.calls:,}",
+        **_unknown(report.total),
         "budgets run out in their window, or refuse calls": f"{short} of {len(report.outlooks)}",
     }
     yield tag("h1", "Spend on Mistral")
@@ -76,6 +77,13 @@ def _summary(report: Report) -> Iterator[Markup]:
     )
     cells = (tag("li", tag("b", value), f" {what}") for what, value in tiles.items())
     yield tag("ul", *cells, class_="tiles")
+
+
+def _unknown(total: Spend) -> dict[str, str]:
+    unknown = total.unknown_cost_nano_usd
+    return (
+        {"of unknown outcome, charged to no budget": f"${format_usd(unknown)}"} if unknown else {}
+    )
 
 
 def _budgets(report: Report, curve: Callable[[Outlook], Sequence[Point]]) -> Iterator[Markup]:
@@ -168,16 +176,7 @@ def _days(report: Report, stack_by: Dimension, stacks: Sequence[Spend]) -> Itera
 def _spend(report: Report) -> Iterator[Markup]:
     by = [dimension.value for dimension in report.by]
     yield tag("h2", f"Spend by {', '.join(by)}")
-    headings = (
-        *by,
-        "calls",
-        "input tokens",
-        "output tokens",
-        "cost",
-        "share",
-        "overruns",
-        "expired",
-    )
+    headings = (*by, *report.total.headings())
     total = (
         *("total" if number == 0 else "" for number in range(len(by))),
         *report.total.figures(report.total),

@@ -3,18 +3,20 @@
 import json
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ledger.conftest import Till
 from support.proposals import limit, proposal, settlement
 
-from sidecar.domain.alerts import Alert, AlertKind
+from sidecar.domain.alerts import Alert, AlertKind, Origin
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, Limit, Meter, Reason
 from sidecar.domain.windows import Window
 from sidecar.ledger import opening
 from sidecar.ledger.protocol import LedgerUnavailableError
+from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify
 
 NOON = 1_794_398_400 * SECOND_US
@@ -62,6 +64,28 @@ def test_an_alert_says_what_the_window_has_and_has_been_given(till: Till) -> Non
         "tokens-day has reached 50 % of 100 tokens for lab: 20 tokens spent, 40 tokens held,"
         " until 2026-11-12 00:00 UTC"
     )
+
+
+@pytest.mark.parametrize(
+    ("share", "whole", "end"),
+    [
+        ("1/1", 100, "UTC; sidecar app-0:/l.sqlite"),
+        ("1/3", 301, "UTC; sidecar app-0:/l.sqlite, share 1/3 of 301 tokens"),
+        ("1/3", None, "UTC; sidecar app-0:/l.sqlite, share 1/3"),
+    ],
+)
+def test_an_alert_says_whose_it_is(share: str, whole: int | None, end: str, tmp_path: Path) -> None:
+    """The instance, its share, and what all shares have together, which is not always known."""
+    origin = Origin("app-0:/l.sqlite", share)
+    till = Till(lambda path: SqliteLedger(path, origin=origin), tmp_path / "ledger.sqlite")
+    asked = proposal(NOON, DAILY._replace(undivided_ceiling=whole), tokens=50, alert_at=USUAL)
+    till.run(till.ledger.decide(asked))
+    till.reopen()
+    (row,) = till.ledger.due("log", NOON, 9)  # type: ignore[attr-defined]
+    assert (row.alert.instance, row.alert.share) == tuple(origin)
+    assert (row.alert.ceiling, row.alert.undivided_ceiling) == (100, whole)
+    assert row.alert.text().endswith(end)
+    till.close()
 
 
 def test_one_large_call_reaches_every_threshold(till: Till) -> None:

@@ -98,7 +98,7 @@ def test_a_ledger_without_calls_has_a_report_of_nothing(kept: Books) -> None:
     """No row, no budget, and a total of 0."""
     report = kept.reports().report([Dimension.MODEL], WEEK)
     assert (report.rows, report.outlooks) == ((), ())
-    assert report.total == Spend((), (0,) * 7, 0, 0, 0, 0, 0, 0)
+    assert report.total == Spend((), (0,) * 7, 0, 0, 0, 0, 0, 0, 0)
     assert report.total.share(report.total) == ""
 
 

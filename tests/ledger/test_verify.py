@@ -17,6 +17,8 @@ SPENT = "L2 a budget's spent is not the sum of its closed holds and adjustments"
 COST = "L2 a hold's cost is not what its budgets were charged"
 LOST = "L3 an allowed decision has no hold, or a denied one has"
 CHARGED = "L5 an open hold has a charge, or a released one"
+UNKNOWN = "L2 an expired hold's cost is not what its budgets were charged"
+EXPIRED = "L5 an expired hold is not charged as its limits say"
 NEGATIVE = "L7 an amount is negative"
 UNPRICED = "L7 a hold has a cost and no price"
 
@@ -31,6 +33,9 @@ DAMAGE = [
     (LOST, "UPDATE decisions SET effect = 'deny'"),
     (CHARGED, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'open'"),
     (CHARGED, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'released'"),
+    (UNKNOWN, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'expired'"),
+    (UNKNOWN, "UPDATE holds SET charged_cost_nano_usd = 0 WHERE state = 'expired'"),
+    (EXPIRED, "UPDATE hold_amounts SET charge_on_expiry = 0"),
     (NEGATIVE, "UPDATE budgets SET held = -1"),
     (NEGATIVE, "UPDATE budgets SET spent = -1"),
     (NEGATIVE, "UPDATE holds SET held_cost_nano_usd = -1"),
@@ -54,6 +59,9 @@ def test_each_kind_of_damage_is_found_and_named(promise: str, damage: str, tmp_p
     till.run(till.ledger.settle(settled, settlement(1, 30)))
     till.run(till.ledger.release(released, "not sent", 1))
     till.run(till.ledger.decide(proposal(1, *limits, tokens=1001)))
+    till.run(till.ledger.decide(proposal(1, *limits, ttl_us=1)))
+    till.run(till.ledger.decide(proposal(1, limits[1], ttl_us=1, charge_on_expiry=False)))
+    till.run(till.ledger.expire(2))
     assert till.findings() == []
     ledger: Any = till.ledger
     connection = ledger._commits._connection  # noqa: SLF001 - damage it as nobody else can

@@ -133,6 +133,24 @@ L5 = [
         "ledger/closing.py", "amount.held * amount.charge_on_expiry", "amount.held",
     ),
     Mutant(
+        "released-is-spend", "L5", "What every budget gave back is in the sum of spend.",
+        "ledger/closing.py", "        cost_nano_usd = 0\n", "        pass\n",
+    ),
+    Mutant(
+        "released-by-one-is-released", "L5", "One limit that releases hides what another charged.",
+        "ledger/closing.py", "return any(counted) if counted", "return all(counted) if counted",
+    ),
+    Mutant(
+        "uncounted-is-released", "L5", "What no limit counts leaves the sum when it expires.",
+        "ledger/closing.py", "if counted else None", "if counted else False",
+    ),
+    Mutant(
+        "verify-blind-to-unknown-outcomes", "L2", "A cost that no budget was charged passes.",
+        "ledger/verify.py",
+        "HAVING h.charged_cost_nano_usd <> coalesce(",
+        "HAVING h.charged_cost_nano_usd < coalesce(",
+    ),
+    Mutant(
         "on-expiry-not-passed-on", "L5", "The rule's `on_expiry` never reaches the ledger.",
         "judgement.py", "rule.limit is None or rule.limit.charge_on_expiry", "True",
     ),
@@ -187,7 +205,7 @@ L6 = [
     ),
     Mutant(
         "zone-not-passed-on", "L6", "`--time-zone` never reaches the ledger.",
-        "app.py", "SqliteLedger(settings.ledger, ZoneInfo(settings.time_zone), names)", "SqliteLedger(settings.ledger, channels=names)",
+        "app.py", "        ZoneInfo(settings.time_zone),\n", "        ZoneInfo('UTC'),\n",
     ),
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import sqlite3
 import sys
 from collections import Counter
@@ -95,6 +96,42 @@ def test_alerts_reach_the_log_a_webhook_and_a_command(
     assert running.log.count("alert threshold") == 3
     assert "daily has reached 80 % of 4,000 tokens for lab" in running.log
     show_nothing_private(running)
+
+
+def test_alerts_of_two_sidecars_with_a_share_say_whose_they_are(
+    start_sidecar: Start, policies: Path, secret: Path, tmp_path: Path
+) -> None:
+    """Two halves of a budget reach their own 50 %: instance, share and the whole are named."""
+    program = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
+    told, names = tmp_path / "told", []
+    words = shlex.join([sys.executable, "-c", program, str(told)])
+    with receiver() as server:
+        for name in "ab":
+            ledger = tmp_path / f"{name}.sqlite"
+            running = start_sidecar(
+                policies, "--share", "1/2", "--alert-command", words,
+                ledger=ledger, env=webhook(server, secret),
+            )  # fmt: skip
+            ask(running, 5)
+            eventually(lambda own=running: rows(own, "SELECT 1 FROM alerts") and not owed(own), 30)
+            assert running.stop() == 0
+            names.append(f"{socket.gethostname()}:{ledger.resolve()}")
+            text = (
+                "daily has reached 50 % of 2,000 tokens for lab: 0 tokens spent, 1,000 tokens"
+                " held, until "
+            )
+            whose = f"; sidecar {names[-1]}, share 1/2 of 4,000 tokens"
+            assert [text in line and line.endswith(whose) for line in lines(running)] == [True]
+    by_command = [json.loads(line) for line in told.read_text().splitlines()]
+    for bodies in (server.alerts, by_command):
+        assert [(one["instance"], one["share"]) for one in bodies] == [(n, "1/2") for n in names]
+        assert [one["text"].endswith("share 1/2 of 4,000 tokens") for one in bodies] == [True] * 2
+        assert {(one["ceiling"], one["undivided_ceiling"]) for one in bodies} == {(2000, 4000)}
+
+
+def lines(running: RunningSidecar) -> list[str]:
+    """Return the log's lines of alerts."""
+    return [line for line in running.log.splitlines() if "alert threshold" in line]
 
 
 def test_alerts_survive_a_kill_between_being_raised_and_delivered(

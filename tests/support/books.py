@@ -54,6 +54,10 @@ class Books:
         hold = self.hold(at_us, *limits, tokens=tokens if held is None else held, **call)
         self.run(self._ledger.settle(hold, settlement(at_us, tokens)))
 
+    def settle(self, hold_id: str, at_us: int, tokens: int) -> None:
+        """Settle a hold."""
+        self.run(self._ledger.settle(hold_id, settlement(at_us, tokens)))
+
     def release(self, hold_id: str, at_us: int) -> None:
         """Give a hold back."""
         self.run(self._ledger.release(hold_id, "not sent", at_us))
