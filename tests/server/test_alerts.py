@@ -240,7 +240,7 @@ def test_alerts_are_listed(start_sidecar: Start, policies: Path) -> None:
     ask(running, 10)
     eventually(lambda: not owed(running))
     code, out, _ = command("ledger", "alerts", "--ledger", running.ledger)
-    assert (code, "threshold 50 %" in out, "1 alerts" in out) == (0, True, True)
+    assert (code, "threshold 50 %" in out, "1 alert\n" in out) == (0, True, True)
     _, out, _ = command("ledger", "alerts", "--ledger", running.ledger, "--format", "json")
     ((listed),) = json.loads(out)
     assert (listed["rule"], listed["scope"], listed["percent"]) == ("daily", "lab", 50)
