@@ -80,7 +80,7 @@ def test_the_share_of_a_small_ceiling_may_be_nothing_and_is_refused(
     """Rounding up would be one call for each pod: more than the ceiling."""
     directory = minimal(tmp_path / "p", daily=limit("2"))
     decision = open_desk(directory, share=Share(1, 3)).authorize(chat(tester(), model="small-1"))
-    assert codes(decision) == ["TOO_MUCH"]
+    assert codes(decision) == ["LARGER_THAN_BUDGET", "TOO_MUCH"]
     assert [budget.ceiling for budget in decision.budgets] == [0]
 
 
