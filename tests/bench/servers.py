@@ -121,7 +121,7 @@ def roomy(directory: Path) -> Path:
     for file, old, new in (
         ("workspaces.yaml", "requests_per_minute: 60", "requests_per_minute: 100_000_000"),
         ("workspaces.yaml", "monthly_budget_usd: 50", "monthly_budget_usd: 100_000_000"),
-        ("roles.yaml", "500_000", "100_000_000_000"),
+        ("roles.yaml", "daily_token_budget: 500000", "daily_token_budget: 100000000000"),
         ("hourly-spending-guard.cel", "\n10.0", "\n100000000.0"),
     ):
         text = (directory / file).read_text()
