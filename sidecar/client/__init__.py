@@ -37,6 +37,12 @@ from sidecar.v1.authorization_pb2 import (
     ENDPOINT_OCR as OCR,
 )
 from sidecar.v1.authorization_pb2 import (
+    ENDPOINT_REALTIME as REALTIME,
+)
+from sidecar.v1.authorization_pb2 import (
+    ENDPOINT_SPEECH as SPEECH,
+)
+from sidecar.v1.authorization_pb2 import (
     ENDPOINT_TRANSCRIPTION as TRANSCRIPTION,
 )
 from sidecar.v1.authorization_pb2 import (
@@ -50,6 +56,8 @@ __all__ = [
     "FIM",
     "MODERATION",
     "OCR",
+    "REALTIME",
+    "SPEECH",
     "TRANSCRIPTION",
     "Authorization",
     "Balance",

@@ -24,6 +24,9 @@ ANNOTATIONS = ("document_annotation_format", "bbox_annotation_format")
 PROMPTS_OF_MISTRAL = ("safe_prompt", "prompt_mode")
 """Options that put a prompt of Mistral's own before the app's."""
 
+BY_TIME = frozenset({pb.ENDPOINT_TRANSCRIPTION, pb.ENDPOINT_REALTIME})
+"""Endpoints whose audio no request says the length of."""
+
 MISTRALS_PROMPT_BYTES = 4096
 """More than any such prompt that is known."""
 
@@ -54,7 +57,14 @@ def estimate(
         made.annotated_pages, made.pages = made.pages, 0
     if endpoint == pb.ENDPOINT_OCR and not (made.pages or made.annotated_pages):
         raise Unbounded("OCR is billed by the page: give estimate=Estimate(pages=…)")
-    if endpoint == pb.ENDPOINT_TRANSCRIPTION and not made.audio_seconds:
+    text = request.get("input")
+    if endpoint == pb.ENDPOINT_SPEECH and not made.characters:
+        made.characters = len(text) if isinstance(text, str) else 0
+        if not made.characters:
+            raise Unbounded(
+                "speech is billed by the character: give estimate=Estimate(characters=…)"
+            )
+    if endpoint in BY_TIME and not made.audio_seconds:
         raise Unbounded("audio is billed by time: give estimate=Estimate(audio_seconds=…)")
     made.max_output_tokens = made.max_output_tokens or _count(request.get("max_tokens"))
     made.choices = made.choices or _count(request.get("n"))

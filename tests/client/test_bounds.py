@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mistralai.client.models import ImageURLChunk, TextChunk, UserMessage
 
-from sidecar.client import EMBEDDINGS, OCR, TRANSCRIPTION, Estimate, Unbounded
+from sidecar.client import EMBEDDINGS, OCR, REALTIME, SPEECH, TRANSCRIPTION, Estimate, Unbounded
 from sidecar.client.bounds import estimate, measure
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -121,3 +121,13 @@ def test_pages_that_are_to_be_annotated_are_held_as_such(option: str) -> None:
     assert estimate(OCR, {}, Estimate(annotated_pages=3)).annotated_pages == 3
     with pytest.raises(Unbounded, match="by the page"):
         estimate(OCR, request)
+
+
+def test_speech_is_bounded_by_its_text_and_audio_by_time() -> None:
+    """Characters are those of `input`, unless the app says; no request has a session's length."""
+    assert estimate(SPEECH, {"input": "héllo 👋"}).characters == 7
+    assert estimate(SPEECH, {"input": "long"}, Estimate(characters=9)).characters == 9
+    assert estimate(REALTIME, {}, Estimate(audio_seconds=9)).audio_seconds == 9
+    for endpoint, wrong in ((SPEECH, "by the character"), (REALTIME, "by time")):
+        with pytest.raises(Unbounded, match=wrong):
+            estimate(endpoint, {})

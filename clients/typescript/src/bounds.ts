@@ -9,6 +9,9 @@ import { Unbounded } from "./errors.js";
 
 const CHUNKS_OF_TEXT: readonly unknown[] = ["text", "thinking", "reference"];
 const TOOLS_OF_THE_APP: readonly unknown[] = [undefined, "function"];
+const BY_BYTES: readonly Endpoint[] = ["CHAT", "FIM", "EMBEDDINGS", "MODERATION"];
+/** Endpoints whose audio no request says the length of. */
+const BY_TIME: readonly Endpoint[] = ["TRANSCRIPTION", "REALTIME"];
 /** What of a request for OCR makes its pages annotated ones, which have a price of their own. */
 const ANNOTATIONS = ["documentAnnotationFormat", "bboxAnnotationFormat"];
 /** Options that put a prompt of Mistral's own before the app's, and more than any is long. */
@@ -34,11 +37,17 @@ export function estimate(
   if (endpoint === "OCR" && !made.pages && !made.annotatedPages) {
     throw new Unbounded("OCR is billed by the page: give estimate: { pages }");
   }
-  if (endpoint === "TRANSCRIPTION" && !made.audioSeconds) {
+  if (endpoint === "SPEECH" && !made.characters) {
+    const text = request["input"];
+    made.characters = typeof text === "string" ? [...text].length : 0;
+    if (!made.characters) {
+      throw new Unbounded("speech is billed by the character: give estimate: { characters }");
+    }
+  }
+  if (BY_TIME.includes(endpoint) && !made.audioSeconds) {
     throw new Unbounded("audio is billed by time: give estimate: { audioSeconds }");
   }
-  const byBytes = endpoint !== "OCR" && endpoint !== "TRANSCRIPTION";
-  if (byBytes && !made.inputTokens && !made.inputBytes) {
+  if (BY_BYTES.includes(endpoint) && !made.inputTokens && !made.inputBytes) {
     const { bytes, attachments } = measure(request);
     if (attachments && tokensPerAttachment === undefined) {
       throw new Unbounded(

@@ -1,6 +1,14 @@
 /** The messages of proto/sidecar/v1/authorization.proto that a client sends and gets. */
 
-export type Endpoint = "CHAT" | "FIM" | "EMBEDDINGS" | "MODERATION" | "OCR" | "TRANSCRIPTION";
+export type Endpoint =
+  | "CHAT"
+  | "FIM"
+  | "EMBEDDINGS"
+  | "MODERATION"
+  | "OCR"
+  | "TRANSCRIPTION"
+  | "SPEECH"
+  | "REALTIME";
 
 export interface Principal {
   readonly id: string;

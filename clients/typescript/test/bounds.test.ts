@@ -33,6 +33,10 @@ test("what bytes do not bound is refused, unless the app bounds it", () => {
   assert.throws(() => estimate("CHAT", chat("x", { tools: [{ type: "web_search" }] })), Unbounded);
   assert.throws(() => estimate("OCR", {}), /by the page/);
   assert.throws(() => estimate("TRANSCRIPTION", {}), /by time/);
+  assert.throws(() => estimate("REALTIME", {}), /by time/);
+  assert.equal(estimate("SPEECH", { input: "héllo 👋" }).characters, 7);
+  assert.equal(estimate("SPEECH", { input: "long" }, { characters: 9 }).characters, 9);
+  assert.throws(() => estimate("SPEECH", {}), /by the character/);
   const made = estimate("CHAT", chat("x", { n: 3, maxTokens: 9, serviceTier: "priority" }));
   assert.deepEqual([made.choices, made.maxOutputTokens, made.serviceTier], [3, 9, "priority"]);
 });
