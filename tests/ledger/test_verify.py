@@ -35,6 +35,11 @@ DAMAGE = [
     (CHARGED, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'released'"),
     (UNKNOWN, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'expired'"),
     (UNKNOWN, "UPDATE holds SET charged_cost_nano_usd = 0 WHERE state = 'expired'"),
+    (
+        UNKNOWN,
+        "UPDATE holds SET charged_cost_nano_usd = 1"
+        " WHERE state = 'expired' AND charged_cost_nano_usd = 0",
+    ),
     (EXPIRED, "UPDATE hold_amounts SET charge_on_expiry = 0"),
     (NEGATIVE, "UPDATE budgets SET held = -1"),
     (NEGATIVE, "UPDATE budgets SET spent = -1"),
