@@ -11,6 +11,7 @@ from support.running import chat, tester
 
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.usage import UsageReport
+from sidecar.domain.usage_json import parse_usage_json
 from sidecar.policy import policy_set
 from sidecar.v1 import authorization_pb2 as pb
 
@@ -75,3 +76,18 @@ def test_an_alias_that_is_only_echoed_is_no_other_model(
         for hold_id, served in zip(holds, ("newest", "small-1", "dear-1"), strict=True)
     ]
     assert charges == [30_000, 30_000, 270_000]
+
+
+def test_l3_that_a_usage_was_not_understood_is_kept_with_its_hold(
+    open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    """L3: a second Settle says what the first did, whatever it reports itself."""
+    desk = open_desk(minimal(tmp_path / "p"))
+    unknown, known = parse_usage_json('{"weight": 3}'), UsageReport(10, 20)
+    for reports, expected in (((unknown, known), True), ((known, unknown), False)):
+        hold_id = desk.authorize(chat(tester(), model="small-1")).hold_id
+        charges = [
+            desk.run(desk.authorizer.settle(hold_id, report, "", "ok")) for report in reports
+        ]
+        assert [charge.unrecognized_usage for charge in charges] == [expected, expected]
+        assert [charge.cost_nano_usd for charge in charges] == 2 * [200_000 if expected else 30_000]
