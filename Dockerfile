@@ -10,13 +10,19 @@ RUN python -m pip install --no-cache-dir --no-compile --require-hashes --only-bi
       --target /opt/packages -r requirements.lock \
     && rm -r /opt/packages/pip /opt/packages/pip-*.dist-info
 COPY sidecar /opt/packages/sidecar
+# What `sidecar --version` says this was built from: --build-arg COMMIT=$(git rev-parse HEAD)
+ARG COMMIT
+RUN [ -z "${COMMIT}" ] || echo "COMMIT = '${COMMIT}'" >/opt/packages/sidecar/_commit.py
 # On a read-only root nothing could be written at the first start, so bytecode comes along.
 RUN python -m compileall -q -f --invalidation-mode unchecked-hash /opt/packages
 
 FROM python:${PYTHON}
+ARG COMMIT
 LABEL org.opencontainers.image.title="Mistral spend sidecar" \
       org.opencontainers.image.description="May this call to Mistral go out, and what is left to spend?" \
       org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${COMMIT}" \
       org.opencontainers.image.documentation="docs/deploy.md"
 # The standard library comes without bytecode, and with a pip that nothing here needs.
 RUN python -m pip uninstall --quiet --yes --root-user-action=ignore pip \

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants clean deploy-tools baseline
+.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants clean deploy-tools baseline dist docs
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,20 @@ check: .venv/ready ## Lint, types, and whether the generated code is current
 	diff -r -x '__*' build/proto/sidecar/v1 sidecar/v1
 	diff -r -x '__*' build/proto/sidecar/envoy sidecar/envoy
 
+dist: .venv/ready ## Build the wheel and the source distribution, and check both
+	@rm -rf build/dist
+	$(BIN)/hatchling build -d build/dist
+	$(BIN)/twine check --strict build/dist/*
+	$(BIN)/check-wheel-contents build/dist
+
+build/docs/ready: requirements-docs.lock
+	$(PYTHON) -m venv build/docs/venv
+	build/docs/venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $@
+
+docs: build/docs/ready ## Build the documentation site into build/docs/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 build/docs/venv/bin/mkdocs build --strict
+
 OUT ?= .
 proto: .venv/ready ## Generate sidecar/v1 and sidecar/envoy/v3 from proto
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --pyi_out=$(OUT) proto/sidecar/v1/*.proto proto/sidecar/envoy/v3/*.proto
@@ -70,6 +84,7 @@ lock: ## Write the lock files anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url -o requirements.lock pyproject.toml
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group dev -o requirements-dev.lock pyproject.toml
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group deploy -o requirements-deploy.lock
+	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group docs -o requirements-docs.lock
 
 property: .venv/ready ## The long run of the property tests, with random seeds
 	$(BIN)/python -m pytest -q -n $(JOBS) -m property --hypothesis-profile=long

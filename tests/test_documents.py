@@ -157,9 +157,24 @@ def test_every_claim_about_threats_names_a_test_that_exists() -> None:
         assert f"\ndef {test}(" in (ROOT / file).read_text(), row
 
 
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub and the site make them."""
+    titles = re.findall(r"(?m)^#+ (.+)$", document.read_text())
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
 def test_links_between_documents_lead_somewhere() -> None:
-    """Every relative link of the README and of docs/ is to a file or a folder."""
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    """Every relative link is to a file or a folder, and its anchor to one of the headings."""
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)  # code has none
-        for link in re.findall(r"\]\(([^):#]+)\)", text):
-            assert (document.parent / link).exists(), (document.name, link)
+        for link, anchor in re.findall(r"\]\(([^):#]*)(?:#([^)]+))?\)", text):
+            target = document.parent / link if link else document
+            assert target.exists(), (document.name, link)
+            assert not anchor or anchor in anchors(target), (document.name, link, anchor)
+
+
+def test_the_index_of_the_documents_has_every_page() -> None:
+    """docs/README.md answers some question with each of them."""
+    index = ROOT / "docs" / "README.md"
+    linked = re.findall(r"\]\(([\w-]+\.md)", index.read_text())
+    assert {page.name for page in index.parent.glob("*.md")} - {index.name} == set(linked)

@@ -1,8 +1,11 @@
 """The `sidecar` command. Exit codes: 0 good, 1 the thing checked is bad, 2 wrong usage."""
 
+from typing import Annotated
+
 import typer
 
 from sidecar.cli.loading import loading
+from sidecar.cli.version import version_line
 
 COMMANDS = {
     "serve": "serve.serve",
@@ -59,6 +62,28 @@ for name, commands, about in (
 ):
     group = typer.Typer(cls=loading(commands), help=about, no_args_is_help=True)
     app.add_typer(group, name=name)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and the commit it was built from, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Options that come before a command."""
 
 
 @app.command(

@@ -14,6 +14,7 @@ from support import tools
 from support.image import Image, build, instructions, need_roots
 from support.running import chat, recorded, stub
 
+from sidecar import __version__
 from sidecar.v1 import authorization_pb2 as pb
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ STEPS = instructions(DOCKERFILE)
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """What the Dockerfile's steps leave."""
     need_roots()
-    return build(DOCKERFILE, tmp_path_factory.mktemp("image"))
+    return build(DOCKERFILE, tmp_path_factory.mktemp("image"), COMMIT="0123abc")
 
 
 class Pod:
@@ -154,6 +155,12 @@ def test_nothing_that_builds_or_tests_is_left(image: Image) -> None:
     assert [*(image.root / "opt/packages").glob("pip*")] == []
     shipped = {file.name for file in (image.root / "etc/sidecar/policies").iterdir()}
     assert shipped == {f.name for f in (ROOT / "policies").glob("[!.]*") if "_test." not in f.name}
+
+
+def test_the_image_knows_the_commit_of_its_build(image: Image) -> None:
+    """`sidecar --version` prints what was given as --build-arg COMMIT."""
+    shown = image.start({}, "sh", "-c", "python -m sidecar --version >&2")
+    assert shown.communicate(timeout=60)[1] == f"sidecar {__version__} (commit 0123abc)\n"
 
 
 def test_bytecode_is_there_and_is_believed(image: Image) -> None:

@@ -70,6 +70,7 @@ class Image:
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
+    args: dict[str, str] = field(default_factory=dict)
     user: str = "0:0"
     entrypoint: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
@@ -79,7 +80,7 @@ class Image:
         """Do one RUN, as root, with the network of this machine."""
         pip = {name: os.environ[name] for name in os.environ if name.startswith("PIP_")}
         pip.pop("PIP_FIND_LINKS", None)  # a folder that the root does not have
-        command_line = self._inside([*self._env(pip), "/bin/sh", "-c", command])
+        command_line = self._inside([*self._env(pip | self.args), "/bin/sh", "-c", command])
         done = _run(command_line)
         assert done.returncode == 0, f"RUN {command}\n{done.stdout}{done.stderr}"
 
@@ -140,8 +141,8 @@ def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False, env=OUTSIDE)  # noqa: S603
 
 
-def build(dockerfile: Path, folder: Path) -> Image:
-    """Run every step of a Dockerfile; return what its last stage leaves."""
+def build(dockerfile: Path, folder: Path, **args: str) -> Image:
+    """Run every step of a Dockerfile, with build arguments; return what its last stage leaves."""
     context, stages = dockerfile.parent, dict[str, Image]()
     image = Image(folder)
     for word, rest in instructions(dockerfile):
@@ -152,6 +153,8 @@ def build(dockerfile: Path, folder: Path) -> Image:
             )
         elif word == "RUN":
             image.run(rest)
+        elif word == "ARG":
+            image.args |= {rest: args[rest]} if rest in args else {}
         elif word == "WORKDIR":
             image.folder = rest
             (image.root / rest.lstrip("/")).mkdir(parents=True, exist_ok=True)
@@ -161,12 +164,10 @@ def build(dockerfile: Path, folder: Path) -> Image:
             image.env |= dict(pair.split("=", 1) for pair in shlex.split(rest))
         elif word == "USER":
             image.user = rest
-        elif word == "ENTRYPOINT":
-            image.entrypoint = json.loads(rest)
-        elif word == "CMD":
-            image.command = json.loads(rest)
+        elif word in {"ENTRYPOINT", "CMD"}:
+            setattr(image, {"ENTRYPOINT": "entrypoint", "CMD": "command"}[word], json.loads(rest))
         else:
-            assert word in {"ARG", "LABEL", "VOLUME", "HEALTHCHECK"}, word
+            assert word in {"LABEL", "VOLUME", "HEALTHCHECK"}, word
     return image
 
 
@@ -179,16 +180,17 @@ def _copy(words: list[str], context: Path, stages: dict[str, Image], image: Imag
     for name in names:
         found = source / name.lstrip("/")
         if found.is_dir():
-            shutil.copytree(found, place, dirs_exist_ok=True, ignore=_ignored(context, source))
+            ignore = _ignored(context, name) if source == context else None
+            shutil.copytree(found, place, dirs_exist_ok=True, ignore=ignore)
         else:
             shutil.copy(found, place)
 
 
-def _ignored(context: Path, source: Path) -> Callable[[str, list[str]], set[str]] | None:
+def _ignored(context: Path, name: str) -> Callable[[str, list[str]], set[str]]:
     """What .dockerignore leaves out of a folder that comes from the context."""
-    if source != context:
-        return None
-    return shutil.ignore_patterns("*_test.yaml", "__pycache__", "*.pyc")
+    lines = (context / ".dockerignore").read_text().splitlines()
+    patterns = [(folder, pattern) for folder, _, pattern in (it.rpartition("/") for it in lines)]
+    return shutil.ignore_patterns(*(it for folder, it in patterns if folder in {name, "**"}))
 
 
 def _base(root: Path) -> Path:

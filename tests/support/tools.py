@@ -25,6 +25,7 @@ PROGRAMS = {
     "chromium": "chromium",
     "envoy": "make deploy-tools",
     "g++": "g++",
+    "git": "git",
     "go": "go",
     "grpc_cpp_plugin": "protobuf-compiler-grpc",
     "h2load": "nghttp2-client",

@@ -1,1 +1,1 @@
-"""Generated from proto/sidecar/envoy by `make proto`; never edited by hand."""
+"""Generated from proto/sidecar/envoy/v3 by `make proto`; never edited by hand."""
