@@ -10,6 +10,7 @@ RUN python -m pip install --no-cache-dir --no-compile --require-hashes --only-bi
       --target /opt/packages -r requirements.lock \
     && rm -r /opt/packages/pip /opt/packages/pip-*.dist-info
 COPY sidecar /opt/packages/sidecar
+COPY clients/python/mistral_spend /opt/packages/mistral_spend
 # What `sidecar --version` says this was built from: --build-arg COMMIT=$(git rev-parse HEAD)
 ARG COMMIT
 RUN [ -z "${COMMIT}" ] || echo "COMMIT = '${COMMIT}'" >/opt/packages/sidecar/_commit.py

@@ -10,10 +10,10 @@ JOBS ?= auto
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/ready: requirements-dev.lock pyproject.toml
+$(VENV)/ready: requirements-dev.lock pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $@
 
 demo: .venv/ready ## Run the whole job once: sidecar, sample app, stand-in for Mistral
@@ -40,11 +40,13 @@ check: .venv/ready ## Lint, types, and whether the generated code is current
 	$(BIN)/sidecar test policies --coverage
 	@mkdir -p build/proto && $(MAKE) -s proto OUT=build/proto
 	diff -r -x '__*' build/proto/sidecar/v1 sidecar/v1
+	diff -r -x '__*' build/proto/clients/python/mistral_spend/v1 clients/python/mistral_spend/v1
 	diff -r -x '__*' build/proto/sidecar/envoy sidecar/envoy
 
-dist: .venv/ready ## Build the wheel and the source distribution, and check both
+dist: .venv/ready ## Build the wheels and source distributions of server and client, and check them
 	@rm -rf build/dist
 	$(BIN)/hatchling build -d build/dist
+	cd clients/python && $(CURDIR)/$(BIN)/hatchling build -d $(CURDIR)/build/dist
 	$(BIN)/twine check --strict build/dist/*
 	$(BIN)/check-wheel-contents build/dist
 
@@ -57,10 +59,8 @@ docs: build/docs/ready ## Build the documentation site into build/docs/site; a b
 	@NO_MKDOCS_2_WARNING=1 build/docs/venv/bin/mkdocs build --strict
 
 OUT ?= .
-proto: .venv/ready ## Generate sidecar/v1 and sidecar/envoy/v3 from proto
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --pyi_out=$(OUT) proto/sidecar/v1/*.proto proto/sidecar/envoy/v3/*.proto
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --include_source_info --descriptor_set_out=$(OUT)/sidecar/v1/descriptors.binpb proto/sidecar/v1/*.proto
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(OUT) proto/sidecar/v1/authorization.proto proto/sidecar/v1/admin.proto
+proto: .venv/ready ## Generate the code of proto/
+	@$(BIN)/python proto/generate.py $(OUT)
 
 schemas: .venv/ready ## Write the JSON Schemas of data files and fixtures anew
 	@$(BIN)/sidecar schema --write policies
@@ -81,9 +81,9 @@ deploy-tools: .venv/ready ## Install what checks the Dockerfile and deploy/
 	command -v kustomize || kubectl kustomize --help | grep -q load-restrictor || GOBIN=$(CURDIR)/$(BIN) go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
 lock: ## Write the lock files anew (needs uv)
-	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url -o requirements.lock pyproject.toml
-	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group dev -o requirements-dev.lock pyproject.toml
-	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group deploy -o requirements-deploy.lock
+	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client -o requirements.lock pyproject.toml
+	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client --group dev -o requirements-dev.lock pyproject.toml
+	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client --group deploy -o requirements-deploy.lock
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group docs -o requirements-docs.lock
 
 property: .venv/ready ## The long run of the property tests, with random seeds

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from support import policies
-from support.deciding import Desk
-from support.running import RunningSidecar
+from support.desk import Desk
+from support.sidecar_process import RunningSidecar
 from support.tools import pytest_terminal_summary
 
 from sidecar.policy.cel.cel_python import CelPythonEngine

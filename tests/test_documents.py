@@ -17,13 +17,14 @@ from standardwebhooks import WebhookVerificationError
 from support import policies
 from support.alerts import alert
 from support.receiver import SECRET, receiver
-from support.running import RunningSidecar, chat, principal, stub
+from support.sidecar_process import RunningSidecar, chat, principal, stub
 
 from sidecar.alerts.webhook import WebhookChannel, signature
 from sidecar.identity.proofs import read_mapping
 from sidecar.policy import policy_set
-from sidecar.policy.files import fixtures, header
-from sidecar.rehearsal import rehearse
+from sidecar.policy.files import header
+from sidecar.policy_tools.testing import fixtures
+from sidecar.policy_tools.testing.runner import run_fixtures
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -67,7 +68,7 @@ def test_the_documented_fixture_runs(tmp_path: Path) -> None:
     (directory / "x_test.yaml").write_text(text)
     found, problems = fixtures.read(directory)
     assert (len(found), problems) == (2, [])
-    outcomes = rehearse(policy_set.load(directory), found)
+    outcomes = run_fixtures(policy_set.load(directory), found)
     assert [outcome.mismatches for outcome in outcomes] == [[], []]
 
 

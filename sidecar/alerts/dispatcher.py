@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from sidecar.alerts.channel import Channel, NotDeliveredError
 from sidecar.alerts.counts import AlertCounts
-from sidecar.domain.alerts import Alert, Delivery, Outcome, wait_us
+from sidecar.domain.alerts import Alert, Delivery, DeliveryOutcome, wait_us
 from sidecar.domain.clock import Clock
 from sidecar.ledger.protocol import AlertOutbox, LedgerUnavailableError
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS = 1.0
+CHECK_EVERY_SECONDS = 1.0
 AT_ONCE = 8
 """Attempts on one channel at a time."""
 
@@ -59,9 +59,9 @@ class Dispatcher:
                 log.warning("alerts by %s wait for the ledger: %s", channel.name, error)
                 more = False
             if channel.name in self._failing:
-                await asyncio.sleep(LOOK_EVERY_SECONDS)
+                await asyncio.sleep(CHECK_EVERY_SECONDS)
             elif not more:
-                await _either(awake, LOOK_EVERY_SECONDS)
+                await _either(awake, CHECK_EVERY_SECONDS)
 
     async def _deliver(self, channel: Channel) -> bool:
         """Try what is due, a few at once; return whether there was anything."""
@@ -72,7 +72,7 @@ class Dispatcher:
             await self._outbox.record(channel.name, outcomes, self._clock())
         return bool(due)
 
-    async def _attempt(self, channel: Channel, delivery: Delivery) -> Outcome:
+    async def _attempt(self, channel: Channel, delivery: Delivery) -> DeliveryOutcome:
         alert, error = delivery.alert, ""
         try:
             await channel.deliver(alert)
@@ -83,9 +83,9 @@ class Dispatcher:
         counted = self._counts.failed if error else self._counts.delivered
         counted[alert.kind.value, channel.name] += 1
         next_at_us = self._clock() + wait_us(delivery.attempts + 1)
-        return Outcome(alert.alert_id, error, next_at_us)
+        return DeliveryOutcome(alert.alert_id, error, next_at_us)
 
-    def _note(self, channel: Channel, outcomes: Sequence[Outcome]) -> None:
+    def _note(self, channel: Channel, outcomes: Sequence[DeliveryOutcome]) -> None:
         """Log when a channel begins to fail, and when it works again."""
         errors = [outcome.error for outcome in outcomes if outcome.error]
         if errors and channel.name not in self._failing:

@@ -15,7 +15,7 @@ from sidecar.domain.alerts import Alert
 from sidecar.web.client import Client, NoAnswerError
 
 TIMEOUT_SECONDS = 10.0
-SECRET_BYTES_AT_LEAST = 16
+MIN_SECRET_BYTES = 16
 STANDARD_PREFIX = b"whsec_"
 """What a secret begins with that is written as Standard Webhooks has it: base64 follows."""
 
@@ -90,9 +90,9 @@ def read_secret(path: Path) -> bytes:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if len(key) < SECRET_BYTES_AT_LEAST:
+    if len(key) < MIN_SECRET_BYTES:
         raise ValueError(
-            f"{path}: a secret has at least {SECRET_BYTES_AT_LEAST} bytes;"
+            f"{path}: a secret has at least {MIN_SECRET_BYTES} bytes;"
             " `openssl rand -hex 32` makes one"
         )
     return secret

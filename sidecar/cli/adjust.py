@@ -3,17 +3,17 @@
 from typing import Annotated
 
 import typer
+from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.cli.admin_options import AdminAddress, LedgerInstead, the_file
 from sidecar.cli.ledger_files import now_us, on_ledger
 from sidecar.cli.options import TimeZoneOption, fail, zone_info
 from sidecar.cli.tables import format_budget
+from sidecar.contract.responses import budget_message
 from sidecar.domain.amounts import parse_amount
 from sidecar.ledger.sqlite import SqliteLedger
-from sidecar.server.answers import budget_message
 from sidecar.server.client import AskError, admin
 from sidecar.v1 import admin_pb2
-from sidecar.v1 import authorization_pb2 as pb
 
 
 def adjust(

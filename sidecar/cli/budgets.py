@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from mistral_spend import BudgetError, Principal, SidecarClient
 
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.tables import budget_dict, budget_table, console
-from sidecar.client import Budget, BudgetError, Principal
 
 TIMEOUT_SECONDS = 2.0
 
@@ -43,7 +43,7 @@ def budgets(
         id=principal, role=role, workspace=workspace, key_id=key, labels=_labels(label or [])
     )
     try:
-        with Budget(
+        with SidecarClient(
             address, when_unavailable="deny", deadline_seconds=TIMEOUT_SECONDS,
             ca_file=ca, token_file=token, cert_file=cert, key_file=cert_key,
         ) as budget:  # fmt: skip

@@ -13,14 +13,15 @@ from sidecar.cli.policies import in_directory
 from sidecar.cli.problem_formats import annotation, as_json, sarif
 from sidecar.domain.counted import counted
 from sidecar.domain.share import WHOLE, Share
-from sidecar.fixture_checks import faults
 from sidecar.policy import policy_set
-from sidecar.policy.files import data, fixtures
+from sidecar.policy.files import data
 from sidecar.policy.files import directory as policy_directory
-from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.problems import PolicyError, Problem
-from sidecar.policy.lints.lint import lint
+from sidecar.policy.files.timeout import with_timeout
 from sidecar.policy.policy_set import PolicySet
+from sidecar.policy_tools.lint.lint import lint
+from sidecar.policy_tools.testing import fixtures
+from sidecar.policy_tools.testing.validate import validate_fixture
 
 
 class CheckFormat(StrEnum):
@@ -71,13 +72,13 @@ def _problems(directory: Path, engine: str, share: Share) -> tuple[PolicySet | N
         found |= dict.fromkeys(error.problems)
 
     def look_for_warnings() -> None:
-        found.update(dict.fromkeys(faults(tests, policy)))
+        found.update(dict.fromkeys(validate_fixture(tests, policy)))
         if policy is not None:
             files = policy_directory.read(directory)
             found.update(dict.fromkeys(lint(files, policy, data.read(files.data)[0], tests)))
 
     try:
-        in_time(str(directory), look_for_warnings, what="to look for warnings")
+        with_timeout(str(directory), look_for_warnings, what="to look for warnings")
     except PolicyError as error:
         found |= dict.fromkeys(error.problems)
     return policy, sorted(found)

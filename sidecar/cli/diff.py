@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from sidecar.cases import Case
 from sidecar.cli.options import (
     EngineName,
     EngineOption,
@@ -23,10 +22,17 @@ from sidecar.cli.options import (
 )
 from sidecar.cli.policies import load_policies
 from sidecar.cli.tables import console
-from sidecar.comparison import Change, Comparison, Outlook, TooManyCasesError, compare
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
 from sidecar.policy.cel.variables import NOW
+from sidecar.policy_tools.diff.cases import Case
+from sidecar.policy_tools.diff.diff import (
+    CaseResult,
+    Change,
+    PolicyDiff,
+    TooManyCasesError,
+    compare,
+)
 
 
 def diff(
@@ -57,7 +63,7 @@ def diff(
         raise typer.Exit(1)
 
 
-def _print(found: Comparison) -> None:
+def _print(found: PolicyDiff) -> None:
     for what, rules in (
         ("added", found.added),
         ("removed", found.removed),
@@ -80,7 +86,7 @@ def _print(found: Comparison) -> None:
         typer.echo("0 changes: both directories say the same")
 
 
-def _print_changes(found: Comparison) -> None:
+def _print_changes(found: PolicyDiff) -> None:
     shows_spent = len(found.spent) > 1
     table = Table()
     headings = ["role", "workspace", "labels", "keys", "spent", "models", "before", "after"]
@@ -110,7 +116,7 @@ def _row(change: Change, all_keys: tuple[str, ...]) -> tuple[list[str], list[str
     return [change.role, change.workspace, labels, keys], [", ".join(change.models), before, after]
 
 
-def _texts(before: Outlook, after: Outlook) -> tuple[str, str]:
+def _texts(before: CaseResult, after: CaseResult) -> tuple[str, str]:
     """Write both, without the limits that they share."""
     if before.denied or after.denied:  # the limits are not what has changed
         shared = {*before.ceilings, *after.ceilings}
@@ -119,7 +125,7 @@ def _texts(before: Outlook, after: Outlook) -> tuple[str, str]:
     return _text(before, shared), _text(after, shared)
 
 
-def _text(outlook: Outlook, shared: set[tuple[str, str]]) -> str:
+def _text(outlook: CaseResult, shared: set[tuple[str, str]]) -> str:
     model = f"as {outlook.model}: " if outlook.model else ""
     if outlook.denied:
         return f"{model}deny: {', '.join(outlook.denied)}"

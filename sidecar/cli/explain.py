@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 from google.protobuf import json_format
+from mistral_spend.v1 import authorization_pb2 as pb
 
-from sidecar.authorizer import Authorizer
+from sidecar.authorization.authorizer import Authorizer
+from sidecar.authorization.explain import Explainer
 from sidecar.cli.options import (
     EngineName,
     EngineOption,
@@ -20,15 +22,13 @@ from sidecar.cli.options import (
 )
 from sidecar.cli.policies import load_policies
 from sidecar.cli.requests import read_request
+from sidecar.contract import responses
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
 from sidecar.domain.share import WHOLE
-from sidecar.explanation import Explainer
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import RuleEffect
-from sidecar.server import answers
-from sidecar.v1 import authorization_pb2 as pb
 
 
 def explain(
@@ -75,7 +75,7 @@ async def _explain(
         authorizer = Authorizer(policy, ledger, lambda: now_us, 600 * SECOND_US)
         explanation = await Explainer(authorizer).explain(request)
         await ledger.close()
-    return answers.explain_response(explanation)
+    return responses.explain_response(explanation)
 
 
 def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from sidecar.cli.csv_rows import write_csv
 from sidecar.cli.options import LedgerFile, fail
-from sidecar.ledger import keeping
+from sidecar.ledger import backup
 from sidecar.ledger.protocol import LedgerRefusedError
 
 
@@ -26,7 +26,7 @@ class ExportFormat(StrEnum):
 
 def export(
     name: Annotated[
-        str, typer.Argument(metavar="TABLE", help=f"One of {', '.join(keeping.EXPORTED)}.")
+        str, typer.Argument(metavar="TABLE", help=f"One of {', '.join(backup.EXPORTED)}.")
     ],
     ledger: LedgerFile,
     output: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = (
@@ -41,8 +41,8 @@ def export(
     Parquet and Arrow need the package pyarrow. Example:
     sidecar ledger export spend_by_team_model_day --format csv --ledger ledger.sqlite
     """
-    if name not in keeping.EXPORTED:
-        raise fail(f"no table is named {name}; there are {', '.join(keeping.EXPORTED)}", 2)
+    if name not in backup.EXPORTED:
+        raise fail(f"no table is named {name}; there are {', '.join(backup.EXPORTED)}", 2)
     columns, rows = rows_of(ledger, name)
     if output in (ExportFormat.PARQUET, ExportFormat.ARROW):
         _write_arrow(columns, list(rows), to, as_parquet=output is ExportFormat.PARQUET)
@@ -61,7 +61,7 @@ def export(
 def rows_of(ledger: Path, name: str) -> tuple[list[str], Iterable[tuple[Any, ...]]]:
     """Return the columns and the rows of a table or a view, or print why not and exit 1."""
     try:
-        return keeping.table(ledger, name)
+        return backup.table(ledger, name)
     except LedgerRefusedError as error:
         raise fail(error) from None
 

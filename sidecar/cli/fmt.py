@@ -17,11 +17,11 @@ from sidecar.policy import policy_set
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.files import data, header
 from sidecar.policy.files import directory as policy_directory
-from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.directory import PolicyFiles
 from sidecar.policy.files.problems import PolicyError, Problem
+from sidecar.policy.files.timeout import with_timeout
 from sidecar.policy.rules import RuleReader
-from sidecar.policy.workbench.formatting import format_rule
+from sidecar.policy_tools.format import format_rule
 
 
 def fmt(
@@ -39,7 +39,7 @@ def fmt(
     fault with is left alone, and its faults are shown. Example: sidecar fmt policies --diff
     """
     try:
-        files, formatted, problems = in_time(str(directory), lambda: _format(directory))
+        files, formatted, problems = with_timeout(str(directory), lambda: _format(directory))
     except PolicyError as error:
         raise fail(error) from None
     changed = {name: text for name, text in formatted.items() if text != files.rules[name]}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sidecar.identity.opening import ALGORITHMS, Mode
+from sidecar.identity.settings import ALGORITHMS, Mode
 
 _WHO, _LISTENERS = "Who is calling", "Listeners"
 _BEGINS_ONE = re.compile(r"\w+=(?!=)")

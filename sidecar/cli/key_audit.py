@@ -28,8 +28,8 @@ from sidecar.cli.mistral_options import (
 from sidecar.cli.options import LedgerFile, MomentOption, fail
 from sidecar.cli.tables import console
 from sidecar.domain.counted import counted
-from sidecar.keys.audit import Auditor, Finding
-from sidecar.keys.shapes import URL, Auth, MistralSettings, RemoteKey, ShapeName
+from sidecar.keys.api_variants import URL, ApiVariantName, Auth, MistralSettings, RemoteKey
+from sidecar.keys.audit import AuditFinding, Auditor
 from sidecar.policy.files.problems import printable
 
 
@@ -51,7 +51,7 @@ def audit(
         ),
     ] = None,
     mistral_url: MistralUrl = URL,
-    mistral_shape: MistralShape = ShapeName.ADMIN,
+    mistral_shape: MistralShape = ApiVariantName.ADMIN,
     mistral_keys_path: MistralPath = "",
     mistral_auth: MistralAuth = Auth.BEARER,
     at: MomentOption = None,
@@ -104,7 +104,7 @@ def _remote(settings: MistralSettings, admin_key_file: Path) -> list[RemoteKey]:
         raise fail(error) from None
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[AuditFinding]) -> None:
     if findings:
         table = Table()
         for column in ("kind", "key", "finding"):

@@ -10,7 +10,7 @@ import typer
 from sidecar.cli.options import fail
 from sidecar.cli.rotation_options import PepperFile
 from sidecar.keys.pepper import read_pepper
-from sidecar.keys.secret import LONGEST, Secret
+from sidecar.keys.secret import MAX_BYTES, Secret
 from sidecar.ledger.key_reports import read_keys
 from sidecar.ledger.protocol import LedgerRefusedError
 
@@ -34,9 +34,9 @@ def fingerprint(
         pepper = read_pepper(pepper_file)
     except ValueError as error:
         raise fail(f"--key-pepper-file: {error}", 2) from None
-    text = sys.stdin.buffer.read(LONGEST + 1)
+    text = sys.stdin.buffer.read(MAX_BYTES + 1)
     try:
-        secret = Secret(text.decode("ascii", "replace").strip() if len(text) <= LONGEST else "")
+        secret = Secret(text.decode("ascii", "replace").strip() if len(text) <= MAX_BYTES else "")
     except ValueError as error:
         raise fail(f"standard input: {error}", 2) from None
     found = pepper.fingerprint(secret.digest)

@@ -18,7 +18,8 @@ from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
-from sidecar.ledger import chain, keeping, opening
+from sidecar.ledger import backup as keeping
+from sidecar.ledger import chain, ledger_file
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify as verify_ledger
@@ -41,7 +42,7 @@ def verify(
     sidecar ledger verify --ledger ledger.sqlite
     """
     try:
-        connection = opening.open_reader(ledger)
+        connection = ledger_file.open_reader(ledger)
     except LedgerRefusedError as error:
         raise fail(error) from None
     findings, counts = verify_ledger(connection)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.loading import loading
+from sidecar.cli.lazy_commands import loading
 from sidecar.cli.version import version_line
 
 COMMANDS = {
@@ -40,10 +40,10 @@ OF_KEYS = {
     "show": "key_list.show",
     "audit": "key_audit.audit",
     "fingerprint": "key_fingerprint.fingerprint",
-    "create": "rotating.create",
-    "rotate": "rotating.rotate",
-    "rollback": "rotating.rollback",
-    "abort": "rotating.abort",
+    "create": "key_rotation.create",
+    "rotate": "key_rotation.rotate",
+    "rollback": "key_rotation.rollback",
+    "abort": "key_rotation.abort",
     "status": "rotation_status.status",
 }
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sidecar.cli.options import fail
+from sidecar.keys.api_variants import ApiVariantName, Auth, MistralSettings
 from sidecar.keys.secret import read_secret
-from sidecar.keys.shapes import Auth, MistralSettings, ShapeName
 
 if TYPE_CHECKING:
     from sidecar.keys.mistral import Mistral
@@ -30,7 +30,7 @@ MistralUrl = Annotated[
     ),
 ]
 MistralShape = Annotated[
-    ShapeName,
+    ApiVariantName,
     typer.Option(
         "--mistral-shape",
         envvar="SIDECAR_MISTRAL_SHAPE",

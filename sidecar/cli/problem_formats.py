@@ -4,7 +4,7 @@ from dataclasses import asdict
 from urllib.parse import quote
 
 from sidecar.policy.files.problems import Problem
-from sidecar.policy.lints.lint import HELP
+from sidecar.policy_tools.lint.lint import HELP
 
 ERROR = "error"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
+from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.cli.options import fail
+from sidecar.contract import validation
 from sidecar.policy.files.problems import did_you_mean, printable
 from sidecar.policy.policy_set import PolicySet
-from sidecar.server import validation
-from sidecar.v1 import authorization_pb2 as pb
 
 _FIELD = re.compile(r"Failed to parse (\w+) field: ")
 _UNKNOWN = re.compile(r'has no field named "(.*?)" at')

@@ -12,10 +12,10 @@ import typer
 from sidecar.cli.mistral_options import MistralAuth, MistralPath, MistralShape, MistralUrl
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.rotation import Grace
-from sidecar.keys.settings import KubernetesSettings, Pace
-from sidecar.keys.shapes import URL, Auth, MistralSettings, ShapeName
+from sidecar.keys.api_variants import URL, ApiVariantName, Auth, MistralSettings
+from sidecar.keys.settings import KubernetesSettings, Timings
 
-PACE, CLUSTER = Pace(), KubernetesSettings()
+PACE, CLUSTER = Timings(), KubernetesSettings()
 
 
 PANEL = "Rotation of keys"
@@ -47,12 +47,12 @@ MaybePepperFile = Annotated[Path | None, _PEPPER]
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class RotationOptions:
     """How the others are spoken to, and how long they may take."""
 
     mistral: MistralSettings
     kubernetes: KubernetesSettings
-    pace: Pace
+    timings: Timings
 
 
 def _flag(name: str, say: str, metavar: str | None = None, at_least: float | None = None) -> Any:
@@ -64,7 +64,7 @@ def _flag(name: str, say: str, metavar: str | None = None, at_least: float | Non
 
 def _connection(
     mistral_url: MistralUrl = URL,
-    mistral_shape: MistralShape = ShapeName.ADMIN,
+    mistral_shape: MistralShape = ApiVariantName.ADMIN,
     mistral_keys_path: MistralPath = "",
     mistral_auth: MistralAuth = Auth.BEARER,
     kubernetes_url: Annotated[
@@ -100,13 +100,13 @@ def _connection(
     grace_at_most: Annotated[
         float, _flag("--grace-at-most-seconds", "Or the switch, if no use is seen.", None, 0)
     ] = PACE.grace.at_most_us / SECOND_US,
-) -> Connection:
+) -> RotationOptions:
     """Read the options."""
     old_key = Grace(round(grace * SECOND_US), round(grace_at_most * SECOND_US))
-    return Connection(
+    return RotationOptions(
         MistralSettings(mistral_url, mistral_shape, mistral_keys_path, mistral_auth),
         KubernetesSettings(kubernetes_url, kubernetes_token, kubernetes_ca),
-        Pace(propagation, verify, consistency, look, lease, old_key),
+        Timings(propagation, verify, consistency, look, lease, old_key),
     )
 
 

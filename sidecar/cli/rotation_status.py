@@ -18,8 +18,8 @@ from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.counted import counted
 from sidecar.domain.rotation import LEFT_FOR_LATER, STILL_IN_USE, KeyRotation, Stage, Version
-from sidecar.keys.settings import Pace
-from sidecar.ledger.key_book import KeyBook
+from sidecar.keys.settings import Timings
+from sidecar.ledger.key_store import KeyStore
 from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
 
 
@@ -36,13 +36,13 @@ def status(
     """
     if not ledger.exists():
         raise fail(f"{ledger}: there is no such ledger")
-    book = open_book(ledger, Pace())
+    key_store = open_key_store(ledger, Timings())
     try:
-        listed = [report_of(book, rotation) for rotation in book.rotations(key)]
+        listed = [report_of(key_store, rotation) for rotation in key_store.rotations(key)]
     except LedgerUnavailableError as error:
         raise fail(error) from None
     finally:
-        book.close()
+        key_store.close()
     if output is Format.JSON:
         typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
     else:
@@ -55,21 +55,21 @@ def status(
         raise typer.Exit(1)
 
 
-def open_book(ledger: Path, pace: Pace) -> KeyBook:
+def open_key_store(ledger: Path, timings: Timings) -> KeyStore:
     """Open the tables of keys, or print why not and exit 1."""
     owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
     try:
-        return KeyBook(ledger, now_us, owner, round(pace.lease_seconds * SECOND_US))
+        return KeyStore(ledger, now_us, owner, round(timings.lease_seconds * SECOND_US))
     except LedgerRefusedError as error:
         raise fail(error) from None
 
 
-def report_of(book: KeyBook, rotation: KeyRotation) -> dict[str, Any]:
+def report_of(key_store: KeyStore, rotation: KeyRotation) -> dict[str, Any]:
     """Return a rotation for JSON: times in ISO 8601."""
-    versions = {version.version: version for version in book.versions(rotation.key_id)}
+    versions = {version.version: version for version in key_store.versions(rotation.key_id)}
     new, old = versions[rotation.to_version], versions.get(rotation.from_version)
     working = now_us() < rotation.lease_until_us
-    steps = book.steps(rotation.id)
+    steps = key_store.steps(rotation.id)
     in_grace = rotation.stage is Stage.SWITCHED
     waiting = in_grace or (rotation.stage is Stage.STORED and steps[-1].note == LEFT_FOR_LATER)
     return {

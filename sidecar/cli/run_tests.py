@@ -11,15 +11,15 @@ import typer
 
 from sidecar.cli.options import fail
 from sidecar.cli.policies import in_directory, load_policies
-from sidecar.fixture_checks import faults
 from sidecar.policy import policy_set
-from sidecar.policy.files import fixtures
-from sidecar.policy.files.fixtures import Fixture
 from sidecar.policy.files.problems import printable
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.workbench.coverage import Coverage
-from sidecar.policy.workbench.trace import TakenApart
-from sidecar.rehearsal import Mismatch, Outcome, rehearse
+from sidecar.policy.trace import TakenApart
+from sidecar.policy_tools.testing import fixtures
+from sidecar.policy_tools.testing.coverage import Coverage
+from sidecar.policy_tools.testing.fixtures import Fixture
+from sidecar.policy_tools.testing.runner import FixtureResult, Mismatch, run_fixtures
+from sidecar.policy_tools.testing.validate import validate_fixture
 
 
 class TestFormat(StrEnum):
@@ -35,7 +35,7 @@ class Result:
     """One test, with how it went on each evaluator."""
 
     fixture: Fixture
-    outcomes: list[Outcome]
+    outcomes: list[FixtureResult]
 
     @property
     def passed(self) -> bool:
@@ -72,30 +72,30 @@ def run_tests(
     """
     policies = _load(directory)
     found, problems = fixtures.read(directory)
-    problems += faults(found, policies[0])
+    problems += validate_fixture(found, policies[0])
     if problems:
         raise fail("\n".join(str(in_directory(directory, problem)) for problem in sorted(problems)))
     chosen = [fixture for fixture in found if only.lower() in fixture.name.lower()]
     if not chosen:
         raise fail(f"{directory}: no tests" + (f" whose name contains '{only}'" if only else ""))
-    by_engine = [list(rehearse(policy, chosen)) for policy in policies]
+    by_engine = [list(run_fixtures(policy, chosen)) for policy in policies]
     results = [
         Result(fixture, list(outcomes))
         for fixture, *outcomes in zip(chosen, *by_engine, strict=True)
     ]
     rules = TakenApart(policies[0])
-    watched = None
+    recorded = None
     if coverage or coverage_min is not None:
-        watched = Coverage(rules)
-        watched.watch(values for outcome in by_engine[0] for values in outcome.seen)
+        recorded = Coverage(rules)
+        recorded.recorder(values for outcome in by_engine[0] for values in outcome.seen)
     _report(directory, results, rules, output)
-    if watched is not None and output is not TestFormat.JSON:
+    if recorded is not None and output is not TestFormat.JSON:
         partial = " (partial: by the tests that -k chose)" if only else ""
-        _report_coverage(directory, watched, partial, err=output is TestFormat.JUNIT)
+        _report_coverage(directory, recorded, partial, err=output is TestFormat.JUNIT)
     elif output is TestFormat.JSON:
-        typer.echo(json.dumps(_as_json(results, watched), indent=2))
-    if watched is not None and watched.percent() < (coverage_min or 0):
-        seen = f"{watched.percent()} % of the conditions are seen true and false"
+        typer.echo(json.dumps(_as_json(results, recorded), indent=2))
+    if recorded is not None and recorded.percent() < (coverage_min or 0):
+        seen = f"{recorded.percent()} % of the conditions are seen true and false"
         raise fail(f"{seen}, and {coverage_min} % is the least")
     if not all(result.passed for result in results):
         raise typer.Exit(1)
@@ -162,15 +162,15 @@ def _by_mismatch(result: Result) -> dict[Mismatch, list[str]]:
     return found
 
 
-def _report_coverage(directory: Path, watched: Coverage, partial: str, *, err: bool) -> None:
-    typer.echo(f"\nconditions seen true and false: {watched.percent()} %{partial}", err=err)
-    for seen in watched.seen:
+def _report_coverage(directory: Path, recorded: Coverage, partial: str, *, err: bool) -> None:
+    typer.echo(f"\nconditions seen true and false: {recorded.percent()} %{partial}", err=err)
+    for seen in recorded.seen:
         if seen.missing:
             place = f"{directory / seen.rule}.cel:{seen.part.line}:{seen.part.column}"
             typer.echo(f"  {place}: never {' or '.join(seen.missing)}: {seen.part.text}", err=err)
 
 
-def _as_json(results: list[Result], watched: Coverage | None) -> dict[str, object]:
+def _as_json(results: list[Result], recorded: Coverage | None) -> dict[str, object]:
     report: dict[str, object] = {
         "tests": [
             {
@@ -193,8 +193,8 @@ def _as_json(results: list[Result], watched: Coverage | None) -> dict[str, objec
             for result in results
         ]
     }
-    if watched is not None:
-        report["coverage_percent"] = watched.percent()
+    if recorded is not None:
+        report["coverage_percent"] = recorded.percent()
         report["not_covered"] = [
             {
                 "rule": seen.rule,
@@ -203,7 +203,7 @@ def _as_json(results: list[Result], watched: Coverage | None) -> dict[str, objec
                 "text": seen.part.text,
                 "never": seen.missing,
             }
-            for seen in watched.seen
+            for seen in recorded.seen
             if seen.missing
         ]
     return report

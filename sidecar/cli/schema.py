@@ -11,8 +11,8 @@ from rich.table import Table
 
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.tables import console
-from sidecar.policy.files import editor_schemas
-from sidecar.policy.workbench import schema as policy_schema
+from sidecar.policy_tools import editor_schemas
+from sidecar.policy_tools import schema as policy_schema
 
 
 class Subject(StrEnum):

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sidecar import app, logs
-from sidecar.alerts.opening import AlertSettings
-from sidecar.cli.door_options import (
+from sidecar.alerts.channels import AlertSettings
+from sidecar.authorization.policy_reload import ReloadSettings
+from sidecar.cli.adapter_options import (
     AuthZenListenOption,
     AuthZenUrlOption,
     ExtAuthzFromOption,
@@ -51,7 +51,13 @@ from sidecar.cli.policy_options import (
     RequireDigestOption,
     RequireSignatureOption,
 )
-from sidecar.cli.rotation_options import PANEL, Connection, MaybePepperFile, SinkOption, connected
+from sidecar.cli.rotation_options import (
+    PANEL,
+    MaybePepperFile,
+    RotationOptions,
+    SinkOption,
+    connected,
+)
 from sidecar.cli.telemetry_options import (
     DecisionLogFullOption,
     DecisionLogLabelOption,
@@ -68,24 +74,25 @@ from sidecar.cli.telemetry_options import (
 )
 from sidecar.cli.variables import misspelt
 from sidecar.domain.share import WHOLE
-from sidecar.doors.settings import DoorSettings
-from sidecar.identity.opening import ALGORITHMS, IdentitySettings, Mode
+from sidecar.identity.settings import ALGORITHMS, IdentitySettings, Mode
 from sidecar.keys.settings import ScheduleSettings
 from sidecar.ledger.protocol import LedgerRefusedError
-from sidecar.logs import LogFormat
 from sidecar.policy.files.problems import PolicyError
 from sidecar.policy.trust.requirement import TrustSettings
-from sidecar.reloading import ReloadSettings
+from sidecar.runtime import logs
+from sidecar.runtime import serve as app
+from sidecar.runtime.logs import LogFormat
+from sidecar.runtime.settings import Settings
+from sidecar.server.adapters import AdapterSettings
 from sidecar.server.addresses import ListenError
-from sidecar.server.listen import ListenerSettings
-from sidecar.settings import Settings
+from sidecar.server.listener import ListenerSettings
 from sidecar.telemetry.decision_lines import Which
 from sidecar.telemetry.line_queue import WhenFull
 
 
 @connected
 def serve(
-    connection: Connection,
+    connection: RotationOptions,
     context: typer.Context,
     policies: Annotated[
         Path,
@@ -264,7 +271,7 @@ def serve(
         rotation=_rotation(
             connection, rotate_keys_days, key_sink, key_pepper_file, mistral_admin_key_file
         ),
-        doors=DoorSettings(ext_authz, ext_authz_from or (), authzen_listen, authzen_url),
+        adapters=AdapterSettings(ext_authz, ext_authz_from or (), authzen_listen, authzen_url),
     )
     try:
         with logs.to_standard_error(log_format) as log:
@@ -283,7 +290,7 @@ def serve(
 
 
 def _rotation(
-    connection: Connection,
+    connection: RotationOptions,
     every_days: int,
     sink: str,
     pepper_file: Path | None,
@@ -302,5 +309,5 @@ def _rotation(
         pepper_file,
         connection.mistral,
         connection.kubernetes,
-        connection.pace,
+        connection.timings,
     )

@@ -34,15 +34,17 @@ def sign(
     ed25519 -out key.pem` makes a key, and `openssl pkey -in key.pem -pubout` its public one.
     Example: sidecar sign policies --key key.pem
     """
-    from sidecar.policy.trust import signing  # noqa: PLC0415 - takes a while, and few need it
+    from sidecar.policy.trust import signatures  # noqa: PLC0415 - takes a while, and few need it
 
     try:
-        private = signing.read_private_key(key)
+        private = signatures.read_private_key(key)
     except ValueError as error:
         raise fail(f"--key {error}", 2) from None
     digest = load_policies(directory, engine.value).digest
-    _write(directory / SIGNATURE, signing.sign(digest, private, time.time_ns() // 1000))
-    typer.echo(f"{directory}: digest {digest}, signed with {signing.key_id(private.public_key())}")
+    _write(directory / SIGNATURE, signatures.sign(digest, private, time.time_ns() // 1000))
+    typer.echo(
+        f"{directory}: digest {digest}, signed with {signatures.key_id(private.public_key())}"
+    )
 
 
 def verify(
@@ -60,16 +62,16 @@ def verify(
 
     Example: sidecar verify policies --key public.pem
     """
-    from sidecar.policy.trust import signing  # noqa: PLC0415 - takes a while, and few need it
+    from sidecar.policy.trust import signatures  # noqa: PLC0415 - takes a while, and few need it
 
     try:
-        keys = [signing.read_public_key(path) for path in key]
+        keys = [signatures.read_public_key(path) for path in key]
     except ValueError as error:
         raise fail(f"--key {error}", 2) from None
     try:
         files = policy_directory.read(directory)
-        found = signing.verify(files.signature, files.digest, keys)
-    except (PolicyError, signing.NotSignedError) as error:
+        found = signatures.verify(files.signature, files.digest, keys)
+    except (PolicyError, signatures.NotSignedError) as error:
         raise fail(f"{directory}: {error}") from None
     signed_at = to_datetime(found.signed_at_us)
     typer.echo(

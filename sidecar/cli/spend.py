@@ -18,10 +18,10 @@ from sidecar.cli.tables import console
 from sidecar.domain.amounts import format_estimate, format_number
 from sidecar.domain.clock import SECOND_US, to_datetime, to_us
 from sidecar.domain.counted import counted
-from sidecar.domain.forecast import METHOD, Outlook
-from sidecar.domain.spending import COUNTED, Dimension, Report, Spend, grouped, sparkline
+from sidecar.domain.forecast import METHOD, BudgetForecast
+from sidecar.domain.spend_report import COUNTED, Dimension, Spend, SpendReport, grouped, sparkline
 from sidecar.domain.windows import Span, Window
-from sidecar.ledger import opening
+from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.reports import Reports
 from sidecar.reports.page import page
@@ -32,7 +32,7 @@ NOON = clock_time(12)
 DAILY_AFTER = 5
 """The figures that stand before the marks of each day: up to the share of all cost."""
 
-MOST_DAYS, MOST_MARKS, MOST_BUDGETS = 3660, 31, 20
+MAX_DAYS, MAX_MARKS, MAX_BUDGETS = 3660, 31, 20
 
 
 def spend(
@@ -69,7 +69,7 @@ def spend(
     """
     zone, dimensions = zone_info(time_zone), _dimensions(by)
     try:
-        connection = opening.open_reader(ledger)
+        connection = ledger_file.open_reader(ledger)
     except LedgerRefusedError as error:
         raise fail(error) from None
     reports = Reports(connection, time.time_ns() // 1000, zone)
@@ -82,8 +82,8 @@ def spend(
     console().print(_spend_table(report))
     if report.outlooks:
         console().print(_budget_table(report))
-    if len(report.outlooks) > MOST_BUDGETS:
-        more = counted(len(report.outlooks) - MOST_BUDGETS, "more budget")
+    if len(report.outlooks) > MAX_BUDGETS:
+        more = counted(len(report.outlooks) - MAX_BUDGETS, "more budget")
         typer.echo(f"{more}: --format json has all")
 
 
@@ -100,8 +100,8 @@ def _span(since: str, until: str, reports: Reports, zone: tzinfo) -> Span:
     today = to_datetime(reports.at_us).astimezone(zone).date()
     last = min(today, _day("--until", until, today) if until else today)
     first = _day("--since", since, today) if since else last.replace(day=1)
-    if first > last or (today - first).days >= MOST_DAYS:
-        raise fail(f"{first} to {last}: are no days, or begin {MOST_DAYS} days ago or more", 2)
+    if first > last or (today - first).days >= MAX_DAYS:
+        raise fail(f"{first} to {last}: are no days, or begin {MAX_DAYS} days ago or more", 2)
     first_day, last_day = (
         reports.calendar.span(Window.DAY, to_us(datetime.combine(day, NOON, tzinfo=zone)))
         for day in (first, last)
@@ -118,7 +118,7 @@ def _day(flag: str, text: str, today: date) -> date:
         raise fail(f"{flag} {text}: is neither a day, as 2026-11-24, nor 7d", 2) from None
 
 
-def _write_page(path: Path, report: Report, reports: Reports) -> None:
+def _write_page(path: Path, report: SpendReport, reports: Reports) -> None:
     """Write the page; its bars are by the first dimension that divides calls among themselves."""
     divides = (one for one in report.by if one not in {Dimension.RULE, Dimension.DAY})
     stack_by = next(divides, Dimension.WORKSPACE)
@@ -130,7 +130,7 @@ def _write_page(path: Path, report: Report, reports: Reports) -> None:
     typer.echo(f"wrote {path}", err=True)
 
 
-def _spend_table(report: Report) -> Table:
+def _spend_table(report: SpendReport) -> Table:
     """Return a row for each division, and the total of all calls below."""
     days = f"{report.dates[0]} to {report.dates[-1]}"
     table = Table(title=f"Spend, {days} ({report.zone})", title_justify="left")
@@ -149,12 +149,12 @@ def _spend_table(report: Report) -> Table:
     return table
 
 
-def _cells(row: Spend, report: Report) -> tuple[str, ...]:
-    figures, marks = row.figures(report.total), grouped(row.daily_cost_nano_usd, MOST_MARKS)
+def _cells(row: Spend, report: SpendReport) -> tuple[str, ...]:
+    figures, marks = row.figures(report.total), grouped(row.daily_cost_nano_usd, MAX_MARKS)
     return (*figures[:DAILY_AFTER], sparkline(marks), *figures[DAILY_AFTER:])
 
 
-def _budget_table(report: Report) -> Table:
+def _budget_table(report: SpendReport) -> Table:
     table = Table(title="Budgets, as they are now", title_justify="left")
     for heading in ("limit", "for"):
         table.add_column(heading, overflow="fold")
@@ -162,7 +162,7 @@ def _budget_table(report: Report) -> Table:
     for heading in ("ceiling", "spent", "held", "pace an hour"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(f"runs out ({report.zone})", no_wrap=True)
-    for one in report.outlooks[:MOST_BUDGETS]:
+    for one in report.outlooks[:MAX_BUDGETS]:
         verdict, amounts = one.verdict(report.zone), (one.ceiling, one.spent, one.held)
         table.add_row(
             escape(one.limit.rule),
@@ -175,7 +175,7 @@ def _budget_table(report: Report) -> Table:
     return table
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def _as_json(report: SpendReport) -> dict[str, Any]:
     """Return the report for programs: money in nano-USD, times in ISO 8601 with their offset."""
     return {
         "at": _iso(report.at_us, report.zone),
@@ -193,7 +193,7 @@ def _sums(row: Spend) -> dict[str, Any]:
     return {name: value for name, value in asdict(row).items() if name != "names"}
 
 
-def _outlook(one: Outlook, zone: tzinfo) -> dict[str, Any]:
+def _outlook(one: BudgetForecast, zone: tzinfo) -> dict[str, Any]:
     runs_out_us, refused_at_us = one.exhausted_at_us, one.refused_at_us
     return {
         "rule": one.limit.rule,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
+from mistral_spend.v1 import authorization_pb2 as pb
 from rich.console import Console
 from rich.table import Table
 
@@ -12,7 +13,6 @@ from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Meter
 from sidecar.domain.money import format_usd
 from sidecar.domain.windows import MINUTE_US
-from sidecar.v1 import authorization_pb2 as pb
 
 PIPE_WIDTH = 140
 """Columns where no terminal says how many it has."""

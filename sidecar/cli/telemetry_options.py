@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from sidecar.logs import LogFormat
+from sidecar.runtime.logs import LogFormat
 from sidecar.telemetry.decision_lines import DecisionLineSettings, Which
 from sidecar.telemetry.decision_log import DecisionLogSettings
 from sidecar.telemetry.line_queue import WhenFull
-from sidecar.telemetry.opening import MetricsSettings, TelemetrySettings
+from sidecar.telemetry.setup import MetricsSettings, TelemetrySettings
 
 HealthListenOption = Annotated[
     str,

@@ -9,7 +9,7 @@ from sidecar.domain.decisions import Meter
 from sidecar.domain.share import WHOLE
 from sidecar.domain.windows import Window
 
-LONGEST_WAIT_US = 3600 * SECOND_US
+MAX_WAIT_US = 3600 * SECOND_US
 """The longest pause between two attempts to deliver one alert."""
 
 
@@ -134,7 +134,7 @@ class Delivery(NamedTuple):
     """How often that has failed."""
 
 
-class Outcome(NamedTuple):
+class DeliveryOutcome(NamedTuple):
     """How an attempt to deliver ended. No error is success."""
 
     alert_id: str
@@ -145,4 +145,4 @@ class Outcome(NamedTuple):
 
 def wait_us(attempts: int) -> int:
     """Return how long to wait after so many failed attempts: twice as long after each."""
-    return min(LONGEST_WAIT_US, SECOND_US << min(attempts, 20))
+    return min(MAX_WAIT_US, SECOND_US << min(attempts, 20))

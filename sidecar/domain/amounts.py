@@ -3,7 +3,7 @@
 from decimal import Decimal, InvalidOperation
 
 from sidecar.domain.counted import counted
-from sidecar.domain.decisions import Budget, Demand, Meter
+from sidecar.domain.decisions import Budget, Meter, ReservationLine
 from sidecar.domain.money import format_usd, nano_usd
 from sidecar.domain.share import WHOLE, Share
 
@@ -70,19 +70,19 @@ def format_larger(amount: int, budget: Budget, share: Share = WHOLE) -> str:
     )
 
 
-def fits(demand: Demand, budget: Budget) -> bool:
+def fits(line: ReservationLine, budget: Budget) -> bool:
     """Whether what a call demands has room."""
-    return budget.ceiling is None or budget.spent + budget.held + demand.amount <= budget.ceiling
+    return budget.ceiling is None or budget.spent + budget.held + line.amount <= budget.ceiling
 
 
-def format_demand(demand: Demand, budget: Budget) -> str:
+def format_demand(line: ReservationLine, budget: Budget) -> str:
     """Write the arithmetic of a limit: what is taken, what the call adds, and the ceiling."""
-    total = budget.spent + budget.held + demand.amount
+    total = budget.spent + budget.held + line.amount
     spent, held, asked, used, ceiling = (
         format_amount(budget.meter, amount)
-        for amount in (budget.spent, budget.held, demand.amount, total, budget.ceiling)
+        for amount in (budget.spent, budget.held, line.amount, total, budget.ceiling)
     )
     sum_ = f"{spent} spent + {held} held + {asked} for this call = {used}"
     if budget.ceiling is None:
         return f"{sum_}; unlimited"
-    return f"{sum_}, {'within' if fits(demand, budget) else 'above'} {ceiling}"
+    return f"{sum_}, {'within' if fits(line, budget) else 'above'} {ceiling}"

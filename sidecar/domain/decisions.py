@@ -81,7 +81,7 @@ class Limit(NamedTuple):
     """What the ceiling is a share of; None where that is not known."""
 
 
-class Demand(NamedTuple):
+class ReservationLine(NamedTuple):
     """What one call wants of one limit, at most.
 
     A demand in shadow mode is counted, but never refuses the call.
@@ -98,7 +98,7 @@ class Demand(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallFacts:
     """The facts of one call that go on record."""
 
     request_id: str
@@ -119,14 +119,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class ReservationRequest:
     """A call after the rules have spoken, for the ledger to hold or to refuse.
 
     `reasons` are the rules' own: with any, nothing is held. `shadow_reasons`
     are those of rules in shadow mode, for the record only.
     """
 
-    call: Call
+    call: CallFacts
     decision_id: str
     hold_id: str
     at_us: int
@@ -134,7 +134,7 @@ class Proposal:
     policy_generation: int
     reasons: tuple[Reason, ...]
     shadow_reasons: tuple[Reason, ...]
-    demands: tuple[Demand, ...]
+    lines: tuple[ReservationLine, ...]
     share: Share = WHOLE
     """What every ceiling of the demands is of the policies' own, for people."""
 

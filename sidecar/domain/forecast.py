@@ -50,7 +50,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class BudgetForecast:
     """How one budget stands in its window, and where its pace leads.
 
     Amounts are requests, tokens or nano-USD, as the limit's meter says.

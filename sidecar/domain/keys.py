@@ -5,7 +5,7 @@ from typing import NamedTuple
 VERSION_MARK = "#"
 """Between a key's id and the number of a version, as in `ml-team-key#2`."""
 
-MOST_DIGITS = 9
+MAX_DIGITS = 9
 
 
 class KeyName(NamedTuple):
@@ -20,7 +20,7 @@ class KeyName(NamedTuple):
         key, mark, number = text.partition(VERSION_MARK)
         if not mark:
             return cls(key, 0)
-        if not (number.isascii() and number.isdecimal()) or len(number) > MOST_DIGITS:
+        if not (number.isascii() and number.isdecimal()) or len(number) > MAX_DIGITS:
             return None
         return None if number.startswith("0") else cls(key, int(number))
 

@@ -128,7 +128,7 @@ class KeyRotation(NamedTuple):
     lease_until_us: int
 
 
-class Step(NamedTuple):
+class RotationStep(NamedTuple):
     """What happened in a rotation at one time."""
 
     at_us: int
@@ -207,7 +207,7 @@ def _names(keys: Iterable[Listed]) -> str:
     return ", ".join(sorted(key.name for key in keys))
 
 
-class Verdict(StrEnum):
+class GraceVerdict(StrEnum):
     """What is to be done with the old key."""
 
     WAIT = "wait"
@@ -232,17 +232,17 @@ class Grace:
         switched_at_us: int,
         new_first_used_us: int | None,
         old_last_used_us: int | None,
-    ) -> tuple[Verdict, int]:
+    ) -> tuple[GraceVerdict, int]:
         """Return what to do, and until when to wait. Uses that nobody knows of are None."""
         ends_us = switched_at_us + self.at_most_us
         if new_first_used_us is not None:
             ends_us = min(ends_us, max(new_first_used_us, switched_at_us) + self.after_first_use_us)
         if now_us < ends_us:
-            return Verdict.WAIT, ends_us
+            return GraceVerdict.WAIT, ends_us
         quiet_us = (old_last_used_us or 0) + self.after_first_use_us
         if old_last_used_us is not None and old_last_used_us > switched_at_us and now_us < quiet_us:
-            return Verdict.IN_USE, quiet_us
-        return Verdict.REVOKE, ends_us
+            return GraceVerdict.IN_USE, quiet_us
+        return GraceVerdict.REVOKE, ends_us
 
 
 def due_at_us(since_us: int, every_us: int, share: int) -> int:

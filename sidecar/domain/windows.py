@@ -38,7 +38,7 @@ HORIZON_US: dict[Window, int] = {
 """How long ago a window that is still open can have started, at most.
 
 A window grows by as much as the clocks are set back in it; each has a margin for that.
-The window of the moment itself is found however long it is: see sidecar/ledger/standings.py.
+The window of the moment itself is found however long it is: see sidecar/ledger/balances.py.
 """
 
 MINUTE_US = 60 * SECOND_US

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple, Protocol
 
+from mistral_spend.v1 import authorization_pb2 as pb
+
 from sidecar.domain.keys import KeyName
-from sidecar.v1 import authorization_pb2 as pb
 
 FIELDS = ("id", "role", "workspace", "key_id")
 """The fields of a principal that can be proven; labels never are."""
 
 
-class NotProvenError(Exception):
+class UnauthenticatedError(Exception):
     """Nobody knows who calls. `reason` is for programs; neither text has a claim in it."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -25,7 +26,7 @@ class KeysUnavailableError(Exception):
     """Whether a token is good cannot be told now: there are no keys to tell it by."""
 
 
-class ContradictedError(Exception):
+class PrincipalMismatchError(Exception):
     """A request names another principal than is proven."""
 
     def __init__(self, fields: tuple[str, ...]) -> None:
@@ -48,7 +49,7 @@ class Binding(NamedTuple):
     """What is said of the principal, and is the app's word alone."""
 
 
-class Presented(Protocol):
+class PresentedCredentials(Protocol):
     """What a call came with that may prove who calls."""
 
     def authorization(self) -> Sequence[str | bytes]:
@@ -58,10 +59,10 @@ class Presented(Protocol):
         """Return the certificate of the connection in PEM; whoever accepted it verified it."""
 
 
-class Proof(Protocol):
+class Authenticator(Protocol):
     """A way to tell who calls."""
 
-    async def caller(self, presented: Presented) -> "Caller":
+    async def caller(self, presented: PresentedCredentials) -> "Caller":
         """Return who calls. Raises NotProvenError, or KeysUnavailableError."""
 
 
@@ -108,18 +109,20 @@ class Caller:
         """
         contradicted, asserted = self.bind(principal)
         if contradicted:
-            raise ContradictedError(contradicted)
+            raise PrincipalMismatchError(contradicted)
         return asserted
 
     def check_consistent(self) -> None:
         """Raise ContradictedError where the proofs contradict each other."""
         if self.contradicted:
-            raise ContradictedError(self.contradicted)
+            raise PrincipalMismatchError(self.contradicted)
 
     def check_still_proven(self, now: float) -> None:
         """Raise NotProvenError where the proof has ended; `now` is in seconds."""
         if now >= self.until:
-            raise NotProvenError(self.expired, "the proof of who calls has expired; show a new one")
+            raise UnauthenticatedError(
+                self.expired, "the proof of who calls has expired; show a new one"
+            )
 
 
 def _is_version(said: str, key: str) -> bool:

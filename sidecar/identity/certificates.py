@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from sidecar.identity.caller import Caller, NotProvenError, Presented
+from sidecar.identity.caller import Caller, PresentedCredentials, UnauthenticatedError
 from sidecar.identity.pins import Pins, pinned
 from sidecar.identity.proofs import ClaimMapping, Remembered, caller_of
 
@@ -37,11 +37,11 @@ class CertificateVerifier:
         self._clock = clock
         self._remembered = Remembered()
 
-    async def caller(self, presented: Presented) -> Caller:
+    async def caller(self, presented: PresentedCredentials) -> Caller:
         """See Proof.caller."""
         pem = presented.certificate()
         if pem is None:
-            raise NotProvenError("CERTIFICATE_MISSING", "the connection has no certificate")
+            raise UnauthenticatedError("CERTIFICATE_MISSING", "the connection has no certificate")
         now = self._clock()
         digest, caller = self._remembered.find(pem, now)
         if caller is None:
@@ -50,7 +50,7 @@ class CertificateVerifier:
                 until, claims = certificate.not_valid_after_utc.timestamp(), claims_of(certificate)
             except Exception:  # gRPC read it, and it is still no certificate to us
                 message = "the certificate cannot be read"
-                raise NotProvenError("CERTIFICATE_INVALID", message) from None
+                raise UnauthenticatedError("CERTIFICATE_INVALID", message) from None
             made = caller_of(self._mapping, claims, until, "CERTIFICATE_EXPIRED")
             caller = pinned(made, self._pins)
             self._remembered.keep(digest, caller, now, until)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sidecar.domain.bounds import MAX_ID_BYTES
-from sidecar.identity.caller import FIELDS, Caller, Presented
+from sidecar.identity.caller import FIELDS, Caller, PresentedCredentials
 
 Pins = Mapping[str, str]
 """Values by the names of a principal's fields."""
@@ -23,14 +23,14 @@ def read_pins(pairs: Iterable[str]) -> Pins:
     return pins
 
 
-class SamePod:
+class PinnedAuthenticator:
     """Nobody proves anything: what is pinned is known of every caller."""
 
     def __init__(self, pins: Pins) -> None:
         """Know these."""
         self._caller = Caller(pins)
 
-    async def caller(self, presented: Presented) -> Caller:  # noqa: ARG002
+    async def caller(self, presented: PresentedCredentials) -> Caller:  # noqa: ARG002
         """See Proof.caller."""
         return self._caller
 

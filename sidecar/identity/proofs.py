@@ -5,13 +5,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sidecar.identity.caller import Caller, NotProvenError
+from sidecar.identity.caller import Caller, UnauthenticatedError
 from sidecar.identity.pins import is_value, read_pair
 from sidecar.policy.cel.claims import Claims, compile_claims
 from sidecar.policy.cel.engine import CelError, EvaluationError
 from sidecar.policy.files.problems import at
 
-REMEMBERED_AT_MOST = 10_000
+MAX_REMEMBERED = 10_000
 REMEMBERED_SECONDS = 60.0
 """For so long a proof is not verified again: so late is a key that was taken back."""
 
@@ -52,11 +52,13 @@ def caller_of(
         try:
             value = expression.text(claims)
         except EvaluationError:
-            raise NotProvenError("PRINCIPAL_UNPROVEN", f"no {name} comes of the claims") from None
+            raise UnauthenticatedError(
+                "PRINCIPAL_UNPROVEN", f"no {name} comes of the claims"
+            ) from None
         if value == "" and name != "id":
             continue
         if not is_value(value):
-            raise NotProvenError("PRINCIPAL_UNPROVEN", f"what the claims make is no {name}")
+            raise UnauthenticatedError("PRINCIPAL_UNPROVEN", f"what the claims make is no {name}")
         proven[name] = value
     return Caller(proven, owner=proven["id"], until=until, expired=expired)
 
@@ -64,14 +66,14 @@ def caller_of(
 class Remembered:
     """Callers whose proof was verified a moment ago, by the proof's hash."""
 
-    def __init__(self, at_most: int = REMEMBERED_AT_MOST) -> None:
+    def __init__(self, at_most: int = MAX_REMEMBERED) -> None:
         """Remember so many; the oldest go first."""
         self._callers: OrderedDict[bytes, tuple[float, float, Caller]] = OrderedDict()
         self._at_most = at_most
 
-    def find(self, proof: bytes, now: float) -> tuple[bytes, Caller | None]:
+    def find(self, authenticator: bytes, now: float) -> tuple[bytes, Caller | None]:
         """Return the proof's hash, and the caller if it was verified a moment ago."""
-        digest = hashlib.sha256(proof).digest()
+        digest = hashlib.sha256(authenticator).digest()
         since, until, caller = self._callers.get(digest, (0.0, 0.0, None))
         # A clock that was set back gives nobody more time.
         return digest, caller if since <= now < until else None

@@ -4,11 +4,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
-CALLERS_AT_MOST = 10_000
+MAX_CALLERS = 10_000
 """Callers that are counted at a time; one that is pushed out begins anew."""
 
 
-class TooFastError(Exception):
+class RateLimitedError(Exception):
     """A caller asks faster than it may."""
 
     def __init__(self, retry_after_seconds: float) -> None:
@@ -24,7 +24,7 @@ class Rate:
         self,
         per_second: float,
         clock: Callable[[], float] = monotonic,
-        callers_at_most: int = CALLERS_AT_MOST,
+        callers_at_most: int = MAX_CALLERS,
     ) -> None:
         """Let each caller ask so often in a second; the clock is in seconds."""
         self._per_second = per_second
@@ -40,7 +40,7 @@ class Rate:
         left, since = buckets.get(caller, (self._most, now))
         left = min(self._most, left + (now - since) * self._per_second)
         if left < 1:
-            raise TooFastError((1 - left) / self._per_second)
+            raise RateLimitedError((1 - left) / self._per_second)
         buckets[caller] = left - 1, now
         buckets.move_to_end(caller)
         if len(buckets) > self._callers_at_most:

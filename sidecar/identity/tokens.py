@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import jwt
 
-from sidecar.identity.caller import Caller, NotProvenError, Presented
+from sidecar.identity.caller import Caller, PresentedCredentials, UnauthenticatedError
 from sidecar.identity.jwks import ALGORITHMS, Jwks
 from sidecar.identity.pins import Pins, pinned
 from sidecar.identity.proofs import ClaimMapping, Remembered, caller_of
@@ -53,7 +53,7 @@ class TokenVerifier:
         self._clock = clock
         self._remembered = Remembered()
 
-    async def caller(self, presented: Presented) -> Caller:
+    async def caller(self, presented: PresentedCredentials) -> Caller:
         """See Proof.caller."""
         token = _bearer(presented.authorization())
         now = self._clock()
@@ -89,13 +89,17 @@ class TokenVerifier:
             )
             float(claims["exp"])
         except jwt.ExpiredSignatureError:
-            raise NotProvenError("TOKEN_EXPIRED", "the token has expired") from None
+            raise UnauthenticatedError("TOKEN_EXPIRED", "the token has expired") from None
         except jwt.ImmatureSignatureError:
-            raise NotProvenError("TOKEN_NOT_YET_VALID", "the token is not valid yet") from None
+            raise UnauthenticatedError(
+                "TOKEN_NOT_YET_VALID", "the token is not valid yet"
+            ) from None
         except jwt.InvalidAudienceError:
-            raise NotProvenError("TOKEN_INVALID", "the token is for another audience") from None
+            raise UnauthenticatedError(
+                "TOKEN_INVALID", "the token is for another audience"
+            ) from None
         except jwt.InvalidIssuerError:
-            raise NotProvenError("TOKEN_INVALID", "the token is of another issuer") from None
+            raise UnauthenticatedError("TOKEN_INVALID", "the token is of another issuer") from None
         except Exception:  # a claim may be anything, such as a number that no float can hold
             _refuse("cannot be verified")
         return claims
@@ -103,7 +107,7 @@ class TokenVerifier:
 
 def _bearer(headers: Sequence[str | bytes]) -> str:
     if not headers:
-        raise NotProvenError(
+        raise UnauthenticatedError(
             "TOKEN_MISSING", "this sidecar asks for a token: send the metadata authorization"
         )
     (header, *others) = headers
@@ -133,4 +137,4 @@ def _header(token: str) -> Mapping[str, Any]:
 
 
 def _refuse(problem: str) -> NoReturn:
-    raise NotProvenError("TOKEN_INVALID", f"the token {problem}") from None
+    raise UnauthenticatedError("TOKEN_INVALID", f"the token {problem}") from None

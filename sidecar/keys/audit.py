@@ -9,13 +9,13 @@ from enum import StrEnum
 from sidecar.domain.clock import SECOND_US, format_date
 from sidecar.domain.counted import counted
 from sidecar.domain.rotation import Version, VersionState
+from sidecar.keys.api_variants import RemoteKey
 from sidecar.keys.registry import KeyRecord, KeyState
-from sidecar.keys.shapes import RemoteKey
 from sidecar.policy.catalogue import Catalogue
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 DAY_US = 86_400 * SECOND_US
-NAMED_AT_MOST = 5
+MAX_NAMED = 5
 
 
 class Kind(StrEnum):
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """Something about a key, in a sentence that says what to do. `key` is the id it has here.
 
     For a key that is not here, it is the name that it has at Mistral.
@@ -53,17 +53,17 @@ class Auditor:
     unused_days: int = 30
     old_days: int = 90
 
-    def audit(self, keys: Sequence[KeyRecord]) -> Iterator[Finding]:
+    def audit(self, keys: Sequence[KeyRecord]) -> Iterator[AuditFinding]:
         """Find what is wrong with keys that are not revoked."""
         for key in keys:
             state = key.state(self.at_us)
             if state is KeyState.REVOKED:
                 continue
             if not key.entry.owner:
-                yield Finding(Kind.NO_OWNER, key.id, "nobody answers for it: give it an owner")
+                yield AuditFinding(Kind.NO_OWNER, key.id, "nobody answers for it: give it an owner")
             if state is KeyState.EXPIRED:
                 since = _day(key.entry.expires.ToMicroseconds())
-                yield Finding(
+                yield AuditFinding(
                     Kind.EXPIRED, key.id, f"expired {since}: mark it as revoked, or set a later end"
                 )
                 continue
@@ -71,35 +71,35 @@ class Auditor:
             yield from self._use(key)
             yield from self._scope(key)
 
-    def _age(self, key: KeyRecord) -> Iterator[Finding]:
+    def _age(self, key: KeyRecord) -> Iterator[AuditFinding]:
         made_us = key.made_us
         if made_us is None:
             text = "nobody says when it was made: note it as created, or rotate it"
-            yield Finding(Kind.OLD, key.id, text)
+            yield AuditFinding(Kind.OLD, key.id, text)
         elif self._days_since(made_us) >= self.old_days:
             text = f"made {_day(made_us)}, {self._ago(made_us)}: rotate it"
-            yield Finding(Kind.OLD, key.id, text)
+            yield AuditFinding(Kind.OLD, key.id, text)
 
-    def _use(self, key: KeyRecord) -> Iterator[Finding]:
+    def _use(self, key: KeyRecord) -> Iterator[AuditFinding]:
         last_us = key.last_used_us
         if last_us is not None and self._days_since(last_us) >= self.unused_days:
             text = f"last used {_day(last_us)}, {self._ago(last_us)}: revoke it?"
-            yield Finding(Kind.UNUSED, key.id, text)
+            yield AuditFinding(Kind.UNUSED, key.id, text)
         elif last_us is None and self._known_long(key):
             text = f"never used since {_day(key.since_us)}, when counting began: revoke it?"
-            yield Finding(Kind.NEVER_USED, key.id, text)
+            yield AuditFinding(Kind.NEVER_USED, key.id, text)
 
-    def _scope(self, key: KeyRecord) -> Iterator[Finding]:
+    def _scope(self, key: KeyRecord) -> Iterator[AuditFinding]:
         """Compare what it may call with what it has called; of none, `_use` has told."""
         called = {use.model for use in key.used}
         if not called or not self._known_long(key):
             return
         never = self._never_called(key.entry, called)
         if never:
-            shown = ", ".join(never[:NAMED_AT_MOST])
-            more = f" and {len(never) - NAMED_AT_MOST} more" if len(never) > NAMED_AT_MOST else ""
+            shown = ", ".join(never[:MAX_NAMED])
+            more = f" and {len(never) - MAX_NAMED} more" if len(never) > MAX_NAMED else ""
             text = f"never called {shown}{more} since {_day(key.since_us)}: narrow allowed_models?"
-            yield Finding(Kind.WIDE_SCOPE, key.id, text)
+            yield AuditFinding(Kind.WIDE_SCOPE, key.id, text)
 
     def _never_called(self, key: policy_pb.Key, called: set[str]) -> list[str]:
         """Return names of its list that no call was for; where it may call all, the models."""
@@ -115,7 +115,9 @@ class Auditor:
             if model_id not in called and ("*" in allowed or allowed.intersection(model.names))
         ]
 
-    def compare(self, keys: Sequence[KeyRecord], remote: Sequence[RemoteKey]) -> Iterator[Finding]:
+    def compare(
+        self, keys: Sequence[KeyRecord], remote: Sequence[RemoteKey]
+    ) -> Iterator[AuditFinding]:
         """Find where the registry and Mistral's list of living keys differ."""
         owner = _Names(keys)
         seen = set()
@@ -123,19 +125,19 @@ class Auditor:
             key = owner.of(one)
             if key is None:
                 text = f"Mistral has it as {one.id}: register it, or revoke it there"
-                yield Finding(Kind.NOT_REGISTERED, one.name or one.id, text)
+                yield AuditFinding(Kind.NOT_REGISTERED, one.name or one.id, text)
                 continue
             if key.state(self.at_us) is KeyState.REVOKED:
                 text = f"is revoked here, and alive at Mistral as {one.id}: revoke it there"
-                yield Finding(Kind.ALIVE_AT_MISTRAL, key.id, text)
+                yield AuditFinding(Kind.ALIVE_AT_MISTRAL, key.id, text)
             elif any(v.state is VersionState.REVOKED and _is(v, one) for v in key.versions):
                 text = f"a revoked version is alive at Mistral as {one.id}: revoke it there"
-                yield Finding(Kind.ALIVE_AT_MISTRAL, key.id, text)
+                yield AuditFinding(Kind.ALIVE_AT_MISTRAL, key.id, text)
             seen.add(key.id)
         for key in keys:
             if key.id not in seen and key.state(self.at_us) is KeyState.ACTIVE:
                 text = "Mistral does not list it: mark it as revoked, or create it"
-                yield Finding(Kind.NOT_AT_MISTRAL, key.id, text)
+                yield AuditFinding(Kind.NOT_AT_MISTRAL, key.id, text)
 
     def _known_long(self, key: KeyRecord) -> bool:
         """Whether its use has been counted for so long that no use means something."""

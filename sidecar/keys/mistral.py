@@ -16,9 +16,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from sidecar.keys.secret import Secret
-from sidecar.keys.shapes import (
-    SHAPES,
+from sidecar.keys.api_variants import (
+    API_VARIANTS,
     Auth,
     CreatedKey,
     MistralSettings,
@@ -27,17 +26,18 @@ from sidecar.keys.shapes import (
     read_created,
     read_page,
 )
+from sidecar.keys.secret import Secret
 from sidecar.web.exchange import Answer, Http, NoAnswerError
 
 MODELS = "/v1/models"
 
 ATTEMPTS = 4
 FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
+MAX_WAIT_SECONDS = 30.0
 """A `Retry-After` beyond this is told to whoever asked, not waited for."""
 
 PAGE_SIZE = 100
-MOST_PAGES = 100
+MAX_PAGES = 100
 
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the key is revoked or invalid: regenerate it on La Plateforme",
@@ -66,13 +66,13 @@ class Mistral:
         self._http = Http(settings.url, settings.timeout_seconds)
         self._host = urlsplit(settings.url).hostname
         self._auth = settings.auth.headers(admin_key)
-        shape = SHAPES[settings.shape]
+        shape = API_VARIANTS[settings.shape]
         self._shape = replace(shape, path=settings.path or shape.path)
 
     async def keys(self) -> list[RemoteKey]:
         """Return every key of the organization. Raises MistralError."""
         found: dict[str, RemoteKey] = {}
-        for number in range(MOST_PAGES):
+        for number in range(MAX_PAGES):
             params = {"page": str(number), "page_size": str(PAGE_SIZE)}
             answer = await self._ask("GET", self._shape.path, self._auth, params)
             page = read_page(answer.document()) if answer.status == HTTPStatus.OK else None
@@ -84,7 +84,7 @@ class Mistral:
             # Where nobody says whether more follow, a page that adds nothing is the last.
             if more is False or not new:
                 return list(found.values())
-        raise MistralError(f"list keys: there are more than {MOST_PAGES} pages of them")
+        raise MistralError(f"list keys: there are more than {MAX_PAGES} pages of them")
 
     async def create(self, new: NewKey) -> CreatedKey:
         """Create a key. Asked once: raises OutcomeUnknownError, or MistralError if none is."""
@@ -152,7 +152,7 @@ class Mistral:
                 if not (_limited(answer) or (safe and _broken(answer))):
                     return answer
                 wait = max(wait, _retry_after(answer))
-                if not left or wait > LONGEST_WAIT_SECONDS:
+                if not left or wait > MAX_WAIT_SECONDS:
                     return answer
             await asyncio.sleep(wait)
 

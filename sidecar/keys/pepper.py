@@ -4,8 +4,8 @@ import hashlib
 import hmac
 from pathlib import Path
 
-BYTES_AT_LEAST = 16
-BYTES_AT_MOST = 4096
+MIN_BYTES = 16
+MAX_BYTES = 4096
 MARK_DIGITS = 8
 
 DIGEST_DIGITS = 64
@@ -64,9 +64,9 @@ def read_pepper(path: Path) -> Pepper:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(BYTES_AT_MOST + 1).strip()
+            content = file.read(MAX_BYTES + 1).strip()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    if not BYTES_AT_LEAST <= len(content) <= BYTES_AT_MOST:
-        raise ValueError(f"{path}: has to have {BYTES_AT_LEAST} to {BYTES_AT_MOST} bytes")
+    if not MIN_BYTES <= len(content) <= MAX_BYTES:
+        raise ValueError(f"{path}: has to have {MIN_BYTES} to {MAX_BYTES} bytes")
     return Pepper(content)

@@ -22,15 +22,15 @@ from sidecar.domain.rotation import (
     LEFT_FOR_LATER,
     NO_WAY_BACK,
     STILL_IN_USE,
+    GraceVerdict,
     KeyRotation,
     Stage,
-    Verdict,
     Version,
 )
 from sidecar.keys.mistral import MistralError, OutcomeUnknownError
+from sidecar.keys.rotation_context import RotationContext
 from sidecar.keys.settings import RotationError, StillInUseError, in_thread
 from sidecar.keys.sinks.sink import SinkError
-from sidecar.keys.working import Working
 
 SUCCESSES = 3
 """How often in a row Mistral has to take a new secret: one of its servers may know it first."""
@@ -42,7 +42,7 @@ OWN_USE_US = 60 * SECOND_US
 """What Mistral calls a use of the new key until so long after we tried it was our own trial."""
 
 
-class Rotation(Working):
+class Rotation(RotationContext):
     """One run of one rotation, by whoever has its lease."""
 
     async def run(self, rotation: KeyRotation) -> KeyRotation:
@@ -154,13 +154,17 @@ class Rotation(Working):
             return await self._to(rotation, Stage.DONE)
         while True:
             verdict, until_us = await self._verdict(rotation, new, old)
-            if verdict is Verdict.REVOKE or self._force:
+            if verdict is GraceVerdict.REVOKE or self._force:
                 await self._see_that_it_lives(new)
                 if not self._force:
                     await self._see_that_apps_find(new)
-                why = "" if verdict is Verdict.REVOKE else f"by force: the old key is to {verdict}"
+                why = (
+                    ""
+                    if verdict is GraceVerdict.REVOKE
+                    else f"by force: the old key is to {verdict}"
+                )
                 return await self._to(rotation, Stage.REVOKING, why)
-            if verdict is Verdict.IN_USE:
+            if verdict is GraceVerdict.IN_USE:
                 await self._note_once(rotation, STILL_IN_USE)
                 raise StillInUseError(str(old), str(new))
             if not self._waits:
@@ -250,7 +254,7 @@ class Rotation(Working):
 
     async def _verdict(
         self, rotation: KeyRotation, new: Version, old: Version
-    ) -> tuple[Verdict, int]:
+    ) -> tuple[GraceVerdict, int]:
         """Ask Mistral and the decisions who was used when, and what follows from it."""
         steps = await in_thread(self._book.steps, rotation.id)
         tried_us = max(step.at_us for step in steps if step.stage == Stage.VERIFIED)
@@ -260,7 +264,7 @@ class Rotation(Working):
             if not self._waits:
                 raise RotationError(str(error)) from None
             self._watcher.waits(rotation, str(error), None)
-            return Verdict.WAIT, self._clock() + self._us(self._pace.look_seconds)
+            return GraceVerdict.WAIT, self._clock() + self._us(self._pace.look_seconds)
         new_first_us, _ = await in_thread(self._book.uses, new)
         _, old_last_us = await in_thread(self._book.uses, old)
         return self._pace.grace.verdict(

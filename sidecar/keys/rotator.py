@@ -9,11 +9,11 @@ from sidecar.domain.clock import Clock
 from sidecar.domain.rotation import KeyRotation, Survey, Version, version_in
 from sidecar.keys.mistral import Mistral, MistralError
 from sidecar.keys.pepper import Pepper
-from sidecar.keys.remote import Remote
+from sidecar.keys.remote_keys import RemoteKeys
 from sidecar.keys.rotation import Rotation
-from sidecar.keys.settings import Pace, RotationError, Wanted, Watcher, in_thread
+from sidecar.keys.settings import NewKeySpec, RotationError, Timings, Watcher, in_thread
 from sidecar.keys.sinks.sink import Sink
-from sidecar.ledger.key_book import KeyBook
+from sidecar.ledger.key_store import KeyStore
 from sidecar.ledger.protocol import LedgerUnavailableError
 
 
@@ -25,25 +25,27 @@ class Rotator:
     rotation, and LedgerUnavailableError.
     """
 
-    book: KeyBook
+    key_store: KeyStore
     mistral: Mistral
     sink: Sink
     pepper: Pepper
     clock: Clock
     watcher: Watcher
-    pace: Pace = Pace()  # noqa: RUF009 - frozen
-    wanted: Wanted = Wanted()  # noqa: RUF009 - frozen
+    timings: Timings = Timings()  # noqa: RUF009 - frozen
+    wanted: NewKeySpec = NewKeySpec()  # noqa: RUF009 - frozen
 
     async def survey(self, key_id: str) -> Survey:
         """Say what Mistral has of a key, and change nothing."""
         try:
-            return await Remote(self.book, self.mistral, self.clock, self.pace).survey(key_id)
+            return await RemoteKeys(self.key_store, self.mistral, self.clock, self.timings).survey(
+                key_id
+            )
         except MistralError as error:
             raise RotationError(str(error)) from None
 
     async def create(self, key_id: str) -> KeyRotation:
         """Create a key that Mistral does not have yet, or go on with that."""
-        if (there := await in_thread(self.book.unfinished, key_id)) is not None:
+        if (there := await in_thread(self.key_store.unfinished, key_id)) is not None:
             if there.from_version:
                 raise RotationError(f"{key_id} is there, and is being rotated")
             return await self.go_on(there)
@@ -64,7 +66,7 @@ class Rotator:
 
         With `of`, only if that is still the active version: somebody else may have been faster.
         """
-        if (there := await in_thread(self.book.unfinished, key_id)) is not None:
+        if (there := await in_thread(self.key_store.unfinished, key_id)) is not None:
             return await self.go_on(there, waits=waits, force=force)
         found = await self.survey(key_id)
         if found.doubt or found.active is None:
@@ -80,14 +82,14 @@ class Rotator:
         assert active is not None, "what is adopted was found"
         number = version_in(active.name, key_id) or 1
         made_us = active.created_at_us
-        await in_thread(self.book.adopt, key_id, number, active.name, active.id, made_us)
+        await in_thread(self.key_store.adopt, key_id, number, active.name, active.id, made_us)
 
     async def turn_back(self, key_id: str, *, stored_too: bool) -> KeyRotation:
         """Go back to the old key; unless `stored_too`, only while no app can have the new one."""
-        there = await in_thread(self.book.unfinished, key_id)
+        there = await in_thread(self.key_store.unfinished, key_id)
         if there is None:
             raise RotationError(f"{key_id}: no rotation is under way")
-        there = await in_thread(self.book.take, there.id)
+        there = await in_thread(self.key_store.take, there.id)
         rotation = self._rotation()
         return await self._leased(
             there,
@@ -95,7 +97,7 @@ class Rotator:
         )
 
     async def _begin(self, key_id: str, of: Version | None = None) -> KeyRotation:
-        rotation = await in_thread(self.book.begin, key_id, os.urandom(6).hex(), of)
+        rotation = await in_thread(self.key_store.begin, key_id, os.urandom(6).hex(), of)
         self.watcher.reached(rotation, "")
         return rotation
 
@@ -103,7 +105,7 @@ class Rotator:
         self, there: KeyRotation, *, waits: bool = True, force: bool = False
     ) -> KeyRotation:
         """Go on with a rotation that was found unfinished, and with no other."""
-        there = await in_thread(self.book.take, there.id)
+        there = await in_thread(self.key_store.take, there.id)
         self.watcher.reached(there, "found unfinished")
         rotation = self._rotation(waits=waits, force=force)
         return await self._leased(there, lambda: _then(rotation.recover(there), rotation.run))
@@ -116,8 +118,8 @@ class Rotator:
 
     def _rotation(self, *, waits: bool = True, force: bool = False) -> Rotation:
         return Rotation(
-            self.book, self.mistral, self.sink, self.pepper, self.clock, self.watcher, self.pace,
-            self.wanted, waits=waits, force=force,
+            self.key_store, self.mistral, self.sink, self.pepper, self.clock, self.watcher,
+            self.timings, self.wanted, waits=waits, force=force,
         )  # fmt: skip
 
     async def _leased(
@@ -133,14 +135,14 @@ class Rotator:
             for task in (working, keeping):
                 task.cancel()
             await asyncio.gather(working, keeping, return_exceptions=True)
-            await in_thread(self.book.let_go, rotation.id)
+            await in_thread(self.key_store.let_go, rotation.id)
 
     async def _keep_lease(self, rotation: KeyRotation) -> KeyRotation:
         """Renew the lease until cancelled. Raises LeaseHeldError when it was lost."""
         while True:
-            await asyncio.sleep(self.pace.lease_seconds / 3)
+            await asyncio.sleep(self.timings.lease_seconds / 3)
             try:
-                await in_thread(self.book.renew, rotation.id)
+                await in_thread(self.key_store.renew, rotation.id)
             except LedgerUnavailableError:  # there is time for another try
                 continue
 

@@ -15,15 +15,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sidecar.domain.clock import SECOND_US, Clock
+from sidecar.domain.flag_errors import naming
 from sidecar.domain.rotation import KeyRotation, Version, VersionState, due_at_us
-from sidecar.flags import naming
 from sidecar.keys.mistral import Mistral
 from sidecar.keys.pepper import read_pepper
 from sidecar.keys.rotator import Rotator
 from sidecar.keys.secret import read_secret
 from sidecar.keys.settings import RotationError, ScheduleSettings, StillInUseError, in_thread
-from sidecar.keys.sinks.opening import open_sink
-from sidecar.ledger.key_book import KeyBook, LeaseHeldError, RotationRefusedError
+from sidecar.keys.sinks.factory import open_sink
+from sidecar.ledger.key_store import KeyStore, LeaseHeldError, RotationRefusedError
 from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
 
 log = logging.getLogger(__name__)
@@ -62,12 +62,12 @@ class Schedule:
         with naming("--key-pepper-file"):
             self._pepper = read_pepper(settings.pepper_file)
         owner = f"{socket.gethostname()}/{os.getpid()}"
-        lease_us = round(settings.pace.lease_seconds * SECOND_US)
-        self._book = KeyBook(ledger, clock, owner, lease_us)
+        lease_us = round(settings.timings.lease_seconds * SECOND_US)
+        self._book = KeyStore(ledger, clock, owner, lease_us)
 
     async def run(self) -> None:
         """Look at all keys now and then, until cancelled."""
-        every_seconds = LOOKS_OF_ONE_ROTATION * self._settings.pace.look_seconds
+        every_seconds = LOOKS_OF_ONE_ROTATION * self._settings.timings.look_seconds
         try:
             while True:
                 # At no fixed beat, so that those who were started together do not act together.
@@ -138,7 +138,9 @@ class Schedule:
             sink = open_sink(settings.sink, key_id, settings.kubernetes)
         client = Mistral(settings.mistral, admin_key)
         try:
-            yield Rotator(self._book, client, sink, self._pepper, self._clock, self, settings.pace)
+            yield Rotator(
+                self._book, client, sink, self._pepper, self._clock, self, settings.timings
+            )
         finally:
             await client.close()
             await sink.close()

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import NoReturn
 
-LONGEST = 4096
+MAX_BYTES = 4096
 """Bytes of a file that may be a secret; a longer one is something else."""
 
 
@@ -56,10 +56,10 @@ def read_secret(path: Path) -> Secret:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(LONGEST + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > LONGEST:
+    if len(content) > MAX_BYTES:
         raise ValueError(f"{path}: is too long for a secret")
     try:
         return Secret(content.decode("ascii", "replace").strip())

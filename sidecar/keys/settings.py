@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from sidecar.domain.rotation import Grace, KeyRotation
-from sidecar.keys.shapes import MistralSettings
+from sidecar.keys.api_variants import MistralSettings
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -31,7 +31,7 @@ class StillInUseError(RotationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Timings:
     """How long things may take, in seconds."""
 
     propagation_seconds: float = 60.0
@@ -48,7 +48,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class NewKeySpec:
     """What a new key is to have, where there is no old one to be like."""
 
     workspace: str = ""
@@ -75,7 +75,7 @@ class ScheduleSettings:
     pepper_file: Path
     mistral: MistralSettings
     kubernetes: KubernetesSettings
-    pace: Pace
+    timings: Timings
 
 
 class Watcher(Protocol):

@@ -22,7 +22,7 @@ MAX_GROUP = 256
 GATHER_SECONDS = 0.002
 """How long a group waits for somebody to come, of those it expects."""
 
-GATHER_SECONDS_AT_MOST = 0.02
+MAX_GATHER_SECONDS = 0.02
 """How long it waits for all of them."""
 
 BUSY_TRIES = 200
@@ -119,7 +119,7 @@ class GroupCommit:
         lone caller waits for nobody.
         """
         loop, seen = asyncio.get_running_loop(), 0
-        ends = loop.time() + GATHER_SECONDS_AT_MOST
+        ends = loop.time() + MAX_GATHER_SECONDS
         while seen < len(self._queue) < self._expected and loop.time() < ends:
             seen = len(self._queue)
             self._gathered = loop.create_future()

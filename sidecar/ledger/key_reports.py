@@ -9,9 +9,9 @@ from sqlite_utils import Database
 from sidecar.domain.decisions import Effect
 from sidecar.domain.keys import KeyName, KeyUse
 from sidecar.domain.rotation import Version, VersionState
-from sidecar.ledger import opening, schema
+from sidecar.ledger import ledger_file, schema
+from sidecar.ledger.balances import LedgerTime
 from sidecar.ledger.protocol import LedgerRefusedError
-from sidecar.ledger.standings import LedgerTime
 
 
 class KeyFacts(NamedTuple):
@@ -27,7 +27,7 @@ class KeyFacts(NamedTuple):
 
 def read_keys(path: Path, clock_us: int) -> KeyFacts:
     """Read a ledger, in use or not. Raises LedgerRefusedError."""
-    with closing(opening.open_reader(path)) as connection:
+    with closing(ledger_file.open_reader(path)) as connection:
         connection.execute("BEGIN")
         if schema.migrations.pending(Database(connection)):
             raise LedgerRefusedError(

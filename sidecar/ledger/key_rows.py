@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sidecar.domain.rotation import KeyRotation, Stage, Step, Version, VersionState
+from sidecar.domain.rotation import KeyRotation, RotationStep, Stage, Version, VersionState
 from sidecar.ledger import rows
 
 
@@ -32,7 +32,7 @@ ROTATIONS = _select("key_rotations", KeyRotation._fields, "WHERE ? = '' OR key_i
 UNFINISHED = _select(
     "key_rotations", KeyRotation._fields, "WHERE key_id = ? AND ended_at_us IS NULL"
 )
-STEPS = _select("key_rotation_steps", Step._fields, "WHERE rotation = ? ORDER BY id")
+STEPS = _select("key_rotation_steps", RotationStep._fields, "WHERE rotation = ? ORDER BY id")
 ACTIVE = "SELECT version FROM key_versions WHERE key_id = ? AND state = 'active'"
 LAST_VERSION = "SELECT coalesce(max(version), 0) FROM key_versions WHERE key_id = ?"
 RETIRE = (

@@ -6,11 +6,11 @@ A2: what is owed stays owed, through any crash, until an attempt has succeeded.
 import sqlite3
 from collections.abc import Sequence
 
-from sidecar.domain.alerts import LONGEST_WAIT_US, Alert, AlertKind, Delivery, Outcome
+from sidecar.domain.alerts import MAX_WAIT_US, Alert, AlertKind, Delivery, DeliveryOutcome
 from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
 
-PRUNED_AT_MOST = 500
+MAX_PRUNED = 500
 """Alerts forgotten in one transaction."""
 
 
@@ -27,10 +27,10 @@ class Outbox:
         `now_us` is the clock's own time. What is due later than any wait can be was written
         before the clock was set back, and is due as well.
         """
-        found = self._sql.execute(_DUE, (channel, now_us, now_us + LONGEST_WAIT_US, at_most))
+        found = self._sql.execute(_DUE, (channel, now_us, now_us + MAX_WAIT_US, at_most))
         return [Delivery(_alert(columns), attempts) for *columns, attempts in found]
 
-    def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
+    def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
         """Write down how attempts ended. Those of alerts forgotten meanwhile are passed over."""
         self._sql.executemany(
             _RECORD,
@@ -47,7 +47,7 @@ class Outbox:
         """
         old = self._sql.execute(
             "SELECT id FROM alerts WHERE window_end_us < ? ORDER BY window_end_us LIMIT ?",
-            (before_us, PRUNED_AT_MOST),
+            (before_us, MAX_PRUNED),
         ).fetchall()
         self._sql.executemany("DELETE FROM alert_deliveries WHERE alert = ?", old)
         self._sql.executemany("DELETE FROM alerts WHERE id = ?", old)

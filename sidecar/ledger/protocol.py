@@ -27,7 +27,7 @@ And the use of keys:
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from sidecar.domain.alerts import Alert, Delivery, Outcome
+from sidecar.domain.alerts import Alert, Delivery, DeliveryOutcome
 from sidecar.domain.decisions import (
     Budget,
     Charge,
@@ -36,7 +36,7 @@ from sidecar.domain.decisions import (
     Limit,
     Meter,
     OpenHold,
-    Proposal,
+    ReservationRequest,
     Settlement,
 )
 
@@ -68,14 +68,14 @@ class LedgerRefusedError(Exception):
 class Ledger(Protocol):
     """Holds, settles and reports. Each answer is durable before it is given."""
 
-    async def decide(self, proposal: Proposal) -> Decision:
+    async def decide(self, reservation: ReservationRequest) -> Decision:
         """Hold all demands or none, and record the decision.
 
         A repeat of a request id returns the recorded decision.
         Raises RequestIdReusedError or LedgerUnavailableError.
         """
 
-    def preview(self, proposal: Proposal) -> Decision:
+    def preview(self, reservation: ReservationRequest) -> Decision:
         """Decide as `decide` would at the proposal's time, holding and recording nothing.
 
         That may be a time to come: the ledger's own stays where it is.
@@ -130,7 +130,7 @@ class Ledger(Protocol):
         """Write what is queued, and let go of the file."""
 
 
-class Books(Ledger, Protocol):
+class OperatorLedger(Ledger, Protocol):
     """What an operator asks of a ledger, while it is in use too."""
 
     def open_holds(self, after: tuple[int, int], at_most: int) -> Sequence[OpenHold]:
@@ -172,7 +172,7 @@ class AlertOutbox(Protocol):
     def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
         """Return what to tell a channel now. Raises LedgerUnavailableError."""
 
-    async def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
+    async def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
         """Write down how attempts ended. Raises LedgerUnavailableError."""
 
 

@@ -12,10 +12,10 @@ from datetime import UTC, tzinfo
 
 from sidecar.domain.clock import format_date
 from sidecar.domain.decisions import Limit, Meter
-from sidecar.domain.forecast import RECENT_US, Outlook, Point, recent_us
-from sidecar.domain.spending import Dimension, Report, Spend
+from sidecar.domain.forecast import RECENT_US, BudgetForecast, Point, recent_us
+from sidecar.domain.spend_report import Dimension, Spend, SpendReport
 from sidecar.domain.windows import Calendar, Span, Window
-from sidecar.ledger.standings import LedgerTime
+from sidecar.ledger.balances import LedgerTime
 
 _COLUMNS = {
     Dimension.WORKSPACE: "d.workspace",
@@ -78,13 +78,15 @@ class Reports:
         self.calendar = Calendar(zone)
         self.at_us = LedgerTime(connection).advance(clock_us)
 
-    def report(self, by: Sequence[Dimension], span: Span) -> Report:
+    def report(self, by: Sequence[Dimension], span: Span) -> SpendReport:
         """Return spend in the days that the span touches, and how all budgets stand now."""
         days = self.calendar.days(span)
         totals = self.spend((), days) or [Spend((), (0,) * len(days), 0, 0, 0, 0, 0, 0, 0)]
         outlooks = sorted(self.outlooks(), key=lambda outlook: outlook.urgency)
         rows = tuple(self.spend(by, days))
-        return Report(self.at_us, self._zone, tuple(by), days, rows, totals[0], tuple(outlooks))
+        return SpendReport(
+            self.at_us, self._zone, tuple(by), days, rows, totals[0], tuple(outlooks)
+        )
 
     def spend(self, by: Sequence[Dimension], days: Sequence[Span]) -> list[Spend]:
         """Return what was spent on these days: by day in order of names, else dearest first."""
@@ -117,7 +119,7 @@ class Reports:
         by_day = Dimension.DAY in by
         return sorted(rows, key=lambda row: (0 if by_day else -row.cost_nano_usd, row.names))
 
-    def outlooks(self) -> list[Outlook]:
+    def outlooks(self) -> list[BudgetForecast]:
         """Return how each budget with a forecast stands, as the ledger enforces it."""
         found = []
         since_us = self.at_us - max(RECENT_US.values())
@@ -133,7 +135,7 @@ class Reports:
             since = {"since_us": self.at_us - measured_us}
             (recent,) = self._sql.execute(_RECENT, self._of(limit) | since).fetchone()
             found.append(
-                Outlook(
+                BudgetForecast(
                     limit=limit,
                     ceiling=ceiling,
                     span=Span(start_us, end_us),
@@ -147,7 +149,7 @@ class Reports:
             )
         return found
 
-    def curve(self, outlook: Outlook, steps: int = 96) -> list[Point]:
+    def curve(self, outlook: BudgetForecast, steps: int = 96) -> list[Point]:
         """Return how spent has grown to what it is now, at most one point for each step.
 
         A call counts from when it was charged, an adjustment from when it was made.

@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TypeVar
 
-from sidecar.domain.alerts import UNNAMED, Alert, Delivery, Origin, Outcome
+from sidecar.domain.alerts import UNNAMED, Alert, Delivery, DeliveryOutcome, Origin
 from sidecar.domain.decisions import (
     Budget,
     Charge,
@@ -18,17 +18,18 @@ from sidecar.domain.decisions import (
     Limit,
     Meter,
     OpenHold,
-    Proposal,
+    ReservationRequest,
     Settlement,
 )
 from sidecar.domain.windows import Calendar, Window
-from sidecar.ledger import closing, open_holds, opening, rows
-from sidecar.ledger.adjusting import Adjusting
-from sidecar.ledger.alerting import Alerting
-from sidecar.ledger.closing import Closing
-from sidecar.ledger.deciding import Deciding
+from sidecar.ledger import ledger_file, open_holds, rows
+from sidecar.ledger import settlement as closing
+from sidecar.ledger.adjustments import Adjustments
+from sidecar.ledger.admission import Admission, check_reservation
+from sidecar.ledger.alerts import Alerts
+from sidecar.ledger.balances import Balances, ForeseenStandings, LedgerTime
+from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.group_commit import GroupCommit
-from sidecar.ledger.group_standings import GroupStandings
 from sidecar.ledger.key_usage import KeyUsage, revoked_versions
 from sidecar.ledger.outbox import Outbox
 from sidecar.ledger.protocol import (
@@ -38,8 +39,7 @@ from sidecar.ledger.protocol import (
     NotAdjustableError,
     RequestIdReusedError,
 )
-from sidecar.ledger.standings import ForeseenStandings, LedgerTime, Standings
-from sidecar.ledger.weighing import weigh
+from sidecar.ledger.settlement import Settlements
 
 T = TypeVar("T")
 
@@ -61,36 +61,36 @@ class SqliteLedger:
         entropy makes their ids unique.
         Raises LedgerRefusedError, which says why and the way out.
         """
-        path = opening.one_name(path)
+        path = ledger_file.one_name(path)
         with ExitStack() as opened:
-            opened.enter_context(opening.lock(path))
-            writer = opening.open_writer(path)
+            opened.enter_context(ledger_file.lock(path))
+            writer = ledger_file.open_writer(path)
             opened.callback(writer.close)
             # What reads has a connection of its own: it sees only what is
             # committed, and never waits for a commit under way. It closes first,
             # so that the writer, closing last, folds the WAL into the file.
-            reader = opening.open_reader(path)
+            reader = ledger_file.open_reader(path)
             opened.callback(reader.close)
             self._opened = opened.pop_all()
         self._reader = reader
         calendar, time = Calendar(zone), LedgerTime(reader)
         self._time = time
-        self._standings = standings = GroupStandings(writer, calendar, time)
-        self._alerting = Alerting(writer, standings, channels, entropy, origin)
-        self._deciding = Deciding(writer, standings, self._alerting)
-        self._closing = Closing(writer, standings, self._alerting)
-        self._adjusting = Adjusting(writer, standings)
+        self._balances = balances = GroupBalances(writer, calendar, time)
+        self._alerting = Alerts(writer, balances, channels, entropy, origin)
+        self._deciding = Admission(writer, balances, self._alerting)
+        self._closing = Settlements(writer, balances, self._alerting)
+        self._adjusting = Adjustments(writer, balances)
         self._outbox = Outbox(writer)
         self._writer = writer
         self._key_usage = KeyUsage(writer)
-        self._committed_standings = Standings(reader, calendar, time)
+        self._committed_standings = Balances(reader, calendar, time)
         self._foreseen_standings = ForeseenStandings(reader, calendar, time)
         self._committed_outbox = Outbox(reader)
         self._raised: Callable[[Sequence[Alert]], None] = lambda _: None
         self._commits = GroupCommit(
             writer,
             refusals=(RequestIdReusedError, HoldUnknownError, NotAdjustableError),
-            finish=standings.write,
+            finish=balances.write,
             rolled_back=self._forget,
             committed=self._committed,
             failed=self._failed,
@@ -100,30 +100,30 @@ class SqliteLedger:
         self.latest_us = time.latest_us
         """When the file's last decision was made: time goes on from here."""
 
-    async def decide(self, proposal: Proposal) -> Decision:
+    async def decide(self, reservation: ReservationRequest) -> Decision:
         """See Ledger.decide."""
-        return await self._commits.run(lambda: self._decide(proposal))
+        return await self._commits.run(lambda: self._decide(reservation))
 
-    def _decide(self, proposal: Proposal) -> Decision:
+    def _decide(self, reservation: ReservationRequest) -> Decision:
         # What is due holds no place. It is whole by itself, so it may stay when the decision
         # is then refused. What is more than a group may close is for the next.
-        if self._closing.closed[HoldState.EXPIRED] < closing.AT_MOST and any(
-            demand.limit.window is Window.CONCURRENT for demand in proposal.demands
+        if self._closing.closed[HoldState.EXPIRED] < closing.MAX_PER_TRANSACTION and any(
+            line.limit.window is Window.CONCURRENT for line in reservation.lines
         ):
-            self._closing.expire(proposal.at_us)
-        return self._deciding.decide(proposal)
+            self._closing.expire(reservation.at_us)
+        return self._deciding.decide(reservation)
 
-    async def _alone(self, work: Callable[[], T], *, frees: bool = False) -> T:
+    async def run_after_decisions(self, work: Callable[[], T], *, frees: bool = False) -> T:
         """Do what is no decision, which finds all in the tables that was decided before it."""
 
         def after_decisions() -> T:
-            self._standings.write()
+            self._balances.write()
             return work()
 
         return await self._commits.run(after_decisions, frees=frees)
 
     def _forget(self) -> None:
-        self._standings.forget()
+        self._balances.forget()
         self._deciding.forget()
         self._adjusting.forget()
         self._alerting.forget()
@@ -141,20 +141,26 @@ class SqliteLedger:
         for watcher in self.watchers:
             watcher.failed(why)
 
-    def preview(self, proposal: Proposal) -> Decision:
+    def preview(self, reservation: ReservationRequest) -> Decision:
         """See Ledger.preview."""
         with _reading():
-            at_us = self._time.look(proposal.at_us)
-            decision, _ = weigh(self._foreseen_standings, proposal, at_us, hold=False)
+            at_us = self._time.look(reservation.at_us)
+            decision, _ = check_reservation(
+                self._foreseen_standings, reservation, at_us, hold=False
+            )
             return decision
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """See Ledger.settle."""
-        return await self._alone(lambda: self._closing.settle(hold_id, settlement), frees=True)
+        return await self.run_after_decisions(
+            lambda: self._closing.settle(hold_id, settlement), frees=True
+        )
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """See Ledger.release."""
-        return await self._alone(lambda: self._closing.release(hold_id, reason, at_us), frees=True)
+        return await self.run_after_decisions(
+            lambda: self._closing.release(hold_id, reason, at_us), frees=True
+        )
 
     def hold(self, hold_id: str) -> Hold:
         """See Ledger.hold."""
@@ -174,7 +180,7 @@ class SqliteLedger:
         self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
     ) -> Budget:
         """See Ledger.adjust."""
-        return await self._alone(
+        return await self.run_after_decisions(
             lambda: self._adjusting.adjust(rule, scope, amount, signed_by, reason, at_us)
         )
 
@@ -199,11 +205,11 @@ class SqliteLedger:
 
     async def expire(self, at_us: int) -> int:
         """See Ledger.expire."""
-        return await self._alone(lambda: self._closing.expire(at_us), frees=True)
+        return await self.run_after_decisions(lambda: self._closing.expire(at_us), frees=True)
 
     async def prune(self, at_us: int, retention_us: int) -> int:
         """See Ledger.prune."""
-        return await self._alone(lambda: self._prune(at_us, retention_us))
+        return await self.run_after_decisions(lambda: self._prune(at_us, retention_us))
 
     def _prune(self, at_us: int, retention_us: int) -> int:
         self._key_usage.count()  # what goes is counted first
@@ -212,19 +218,21 @@ class SqliteLedger:
 
     async def burn(self, at_us: int) -> int:
         """See Ledger.burn."""
-        return await self._alone(lambda: self._alerting.burn(at_us))
+        return await self.run_after_decisions(lambda: self._alerting.burn(at_us))
 
     async def track(self, key_ids: Collection[str], at_us: int) -> None:
         """See KeyLedger.track."""
-        await self._alone(lambda: self._key_usage.track(key_ids, self._time.advance(at_us)))
+        await self.run_after_decisions(
+            lambda: self._key_usage.track(key_ids, self._time.advance(at_us))
+        )
 
     async def count_usage(self) -> int:
         """See KeyLedger.count_usage."""
-        return await self._alone(self._key_usage.count)
+        return await self.run_after_decisions(self._key_usage.count)
 
     async def keys_in_use(self, at_us: int) -> int:
         """See KeyLedger.keys_in_use."""
-        return await self._alone(lambda: self._alerting.keys_in_use(at_us))
+        return await self.run_after_decisions(lambda: self._alerting.keys_in_use(at_us))
 
     def revoked_versions(self) -> frozenset[str]:
         """See KeyLedger.revoked_versions."""
@@ -240,9 +248,9 @@ class SqliteLedger:
         with _reading():
             return self._committed_outbox.due(channel, now_us, at_most)
 
-    async def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
+    async def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
         """See AlertOutbox.record."""
-        await self._alone(lambda: self._outbox.record(channel, outcomes, now_us))
+        await self.run_after_decisions(lambda: self._outbox.record(channel, outcomes, now_us))
 
     async def probe(self) -> None:
         """See Ledger.probe."""

@@ -63,18 +63,18 @@ _CHECKS: dict[str, str] = {
         FROM pragma_foreign_key_check""",
 }
 
-SHOWN_AT_MOST = 20
+MAX_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class VerifyFinding:
     """One thing that is wrong: which promise, and where."""
 
     promise: str
     place: str
 
 
-def verify(connection: sqlite3.Connection) -> tuple[list[Finding], dict[str, int]]:
+def verify(connection: sqlite3.Connection) -> tuple[list[VerifyFinding], dict[str, int]]:
     """Recompute everything; return what is wrong (a sample), and what was counted.
 
     The connection is one for reading, outside of a transaction.
@@ -86,15 +86,15 @@ def verify(connection: sqlite3.Connection) -> tuple[list[Finding], dict[str, int
         connection.execute("ROLLBACK")
 
 
-def _findings(connection: sqlite3.Connection) -> tuple[list[Finding], dict[str, int]]:
+def _findings(connection: sqlite3.Connection) -> tuple[list[VerifyFinding], dict[str, int]]:
     findings = [
-        Finding(promise, str(place))
+        VerifyFinding(promise, str(place))
         for promise, query in _CHECKS.items()
-        for (place,) in connection.execute(query).fetchmany(SHOWN_AT_MOST)
+        for (place,) in connection.execute(query).fetchmany(MAX_SHOWN)
     ]
     findings += [
-        Finding("the decision log was altered", f"{place} is not as it was, or follows a gap")
-        for place in itertools.islice(chain.breaks(connection), SHOWN_AT_MOST)
+        VerifyFinding("the decision log was altered", f"{place} is not as it was, or follows a gap")
+        for place in itertools.islice(chain.breaks(connection), MAX_SHOWN)
     ]
     counts = {
         table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608

@@ -11,7 +11,7 @@ from typing import Any
 
 from sidecar.policy.cel.engine import CelError, Engine, EvaluationError, Kind, Program
 
-CHARACTERS_AT_MOST = 20_000
+MAX_CHARACTERS = 20_000
 """Of one expression; the evaluators take 100,000."""
 
 
@@ -41,7 +41,7 @@ class AnyOf:
 def _batches(conditions: Sequence[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     for condition in conditions:
-        if batch and sum(map(len, batch)) + len(condition) > CHARACTERS_AT_MOST:
+        if batch and sum(map(len, batch)) + len(condition) > MAX_CHARACTERS:
             yield batch
             batch = []
         batch.append(condition)

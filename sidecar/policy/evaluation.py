@@ -11,7 +11,7 @@ from sidecar.domain.money import nano_usd
 from sidecar.policy.catalogue import UNKNOWN_KEY
 from sidecar.policy.cel.engine import EvaluationError, Result
 from sidecar.policy.cel.variables import Values
-from sidecar.policy.policy_set import DecidedByData, KnownLimit, PolicySet
+from sidecar.policy.policy_set import PolicySet, Residual, ResidualLimit
 from sidecar.policy.rules import Expression, Message, Rule
 
 UNLIMITED_FROM = 10**18
@@ -26,7 +26,7 @@ class AppliedLimit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RuleVerdict:
     """What the rules say about one call. Without reasons, the limits decide."""
 
     reasons: tuple[Reason, ...]
@@ -42,9 +42,9 @@ class Evaluation:
         self._binding = policy.engine.bind(values)
         self._policy = policy
         entries = (values.role.name, values.workspace.name, values.model.id, values.key.id)
-        known = policy.decided_by_data.get(entries)
+        known = policy.residuals.get(entries)
         if known is None:
-            known = self._decide_by_data(policy)
+            known = self._partially_evaluate(policy)
             if values.key.state != UNKNOWN_KEY:  # those that callers make up are endless
                 policy.remember(entries, known)
         self._rules = known
@@ -68,7 +68,7 @@ class Evaluation:
                     failed.append(policy_error(known.rule))
         return applied, failed
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> RuleVerdict:
         """Default deny; any deny rule denies, and one that fails denies too."""
         reasons: list[Reason] = []
         shadow_reasons: list[Reason] = []
@@ -84,37 +84,37 @@ class Evaluation:
                 for rule in self._policy.trial_allowances
                 if self._holds(rule)
             ]
-        return Verdict(tuple(reasons), tuple(shadow_reasons))
+        return RuleVerdict(tuple(reasons), tuple(shadow_reasons))
 
     def reason(self, rule: Rule) -> Reason:
         """Write a rule's reason for this call."""
         return Reason(rule.reason, self._text(rule.message), rule.id, rule.http_status)
 
-    def _decide_by_data(self, policy: PolicySet) -> DecidedByData:
+    def _partially_evaluate(self, policy: PolicySet) -> Residual:
         certain = [
             rule
             for rule in policy.denials
             if rule.body.from_data and self._denial(rule) is not None
         ]
         by_data = [rule for rule in policy.allowances if rule.body.from_data]
-        return DecidedByData(
+        return Residual(
             denials=tuple(
                 rule for rule in policy.denials if not rule.body.from_data or rule in certain
             ),
             certain_denials=tuple(certain),
             allowed=any(map(self._holds, by_data)),
             allowances=tuple(rule for rule in policy.allowances if not rule.body.from_data),
-            limits=tuple(self._know_limit(rule) for rule in policy.limits),
+            limits=tuple(self._residual_limit(rule) for rule in policy.limits),
         )
 
-    def _know_limit(self, rule: Rule) -> KnownLimit:
+    def _residual_limit(self, rule: Rule) -> ResidualLimit:
         """Find the ceiling, or the whole limit, where the data files decide it."""
-        known = KnownLimit(rule, None, None)
+        known = ResidualLimit(rule, None, None)
         with contextlib.suppress(EvaluationError):  # it fails again for each call
             if rule.body.from_data:
-                known = KnownLimit(rule, (self._ceiling(rule),), None)
+                known = ResidualLimit(rule, (self._ceiling(rule),), None)
                 if rule.terms.per.from_data:
-                    known = KnownLimit(rule, known.ceiling, self._limit(known))
+                    known = ResidualLimit(rule, known.ceiling, self._limit(known))
         return known
 
     def _nobody_allows(self) -> Reason:
@@ -122,7 +122,7 @@ class Evaluation:
         message = f"no allow rule lets role {role} into workspace {workspace} with this request"
         return Reason("NO_RULE_ALLOWS", message, "", 403)
 
-    def _limit(self, known: KnownLimit) -> Limit:
+    def _limit(self, known: ResidualLimit) -> Limit:
         rule, terms = known.rule, known.rule.terms
         whole = known.ceiling[0] if known.ceiling else self._ceiling(rule)
         ceiling = self._policy.share.of(whole)  # the only place that divides

@@ -14,9 +14,9 @@ from sidecar.policy.cel.engine import Engine
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.cel.variables import SPEND
 from sidecar.policy.files import data, directory
-from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.directory import PolicyFiles
 from sidecar.policy.files.problems import PolicyError, Problem
+from sidecar.policy.files.timeout import with_timeout
 from sidecar.policy.rules import Rule, RuleEffect, RuleReader, spend_of_no_limit
 
 ENGINES = ("cel-cpp", "cel-python")
@@ -24,11 +24,11 @@ ENGINES = ("cel-cpp", "cel-python")
 Entries = tuple[str, str, str, str]
 """The names of a role, a workspace, a model and a key."""
 
-REMEMBERED_AT_MOST = 10_000
+MAX_REMEMBERED = 10_000
 """Combinations of entries for which a policy set keeps what the data files decide."""
 
 
-class KnownLimit(NamedTuple):
+class ResidualLimit(NamedTuple):
     """A limit, its ceiling and the whole of it, each as far as the data files decide it.
 
     A ceiling stands in a tuple of one, since None is unlimited. It is not divided into shares.
@@ -40,7 +40,7 @@ class KnownLimit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class DecidedByData:
+class Residual:
     """What the data files alone decide, for one role, workspace, model and key.
 
     It is worked out once, on the first such call.
@@ -53,7 +53,7 @@ class DecidedByData:
     allowed: bool
     allowances: tuple[Rule, ...]
     """Only those that depend on the call."""
-    limits: tuple[KnownLimit, ...]
+    limits: tuple[ResidualLimit, ...]
 
 
 class PolicySet:
@@ -95,13 +95,13 @@ class PolicySet:
         self.reads_spend = any(
             SPEND in expression.reads for rule in rules for expression in rule.expressions
         )
-        self.decided_by_data: dict[Entries, DecidedByData] = {}
+        self.residuals: dict[Entries, Residual] = {}
 
-    def remember(self, entries: Entries, known: DecidedByData) -> None:
+    def remember(self, entries: Entries, known: Residual) -> None:
         """Keep what the data files decide; it is the same whoever works it out."""
-        if len(self.decided_by_data) >= REMEMBERED_AT_MOST:
-            self.decided_by_data.clear()
-        self.decided_by_data[entries] = known
+        if len(self.residuals) >= MAX_REMEMBERED:
+            self.residuals.clear()
+        self.residuals[entries] = known
 
 
 def load(
@@ -112,7 +112,7 @@ def load(
     Raises PolicyError with all that is wrong, or when it takes too long, and
     ValueError when the engine is not to be had on this machine.
     """
-    return in_time(
+    return with_timeout(
         str(path), lambda: compile_files(directory.read(path), engine_name, generation, share)
     )
 

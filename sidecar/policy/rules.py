@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
-from sidecar.policy.cel import cel_errors, cel_python, cost, portable, variables
+from sidecar.policy.cel import cel_errors, cel_python, evaluation_steps, portable, variables
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import CelError, Engine, Kind, Program
 from sidecar.policy.cel.sizes import Largest
@@ -215,7 +215,7 @@ class RuleReader:
             checked = None if self._checker is None else self._checker.compile(source, kind)
             tree = self._parser.parse(source)
             portable.check(tree, source, self._checker)
-            cost.check(tree, source, self._largest)
+            evaluation_steps.check(tree, source, self._largest)
             reads = cel_python.roots(tree)
             double = _reads_money(source) if checked is None else checked.double
             program = self._engine.compile(source, kind, double=double)

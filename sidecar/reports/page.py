@@ -8,17 +8,24 @@ from markupsafe import Markup
 from sidecar.domain.amounts import format_estimate, format_number
 from sidecar.domain.clock import format_time
 from sidecar.domain.counted import counted
-from sidecar.domain.forecast import METHOD, Outlook, Point
+from sidecar.domain.forecast import METHOD, BudgetForecast, Point
 from sidecar.domain.money import format_usd
-from sidecar.domain.spending import COUNTED, Dimension, Report, Spend, days_in_group, stacked
+from sidecar.domain.spend_report import (
+    COUNTED,
+    Dimension,
+    Spend,
+    SpendReport,
+    days_in_group,
+    stacked,
+)
 from sidecar.domain.windows import MINUTE_US
 from sidecar.reports.markup import table, tag
 from sidecar.reports.plots import budget_plot, daily_plot
 
-MOST_PLOTS, MOST_BUDGETS, MOST_ROWS = 24, 200, 500
+MAX_PLOTS, MAX_BUDGETS, MAX_ROWS = 24, 200, 500
 """Bounds of the page, which has the most urgent budgets and the dearest rows."""
 
-LAYERS, MOST_BARS = 7, 31
+LAYERS, MAX_BARS = 7, 31
 
 _START = Markup("""\
 <!doctype html>
@@ -40,10 +47,10 @@ _LINES = {
 
 
 def page(
-    report: Report,
+    report: SpendReport,
     stack_by: Dimension,
     stacks: Sequence[Spend],
-    curve: Callable[[Outlook], Sequence[Point]],
+    curve: Callable[[BudgetForecast], Sequence[Point]],
 ) -> str:
     """Return the page; `stacks` are what each day's bar is made of, the dearest first."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
@@ -61,7 +68,7 @@ def page(
     return str(Markup().join((_START, tag("style", own), main, _END)))
 
 
-def _summary(report: Report) -> Iterator[Markup]:
+def _summary(report: SpendReport) -> Iterator[Markup]:
     short = sum(outlook.falls_short for outlook in report.outlooks)
     tiles = {
         "spent": f"${format_usd(report.total.cost_nano_usd)}",
@@ -86,7 +93,9 @@ def _unknown(total: Spend) -> dict[str, str]:
     )
 
 
-def _budgets(report: Report, curve: Callable[[Outlook], Sequence[Point]]) -> Iterator[Markup]:
+def _budgets(
+    report: SpendReport, curve: Callable[[BudgetForecast], Sequence[Point]]
+) -> Iterator[Markup]:
     yield tag("h2", "When each budget runs out")
     if not report.outlooks:
         yield tag("p", "No budget of an hour, a day or a month that has a ceiling is open.")
@@ -106,17 +115,19 @@ def _budgets(report: Report, curve: Callable[[Outlook], Sequence[Point]]) -> Ite
             ),
             one.counts,
         )
-        for one in report.outlooks[:MOST_BUDGETS]
+        for one in report.outlooks[:MAX_BUDGETS]
     ]
     yield table("Budgets, the most urgent first", headings, rows, texts=2)
-    yield _bounded("more budget", MOST_BUDGETS, report.outlooks)
+    yield _bounded("more budget", MAX_BUDGETS, report.outlooks)
     yield tag("ul", *(_key(kind, what) for kind, what in _LINES.items()), class_="key")
-    for number, outlook in enumerate(report.outlooks[:MOST_PLOTS]):
+    for number, outlook in enumerate(report.outlooks[:MAX_PLOTS]):
         yield _card(report, outlook, curve(outlook), f"budget{number}")
-    yield _bounded("more plot", MOST_PLOTS, report.outlooks)
+    yield _bounded("more plot", MAX_PLOTS, report.outlooks)
 
 
-def _card(report: Report, outlook: Outlook, curve: Sequence[Point], name: str) -> Markup:
+def _card(
+    report: SpendReport, outlook: BudgetForecast, curve: Sequence[Point], name: str
+) -> Markup:
     """Draw one budget, with the numbers of the drawing beside it."""
     limit, zone, minutes = outlook.limit, report.zone, outlook.recent_us // MINUTE_US
     amounts = {
@@ -153,9 +164,9 @@ def _card(report: Report, outlook: Outlook, curve: Sequence[Point], name: str) -
     )
 
 
-def _days(report: Report, stack_by: Dimension, stacks: Sequence[Spend]) -> Iterator[Markup]:
-    layers = stacked(stacks, LAYERS, MOST_BARS)
-    step = days_in_group(report.days, MOST_BARS)
+def _days(report: SpendReport, stack_by: Dimension, stacks: Sequence[Spend]) -> Iterator[Markup]:
+    layers = stacked(stacks, LAYERS, MAX_BARS)
+    step = days_in_group(report.days, MAX_BARS)
     dates = report.dates[::step]
     each = "day" if step == 1 else f"{step} days"
     yield tag("h2", f"Cost of each {each}, by {stack_by.value}")
@@ -173,7 +184,7 @@ def _days(report: Report, stack_by: Dimension, stacks: Sequence[Spend]) -> Itera
     )
 
 
-def _spend(report: Report) -> Iterator[Markup]:
+def _spend(report: SpendReport) -> Iterator[Markup]:
     by = [dimension.value for dimension in report.by]
     yield tag("h2", f"Spend by {', '.join(by)}")
     headings = (*by, *report.total.headings())
@@ -183,10 +194,10 @@ def _spend(report: Report) -> Iterator[Markup]:
     )
     rows = [
         (*(name or "(none)" for name in row.names), *row.figures(report.total))
-        for row in report.rows[:MOST_ROWS]
+        for row in report.rows[:MAX_ROWS]
     ]
     yield table(f"Spend by {', '.join(by)}", headings, [*rows, total], texts=len(by))
-    yield _bounded("more row", MOST_ROWS, report.rows)
+    yield _bounded("more row", MAX_ROWS, report.rows)
 
 
 def _key(kind: str, what: str) -> Markup:

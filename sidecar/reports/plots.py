@@ -13,7 +13,7 @@ from sidecar.domain.amounts import format_amount, format_number
 from sidecar.domain.clock import to_datetime, to_us
 from sidecar.domain.counted import counted
 from sidecar.domain.decisions import Meter
-from sidecar.domain.forecast import Outlook, Point
+from sidecar.domain.forecast import BudgetForecast, Point
 from sidecar.domain.money import NANO_USD_PER_USD, ceil_div, format_usd
 from sidecar.domain.windows import Window
 from sidecar.reports.markup import tag
@@ -42,7 +42,7 @@ class _Axis:
         return round(self._start + self._way * (value - self._first) / self._length, 1)
 
 
-def budget_plot(outlook: Outlook, curve: Sequence[Point], zone: tzinfo, name: str) -> Markup:
+def budget_plot(outlook: BudgetForecast, curve: Sequence[Point], zone: tzinfo, name: str) -> Markup:
     """Draw what is spent over the window, what is held, where the pace leads, and the ceiling."""
     limit, ceiling, span = outlook.limit, outlook.ceiling, outlook.span
     spent, held, most = (
@@ -143,7 +143,7 @@ def _short(meter: Meter, amount: int, step: int) -> str:
     return format_number(meter, amount).removesuffix(".00")
 
 
-def _times(x: _Axis, outlook: Outlook, zone: tzinfo) -> list[Markup]:
+def _times(x: _Axis, outlook: BudgetForecast, zone: tzinfo) -> list[Markup]:
     every, form = _MARKS[outlook.limit.window]
     at = to_datetime(outlook.span.start_us).astimezone(zone)
     parts = []

@@ -8,16 +8,16 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from sidecar.authorizer import Authorizer
+from sidecar.authorization.authorizer import Authorizer
+from sidecar.authorization.policy_reload import PolicyStatus, Reloader
+from sidecar.contract import responses, validation
+from sidecar.contract.validation import InvalidFieldError, Request, parse
 from sidecar.domain.amounts import parse_amount
 from sidecar.domain.clock import Clock
 from sidecar.domain.decisions import OpenHold
-from sidecar.ledger.protocol import Books
-from sidecar.reloading import PolicyStatus, Reloader
-from sidecar.server import answers, validation
+from sidecar.ledger.protocol import OperatorLedger
 from sidecar.server.errors import Context, StoppingError, fail, serialize
-from sidecar.server.listen import ListenerSettings
-from sidecar.server.validation import InvalidFieldError, Request, parse
+from sidecar.server.listener import ListenerSettings
 from sidecar.v1 import admin_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 
 LISTENER = ListenerSettings(socket_mode=0o600, max_connections=64)
-CALLS_AT_MOST = 16
+MAX_CALLS = 16
 """At a time; more are refused."""
 
 PAGE_SIZE = 100
-PAGE_SIZE_AT_MOST = 1000
+MAX_PAGE_SIZE = 1000
 MAX_SIGNED_BYTES = 128
 """Of who released a hold and why: both are kept where Release keeps a reason."""
 
@@ -40,7 +40,7 @@ class AdminService:
     name = SERVICE
 
     def __init__(
-        self, books: Books, authorizer: Authorizer, reloader: Reloader, clock: Clock
+        self, books: OperatorLedger, authorizer: Authorizer, reloader: Reloader, clock: Clock
     ) -> None:
         """Show and change these."""
         self._books = books
@@ -55,7 +55,7 @@ class AdminService:
         return pb.GetStatusResponse(
             policies=_policy_status(self._reloader.status),
             ledger=pb.LedgerStatus(
-                open_holds=self._books.count_open_holds(), time=answers.timestamp(time_us)
+                open_holds=self._books.count_open_holds(), time=responses.timestamp(time_us)
             ),
         )
 
@@ -77,11 +77,11 @@ class AdminService:
             request.rule, request.scope, units, request.signed_by, request.reason, self._clock()
         )
         log.warning("adjusted %s by %s, signed by %s", request.rule, units, request.signed_by)
-        return pb.AdjustResponse(budget=answers.budget_message(budget))
+        return pb.AdjustResponse(budget=responses.budget_message(budget))
 
     async def list_holds(self, request: pb.ListHoldsRequest) -> pb.ListHoldsResponse:
         """See ListHolds in the contract."""
-        after = validation.check_page(request.page_size, request.page_token, PAGE_SIZE_AT_MOST)
+        after = validation.check_page(request.page_size, request.page_token, MAX_PAGE_SIZE)
         size = request.page_size or PAGE_SIZE
         holds = self._books.open_holds(after, size + 1)
         more = len(holds) > size
@@ -141,8 +141,8 @@ def _policy_status(status: PolicyStatus) -> pb.PolicyStatus:
         generation=status.generation,
         rules=status.rules,
         engine=status.engine,
-        loaded_at=answers.timestamp(status.loaded_at_us),
-        stale_since=answers.timestamp(stale) if stale else None,
+        loaded_at=responses.timestamp(status.loaded_at_us),
+        stale_since=responses.timestamp(stale) if stale else None,
         problems=status.problems,
         summary=str(status),
     )
@@ -151,7 +151,7 @@ def _policy_status(status: PolicyStatus) -> pb.PolicyStatus:
 def _open_hold(hold: OpenHold) -> pb.OpenHold:
     return pb.OpenHold(
         hold_id=hold.hold_id,
-        expires_at=answers.timestamp(hold.expires_at_us),
+        expires_at=responses.timestamp(hold.expires_at_us),
         principal=hold.principal_id,
         workspace=hold.workspace,
         model=hold.model_id,

@@ -11,15 +11,19 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from sidecar.identity.caller import ContradictedError, KeysUnavailableError, NotProvenError
-from sidecar.identity.rate import TooFastError
+from sidecar.contract.validation import InvalidFieldError
+from sidecar.identity.caller import (
+    KeysUnavailableError,
+    PrincipalMismatchError,
+    UnauthenticatedError,
+)
+from sidecar.identity.rate import RateLimitedError
 from sidecar.ledger.protocol import (
     HoldUnknownError,
     LedgerUnavailableError,
     NotAdjustableError,
     RequestIdReusedError,
 )
-from sidecar.server.validation import InvalidFieldError
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +45,16 @@ class StoppingError(Exception):
 
 
 Expected = (
-    ContradictedError,
+    PrincipalMismatchError,
     InvalidFieldError,
     HoldUnknownError,
     KeysUnavailableError,
     LedgerUnavailableError,
     NotAdjustableError,
-    NotProvenError,
+    UnauthenticatedError,
     RequestIdReusedError,
     StoppingError,
-    TooFastError,
+    RateLimitedError,
     TooManyStreamsError,
 )
 """What a call may raise and a client can do something about."""
@@ -65,7 +69,7 @@ async def abort(context: Context, error: Exception, about: str = "") -> NoReturn
     code, reason, message, metadata = _describe(error)
     message = f"{about}: {message}" if about else message
     details = [_packed(ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))]
-    if isinstance(error, TooFastError):
+    if isinstance(error, RateLimitedError):
         wait = Duration()
         wait.FromNanoseconds(int(error.retry_after_seconds * 10**9))
         details.append(_packed(RetryInfo(retry_delay=wait)))
@@ -92,16 +96,16 @@ def _describe(error: Exception) -> tuple[grpc.StatusCode, str, str, dict[str, st
         case InvalidFieldError():
             code, reason = grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"
             metadata = {"field": error.field}
-        case NotProvenError():
+        case UnauthenticatedError():
             code, reason = grpc.StatusCode.UNAUTHENTICATED, error.reason
         case KeysUnavailableError():
             reason = "JWKS_UNAVAILABLE"
-        case ContradictedError():
+        case PrincipalMismatchError():
             code, reason = grpc.StatusCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED"
             metadata = {"field": f"principal.{error.fields[0]}"}
-        case TooFastError() | TooManyStreamsError():
+        case RateLimitedError() | TooManyStreamsError():
             code = grpc.StatusCode.RESOURCE_EXHAUSTED
-            fast = isinstance(error, TooFastError)
+            fast = isinstance(error, RateLimitedError)
             reason = "CALLER_TOO_FAST" if fast else "TOO_MANY_STREAMS"
         case RequestIdReusedError():
             code, reason = grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"

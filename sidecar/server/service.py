@@ -8,22 +8,22 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from mistral_spend.v1 import authorization_pb2 as pb
 
-from sidecar.authorizer import Authorizer
-from sidecar.explanation import Explainer
-from sidecar.identity.caller import Caller, Proof, contradiction
-from sidecar.identity.pins import SamePod
+from sidecar.authorization.authorizer import Authorizer
+from sidecar.authorization.call_recorder import NULL_RECORDERS, CallRecorders, current_recorder
+from sidecar.authorization.explain import Explainer
+from sidecar.contract import responses, validation
+from sidecar.contract.validation import Request, parse
+from sidecar.identity.caller import Authenticator, Caller, contradiction
+from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.identity.rate import Rate
-from sidecar.observing import NOBODY, Observer, watching
-from sidecar.server import answers, validation
+from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.errors import Context, StoppingError, TooManyStreamsError, fail, serialize
-from sidecar.server.identity import Presented
+from sidecar.server.recorded_calls import recorded, trace_of
 from sidecar.server.stream import Stream
-from sidecar.server.validation import Request, parse
-from sidecar.server.watched import trace_of, watched
-from sidecar.v1 import authorization_pb2 as pb
 
-STREAMS_AT_MOST = 64
+MAX_STREAMS = 64
 """At a time. One whose answers are not read keeps up to a megabyte of them."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
@@ -37,18 +37,18 @@ class AuthorizationService:
     def __init__(
         self,
         authorizer: Authorizer,
-        proof: Proof | None = None,
+        authenticator: Authenticator | None = None,
         rate: Rate | None = None,
-        observer: Observer = NOBODY,
+        recorders: CallRecorders = NULL_RECORDERS,
     ) -> None:
         """Answer from this authorizer those who prove who they are, no faster than the rate.
 
         Without a proof, all that is said of callers is their own word. The observer watches.
         """
         self._authorizer = authorizer
-        self._proof = proof or SamePod({})
+        self._authenticator = authenticator or PinnedAuthenticator({})
         self._rate = rate
-        self._observer = observer
+        self._recorders = recorders
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
         self._streams = 0
@@ -56,13 +56,13 @@ class AuthorizationService:
     async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
         contradicted, asserted = caller.bind(request.principal)
-        watching.get().identified(asserted)
+        current_recorder.get().identified(asserted)
         self._check(request)
         self._count(request.principal)
         decision = await self._authorizer.authorize(
             request, contradiction(contradicted) if contradicted else ""
         )
-        return answers.authorize_response(decision, asserted)
+        return responses.authorize_response(decision, asserted)
 
     async def settle(self, request: pb.SettleRequest, caller: Caller) -> pb.SettleResponse:
         """See Settle in the contract."""
@@ -72,13 +72,13 @@ class AuthorizationService:
         charge = await self._authorizer.settle(
             request.hold_id, report, request.response_model, outcome, caller.owner
         )
-        return answers.settle_response(charge)
+        return responses.settle_response(charge)
 
     async def release(self, request: pb.ReleaseRequest, caller: Caller) -> pb.ReleaseResponse:
         """See Release in the contract."""
         caller.check_consistent()
         validation.check_release(request)
-        return answers.release_response(
+        return responses.release_response(
             await self._authorizer.release(request.hold_id, request.reason, caller.owner)
         )
 
@@ -92,8 +92,8 @@ class AuthorizationService:
         policy = self._authorizer.policy  # and no await before the answer is written
         budgets, reasons = self._authorizer.budgets(request.principal, request.model)
         return pb.GetBudgetsResponse(
-            budgets=[answers.budget_message(budget) for budget in budgets],
-            reasons=[answers.reason_message(reason) for reason in reasons],
+            budgets=[responses.budget_message(budget) for budget in budgets],
+            reasons=[responses.reason_message(reason) for reason in reasons],
             policy_digest=policy.digest,
             policy_generation=policy.generation,
         )
@@ -103,25 +103,25 @@ class AuthorizationService:
         asserted = caller.check_bound(request.request.principal)
         self._check(request.request)
         self._count(request.request.principal)
-        return answers.explain_response(await self._explainer.explain(request.request), asserted)
+        return responses.explain_response(await self._explainer.explain(request.request), asserted)
 
     async def authorize_stream(
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.AuthorizeResponse]:
         """See AuthorizeStream in the contract."""
         try:
-            caller = await self._proof.caller(Presented(context))
+            caller = await self._authenticator.caller(GrpcCredentials(context))
         except Exception as error:
             await fail(context, error)
-        if self._streams >= STREAMS_AT_MOST:
+        if self._streams >= MAX_STREAMS:
             await fail(context, TooManyStreamsError())
 
         async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
             caller.check_still_proven(time.time())  # a stream may outlive it
             return await self.authorize(request, caller)
 
-        watch = partial(self._observer.begin, "AuthorizeStream", trace_of(context))
-        decided = Stream(decide, requests, self._stopping, watch)
+        recorder = partial(self._recorders.begin, "AuthorizeStream", trace_of(context))
+        decided = Stream(decide, requests, self._stopping, recorder)
         self._streams += 1
         try:
             async for answer in decided.answers():
@@ -163,13 +163,13 @@ class AuthorizationService:
                 if self._stopping.is_set():
                     return await fail(context, StoppingError())
                 try:
-                    caller = await self._proof.caller(Presented(context))
+                    caller = await self._authenticator.caller(GrpcCredentials(context))
                     return await answer(parse(kind, encoded), caller)
                 except Exception as error:
                     return await fail(context, error)
 
             return grpc.unary_unary_rpc_method_handler(
-                watched(self._observer, method, call), response_serializer=serialize
+                recorded(self._recorders, method, call), response_serializer=serialize
             )
 
         return grpc.method_handlers_generic_handler(

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from sidecar.observing import Watch, watching
-from sidecar.server import validation
-from sidecar.server.errors import code_of
-from sidecar.v1 import authorization_pb2 as pb
+from mistral_spend.v1 import authorization_pb2 as pb
 
-IN_FLIGHT_AT_MOST = 256
+from sidecar.authorization.call_recorder import CallRecorder, current_recorder
+from sidecar.contract import validation
+from sidecar.server.errors import code_of
+
+MAX_IN_FLIGHT = 256
 """Requests of one stream that are decided at a time; the rest wait unread."""
 
 Decide = Callable[[pb.AuthorizeRequest], Awaitable[pb.AuthorizeResponse]]
@@ -29,15 +30,15 @@ class Stream:
         decide: Decide,
         requests: AsyncIterator[bytes],
         stopping: asyncio.Event,
-        watch: Callable[[], Awaitable[Watch]],
+        recorder: Callable[[], Awaitable[CallRecorder]],
     ) -> None:
         """Decide what comes until `stopping` is set; watch each request."""
         self._decide_one = decide
         self._requests = requests
         self._stopping = stopping
-        self._watch = watch
+        self._recorder = recorder
         self._answers: asyncio.Queue[pb.AuthorizeResponse | None] = asyncio.Queue()
-        self._places = asyncio.Semaphore(IN_FLIGHT_AT_MOST)
+        self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._failed = asyncio.Event()
         self.failure: tuple[str, Exception] | None = None
 
@@ -78,8 +79,8 @@ class Stream:
 
     async def _decide(self, number: int, encoded: bytes) -> None:
         about, code = f"request {number} of the stream", "CANCELLED"
-        watch = await self._watch()
-        watching.set(watch)
+        recorder = await self._recorder()
+        current_recorder.set(recorder)
         try:
             request = validation.parse(pb.AuthorizeRequest, encoded)
             validation.check_request_id(request.request_id, required=True)
@@ -93,4 +94,4 @@ class Stream:
             code = "OK"
             self._answers.put_nowait(answer)
         finally:
-            watch.end(code)
+            recorder.end(code)

@@ -9,7 +9,7 @@ import grpc
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """Between two looks at the files, however many connections are opened."""
 
 
@@ -56,7 +56,7 @@ class Credentials:
         gRPC asks for each connection, in a thread of its own. A file is read rather than
         looked at, for it may change within the time that a file system can tell.
         """
-        if self._clock() - self._looked_at < LOOK_SECONDS:
+        if self._clock() - self._looked_at < CHECK_SECONDS:
             return None
         self._looked_at = self._clock()
         try:

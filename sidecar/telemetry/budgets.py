@@ -13,7 +13,7 @@ from sidecar.domain.money import NANO_USD_PER_USD
 from sidecar.ledger.protocol import Ledger, LedgerUnavailableError
 from sidecar.telemetry import names
 from sidecar.telemetry.calls import Decided
-from sidecar.telemetry.counting import Counts
+from sidecar.telemetry.counters import Counts
 from sidecar.telemetry.labels import label
 
 AT_ONCE = 8
@@ -37,15 +37,15 @@ class RecentBudgets:
         self._limits: OrderedDict[Key, Limit] = OrderedDict()
         self._standing: list[Budget] = []
 
-    def saw(self, decided: Decided) -> None:
+    def on_call(self, decided: Decided) -> None:
         """Remember the budgets of a decision."""
         if not self._at_most:
             return
         limits = self._limits
-        for demand in decided.proposal.demands:
-            if demand.shadow:
+        for line in decided.reservation.lines:
+            if line.shadow:
                 continue
-            limit = demand.limit
+            limit = line.limit
             key = (limit.rule, limit.scope)
             limits[key] = limit
             limits.move_to_end(key)
@@ -55,14 +55,14 @@ class RecentBudgets:
 
     async def refresh(self, ledger: Ledger, clock: Clock) -> None:
         """Read how they stand, a few at a time; keep what was read if the ledger fails."""
-        limits, standing = list(self._limits.values()), list[Budget]()
+        limits, balance = list(self._limits.values()), list[Budget]()
         for first in range(0, len(limits), AT_ONCE):
             try:
-                standing += ledger.budgets(limits[first : first + AT_ONCE], clock())
+                balance += ledger.budgets(limits[first : first + AT_ONCE], clock())
             except LedgerUnavailableError:
                 return
             await asyncio.sleep(0)
-        self._standing = standing
+        self._standing = balance
 
     def collect(self) -> Iterator[Metric]:
         """Write what was read last."""

@@ -5,8 +5,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from sidecar.domain.decisions import Charge, Decision, Proposal
-from sidecar.observing import Observer, Stage, Watch
+from sidecar.authorization.call_recorder import CallRecorder, CallRecorders, Stage
+from sidecar.domain.decisions import Charge, Decision, ReservationRequest
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ NS = 1_000_000_000
 class Decided(NamedTuple):
     """A decision, and the call it was made for."""
 
-    proposal: Proposal
+    reservation: ReservationRequest
     decision: Decision
     labels: Mapping[str, str]
     dry_run: bool
@@ -50,7 +50,7 @@ class Span(NamedTuple):
     ended_ns: int
 
 
-class Call(Watch):
+class ObservedCall(CallRecorder):
     """One call, as far as it has come."""
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Call(Watch):
     )  # fmt: skip
 
     def __init__(
-        self, method: str, trace: Mapping[str, str], over: Callable[["Call"], None]
+        self, method: str, trace: Mapping[str, str], over: Callable[["ObservedCall"], None]
     ) -> None:
         """Begin now; `over` is told when the call is."""
         self.method = method
@@ -81,10 +81,15 @@ class Call(Watch):
         self.asserted = asserted
 
     def decided(
-        self, proposal: Proposal, decision: Decision, labels: Mapping[str, str], *, dry_run: bool
+        self,
+        reservation: ReservationRequest,
+        decision: Decision,
+        labels: Mapping[str, str],
+        *,
+        dry_run: bool,
     ) -> None:
         """See Watch.decided."""
-        self.deciding = Decided(proposal, decision, labels, dry_run)
+        self.deciding = Decided(reservation, decision, labels, dry_run)
         self._marks.append((None, time.perf_counter_ns()))
 
     def closed(self, way: Literal["settle", "release"], hold_id: str, charge: Charge) -> None:
@@ -108,36 +113,36 @@ class Call(Watch):
         ]
 
 
-class _Uncounted(Watch):
+class _Uncounted(CallRecorder):
     """A call of which only the end is noted: nothing is decided or closed for good."""
 
     __slots__ = ("_call",)
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: ObservedCall) -> None:
         self._call = call
 
     def end(self, code: str) -> None:
         self._call.end(code)
 
 
-class CallObserver(Observer):
+class TelemetryRecorders(CallRecorders):
     """Notes calls, and tells whoever listens when one is over."""
 
     def __init__(self, take_room: Callable[[], Awaitable[None]] | None = None) -> None:
         """Let no call begin before there is room to note it. Nobody listens yet."""
-        self.listeners: list[Callable[[Call], None]] = []
+        self.listeners: list[Callable[[ObservedCall], None]] = []
         self._take_room = take_room
         self._failed = False
 
-    async def begin(self, method: str, trace: Mapping[str, str]) -> Watch:
+    async def begin(self, method: str, trace: Mapping[str, str]) -> CallRecorder:
         """See Observer.begin."""
         if method not in DECIDING and method not in CLOSING:
-            return _Uncounted(Call(method, trace, self._over))
+            return _Uncounted(ObservedCall(method, trace, self._over))
         if self._take_room is not None:
             await self._take_room()
-        return Call(method, trace, self._over)
+        return ObservedCall(method, trace, self._over)
 
-    def _over(self, call: Call) -> None:
+    def _over(self, call: ObservedCall) -> None:
         for listen in self.listeners:
             try:
                 listen(call)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sidecar.domain.decisions import Effect
-from sidecar.telemetry.calls import Call
+from sidecar.telemetry.calls import ObservedCall
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class DecisionLines:
         self._denials_only = settings.which is Which.DENY
         self._allows_below = int(settings.allow_sample * _WHOLE)
 
-    def saw(self, call: Call) -> None:
+    def on_call(self, call: ObservedCall) -> None:
         """Write the line of a decision."""
         if call.deciding is None:
             return

@@ -9,7 +9,7 @@ from typing import Any
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.decisions import Budget, Reason
 from sidecar.telemetry import line_file
-from sidecar.telemetry.calls import Call, Closed, Decided
+from sidecar.telemetry.calls import Closed, Decided, ObservedCall
 from sidecar.telemetry.line_queue import LineQueue, WhenFull
 
 MASK = "***"
@@ -61,7 +61,7 @@ class DecisionLog:
         self.queue = LineQueue(settings.file, settings.when_full)
         self._told_dropped = 0
 
-    def saw(self, call: Call) -> None:
+    def on_call(self, call: ObservedCall) -> None:
         """Write the line of a call that has come to something."""
         if call.deciding is None and call.closing is None:
             self.queue.give_room_back()
@@ -72,7 +72,7 @@ class DecisionLog:
         """Give the last lines a moment."""
         await self.queue.close()
 
-    def _write(self, call: Call) -> None:
+    def _write(self, call: ObservedCall) -> None:
         line = {}
         if call.deciding is not None:
             line = self._decision(call.deciding) | {"asserted": list(call.asserted)}
@@ -86,12 +86,12 @@ class DecisionLog:
         self.queue.put(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
     def _decision(self, decided: Decided) -> dict[str, Any]:
-        proposal, decision = decided.proposal, decided.decision
-        call = proposal.call
+        reservation, decision = decided.reservation, decided.decision
+        call = reservation.call
         labels = {name: decided.labels[name] for name in self._labels if name in decided.labels}
         return {
             "kind": "decision",
-            "at": _time(proposal.at_us),
+            "at": _time(reservation.at_us),
             "decision_id": decision.decision_id,
             "request_id": decision.request_id,
             "hold_id": decision.hold_id,

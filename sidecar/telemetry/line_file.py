@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-LOOK_EVERY_SECONDS = 1.0
+CHECK_EVERY_SECONDS = 1.0
 """How often the file's name is looked at, in case somebody has rotated it."""
 
 RETRY_SECONDS = 0.2
@@ -70,7 +70,7 @@ class LineFile:
         now = time.monotonic()
         if self._file is None or self._path == STANDARD_OUTPUT:
             return False
-        if now < self._looked + LOOK_EVERY_SECONDS:
+        if now < self._looked + CHECK_EVERY_SECONDS:
             return False
         self._looked = now
         with contextlib.suppress(FileNotFoundError):

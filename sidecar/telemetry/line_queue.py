@@ -12,7 +12,7 @@ from sidecar.telemetry.line_file import LineFile
 
 log = logging.getLogger(__name__)
 
-LINES_AT_MOST = 4096
+MAX_LINES = 4096
 """Lines that are promised room, or wait to be written."""
 
 GATHER_SECONDS = 0.02
@@ -32,7 +32,7 @@ class WhenFull(StrEnum):
 class LineQueue:
     """Takes lines on the event loop, and writes them in a thread of its own."""
 
-    def __init__(self, path: str, when_full: WhenFull, at_most: int = LINES_AT_MOST) -> None:
+    def __init__(self, path: str, when_full: WhenFull, at_most: int = MAX_LINES) -> None:
         """Begin to write. Belongs to the running event loop."""
         self.written = 0
         self.dropped = 0

@@ -15,8 +15,8 @@ from sidecar.domain.decisions import Decision, HoldState
 from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.telemetry import names
 from sidecar.telemetry.budgets import RecentBudgets
-from sidecar.telemetry.calls import DECIDING, Call
-from sidecar.telemetry.counting import Counts, Histogram
+from sidecar.telemetry.calls import DECIDING, ObservedCall
+from sidecar.telemetry.counters import Counts, Histogram
 from sidecar.telemetry.sources import Sources
 
 NS = 1_000_000_000
@@ -47,7 +47,7 @@ class Metrics(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def saw(self, call: Call) -> None:
+    def on_call(self, call: ObservedCall) -> None:
         """Count a call that is over."""
         self._calls.add(call.method, call.code)
         if call.deciding is None or call.method not in DECIDING:
@@ -62,7 +62,7 @@ class Metrics(Collector):
         for stage, began_ns, ended_ns in call.stages():
             self._stages[stage].add((ended_ns - began_ns) / NS)
         self._stages["whole"].add((call.ended_ns - call.began_ns) / NS)
-        self._budgets.saw(call.deciding)
+        self._budgets.on_call(call.deciding)
 
     def _count_reasons(self, decision: Decision, mode: str) -> None:
         for reason in decision.reasons:

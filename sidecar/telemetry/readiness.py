@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 TRY_EVERY_SECONDS = 1.0
 
 
-class Report(Protocol):
+class ReadinessReport(Protocol):
     """Tells whoever probes."""
 
     async def __call__(self, *, ready: bool) -> None:
@@ -25,7 +25,7 @@ class Readiness:
     Calls alone could not tell: whoever asks for readiness may send none until there is some.
     """
 
-    def __init__(self, ledger: Ledger, report: Report) -> None:
+    def __init__(self, ledger: Ledger, report: ReadinessReport) -> None:
         """Report each change. The ledger has been opened, so calls can be decided."""
         self._ledger = ledger
         self._report = report

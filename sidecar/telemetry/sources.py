@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from sidecar.alerts.counts import AlertCounts
+from sidecar.authorization.policy_reload import PolicyStatus
 from sidecar.domain.clock import Clock
-from sidecar.ledger.protocol import Books
-from sidecar.reloading import PolicyStatus
+from sidecar.ledger.protocol import OperatorLedger
 from sidecar.telemetry.line_queue import LineQueue
 
 
 class Sources(NamedTuple):
     """Where metrics are looked up."""
 
-    books: Books
+    books: OperatorLedger
     clock: Clock
     policies: Callable[[], PolicyStatus]
     loads: Mapping[str, int]

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from sidecar.telemetry.calls import Call
+from sidecar.telemetry.calls import ObservedCall
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Traces:
         self._tracer = self._provider.get_tracer("sidecar")
         self._parent = TraceContextTextMapPropagator()
 
-    def saw(self, call: Call) -> None:
+    def on_call(self, call: ObservedCall) -> None:
         """Make the spans of a call that is over."""
         to_wall_ns = time.time_ns() - time.perf_counter_ns()
         whole = self._tracer.start_span(
@@ -105,7 +105,7 @@ class _Told(SpanExporter):
         self._exporter.shutdown()
 
 
-def _attributes(call: Call) -> Attributes:
+def _attributes(call: ObservedCall) -> Attributes:
     """Say what was decided, of nobody: no name of a principal, no label, no message."""
     found: Attributes = {
         "rpc.system": "grpc",

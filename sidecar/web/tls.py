@@ -8,7 +8,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """Between two looks at the files, however many connections are opened."""
 
 
@@ -30,7 +30,7 @@ class NewestContext:
 
     def __call__(self) -> ssl.SSLContext:
         """Return the context for a new connection."""
-        if time.monotonic() - self._looked_at >= LOOK_SECONDS:
+        if time.monotonic() - self._looked_at >= CHECK_SECONDS:
             self._looked_at = time.monotonic()
             try:
                 content = self._read()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.alerts import alert
-from support.running import eventually
+from support.sidecar_process import eventually
 
 from sidecar.alerts.channel import LogChannel, NotDeliveredError
 from sidecar.alerts.command import CommandChannel

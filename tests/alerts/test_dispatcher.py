@@ -12,7 +12,7 @@ from sidecar.alerts import dispatcher
 from sidecar.alerts.channel import NotDeliveredError
 from sidecar.alerts.counts import AlertCounts
 from sidecar.alerts.dispatcher import AT_ONCE, Dispatcher
-from sidecar.domain.alerts import Alert, Delivery, Outcome
+from sidecar.domain.alerts import Alert, Delivery, DeliveryOutcome
 from sidecar.ledger.protocol import LedgerUnavailableError
 
 
@@ -41,7 +41,7 @@ class Memory:
         del now_us
         return list(self.owed[channel].values())[:at_most]
 
-    async def record(self, channel: str, outcomes: Sequence[Outcome], now_us: int) -> None:
+    async def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
         """Owe no more what was delivered."""
         del now_us
         if self.broken:
@@ -86,7 +86,7 @@ class Recorder:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look again at once."""
-    monkeypatch.setattr(dispatcher, "LOOK_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(dispatcher, "CHECK_EVERY_SECONDS", 0.01)
 
 
 def run(
@@ -161,7 +161,7 @@ def test_while_a_channel_fails_it_is_asked_no_more_than_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The ledger has one transaction for it each time, whatever is owed and raised."""
-    monkeypatch.setattr(dispatcher, "LOOK_EVERY_SECONDS", 10**6)
+    monkeypatch.setattr(dispatcher, "CHECK_EVERY_SECONDS", 10**6)
     webhook = Recorder("webhook")
     webhook.fails = [NotDeliveredError("no")] * 1000
 

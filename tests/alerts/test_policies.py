@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from support.deciding import Desk
+from support.desk import Desk
 from support.policies import limit, minimal
-from support.running import chat, tester
+from support.sidecar_process import chat, tester
 
-from sidecar import housekeeping
 from sidecar.ledger.protocol import Ledger, LedgerUnavailableError
+from sidecar.runtime import maintenance
 
 WINDOWS = ("minute", "hour", "day", "month", "concurrent")
 
@@ -56,7 +56,7 @@ def test_a_scope_is_what_the_limit_counts_for(
 
 def test_housekeeping_looks_for_burn_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after the ledger was unavailable."""
-    monkeypatch.setattr(housekeeping, "BURN_EVERY_SECONDS", 0)
+    monkeypatch.setattr(maintenance, "BURN_EVERY_SECONDS", 0)
     looks: list[int] = []
 
     class Looked:
@@ -68,7 +68,7 @@ def test_housekeeping_looks_for_burn_again_and_again(monkeypatch: pytest.MonkeyP
                 raise EOFError
             return 0
 
-    watching = housekeeping.keep_house(cast("Ledger", Looked()), lambda: 7, 0)
+    current_recorder = maintenance.run_maintenance(cast("Ledger", Looked()), lambda: 7, 0)
     with pytest.raises(EOFError):
-        asyncio.run(asyncio.wait_for(watching, 10))
+        asyncio.run(asyncio.wait_for(current_recorder, 10))
     assert looks == [7, 7, 7]

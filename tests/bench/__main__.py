@@ -11,9 +11,10 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mistral_spend.v1 import authorization_pb2 as pb
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from support import tools
-from support.running import chat, stub
+from support.sidecar_process import chat, stub
 
 from bench import cerbos, filled_ledger, report, servers
 from bench.groups import IN_FLIGHT, Groups, groups
@@ -22,7 +23,6 @@ from bench.report import Aim
 from bench.servers import Server
 from bench.soak import Soaked, soak
 from sidecar.cli.tables import console
-from sidecar.v1 import authorization_pb2 as pb
 
 MORE_RULES = (50, 500)
 SOAK_SECONDS = 15
@@ -72,14 +72,14 @@ def main() -> None:
         name = f"{options.rows:,} decisions before"
         start(started, Path(folder), filled, name)
         metrics = servers.free_address()
-        watched = servers.sidecar(
+        recorded = servers.sidecar(
             "with metrics", Path(folder, "watched"), args=("--metrics-listen", metrics)
         )
-        started.append(watched)
+        started.append(recorded)
         results = measure(started[:-1], options.calls, options.rounds, name, progress)
         task = progress.add_task("commits", total=len(IN_FLIGHT))
         results.groups.extend(
-            groups(watched, metrics, options.calls, lambda: progress.advance(task))
+            groups(recorded, metrics, options.calls, lambda: progress.advance(task))
         )
     for table in (
         report.rows_table(results.rows),

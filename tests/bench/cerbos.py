@@ -62,7 +62,7 @@ def request(
     key_id: str = "",
     **labels: str,
 ) -> bytes:
-    """Return the call that `support.running.chat` asks for, with changes, as Cerbos takes it."""
+    """Return the call that `support.sidecar_process.chat` asks for, with changes, as Cerbos takes it."""
     attributes = {"workspace": workspace, "key_id": key_id, "labels": labels}
     resource = {"kind": "model", "id": model, "attr": {"tokens": tokens}}
     message = {

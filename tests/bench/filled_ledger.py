@@ -20,9 +20,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from support.running import chat, principal
+from support.sidecar_process import chat, principal
 
-from sidecar.authorizer import Authorizer
+from sidecar.authorization.authorizer import Authorizer
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.usage import UsageReport
 from sidecar.domain.windows import Calendar, Window

@@ -9,7 +9,7 @@ from support.outside import samples, value
 
 from bench.load import UNARY, Load
 from bench.servers import Server
-from sidecar.telemetry.scraping import FRESH_SECONDS
+from sidecar.telemetry.metrics_listener import FRESH_SECONDS
 
 IN_FLIGHT = (64, 8, 1)
 

@@ -11,9 +11,8 @@ import sys
 import time
 
 import grpc
-
-from sidecar.v1 import authorization_pb2 as pb
-from sidecar.v1.authorization_pb2_grpc import AuthorizationServiceStub
+from mistral_spend.v1 import authorization_pb2 as pb
+from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
 
 EVERY_SECONDS = 0.01
 

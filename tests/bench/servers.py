@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.policies import deny, shipped
-from support.running import chat
+from support.sidecar_process import chat
 
 from sidecar.server.service import SERVICE
 

@@ -11,9 +11,8 @@ import uuid
 from collections import Counter
 
 import grpc
-
-from sidecar.v1 import authorization_pb2 as pb
-from sidecar.v1.authorization_pb2_grpc import AuthorizationServiceStub
+from mistral_spend.v1 import authorization_pb2 as pb
+from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
 
 IN_FLIGHT = 8
 """Of each RPC: enough to keep the sidecar busy, few enough that a wait is not a queue."""

@@ -11,8 +11,7 @@ import time
 import uuid
 
 import grpc
-
-from sidecar.v1 import authorization_pb2 as pb
+from mistral_spend.v1 import authorization_pb2 as pb
 
 PATH = "/sidecar.v1.AuthorizationService/AuthorizeStream"
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support import tools
 from support.npm import fetch
-from support.running import RunningSidecar, stub
+from support.sidecar_process import RunningSidecar, stub
 
 from bench import cerbos, filled_ledger, servers
 from bench.groups import groups
 from bench.load import STREAM, Load, rounds
 from bench.servers import Server
 from bench.soak import soak
-from sidecar.ledger import opening
+from sidecar.ledger import ledger_file
 from sidecar.ledger.verify import verify
-from sidecar.v1 import authorization_pb2 as pb
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_filled_ledger_verifies_and_goes_on(
     told: list[int] = []
     filled_ledger.fill(ledger, policies, 2_000, told.append)
     assert told[-1] == 2_000
-    with closing(opening.open_reader(ledger)) as connection:
+    with closing(ledger_file.open_reader(ledger)) as connection:
         findings, counts = verify(connection)
         states = dict(connection.execute("SELECT state, count(*) FROM holds GROUP BY state"))
     assert (findings, counts["decisions"]) == ([], 2_000)
@@ -47,7 +47,7 @@ def test_a_filled_ledger_verifies_and_goes_on(
     answer = sidecar.stub.Authorize(pb.AuthorizeRequest.FromString(servers.AUTHORIZE.message))
     assert answer.effect == pb.EFFECT_ALLOW
     assert sidecar.stop() == 0
-    with closing(opening.open_reader(ledger)) as connection:
+    with closing(ledger_file.open_reader(ledger)) as connection:
         assert verify(connection)[0] == []
 
 

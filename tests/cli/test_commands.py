@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from support.commands import sidecar, started
 from support.policies import ROLES, SHIPPED, deny, limit, minimal
-from support.running import RunningSidecar, chat, principal
+from support.sidecar_process import RunningSidecar, chat, principal
 
 from sidecar.policy.cel.variables import MESSAGES
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.books import DAY, NOON, books
 from support.commands import sidecar
 from support.mistral_admin import ADMIN_KEY, mistral_admin
 from support.policies import SHIPPED, minimal
-from support.running import RunningSidecar, chat, eventually, principal
+from support.sidecar_process import RunningSidecar, chat, eventually, principal
 
-from sidecar.ledger.key_book import KeyBook
-from sidecar.v1 import authorization_pb2 as pb
+from sidecar.ledger.key_store import KeyStore
 
 Start = Callable[..., RunningSidecar]
 
@@ -170,8 +170,8 @@ def test_a_sidecar_at_work_is_audited(start_sidecar: Start) -> None:
         _, out, _ = sidecar("keys", "show", "dev-team-key", *args)
         return {use["key"]: use["decisions"] for use in json.loads(out)["uses"]}
 
-    book = KeyBook(started.ledger, lambda: 1, "test", 1)
-    book.adopt("dev-team-key", 1, "dev-team-key", "id-1", None)
+    key_store = KeyStore(started.ledger, lambda: 1, "test", 1)
+    key_store.adopt("dev-team-key", 1, "dev-team-key", "id-1", None)
     assert (ask("dev-team-key#1"), ask("dev-team-key"), ask("made-up")) == ([], [], ["KEY_UNKNOWN"])
     assert calls() == {"dev-team-key#1": 1, "dev-team-key": 1}
     started.stop(9)
@@ -179,8 +179,8 @@ def test_a_sidecar_at_work_is_audited(start_sidecar: Start) -> None:
     started.restart()
     assert ask("dev-team-key#1") == []
     assert calls() == {"dev-team-key#1": 2, "dev-team-key": 1}
-    book.adopt("dev-team-key", 2, "dev-team-key-v2", "id-2", None)  # which revokes the first
-    book.close()
+    key_store.adopt("dev-team-key", 2, "dev-team-key-v2", "id-2", None)  # which revokes the first
+    key_store.close()
     assert eventually(lambda: ask("dev-team-key#1", dry_run=True), 30) == ["KEY_REVOKED"]
     assert (ask("dev-team-key#2"), ask("dev-team-key")) == ([], [])
 
@@ -203,12 +203,12 @@ def test_a_fingerprint_tells_which_version_a_secret_is(tmp_path: Path) -> None:
     mac = hmac.new(b"0123456789abcdef", digest.encode(), "sha256").hexdigest()
     code, out, err = fingerprint(b"the-secret\n", *given)
     assert (code, out.strip().rpartition(":")[2], err) == (0, mac, "")
-    book = KeyBook(path, lambda: 1, "test", 1)
+    key_store = KeyStore(path, lambda: 1, "test", 1)
     for number, value in ((1, digest), (2, out.strip())):
-        book.identify(
-            book.adopt("KEY", number, f"n{number}", f"id-{number}", None), "", value, None
+        key_store.identify(
+            key_store.adopt("KEY", number, f"n{number}", f"id-{number}", None), "", value, None
         )
-    book.close()
+    key_store.close()
     known = fingerprint(b"the-secret", "--ledger", path, *given)
     assert known[1].splitlines()[1:] == ["KEY#1: revoked", "KEY#2: active"]  # 1 had no pepper
     pepper.write_bytes(b"another pepper of mine")

@@ -11,8 +11,8 @@ import pytest
 from ledger.conftest import Till
 from pyarrow import feather, parquet
 from support.commands import sidecar
-from support.proposals import limit, proposal
-from support.running import RunningSidecar, chat
+from support.reservations import limit, reservation
+from support.sidecar_process import RunningSidecar, chat
 
 from sidecar.ledger.sqlite import SqliteLedger
 
@@ -186,7 +186,7 @@ def test_an_exported_cell_is_no_formula(tmp_path: Path) -> None:
     """Names come from apps; as JSON they are as they came."""
     path = tmp_path / "ledger.sqlite"
     till = Till(SqliteLedger, path)
-    till.run(till.ledger.decide(proposal(1, limit(None), principal_id="=HYPERLINK(1)")))
+    till.run(till.ledger.decide(reservation(1, limit(None), principal_id="=HYPERLINK(1)")))
     till.close()
     command = ("ledger", "export", "decisions", "--ledger", path, "--format")
     assert "'=HYPERLINK(1)" in sidecar(*command, "csv")[1]

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.books import DAY, HOUR, NOON, Books, books
+from support.books import DAY, HOUR, NOON, OperatorLedger, books
 from support.commands import sidecar
-from support.proposals import limit
-from support.running import RunningSidecar, chat
+from support.reservations import limit
+from support.sidecar_process import RunningSidecar, chat
 
 from sidecar.domain.decisions import Meter
 from sidecar.domain.forecast import METHOD
@@ -18,7 +18,7 @@ BUDGET = limit(10_000_000, Meter.COST, Window.MONTH, rule="monthly")
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Books]:
+def kept(tmp_path: Path) -> Iterator[OperatorLedger]:
     """A ledger in use, with 6000 tokens of two models in November and one call before it."""
     with books(tmp_path / "ledger.sqlite") as opened:
         opened.spend(NOON - 20 * DAY, tokens=1)
@@ -28,7 +28,7 @@ def kept(tmp_path: Path) -> Iterator[Books]:
         yield opened
 
 
-def test_spend_shows_this_month_by_workspace_and_model(kept: Books) -> None:
+def test_spend_shows_this_month_by_workspace_and_model(kept: OperatorLedger) -> None:
     """A table with shares, a mark for each day, and a total; and each budget's forecast."""
     code, out, err = sidecar("spend", "--ledger", kept.path)
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
@@ -65,7 +65,7 @@ def test_spend_shows_this_month_by_workspace_and_model(kept: Books) -> None:
     ] in lines  # fmt: skip
 
 
-def test_spend_in_json_has_whole_numbers_and_says_how_it_forecasts(kept: Books) -> None:
+def test_spend_in_json_has_whole_numbers_and_says_how_it_forecasts(kept: OperatorLedger) -> None:
     """Any dimensions, any days; money in nano-USD, times with their offset."""
     code, out, _ = sidecar(
         "spend", "--ledger", kept.path, "--by", "key, day", "--since", "3d", "--format", "json"
@@ -102,7 +102,9 @@ def test_spend_in_json_has_whole_numbers_and_says_how_it_forecasts(kept: Books) 
         (("--since", "2100-11-01", "--time-zone", "Asia/Kolkata"), 6000),
     ],
 )
-def test_spend_is_of_the_days_asked_for(kept: Books, days: tuple[str, ...], expected: int) -> None:
+def test_spend_is_of_the_days_asked_for(
+    kept: OperatorLedger, days: tuple[str, ...], expected: int
+) -> None:
     """Both ends are days in full; a month begins where the last day's month does."""
     code, out, _ = sidecar("spend", "--ledger", kept.path, "--format", "json", *days)
     assert (code, json.loads(out)["total"]["output_tokens"]) == (0, expected)
@@ -122,14 +124,14 @@ def test_spend_is_of_the_days_asked_for(kept: Books, days: tuple[str, ...], expe
     ],
 )
 def test_what_cannot_be_asked_of_spend_exits_2(
-    kept: Books, args: tuple[str, ...], expected: str
+    kept: OperatorLedger, args: tuple[str, ...], expected: str
 ) -> None:
     """The option and the way out are named."""
     code, _, err = sidecar("spend", "--ledger", kept.path, *args)
     assert (code, expected in err) == (2, True), err
 
 
-def test_spend_writes_a_page_too(kept: Books, tmp_path: Path) -> None:
+def test_spend_writes_a_page_too(kept: OperatorLedger, tmp_path: Path) -> None:
     """With the method in it; the table still goes to standard output."""
     page = tmp_path / "spend.html"
     code, out, err = sidecar("spend", "--ledger", kept.path, "--html", page, "--by", "rule,model")
@@ -158,7 +160,7 @@ def test_spend_reads_the_ledger_of_a_sidecar_at_work(
     assert (code, held["workspace-monthly-budget"] > 0) == (0, True)
 
 
-def test_spend_bounds_what_it_prints_of_budgets(kept: Books) -> None:
+def test_spend_bounds_what_it_prints_of_budgets(kept: OperatorLedger) -> None:
     """A line says how many are left to JSON."""
     for number in range(30):
         kept.spend(NOON, limit(10**6, Meter.TOKENS, Window.DAY, f"p{number}"), tokens=1)

@@ -8,7 +8,7 @@ import pytest
 from support.mistral_standin import mistral_standin
 from support.policies import MODELS, limit, minimal
 from support.relay import Relay, relay
-from support.running import RunningSidecar
+from support.sidecar_process import RunningSidecar
 
 DEAR = """\
   dear-1:

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mistral_spend import EMBEDDINGS, OCR, REALTIME, SPEECH, TRANSCRIPTION, Estimate, Unbounded
+from mistral_spend.bounds import estimate, measure
+from mistral_spend.v1 import authorization_pb2 as pb
 from mistralai.client.models import ImageURLChunk, TextChunk, UserMessage
-
-from sidecar.client import EMBEDDINGS, OCR, REALTIME, SPEECH, TRANSCRIPTION, Estimate, Unbounded
-from sidecar.client.bounds import estimate, measure
-from sidecar.v1 import authorization_pb2 as pb
 
 CHAT = pb.ENDPOINT_CHAT
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mistral_spend import Call, Denied, Refused, SidecarClient
+from mistral_spend.v1 import authorization_pb2 as pb
 from mistralai.client.models import ConversationResponse
 from support.holds import ended, holds, verified
 from support.policies import limit, minimal
 from support.relay import Relay, hang
-from support.running import RunningSidecar, tester
-
-from sidecar.client import Budget, Call, Denied, Refused
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, tester
 
 MODEL = "small-1"
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
@@ -32,7 +31,7 @@ HELD = 100 + BYTES
 @pytest.fixture
 def budget(address: str) -> Any:
     """Fail closed."""
-    with Budget(address, when_unavailable="deny") as made:
+    with SidecarClient(address, when_unavailable="deny") as made:
         yield made
 
 
@@ -96,7 +95,7 @@ def test_l5_a_block_ends_its_call_and_unknown_is_spent(
 ) -> None:
     """L5: whatever a block does, its call ends at once, and once; what is not known is charged as held."""
     before = len(holds(shared.ledger))
-    budget = Budget(shared.addresses[0], when_unavailable="deny")
+    budget = SidecarClient(shared.addresses[0], when_unavailable="deny")
     asked = budget.authorize(tester(), MODEL, MESSAGES, 100)
 
     def sync() -> None:
@@ -114,7 +113,7 @@ def test_l5_a_block_ends_its_call_and_unknown_is_spent(
     assert (*expected, HELD) == (hold.state, hold.outcome, hold.charged_tokens, hold.held_tokens)
 
 
-def test_a_call_says_what_to_send_and_what_is_left(budget: Budget) -> None:
+def test_a_call_says_what_to_send_and_what_is_left(budget: SidecarClient) -> None:
     """max_tokens is what is held, also where the app asks for none: its role's maximum."""
     with budget.authorize(tester(), MODEL, MESSAGES) as call:
         assert call.max_tokens == 10_000 - BYTES - 1  # null is longer than 100
@@ -141,7 +140,7 @@ def test_an_unlimited_budget_has_neither_ceiling_nor_remaining(
             calls=limit("5", window="concurrent"),
         )
     )
-    with Budget(sidecar.addresses[0], when_unavailable="deny") as budget:
+    with SidecarClient(sidecar.addresses[0], when_unavailable="deny") as budget:
         with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
             told = {it.rule: (it.ceiling, it.remaining, it.unlimited) for it in call.budgets}
             assert told == {
@@ -168,7 +167,7 @@ def test_a_denied_call_raises_all_that_the_sidecar_said(
     sidecar = start_sidecar(
         minimal(tmp_path / "q", minute=limit("300", meter="tokens", window="minute"))
     )
-    budget = Budget(sidecar.addresses[0], when_unavailable="allow")
+    budget = SidecarClient(sidecar.addresses[0], when_unavailable="allow")
     before = budget.authorize(tester(), MODEL, MESSAGES, 100).begin()
     with pytest.raises(Denied, match="TOO_MUCH: too much for lab") as caught:
         budget.authorize(tester(), MODEL, MESSAGES, 100).begin()
@@ -186,7 +185,7 @@ def test_a_denied_call_raises_all_that_the_sidecar_said(
 @pytest.mark.parametrize("way", ["deny", "allow"])
 def test_a_mistake_of_the_apps_is_refused_in_either_way(address: str, way: Any) -> None:
     """A malformed request never goes out uncounted, and is not asked again."""
-    budget = Budget(address, when_unavailable=way)
+    budget = SidecarClient(address, when_unavailable=way)
     with pytest.raises(Refused, match=r"INVALID_ARGUMENT: principal\.id") as caught:
         budget.authorize(tester(id=""), MODEL, MESSAGES, 100).begin()
     assert caught.value.code == "INVALID_ARGUMENT"
@@ -200,9 +199,9 @@ def test_a_mistake_of_the_apps_is_refused_in_either_way(address: str, way: Any) 
 def test_there_is_no_default_for_an_outage(address: str) -> None:
     """Whether a call goes out unanswered is the app's own decision."""
     with pytest.raises(TypeError, match="when_unavailable"):
-        Budget(address)  # type: ignore[call-arg]
+        SidecarClient(address)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="deny"):
-        Budget(address, when_unavailable="open")  # type: ignore[arg-type]
+        SidecarClient(address, when_unavailable="open")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.02, 0.1, 0.4])
@@ -213,7 +212,7 @@ def test_cancelled_while_asking_gives_the_hold_back(
     between.faults["Authorize"] = [lambda forward: hang(forward, 0.3)]
 
     async def app() -> None:
-        async with Budget(between.address, when_unavailable="deny") as budget:
+        async with SidecarClient(between.address, when_unavailable="deny") as budget:
 
             async def call() -> None:
                 async with budget.authorize(tester(), MODEL, MESSAGES, 100):
@@ -236,7 +235,9 @@ def test_cancelled_while_asking_gives_the_hold_back(
     assert verified(sidecar.ledger)
 
 
-def test_cancelled_while_mistral_answers_is_spent(budget: Budget, sidecar: RunningSidecar) -> None:
+def test_cancelled_while_mistral_answers_is_spent(
+    budget: SidecarClient, sidecar: RunningSidecar
+) -> None:
     """L5: between sending and the answer nobody knows; it is charged as held, at once."""
 
     async def app() -> None:
@@ -250,7 +251,7 @@ def test_cancelled_while_mistral_answers_is_spent(budget: Budget, sidecar: Runni
 
 
 def test_a_response_of_another_model_is_charged_at_its_price(
-    budget: Budget, sidecar: RunningSidecar
+    budget: SidecarClient, sidecar: RunningSidecar
 ) -> None:
     """An alias may have moved: ten times the price, as the response says."""
     with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
@@ -260,7 +261,7 @@ def test_a_response_of_another_model_is_charged_at_its_price(
 
 
 def test_a_usage_that_is_none_of_json_is_refused_where_it_is_given(
-    budget: Budget, sidecar: RunningSidecar
+    budget: SidecarClient, sidecar: RunningSidecar
 ) -> None:
     """The app hears of its mistake; the call is charged as held."""
     with pytest.raises(TypeError), budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
@@ -268,7 +269,9 @@ def test_a_usage_that_is_none_of_json_is_refused_where_it_is_given(
     assert ended(sidecar.ledger)[0].charged_tokens == HELD
 
 
-def test_64_callers_at_once_share_one_budget(budget: Budget, sidecar: RunningSidecar) -> None:
+def test_64_callers_at_once_share_one_budget(
+    budget: SidecarClient, sidecar: RunningSidecar
+) -> None:
     """L1, L2: threads and tasks, of one budget; all are settled when it is closed."""
 
     def threaded(number: int) -> None:
@@ -293,7 +296,7 @@ def test_64_callers_at_once_share_one_budget(budget: Budget, sidecar: RunningSid
     assert verified(sidecar.ledger)
 
 
-def test_an_authorization_may_be_used_again(budget: Budget, sidecar: RunningSidecar) -> None:
+def test_an_authorization_may_be_used_again(budget: SidecarClient, sidecar: RunningSidecar) -> None:
     """Each block is a call of its own, with a hold of its own."""
     asked = budget.authorize(tester(), MODEL, MESSAGES, 100)
     for _ in range(2):
@@ -302,7 +305,7 @@ def test_an_authorization_may_be_used_again(budget: Budget, sidecar: RunningSide
     assert [it.charged_tokens for it in ended(sidecar.ledger, 2)] == [12, 12]
 
 
-def test_estimates_go_to_the_sidecar(budget: Budget, sidecar: RunningSidecar) -> None:
+def test_estimates_go_to_the_sidecar(budget: SidecarClient, sidecar: RunningSidecar) -> None:
     """What the app knows better than its bytes, and `n`, which multiplies what is held."""
     better = pb.Estimate(input_tokens=10)
     with budget.authorize(tester(), MODEL, MESSAGES, 100, estimate=better, n=3):

@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from mistral_spend import (
+    Balances,
+    Call,
+    Denied,
+    Refused,
+    SidecarClient,
+    Unavailable,
+    settlement_queue,
+)
 from support.holds import ended, holds, verified
 from support.relay import Relay, refuse
-from support.running import RunningSidecar, eventually, tester
-
-from sidecar.client import Balances, Budget, Call, Denied, Refused, Unavailable, endings
+from support.sidecar_process import RunningSidecar, eventually, tester
 
 MODEL = "small-1"
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
@@ -26,18 +33,18 @@ OPEN = "the circuit is open: 3 calls in a row had no answer"
 Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
-def ask(budget: Budget, kind: str, max_tokens: int = 100) -> Call:
+def ask(budget: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     """Ask for a call in either way."""
     asked = budget.authorize(tester(), MODEL, MESSAGES, max_tokens)
     return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
 
 
-def brief(address: str, way: Literal["deny", "allow"] = "deny") -> Budget:
+def brief(address: str, way: Literal["deny", "allow"] = "deny") -> SidecarClient:
     """Return a client that waits little for each call."""
-    return Budget(address, when_unavailable=way, deadline_seconds=0.2)
+    return SidecarClient(address, when_unavailable=way, deadline_seconds=0.2)
 
 
-def fail(budget: Budget, kind: str, calls: int = 3) -> None:
+def fail(budget: SidecarClient, kind: str, calls: int = 3) -> None:
     """Ask in vain, each time to the end."""
     for _ in range(calls):
         with pytest.raises(Unavailable) as caught:
@@ -77,7 +84,7 @@ def test_an_open_circuit_lets_one_call_a_second_ask_once_and_fails_the_others(
         assert len(set(between.authorized_ids)) == before + 5
 
 
-def _allowed(budget: Budget, kind: str) -> bool:
+def _allowed(budget: SidecarClient, kind: str) -> bool:
     try:
         ask(budget, kind).release()
     except Unavailable:
@@ -107,7 +114,7 @@ def test_fail_open_lets_calls_out_at_once_each_logged_and_counts_them_later(
     """Of calls that were never asked for, each has its line in the log and is charged once."""
     between.always["Authorize"] = refuse
     with (
-        caplog.at_level(logging.WARNING, "sidecar.client"),
+        caplog.at_level(logging.WARNING, "mistral_spend"),
         brief(between.address, "allow") as budget,
     ):
         calls = [ask(budget, kind) for _ in range(20)]
@@ -154,7 +161,7 @@ def test_calls_that_wait_already_end_when_the_circuit_opens(between: Relay) -> N
     """A call with a deadline far away does not go on alone when others found nobody there."""
     between.always["Authorize"] = refuse
     with (
-        Budget(between.address, when_unavailable="deny", deadline_seconds=3600) as budget,
+        SidecarClient(between.address, when_unavailable="deny", deadline_seconds=3600) as budget,
         ThreadPoolExecutor(1) as pool,
     ):
         waits = pool.submit(ask, budget, "sync")
@@ -218,8 +225,8 @@ def test_a_call_that_was_never_sent_is_no_call_that_was_not_settled(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody was there to hold anything: closing waits for no release, and warns of nothing."""
-    monkeypatch.setattr(endings, "GRACE_SECONDS", 3600)
-    monkeypatch.setattr("sidecar.client.budget.RELEASE_UNKNOWN_SECONDS", 3600)
+    monkeypatch.setattr(settlement_queue, "GRACE_SECONDS", 3600)
+    monkeypatch.setattr("mistral_spend.sidecar_client.RELEASE_UNKNOWN_SECONDS", 3600)
     with ThreadPoolExecutor(1) as pool:
         budget = brief(f"unix:{tmp_path}/none")
         fail(budget, "sync", 2)
@@ -231,7 +238,7 @@ def test_closing_counts_settlements_and_releases_apart(
     between: Relay, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was sent and is not settled, what is held and was never sent: two different things."""
-    with caplog.at_level(logging.INFO, "sidecar.client"):
+    with caplog.at_level(logging.INFO, "mistral_spend"):
         with brief(between.address) as budget:
             calls = [ask(budget, "sync") for _ in range(3)]
             between.always = dict.fromkeys(("Authorize", "Settle", "Release"), refuse)
@@ -252,8 +259,8 @@ def test_a_program_that_asked_in_vain_warns_of_no_settlement(
 ) -> None:
     """It ends with Unavailable, and says nothing of calls that were not settled."""
     program = f"""
-from sidecar.client import Budget, Principal
-budget = Budget("unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.2)
+from mistral_spend import SidecarClient, Principal
+budget = SidecarClient("unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.2)
 who = Principal(id="ada", role="tester", workspace="lab")
 with budget.authorize(who, {MODEL!r}, {MESSAGES!r}, 100):
     pass
@@ -263,4 +270,4 @@ with budget.authorize(who, {MODEL!r}, {MESSAGES!r}, 100):
     )
     assert done.returncode == 1
     assert "settled" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("sidecar.client.errors.Unavailable: ")
+    assert done.stderr.splitlines()[-1].startswith("mistral_spend.errors.Unavailable: ")

@@ -13,7 +13,7 @@ from support import typescript
 from support.holds import Hold, ended, holds
 from support.mistral_standin import API_KEY, mistral_standin
 from support.policies import SHIPPED
-from support.running import RunningSidecar
+from support.sidecar_process import RunningSidecar
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

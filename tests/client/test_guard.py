@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
+from mistral_spend import Denied, SidecarClient, Unbounded, Unguarded
+from mistral_spend.mistral import guard
 from mistralai.client import Mistral
 from mistralai.client.chat import Chat
 from mistralai.client.embeddings import Embeddings
@@ -21,10 +23,7 @@ from pydantic import BaseModel
 from support.holds import Hold, ended, holds, verified
 from support.mistral_standin import API_KEY, mistral_standin
 from support.policies import MODELS, deny, limit, minimal
-from support.running import RunningSidecar, tester
-
-from sidecar.client import Budget, Denied, Unbounded, Unguarded
-from sidecar.client.mistral import guard
+from support.sidecar_process import RunningSidecar, tester
 
 SCAN = """\
   scan-1:
@@ -61,14 +60,14 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def budget(sidecar: RunningSidecar) -> Iterator[Budget]:
+def budget(sidecar: RunningSidecar) -> Iterator[SidecarClient]:
     """Fail closed."""
-    with Budget(sidecar.addresses[0], when_unavailable="deny") as made:
+    with SidecarClient(sidecar.addresses[0], when_unavailable="deny") as made:
         yield made
 
 
 @pytest.fixture
-def mistral(budget: Budget, url: str) -> Iterator[Mistral]:
+def mistral(budget: SidecarClient, url: str) -> Iterator[Mistral]:
     """Return the SDK's client, guarded: the one changed line."""
     with guard(Mistral(api_key=API_KEY, server_url=url), budget, tester()) as made:
         yield made
@@ -178,7 +177,7 @@ def test_embeddings_by_tokens(mistral: Mistral, ends: Ends, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_ocr_by_pages(budget: Budget, url: str, ends: Ends, kind: str) -> None:
+def test_ocr_by_pages(budget: SidecarClient, url: str, ends: Ends, kind: str) -> None:
     """Three pages at 2 USD per thousand; five were held."""
     mistral = guard(
         Mistral(api_key=API_KEY, server_url=url), budget, tester(), pages_per_document=5
@@ -196,7 +195,9 @@ def test_ocr_by_pages(budget: Budget, url: str, ends: Ends, kind: str) -> None:
         guard(Mistral(api_key=API_KEY), budget, tester()).ocr.process(**request)
 
 
-def test_ocr_with_annotations_is_held_at_their_price(budget: Budget, url: str, ends: Ends) -> None:
+def test_ocr_with_annotations_is_held_at_their_price(
+    budget: SidecarClient, url: str, ends: Ends
+) -> None:
     """The SDK's response has no count of annotated pages, so they are charged as held."""
     mistral = guard(Mistral(api_key=API_KEY, server_url=url), budget, tester())
     mistral.ocr.process(
@@ -313,7 +314,7 @@ def test_a_refusal_after_the_sdks_own_retries_is_spent(mistral: Mistral, ends: E
     assert hold.charged_tokens == hold.held_tokens
 
 
-def test_a_call_that_did_not_leave_is_released(budget: Budget, ends: Ends) -> None:
+def test_a_call_that_did_not_leave_is_released(budget: SidecarClient, ends: Ends) -> None:
     """Nobody listens there: nothing was sent."""
     mistral = guard(Mistral(api_key=API_KEY, server_url="http://127.0.0.1:9"), budget, tester())
     with pytest.raises(Exception, match=r"[Cc]onnect"):
@@ -394,7 +395,7 @@ def test_every_way_to_spend_of_the_guarded_parts_is_overridden(mistral: Mistral)
         assert names - own <= {"parse", "parse_async", "parse_stream", "parse_stream_async"}
 
 
-def test_the_given_client_stays_as_it_is(budget: Budget, url: str, ends: Ends) -> None:
+def test_the_given_client_stays_as_it_is(budget: SidecarClient, url: str, ends: Ends) -> None:
     """Guarding changes no class and no other client; closing the guarded closes what it shares."""
     client = Mistral(api_key=API_KEY, server_url=url)
     with guard(client, budget, tester()) as mistral:
@@ -419,7 +420,7 @@ US = "https://api.us.mistral.ai"
 )
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_region_is_that_of_the_server(
-    server: dict[str, Any], region: str, request_url: str | None, kind: str, budget: Budget
+    server: dict[str, Any], region: str, request_url: str | None, kind: str, budget: SidecarClient
 ) -> None:
     """However the SDK is told to go there, the sidecar knows, and so do its rules and prices."""
     mistral = guard(Mistral(api_key=API_KEY, **server), budget, tester(), region=region)
@@ -435,7 +436,7 @@ def test_the_region_is_that_of_the_server(
         complete()
 
 
-def test_two_regions_are_a_mistake(budget: Budget) -> None:
+def test_two_regions_are_a_mistake(budget: SidecarClient) -> None:
     """The client goes to one of them, and nobody knows which was meant."""
     client = Mistral(api_key=API_KEY, server="eu")
     with pytest.raises(ValueError, match="in eu, and region='us'"):
@@ -446,7 +447,7 @@ def test_two_regions_are_a_mistake(budget: Budget) -> None:
 
 
 def test_a_server_of_ones_own_is_in_the_region_that_is_given(
-    budget: Budget, url: str, ends: Ends
+    budget: SidecarClient, url: str, ends: Ends
 ) -> None:
     """A proxy may be anywhere; without a region it is the global endpoint."""
     for region in ("", "eu"):

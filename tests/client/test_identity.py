@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from mistral_spend import Refused, SidecarClient
+from mistral_spend.v1 import authorization_pb2 as pb
 from support import typescript
 from support.commands import sidecar
 from support.identities import AUDIENCE, ISSUER, Authority, Issuer, write_pair
 from support.policies import minimal
-from support.running import RunningSidecar
+from support.sidecar_process import RunningSidecar
 
-from sidecar.client import Budget, Refused
-from sidecar.v1 import authorization_pb2 as pb
-
-NOBODY = pb.Principal(role="tester", workspace="lab")
+NULL_RECORDERS = pb.Principal(role="tester", workspace="lab")
 """Whose id is proven."""
 
 
@@ -57,22 +56,22 @@ def test_a_token_is_read_anew_for_each_call(
     sidecar = with_tokens(start_sidecar, tmp_path, issuer, authority)
     token = tmp_path / "token"
     token.write_text(issuer.token() + "\n")
-    with Budget(
+    with SidecarClient(
         sidecar.addresses[0],
         when_unavailable="allow",
         ca_file=tmp_path / "ca.pem",
         token_file=token,
     ) as budget:
-        with budget.authorize(NOBODY, "small-1", "x", 10) as call:
+        with budget.authorize(NULL_RECORDERS, "small-1", "x", 10) as call:
             assert call.settle().result(20).charged_tokens > 0
         token.write_text(issuer.token(exp=1))
         with pytest.raises(Refused, match="UNAUTHENTICATED"):
-            budget.authorize(NOBODY, "small-1", "x", 10).begin()
+            budget.authorize(NULL_RECORDERS, "small-1", "x", 10).begin()
         token.unlink()
         with pytest.raises(Refused, match="FILE_UNREADABLE"):
-            budget.authorize(NOBODY, "small-1", "x", 10).begin()
+            budget.authorize(NULL_RECORDERS, "small-1", "x", 10).begin()
         token.write_text(issuer.token(jti="another"))
-        assert budget.authorize(NOBODY, "small-1", "x", 10).begin().counted
+        assert budget.authorize(NULL_RECORDERS, "small-1", "x", 10).begin().counted
 
 
 def test_the_command_line_may_prove_who_asks(
@@ -103,13 +102,13 @@ def test_a_certificate_that_was_replaced_is_used(
     uri = x509.UniformResourceIdentifier("spiffe://lab/app")
     own, own_key = write_pair(client, authority.issue("app", uri, valid=(-7200, -3600)))
     files: dict[str, Any] = {"ca_file": tmp_path / "ca.pem", "cert_file": own, "key_file": own_key}
-    with Budget(
+    with SidecarClient(
         sidecar.addresses[0], when_unavailable="deny", deadline_seconds=3, **files
     ) as budget:
         with pytest.raises(Exception, match=r"UNAVAILABLE|UNAUTHENTICATED"):
-            budget.get_budgets(NOBODY)
+            budget.get_budgets(NULL_RECORDERS)
         write_pair(client, authority.issue("app", uri))
-        with budget.authorize(NOBODY, "small-1", "x", 10) as call:
+        with budget.authorize(NULL_RECORDERS, "small-1", "x", 10) as call:
             assert list(call.decision.asserted if call.decision else ()) == ["role", "workspace"]
 
 
@@ -197,7 +196,7 @@ def test_typescripts_certificate_is_the_one_that_is_there(
 def test_without_tls_nothing_leaves_the_host(address: str, local: bool) -> None:
     """A token in the open would be anybody's; the error says the way out."""
     if local:
-        Budget(address, when_unavailable="deny").close()
+        SidecarClient(address, when_unavailable="deny").close()
     else:
         with pytest.raises(ValueError, match="give ca_file"):
-            Budget(address, when_unavailable="deny")
+            SidecarClient(address, when_unavailable="deny")

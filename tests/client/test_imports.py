@@ -14,12 +14,12 @@ class Nothing:
             raise ModuleNotFoundError(name, name=root)
 before = set(sys.modules)
 sys.meta_path.insert(0, Nothing())
-import sidecar.client
+import mistral_spend
 new = {name for name in set(sys.modules) - before}
 print(sorted(n for n in new if n.startswith(("sqlite3", "celpy", "sidecar."))))
 """
     code, out, err = sidecar(program=program)
     assert (code, err) == (0, "")
-    for name in ("sqlite3", "celpy", "sidecar.ledger", "sidecar.policy", "sidecar.client.mistral"):
+    for name in ("sqlite3", "celpy", "sidecar.ledger", "sidecar.policy", "mistral_spend.mistral"):
         assert name not in out
-    assert "sidecar.client.budget" in out
+    assert "mistral_spend.sidecar_client" in out

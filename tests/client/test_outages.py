@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mistral_spend import Call, Denied, Refused, SidecarClient, Unavailable
+from mistral_spend.errors import NoAnswer
 from support.holds import ended, holds, verified
 from support.relay import Lost, Relay, hang, lose_answer, refuse
-from support.running import RunningSidecar, tester
-
-from sidecar.client import Budget, Call, Denied, Refused, Unavailable
-from sidecar.client.errors import NoAnswer
+from support.sidecar_process import RunningSidecar, tester
 
 MODEL = "small-1"
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
@@ -27,7 +26,7 @@ RESPONSE = {"model": MODEL, "usage": {"prompt_tokens": 7, "completion_tokens": 5
 Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
-def begin(budget: Budget, kind: str, max_tokens: int = 100) -> Call:
+def begin(budget: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     """Ask for a call in either way."""
     asked = budget.authorize(tester(), MODEL, MESSAGES, max_tokens)
     return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
@@ -40,7 +39,7 @@ def test_l3_an_answer_that_is_lost_is_asked_for_again_and_held_once(
     """L3: three answers lost, and one that never comes: one hold, charged once."""
     between.faults["Authorize"] = [lose_answer, hang, lose_answer, refuse]
     between.faults["Settle"] = [lose_answer, refuse, lose_answer]
-    with Budget(between.address, when_unavailable="deny", deadline_seconds=20) as budget:
+    with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=20) as budget:
         told = begin(budget, kind).settle(RESPONSE).result(30)
     assert told.charged_tokens == 12
     assert (between.calls["Authorize"], between.calls["Settle"]) == (5, 4)
@@ -66,7 +65,7 @@ def test_l3_killed_between_deciding_and_answering(
         raise Lost
 
     between.faults["Authorize"] = [die]
-    with Budget(between.address, when_unavailable="deny", deadline_seconds=30) as budget:
+    with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=30) as budget:
         call = begin(budget, kind)
         assert call.counted
         call.settle(RESPONSE).result(30)
@@ -78,7 +77,7 @@ def test_killed_before_settle_costs_the_app_nothing_but_a_retry(
     address: str, sidecar: RunningSidecar
 ) -> None:
     """The block ends at once, with the app's own answer; the settlement comes when it can."""
-    with Budget(address, when_unavailable="deny") as budget:
+    with SidecarClient(address, when_unavailable="deny") as budget:
         with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
             kill(sidecar)
         told = call.settle(RESPONSE)  # the first end counts: as held
@@ -97,7 +96,7 @@ def test_restarts_under_many_callers_lose_and_double_nothing(
     going = threading.Event()
     lock = threading.Lock()
 
-    def caller(budget: Budget) -> None:
+    def caller(budget: SidecarClient) -> None:
         nonlocal sent
         while not going.is_set():
             with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
@@ -106,7 +105,7 @@ def test_restarts_under_many_callers_lose_and_double_nothing(
                 sent += 1
 
     with (
-        Budget(address, when_unavailable="deny", deadline_seconds=60) as budget,
+        SidecarClient(address, when_unavailable="deny", deadline_seconds=60) as budget,
         ThreadPoolExecutor(16) as pool,
     ):
         callers = [pool.submit(caller, budget) for _ in range(16)]
@@ -129,7 +128,7 @@ def test_fail_closed_raises_and_holds_nothing_for_long(
 ) -> None:
     """No answer within the deadline is a Deny of the client's own; what was held is given back."""
     between.always["Authorize"] = fault
-    with Budget(between.address, when_unavailable="deny", deadline_seconds=0.5) as budget:
+    with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=0.5) as budget:
         with pytest.raises(Unavailable, match="does not answer") as caught:
             begin(budget, kind)
         assert (
@@ -149,8 +148,8 @@ def test_fail_open_lets_the_call_out_marked_and_counts_it_later(
     """It is logged and marked; when the sidecar is back it is charged all the same, once."""
     between.always["Authorize"] = lose_answer
     with (
-        caplog.at_level(logging.WARNING, "sidecar.client"),
-        Budget(between.address, when_unavailable="allow", deadline_seconds=0.5) as budget,
+        caplog.at_level(logging.WARNING, "mistral_spend"),
+        SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.5) as budget,
     ):
         call = begin(budget, kind, 77)
         assert (call.counted, call.max_tokens, call.budgets) == (False, 77, ())
@@ -163,7 +162,7 @@ def test_fail_open_lets_the_call_out_marked_and_counts_it_later(
 
 def test_fail_open_is_never_open_for_a_deny(between: Relay, sidecar: RunningSidecar) -> None:
     """A Deny is an answer: it is asked for once, and no call goes out."""
-    with Budget(between.address, when_unavailable="allow") as budget:
+    with SidecarClient(between.address, when_unavailable="allow") as budget:
         for kind in ("sync", "async"):
             with pytest.raises(Denied) as caught:
                 begin(budget, kind, 2_000_000)
@@ -177,7 +176,7 @@ def test_a_call_that_went_out_open_and_would_be_denied_is_said_to_be_uncounted(
 ) -> None:
     """What the sidecar denies afterwards cannot be counted, and the log says so."""
     between.faults["Authorize"] = [refuse]
-    with Budget(between.address, when_unavailable="allow", deadline_seconds=0.01) as budget:
+    with SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.01) as budget:
         call = begin(budget, "sync", 2_000_000)
         with pytest.raises(Refused, match="no hold"):
             call.settle(RESPONSE).result(20)
@@ -186,7 +185,9 @@ def test_a_call_that_went_out_open_and_would_be_denied_is_said_to_be_uncounted(
 
 def test_nobody_there_at_all(tmp_path: Path) -> None:
     """A wrong address fails closed in time, and says what is wrong."""
-    with Budget(f"unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.3) as budget:
+    with SidecarClient(
+        f"unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.3
+    ) as budget:
         with pytest.raises(Unavailable, match="UNAVAILABLE"):
             begin(budget, "sync")
         with pytest.raises(Unavailable):
@@ -197,7 +198,7 @@ def test_a_settlement_that_cannot_be_told_ends_and_is_logged(
     between: Relay, sidecar: RunningSidecar, caplog: pytest.LogCaptureFixture
 ) -> None:
     """L5: closing waits a few seconds at most; the hold stays, to expire at its worst case."""
-    budget = Budget(between.address, when_unavailable="deny")
+    budget = SidecarClient(between.address, when_unavailable="deny")
     between.always["Settle"] = refuse
     told = begin(budget, "sync").settle(RESPONSE)
     budget.close()
@@ -212,7 +213,7 @@ def test_an_app_that_just_ends_has_settled_its_last_call(
     """Nothing has to be closed: the last settlement is told, again if need be, before the end."""
     between.faults["Settle"] = [refuse, refuse, refuse]
     program = f"""
-from sidecar.client import Budget, Principal
+from mistral_spend import SidecarClient, Principal
 budget = Budget({between.address!r}, when_unavailable="deny")
 who = Principal(id="ada", role="tester", workspace="lab")
 with budget.authorize(who, {MODEL!r}, {MESSAGES!r}, 100) as call:

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from mistral_spend import BudgetError, Call, Denied, Refused, Replayed, SidecarClient
 from support.holds import holds, verified
 from support.relay import Relay, lose_answer, refuse
 from support.repeats import lost, repeated
-from support.running import RunningSidecar, eventually, tester
-
-from sidecar.client import Budget, BudgetError, Call, Denied, Refused, Replayed
+from support.sidecar_process import RunningSidecar, eventually, tester
 
 MODEL = "small-1"
 MESSAGES = [{"role": "user", "content": "Why is the sky blue?"}]
@@ -20,7 +19,7 @@ Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 States = pytest.mark.parametrize("state", ["open", "settled", "released"])
 
 
-def ask(budget: Budget, kind: str, max_tokens: int = 100) -> Call:
+def ask(budget: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     """Ask for a call in either way."""
     asked = budget.authorize(tester(), MODEL, MESSAGES, max_tokens)
     return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
@@ -34,7 +33,7 @@ def test_a_first_attempt_that_was_decided_before_never_goes_out(
 ) -> None:
     """L1: something that repeats requests, or an id that another call has: whatever its hold's state."""
     between.faults["Authorize"] = [repeated(address, state)]
-    with Budget(between.address, when_unavailable=way) as budget:
+    with SidecarClient(between.address, when_unavailable=way) as budget:
         with pytest.raises(Replayed, match="decided before this call asked") as caught:
             ask(budget, kind)
         assert isinstance(caught.value, Refused)
@@ -51,7 +50,7 @@ def test_l3_its_own_retry_uses_the_hold_that_is_open(
 ) -> None:
     """L3: the answer that was lost comes again, and the call goes out on it."""
     between.faults["Authorize"] = [lose_answer]
-    with Budget(between.address, when_unavailable="deny") as budget:
+    with SidecarClient(between.address, when_unavailable="deny") as budget:
         ask(budget, kind).settle(RESPONSE).result(30)
     assert between.calls["Authorize"] == 2
     assert [it.charged_tokens for it in holds(sidecar.ledger)] == [12]
@@ -65,7 +64,7 @@ def test_its_own_retry_uses_no_hold_that_has_ended(
     """L1: such a call would be counted by nothing."""
     between.faults["Authorize"] = [lost(address, state)]
     with (
-        Budget(between.address, when_unavailable="deny") as budget,
+        SidecarClient(between.address, when_unavailable="deny") as budget,
         pytest.raises(Replayed, match=f"no longer open: HOLD_STATE_{state.upper()}"),
     ):
         ask(budget, kind)
@@ -80,7 +79,7 @@ def _pass(forward: Callable[[], bytes]) -> bytes:
 def test_a_denial_that_comes_again_is_one(between: Relay, address: str, kind: str) -> None:
     """A repeated Deny to an own retry is a Deny; to a first attempt it is another call's."""
     between.faults["Authorize"] = [lose_answer, _pass, repeated(address, "open")]
-    with Budget(between.address, when_unavailable="deny") as budget:
+    with SidecarClient(between.address, when_unavailable="deny") as budget:
         for expected in (Denied, Replayed):
             with pytest.raises(BudgetError) as caught:
                 ask(budget, kind, 2_000_000)
@@ -92,7 +91,7 @@ def test_a_call_that_went_out_unasked_is_not_settled_on_anothers_hold(
 ) -> None:
     """L1: asked for the first time when it has ended, its decision is there already: the log says so."""
     between.always["Authorize"] = refuse
-    with Budget(between.address, when_unavailable="allow", deadline_seconds=0.1) as budget:
+    with SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.1) as budget:
 
         def unasked() -> Call | None:
             before = len(between.authorized_ids)

@@ -11,7 +11,7 @@ from support.mistral_standin import API_KEY
 from support.policies import MODELS, deny, limit, minimal
 from support.relay import lose_answer, refuse, relay
 from support.repeats import lost, repeated
-from support.running import RunningSidecar
+from support.sidecar_process import RunningSidecar
 
 MORE_MODELS = """\
   dear-1:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import policies, tools
 from support.mistral_standin import mistral_standin
-from support.running import RunningSidecar
+from support.sidecar_process import RunningSidecar
 
 from clients.languages import LANGUAGES, Program, build
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support import policies, tools
 from support.holds import ended
 from support.mistral_standin import API_KEY, mistral_standin
-from support.running import RunningSidecar, chat, eventually
+from support.sidecar_process import RunningSidecar, chat, eventually
 
 from clients.languages import (
     BUILD,
@@ -30,7 +31,6 @@ from clients.languages import (
     build_beside,
 )
 from sidecar.domain.usage_json import MAX_USAGE_JSON_BYTES
-from sidecar.v1 import authorization_pb2 as pb
 
 README = (ROOT / "README.md").read_text()
 INPUT_NANO_USD, OUTPUT_NANO_USD = 150, 600

@@ -15,8 +15,8 @@ from sidecar.policy.cel import portable
 from sidecar.policy.cel.cel_cpp import CelCppEngine
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import CelError
-from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.problems import PolicyError
+from sidecar.policy.files.timeout import with_timeout
 
 CASE_SECONDS = 10.0
 """A thousand times what a case takes. An evaluator that crashes ends its pytest worker."""
@@ -97,7 +97,7 @@ def is_accepted(case: Case) -> bool:
 def _outcome(engine: str, case: Case) -> str:
     evaluate = _cel_cpp if engine == "cel-cpp" else _cel_python
     try:
-        return _text(in_time(case.id, lambda: evaluate(case), CASE_SECONDS))
+        return _text(with_timeout(case.id, lambda: evaluate(case), CASE_SECONDS))
     except PolicyError:
         return f"nothing in {CASE_SECONDS:g} s"
     except Exception:  # the evaluators raise many kinds

@@ -14,7 +14,7 @@ from crashes.books import DOUBLE, MISSING, OTHER
 from crashes.siege import Siege
 from sidecar.cli.tables import console
 
-SHOWN_AT_MOST = 20
+MAX_SHOWN = 20
 
 
 def main() -> int:
@@ -56,7 +56,7 @@ def _show(siege: Siege, kills: int) -> None:
         table.add_column(heading, justify="right")
     table.add_row(*(f"{number:,}" for number in columns.values()))
     console().print(table)
-    for fault in siege.faults[:SHOWN_AT_MOST]:
+    for fault in siege.faults[:MAX_SHOWN]:
         console().print(f"{fault.kind}: {fault.text}", markup=False)
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crashes.calls import NANO_USD_PER_TOKEN, REQUESTS_PER_MINUTE, Call, Ending
+from mistral_spend.v1 import authorization_pb2 as pb
+
+from crashes.calls import NANO_USD_PER_TOKEN, REQUESTS_PER_MINUTE, Call, PendingReport
 from sidecar.domain.windows import MINUTE_US
-from sidecar.ledger import opening
+from sidecar.ledger import ledger_file
 from sidecar.ledger.verify import verify
-from sidecar.v1 import authorization_pb2 as pb
 
 MISSING, DOUBLE, OTHER = "missing", "double", "other"
 
@@ -28,14 +29,14 @@ class Fault:
 
 def verified(ledger: Path) -> list[Fault]:
     """Run the ledger's own verification on the file as it is."""
-    with closing(opening.open_reader(ledger)) as reader:
+    with closing(ledger_file.open_reader(ledger)) as reader:
         found, _ = verify(reader)
     return [Fault(OTHER, f"{finding.promise}: {finding.place}") for finding in found]
 
 
 def compared(calls: Sequence[Call], ledger: Path) -> list[Fault]:
     """Compare the file with what the clients were told; every call has been answered."""
-    with closing(opening.open_reader(ledger)) as reader:
+    with closing(ledger_file.open_reader(ledger)) as reader:
         reader.row_factory = sqlite3.Row
         reader.execute("BEGIN")  # one moment for all that follows
         return [
@@ -82,7 +83,7 @@ def _holds(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault]
         elif call.charged is None and row["state"] not in ("open", "expired"):
             yield Fault(DOUBLE, f"{hold_id}: never closed, on record is {_shown(row)}")
         elif call.charged is not None:
-            state = "released" if call.ending is Ending.RELEASE else "settled"
+            state = "released" if call.ending is PendingReport.RELEASE else "settled"
             if (row["state"], row["cost"], row["tokens"]) != (state, *call.charged):
                 text = f"{hold_id}: {state} with {call.charged}, on record is {_shown(row)}"
                 yield Fault(DOUBLE if row["cost"] > call.charged[0] else MISSING, text)
@@ -96,7 +97,7 @@ def _totals(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault
     for call in calls:
         if call.allowed:
             principal, tokens = call.request.principal.id, call.tokens_taken
-            given_back = call.ending is Ending.RELEASE and call.charged is not None
+            given_back = call.ending is PendingReport.RELEASE and call.charged is not None
             expected["daily-tokens", principal] += tokens
             expected["rate", principal] += not given_back
             expected["monthly-cost", "lab"] += tokens * NANO_USD_PER_TOKEN

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.policies import limit, minimal
-from support.running import chat, tester
-
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import chat, tester
 
 TOKENS_HELD = 200
 NANO_USD_PER_TOKEN = 1000
@@ -32,7 +31,7 @@ def policies(directory: Path) -> Path:
     )
 
 
-class Ending(Enum):
+class PendingReport(Enum):
     """What the app does with its hold."""
 
     SETTLE = "settle"
@@ -42,10 +41,10 @@ class Ending(Enum):
 
 
 _ENDINGS = (
-    *[Ending.SETTLE] * 6,
-    *[Ending.RELEASE] * 2,
-    Ending.SETTLE_LATE,
-    Ending.FORGET,
+    *[PendingReport.SETTLE] * 6,
+    *[PendingReport.RELEASE] * 2,
+    PendingReport.SETTLE_LATE,
+    PendingReport.FORGET,
 )
 
 
@@ -54,7 +53,7 @@ class Call:
     """One call. Whatever has no answer is asked for again, with the same ids and content."""
 
     request: pb.AuthorizeRequest
-    ending: Ending
+    ending: PendingReport
     usage: pb.Usage
     streamed: bool
     copies: int
@@ -73,13 +72,13 @@ class Call:
         """Whether nothing is left to ask for."""
         if self.answer is None:
             return False
-        return not self.allowed or self.ending is Ending.FORGET or self.charged is not None
+        return not self.allowed or self.ending is PendingReport.FORGET or self.charged is not None
 
     @property
     def expected_charge(self) -> tuple[int, int]:
         """Nano-USD and tokens that closing it has to cost."""
         used = self.usage.input_tokens + self.usage.output_tokens
-        tokens = 0 if self.ending is Ending.RELEASE else used
+        tokens = 0 if self.ending is PendingReport.RELEASE else used
         return tokens * NANO_USD_PER_TOKEN, tokens
 
     @property
@@ -93,7 +92,7 @@ class Call:
 def make(number: int) -> Call:
     """Make the call with this number: a mix of principals, endings and ways to ask."""
     ending = _ENDINGS[number * 7 % len(_ENDINGS)]
-    short_lived = ending in (Ending.SETTLE_LATE, Ending.FORGET)
+    short_lived = ending in (PendingReport.SETTLE_LATE, PendingReport.FORGET)
     return Call(
         request=chat(
             tester(id=f"p{number // CALLS_OF_A_PRINCIPAL}"),

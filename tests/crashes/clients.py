@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from support.running import recorded
+from mistral_spend.v1 import authorization_pb2 as pb
+from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
+from support.sidecar_process import recorded
 
 from crashes.books import MISSING, OTHER, Fault
-from crashes.calls import Call, Ending, make
-from sidecar.v1 import authorization_pb2 as pb
-from sidecar.v1.authorization_pb2_grpc import AuthorizationServiceStub
+from crashes.calls import Call, PendingReport, make
 
 IN_FLIGHT = 32
 TIMEOUT_SECONDS = 30.0
@@ -77,8 +77,8 @@ class Crowd:
         try:
             if call.answer is None or repeated:
                 await self._authorize(call, asking)
-            postponed = call.ending is Ending.SETTLE_LATE and not late
-            if call.allowed and call.ending is not Ending.FORGET and not postponed:
+            postponed = call.ending is PendingReport.SETTLE_LATE and not late
+            if call.allowed and call.ending is not PendingReport.FORGET and not postponed:
                 await self._close(call, asking, repeated=repeated)
         except grpc.aio.AioRpcError as error:
             return error
@@ -102,7 +102,7 @@ class Crowd:
         assert call.answer is not None
         hold_id = call.answer.hold_id
         answer: pb.ReleaseResponse | pb.SettleResponse
-        if call.ending is Ending.RELEASE:
+        if call.ending is PendingReport.RELEASE:
             answer = await asking.release(pb.ReleaseRequest(hold_id=hold_id))
         else:
             # A hold closes once: what a repeat reports must not matter.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from support.running import RunningSidecar
+from support.sidecar_process import RunningSidecar
 
 from crashes import books, calls
 from crashes.books import OTHER, Fault

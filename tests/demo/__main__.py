@@ -3,17 +3,17 @@
 import tempfile
 from pathlib import Path
 
+from mistral_spend.v1 import authorization_pb2 as pb
 from mistralai.client import Mistral
 from rich.console import Console
 from rich.table import Table
 from support.mistral_standin import API_KEY, mistral_standin
 from support.policies import shipped
-from support.running import RunningSidecar, principal
+from support.sidecar_process import RunningSidecar, principal
 
 from demo.app import App, Chat
 from sidecar.cli.tables import budget_table, console
 from sidecar.domain.money import format_usd
-from sidecar.v1 import authorization_pb2 as pb
 
 SMALL, LARGE, CODE = "mistral-small-latest", "mistral-large-latest", "codestral-latest"
 

@@ -3,11 +3,10 @@
 import uuid
 from dataclasses import dataclass
 
+from mistral_spend.v1 import authorization_pb2 as pb
+from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
 from mistralai.client import Mistral
 from mistralai.client.models import UserMessage
-
-from sidecar.v1 import authorization_pb2 as pb
-from sidecar.v1.authorization_pb2_grpc import AuthorizationServiceStub
 
 
 @dataclass

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support import tools
 from support.image import Image, build, instructions, need_roots
-from support.running import chat, recorded, stub
+from support.sidecar_process import chat, recorded, stub
 
 from sidecar import __version__
-from sidecar.v1 import authorization_pb2 as pb
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "Dockerfile"

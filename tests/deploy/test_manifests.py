@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 import yaml
+from mistral_spend.v1 import authorization_pb2 as pb
 from support import tools
 from support.commands import sidecar
 from support.configmap import ConfigMap
 from support.image import instructions
 from support.policies import SHIPPED
-from support.running import RunningSidecar, chat
+from support.sidecar_process import RunningSidecar, chat
 
 from sidecar.policy import policy_set
-from sidecar.policy.files.editor_schemas import FILES
-from sidecar.v1 import authorization_pb2 as pb
+from sidecar.policy_tools.editor_schemas import FILES
 
 ROOT = Path(__file__).parents[2]
 BASE, EXAMPLE = ROOT / "deploy/base", ROOT / "deploy/example"

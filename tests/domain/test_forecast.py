@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.books import DAY, HOUR, MINUTE, NOON
-from support.proposals import limit
+from support.reservations import limit
 
 from sidecar.domain.amounts import format_estimate
 from sidecar.domain.decisions import Meter
-from sidecar.domain.forecast import RECENT_US, Outlook, recent_us
-from sidecar.domain.spending import grouped, sparkline
+from sidecar.domain.forecast import RECENT_US, BudgetForecast, recent_us
+from sidecar.domain.spend_report import grouped, sparkline
 from sidecar.domain.windows import Calendar, Window
 
 amounts = st.integers(0, 10**15)
@@ -27,12 +27,12 @@ def outlook(
     window: Window = Window.DAY,
     at_us: int = NOON,
     refused_at_us: int | None = None,
-) -> Outlook:
+) -> BudgetForecast:
     """Return how a budget stands at noon."""
     span = Calendar().span(window, at_us)
     one = limit(ceiling, Meter.COST, window)
     measured_us = recent_us(window, at_us - span.start_us)
-    return Outlook(
+    return BudgetForecast(
         one, ceiling, span, spent, held, at_us, recent, measured_us, refused_at_us
     )  # fmt: skip
 
@@ -51,24 +51,24 @@ outlooks = st.builds(
 @pytest.mark.property
 @given(outlooks)
 def test_a_budget_runs_out_at_the_first_microsecond_at_which_its_pace_has_taken_all(
-    one: Outlook,
+    one: BudgetForecast,
 ) -> None:
     """Within the window or not at all; now, if nothing is left."""
-    pace = Fraction(one.recent, one.recent_us)
+    timings = Fraction(one.recent, one.recent_us)
     found = one.exhausted_at_us
     if one.used >= one.ceiling:
         assert found == one.at_us
     elif found is None:
-        assert one.used + pace * (one.span.end_us - 1 - one.at_us) < one.ceiling
+        assert one.used + timings * (one.span.end_us - 1 - one.at_us) < one.ceiling
     else:
         assert one.at_us < found < one.span.end_us
-        assert one.used + pace * (found - one.at_us) >= one.ceiling
-        assert one.used + pace * (found - 1 - one.at_us) < one.ceiling
+        assert one.used + timings * (found - one.at_us) >= one.ceiling
+        assert one.used + timings * (found - 1 - one.at_us) < one.ceiling
 
 
 @pytest.mark.property
 @given(outlooks, st.integers(1, 10**6))
-def test_spending_faster_never_lasts_longer(one: Outlook, more: int) -> None:
+def test_spending_faster_never_lasts_longer(one: BudgetForecast, more: int) -> None:
     """And what is sooner used up is more urgent."""
     faster = outlook(
         ceiling=one.ceiling,
@@ -96,7 +96,7 @@ def test_spending_faster_never_lasts_longer(one: Outlook, more: int) -> None:
         (outlook(ceiling=0), "used up"),
     ],
 )
-def test_the_verdict_says_when_or_why_not(one: Outlook, expected: str) -> None:
+def test_the_verdict_says_when_or_why_not(one: BudgetForecast, expected: str) -> None:
     """300 in the last three hours are 100 an hour; what is held stays held."""
     assert one.verdict(UTC) == expected
 

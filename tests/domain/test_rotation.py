@@ -7,9 +7,9 @@ from sidecar.domain.rotation import (
     NEXT,
     UNSTORED,
     Grace,
+    GraceVerdict,
     Listed,
     Stage,
-    Verdict,
     Version,
     VersionState,
     due_at_us,
@@ -128,11 +128,11 @@ def test_the_old_key_outlives_every_use_that_is_known(
     verdict, until_us = Grace(10, 200).verdict(now_us, 100, new_first_us, old_last_us)
     ends_us = 300 if new_first_us is None else min(300, max(new_first_us, 100) + 10)
     if now_us < ends_us:
-        assert (verdict, until_us) == (Verdict.WAIT, ends_us)
+        assert (verdict, until_us) == (GraceVerdict.WAIT, ends_us)
     elif old_last_us is not None and old_last_us > 100 and now_us < old_last_us + 10:
-        assert (verdict, until_us) == (Verdict.IN_USE, old_last_us + 10)
+        assert (verdict, until_us) == (GraceVerdict.IN_USE, old_last_us + 10)
     else:
-        assert verdict is Verdict.REVOKE
+        assert verdict is GraceVerdict.REVOKE
 
 
 @given(st.integers(0, 999), st.integers(1, 3650))

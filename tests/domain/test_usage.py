@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.domain.prices import Terms
-from sidecar.domain.sizing import worst_case
 from sidecar.domain.usage import (
     BY_TOKENS,
     MAX_COUNT,
@@ -17,6 +16,7 @@ from sidecar.domain.usage import (
     tool_calls_of,
 )
 from sidecar.domain.usage_json import MAX_UNKNOWN_NAMES, parse_usage_json
+from sidecar.domain.worst_case import worst_case
 
 REPORTS = [
     ("chat", {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13},

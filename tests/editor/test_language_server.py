@@ -9,7 +9,9 @@ from support.commands import sidecar
 from support.language_server import LanguageServer, running
 from support.policies import SHIPPED
 
-from sidecar.policy.files import data, editor_schemas, fixtures
+from sidecar.policy.files import data
+from sidecar.policy_tools import editor_schemas
+from sidecar.policy_tools.testing import fixtures
 
 STARTER = Path(__file__).parents[2] / "sidecar" / "starter"
 FILES = sorted([*SHIPPED.glob("*.yaml"), *STARTER.glob("*.yaml")])

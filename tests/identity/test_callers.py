@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 
-from sidecar.identity.caller import Caller, ContradictedError
+from sidecar.identity.caller import Caller, PrincipalMismatchError
 from sidecar.identity.pins import pinned, read_pins
-from sidecar.identity.rate import Rate, TooFastError
-from sidecar.v1 import authorization_pb2 as pb
+from sidecar.identity.rate import Rate, RateLimitedError
 
 ALL = {"id": "ada", "role": "tester", "workspace": "lab", "key_id": "k1"}
 
@@ -34,7 +34,7 @@ def test_each_field_can_be_contradicted(name: str) -> None:
     who = pb.Principal(**{**ALL, **said})
     assert Caller(ALL).bind(who).contradicted == (name,)
     assert getattr(who, name) == ALL[name]
-    with pytest.raises(ContradictedError, match=f"principal.{name}") as caught:
+    with pytest.raises(PrincipalMismatchError, match=f"principal.{name}") as caught:
         Caller(ALL).check_bound(pb.Principal(**said))
     assert "mallory" not in str(caught.value)
 
@@ -43,7 +43,7 @@ def test_a_proof_that_contradicts_a_pin_contradicts_every_request() -> None:
     """A token of another namespace does not become this one's by saying nothing."""
     caller = pinned(Caller({"id": "ada", "workspace": "other"}), {"workspace": "lab"})
     assert caller.bind(pb.Principal()).contradicted == ("workspace",)
-    with pytest.raises(ContradictedError):
+    with pytest.raises(PrincipalMismatchError):
         caller.check_consistent()
 
 
@@ -68,18 +68,18 @@ def test_a_caller_may_save_up_one_second_and_no_more() -> None:
     rate = Rate(10, lambda: now)
     for _ in range(10):
         rate.take("ada")
-    with pytest.raises(TooFastError) as caught:
+    with pytest.raises(RateLimitedError) as caught:
         rate.take("ada")
     assert caught.value.retry_after_seconds == pytest.approx(0.1)
     rate.take("bob")
     now = 0.1
     rate.take("ada")
-    with pytest.raises(TooFastError):
+    with pytest.raises(RateLimitedError):
         rate.take("ada")
     now = 100.0
     for _ in range(10):
         rate.take("ada")
-    with pytest.raises(TooFastError):
+    with pytest.raises(RateLimitedError):
         rate.take("ada")
 
 
@@ -89,7 +89,7 @@ def test_callers_that_are_counted_are_bounded() -> None:
     for caller in ("ada", "bob"):
         rate.take(caller)
     rate.take("eve")
-    with pytest.raises(TooFastError):
+    with pytest.raises(RateLimitedError):
         rate.take("bob")
     rate.take("ada")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.mistral_admin import Fault, mistral_admin
-from support.rotating import KEY, Desk
+from support.rotations import KEY, Desk
 
 from sidecar.keys import mistral as client
 from sidecar.keys.settings import RotationError
@@ -58,7 +58,7 @@ def test_no_faults_and_no_commands_take_the_apps_key_away(
             if desk.rotate(force=True).stage.ended and len(server.live) == 1:
                 break
         assert (broken, server.live) == ([], [desk.app])
-        (active,) = [one for one in desk.book.versions(KEY) if one.state == "active"]
+        (active,) = [one for one in desk.key_store.versions(KEY) if one.state == "active"]
         assert active.remote_id == server.live[0].id
         assert server.most_live <= 3
         desk.close()

@@ -3,14 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.deciding import NOON
+from support.desk import NOON
 
 from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.keys import KeyName, KeyUse
 from sidecar.domain.rotation import Version, VersionState
-from sidecar.keys.audit import Auditor, Finding
+from sidecar.keys.api_variants import RemoteKey
+from sidecar.keys.audit import AuditFinding, Auditor
 from sidecar.keys.registry import KeyRecord, records
-from sidecar.keys.shapes import RemoteKey
 from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.files import data
 
@@ -205,7 +205,7 @@ def test_without_versions_the_comparison_is_that_of_two_sets(
     assert len(found) == len(here ^ there)
 
 
-def _named(found: list[Finding], kind: str) -> set[str]:
+def _named(found: list[AuditFinding], kind: str) -> set[str]:
     return {one.key for one in found if one.kind == kind}
 
 

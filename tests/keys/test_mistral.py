@@ -9,9 +9,9 @@ import pytest
 from support.mistral_admin import ADMIN_KEY, Fault, MistralAdmin, mistral_admin
 
 from sidecar.keys import mistral as client
+from sidecar.keys.api_variants import ApiVariantName, Auth, MistralSettings, NewKey
 from sidecar.keys.mistral import Mistral, MistralError, OutcomeUnknownError
 from sidecar.keys.secret import Secret
-from sidecar.keys.shapes import Auth, MistralSettings, NewKey, ShapeName
 
 T = TypeVar("T")
 
@@ -59,9 +59,9 @@ def refused(server: MistralAdmin, work: Any, kind: type[MistralError] = MistralE
 
 
 @pytest.mark.parametrize("auth", Auth)
-@pytest.mark.parametrize("shape", ShapeName)
+@pytest.mark.parametrize("shape", ApiVariantName)
 def test_a_key_is_created_listed_tried_and_revoked(
-    shape: ShapeName, auth: Auth, server: MistralAdmin
+    shape: ApiVariantName, auth: Auth, server: MistralAdmin
 ) -> None:
     """In both shapes, with either header."""
 
@@ -84,7 +84,7 @@ def test_a_key_is_created_listed_tried_and_revoked(
 
 def test_a_path_of_its_own_takes_the_place_of_the_shapes(server: MistralAdmin) -> None:
     """The documents contradict each other, so the path can be given."""
-    ask(server, lambda one: one.keys(), path="/v1/api-keys", shape=ShapeName.ADMIN)
+    ask(server, lambda one: one.keys(), path="/v1/api-keys", shape=ApiVariantName.ADMIN)
     assert server.requests[-1][1].startswith("/v1/api-keys?")
 
 

@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 from support.commands import sidecar
 from support.mistral_admin import Fault, MistralAdmin, mistral_admin
-from support.proposals import proposal
-from support.rotating import HOUR_US, KEY, QUICK, Desk
+from support.reservations import reservation
+from support.rotations import HOUR_US, KEY, QUICK, Desk
 
-from sidecar.domain.alerts import Outcome
+from sidecar.domain.alerts import DeliveryOutcome
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.rotation import LEFT_FOR_LATER, STILL_IN_USE, KeyRotation, Stage
 from sidecar.keys import mistral as client
 from sidecar.keys.pepper import Pepper
 from sidecar.keys.secret import Secret
-from sidecar.keys.settings import RotationError, StillInUseError, Wanted
+from sidecar.keys.settings import NewKeySpec, RotationError, StillInUseError
 from sidecar.keys.sinks.file import FileSink
 from sidecar.keys.sinks.sink import SinkError
-from sidecar.ledger.key_book import LeaseHeldError
+from sidecar.ledger.key_store import LeaseHeldError
 from sidecar.ledger.sqlite import SqliteLedger
 
 Open = Callable[..., Desk]
@@ -106,11 +106,11 @@ def test_without_waiting_apps_get_their_time_from_a_later_run(
     desk: Desk, server: MistralAdmin
 ) -> None:
     """It stops where it would wait, which is no interruption; the old version stays active."""
-    desk.pace = replace(QUICK, propagation_seconds=3600.0)
+    desk.timings = replace(QUICK, propagation_seconds=3600.0)
     for _ in range(2):
         assert desk.rotate(waits=False).stage is Stage.STORED
     assert desk.states == {1: "active", 2: "pending"}
-    assert [step.note for step in desk.book.steps(1)].count(LEFT_FOR_LATER) == 1
+    assert [step.note for step in desk.key_store.steps(1)].count(LEFT_FOR_LATER) == 1
     code, out, _ = sidecar("keys", "status", KEY, "--ledger", desk.folder / "desk.sqlite")
     assert (code, "interrupted" in out, "when apps have found the secret" in out) == (
         0,
@@ -157,8 +157,8 @@ def test_a_lost_key_that_shows_up_late_is_revoked_by_the_end(
     for key in server.live:
         key.hidden_lists = 0
     assert desk.rotate().stage is Stage.DONE
-    assert [key.name for key in server.live] == [desk.book.version(KEY, 3).name]
-    notes = [step.note for step in desk.book.steps(1)]
+    assert [key.name for key in server.live] == [desk.key_store.version(KEY, 3).name]
+    notes = [step.note for step in desk.key_store.steps(1)]
     assert any("its secret is nowhere" in note for note in notes)
 
 
@@ -186,7 +186,7 @@ def test_a_create_that_is_refused_changes_nothing(
     server.faults.append(Fault("create", status))
     with pytest.raises(RotationError, match=said):
         desk.rotate()
-    assert desk.book.unfinished(KEY) is None
+    assert desk.key_store.unfinished(KEY) is None
     assert desk.rotate().stage is Stage.SWITCHED
 
 
@@ -245,7 +245,7 @@ def test_a_use_is_also_what_decisions_name(desk: Desk, server: MistralAdmin) -> 
     ledger = asyncio.run(_opened(desk))
 
     def decide(name: str) -> None:
-        asyncio.run(ledger.decide(proposal(desk.now_us(), key_id=name)))
+        asyncio.run(ledger.decide(reservation(desk.now_us(), key_id=name)))
 
     try:
         decide(f"{KEY}#2")
@@ -278,7 +278,7 @@ def test_an_old_key_that_is_still_in_use_is_not_revoked_but_by_force(
     with pytest.raises(StillInUseError):
         desk.rotate()
     assert len(server.live) == 2
-    assert [step.note for step in desk.book.steps(1)].count(STILL_IN_USE) == 1
+    assert [step.note for step in desk.key_store.steps(1)].count(STILL_IN_USE) == 1
     code, out, _ = sidecar("keys", "status", KEY, "--ledger", desk.folder / "desk.sqlite")
     assert (code, STILL_IN_USE in out) == (1, True)
     assert alerts_at(desk) == ["dev-team-key#1"]
@@ -301,7 +301,9 @@ def alerts_at(desk: Desk) -> list[str]:
             await ledger.keys_in_use(desk.now_us())
             owed = ledger.due("log", desk.now_us(), 9)
             assert all("is in use after its grace" in one.alert.text() for one in owed)
-            await ledger.record("log", [Outcome(one.alert.alert_id, "", 0) for one in owed], 1)
+            await ledger.record(
+                "log", [DeliveryOutcome(one.alert.alert_id, "", 0) for one in owed], 1
+            )
             return [one.alert.scope for one in owed]
         finally:
             await ledger.close()
@@ -476,10 +478,10 @@ def test_what_died_after_the_switch_is_interrupted_too(stage: Stage, desk: Desk)
 def test_two_that_adopt_one_key_at_once_adopt_it_once(desk: Desk, server: MistralAdmin) -> None:
     """Who comes later takes nothing from under a rotation that has begun."""
     key = server.live[0]
-    second = desk.open_book("second")
-    first = desk.book.adopt(KEY, 1, KEY, key.id, None)
+    second = desk.open_key_store("second")
+    first = desk.key_store.adopt(KEY, 1, KEY, key.id, None)
     assert second.adopt(KEY, 1, KEY, key.id, None) == first
-    desk.book.begin(KEY, "0123456789ab")
+    desk.key_store.begin(KEY, "0123456789ab")
     with pytest.raises(LeaseHeldError):
         second.adopt(KEY, 1, KEY, key.id, None)
     assert desk.states == {1: "active", 2: "pending"}
@@ -561,7 +563,7 @@ def test_no_fingerprint_can_be_tried_without_the_pepper(desk: Desk) -> None:
     """Of either version the ledger keeps an HMAC, and nothing that a list of secrets finds."""
     desk.rotate()
     digests = [Secret(key.secret).digest for key in desk.server.live]
-    kept = [one.fingerprint for one in desk.book.versions(KEY)]
+    kept = [one.fingerprint for one in desk.key_store.versions(KEY)]
     assert kept == [desk.pepper.fingerprint(digest) for digest in digests]
     assert not any(digest in "".join(kept) for digest in digests)
 
@@ -571,9 +573,9 @@ def test_two_rotations_of_one_key_are_one(desk: Desk) -> None:
     desk.at = stop_at(Stage.CREATED)
     with pytest.raises(InterruptedError):
         desk.rotate()
-    first = desk.book
+    first = desk.key_store
     first.take(1)  # as if it had died before it could let go
-    desk.at, desk.book = lambda _: None, desk.open_book("second")
+    desk.at, desk.key_store = lambda _: None, desk.open_key_store("second")
     with pytest.raises(LeaseHeldError, match="desk is rotating it, and it is created"):
         desk.rotate()
     desk.ahead_us += 31 * SECOND_US
@@ -587,11 +589,11 @@ def test_two_rotations_of_one_key_are_one(desk: Desk) -> None:
 def test_a_lease_of_a_time_that_never_came_is_none(desk: Desk) -> None:
     """The clock had been ahead when it was written."""
     desk.ahead_us = 1000 * HOUR_US
-    desk.book.begin(KEY, "0123456789ab")
+    desk.key_store.begin(KEY, "0123456789ab")
     desk.ahead_us = 0
-    desk.book.close()
-    desk.book = desk.open_book("second")
-    assert desk.book.take(1).owner == "second"
+    desk.key_store.close()
+    desk.key_store = desk.open_key_store("second")
+    assert desk.key_store.take(1).owner == "second"
 
 
 def test_who_does_not_know_the_key_adopts_it(
@@ -635,14 +637,14 @@ def test_of_two_that_rotate_at_once_the_later_gives_way(
     desk.at = both
     with pytest.raises(RotationError, match="made by another sidecar just now"):
         desk.rotate()
-    assert [key.name for key in server.live] == [KEY, other.book.version(KEY, 2).name]
+    assert [key.name for key in server.live] == [KEY, other.key_store.version(KEY, 2).name]
     assert desk.app is server.live[1]
 
 
 def test_a_first_key_is_created_as_it_is_wanted(open_desk: Open, server: MistralAdmin) -> None:
     """With the workspace and the user that were given, and stored for apps."""
     desk = open_desk()
-    desk.wanted = Wanted("ws_new", "u_9")
+    desk.wanted = NewKeySpec("ws_new", "u_9")
     ended = desk.run(lambda rotator: rotator.create(KEY))
     assert (ended.stage, desk.states, server.live) == (Stage.DONE, {1: "active"}, [desk.app])
     assert server.live[0].fields == {"workspace_uuid": "ws_new", "user_id": "u_9"}

@@ -10,13 +10,13 @@ import pytest
 from support import policies
 from support.commands import sidecar
 from support.mistral_admin import ADMIN_KEY, MistralAdmin, mistral_admin
-from support.rotating import HOUR_US, KEY, QUICK, Desk
-from support.running import RunningSidecar, eventually
+from support.rotations import HOUR_US, KEY, QUICK, Desk
+from support.sidecar_process import RunningSidecar, eventually
 
 from sidecar.domain.rotation import Stage, due_at_us
+from sidecar.keys.api_variants import MistralSettings
 from sidecar.keys.schedule import DAY_US, Schedule
 from sidecar.keys.settings import KubernetesSettings, ScheduleSettings
-from sidecar.keys.shapes import MistralSettings
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_what_somebody_else_has_rotated_meanwhile_is_not_rotated_again(
     server.when = first
     one.look()
     assert one.states == {1: "revoked", 2: "active"}
-    (ended,) = one.book.rotations(KEY)
+    (ended,) = one.key_store.rotations(KEY)
     assert one.run(lambda rotator: rotator.go_on(ended)).stage is Stage.DONE
     assert one.states == {1: "revoked", 2: "active"}
     assert server.live == [one.app]

@@ -15,9 +15,9 @@ from support.kubernetes_api import TOKEN, KubernetesApi, kubernetes_api, make_ce
 from sidecar.keys.secret import Secret
 from sidecar.keys.settings import KubernetesSettings
 from sidecar.keys.sinks.command import CommandSink
+from sidecar.keys.sinks.factory import open_sink
 from sidecar.keys.sinks.file import FileSink
 from sidecar.keys.sinks.kubernetes import KubernetesSink
-from sidecar.keys.sinks.opening import open_sink
 from sidecar.keys.sinks.sink import Sink, SinkError
 
 T = TypeVar("T")

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from sidecar.ledger import opening
+from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import Ledger
 from sidecar.ledger.sqlite import SqliteLedger
-from sidecar.ledger.verify import Finding, verify
+from sidecar.ledger.verify import VerifyFinding, verify
 
 T = TypeVar("T")
 
@@ -44,9 +44,9 @@ class Till:
         self.run(self.ledger.close())
         self.ledger = self._open(self.path)
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[VerifyFinding]:
         """Return what `sidecar ledger verify` finds."""
-        found, _ = verify(opening.open_reader(self.path))
+        found, _ = verify(ledger_file.open_reader(self.path))
         return found
 
     def close(self) -> None:

@@ -2,12 +2,12 @@
 
 import pytest
 from ledger.conftest import Till
-from support.proposals import limit, proposal, settlement
+from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Effect, Meter
 from sidecar.domain.windows import Window
-from sidecar.ledger import opening
+from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import NotAdjustableError
 
 NOON = 1_794_398_400 * SECOND_US
@@ -17,7 +17,7 @@ DAILY = limit(100)
 
 def allowed(till: Till, at_us: int, tokens: int = 100) -> bool:
     """Ask for so many tokens of the day's."""
-    decision = till.run(till.ledger.decide(proposal(at_us, DAILY, tokens=tokens)))
+    decision = till.run(till.ledger.decide(reservation(at_us, DAILY, tokens=tokens)))
     return decision.effect is Effect.ALLOW
 
 
@@ -40,7 +40,7 @@ def test_a_grant_gives_room_in_its_window_alone(till: Till) -> None:
 
 def test_a_correction_counts_as_spent(till: Till) -> None:
     """L2: what was bought elsewhere takes of the budget, beside what was settled."""
-    hold = till.run(till.ledger.decide(proposal(NOON, DAILY, tokens=10))).hold_id
+    hold = till.run(till.ledger.decide(reservation(NOON, DAILY, tokens=10))).hold_id
     till.run(till.ledger.settle(hold, settlement(NOON, 10)))
     adjust(till, 60)
     (budget,) = till.ledger.budgets([DAILY], NOON)
@@ -53,9 +53,9 @@ def test_a_call_in_the_group_of_an_adjustment_counts_it(till: Till) -> None:
     assert allowed(till, NOON, tokens=10)
     signed = (60, "ada@example.com", "a test", NOON)
     answers = till.together(
-        till.ledger.decide(proposal(NOON, DAILY, tokens=20)),
+        till.ledger.decide(reservation(NOON, DAILY, tokens=20)),
         till.ledger.adjust("tokens-day", "lab", *signed),
-        till.ledger.decide(proposal(NOON, DAILY, tokens=20)),
+        till.ledger.decide(reservation(NOON, DAILY, tokens=20)),
     )
     effects = [getattr(answer, "effect", None) for answer in answers]
     assert effects == [Effect.ALLOW, None, Effect.DENY]
@@ -76,7 +76,7 @@ def test_it_says_who_signed_and_why(till: Till) -> None:
     adjust(till, -5)
     till.reopen()
     adjust(till, 3)
-    rows = opening.open_reader(till.path).execute(
+    rows = ledger_file.open_reader(till.path).execute(
         "SELECT rule, scope, amount, signed_by, reason FROM adjustment_log"
     )
     signed = ("ada@example.com", "a test")
@@ -98,16 +98,16 @@ def test_what_cannot_be_adjusted_is_said(
     rule: str, window: Window, message: str, till: Till
 ) -> None:
     """A name that nobody has counted on, and windows that slide."""
-    till.run(till.ledger.decide(proposal(NOON, limit(1000, window=window))))
+    till.run(till.ledger.decide(reservation(NOON, limit(1000, window=window))))
     with pytest.raises(NotAdjustableError, match=message):
         adjust(till, 1, rule=rule)
 
 
 def test_a_budget_with_an_adjustment_is_kept(till: Till) -> None:
     """Pruning takes the calls, not what somebody has signed."""
-    hold = till.run(till.ledger.decide(proposal(NOON, DAILY, limit(10**12, Meter.COST)))).hold_id
+    hold = till.run(till.ledger.decide(reservation(NOON, DAILY, limit(10**12, Meter.COST)))).hold_id
     till.run(till.ledger.settle(hold, settlement(NOON, 5)))
     adjust(till, 7)
-    till.run(till.ledger.decide(proposal(NOON + 50 * DAY)))
+    till.run(till.ledger.decide(reservation(NOON + 50 * DAY)))
     assert till.run(till.ledger.prune(NOON + 50 * DAY, DAY)) == 1
     assert till.findings() == []

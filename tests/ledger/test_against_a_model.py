@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 from ledger.conftest import Till
-from support.proposals import limit, proposal, settlement
+from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US, to_us
 from sidecar.domain.decisions import Effect, Limit, Meter
@@ -114,7 +114,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Hold, or be refused, as the model says."""
         self._model.now_us = max(self._model.now_us, self._clock_us)
         self._model.expire()  # one limit counts open holds: those that are due go first
-        asked = proposal(self._clock_us, *LIMITS, tokens=tokens, ttl_us=TTL)
+        asked = reservation(self._clock_us, *LIMITS, tokens=tokens, ttl_us=TTL)
         decision = self._till.run(self._till.ledger.decide(asked))
         expected = self._model.fits(tokens)
         assert expected == (decision.effect is Effect.ALLOW)

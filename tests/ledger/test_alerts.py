@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from ledger.conftest import Till
-from support.proposals import limit, proposal, settlement
+from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.alerts import Alert, AlertKind, Origin
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, Limit, Meter, Reason
 from sidecar.domain.windows import Window
-from sidecar.ledger import opening
+from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify
@@ -29,12 +29,12 @@ USUAL = (50, 80, 100)
 def ask(till: Till, tokens: int, at_us: int = NOON, one: Limit = DAILY, **changes: Any) -> Decision:
     """Ask for so many tokens of a limit that tells at 50, 80 and 100 %."""
     asked = {"alert_at": USUAL, **changes}
-    return till.run(till.ledger.decide(proposal(at_us, one, tokens=tokens, **asked)))
+    return till.run(till.ledger.decide(reservation(at_us, one, tokens=tokens, **asked)))
 
 
 def told(till: Till, kind: str = "threshold", columns: str = "percent") -> list[Any]:
     """Return what was raised, in order."""
-    reader = opening.open_reader(till.path)
+    reader = ledger_file.open_reader(till.path)
     found = reader.execute(f"SELECT {columns} FROM alerts WHERE kind = ? ORDER BY id", (kind,))
     return [row[0] if len(row) == 1 else row for row in found.fetchall()]
 
@@ -78,7 +78,7 @@ def test_an_alert_says_whose_it_is(share: str, whole: int | None, end: str, tmp_
     """The instance, its share, and what all shares have together, which is not always known."""
     origin = Origin("app-0:/l.sqlite", share)
     till = Till(lambda path: SqliteLedger(path, origin=origin), tmp_path / "ledger.sqlite")
-    asked = proposal(NOON, DAILY._replace(undivided_ceiling=whole), tokens=50, alert_at=USUAL)
+    asked = reservation(NOON, DAILY._replace(undivided_ceiling=whole), tokens=50, alert_at=USUAL)
     till.run(till.ledger.decide(asked))
     till.reopen()
     (row,) = till.ledger.due("log", NOON, 9)  # type: ignore[attr-defined]
@@ -96,7 +96,9 @@ def test_one_large_call_reaches_every_threshold(till: Till) -> None:
 
 def test_a_crowd_that_crosses_together_is_told_of_once(till: Till) -> None:
     """A1: however many decisions of one transaction pass a threshold."""
-    asked = [till.ledger.decide(proposal(NOON, DAILY, tokens=3, alert_at=USUAL)) for _ in range(50)]
+    asked = [
+        till.ledger.decide(reservation(NOON, DAILY, tokens=3, alert_at=USUAL)) for _ in range(50)
+    ]
     till.together(*asked)
     assert told(till) == [50, 80, 100]
 
@@ -134,8 +136,8 @@ def test_a_group_that_is_rolled_back_is_told_of_when_it_succeeds(till: Till) -> 
     raised: list[Alert] = []
     till.ledger.when_raised(raised.extend)  # type: ignore[attr-defined]
     till.together(
-        till.ledger.decide(proposal(NOON, DAILY, tokens=60, alert_at=USUAL)),
-        till.ledger.decide(proposal(NOON, limit(None, Meter.COST), tokens=2**70)),
+        till.ledger.decide(reservation(NOON, DAILY, tokens=60, alert_at=USUAL)),
+        till.ledger.decide(reservation(NOON, limit(None, Meter.COST), tokens=2**70)),
     )
     assert told(till) == [alert.percent for alert in raised] == [50]
 
@@ -148,7 +150,7 @@ def test_a_transaction_that_fails_tells_nobody(till: Till) -> None:
     writer = ledger._commits._connection  # noqa: SLF001 - make the next commit fail
     writer.execute("CREATE TRIGGER no BEFORE INSERT ON alert_deliveries"
                    " BEGIN SELECT raise(ABORT, 'x'); END")  # fmt: skip
-    (failed,) = till.together(ledger.decide(proposal(NOON, DAILY, tokens=60, alert_at=USUAL)))
+    (failed,) = till.together(ledger.decide(reservation(NOON, DAILY, tokens=60, alert_at=USUAL)))
     assert isinstance(failed, LedgerUnavailableError)
     writer.execute("DROP TRIGGER no")
     assert (told(till), raised) == ([], [])
@@ -222,11 +224,11 @@ def test_a_limit_in_shadow_mode_is_told_of_and_says_so(till: Till) -> None:
 
 def test_previews_and_repeats_raise_nothing(till: Till) -> None:
     """What is only asked about has not happened, and what has happened is told."""
-    one = proposal(NOON, DAILY, tokens=60, alert_at=USUAL, request_id="r")
+    one = reservation(NOON, DAILY, tokens=60, alert_at=USUAL, request_id="r")
     till.ledger.preview(one)
     assert told(till) == []
     till.run(till.ledger.decide(one))
-    till.run(till.ledger.decide(replace(one, demands=())))
+    till.run(till.ledger.decide(replace(one, lines=())))
     assert told(till) == [50]
 
 
@@ -329,7 +331,9 @@ def test_the_view_for_people_has_each_alert_with_its_deliveries(till: Till) -> N
     """As text and JSON."""
     ask(till, 50)
     columns = "raised_at_utc, kind, rule, percent, deliveries"
-    (row,) = opening.open_reader(till.path).execute(f"SELECT {columns} FROM alert_log").fetchall()
+    (row,) = (
+        ledger_file.open_reader(till.path).execute(f"SELECT {columns} FROM alert_log").fetchall()
+    )
     assert row[:4] == ("2026-11-11 12:00:00", "threshold", "tokens-day", 50)
     assert json.loads(row[4]) == [
         {"channel": "log", "attempts": 0, "delivered_at_utc": None, "last_error": ""}
@@ -339,7 +343,7 @@ def test_the_view_for_people_has_each_alert_with_its_deliveries(till: Till) -> N
 def test_an_alert_that_nobody_is_owed_is_found(till: Till) -> None:
     """A2: `verify` notices a delivery that is gone."""
     ask(till, 50)
-    copy: Any = opening.open_reader(till.path)
+    copy: Any = ledger_file.open_reader(till.path)
     target = sqlite3.connect(":memory:", isolation_level=None)
     copy.backup(target)
     target.execute("DELETE FROM alert_deliveries")

@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.proposals import limit, proposal
+from support.reservations import limit, reservation
 from support.zones import changes
 
 from sidecar.domain.clock import SECOND_US, to_us
-from sidecar.domain.decisions import Budget, Decision, Effect, Meter, Proposal
-from sidecar.domain.forecast import Outlook
+from sidecar.domain.decisions import Budget, Decision, Effect, Meter, ReservationRequest
+from sidecar.domain.forecast import BudgetForecast
 from sidecar.domain.windows import Calendar, Span, Window
-from sidecar.ledger import opening
+from sidecar.ledger import ledger_file
 from sidecar.ledger.reports import Reports
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify
@@ -74,7 +74,7 @@ class Kept:
             spans = [calendar.span(window, at_us) for window in WINDOWS]
             expected = [self._rows.counted(*one, at_us) for one in zip(WINDOWS, spans, strict=True)]
             assert [b.held for b in ledger.budgets(LIMITS, at_us)] == expected, zone
-            decision = await ledger.decide(proposal(at_us, *LIMITS, tokens=tokens))
+            decision = await ledger.decide(reservation(at_us, *LIMITS, tokens=tokens))
             assert decision.effect is Effect.ALLOW
             assert [b.held for b in decision.budgets] == [held + tokens for held in expected], zone
             for window, span in zip(WINDOWS, spans, strict=True):
@@ -83,7 +83,7 @@ class Kept:
 
     def verify(self) -> None:
         """See that it adds up."""
-        with closing(opening.open_reader(self._path)) as reader:
+        with closing(ledger_file.open_reader(self._path)) as reader:
             assert verify(reader)[0] == []
 
 
@@ -139,7 +139,9 @@ def test_a_ledger_that_changes_its_zone_counts_each_row_that_has_not_ended(
         one.call(before, us(second) + 4 * HOUR_US, us(second) + 30 * HOUR_US)
 
 
-def opened(path: Path, zone: str, *calls: Proposal, together: bool = False) -> list[Decision]:
+def opened(
+    path: Path, zone: str, *calls: ReservationRequest, together: bool = False
+) -> list[Decision]:
     """Open a ledger in a zone, decide calls, one by one or in one group, and close it."""
 
     async def decide() -> list[Decision]:
@@ -160,9 +162,9 @@ def test_a_group_on_both_sides_of_an_end_in_the_old_zone_counts_the_month_on(
     """L1: a month that the old calendar has ended is the new one's still, within a group too."""
     path = tmp_path / "ledger.sqlite"
     month, at_us = limit(350, window=Window.MONTH), us("2027-03-31T22:59")
-    opened(path, "Europe/London", proposal(at_us, month))
+    opened(path, "Europe/London", reservation(at_us, month))
     times = (at_us, at_us + 59 * SECOND_US, at_us + 60 * SECOND_US, at_us + 61 * SECOND_US)
-    asked = [proposal(one, month) for one in times]
+    asked = [reservation(one, month) for one in times]
     decisions = opened(path, "UTC", *asked, together=True)
     assert [one.effect for one in decisions] == [Effect.ALLOW] * 2 + [Effect.DENY] * 2
 
@@ -171,8 +173,8 @@ def test_a_month_that_goes_on_in_another_zone_says_when_it_ends(tmp_path: Path) 
     """L1: retry_after, adjustments and reports take the month's end from the calendar in force."""
     path = tmp_path / "ledger.sqlite"
     month, at_us = limit(250, window=Window.MONTH), us("2027-03-31T23:30")
-    opened(path, "Europe/London", proposal(at_us - HOUR_US, month, tokens=200))
-    (refused,) = opened(path, "UTC", proposal(at_us, month))
+    opened(path, "Europe/London", reservation(at_us - HOUR_US, month, tokens=200))
+    (refused,) = opened(path, "UTC", reservation(at_us, month))
     assert (refused.effect, refused.retry_after_us) == (Effect.DENY, HOUR_US // 2)
 
     async def adjust() -> Budget:
@@ -193,16 +195,16 @@ def test_a_report_has_the_ceiling_of_the_window_that_counts_now(tmp_path: Path) 
     """Of a month that goes on and one that began in the old zone, the new calendar's is shown."""
     path, at_us = tmp_path / "ledger.sqlite", us("2027-03-31T23:30")
     old, new = (limit(ceiling, window=Window.MONTH) for ceiling in (1000, 900))
-    opened(path, "Europe/London", proposal(at_us - HOUR_US, old), proposal(at_us, old))
-    opened(path, "UTC", proposal(at_us, new))
+    opened(path, "Europe/London", reservation(at_us - HOUR_US, old), reservation(at_us, old))
+    opened(path, "UTC", reservation(at_us, new))
     outlook = only_outlook(path, at_us)
     assert (outlook.ceiling, outlook.held) == (900, 300)
     assert outlook.span == Calendar().span(Window.MONTH, at_us)
 
 
-def only_outlook(path: Path, at_us: int) -> Outlook:
+def only_outlook(path: Path, at_us: int) -> BudgetForecast:
     """Return how the only budget stands."""
-    with closing(opening.open_reader(path)) as reader:
+    with closing(ledger_file.open_reader(path)) as reader:
         (outlook,) = Reports(reader, at_us).outlooks()
     return outlook
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from ledger.conftest import Till
 from sqlite_utils import Database
-from support.proposals import limit, proposal, settlement
+from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Meter, Reason
-from sidecar.ledger import chain, opening, schema
+from sidecar.ledger import chain, ledger_file, schema
 from sidecar.ledger.verify import verify
 
 NOON = 1_794_398_400 * SECOND_US
@@ -23,7 +23,7 @@ def busy(till: Till) -> None:
     """Decide, deny, settle, adjust."""
     for number in range(6):
         denied = DENIED if number == 3 else ()
-        one = proposal(NOON + number, DAILY, limit(10**12, Meter.COST), reasons=denied)
+        one = reservation(NOON + number, DAILY, limit(10**12, Meter.COST), reasons=denied)
         hold = till.run(till.ledger.decide(one)).hold_id
         if hold and number % 2:
             till.run(till.ledger.settle(hold, settlement(NOON + number, 50)))
@@ -34,7 +34,7 @@ def busy(till: Till) -> None:
 def copy(till: Till) -> sqlite3.Connection:
     """Copy the ledger, to be tampered with."""
     target = sqlite3.connect(":memory:", isolation_level=None)
-    opening.open_reader(till.path).backup(target)
+    ledger_file.open_reader(till.path).backup(target)
     return target
 
 
@@ -93,9 +93,9 @@ def test_a_log_whose_end_is_cut_off_lacks_a_link_that_somebody_kept(till: Till) 
 def test_pruning_leaves_a_chain_that_holds(till: Till) -> None:
     """What was taken away leaves its last link, which what is left follows."""
     for day in range(10):
-        hold = till.run(till.ledger.decide(proposal(NOON + day * DAY, DAILY))).hold_id
+        hold = till.run(till.ledger.decide(reservation(NOON + day * DAY, DAILY))).hold_id
         till.run(till.ledger.settle(hold, settlement(NOON + day * DAY, 5)))
-    kept = chain.head(opening.open_reader(till.path))
+    kept = chain.head(ledger_file.open_reader(till.path))
     gone = till.run(till.ledger.prune(NOON + 9 * DAY, 3 * DAY))
     connection = copy(till)
     assert connection.execute("SELECT min(id) FROM decisions").fetchone() == (gone + 1,)
@@ -103,14 +103,14 @@ def test_pruning_leaves_a_chain_that_holds(till: Till) -> None:
     assert chain.has_link(connection, kept)
     connection.execute("DELETE FROM pruned")
     assert len(altered(connection)) == 1
-    till.run(till.ledger.decide(proposal(NOON + 10 * DAY, DAILY)))  # and it goes on
+    till.run(till.ledger.decide(reservation(NOON + 10 * DAY, DAILY)))  # and it goes on
 
 
 def test_what_is_younger_than_a_decision_that_must_stay_stays(till: Till) -> None:
     """A chain has no gaps: an old hold that is open keeps what came after it."""
-    till.run(till.ledger.decide(proposal(NOON, DAILY, ttl_us=100 * DAY)))
+    till.run(till.ledger.decide(reservation(NOON, DAILY, ttl_us=100 * DAY)))
     for day in range(1, 5):
-        till.run(till.ledger.decide(proposal(NOON + day * DAY, DAILY, reasons=DENIED)))
+        till.run(till.ledger.decide(reservation(NOON + day * DAY, DAILY, reasons=DENIED)))
     assert till.run(till.ledger.prune(NOON + 60 * DAY, DAY)) == 0
 
 
@@ -118,9 +118,9 @@ def test_a_rolled_back_group_leaves_no_link(till: Till) -> None:
     """A decision that fails for a reason of its own takes its link with it."""
     busy(till)
     answers = till.together(
-        till.ledger.decide(proposal(NOON + 20, DAILY)),
-        till.ledger.decide(proposal(NOON + 20, limit(None, Meter.COST), tokens=2**70)),
-        till.ledger.decide(proposal(NOON + 20, DAILY)),
+        till.ledger.decide(reservation(NOON + 20, DAILY)),
+        till.ledger.decide(reservation(NOON + 20, limit(None, Meter.COST), tokens=2**70)),
+        till.ledger.decide(reservation(NOON + 20, DAILY)),
     )
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False]
     assert altered(copy(till)) == []
@@ -130,8 +130,8 @@ def test_a_ledger_from_before_the_chain_is_chained_when_it_is_opened(
     till: Till, tmp_path: Path
 ) -> None:
     """An older file is upgraded, and adds up."""
-    till.run(till.ledger.decide(proposal(NOON, DAILY)))
-    till.run(till.ledger.decide(proposal(NOON + 1, DAILY, reasons=DENIED)))
+    till.run(till.ledger.decide(reservation(NOON, DAILY)))
+    till.run(till.ledger.decide(reservation(NOON + 1, DAILY, reasons=DENIED)))
     source = copy(till)
     old = sqlite3.connect(tmp_path / "old.sqlite", isolation_level=None)
     old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
@@ -141,7 +141,7 @@ def test_a_ledger_from_before_the_chain_is_chained_when_it_is_opened(
         for row in source.execute(f"SELECT {', '.join(names)} FROM {table}"):
             old.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(names))})", row)
     old.close()
-    opening.open_writer(tmp_path / "old.sqlite").close()
+    ledger_file.open_writer(tmp_path / "old.sqlite").close()
     upgraded = sqlite3.connect(tmp_path / "old.sqlite")
     findings, counts = verify(upgraded)
     assert (findings, counts["decisions"]) == ([], 2)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ledger.conftest import Till
-from support.proposals import limit, proposal
+from support.reservations import limit, reservation
 
 from sidecar.domain.decisions import Decision
 from sidecar.ledger.group_commit import GroupCommit
@@ -125,7 +125,7 @@ def test_nobody_is_answered_while_the_commit_waits_for_the_disk(
 def test_what_is_not_on_disk_is_shown_to_nobody(till: Till) -> None:
     """L4: budgets and holds are read as they would be after a crash."""
     ledger: Any = till.ledger
-    one, asked = limit(1000), proposal(1, limit(1000))
+    one, asked = limit(1000), reservation(1, limit(1000))
 
     async def meanwhile() -> tuple[int, int]:
         disk = ledger._commits._thread = SlowDisk()  # noqa: SLF001
@@ -231,10 +231,10 @@ def test_what_was_rolled_back_is_not_remembered(till: Till) -> None:
     connection.execute(
         "CREATE TRIGGER no_hold BEFORE INSERT ON holds BEGIN SELECT raise(ABORT, 'x'); END"
     )
-    (failed,) = till.together(till.ledger.decide(proposal(1, limit(None))))
+    (failed,) = till.together(till.ledger.decide(reservation(1, limit(None))))
     assert isinstance(failed, LedgerUnavailableError)
     connection.execute("DROP TRIGGER no_hold")
-    hold = till.run(till.ledger.decide(proposal(2, limit(None)))).hold_id
+    hold = till.run(till.ledger.decide(reservation(2, limit(None)))).hold_id
     assert till.ledger.hold(hold).tariff is not None
 
 
@@ -247,7 +247,7 @@ def test_a_full_disk_fails_calls_and_loses_nothing(tmp_path: Path) -> None:
     sql(f"PRAGMA max_page_count = {pages + 2}")
     kept, failed = [], 0
     for n in range(200):
-        (answer,) = till.together(till.ledger.decide(proposal(n + 1, limit(None))))
+        (answer,) = till.together(till.ledger.decide(reservation(n + 1, limit(None))))
         if isinstance(answer, Decision):
             kept.append(answer.hold_id)
         else:
@@ -256,7 +256,7 @@ def test_a_full_disk_fails_calls_and_loses_nothing(tmp_path: Path) -> None:
     assert kept
     assert failed
     sql("PRAGMA max_page_count = 1073741823")
-    till.run(till.ledger.decide(proposal(1000, limit(None))))
+    till.run(till.ledger.decide(reservation(1000, limit(None))))
     assert all(till.ledger.hold(hold_id) for hold_id in kept)
     assert till.findings() == []
     till.close()

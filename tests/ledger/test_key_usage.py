@@ -18,16 +18,16 @@ from hypothesis.stateful import (
 )
 from ledger.conftest import Till
 from support.books import NOON
-from support.proposals import limit, proposal
+from support.reservations import limit, reservation
 
-from sidecar import housekeeping
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Reason
 from sidecar.ledger import key_usage
-from sidecar.ledger.key_book import KeyBook
 from sidecar.ledger.key_reports import read_keys
+from sidecar.ledger.key_store import KeyStore
 from sidecar.ledger.protocol import USES_COUNTED_AT_ONCE, LedgerRefusedError, LedgerUnavailableError
 from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.runtime import maintenance
 
 DAY = 86_400 * SECOND_US
 NO = (Reason("NO", "no", "", 403),)
@@ -39,7 +39,7 @@ Uses = dict[tuple[str, str, bool], tuple[int, int, int]]
 def decide(till: Till, key_id: str, at_us: int, *, denied: bool = False, **call: Any) -> None:
     """Decide one call with a key."""
     changes = {"key_id": key_id, "reasons": NO if denied else (), **call}
-    till.run(till.ledger.decide(proposal(at_us, **changes)))
+    till.run(till.ledger.decide(reservation(at_us, **changes)))
 
 
 def track(till: Till, *key_ids: str, at_us: int = NOON) -> None:
@@ -83,9 +83,9 @@ def rows(path: Path, table: str) -> int:
     return int(number)
 
 
-def book(till: Till) -> KeyBook:
+def key_store(till: Till) -> KeyStore:
     """Open the book of versions beside the ledger."""
-    return KeyBook(till.path, lambda: NOON, "test", SECOND_US)
+    return KeyStore(till.path, lambda: NOON, "test", SECOND_US)
 
 
 def test_a_use_shows_at_once_and_stays_when_it_is_counted(till: Till) -> None:
@@ -124,7 +124,7 @@ def test_keys_and_versions_that_are_made_up_take_no_room(till: Till) -> None:
 def test_each_version_that_there_is_has_its_own_use(till: Till) -> None:
     """What the app says is compared with the versions that rotations made, to the letter."""
     track(till, "KEY", "KEY2")
-    versions = book(till)
+    versions = key_store(till)
     versions.adopt("KEY", 1, "KEY", "id-1", None)
     versions.adopt("KEY", 2, "KEY-v2", "id-2", None)
     for number, key_id in enumerate(
@@ -142,7 +142,7 @@ def test_each_version_that_there_is_has_its_own_use(till: Till) -> None:
 
 def test_the_versions_that_are_revoked_are_known_at_once(till: Till) -> None:
     """Whoever revoked them, in whichever process."""
-    versions = book(till)
+    versions = key_store(till)
     versions.adopt("KEY", 1, "KEY", "id-1", None)
     assert till.ledger.revoked_versions() == frozenset()  # type: ignore[attr-defined]
     versions.adopt("KEY", 2, "KEY-v2", "id-2", None)
@@ -181,8 +181,8 @@ def test_nothing_is_pruned_that_is_not_counted(
     """U1: however far counting has come, a use outlives its decision."""
     track(till, "KEY")
     tokens = limit(10**9)
-    proposals = [proposal(NOON + n, tokens, key_id="KEY", ttl_us=1) for n in range(1300)]
-    till.together(*(till.ledger.decide(one) for one in proposals))
+    reservations = [reservation(NOON + n, tokens, key_id="KEY", ttl_us=1) for n in range(1300)]
+    till.together(*(till.ledger.decide(one) for one in reservations))
     while till.run(till.ledger.expire(NOON + SECOND_US)):
         pass
     decide(till, "", NOON + 90 * DAY)  # the latest one always stays
@@ -335,8 +335,10 @@ def test_under_load_uses_are_counted_now_and_then(monkeypatch: pytest.MonkeyPatc
         if waits > 3:
             raise EOFError
 
-    monkeypatch.setattr("sidecar.housekeeping.asyncio.sleep", no_time)
-    keeping = housekeeping.keep_keys(cast("Any", Counted()), cast("Any", Counted()), lambda: 0)
+    monkeypatch.setattr("sidecar.runtime.maintenance.asyncio.sleep", no_time)
+    keeping = maintenance.run_key_maintenance(
+        cast("Any", Counted()), cast("Any", Counted()), lambda: 0
+    )
     with pytest.raises(EOFError):
         asyncio.run(keeping)
     assert list(counted) == []  # two at the first time, then one each

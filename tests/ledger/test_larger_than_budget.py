@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from ledger.conftest import Till
 from ledger.test_promises import HOUR, NOON, allowed, decide
-from support.proposals import limit, proposal, settlement
+from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, Limit, Meter
@@ -66,9 +66,9 @@ def test_a_limit_in_shadow_mode_calls_nothing_too_large(till: Till) -> None:
     """It has no effect, so waiting for the others may help."""
     day = limit(200, rule="day")
     decide(till, NOON, day, tokens=100)
-    shadow = proposal(NOON, limit(149, rule="shadow"), tokens=150, shadow=True).demands
-    asked = proposal(NOON, day, tokens=150)
-    refused = till.run(till.ledger.decide(replace(asked, demands=(*asked.demands, *shadow))))
+    shadow = reservation(NOON, limit(149, rule="shadow"), tokens=150, shadow=True).lines
+    asked = reservation(NOON, day, tokens=150)
+    refused = till.run(till.ledger.decide(replace(asked, lines=(*asked.lines, *shadow))))
     assert (codes(refused), refused.retry_after_us) == (["TOO_MUCH"], 12 * HOUR)
     (shadowed,) = refused.shadow_reasons
     assert shadowed.message == "too much (asked 150 tokens, 149 left of 149)"
@@ -103,7 +103,7 @@ def test_what_is_too_large_is_measured_by_this_sidecars_share(till: Till) -> Non
     """Of two sidecars each has half: what neither can admit says that it is a half."""
 
     def ask(one: Limit, tokens: int) -> Decision:
-        asked = replace(proposal(NOON, one, tokens=tokens), share=Share(1, 2))
+        asked = replace(reservation(NOON, one, tokens=tokens), share=Share(1, 2))
         return till.run(till.ledger.decide(asked))
 
     assert [reason.message for reason in ask(limit(50), 60).reasons] == [
@@ -129,7 +129,7 @@ def test_l3_a_repeat_of_a_refusal_has_the_same_words(till: Till) -> None:
 
 def test_a_dry_run_says_what_a_decision_would(till: Till) -> None:
     """L1: a preview of a call that is too large has the same reasons, and no time."""
-    asked = proposal(NOON, limit(100), tokens=150)
+    asked = reservation(NOON, limit(100), tokens=150)
     preview = till.ledger.preview(asked)
     decided = till.run(till.ledger.decide(asked))
     assert (preview.reasons, preview.retry_after_us) == (decided.reasons, 0)

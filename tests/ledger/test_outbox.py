@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from ledger.conftest import Till
-from support.proposals import limit, proposal
+from support.reservations import limit, reservation
 
-from sidecar.domain.alerts import LONGEST_WAIT_US, Outcome, wait_us
+from sidecar.domain.alerts import MAX_WAIT_US, DeliveryOutcome, wait_us
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.windows import Window
 from sidecar.ledger.sqlite import SqliteLedger
@@ -28,7 +28,7 @@ def till(tmp_path: Path) -> Iterator[Till]:
 
 def raise_three(till: Till, at_us: int = NOON, window: Window = Window.DAY) -> None:
     """Reach three thresholds with one call."""
-    one = proposal(at_us, limit(100, window=window), alert_at=(50, 80, 100))
+    one = reservation(at_us, limit(100, window=window), alert_at=(50, 80, 100))
     till.run(till.ledger.decide(one))
 
 
@@ -41,7 +41,9 @@ def due(till: Till, channel: str = "webhook", now_us: int = NOON) -> list[Any]:
 def record(till: Till, error: str, next_at_us: int, now_us: int = NOON) -> None:
     """Let every attempt on what is due at the webhook end like this."""
     ledger: Any = till.ledger
-    outcomes = [Outcome(one.alert.alert_id, error, next_at_us) for one in due(till, now_us=now_us)]
+    outcomes = [
+        DeliveryOutcome(one.alert.alert_id, error, next_at_us) for one in due(till, now_us=now_us)
+    ]
     till.run(ledger.record("webhook", outcomes, now_us))
 
 
@@ -83,7 +85,7 @@ def test_the_wait_doubles_up_to_an_hour() -> None:
     """However many attempts have failed."""
     waits = [wait_us(attempts) // SECOND_US for attempts in (1, 2, 3, 11, 12, 10**6)]
     assert waits == [2, 4, 8, 2048, 3600, 3600]
-    assert LONGEST_WAIT_US == 3600 * SECOND_US
+    assert MAX_WAIT_US == 3600 * SECOND_US
 
 
 def test_alerts_are_forgotten_after_the_retention_when_their_window_has_ended(till: Till) -> None:
@@ -99,5 +101,5 @@ def test_alerts_are_forgotten_after_the_retention_when_their_window_has_ended(ti
 def test_an_outcome_of_a_forgotten_alert_changes_nothing(till: Till) -> None:
     """An attempt may outlast what it is about."""
     ledger: Any = till.ledger
-    till.run(ledger.record("webhook", [Outcome("alert_gone", "", NOON)], NOON))
+    till.run(ledger.record("webhook", [DeliveryOutcome("alert_gone", "", NOON)], NOON))
     assert due(till) == []

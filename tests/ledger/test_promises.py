@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from ledger.conftest import Till
-from support.proposals import TARIFF, limit, proposal, settlement
+from support.reservations import TARIFF, limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US, to_us
 from sidecar.domain.decisions import Budget, Decision, Effect, HoldState, Limit, Meter, Reason
@@ -21,7 +21,7 @@ TOKENS = limit(1000)
 
 def decide(till: Till, at_us: int, *limits: Limit, **kwargs: Any) -> Decision:
     """Decide one call."""
-    return till.run(till.ledger.decide(proposal(at_us, *limits, **kwargs)))
+    return till.run(till.ledger.decide(reservation(at_us, *limits, **kwargs)))
 
 
 def allowed(decision: Decision) -> bool:
@@ -48,7 +48,7 @@ def test_l1_a_ceiling_is_reached_to_the_unit_and_never_passed(till: Till) -> Non
 def test_l1_many_at_once_share_a_transaction_and_still_do_not_pass(till: Till) -> None:
     """L1: a hundred calls in one group commit, room for nine more."""
     decide(till, NOON, TOKENS)
-    work = [till.ledger.decide(proposal(NOON, TOKENS)) for _ in range(100)]
+    work = [till.ledger.decide(reservation(NOON, TOKENS)) for _ in range(100)]
     answers = till.together(*work)
     assert sum(isinstance(a, Decision) and allowed(a) for a in answers) == 9
 
@@ -133,10 +133,10 @@ def test_l1_unlimited_counts_and_never_refuses(till: Till) -> None:
 
 def test_l1_a_dry_run_answers_and_holds_nothing(till: Till) -> None:
     """L1: a preview neither takes room nor leaves a trace."""
-    preview = till.ledger.preview(proposal(NOON, TOKENS, tokens=900))
+    preview = till.ledger.preview(reservation(NOON, TOKENS, tokens=900))
     assert (preview.effect, preview.hold_id) == (Effect.ALLOW, "")
     assert budget(till, TOKENS, NOON).remaining == 1000
-    assert Effect.DENY is till.ledger.preview(proposal(NOON, TOKENS, tokens=1001)).effect
+    assert Effect.DENY is till.ledger.preview(reservation(NOON, TOKENS, tokens=1001)).effect
 
 
 # -- L2 conservation: `till` verifies every test of this folder at its end; see test_verify.py
@@ -162,7 +162,7 @@ def test_l3_a_denial_is_repeated_too(till: Till) -> None:
 
 def test_l3_repeats_within_one_transaction_are_one(till: Till) -> None:
     """L3: copies that arrive together are as one, too."""
-    copies = [till.ledger.decide(proposal(NOON, TOKENS, request_id="r")) for _ in range(5)]
+    copies = [till.ledger.decide(reservation(NOON, TOKENS, request_id="r")) for _ in range(5)]
     answers = till.together(*copies)
     assert len({a.hold_id for a in answers if isinstance(a, Decision)}) == 1
     assert budget(till, TOKENS, NOON).held == 100
@@ -378,7 +378,7 @@ def test_l9_looking_ahead_moves_no_time(till: Till) -> None:
     """L9: what is only looked at, at a time to come, does not make that time the ledger's."""
     one = limit(1000, window=Window.HOUR)
     decide(till, NOON, one, tokens=900)
-    assert till.ledger.preview(proposal(NOON + HOUR, one, tokens=900)).effect is Effect.ALLOW
+    assert till.ledger.preview(reservation(NOON + HOUR, one, tokens=900)).effect is Effect.ALLOW
     assert budget(till, one, NOON + HOUR).remaining == 1000
     refused = decide(till, NOON + SECOND_US, one, tokens=900)
     assert (allowed(refused), refused.retry_after_us) == (False, HOUR - SECOND_US)
@@ -393,6 +393,6 @@ def test_l5_a_preview_knows_what_is_due(till: Till, charge: bool) -> None:
     ):
         decide(till, NOON, one, tokens=1000, ttl_us=SECOND_US, charge_on_expiry=charge)
         for at_us, left in ((NOON, 0), (NOON + SECOND_US, room)):
-            found = till.ledger.preview(proposal(at_us, one, tokens=1))
+            found = till.ledger.preview(reservation(at_us, one, tokens=1))
             assert [b.remaining for b in found.budgets] == [left]
             assert allowed(found) == bool(left)

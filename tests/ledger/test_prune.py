@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ledger.conftest import Till
-from support.proposals import limit, proposal, settlement
+from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US, to_us
 from sidecar.domain.decisions import Decision, Limit, Meter
@@ -35,7 +35,7 @@ def prune(till: Till, at_us: int, days: int) -> None:
 def test_what_is_past_the_retention_is_gone(till: Till) -> None:
     """Decisions, holds and the budgets of windows long over leave the file."""
     for day in range(10):
-        hold = till.run(till.ledger.decide(proposal(FIRST + day * DAY, TOKENS, RATE))).hold_id
+        hold = till.run(till.ledger.decide(reservation(FIRST + day * DAY, TOKENS, RATE))).hold_id
         till.run(till.ledger.settle(hold, settlement(FIRST + day * DAY, 10)))
     prune(till, FIRST + 9 * DAY, 5)
     # The day that began five and a half days ago had not ended five days ago.
@@ -46,7 +46,9 @@ def test_what_is_past_the_retention_is_gone(till: Till) -> None:
 def test_an_open_window_keeps_all_that_it_counts(till: Till) -> None:
     """L2: a month's budget stays the sum of its holds, however short the retention."""
     for day in range(20):
-        hold = till.run(till.ledger.decide(proposal(FIRST + day * DAY, MONTH, tokens=10))).hold_id
+        hold = till.run(
+            till.ledger.decide(reservation(FIRST + day * DAY, MONTH, tokens=10))
+        ).hold_id
         till.run(till.ledger.settle(hold, settlement(FIRST + day * DAY, 10)))
     prune(till, FIRST + 25 * DAY, 1)
     assert count(till, "holds") == 20
@@ -57,16 +59,16 @@ def test_an_open_window_keeps_all_that_it_counts(till: Till) -> None:
 
 def test_an_open_hold_is_kept_however_old(till: Till) -> None:
     """A hold that nobody closed is not forgotten before it has expired."""
-    till.run(till.ledger.decide(proposal(FIRST, TOKENS, ttl_us=100 * DAY)))
-    till.run(till.ledger.decide(proposal(FIRST + 50 * DAY, TOKENS)))
+    till.run(till.ledger.decide(reservation(FIRST, TOKENS, ttl_us=100 * DAY)))
+    till.run(till.ledger.decide(reservation(FIRST + 50 * DAY, TOKENS)))
     prune(till, FIRST + 90 * DAY, 1)
     assert count(till, "holds") == 2
 
 
 def test_a_hold_that_was_closed_lately_still_answers_a_repeat(till: Till) -> None:
     """L3: however old its decision, a second Settle within the retention gets the first outcome."""
-    hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS, ttl_us=100 * DAY))).hold_id
-    till.run(till.ledger.decide(proposal(FIRST + 90 * DAY, TOKENS)))
+    hold = till.run(till.ledger.decide(reservation(FIRST, TOKENS, ttl_us=100 * DAY))).hold_id
+    till.run(till.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
     till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 7)))
     prune(till, FIRST + 90 * DAY, 35)
     assert till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 8))).tokens == 7
@@ -74,9 +76,9 @@ def test_a_hold_that_was_closed_lately_still_answers_a_repeat(till: Till) -> Non
 
 def test_a_pruned_hold_is_unknown(till: Till) -> None:
     """A Settle that comes after the retention is told so."""
-    hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS))).hold_id
+    hold = till.run(till.ledger.decide(reservation(FIRST, TOKENS))).hold_id
     till.run(till.ledger.release(hold, "not sent", FIRST))
-    till.run(till.ledger.decide(proposal(FIRST + 90 * DAY, TOKENS)))
+    till.run(till.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
     prune(till, FIRST + 90 * DAY, 35)
     with pytest.raises(HoldUnknownError):
         till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 1)))
@@ -84,12 +86,12 @@ def test_a_pruned_hold_is_unknown(till: Till) -> None:
 
 def test_a_jump_of_the_clock_cannot_prune_the_ledgers_time_away(till: Till) -> None:
     """L9: a year ahead everything is old; back again, no window opens a second time."""
-    hold = till.run(till.ledger.decide(proposal(FIRST, TOKENS, tokens=1000))).hold_id
+    hold = till.run(till.ledger.decide(reservation(FIRST, TOKENS, tokens=1000))).hold_id
     till.run(till.ledger.settle(hold, settlement(FIRST, 1000)))
-    till.run(till.ledger.decide(proposal(FIRST + 365 * DAY, TOKENS, tokens=1000)))
+    till.run(till.ledger.decide(reservation(FIRST + 365 * DAY, TOKENS, tokens=1000)))
     prune(till, FIRST + 365 * DAY, 35)
     till.reopen()
-    refused = till.run(till.ledger.decide(proposal(FIRST, TOKENS, tokens=1)))
+    refused = till.run(till.ledger.decide(reservation(FIRST, TOKENS, tokens=1)))
     assert [reason.code for reason in refused.reasons] == ["TOO_MUCH"]
 
 
@@ -115,7 +117,7 @@ def test_no_work_grows_with_what_the_ledger_has_seen(till: Till) -> None:
     many = limit(10**9)
 
     def decide(*limits: Limit, **changes: Any) -> Decision:
-        return till.run(till.ledger.decide(proposal(FIRST, *limits, **changes)))
+        return till.run(till.ledger.decide(reservation(FIRST, *limits, **changes)))
 
     def count_usage() -> None:
         """Sum up the use of keys, as a sidecar does every 10 s: a prune does some of it."""

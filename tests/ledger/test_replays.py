@@ -2,7 +2,7 @@
 
 from ledger.conftest import Till
 from ledger.test_promises import NOON, TOKENS, allowed, budget, decide
-from support.proposals import limit, proposal, settlement
+from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, HoldState
@@ -47,7 +47,7 @@ def test_two_of_one_group_with_one_request_id_are_one_call(till: Till) -> None:
     """L3: the second of one commit finds the first, and its open hold."""
     decide(till, NOON, TOKENS, tokens=1)
     answers = till.together(
-        *(till.ledger.decide(proposal(NOON, TOKENS, request_id="a")) for _ in "123")
+        *(till.ledger.decide(reservation(NOON, TOKENS, request_id="a")) for _ in "123")
     )
     found = [answer for answer in answers if isinstance(answer, Decision)]
     assert [(a.replayed, a.hold_state) for a in found] == [
@@ -60,7 +60,7 @@ def test_two_of_one_group_with_one_request_id_are_one_call(till: Till) -> None:
 def test_a_repeat_in_the_group_of_its_settlement_finds_it_closed(till: Till) -> None:
     """What a group frees comes first: a repeat of that moment sees the hold settled."""
     hold_id = repeat(till).hold_id
-    asked = proposal(NOON, TOKENS, request_id="a")
+    asked = reservation(NOON, TOKENS, request_id="a")
     again, _ = till.together(
         till.ledger.decide(asked), till.ledger.settle(hold_id, settlement(NOON, 5))
     )
@@ -78,7 +78,7 @@ def test_a_denial_is_repeated_without_a_hold(till: Till) -> None:
 def test_a_dry_run_is_never_a_repeat(till: Till) -> None:
     """It looks at no request_id, and has no hold."""
     repeat(till)
-    preview = till.ledger.preview(proposal(NOON, TOKENS, request_id="a"))
+    preview = till.ledger.preview(reservation(NOON, TOKENS, request_id="a"))
     assert (preview.replayed, preview.hold_state) == (False, None)
 
 

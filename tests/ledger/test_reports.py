@@ -8,12 +8,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from support.books import DAY, HOUR, MINUTE, NOON, Books, books
-from support.proposals import limit, proposal
+from support.books import DAY, HOUR, MINUTE, NOON, OperatorLedger, books
+from support.reservations import limit, reservation
 
 from sidecar.domain.clock import format_date
 from sidecar.domain.decisions import Effect, Meter
-from sidecar.domain.spending import Dimension, Spend
+from sidecar.domain.spend_report import Dimension, Spend
 from sidecar.domain.windows import Span, Window
 
 WEEK = Span(NOON - 6 * DAY, NOON)
@@ -22,7 +22,7 @@ DAILY = limit(10_000, Meter.TOKENS, Window.DAY, rule="daily")
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Books]:
+def kept(tmp_path: Path) -> Iterator[OperatorLedger]:
     """Books to fill."""
     with books(tmp_path / "ledger.sqlite") as opened:
         yield opened
@@ -30,7 +30,9 @@ def kept(tmp_path: Path) -> Iterator[Books]:
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
 @pytest.mark.parametrize("names", ["", "workspace", "model,day", "key,principal,role", "day"])
-def test_spend_is_the_sum_of_settled_and_expired_calls(kept: Books, names: str, zone: str) -> None:
+def test_spend_is_the_sum_of_settled_and_expired_calls(
+    kept: OperatorLedger, names: str, zone: str
+) -> None:
     """By any dimensions, of any days, in any zone: calls, tokens, cost, overruns, expiries."""
     by = [Dimension(name) for name in names.split(",") if name]
     reports_days = kept.reports(zone=ZoneInfo(zone)).calendar.days(WEEK)
@@ -82,7 +84,9 @@ def test_spend_is_the_sum_of_settled_and_expired_calls(kept: Books, names: str, 
     assert report.total.cost_nano_usd == sum(row.cost_nano_usd for row in report.rows)
 
 
-def test_by_rule_a_call_counts_for_each_of_its_limits_and_once_in_total(kept: Books) -> None:
+def test_by_rule_a_call_counts_for_each_of_its_limits_and_once_in_total(
+    kept: OperatorLedger,
+) -> None:
     """A call that no limit counts is there, too, under no name."""
     kept.spend(NOON, MONTH, DAILY, tokens=5)
     kept.spend(NOON, MONTH, tokens=2)
@@ -94,7 +98,7 @@ def test_by_rule_a_call_counts_for_each_of_its_limits_and_once_in_total(kept: Bo
     assert [row.share(report.total) for row in report.rows] == ["87.5 %", "62.5 %", "12.5 %"]
 
 
-def test_a_ledger_without_calls_has_a_report_of_nothing(kept: Books) -> None:
+def test_a_ledger_without_calls_has_a_report_of_nothing(kept: OperatorLedger) -> None:
     """No row, no budget, and a total of 0."""
     report = kept.reports().report([Dimension.MODEL], WEEK)
     assert (report.rows, report.outlooks) == ((), ())
@@ -102,7 +106,7 @@ def test_a_ledger_without_calls_has_a_report_of_nothing(kept: Books) -> None:
     assert report.total.share(report.total) == ""
 
 
-def test_a_report_is_of_one_moment(kept: Books) -> None:
+def test_a_report_is_of_one_moment(kept: OperatorLedger) -> None:
     """L2: what is written while it is being made is in none of its parts."""
     kept.spend(NOON, MONTH)
     reports = kept.reports()
@@ -112,7 +116,7 @@ def test_a_report_is_of_one_moment(kept: Books) -> None:
     assert (report.total.calls, outlook.spent) == (1, report.total.cost_nano_usd)
 
 
-def test_each_open_budget_with_a_ceiling_has_an_outlook(kept: Books) -> None:
+def test_each_open_budget_with_a_ceiling_has_an_outlook(kept: OperatorLedger) -> None:
     """Of hours, days and months; what is over, slides, or has no ceiling has none."""
     over = limit(10**6, Meter.COST, Window.HOUR, rule="hourly")
     others = [limit(None, rule="free"), limit(9, Meter.REQUESTS, Window.MINUTE, rule="minute")]
@@ -130,7 +134,7 @@ def test_each_open_budget_with_a_ceiling_has_an_outlook(kept: Books) -> None:
 
 
 def test_the_ledgers_time_is_that_of_its_last_decision_if_the_clock_is_behind(
-    kept: Books,
+    kept: OperatorLedger,
 ) -> None:
     """L9: the window that is enforced is the one that is reported."""
     kept.spend(NOON, DAILY)
@@ -152,12 +156,12 @@ def test_rows_of_two_calendars_are_one_budget(tmp_path: Path) -> None:
     assert curve[-1] == (NOON + HOUR, 500)
 
 
-def test_a_budget_that_refuses_calls_says_when_it_last_did(kept: Books) -> None:
+def test_a_budget_that_refuses_calls_says_when_it_last_did(kept: OperatorLedger) -> None:
     """A refusal by one limit is not laid at another's door, or at another scope's."""
     shop = limit(10_000, Meter.TOKENS, Window.DAY, "shop", rule="daily")
     kept.spend(NOON - HOUR, MONTH, DAILY, shop, tokens=9_990)
     for at_us in (NOON - 40 * MINUTE, NOON - 30 * MINUTE):
-        decision = kept.decide(proposal(at_us, MONTH, DAILY))
+        decision = kept.decide(reservation(at_us, MONTH, DAILY))
         assert decision.effect is Effect.DENY
     found = {
         (one.limit.rule, one.limit.scope): one.refused_at_us for one in kept.reports().outlooks()
@@ -169,7 +173,7 @@ def test_a_budget_that_refuses_calls_says_when_it_last_did(kept: Books) -> None:
     }
 
 
-def test_a_curve_grows_to_what_is_spent_when_it_was_charged(kept: Books) -> None:
+def test_a_curve_grows_to_what_is_spent_when_it_was_charged(kept: OperatorLedger) -> None:
     """From 0 at the window's start to the row's own figure now, in bounded steps."""
     for number in range(300):
         kept.spend(NOON - 10 * HOUR + number * MINUTE, DAILY, tokens=number % 7)
@@ -181,7 +185,7 @@ def test_a_curve_grows_to_what_is_spent_when_it_was_charged(kept: Books) -> None
     assert curve[1:-1] == [(NOON - (10 - h) * HOUR, by_hour[h]) for h in range(1, 6)]
 
 
-def test_adjustments_count_as_spent_but_not_as_pace(kept: Books) -> None:
+def test_adjustments_count_as_spent_but_not_as_pace(kept: OperatorLedger) -> None:
     """They are steps of the curve, which a grant may take below 0; spend by call has none."""
     kept.spend(NOON - 3 * HOUR, DAILY, tokens=100)
     kept.adjust("daily", "lab", -150, NOON - 2 * HOUR)
@@ -193,7 +197,7 @@ def test_adjustments_count_as_spent_but_not_as_pace(kept: Books) -> None:
     assert [point.spent for point in reports.curve(one)] == [0, 100, -50, 20, 20]
 
 
-def test_the_days_of_a_report_are_those_of_the_zone(kept: Books) -> None:
+def test_the_days_of_a_report_are_those_of_the_zone(kept: OperatorLedger) -> None:
     """A call just after midnight in Kolkata is a day later there than in UTC."""
     kept.spend(NOON + 7 * HOUR, tokens=1)
     days = []

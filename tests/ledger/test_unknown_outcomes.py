@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.books import HOUR, MINUTE, NOON, Books, books
+from support.books import HOUR, MINUTE, NOON, OperatorLedger, books
 from support.commands import sidecar
-from support.proposals import limit, proposal
+from support.reservations import limit, reservation
 
 from sidecar.domain.decisions import Limit, Meter
-from sidecar.domain.spending import Dimension, Spend
+from sidecar.domain.spend_report import Dimension, Spend
 from sidecar.domain.windows import Span, Window
-from sidecar.ledger import opening
+from sidecar.ledger import ledger_file
 from sidecar.ledger.verify import verify
 
 MONTH = limit(10**9, Meter.COST, Window.MONTH, rule="monthly")
@@ -27,24 +27,24 @@ TODAY = Span(NOON - HOUR, NOON)
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Books]:
+def kept(tmp_path: Path) -> Iterator[OperatorLedger]:
     """Books to fill, which have to add up in the end."""
     with books(tmp_path / "ledger.sqlite") as opened:
         yield opened
-        with closing(opening.open_reader(opened.path)) as reader:
+        with closing(ledger_file.open_reader(opened.path)) as reader:
             assert verify(reader)[0] == []
 
 
-def expired(kept: Books, charge: tuple[Limit, ...], release: tuple[Limit, ...]) -> str:
+def expired(kept: OperatorLedger, charge: tuple[Limit, ...], release: tuple[Limit, ...]) -> str:
     """Let a call of 9,000 tokens expire that some limits charge and some release."""
-    asked = proposal(NOON - HOUR, *charge, *release, tokens=9000, ttl_us=MINUTE)
-    demands = (one._replace(charge_on_expiry=one.limit in charge) for one in asked.demands)
-    decision = kept.decide(replace(asked, demands=tuple(demands)))
+    asked = reservation(NOON - HOUR, *charge, *release, tokens=9000, ttl_us=MINUTE)
+    lines = (one._replace(charge_on_expiry=one.limit in charge) for one in asked.lines)
+    decision = kept.decide(replace(asked, lines=tuple(lines)))
     kept.expire(NOON)
     return decision.hold_id
 
 
-def total(kept: Books) -> Spend:
+def total(kept: OperatorLedger) -> Spend:
     """Return the total of a report."""
     return kept.reports().report((), TODAY).total
 
@@ -70,7 +70,7 @@ def total(kept: Books) -> Spend:
     ],
 )
 def test_spend_is_what_budgets_were_charged(
-    kept: Books,
+    kept: OperatorLedger,
     charge: tuple[Limit, ...],
     release: tuple[Limit, ...],
     cost: int,
@@ -89,7 +89,7 @@ def test_spend_is_what_budgets_were_charged(
     assert (found.unknown_cost_nano_usd, found.expired) == (0, 0)
 
 
-def test_by_rule_each_limit_shows_what_it_was_charged(kept: Books) -> None:
+def test_by_rule_each_limit_shows_what_it_was_charged(kept: OperatorLedger) -> None:
     """L5: of a call that one limit charges and one releases, each has its own figures."""
     expired(kept, (MONTH,), (DAY, TOKENS))
     rows = {
@@ -103,7 +103,7 @@ def test_by_rule_each_limit_shows_what_it_was_charged(kept: Books) -> None:
     }
 
 
-def test_every_reader_of_spend_shows_the_same_sum(kept: Books, tmp_path: Path) -> None:
+def test_every_reader_of_spend_shows_the_same_sum(kept: OperatorLedger, tmp_path: Path) -> None:
     """Table, JSON, page, view and export: $0 beside a budget of $0, and what is unknown."""
     expired(kept, (), (MONTH,))
     kept.spend(NOON, DAY, tokens=1)
@@ -129,7 +129,7 @@ def test_every_reader_of_spend_shows_the_same_sum(kept: Books, tmp_path: Path) -
     )  # fmt: skip
 
 
-def test_without_unknown_outcomes_the_table_has_no_column_for_them(kept: Books) -> None:
+def test_without_unknown_outcomes_the_table_has_no_column_for_them(kept: OperatorLedger) -> None:
     """Most ledgers release nothing that expires."""
     expired(kept, (MONTH,), ())
     code, out, _ = sidecar("spend", "--ledger", kept.path)
@@ -163,5 +163,5 @@ def test_a_ledger_of_before_is_put_right_when_it_is_opened(
     with books(path) as kept:
         found = total(kept)
     assert (found.cost_nano_usd, found.output_tokens) == (cost, tokens)
-    with closing(opening.open_reader(path)) as reader:
+    with closing(ledger_file.open_reader(path)) as reader:
         assert verify(reader)[0] == []

@@ -19,13 +19,13 @@ import pytest
 from ledger.conftest import Till
 from sqlite_utils import Database
 from support.commands import sidecar
-from support.deciding import Desk, codes
-from support.running import chat, principal
+from support.desk import Desk, codes
+from support.sidecar_process import chat, principal
 
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.usage import UsageReport
-from sidecar.ledger import opening, schema
-from sidecar.ledger.keeping import restore
+from sidecar.ledger import ledger_file, schema
+from sidecar.ledger.backup import restore
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify
@@ -113,7 +113,7 @@ def test_an_old_ledger_goes_on_deciding(
     assert late.cost_nano_usd == 75_000
     left = desk.authorize(chat(principal(), request_id="new"))
     assert codes(left) == []
-    assert verify(opening.open_reader(path))[0] == []
+    assert verify(ledger_file.open_reader(path))[0] == []
 
 
 @each_version
@@ -140,7 +140,7 @@ def test_a_backup_of_an_older_program_is_restored_up_to_date(dump: Path, tmp_pat
     backup = file_of(dump, tmp_path / "backup.sqlite")
     target = tmp_path / "ledger.sqlite"
     assert restore(backup, target) is None
-    assert verify(opening.open_reader(target))[0] == []
+    assert verify(ledger_file.open_reader(target))[0] == []
     kept = (
         "SELECT decision_id, chain FROM decisions"
         if dump.stem >= "0002"

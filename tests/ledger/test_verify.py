@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from ledger.conftest import Till
-from support.proposals import limit, proposal, settlement
+from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.decisions import Meter, Reason
-from sidecar.ledger import opening
+from sidecar.ledger import ledger_file
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify
 
@@ -59,13 +59,13 @@ def test_each_kind_of_damage_is_found_and_named(promise: str, damage: str, tmp_p
     till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
     limits = (limit(1000), limit(10**9, Meter.COST))
     _, settled, released = (
-        till.run(till.ledger.decide(proposal(1, *limits))).hold_id for _ in range(3)
+        till.run(till.ledger.decide(reservation(1, *limits))).hold_id for _ in range(3)
     )
     till.run(till.ledger.settle(settled, settlement(1, 30)))
     till.run(till.ledger.release(released, "not sent", 1))
-    till.run(till.ledger.decide(proposal(1, *limits, tokens=1001)))
-    till.run(till.ledger.decide(proposal(1, *limits, ttl_us=1)))
-    till.run(till.ledger.decide(proposal(1, limits[1], ttl_us=1, charge_on_expiry=False)))
+    till.run(till.ledger.decide(reservation(1, *limits, tokens=1001)))
+    till.run(till.ledger.decide(reservation(1, *limits, ttl_us=1)))
+    till.run(till.ledger.decide(reservation(1, limits[1], ttl_us=1, charge_on_expiry=False)))
     till.run(till.ledger.expire(2))
     assert till.findings() == []
     ledger: Any = till.ledger
@@ -81,8 +81,8 @@ def test_a_ledger_in_use_is_verified_as_it_was_at_one_moment(tmp_path: Path) -> 
     """L2: what the sidecar prunes while somebody verifies is not taken for an alteration."""
     till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
     for n in range(3):
-        till.run(till.ledger.decide(proposal(n + 1, reasons=(Reason("NO", "no", "", 403),))))
-    reader = opening.open_reader(till.path)
+        till.run(till.ledger.decide(reservation(n + 1, reasons=(Reason("NO", "no", "", 403),))))
+    reader = ledger_file.open_reader(till.path)
 
     def prune(statement: str) -> None:
         if "d.chain" in statement:  # what was pruned before has been read by now

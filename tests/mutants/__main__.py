@@ -22,7 +22,7 @@ from mutants.mutant import Mutant
 from sidecar.cli.tables import console
 
 ROOT = Path(__file__).parents[2]
-LEDGER = ("tests/ledger", "tests/domain", "tests/alerts", "tests/test_authorizer.py")
+LEDGER = ("tests/ledger", "tests/domain", "tests/alerts", "tests/authorization/test_authorizer.py")
 STAGES: tuple[tuple[str, ...], ...] = (
     (*LEDGER, "-m", "not property"),
     (*LEDGER, "-m", "property"),
@@ -105,7 +105,7 @@ def main() -> int:
             started = time.monotonic()
             killer = copy.killer(mutant)
             survivors += not killer
-            shown = killer.replace("[", r"\[") or f"[bold red]NOBODY[/]: {mutant.breaks}"
+            shown = killer.replace("[", r"\[") or f"[bold red]NULL_RECORDERS[/]: {mutant.breaks}"
             seconds = f"{time.monotonic() - started:.0f}"
             table.add_row(mutant.name, mutant.promise, shown, seconds)
     console().print(table)

@@ -1,11 +1,11 @@
 """All mutants."""
 
-from mutants import admitting, alerting, keys, spending, units
+from mutants import admission, alerts, keys, spend, units
 
 ALL = [
-    *(admitting.L1 + admitting.L3 + admitting.L4),
-    *(alerting.A1 + alerting.A2),
+    *(admission.L1 + admission.L3 + admission.L4),
+    *(alerts.A1 + alerts.A2),
     *(keys.U1 + keys.K1 + keys.K2 + keys.K3),
-    *(spending.L2 + spending.L5 + spending.L6 + spending.L7 + spending.L8 + spending.L9),
+    *(spend.L2 + spend.L5 + spend.L6 + spend.L7 + spend.L8 + spend.L9),
     *units.UNITS,
 ]

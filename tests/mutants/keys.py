@@ -29,11 +29,11 @@ U1 = [
     ),
     Mutant(
         "revoked-versions-pass", "U1", "A version that is revoked opens what its key opens.",
-        "authorizer.py", "if key_id in self.revoked_versions:", "if not key_id and self.revoked_versions:",
+        "authorization/authorizer.py", "if key_id in self.revoked_versions:", "if not key_id and self.revoked_versions:",
     ),
     Mutant(
         "nobody-looks-after-keys", "U1", "A running sidecar learns of no revoked version, and counts nothing.",
-        "housekeeping.py", "await _repeat(KEYS_EVERY_SECONDS, look, ", "await _repeat(1e9, look, ",
+        "runtime/maintenance.py", "await _repeat(KEYS_EVERY_SECONDS, look, ", "await _repeat(1e9, look, ",
     ),
 ]  # fmt: skip
 
@@ -52,15 +52,15 @@ K1 = [
     ),
     Mutant(
         "both-gone", "K1", "The old key is revoked though the new one is gone.",
-        "keys/working.py", "if not there:", "if not there and version is None:",
+        "keys/rotation_context.py", "if not there:", "if not there and version is None:",
     ),
     Mutant(
         "in-use-and-revoked", "K1", "Grace has no end that anybody waits for.",
-        "keys/rotation.py", "if verdict is Verdict.IN_USE:", "if verdict is None:",
+        "keys/rotation.py", "if verdict is GraceVerdict.IN_USE:", "if verdict is None:",
     ),
     Mutant(
         "two-at-work", "K1", "A lease keeps nobody out.",
-        "ledger/key_book.py", "if held and there.owner != self._owner:", "if held and there.owner is None:",
+        "ledger/key_store.py", "if held and there.owner != self._owner:", "if held and there.owner is None:",
     ),
 ]  # fmt: skip
 K2 = [
@@ -74,7 +74,7 @@ K2 = [
     ),
     Mutant(
         "rotated-twice", "K2", "A key that somebody else has just rotated is rotated again.",
-        "ledger/key_book.py", "if of is not None and of.version != before:", "if of is None and before is None:",
+        "ledger/key_store.py", "if of is not None and of.version != before:", "if of is None and before is None:",
     ),
 ]  # fmt: skip
 K3 = [

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.expressions import CONDITION, DOUBLE, INT, TEXT, calls
 from support.policies import deny, limit
 
@@ -14,9 +15,8 @@ from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import Engine, EvaluationError
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.cel.variables import UNLIMITED_DOUBLE, Values
-from sidecar.policy.files.deadline import in_time
+from sidecar.policy.files.timeout import with_timeout
 from sidecar.policy.rules import RuleReader
-from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 CPP, PYTHON = CelCppEngine(), CelPythonEngine()
@@ -99,7 +99,7 @@ FAILING = [
 @pytest.mark.parametrize("source", FAILING)
 def test_errors_do_not_grow_with_their_number(source: str) -> None:
     """Celpy writes both operands' errors into one, twice as long each time; ours keeps the first."""
-    both_fail = in_time("it", lambda: both(deny(source), "body", of_ada(labels=MANY)), 60)
+    both_fail = with_timeout("it", lambda: both(deny(source), "body", of_ada(labels=MANY)), 60)
     assert both_fail == ("error", "error")
 
 

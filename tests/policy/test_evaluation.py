@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.deciding import Desk, codes
+from support.desk import Desk, codes
 from support.policies import deny, limit, minimal
-from support.running import chat, tester
+from support.sidecar_process import chat, tester
 
 from sidecar.domain.decisions import Effect, Meter
 from sidecar.policy.cel.engine import EvaluationError

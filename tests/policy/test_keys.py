@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.deciding import NOON, Desk, codes
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.desk import NOON, Desk, codes
 from support.policies import SHIPPED, minimal, shipped
-from support.running import chat, principal
+from support.sidecar_process import chat, principal
 
+from sidecar.authorization.request_evaluation import evaluate_request
 from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.keys import KeyName
-from sidecar.judgement import judge
 from sidecar.policy import policy_set
 from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.cel.variables import NEVER, UNLIMITED_INT
 from sidecar.policy.files import data
 from sidecar.policy.files.problems import PolicyError
 from sidecar.policy.policy_set import PolicySet
-from sidecar.v1 import authorization_pb2 as pb
 
 RULES = {file.stem.replace("-", "_"): file.read_text() for file in SHIPPED.glob("key-*.cel")}
 
@@ -178,15 +178,15 @@ def test_a_key_never_widens_what_its_caller_may_do(
 ) -> None:
     """Whatever stands in an entry: with it come more reasons to deny, and none goes."""
     policy.catalogue.keys = Catalogue(data.Data(keys={"KEY": entry})).keys
-    policy.decided_by_data.clear()
+    policy.residuals.clear()
     request = chat(who, model=model, estimate={"max_output_tokens": tokens})
-    without = judge(policy, request, NOON, lambda *_: ())
+    without = evaluate_request(policy, request, NOON, lambda *_: ())
     request.principal.key_id = "KEY"
-    with_key = judge(policy, request, NOON, lambda *_: ())
+    with_key = evaluate_request(policy, request, NOON, lambda *_: ())
     assert set(without.reasons) <= set(with_key.reasons)
-    own = {demand.limit for demand in with_key.demands if demand.limit.scope == "KEY"}
-    of_all = {demand.limit for demand in without.demands if demand.limit.scope}
-    assert of_all <= {demand.limit for demand in with_key.demands}
+    own = {line.limit for line in with_key.lines if line.limit.scope == "KEY"}
+    of_all = {line.limit for line in without.lines if line.limit.scope}
+    assert of_all <= {line.limit for line in with_key.lines}
     assert {limit.rule for limit in own} == {"key-requests-per-minute"}
 
 
@@ -197,7 +197,7 @@ def test_made_up_keys_take_no_room(open_desk: Callable[..., Desk], engine: str) 
     def kept() -> tuple[int, ...]:
         evaluator = desk.authorizer.policy.engine
         return (
-            len(desk.authorizer.policy.decided_by_data),
+            len(desk.authorizer.policy.residuals),
             len(getattr(evaluator, "_converted", ())),
             len(desk.authorizer.policy.catalogue.keys),
         )

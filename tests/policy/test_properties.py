@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.deciding import desk
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.desk import desk
 from support.policies import deny, minimal
-from support.running import chat, tester
+from support.sidecar_process import chat, tester
 
 from sidecar.domain.decisions import Decision, Effect
-from sidecar.v1 import authorization_pb2 as pb
 
 ALLOW = "// METADATA\n// effect: allow\n// owner: a@b\n{}\n"
 CONDITIONS = [

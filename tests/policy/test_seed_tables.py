@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.deciding import Desk, codes, desk
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.desk import Desk, codes, desk
 from support.policies import SHIPPED
-from support.running import chat, principal
+from support.sidecar_process import chat, principal
 
 from sidecar.domain.money import format_usd
-from sidecar.v1 import authorization_pb2 as pb
 
 ALLOWED: list[str] = []
-MODEL, SIZE, NOBODY = "MODEL_NOT_ALLOWED", "REQUEST_TOO_LARGE", "NO_RULE_ALLOWS"
+MODEL, SIZE, NULL_RECORDERS = "MODEL_NOT_ALLOWED", "REQUEST_TOO_LARGE", "NO_RULE_ALLOWS"
 
 SMALL, LARGE, CODE = "mistral-small-latest", "mistral-large-latest", "codestral-latest"
 EMBED, MEDIUM = "mistral-embed", "mistral-medium-latest"
@@ -69,11 +69,11 @@ CALLS = [
     ("analyst",          "dev-workspace",   SMALL,  ALLOWED),
     ("senior",           "dev-workspace",   SMALL,  ALLOWED),
     ("admin",            "dev-workspace",   SMALL,  ALLOWED),
-    ("developer",        "ml-workspace",    SMALL,  [NOBODY]),
-    ("web team",         "ml-workspace",    SMALL,  [NOBODY]),
-    ("developer",        "prod-workspace",  SMALL,  [NOBODY]),
-    ("admin",            "prod-workspace",  SMALL,  [NOBODY]),
-    ("unlisted service", "prod-workspace",  SMALL,  [NOBODY]),
+    ("developer",        "ml-workspace",    SMALL,  [NULL_RECORDERS]),
+    ("web team",         "ml-workspace",    SMALL,  [NULL_RECORDERS]),
+    ("developer",        "prod-workspace",  SMALL,  [NULL_RECORDERS]),
+    ("admin",            "prod-workspace",  SMALL,  [NULL_RECORDERS]),
+    ("unlisted service", "prod-workspace",  SMALL,  [NULL_RECORDERS]),
     # -- prod-workspace: per-service scoped
     ("ci",               "prod-workspace",  CODE,   ALLOWED),
     ("ci",               "prod-workspace",  SMALL,  ALLOWED),

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar
-from support.deciding import Desk, codes, desk
+from support.desk import Desk, codes, desk
 from support.policies import deny, limit, minimal
-from support.running import RunningSidecar, chat, tester
+from support.sidecar_process import RunningSidecar, chat, tester
 
 from sidecar.domain.share import Share
 from sidecar.policy import policy_set
-from sidecar.policy.lints.lints_of_shares import left_with_nothing
-from sidecar.v1 import authorization_pb2 as pb
+from sidecar.policy.static_values import limits_without_room
 
 OpenDesk = Callable[..., Desk]
 
@@ -103,7 +103,7 @@ def test_the_rule_whose_share_is_nothing_is_named(
     """Where the data files decide the ceiling, and only there."""
     directory = minimal(tmp_path / "p", one=limit(body, extra=extra))
     policy = policy_set.load(directory, share=Share(1, 3))
-    assert named == [rule.id for rule, _ in left_with_nothing(policy)]
+    assert named == [rule.id for rule, _ in limits_without_room(policy)]
 
 
 def test_a_start_warns_of_what_has_no_room(

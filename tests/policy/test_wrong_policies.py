@@ -11,8 +11,8 @@ from support.commands import sidecar
 from support.policies import deny, limit, minimal
 
 from sidecar.policy import policy_set
-from sidecar.policy.files.deadline import in_time
 from sidecar.policy.files.problems import PolicyError
+from sidecar.policy.files.timeout import with_timeout
 
 HEADER = "// METADATA\n// effect: deny\n// owner: a@b\n// reason: NO\n// http_status: 403\n"
 GOOD = HEADER + "// message: no\n"
@@ -316,7 +316,7 @@ def test_a_load_that_takes_too_long_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file within every other bound that takes seconds to read is given up, and named."""
-    monkeypatch.setattr("sidecar.policy.files.deadline.LOAD_SECONDS", 0.3)
+    monkeypatch.setattr("sidecar.policy.files.timeout.LOAD_SECONDS", 0.3)
     slow = "roles:\n" + "".join(f"  r{n}: {{allowed_models: []}}\n" for n in range(30_000))
     found = report(minimal(tmp_path / "p", slow_yaml=slow))
     assert "takes longer than 0.3 s to load" in found
@@ -328,7 +328,7 @@ def test_an_interrupted_load_is_not_taken_for_a_rule_that_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The alarm passes through whatever catches the failures of the parsers."""
-    monkeypatch.setattr("sidecar.policy.files.deadline.LOAD_SECONDS", 0.2)
+    monkeypatch.setattr("sidecar.policy.files.timeout.LOAD_SECONDS", 0.2)
     rule = deny(" && ".join(f"request.tokens > {n}" for n in range(100)))
     many = {f"rule_{n}": rule for n in range(100)}
     directory = minimal(tmp_path / "p", **many)
@@ -362,7 +362,7 @@ def test_the_alarm_strikes_nobody_after_the_block(tmp_path: Path) -> None:
             return "in time"
 
         try:
-            return in_time(str(tmp_path), wait, 0.002)
+            return with_timeout(str(tmp_path), wait, 0.002)
         except PolicyError:
             return "too long"
 

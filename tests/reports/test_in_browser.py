@@ -8,10 +8,10 @@ import pytest
 from reports.test_page import HOSTILE
 from support.books import DAY, HOUR, MINUTE, NOON, books
 from support.browser import SCHEMES, dom_of, measure
-from support.proposals import limit
+from support.reservations import limit
 
 from sidecar.domain.decisions import Meter
-from sidecar.domain.spending import Dimension
+from sidecar.domain.spend_report import Dimension
 from sidecar.domain.windows import Span, Window
 from sidecar.reports.page import page
 

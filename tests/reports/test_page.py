@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from markupsafe import Markup
 from support.books import DAY, NOON, books
-from support.proposals import limit
+from support.reservations import limit
 
 from sidecar.domain.decisions import Meter
-from sidecar.domain.spending import Dimension
+from sidecar.domain.spend_report import Dimension
 from sidecar.domain.windows import Span, Window
 from sidecar.reports.markup import tag
 from sidecar.reports.page import page

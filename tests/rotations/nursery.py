@@ -78,21 +78,21 @@ def _count(death: Death | None, counts: Path) -> Callable[[str, str], None]:
 def _command(arguments: list[str], log: Path, death: Death | None) -> None:
     """Be the command, in a process that was just forked."""
     from sidecar.cli.entry import main  # noqa: PLC0415 - imported by the parent
-    from sidecar.ledger.key_book import KeyBook  # noqa: PLC0415
+    from sidecar.ledger.key_store import KeyStore  # noqa: PLC0415
 
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     for number, target in enumerate((null, handle, handle)):
         os.dup2(target, number)
     at = _count(death, log.with_suffix(".counts"))
-    writing, replace = KeyBook._writing, Path.replace  # noqa: SLF001 - every write is in it
+    writing, replace = KeyStore._writing, Path.replace  # noqa: SLF001 - every write is in it
 
     @contextmanager
-    def dying(book: KeyBook) -> Iterator[None]:
+    def dying(key_store: KeyStore) -> Iterator[None]:
         caller = sys._getframe(2)  # noqa: SLF001 - below contextlib's own
         kind = f"write {caller.f_locals.get('stage', caller.f_code.co_name)}"
         timed = caller.f_code.co_name == "renew"  # which depends on the load
-        with writing(book):
+        with writing(key_store):
             yield
             if not timed:
                 at(kind, "before")
@@ -105,7 +105,7 @@ def _command(arguments: list[str], log: Path, death: Death | None) -> None:
         at("rename", "after")
         return replaced
 
-    KeyBook._writing = dying  # type: ignore[method-assign, assignment] # noqa: SLF001
+    KeyStore._writing = dying  # type: ignore[method-assign, assignment] # noqa: SLF001
     Path.replace = replacing  # type: ignore[method-assign, assignment]
     sys.argv = ["sidecar", *arguments]
     main()
@@ -113,7 +113,7 @@ def _command(arguments: list[str], log: Path, death: Death | None) -> None:
 
 def main() -> None:
     """Fork for each line that comes in."""
-    for name in ("sidecar.cli.main", "sidecar.keys.rotator", "sidecar.keys.sinks.opening"):
+    for name in ("sidecar.cli.main", "sidecar.keys.rotator", "sidecar.keys.sinks.factory"):
         importlib.import_module(name)
 
     for line in sys.stdin:

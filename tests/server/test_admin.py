@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as command
 from support.policies import deny, limit, minimal
-from support.running import RunningSidecar, chat, error_info, stub, tester
+from support.sidecar_process import RunningSidecar, chat, error_info, stub, tester
 
 from sidecar.v1 import admin_pb2, admin_pb2_grpc
-from sidecar.v1 import authorization_pb2 as pb
 
 Start = Callable[..., RunningSidecar]
 SIGNED = {"signed_by": "ada@example.com", "reason": "a test"}

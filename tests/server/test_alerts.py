@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as command
 from support.policies import limit, minimal
 from support.receiver import SECRET, Receiver, receiver
-from support.running import RunningSidecar, chat, eventually, stub, tester
-
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, eventually, stub, tester
 
 Start = Callable[..., RunningSidecar]
 

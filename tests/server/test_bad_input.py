@@ -7,9 +7,8 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from support.running import RunningSidecar, chat, error_info, principal
-
-from sidecar.v1 import authorization_pb2 as pb
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, error_info, principal
 
 INT64_MAX, INT64_MIN = 2**63 - 1, -(2**63)
 LONG = "x" * 257

@@ -14,12 +14,12 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
-from support.running import RunningSidecar, chat, error_info, principal, stub
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, error_info, principal, stub
 
 from sidecar.server.addresses import created_with
-from sidecar.server.listen import HANDSHAKE_SECONDS
-from sidecar.server.service import STREAMS_AT_MOST
-from sidecar.v1 import authorization_pb2 as pb
+from sidecar.server.listener import HANDSHAKE_SECONDS
+from sidecar.server.service import MAX_STREAMS
 
 Start = Callable[..., RunningSidecar]
 
@@ -93,15 +93,13 @@ def test_streams_that_are_opened_and_never_written_to_hold_up_nobody(
             pb.AuthorizeRequest.SerializeToString,
             pb.AuthorizeResponse.FromString,
         )
-        streams = [call(nothing()) for _ in range(STREAMS_AT_MOST + 20)]
+        streams = [call(nothing()) for _ in range(MAX_STREAMS + 20)]
         refused = ended(streams, 20)
         assert {_reason(stream) for stream in refused} == {"TOO_MANY_STREAMS"}
         assert len(refused) == 20
         assert shared_sidecar.stub.Authorize(chat(), timeout=10).hold_id
         hold.set()
-        assert [list(stream) for stream in streams if stream not in refused] == (
-            [[]] * STREAMS_AT_MOST
-        )
+        assert [list(stream) for stream in streams if stream not in refused] == ([[]] * MAX_STREAMS)
         request = chat(request_id="after the flood")
         assert [answer.request_id for answer in call(iter([request]))] == [request.request_id]
 

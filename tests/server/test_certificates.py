@@ -13,17 +13,16 @@ from typing import Any
 import grpc
 import pytest
 from cryptography import x509
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.identities import Authority, secure_stub, write_pair
 from support.policies import minimal
-from support.running import RunningSidecar, chat, error_info, eventually, tester
-
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
 
 Start = Callable[..., RunningSidecar]
 
 NAME = "spiffe://cluster.local/ns/lab/sa/app"
 URI, DNS = x509.UniformResourceIdentifier(NAME), x509.DNSName("app.lab.svc")
-NOBODY = pb.Principal(role="tester", workspace="lab")
+NULL_RECORDERS = pb.Principal(role="tester", workspace="lab")
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Site:
         """Ask on a new connection, with this certificate."""
         stub = secure_stub(self.sidecar.addresses[0], self.authority.pem, pair)
         answer: pb.AuthorizeResponse = stub.Authorize(
-            request or chat(NOBODY, model="small-1"), timeout=10
+            request or chat(NULL_RECORDERS, model="small-1"), timeout=10
         )
         return answer
 
@@ -77,7 +76,7 @@ def test_only_a_certificate_of_the_ca_that_names_somebody_is_let_in(site: Site) 
         assert grpc.StatusCode.UNAUTHENTICATED is caught.value.code()
         assert error_info(caught.value).reason == "PRINCIPAL_UNPROVEN"
     with pytest.raises(grpc.RpcError):  # TLS is not optional
-        site.sidecar.stub.Authorize(chat(NOBODY), timeout=5)
+        site.sidecar.stub.Authorize(chat(NULL_RECORDERS), timeout=5)
 
 
 def test_the_record_has_who_was_proven_also_of_a_lie(site: Site) -> None:
@@ -109,11 +108,11 @@ def test_a_connection_does_not_outlive_its_certificate(site: Site) -> None:
     """Though TLS looks at it only once."""
     pair = site.authority.issue("app", URI, valid=(-60, 4))
     stub = secure_stub(site.sidecar.addresses[0], site.authority.pem, pair)
-    assert stub.Authorize(chat(NOBODY, model="small-1")).hold_id
+    assert stub.Authorize(chat(NULL_RECORDERS, model="small-1")).hold_id
 
     def reason() -> str:
         try:
-            stub.Authorize(chat(NOBODY, model="small-1"))
+            stub.Authorize(chat(NULL_RECORDERS, model="small-1"))
         except grpc.RpcError as error:
             return str(error_info(error).reason)
         return ""

@@ -18,9 +18,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from support.deciding import Desk
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.desk import Desk
 from support.policies import limit, minimal
-from support.running import (
+from support.sidecar_process import (
     RunningSidecar,
     chat,
     error_info,
@@ -33,7 +34,6 @@ from support.running import (
 
 from sidecar.domain.clock import to_us
 from sidecar.server.service import SERVICE
-from sidecar.v1 import authorization_pb2 as pb
 
 Start = Callable[..., RunningSidecar]
 
@@ -382,10 +382,10 @@ def test_a_health_watch_is_told_and_does_not_delay_the_stop(start_sidecar: Start
     """A client that watches health hears NOT_SERVING, and lets the sidecar go."""
     sidecar = start_sidecar(None, "--grace-seconds", "300")
     with grpc.insecure_channel(sidecar.addresses[0]) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        recorder = health_pb2_grpc.HealthStub(channel).CallRecorder(health_pb2.HealthCheckRequest())
+        assert next(recorder).status == health_pb2.HealthCheckResponse.SERVING
         assert sidecar.stop() == 0
-        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert next(recorder).status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_a_unix_socket_in_use_is_not_taken_over(start_sidecar: Start, tmp_path: Path) -> None:

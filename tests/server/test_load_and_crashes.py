@@ -13,11 +13,10 @@ from typing import Any
 
 import grpc
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as command
 from support.policies import deny, limit, minimal, shipped
-from support.running import RunningSidecar, chat, error_info, eventually, stub, tester
-
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, error_info, eventually, stub, tester
 
 Start = Callable[..., RunningSidecar]
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import grpc
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as run
 from support.policies import SHIPPED
-from support.running import RunningSidecar, chat, error_info, principal
-
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, error_info, principal
 
 Start = Callable[..., RunningSidecar]
 
@@ -160,7 +159,7 @@ def test_who_asks_for_no_proof_pays_for_none() -> None:
     """The pod's own mode loads neither PyJWT, cryptography nor an HTTP client."""
     program = (
         "import asyncio, sys; import sidecar.cli.serve;"
-        " from sidecar.identity.opening import IdentitySettings, open_proof;"
+        " from sidecar.identity.settings import IdentitySettings, open_proof;"
         " asyncio.run(open_proof(IdentitySettings(pins=('id=a',))));"
         " print([name for name in ('jwt', 'cryptography', 'httpx2') if name in sys.modules])"
     )

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.outside import METRICS, page
 from support.policies import limit, minimal
-from support.running import RunningSidecar, chat, recorded, tester
-
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, recorded, tester
 
 Start = Callable[..., RunningSidecar]
 

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.identities import (
     AUDIENCE,
     ISSUER,
@@ -29,26 +30,25 @@ from support.identities import (
     write_pair,
 )
 from support.policies import minimal
-from support.running import RunningSidecar, chat, error_info, tester
+from support.sidecar_process import RunningSidecar, chat, error_info, tester
 
 from sidecar.identity.tokens import MAX_TOKEN_BYTES
-from sidecar.v1 import authorization_pb2 as pb
 
 Start = Callable[..., RunningSidecar]
 
 KEYS = Issuer()
-NOBODY = pb.Principal(role="tester")  # the rest is proven
+NULL_RECORDERS = pb.Principal(role="tester")  # the rest is proven
 ARGS = (
     "--identity", "token", "--issuer", ISSUER, "--audience", AUDIENCE,
     "--claim", "id=claims.sub",
     "--claim", 'workspace=claims["kubernetes.io"].namespace == "dev-workspace" ? "lab" : ""',
 )  # fmt: skip
 CALLS: list[tuple[str, Any]] = [
-    ("Authorize", chat(NOBODY, model="small-1")),
+    ("Authorize", chat(NULL_RECORDERS, model="small-1")),
     ("Settle", pb.SettleRequest(hold_id="h")),
     ("Release", pb.ReleaseRequest(hold_id="h")),
-    ("GetBudgets", pb.GetBudgetsRequest(principal=NOBODY)),
-    ("Explain", pb.ExplainRequest(request=chat(NOBODY, model="small-1"))),
+    ("GetBudgets", pb.GetBudgetsRequest(principal=NULL_RECORDERS)),
+    ("Explain", pb.ExplainRequest(request=chat(NULL_RECORDERS, model="small-1"))),
 ]
 
 
@@ -79,7 +79,7 @@ def refusal(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
 def unauthenticated(sidecar: RunningSidecar, *metadata: tuple[str, str]) -> str:
     """Return the reason for which a call with this metadata is refused."""
     code, reason = refusal(
-        lambda: sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=metadata)
+        lambda: sidecar.stub.Authorize(chat(NULL_RECORDERS, model="small-1"), metadata=metadata)
     )
     assert code is grpc.StatusCode.UNAUTHENTICATED
     return reason
@@ -90,15 +90,16 @@ def test_a_service_account_token_proves_who_calls(algorithm: str, sidecar: Runni
     """The token of a Kubernetes service account, as it is projected: the app says only its role."""
     metadata = bearer(KEYS.token(algorithm))
     for _ in range(2):  # verified, and remembered
-        answer = sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=metadata)
+        answer = sidecar.stub.Authorize(chat(NULL_RECORDERS, model="small-1"), metadata=metadata)
         assert (answer.effect, list(answer.asserted)) == (pb.EFFECT_ALLOW, ["role"])
     (streamed,) = sidecar.stub.AuthorizeStream(
-        iter([chat(NOBODY, model="small-1", request_id=f"s-{algorithm}")]), metadata=metadata
+        iter([chat(NULL_RECORDERS, model="small-1", request_id=f"s-{algorithm}")]),
+        metadata=metadata,
     )
     assert list(streamed.asserted) == ["role"]
     assert sidecar.stub.Settle(pb.SettleRequest(hold_id=answer.hold_id), metadata=metadata)
     found = sidecar.stub.Explain(
-        pb.ExplainRequest(request=chat(NOBODY, model="small-1")), metadata=metadata
+        pb.ExplainRequest(request=chat(NULL_RECORDERS, model="small-1")), metadata=metadata
     )
     assert list(found.decision.asserted) == ["role"]
 
@@ -233,7 +234,7 @@ def test_nobody_gets_anothers_answer_or_closes_anothers_hold(sidecar: RunningSid
     assert held.hold_id
     reused = refusal(lambda: sidecar.stub.Authorize(asked, metadata=eve))
     assert reused == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
-    own = chat(NOBODY, model="small-1", request_id="eves")
+    own = chat(NULL_RECORDERS, model="small-1", request_id="eves")
     assert sidecar.stub.Authorize(own, metadata=eve).hold_id
     lie = chat(tester(id="ada"), model="small-1", request_id="eves")
     assert refusal(lambda: sidecar.stub.Authorize(lie, metadata=eve)) == reused
@@ -253,9 +254,9 @@ def test_a_stream_does_not_outlive_its_token(sidecar: RunningSidecar) -> None:
     waited = threading.Event()
 
     def requests() -> Iterator[pb.AuthorizeRequest]:
-        yield chat(NOBODY, model="small-1", request_id="in-time")
+        yield chat(NULL_RECORDERS, model="small-1", request_id="in-time")
         waited.wait(4)
-        yield chat(NOBODY, model="small-1", request_id="too-late")
+        yield chat(NULL_RECORDERS, model="small-1", request_id="too-late")
 
     stream = sidecar.stub.AuthorizeStream(requests(), metadata=metadata)
     assert next(stream).request_id == "in-time"
@@ -270,9 +271,11 @@ def test_a_flood_of_headers_ends_its_own_call_alone(sidecar: RunningSidecar) -> 
         bearer("x" * 100_000),
     ):
         with pytest.raises(grpc.RpcError) as caught:
-            sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=metadata)
+            sidecar.stub.Authorize(chat(NULL_RECORDERS, model="small-1"), metadata=metadata)
         assert grpc.StatusCode.RESOURCE_EXHAUSTED is caught.value.code()
-    assert sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=bearer(GOOD)).hold_id
+    assert sidecar.stub.Authorize(
+        chat(NULL_RECORDERS, model="small-1"), metadata=bearer(GOOD)
+    ).hold_id
 
 
 def test_keys_from_a_url_are_asked_for_once_and_rotate(
@@ -291,7 +294,9 @@ def test_keys_from_a_url_are_asked_for_once_and_rotate(
         assert server.asked <= 2
         assert set(server.authorization) == {"Bearer of-the-sidecar"}
         server.answer = "hang"
-        assert sidecar.stub.Authorize(chat(NOBODY, model="small-1"), metadata=bearer(GOOD)).hold_id
+        assert sidecar.stub.Authorize(
+            chat(NULL_RECORDERS, model="small-1"), metadata=bearer(GOOD)
+        ).hold_id
         assert sidecar.stop(signal.SIGTERM) == 0
         assert "of-the-sidecar" not in sidecar.log
 
@@ -308,7 +313,7 @@ def test_without_keys_nobody_is_let_in(answer: Any, start_sidecar: Start, tmp_pa
         sidecar = start_sidecar(minimal(tmp_path / "p"), *ARGS, "--jwks", server.url)
         code, reason = refusal(
             lambda: sidecar.stub.Authorize(
-                chat(NOBODY, model="small-1"), metadata=bearer(GOOD), timeout=20
+                chat(NULL_RECORDERS, model="small-1"), metadata=bearer(GOOD), timeout=20
             )
         )
         assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "JWKS_UNAVAILABLE")
@@ -329,9 +334,9 @@ def test_a_token_is_taken_on_any_address_only_with_tls(
     sidecar = start_sidecar(policies, *args, "--tls-cert", certificate, "--tls-key", key)
     address = sidecar.addresses[0].replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - the test's point
     stub = secure_stub(address, authority.pem)
-    assert stub.Authorize(chat(NOBODY, model="small-1"), metadata=bearer(GOOD)).hold_id
+    assert stub.Authorize(chat(NULL_RECORDERS, model="small-1"), metadata=bearer(GOOD)).hold_id
     with pytest.raises(grpc.RpcError) as caught:
-        stub.Authorize(chat(NOBODY, model="small-1"))
+        stub.Authorize(chat(NULL_RECORDERS, model="small-1"))
     assert error_info(caught.value).reason == "TOKEN_MISSING"
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import grpc
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.policies import minimal
-from support.running import RunningSidecar, error_info, eventually, principal, tester
-
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, error_info, eventually, principal, tester
 
 Start = Callable[..., RunningSidecar]
 

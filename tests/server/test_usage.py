@@ -7,13 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
+from mistral_spend import SidecarClient
+from mistral_spend.v1 import authorization_pb2 as pb
 from server.recorded_usage import MORE_MODELS, RECORDED, Recorded
 from support import policies
 from support.outside import METRICS, page, samples
-from support.running import RunningSidecar, chat, principal, tester
-
-from sidecar.client import Budget
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, principal, tester
 
 Start = Callable[..., RunningSidecar]
 
@@ -65,7 +64,7 @@ def test_what_was_recorded_costs_what_it_has_to(it: Recorded, sidecar: RunningSi
 def test_the_python_client_reads_it_too(it: Recorded, sidecar: RunningSidecar) -> None:
     """What an app gives to `settle` is charged the same, with or without a model in it."""
     request = asked(it)
-    with Budget(sidecar.addresses[0], when_unavailable="deny") as budget:
+    with SidecarClient(sidecar.addresses[0], when_unavailable="deny") as budget:
         asking = budget.authorize_request(
             ADMIN, {"model": it.model}, endpoint=request.endpoint, estimate=request.estimate
         )

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from support.running import chat, tester
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.sidecar_process import chat, tester
 
 from sidecar.domain.decisions import Decision, Meter
 from sidecar.domain.usage import UsageReport
 from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError, RequestIdReusedError
-from sidecar.v1 import authorization_pb2 as pb
 from simulation.loop import SimulatedLoop
 from simulation.process import Life, Process
 from simulation.promises import BrokenError, Promises
@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 MODEL = "small-latest"
 NANO_USD_PER_TOKEN = 1000
-MOST_CALLS = 3
-MOST_TRIES = 100
+MAX_CALLS = 3
+MAX_TRIES = 100
 """So many failures in a row are no bad luck."""
 
 ENDS = [[], ["settle"], ["settle"], ["release"], ["settle", "settle"], ["settle", "release"]]
@@ -48,7 +48,7 @@ class Client:
 
     async def live(self) -> None:
         """Make every call, whatever becomes of it."""
-        for number in range(self._loop.random.randint(1, MOST_CALLS)):
+        for number in range(self._loop.random.randint(1, MAX_CALLS)):
             await self._loop.pause(self._pace_seconds)
             request_id = f"{self._name}, call {number}"
             try:
@@ -142,12 +142,12 @@ class Client:
     async def _call(self, what: str, work: Callable[[Life], Awaitable[T]]) -> T:
         """Ask until there is an answer. Raises what the sidecar refuses with, or GaveUpError."""
         gives_up = self._loop.maybe(0.05)
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             await self._loop.pause(0.01)
             self._loop.note(what)
-            patience = self._loop.random.expovariate(200) if self._loop.maybe(0.1) else None
+            retry = self._loop.random.expovariate(200) if self._loop.maybe(0.1) else None
             try:
-                return await self._process.call(work, patience)
+                return await self._process.call(work, retry)
             except (ConnectionError, LedgerUnavailableError) as error:
                 self._loop.note(f"{what}: {type(error).__name__} {error}")
             if gives_up:

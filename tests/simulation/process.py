@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from support import policies
 
-from sidecar.authorizer import Authorizer
+from sidecar.authorization.authorizer import Authorizer
 from sidecar.domain.clock import SECOND_US
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy import policy_set

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from sidecar.domain.decisions import HoldState
-from sidecar.ledger import group_commit, opening
-from sidecar.ledger.alerting import Alerting
-from sidecar.ledger.closing import Closing
-from sidecar.ledger.deciding import Deciding
+from sidecar.ledger import group_commit, ledger_file
+from sidecar.ledger.admission import Admission
+from sidecar.ledger.alerts import Alerts
+from sidecar.ledger.balances import Balance, LedgerTime
 from sidecar.ledger.group_commit import GroupCommit
-from sidecar.ledger.standings import LedgerTime, Standing
+from sidecar.ledger.settlement import Settlements
 from simulation.disk import FAULTS
 from simulation.world import World
 
@@ -63,7 +63,7 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 def everything_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reserve without a look at the ceiling."""
-    monkeypatch.setattr(Standing, "fits", lambda *_: True)
+    monkeypatch.setattr(Balance, "fits", lambda *_: True)
 
 
 def answers_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,47 +82,47 @@ def answers_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def the_disk_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commit without a flush."""
-    open_writer = opening.open_writer
+    open_writer = ledger_file.open_writer
 
     def open_lazily(path: Path) -> Any:
         connection = open_writer(path)
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
-    monkeypatch.setattr(opening, "open_writer", open_lazily)
+    monkeypatch.setattr(ledger_file, "open_writer", open_lazily)
 
 
 def holds_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settle a hold each time it is asked for."""
-    state = Closing._state  # noqa: SLF001
+    state = Settlements._state  # noqa: SLF001
     monkeypatch.setattr(
-        Closing, "_state", lambda self, hold_id: (state(self, hold_id)[0], HoldState.OPEN)
+        Settlements, "_state", lambda self, hold_id: (state(self, hold_id)[0], HoldState.OPEN)
     )
 
 
 def an_id_stands_for_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not compare what a request id was used for."""
-    decide = Deciding.decide
+    decide = Admission.decide
 
-    def without_content(self: Any, proposal: Any) -> Any:
-        return decide(self, replace(proposal, call=replace(proposal.call, fingerprint=b"")))
+    def without_content(self: Any, reservation: Any) -> Any:
+        return decide(self, replace(reservation, call=replace(reservation.call, fingerprint=b"")))
 
-    monkeypatch.setattr(Deciding, "decide", without_content)
+    monkeypatch.setattr(Admission, "decide", without_content)
 
 
 def repeats_are_not_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decide a repeated request anew."""
-    monkeypatch.setattr(Deciding, "_earlier", lambda *_: None)
+    monkeypatch.setattr(Admission, "_earlier", lambda *_: None)
 
 
 def what_expires_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charge nothing for a hold that nobody closed."""
-    move = Closing._move  # noqa: SLF001
+    move = Settlements._move  # noqa: SLF001
 
     def move_for_free(self: Any, row: int, state: Any, charge: Any) -> None:
         move(self, row, state, (lambda _: 0) if "expire" in charge.__qualname__ else charge)
 
-    monkeypatch.setattr(Closing, "_move", move_for_free)
+    monkeypatch.setattr(Settlements, "_move", move_for_free)
 
 
 def what_failed_is_not_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,12 +137,12 @@ def time_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe of every alert that it was raised before."""
-    monkeypatch.setattr(Alerting, "_is_new", lambda *_: False)
+    monkeypatch.setattr(Alerts, "_is_new", lambda *_: False)
 
 
 def what_was_rolled_back_counts_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remember alerts that are not in the file."""
-    monkeypatch.setattr(Alerting, "forget", lambda _: None)
+    monkeypatch.setattr(Alerts, "forget", lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sidecar.domain.clock import SECOND_US, to_us
-from sidecar.domain.decisions import Decision, Limit, Proposal
-from sidecar.ledger import opening
+from sidecar.domain.decisions import Decision, Limit, ReservationRequest
+from sidecar.ledger import ledger_file
 from sidecar.ledger.reports import Reports
 from sidecar.ledger.sqlite import SqliteLedger
-from support.proposals import proposal, settlement
+from support.reservations import reservation, settlement
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 
-class Books:
+class OperatorLedger:
     """A real ledger file that is being written."""
 
     def __init__(self, path: Path, zone: tzinfo = UTC) -> None:
@@ -37,13 +37,13 @@ class Books:
         """Run to the end."""
         return self._loop.run_until_complete(work)
 
-    def decide(self, proposed: Proposal) -> Decision:
+    def decide(self, proposed: ReservationRequest) -> Decision:
         """Decide one call."""
         return self.run(self._ledger.decide(proposed))
 
     def hold(self, at_us: int, *limits: Limit, tokens: int = 100, **call: Any) -> str:
         """Hold the worst case of a call, which has to be allowed; return the hold's id."""
-        decision = self.decide(proposal(at_us, *limits, tokens=tokens, **call))
+        decision = self.decide(reservation(at_us, *limits, tokens=tokens, **call))
         assert decision.hold_id, decision.reasons
         return decision.hold_id
 
@@ -72,7 +72,7 @@ class Books:
 
     def reports(self, at_us: int = NOON, zone: tzinfo = UTC) -> Reports:
         """Read what is in it so far."""
-        return Reports(opening.open_reader(self.path), at_us, zone)
+        return Reports(ledger_file.open_reader(self.path), at_us, zone)
 
     def close(self) -> None:
         """Close it."""
@@ -81,9 +81,9 @@ class Books:
 
 
 @contextmanager
-def books(path: Path, zone: tzinfo = UTC) -> Iterator[Books]:
+def books(path: Path, zone: tzinfo = UTC) -> Iterator[OperatorLedger]:
     """Keep books for a while."""
-    opened = Books(path, zone)
+    opened = OperatorLedger(path, zone)
     try:
         yield opened
     finally:

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 from hypothesis import strategies as st
+from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.policy.cel.variables import NEVER, Values
-from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 # -- rules, by type ---------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.commands import sidecar
-from support.running import eventually
+from support.sidecar_process import eventually
 
 
 class Hold(NamedTuple):

@@ -31,8 +31,7 @@ from jwt.algorithms import (
     RSAAlgorithm,
     get_default_algorithms,
 )
-
-from sidecar.v1.authorization_pb2_grpc import AuthorizationServiceStub
+from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 AUDIENCE = "mistral-spend-sidecar"

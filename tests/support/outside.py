@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.running import RunningSidecar
+from support.sidecar_process import RunningSidecar
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-
-from sidecar.v1 import authorization_pb2 as pb
+from mistral_spend.v1 import authorization_pb2 as pb
 
 Fault = Callable[[Callable[[], bytes]], bytes]
 """What happens to one call, given what forwards it."""

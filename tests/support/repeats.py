@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+from mistral_spend.v1 import authorization_pb2 as pb
+from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
 
-from sidecar.v1 import authorization_pb2 as pb
-from sidecar.v1.authorization_pb2_grpc import AuthorizationServiceStub
 from support.relay import Fault, Lost
 
 

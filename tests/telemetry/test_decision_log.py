@@ -12,14 +12,14 @@ from typing import Any
 
 import grpc
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as command
 from support.outside import METRICS, lines, page, samples, value
 from support.policies import deny, limit, minimal
-from support.running import RunningSidecar, chat, eventually, tester
+from support.sidecar_process import RunningSidecar, chat, eventually, tester
 
 from sidecar.telemetry.decision_log import FIELDS
-from sidecar.telemetry.line_queue import LINES_AT_MOST
-from sidecar.v1 import authorization_pb2 as pb
+from sidecar.telemetry.line_queue import MAX_LINES
 
 Start = Callable[..., RunningSidecar]
 
@@ -155,14 +155,14 @@ def test_a_full_disk_stops_no_decision_and_lines_are_dropped_and_counted(
 ) -> None:
     """`drop`: /dev/full is always full."""
     running = start_sidecar(policies, "--decision-log", "/dev/full", *METRICS)
-    flood(running, LINES_AT_MOST + 500)
+    flood(running, MAX_LINES + 500)
     found = samples(page(running))
     assert value(found, "sidecar_decision_log_dropped_lines_total") == 500
-    assert value(found, "sidecar_decision_log_queue_lines") == LINES_AT_MOST
+    assert value(found, "sidecar_decision_log_queue_lines") == MAX_LINES
     assert value(found, "sidecar_decision_log_lines_total") == 0
     assert running.stop() == 0
     assert "the decision log cannot be written, and is tried again: No space left" in running.log
-    assert f"{LINES_AT_MOST} lines of the decision log were not written" in running.log
+    assert f"{MAX_LINES} lines of the decision log were not written" in running.log
 
 
 def test_a_fifo_without_a_reader_keeps_what_it_can_and_says_what_is_missing(
@@ -172,10 +172,10 @@ def test_a_fifo_without_a_reader_keeps_what_it_can_and_says_what_is_missing(
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     running = start_sidecar(policies, "--decision-log", str(fifo))
-    flood(running, LINES_AT_MOST + 100)
+    flood(running, MAX_LINES + 100)
     reader = subprocess.Popen(["/bin/cat", str(fifo)], stdout=subprocess.PIPE, text=True)  # noqa: S603
     assert reader.stdout is not None
-    for _ in range(LINES_AT_MOST):
+    for _ in range(MAX_LINES):
         assert '"kind":"decision"' in reader.stdout.readline()
     running.stub.Authorize(chat(tester(), model="small-1"))
     assert '"lines_dropped_before":100' in reader.stdout.readline()
@@ -191,7 +191,7 @@ def test_with_block_no_call_is_decided_that_cannot_be_logged(
     os.mkfifo(fifo)
     flags = ("--decision-log", str(fifo), "--decision-log-full", "block")
     running = start_sidecar(policies, *flags)
-    flood(running, LINES_AT_MOST)
+    flood(running, MAX_LINES)
     own = running.stub
     with pytest.raises(grpc.RpcError) as caught:
         own.Authorize(chat(tester(), model="small-1"), timeout=1)
@@ -213,7 +213,7 @@ def test_a_sidecar_stops_though_calls_wait_for_a_log_that_is_stuck(
     os.mkfifo(fifo)
     flags = ("--decision-log", str(fifo), "--decision-log-full", "block", "--grace-seconds", "1")
     running = start_sidecar(policies, *flags)
-    flood(running, LINES_AT_MOST)
+    flood(running, MAX_LINES)
     waiting = running.stub.Authorize.future(chat(tester(), model="small-1"), timeout=60)
     assert running.stop() == 0
     with pytest.raises(grpc.RpcError):

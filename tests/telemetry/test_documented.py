@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.outside import METRICS, page
 from support.policies import deny, limit, minimal
-from support.running import RunningSidecar, chat, eventually, tester
+from support.sidecar_process import RunningSidecar, chat, eventually, tester
 
 from sidecar.telemetry import names
 

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.commands import sidecar as command
 from support.outside import HEALTH, address
 from support.policies import limit, minimal
-from support.running import RunningSidecar, chat, eventually, tester
+from support.sidecar_process import RunningSidecar, chat, eventually, tester
 
 Start = Callable[..., RunningSidecar]
 
@@ -137,11 +137,11 @@ def test_who_watches_is_told_that_it_stops(start_sidecar: Start) -> None:
     running = start_sidecar(None, *HEALTH)
     with grpc.insecure_channel(address(running, "health")) as channel:
         request = health_pb2.HealthCheckRequest(service="readiness")
-        watch = iter(health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30))
-        told = [next(watch).status]
+        recorder = iter(health_pb2_grpc.HealthStub(channel).CallRecorder(request, timeout=30))
+        told = [next(recorder).status]
         assert running.stop() == 0
         with contextlib.suppress(grpc.RpcError):
-            told.extend(answer.status for answer in watch)
+            told.extend(answer.status for answer in recorder)
     serving = health_pb2.HealthCheckResponse
     assert told == [serving.SERVING, serving.NOT_SERVING]
 
@@ -177,11 +177,11 @@ def test_watches_are_bounded(start_sidecar: Start) -> None:
     request = health_pb2.HealthCheckRequest(service="readiness")
     with grpc.insecure_channel(running.addresses[0]) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        watches = [stub.Watch(request, timeout=30) for _ in range(64)]
-        for watch in watches:
-            next(watch)
+        watches = [stub.CallRecorder(request, timeout=30) for _ in range(64)]
+        for recorder in watches:
+            next(recorder)
         with pytest.raises(grpc.RpcError) as caught:
-            next(stub.Watch(request, timeout=30))
+            next(stub.CallRecorder(request, timeout=30))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert check(running.addresses[0], "readiness") == "SERVING"
 
@@ -194,13 +194,13 @@ def test_who_watches_and_does_not_read_holds_up_nobody(start_sidecar: Start) -> 
         stuck.sendall(_watch_with_a_window_of_nothing(b"readiness"))
         with grpc.insecure_channel(address(running, "health")) as channel:
             request = health_pb2.HealthCheckRequest(service="readiness")
-            watch = iter(health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30))
-            told = [next(watch).status]
+            recorder = iter(health_pb2_grpc.HealthStub(channel).CallRecorder(request, timeout=30))
+            told = [next(recorder).status]
             began = time.monotonic()
             assert running.stop() == 0
             assert time.monotonic() - began < 5
             with contextlib.suppress(grpc.RpcError):
-                told.extend(answer.status for answer in watch)
+                told.extend(answer.status for answer in recorder)
     serving = health_pb2.HealthCheckResponse
     assert told == [serving.SERVING, serving.NOT_SERVING]
 
@@ -256,7 +256,9 @@ def test_a_probe_loads_neither_evaluators_nor_terminals() -> None:
     _, out, _ = command(program=program)
     code, modules = json.loads(out.splitlines()[-1])
     assert code == 1
-    assert {"celpy", "pydantic", "sqlite3", "sqlite_utils", "sidecar.app"} & set(modules) == set()
+    assert {"celpy", "pydantic", "sqlite3", "sqlite_utils", "sidecar.runtime.serve"} & set(
+        modules
+    ) == set()
 
 
 @pytest.mark.parametrize("where", ["unix:/tmp/x", "nowhere", "127.0.0.1:99999", "256.1.1.1:80"])

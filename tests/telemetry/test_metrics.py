@@ -5,21 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
 from support.commands import sidecar as command
-from support.deciding import Desk
+from support.desk import Desk
 from support.outside import METRICS, page, samples, value
 from support.policies import deny, limit, minimal
-from support.running import RunningSidecar, chat, eventually, principal, tester
+from support.sidecar_process import RunningSidecar, chat, eventually, principal, tester
 
 from sidecar.alerts.counts import AlertCounts
-from sidecar.reloading import PolicyStatus
-from sidecar.telemetry.calls import Call
-from sidecar.telemetry.counting import OTHER, SERIES_AT_MOST
+from sidecar.authorization.policy_reload import PolicyStatus
+from sidecar.telemetry.calls import ObservedCall
+from sidecar.telemetry.counters import MAX_SERIES, OTHER
 from sidecar.telemetry.labels import MAX_CHARACTERS, label
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.sources import Sources
-from sidecar.v1 import authorization_pb2 as pb
 
 Start = Callable[..., RunningSidecar]
 OpenDesk = Callable[..., Desk]
@@ -214,14 +214,14 @@ def test_a_hundred_thousand_principals_are_as_many_series_as_were_allowed(
     request = chat(tester(), model="small-1", dry_run=True)
 
     decision = desk.authorize(request)
-    proposal = desk.authorizer._propose(  # noqa: SLF001 - one real proposal, for many principals
-        desk.authorizer.policy, request, desk.authorizer.judgement(request), desk.now_us, ""
+    reservation = desk.authorizer._reservation(  # noqa: SLF001 - one real proposal, for many principals
+        desk.authorizer.policy, request, desk.authorizer.evaluate(request), desk.now_us, ""
     )
-    (demand,) = proposal.demands
+    (line,) = reservation.lines
     for number in range(100_000):
-        limit_of_one = demand.limit._replace(scope=f"p{number}")
-        one = replace(proposal, demands=(demand._replace(limit=limit_of_one),))
-        call = Call("Authorize", {}, metrics.saw)
+        limit_of_one = line.limit._replace(scope=f"p{number}")
+        one = replace(reservation, lines=(line._replace(limit=limit_of_one),))
+        call = ObservedCall("Authorize", {}, metrics.on_call)
         call.decided(one, decision, {}, dry_run=False)
         call.end("OK")
     text = desk.run(metrics.page()).decode()
@@ -242,11 +242,11 @@ def test_policies_that_are_replaced_for_ever_do_not_add_series_for_ever(
     """Past a bound, reasons of rules that were never seen are counted together."""
     desk = open_desk()
     metrics = metrics_of(desk)
-    for number in range(SERIES_AT_MOST + 500):
+    for number in range(MAX_SERIES + 500):
         metrics._reasons.add("NO", f"rule-{number}", "enforce")  # noqa: SLF001
     found = samples(desk.run(metrics.page()).decode())
     counted = {labels: count for (name, labels), count in found.items() if "reasons" in name}
-    assert len(counted) == SERIES_AT_MOST + 1
+    assert len(counted) == MAX_SERIES + 1
     assert value(found, "sidecar_decision_reasons_total", code=OTHER, rule=OTHER, mode=OTHER) == 500
 
 

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from support.collector import Collector, attributes, collector
 from support.commands import sidecar as command
 from support.policies import deny, limit, minimal
-from support.running import RunningSidecar, chat, eventually, tester
-
-from sidecar.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, eventually, tester
 
 Start = Callable[..., RunningSidecar]
 

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from sidecar.keys.secret import LONGEST, Secret
+from sidecar.keys.secret import MAX_BYTES, Secret
 from sidecar.keys.sinks.sink import SinkError
 
 PREVIOUS = ".previous"
@@ -63,7 +63,7 @@ class FileSink:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(2 * LONGEST)
+            content = file.read(2 * MAX_BYTES)
     except FileNotFoundError:
         return b""
     except OSError as error:

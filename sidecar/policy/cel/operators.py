@@ -11,7 +11,7 @@ from sidecar.policy.cel.syntax import Tree, arguments, bare, children, path
 _LITERALS = {"STRING_LIT", "INT_LIT"}
 
 
-class Comparison(NamedTuple):
+class ComparisonNode(NamedTuple):
     """`left operator right`; the operator is eq, ne, lt, le, gt, ge or in."""
 
     operator: str
@@ -80,9 +80,11 @@ def items_of(tree: Tree) -> list[Tree]:
     return arguments(tree) if tree.data == "list_lit" else []
 
 
-def comparisons(tree: Tree) -> Iterator[Comparison]:
+def comparisons(tree: Tree) -> Iterator[ComparisonNode]:
     """Yield every comparison in an expression."""
     for node in tree.iter_subtrees():
         if is_operation(node, "relation"):
             operator, right = children(node)
-            yield Comparison(operator.data.removeprefix("relation_"), children(operator)[0], right)
+            yield ComparisonNode(
+                operator.data.removeprefix("relation_"), children(operator)[0], right
+            )

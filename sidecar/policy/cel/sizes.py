@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.domain.bounds import (
     MAX_ID_BYTES,
@@ -16,7 +17,6 @@ from sidecar.domain.bounds import (
 )
 from sidecar.domain.usage import MAX_TOOL_NAME_BYTES, MAX_TOOLS
 from sidecar.policy.cel.variables import no_key
-from sidecar.v1 import authorization_pb2 as pb
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 BULK = 16
@@ -26,13 +26,13 @@ MAX_RULE_ID = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class ValueSize:
     """How large a value may be: characters of a text, entries of a list or map, 0 for a number."""
 
     count: int = 0
-    item: "Size | None" = None
+    item: "ValueSize | None" = None
     """Of a list's items, of a map's values."""
-    key: "Size | None" = None
+    key: "ValueSize | None" = None
     message: str = ""
     """The full name of its type, where it is a message."""
 
@@ -48,9 +48,9 @@ class Size:
         """Whether it is an entry of the data or the like, or has such."""
         return bool(self.message or (self.item and self.item.has_messages))
 
-    def or_else(self, other: "Size") -> "Size":
+    def or_else(self, other: "ValueSize") -> "ValueSize":
         """Return the size of what may be either."""
-        return Size(
+        return ValueSize(
             max(self.count, other.count),
             either(self.item, other.item),
             either(self.key, other.key),
@@ -58,15 +58,15 @@ class Size:
         )
 
     @staticmethod
-    def any_of(sizes: "Iterable[Size]") -> "Size":
+    def any_of(sizes: "Iterable[ValueSize]") -> "ValueSize":
         """Return the size of what may be any of them."""
-        return functools.reduce(Size.or_else, sizes, NUMBER)
+        return functools.reduce(ValueSize.or_else, sizes, NUMBER)
 
 
-NUMBER = Size()
+NUMBER = ValueSize()
 
 
-def either(one: Size | None, other: Size | None) -> Size | None:
+def either(one: ValueSize | None, other: ValueSize | None) -> ValueSize | None:
     """Return the size of what may be either, None if neither is there."""
     return one.or_else(other) if one and other else one or other
 
@@ -76,40 +76,40 @@ class Largest:
 
     def __init__(self, entries: Iterable[Message], limits: int) -> None:
         """Look at all messages of the data files; of limits, count the rules."""
-        self._fields: dict[str, Size] = {}
+        self._fields: dict[str, ValueSize] = {}
         for message in (*_REQUESTS, *entries):
             self._measure(message)
-        self.spend = Size(
-            limits, Size(message=policy_pb.Spend.DESCRIPTOR.full_name), Size(MAX_RULE_ID)
+        self.spend = ValueSize(
+            limits, ValueSize(message=policy_pb.Spend.DESCRIPTOR.full_name), ValueSize(MAX_RULE_ID)
         )
 
-    def field(self, message: str, name: str) -> Size:
+    def field(self, message: str, name: str) -> ValueSize:
         """Return the size of a message's field."""
         return self._fields.get(f"{message}.{name}", NUMBER)
 
-    def _measure(self, message: Message) -> Size:
+    def _measure(self, message: Message) -> ValueSize:
         for field in message.DESCRIPTOR.fields:
             size = self._size(getattr(message, field.name))
             if (entry := _message_of_values(field)) is not None:
-                size = replace(size, item=Size(message=entry))
+                size = replace(size, item=ValueSize(message=entry))
             self._fields[field.full_name] = self._fields.get(field.full_name, size).or_else(size)
-        return Size(message=message.DESCRIPTOR.full_name)
+        return ValueSize(message=message.DESCRIPTOR.full_name)
 
-    def _size(self, value: Any) -> Size:
+    def _size(self, value: Any) -> ValueSize:
         if isinstance(value, Timestamp):
             return NUMBER
         if isinstance(value, Message):
             return self._measure(value)
         if isinstance(value, str):
-            return Size(len(value))
+            return ValueSize(len(value))
         if isinstance(value, Mapping):
-            return Size(len(value), self._any(value.values()), self._any(value))
+            return ValueSize(len(value), self._any(value.values()), self._any(value))
         if hasattr(value, "__len__"):
-            return Size(len(value), self._any(value))
+            return ValueSize(len(value), self._any(value))
         return NUMBER
 
-    def _any(self, values: Iterable[Any]) -> Size:
-        return Size.any_of(map(self._size, values))
+    def _any(self, values: Iterable[Any]) -> ValueSize:
+        return ValueSize.any_of(map(self._size, values))
 
 
 def _message_of_values(field: Any) -> str | None:

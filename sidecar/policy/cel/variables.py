@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sidecar.v1 import authorization_pb2 as pb
+from mistral_spend.v1 import authorization_pb2 as pb
+
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 MESSAGES: Mapping[str, Any] = {

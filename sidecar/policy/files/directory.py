@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.policy.files import volume
+from sidecar.policy.files import fingerprint
 from sidecar.policy.files.problems import PolicyError, Problem
 
 MAX_FILES = 1000
@@ -46,12 +46,12 @@ def read(directory: Path) -> PolicyFiles:
     Raises PolicyError when the directory cannot be read at all, or never stands still.
     """
     for _ in range(TRIES):
-        before, failure = volume.look(directory), None
+        before, failure = fingerprint.stat_directory(directory), None
         try:
             files = _read(directory)
         except PolicyError as error:
             failure = error
-        if before == volume.look(directory):
+        if before == fingerprint.stat_directory(directory):
             if failure is not None:
                 raise failure
             return files
@@ -93,10 +93,10 @@ def fixture_files(directory: Path) -> list[Path]:
 def _entries(directory: Path) -> list[Path]:
     """Return what is in a directory, without names that begin with a dot."""
     try:
-        inside = volume.folder(directory).iterdir()
+        inside = fingerprint.folder(directory).iterdir()
         return sorted(p for p in inside if not p.name.startswith("."))
     except OSError as error:
-        raise volume.unreadable(directory, error) from None
+        raise fingerprint.unreadable(directory, error) from None
 
 
 def _misplaced(entry: Path) -> list[Problem]:

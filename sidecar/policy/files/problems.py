@@ -5,10 +5,10 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-LISTED_AT_MOST = 12
+MAX_LISTED = 12
 """Known names that a hint still lists."""
 
-COMPARED_AT_MOST = 500
+MAX_COMPARED = 500
 """Known names that a wrong one is compared with; of more, those that begin alike."""
 
 
@@ -83,10 +83,10 @@ def printable(text: str) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest the known name that is closest, or list them when they are few."""
     known = sorted(known)
-    if len(known) > COMPARED_AT_MOST:
+    if len(known) > MAX_COMPARED:
         known = [each for each in known if each[:1] == name[:1]]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     close = close or [each for each in known if each.lower() == name.lower()]
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"known here: {', '.join(known)}" if 0 < len(known) <= LISTED_AT_MOST else ""
+    return f"known here: {', '.join(known)}" if 0 < len(known) <= MAX_LISTED else ""

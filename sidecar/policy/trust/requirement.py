@@ -45,11 +45,11 @@ class Requirement:
             raise PolicyError([Problem(str(path), 0, 0, wrong)])
         if not self._keys:
             return 0
-        from sidecar.policy.trust import signing  # noqa: PLC0415 - takes a while; few need it
+        from sidecar.policy.trust import signatures  # noqa: PLC0415 - takes a while; few need it
 
         try:
-            signed_at_us = signing.verify(files.signature, files.digest, self._keys).signed_at_us
-        except signing.NotSignedError as error:
+            signed_at_us = signatures.verify(files.signature, files.digest, self._keys).signed_at_us
+        except signatures.NotSignedError as error:
             problem = Problem(SIGNATURE, 0, 0, str(error), hint="sidecar sign DIR --key FILE")
             raise PolicyError([problem]) from None
         if signed_at_us < not_before_us:
@@ -69,10 +69,10 @@ def open_requirement(settings: TrustSettings) -> Requirement:
             )
     if not settings.keys:
         return Requirement(settings.digests)
-    from sidecar.policy.trust import signing  # noqa: PLC0415 - takes a while, and few need it
+    from sidecar.policy.trust import signatures  # noqa: PLC0415 - takes a while, and few need it
 
     try:
-        keys = [signing.read_public_key(path) for path in settings.keys]
+        keys = [signatures.read_public_key(path) for path in settings.keys]
     except ValueError as error:
         raise ValueError(f"--require-signature {error}") from None
     return Requirement(settings.digests, keys)

@@ -14,15 +14,15 @@ from typing import Any
 import httpx2
 import pytest
 from clients.languages import Program
+from mistral_spend.v1 import authorization_pb2 as pb
 from support.holds import verified
 from support.identities import AUDIENCE, ISSUER, SUBJECT, Authority, Issuer, write_pair
 from support.mistral_standin import API_KEY, mistral_standin
 from support.policies import limit, minimal
 from support.relay import relay
-from support.running import RunningSidecar, chat, eventually, principal
+from support.sidecar_process import RunningSidecar, chat, eventually, principal
 
 from sidecar.domain.usage_json import MAX_USAGE_JSON_BYTES
-from sidecar.v1 import authorization_pb2 as pb
 
 INPUT_NANO_USD, OUTPUT_NANO_USD = 150, 600
 """What a token of mistral-small-latest costs."""

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
-
-from sidecar.v1 import authorization_pb2 as pb
-from sidecar.v1.authorization_pb2_grpc import AuthorizationServiceStub
+from mistral_spend.v1 import authorization_pb2 as pb
+from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
 
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
@@ -47,7 +46,9 @@ def main() -> None:
 def call(sidecar: AuthorizationServiceStub, flags: argparse.Namespace) -> dict[str, Any]:
     """Make one call to Mistral, if it may go out."""
     decision = sidecar.Authorize(
-        request(flags, flags.request_id), timeout=flags.deadline_seconds, metadata=proof(flags)
+        request(flags, flags.request_id),
+        timeout=flags.deadline_seconds,
+        metadata=authenticator(flags),
     )
     result = {
         "effect": pb.Effect.Name(decision.effect).removeprefix("EFFECT_"),
@@ -68,13 +69,15 @@ def call(sidecar: AuthorizationServiceStub, flags: argparse.Namespace) -> dict[s
         ended = sidecar.Release(
             pb.ReleaseRequest(hold_id=decision.hold_id, reason="no connection to Mistral"),
             timeout=flags.deadline_seconds,
-            metadata=proof(flags),
+            metadata=authenticator(flags),
         )
         result["released"] = True
     else:
         result["called"] = True
         try:
-            ended = sidecar.Settle(report, timeout=flags.deadline_seconds, metadata=proof(flags))
+            ended = sidecar.Settle(
+                report, timeout=flags.deadline_seconds, metadata=authenticator(flags)
+            )
         except grpc.RpcError as error:
             return {"error": error.code().name, "called": True}
     result["charged_cost_nano_usd"] = ended.charged_cost_nano_usd
@@ -131,7 +134,7 @@ def stream(sidecar: AuthorizationServiceStub, flags: argparse.Namespace) -> dict
             yield request(flags, request_id)
 
     answers = sidecar.AuthorizeStream(
-        requests(), timeout=flags.deadline_seconds, metadata=proof(flags)
+        requests(), timeout=flags.deadline_seconds, metadata=authenticator(flags)
     )
     for answer in answers:
         if answer.request_id not in unanswered:
@@ -154,7 +157,9 @@ def many(sidecar: AuthorizationServiceStub, flags: argparse.Namespace) -> dict[s
         def patiently(ask: Callable[..., Answer], message: object) -> Answer:
             while True:
                 try:
-                    return ask(message, timeout=flags.deadline_seconds, metadata=proof(flags))
+                    return ask(
+                        message, timeout=flags.deadline_seconds, metadata=authenticator(flags)
+                    )
                 except grpc.RpcError as error:
                     if error.code() not in AGAIN or time.monotonic() > give_up:
                         raise
@@ -203,7 +208,7 @@ def connect(flags: argparse.Namespace) -> grpc.Channel:
     return grpc.secure_channel(flags.target, credentials, OPTIONS)
 
 
-def proof(flags: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+def authenticator(flags: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     """Return who calls, as metadata. The file is read anew: tokens are replaced."""
     if flags.token is None:
         return ()

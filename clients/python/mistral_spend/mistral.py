@@ -1,0 +1,259 @@
+"""`mistral = guard(Mistral(…), budget, principal)`: the SDK, within the budget.
+
+The guarded client has the SDK's own types and signatures. It sends the max_tokens that the
+sidecar gave, and settles with what each response says was used. Parts of the SDK of which
+nobody knows what they spend are not there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from mistralai.client import Mistral, models
+from mistralai.client.basesdk import BaseSDK
+from mistralai.client.chat import Chat
+from mistralai.client.embeddings import Embeddings
+from mistralai.client.fim import Fim
+from mistralai.client.ocr import Ocr
+from mistralai.client.sdkconfiguration import SERVER_GLOBAL, SERVERS
+from mistralai.client.utils import RetryConfig
+from mistralai.client.utils.eventstreaming import EventStream, EventStreamAsync
+
+from mistral_spend.calls import Call
+from mistral_spend.errors import Unguarded
+from mistral_spend.sidecar_client import Authorization, SidecarClient
+from mistral_spend.streams import GuardedStream, GuardedStreamAsync
+from mistral_spend.v1 import authorization_pb2 as pb
+
+FREE = frozenset({"models", "files"})
+"""Parts of the SDK that spend nothing."""
+
+_TRANSPORT = frozenset({"retries", "server_url", "timeout_ms", "http_headers"})
+"""Arguments of the SDK that are no part of a request."""
+
+_REGIONS = {urlsplit(url).hostname: name for name, url in SERVERS.items() if name != SERVER_GLOBAL}
+"""The regions of the SDK's servers, by host."""
+
+Events = EventStream[models.CompletionEvent]
+EventsAsync = EventStreamAsync[models.CompletionEvent]
+
+
+def guard(
+    client: Mistral,
+    budget: SidecarClient,
+    principal: pb.Principal,
+    *,
+    tokens_per_attachment: int | None = None,
+    pages_per_document: int | None = None,
+    region: str = "",
+) -> Mistral:
+    """Return a client that asks before each call of chat, fim, embeddings and ocr.
+
+    Each raises what Budget.authorize raises. Images, audio and documents in messages need
+    `tokens_per_attachment`, and OCR without `pages` needs `pages_per_document`: the most that
+    one may take. Whatever else of the SDK may spend raises Unguarded. The given client stays
+    as it is. The region is that of its server; behind a proxy, `region` says it, "eu" for
+    example. Raises ValueError where both say one, and not the same.
+    """
+    _region(client.sdk_configuration.get_server_details()[0], region)
+    desk = _Desk(budget, principal, tokens_per_attachment, pages_per_document, region)
+    return _GuardedMistral(client, desk)
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """Where the guarded parts ask."""
+
+    budget: SidecarClient
+    principal: pb.Principal
+    tokens_per_attachment: int | None
+    pages_per_document: int | None
+    region: str
+
+    def authorization(self, endpoint: int, request: dict[str, Any], url: str) -> Authorization:
+        """Return the question for a call with these arguments of the SDK, to a server's URL."""
+        given = pb.Estimate(region=_region(url, self.region))
+        if endpoint == pb.ENDPOINT_OCR:
+            given.pages = _pages(request.get("pages")) or self.pages_per_document or 0
+        return self.budget.authorize_request(
+            self.principal,
+            {name: value for name, value in request.items() if name not in _TRANSPORT},
+            endpoint=endpoint,
+            estimate=given,
+            tokens_per_attachment=self.tokens_per_attachment,
+        )
+
+
+class _Part(BaseSDK):
+    """A part of the SDK that asks first. The classes below add the SDK's own part."""
+
+    def __init__(self, client: Mistral, desk: _Desk, endpoint: int) -> None:
+        """Share the client's configuration, and keep it from being collected."""
+        super().__init__(client.sdk_configuration, parent_ref=client)
+        self._desk = desk
+        self._endpoint = endpoint
+
+    def _run(self, send: Callable[..., Any], request: dict[str, Any], wrap: Any = None) -> Any:
+        """Ask, send, and settle; or leave that to what `wrap` makes of call and response."""
+        request = _repeatable(request)
+        call = self._authorization(request).begin()
+        with self._sending(call, request):
+            response = send(**_bounded(request, call))
+        return _settled(call, response) if wrap is None else wrap(response, call)
+
+    async def _run_async(
+        self, send: Callable[..., Any], request: dict[str, Any], wrap: Any = None
+    ) -> Any:
+        """Ask, send, and settle; or leave that to what `wrap` makes of call and response."""
+        request = _repeatable(request)
+        call = await self._authorization(request).begin_async()
+        with self._sending(call, request):
+            response = await send(**_bounded(request, call))
+        return _settled(call, response) if wrap is None else wrap(response, call)
+
+    def _authorization(self, request: dict[str, Any]) -> Authorization:
+        url = request.get("server_url") or self.sdk_configuration.get_server_details()[0]
+        return self._desk.authorization(self._endpoint, request, url)
+
+    @contextmanager
+    def _sending(self, call: Call, request: dict[str, Any]) -> Iterator[None]:
+        """End the call if sending it fails."""
+        retries = (request.get("retries"), self.sdk_configuration.retry_config)
+        try:
+            yield
+        except BaseException as error:
+            # The SDK's own retries: the last error says nothing of the attempts before it.
+            again = any(isinstance(it, RetryConfig) for it in retries)
+            (call.end if again else call.failed)(error)
+            raise
+
+
+class _GuardedChat(_Part, Chat):
+    """Chat; `parse` and its like come here, too, since the SDK builds them on these."""
+
+    def complete(self, **request: Any) -> models.ChatCompletionResponse:
+        """See the SDK."""
+        response: models.ChatCompletionResponse = self._run(super().complete, request)
+        return response
+
+    async def complete_async(self, **request: Any) -> models.ChatCompletionResponse:
+        """See the SDK."""
+        response: models.ChatCompletionResponse
+        response = await self._run_async(super().complete_async, request)
+        return response
+
+    def stream(self, **request: Any) -> Events:
+        """See the SDK."""
+        events: Events = self._run(super().stream, request, GuardedStream)
+        return events
+
+    async def stream_async(self, **request: Any) -> EventsAsync:
+        """See the SDK."""
+        events: EventsAsync
+        events = await self._run_async(super().stream_async, request, GuardedStreamAsync)
+        return events
+
+
+class _GuardedFim(_Part, Fim):
+    def complete(self, **request: Any) -> models.FIMCompletionResponse:
+        """See the SDK."""
+        response: models.FIMCompletionResponse = self._run(super().complete, request)
+        return response
+
+    async def complete_async(self, **request: Any) -> models.FIMCompletionResponse:
+        """See the SDK."""
+        response: models.FIMCompletionResponse
+        response = await self._run_async(super().complete_async, request)
+        return response
+
+    def stream(self, **request: Any) -> Events:
+        """See the SDK."""
+        events: Events = self._run(super().stream, request, GuardedStream)
+        return events
+
+    async def stream_async(self, **request: Any) -> EventsAsync:
+        """See the SDK."""
+        events: EventsAsync
+        events = await self._run_async(super().stream_async, request, GuardedStreamAsync)
+        return events
+
+
+class _GuardedEmbeddings(_Part, Embeddings):
+    def create(self, **request: Any) -> models.EmbeddingResponse:
+        """See the SDK."""
+        response: models.EmbeddingResponse = self._run(super().create, request)
+        return response
+
+    async def create_async(self, **request: Any) -> models.EmbeddingResponse:
+        """See the SDK."""
+        response: models.EmbeddingResponse
+        response = await self._run_async(super().create_async, request)
+        return response
+
+
+class _GuardedOcr(_Part, Ocr):
+    def process(self, **request: Any) -> models.OCRResponse:
+        """See the SDK."""
+        response: models.OCRResponse = self._run(super().process, request)
+        return response
+
+    async def process_async(self, **request: Any) -> models.OCRResponse:
+        """See the SDK."""
+        response: models.OCRResponse
+        response = await self._run_async(super().process_async, request)
+        return response
+
+
+class _GuardedMistral(Mistral):
+    """The client, with the parts that ask in place of the SDK's."""
+
+    def __init__(self, client: Mistral, desk: _Desk) -> None:
+        """Share all of the client's: this opens nothing, and closes what that one opened."""
+        BaseSDK.__init__(self, client.sdk_configuration, parent_ref=client)
+        self.chat = _GuardedChat(client, desk, pb.ENDPOINT_CHAT)
+        self.fim = _GuardedFim(client, desk, pb.ENDPOINT_FIM)
+        self.embeddings = _GuardedEmbeddings(client, desk, pb.ENDPOINT_EMBEDDINGS)
+        self.ocr = _GuardedOcr(client, desk, pb.ENDPOINT_OCR)
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what spends nothing. Raises Unguarded."""
+        if name in FREE:
+            return super().__getattr__(name)
+        raise Unguarded(
+            f"{name} is not guarded: call it on the client itself, within budget.authorize()"
+        )
+
+
+def _repeatable(request: dict[str, Any]) -> dict[str, Any]:
+    """Make lists of what can be gone through only once: it is measured, and then sent."""
+    return {name: list(it) if isinstance(it, Iterator) else it for name, it in request.items()}
+
+
+def _bounded(request: dict[str, Any], call: Call) -> dict[str, Any]:
+    return request if call.max_tokens is None else {**request, "max_tokens": call.max_tokens}
+
+
+def _settled(call: Call, response: Any) -> Any:
+    call.settle(response)
+    return response
+
+
+def _region(url: str, given: str) -> str:
+    """Return the region of a server: of one that the SDK names, or what is given.
+
+    Raises ValueError where they differ.
+    """
+    region = _REGIONS.get(urlsplit(url).hostname, "")
+    if region and given not in ("", region):
+        raise ValueError(f"the client's server is in {region}, and region={given!r}")
+    return region or given
+
+
+def _pages(pages: object) -> int:
+    """Count the pages asked for, as the SDK takes them: [0, 2] or "0,2-4"; 0 means all."""
+    if isinstance(pages, str):
+        ranges = [part.partition("-") for part in pages.split(",")]
+        return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
+    return len(list(pages)) if isinstance(pages, Iterable) else 0

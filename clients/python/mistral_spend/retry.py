@@ -1,0 +1,78 @@
+"""Asking again, within one deadline. It is safe: a repeat of an id is never charged twice."""
+
+import random
+import time
+
+import grpc
+
+from mistral_spend.circuit import Circuit
+from mistral_spend.errors import NoAnswer, Refused
+
+ATTEMPT_SECONDS = 2.0
+"""How long one attempt may take, so that one that hangs leaves time for another."""
+
+FIRST_PAUSE_SECONDS = 0.05
+MAX_PAUSE_SECONDS = 1.0
+
+_FINAL = frozenset(
+    {
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+"""What asking again does not mend. All else says nothing of what the sidecar has done."""
+
+
+class Retry:
+    """What is left of one deadline."""
+
+    def __init__(self, seconds: float, circuit: Circuit | None = None) -> None:
+        """Begin now. Without a circuit it is asked to the end, whatever others met.
+
+        Raises CircuitOpen when it may not be asked at all.
+        """
+        self._circuit = circuit or Circuit()
+        self._probes = self._circuit.admit()
+        self.is_retry = False
+        """Whether an attempt of this has failed."""
+        self._until = time.monotonic() + seconds
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+
+    @property
+    def attempt_seconds(self) -> float:
+        """How long the next attempt may take."""
+        return max(0.001, min(ATTEMPT_SECONDS, self._until - time.monotonic()))
+
+    def pause_seconds(self, error: grpc.RpcError) -> float:
+        """Return how long to wait after a failed attempt.
+
+        Raises Refused for an error that is an answer, and NoAnswer when no time is left.
+        """
+        self.is_retry = True
+        code, details = error.code(), error.details() or ""
+        if code in _FINAL:
+            self.answered()
+            raise Refused(code.name, details) from None
+        # Not all clients of one sidecar that restarts shall come back at one moment.
+        pause = random.uniform(0.5, 1) * self._pause_seconds  # noqa: S311 - no secret
+        self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
+        is_over = time.monotonic() + pause >= self._until
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # too fast: that is a limit, no outage
+            self.answered()
+            if is_over:
+                raise Refused(code.name, details) from None
+        elif is_over or self._probes or self._circuit.is_open:
+            no_answer = NoAnswer(code.name, details)
+            self._circuit.fail(no_answer)
+            raise no_answer from None
+        return pause
+
+    def answered(self) -> None:
+        """Let the calls after this one ask, too."""
+        self._circuit.close()

@@ -1,0 +1,273 @@
+"""Asking the sidecar: once for each call, and until it answers or the deadline is there."""
+
+import asyncio
+import logging
+import time
+import uuid
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from mistral_spend.balances import Balances, balances
+from mistral_spend.bounds import estimate as bounds_of
+from mistral_spend.calls import Call
+from mistral_spend.circuit import Circuit
+from mistral_spend.connection import Answer, SidecarConnection
+from mistral_spend.errors import CircuitOpen, Denied, NoAnswer, Replayed, Unavailable
+from mistral_spend.retry import Retry
+from mistral_spend.settlement_queue import RELEASE_UNKNOWN_SECONDS, PendingReport, SettlementQueue
+from mistral_spend.v1 import authorization_pb2 as pb
+
+log = logging.getLogger("mistral_spend")
+
+
+class SidecarClient:
+    """A sidecar to ask. One is enough for an app; any thread and event loop may use it."""
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        *,
+        when_unavailable: Literal["deny", "allow"],
+        deadline_seconds: float = 5.0,
+        hold_ttl_seconds: int | None = None,
+        ca_file: str | Path | None = None,
+        cert_file: str | Path | None = None,
+        key_file: str | Path | None = None,
+        token_file: str | Path | None = None,
+    ) -> None:
+        """Name the sidecar: `host:port`, or `unix:/path`.
+
+        Without an answer within the deadline, "deny" raises Unavailable, and "allow" lets the
+        call out uncounted, which is logged. After three such calls the next do not wait: one a
+        second still asks, the others get no answer at once, until there is one. A hold lives for
+        `hold_ttl_seconds`, or as long as the sidecar has it. With `ca_file` it is TLS; the token
+        is read anew for each question.
+        """
+        if when_unavailable not in ("deny", "allow"):
+            raise ValueError('when_unavailable is "deny" or "allow"')
+        self._opens = when_unavailable == "allow"
+        self._deadline_seconds = deadline_seconds
+        self._hold_ttl = hold_ttl_seconds and Duration(seconds=hold_ttl_seconds)
+        self._connection = SidecarConnection(address, ca_file, cert_file, key_file, token_file)
+        # A ledger that takes no holds may still say what is left: that closes no circuit of calls.
+        self._circuits = {"Authorize": Circuit(), "GetBudgets": Circuit()}
+        self._settlements = SettlementQueue(self._connection, self._circuits["Authorize"])
+        # An app that just ends, or forgets its budget, still settles its last calls.
+        self._finish = weakref.finalize(self, self._settlements.close)
+
+    def authorize(
+        self,
+        principal: pb.Principal,
+        model: str,
+        messages: object,
+        max_tokens: int | None = None,
+        *,
+        endpoint: int = pb.ENDPOINT_CHAT,
+        estimate: pb.Estimate | None = None,
+        tokens_per_attachment: int | None = None,
+        **rest: Any,
+    ) -> "Authorization":
+        """Ask for one call, in a `with` or an `async with` that gives a Call.
+
+        `rest` is all else of the request that takes tokens or money: tools, response_format,
+        n, service_tier. Raises Unbounded when neither the bytes nor `estimate` bound it.
+        """
+        request = {"model": model, "messages": messages, "max_tokens": max_tokens, **rest}
+        return self.authorize_request(
+            principal,
+            request,
+            endpoint=endpoint,
+            estimate=estimate,
+            tokens_per_attachment=tokens_per_attachment,
+        )
+
+    def authorize_request(
+        self,
+        principal: pb.Principal,
+        request: Mapping[str, Any],
+        *,
+        endpoint: int = pb.ENDPOINT_CHAT,
+        estimate: pb.Estimate | None = None,
+        tokens_per_attachment: int | None = None,
+    ) -> "Authorization":
+        """Ask for one call by the body that Mistral gets, of any endpoint."""
+        bounds = bounds_of(endpoint, request, estimate, tokens_per_attachment)
+        question = pb.AuthorizeRequest(
+            principal=principal,
+            model=request["model"],
+            endpoint=pb.Endpoint.Name(endpoint),
+            estimate=bounds,
+            hold_ttl=self._hold_ttl or None,
+        )
+        return Authorization(self, question)
+
+    def get_budgets(self, principal: pb.Principal, model: str = "") -> Balances:
+        """Return what is left, holding nothing. Raises Unavailable and Refused."""
+        question = pb.GetBudgetsRequest(principal=principal, model=model)
+        try:
+            answer: pb.GetBudgetsResponse = self._ask("GetBudgets", question)
+        except NoAnswer as error:
+            raise Unavailable(error.code, error.details) from None
+        return Balances(balances(answer.budgets), answer)
+
+    async def get_budgets_async(self, principal: pb.Principal, model: str = "") -> Balances:
+        """Return what is left, holding nothing. Raises Unavailable and Refused."""
+        question = pb.GetBudgetsRequest(principal=principal, model=model)
+        try:
+            answer: pb.GetBudgetsResponse = await self._ask_async("GetBudgets", question)
+        except NoAnswer as error:
+            raise Unavailable(error.code, error.details) from None
+        return Balances(balances(answer.budgets), answer)
+
+    def begin(self, question: pb.AuthorizeRequest) -> Call:
+        """Ask, and return the call that may go out. Raises BudgetError."""
+        try:
+            return self._decided(question, self._ask("Authorize", question))
+        except NoAnswer as error:
+            return self._undecided(question, error)
+        except BaseException as error:
+            self._never_sent(question, error)
+            raise
+
+    async def begin_async(self, question: pb.AuthorizeRequest) -> Call:
+        """Ask, and return the call that may go out. Raises BudgetError."""
+        try:
+            return self._decided(question, await self._ask_async("Authorize", question))
+        except NoAnswer as error:
+            return self._undecided(question, error)
+        except BaseException as error:
+            self._never_sent(question, error)
+            raise
+
+    def close(self) -> None:
+        """Wait for the last settlements, for a few seconds at most, and end."""
+        self._finish()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close, while others go on."""
+        await asyncio.to_thread(self.close)
+
+    def _ask(self, method: str, question: object) -> Answer:
+        """Ask until there is an answer. Raises Refused and NoAnswer."""
+        retry = Retry(self._deadline_seconds, self._circuits[method])
+        while True:
+            try:
+                answer = self._connection.call(method, question, retry.attempt_seconds)
+            except grpc.RpcError as error:
+                time.sleep(retry.pause_seconds(error))
+            else:
+                return _accepted(answer, retry)
+
+    async def _ask_async(self, method: str, question: object) -> Answer:
+        """Ask until there is an answer. Raises Refused and NoAnswer."""
+        retry = Retry(self._deadline_seconds, self._circuits[method])
+        while True:
+            try:
+                seconds = retry.attempt_seconds
+                answer = await self._connection.call_async(method, question, seconds)
+            except grpc.RpcError as error:
+                await asyncio.sleep(retry.pause_seconds(error))
+            else:
+                return _accepted(answer, retry)
+
+    def _decided(self, question: pb.AuthorizeRequest, decision: pb.AuthorizeResponse) -> Call:
+        if decision.effect != pb.EFFECT_ALLOW:
+            raise Denied(decision)
+        return Call(decision, question, self._settlements)
+
+    def _undecided(self, question: pb.AuthorizeRequest, error: NoAnswer) -> Call:
+        if not self._opens:
+            self._never_sent(question, error)
+            raise Unavailable(error.code, error.details) from None
+        log.warning(
+            "the sidecar does not answer (%s): call %s of %s goes out uncounted",
+            error.code, question.request_id, question.model,
+        )  # fmt: skip
+        return Call(None, question, self._settlements, is_asked=not isinstance(error, CircuitOpen))
+
+    def _never_sent(self, question: pb.AuthorizeRequest, error: BaseException) -> None:
+        """Release what may be held although its answer did not come."""
+        if isinstance(error, CircuitOpen):
+            return
+        if isinstance(error, NoAnswer) or not isinstance(error, Exception):
+            unsent = pb.ReleaseRequest(reason="not sent: no decision was seen")
+            self._settlements.add(PendingReport(question, "", unsent, RELEASE_UNKNOWN_SECONDS))
+
+
+class Authorization:
+    """A question that is asked when its block begins; each time for a call of its own."""
+
+    def __init__(self, budget: SidecarClient, question: pb.AuthorizeRequest) -> None:
+        """Ask nothing yet."""
+        self._budget = budget
+        self._question = question
+        self._call: Call | None = None
+
+    def begin(self) -> Call:
+        """Ask outside of a block. Whoever does has to end the call. Raises BudgetError."""
+        return self._budget.begin(self._new())
+
+    async def begin_async(self) -> Call:
+        """Ask outside of a block. Whoever does has to end the call. Raises BudgetError."""
+        return await self._budget.begin_async(self._new())
+
+    def __enter__(self) -> Call:
+        """Ask. Raises BudgetError."""
+        self._call = self.begin()
+        return self._call
+
+    async def __aenter__(self) -> Call:
+        """Ask. Raises BudgetError."""
+        self._call = await self.begin_async()
+        return self._call
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        """End the call, if the block has not."""
+        assert self._call is not None
+        self._call.end(error)
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        """End the call, if the block has not; this waits for nothing."""
+        self.__exit__(_, error, __)
+
+    def _new(self) -> pb.AuthorizeRequest:
+        question = pb.AuthorizeRequest()
+        question.CopyFrom(self._question)
+        # Never the app's own id: a repeat would get the first answer, and no hold of its own.
+        question.request_id = str(uuid.uuid4())
+        return question
+
+
+def _accepted(answer: Answer, retry: Retry) -> Answer:
+    """Return an answer that is to this question alone. Raises Replayed."""
+    retry.answered()
+    if not isinstance(answer, pb.AuthorizeResponse) or not answer.replayed:
+        return answer
+    if not retry.is_retry:
+        raise Replayed(f"{answer.request_id} was decided before this call asked")
+    if answer.effect == pb.EFFECT_ALLOW and answer.hold_state != pb.HOLD_STATE_OPEN:
+        state = pb.HoldState.Name(answer.hold_state)
+        raise Replayed(f"hold {answer.hold_id} is no longer open: {state}")
+    return answer

@@ -1,0 +1,42 @@
+"""Opening the channels that were asked for."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.alerts.channel import Channel, LogChannel
+from sidecar.alerts.command import CommandChannel
+from sidecar.domain.flag_errors import naming
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Who is told of alerts, beside the log."""
+
+    webhook: str = ""
+    webhook_secret_file: Path | None = None
+    command: str = ""
+
+
+def open_channels(settings: AlertSettings) -> list[Channel]:
+    """Open the log's channel and those that were asked for.
+
+    Belongs to the running event loop. Raises ValueError, which names the flag.
+    """
+    channels: list[Channel] = [LogChannel()]
+    if bool(settings.webhook) != bool(settings.webhook_secret_file):
+        raise ValueError("--alert-webhook and --alert-webhook-secret-file need each other")
+    if settings.webhook and settings.webhook_secret_file:
+        # It takes a while, and not all need it.
+        from sidecar.alerts import webhook  # noqa: PLC0415
+        from sidecar.web.client import ThreadsLeftBehind  # noqa: PLC0415
+
+        asyncio.get_running_loop().set_default_executor(ThreadsLeftBehind())
+        with naming("--alert-webhook-secret-file"):
+            secret = webhook.read_secret(settings.webhook_secret_file)
+        with naming("--alert-webhook"):
+            channels.append(webhook.WebhookChannel(settings.webhook, secret))
+    if settings.command:
+        with naming("--alert-command"):
+            channels.append(CommandChannel(settings.command))
+    return channels

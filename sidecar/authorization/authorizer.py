@@ -1,0 +1,283 @@
+"""The main job: may this call to Mistral go out, and what is left to spend?
+
+    request ─▶ judgement: names, worst case, rules ─▶ ledger: hold all or none ─▶ decision
+    usage   ─▶ what it costs ─▶ ledger: the hold becomes spend ─▶ charge
+
+Nothing here knows of gRPC, of SQL, or of which evaluator of CEL runs.
+"""
+
+import copy
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from mistral_spend.v1 import authorization_pb2 as pb
+
+from sidecar.authorization.call_recorder import current_recorder, run_to_completion
+from sidecar.authorization.request_evaluation import (
+    EvaluationResult,
+    contradicted,
+    endpoint_of,
+    evaluate_request,
+    limits_of,
+)
+from sidecar.authorization.usage_log import UsageLog
+from sidecar.domain.clock import Clock
+from sidecar.domain.decisions import (
+    Budget,
+    CallFacts,
+    Charge,
+    Decision,
+    Hold,
+    Reason,
+    ReservationRequest,
+    Settlement,
+)
+from sidecar.domain.prices import Tariff, Terms, UnpricedError
+from sidecar.domain.usage import Usage, UsageReport
+from sidecar.ledger.protocol import HoldUnknownError, Ledger
+from sidecar.policy.policy_set import PolicySet
+
+log = logging.getLogger(__name__)
+
+
+class Authorizer:
+    """Decides calls on one ledger, and on one policy set at a time.
+
+    `policy` may be replaced at any moment, so each call reads it once.
+    """
+
+    def __init__(
+        self,
+        policy: PolicySet,
+        ledger: Ledger,
+        clock: Clock,
+        hold_ttl_us: int,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Take the time from the clock, and what makes ids unique from the entropy.
+
+        A hold lives `hold_ttl_us` unless its call says more.
+        """
+        self.policy = policy
+        self.revoked_versions: frozenset[str] = frozenset()
+        """Of keys, as KEY#VERSION: the ledger knows them, the policies do not."""
+        self._ledger = ledger
+        self._clock = clock
+        self._hold_ttl_us = hold_ttl_us
+        self._entropy = entropy
+        self._usage_log = UsageLog()
+
+    def snapshot(self) -> "Authorizer":
+        """Return the same authorizer, staying on the policy set that is served now."""
+        return copy.copy(self)
+
+    def later(self, wait_us: int) -> "Authorizer":
+        """Return the same authorizer, for dry runs after a wait."""
+        later, now = self.snapshot(), self._clock
+        later._clock = lambda: now() + wait_us  # noqa: SLF001 - its own
+        return later
+
+    async def authorize(self, request: pb.AuthorizeRequest, contradiction: str = "") -> Decision:
+        """Decide one call, and hold its worst case when it is allowed.
+
+        The request has been validated. A contradiction between its principal and who
+        calls denies it. Raises what Ledger.decide raises.
+        """
+        policy, now_us, recorder = self.policy, self._clock(), current_recorder.get()
+        recorder.enter("policy")
+        if contradiction:
+            result = contradicted(contradiction)
+        else:
+            result = self._evaluate(policy, request, now_us)
+        reservation = self._reservation(policy, request, result, now_us, contradiction)
+        recorder.enter("ledger")
+
+        async def decide() -> Decision:
+            if request.dry_run:
+                decision = self._ledger.preview(reservation)
+            else:
+                decision = await self._ledger.decide(reservation)
+                _log_shadows(decision)
+            recorder.decided(
+                reservation, decision, request.principal.labels, dry_run=request.dry_run
+            )
+            return decision
+
+        return await run_to_completion(decide())
+
+    async def settle(
+        self,
+        hold_id: str,
+        report: UsageReport,
+        response_model: str,
+        outcome: str,
+        owner: str = "",
+    ) -> Charge:
+        """Charge what the call really used. What the report leaves out counts as held.
+
+        With an owner, another principal's hold is unknown. Raises what Ledger.settle raises.
+        """
+        recorder = current_recorder.get()
+        recorder.enter("ledger")
+        hold = self._hold_of(hold_id, owner)
+        used = report.completed(hold.endpoint, hold.most)
+        cost_nano_usd = hold.cost_nano_usd
+        tariff = self._tariff_that_served(hold, response_model)
+        unrecognized = report.unrecognized(hold.endpoint)
+        if tariff is not None and report != UsageReport() and not unrecognized:
+            cost_nano_usd = tariff.cost_nano_usd(used, _terms_that_served(hold, report, tariff))
+        self._usage_log.note(hold, report, unrecognized=unrecognized)
+        settlement = Settlement(
+            used, cost_nano_usd, outcome, response_model, self._clock(), unrecognized
+        )
+
+        async def close() -> Charge:
+            charge = await self._ledger.settle(hold_id, settlement)
+            recorder.closed("settle", hold_id, charge)
+            return charge
+
+        return await run_to_completion(close())
+
+    async def release(self, hold_id: str, reason: str, owner: str = "") -> Charge:
+        """Give a hold back: its call was never sent.
+
+        With an owner, another principal's hold is unknown. Raises what Ledger.release raises.
+        """
+        recorder = current_recorder.get()
+        recorder.enter("ledger")
+        if owner:
+            self._hold_of(hold_id, owner)
+
+        async def close() -> Charge:
+            charge = await self._ledger.release(hold_id, reason, self._clock())
+            recorder.closed("release", hold_id, charge)
+            return charge
+
+        return await run_to_completion(close())
+
+    def evaluate(self, request: pb.AuthorizeRequest) -> EvaluationResult:
+        """Return what the policies make of a call now, before the ledger has its say."""
+        return self._evaluate(self.policy, request, self._clock())
+
+    def budgets(
+        self, principal: pb.Principal, model: str
+    ) -> tuple[tuple[Budget, ...], tuple[Reason, ...]]:
+        """Return what is left for a principal, and what cannot be told and why."""
+        now_us = self._clock()
+        limits, reasons = limits_of(self.policy, principal, model, now_us)
+        return self._ledger.budgets(limits, now_us), reasons
+
+    def _hold_of(self, hold_id: str, owner: str) -> Hold:
+        hold = self._ledger.hold(hold_id)
+        if owner and hold.principal_id != owner:
+            raise HoldUnknownError
+        return hold
+
+    def _evaluate(
+        self, policy: PolicySet, request: pb.AuthorizeRequest, now_us: int
+    ) -> EvaluationResult:
+        result = evaluate_request(policy, request, now_us, self._ledger.budgets)
+        key_id = request.principal.key_id
+        if key_id in self.revoked_versions:
+            message = f"version {key_id} is revoked: take the secret of the key's active version"
+            revoked = Reason("KEY_REVOKED", message, "", 401)
+            result = replace(result, reasons=(*result.reasons, revoked))
+        return result
+
+    def _reservation(
+        self,
+        policy: PolicySet,
+        request: pb.AuthorizeRequest,
+        result: EvaluationResult,
+        now_us: int,
+        contradiction: str,
+    ) -> ReservationRequest:
+        principal, size = request.principal, result.size
+        call = CallFacts(
+            request_id=request.request_id,
+            fingerprint=_fingerprint(request, contradiction),
+            principal_id=principal.id,
+            role=principal.role,
+            workspace=principal.workspace,
+            key_id=principal.key_id,
+            model_requested=request.model,
+            model_id=result.model_id,
+            endpoint=endpoint_of(policy, request),
+            max_output_tokens=0 if size is None else size.max_output_tokens,
+            most=Usage() if size is None else size.most,
+            terms=Terms() if size is None else size.terms,
+            cost_nano_usd=result.cost_nano_usd,
+            tariff=result.tariff,
+            hold_ttl_us=_hold_ttl_us(request) or self._hold_ttl_us,
+        )
+        # Ids that begin with the time keep the ledger's indexes growing at their end.
+        unique = f"{now_us // 1000:012x}{self._entropy(10).hex()}"
+        return ReservationRequest(
+            call=call,
+            decision_id=f"dec_{unique}",
+            hold_id=f"hold_{unique}",
+            at_us=now_us,
+            policy_digest=policy.digest,
+            policy_generation=policy.generation,
+            reasons=result.reasons,
+            shadow_reasons=result.shadow_reasons,
+            lines=result.lines,
+            share=policy.share,
+        )
+
+    def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:
+        """Return the hold's tariff, unless the response names another model we know.
+
+        An alias may have moved to a model with another price since it was held; a
+        response that only echoes the alias says nothing of that. A model without a
+        price for such a call cannot have served it.
+        """
+        if response_model == hold.model_requested:
+            return hold.tariff
+        model = self.policy.catalogue.models.get(response_model)
+        if hold.tariff is None or model is None or model.message.id == hold.model_id:
+            return hold.tariff
+        served = model.tariff(hold.opened_at_us)
+        try:
+            if served is not None:
+                served.bound_nano_usd(hold.endpoint, hold.most, hold.terms)
+        except UnpricedError:
+            return hold.tariff
+        return served or hold.tariff
+
+
+def _fingerprint(request: pb.AuthorizeRequest, contradiction: str) -> bytes:
+    """Tell requests apart: L3 answers a repeat of an id by it.
+
+    One that is contradicted has the proven principal by now, so without a mark it would
+    get the answer to an honest request. No message begins with a zero.
+    """
+    mark = f"\0{contradiction}\0".encode() if contradiction else b""
+    return hashlib.sha256(mark + request.SerializeToString(deterministic=True)).digest()
+
+
+def _log_shadows(decision: Decision) -> None:
+    for reason in decision.shadow_reasons:
+        log.info(
+            "decision %s: shadow %s: %s", decision.decision_id, reason.rule, reason.code,
+            extra={"fields": {"decision_id": decision.decision_id}},
+        )  # fmt: skip
+
+
+def _hold_ttl_us(request: pb.AuthorizeRequest) -> int:
+    return request.hold_ttl.ToMicroseconds() if request.HasField("hold_ttl") else 0
+
+
+def _terms_that_served(hold: Hold, report: UsageReport, tariff: Tariff) -> Terms:
+    """Return the hold's terms, with the tier that the response names if it has a price."""
+    if not report.service_tier:
+        return hold.terms
+    terms = replace(hold.terms, service_tier=report.service_tier)
+    try:
+        tariff.multipliers.of(terms)
+    except UnpricedError:
+        return hold.terms
+    return terms

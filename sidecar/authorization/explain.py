@@ -1,0 +1,187 @@
+"""Why a call is allowed or denied, and the smallest change that would allow it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mistral_spend.v1 import authorization_pb2 as pb
+
+from sidecar.authorization.authorizer import Authorizer
+from sidecar.authorization.request_evaluation import EvaluationResult, endpoint_of
+from sidecar.domain.amounts import format_amount
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.counted import counted
+from sidecar.domain.decisions import Budget, Decision, Effect, Meter, ReservationLine
+from sidecar.domain.usage import MAX_COUNT, Endpoint
+from sidecar.domain.worst_case import CallSize
+from sidecar.policy.cel.variables import Values
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.rules import Rule
+from sidecar.policy.trace import PartValue, TakenApart
+
+Change = Callable[[pb.AuthorizeRequest], None]
+
+MAX_TRIED = 40
+"""Models, and roles, that are tried in a denied call: bounds what an explanation costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision that was not made, what it came from, and ways to an Allow."""
+
+    decision: Decision
+    result: EvaluationResult
+    rules: list[tuple[Rule, list[PartValue]]]
+    suggestions: list[str]
+
+    @property
+    def limits(self) -> list[tuple[ReservationLine, Budget]]:
+        """What the call demands of each limit, and how that stands."""
+        budgets = {budget.rule: budget for budget in self.decision.budgets}
+        return [
+            (demand, budgets[demand.limit.rule])
+            for demand in self.result.lines
+            if demand.limit.rule in budgets
+        ]
+
+    @property
+    def worst_case(self) -> str:
+        """Write the most that a call may use, and how that comes about."""
+        size, tariff = self.result.size, self.result.tariff
+        if size is None:
+            return ""
+        most = size.most
+        output = f"{size.max_output_tokens:,} output"
+        if size.choices > 1:
+            output = f"{size.choices} x {output}"
+        used = [f"{most.input_tokens:,} input + {output} = {counted(most.tokens, 'token')}"]
+        used += [counted(most.pages, "page")] if most.pages else []
+        used += [counted(most.annotated_pages, "annotated page")] if most.annotated_pages else []
+        used += [f"{most.audio_seconds:,} s of audio"] if most.audio_seconds else []
+        used += [counted(most.characters, "character")] if most.characters else []
+        used += [f"{counted(count, 'call')} of {tool}" for tool, count in most.tool_calls]
+        cost = format_amount(Meter.COST, self.result.cost_nano_usd)
+        price = (
+            f"at most {cost} at the price {tariff.price.price_id}" if tariff else "without a price"
+        )
+        return "; ".join([*used, price])
+
+
+class Explainer:
+    """Explains calls on one authorizer, holding and recording nothing.
+
+    One explanation is worth many decisions, so there is one at a time, and it
+    lets decisions go first. All of it is about one policy set, also when another takes
+    its place meanwhile.
+    """
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        """Explain what this authorizer would decide."""
+        self._authorizer = authorizer
+        self._one_at_a_time = asyncio.Lock()
+        self._rules: tuple[PolicySet, TakenApart] | None = None
+
+    async def explain(self, request: pb.AuthorizeRequest) -> Explanation:
+        """Explain one call. It has been validated."""
+        async with self._one_at_a_time:
+            authorizer = self._authorizer.snapshot()
+            trials = _Trials(authorizer, request)
+            decision = await trials.decide(lambda _: None)
+            result = authorizer.evaluate(request)
+            values = result.values
+            policy = authorizer.policy
+            rules = [] if values is None else await asyncio.to_thread(self._apart, policy, values)
+            denied = decision.effect is Effect.DENY
+            ways = await trials.ways(decision, result) if denied else []
+            return Explanation(decision, result, rules, ways)
+
+    def _apart(self, policy: PolicySet, values: Values) -> list[tuple[Rule, list[PartValue]]]:
+        """Take the rules apart, the first time, and give each part its value."""
+        if self._rules is None or self._rules[0] is not policy:
+            self._rules = policy, TakenApart(policy)
+        return self._rules[1].values(values)
+
+
+class _Trials:
+    """One call with changes, each decided as a dry run."""
+
+    def __init__(self, authorizer: Authorizer, request: pb.AuthorizeRequest) -> None:
+        self._authorizer = authorizer
+        self._request = request
+
+    async def decide(self, change: Change, wait_us: int = 0) -> Decision:
+        """Decide the call with a change, or after a wait, as a dry run."""
+        await asyncio.sleep(0)  # decisions go first
+        trial = pb.AuthorizeRequest()
+        trial.CopyFrom(self._request)
+        trial.dry_run = True
+        change(trial)
+        return await self._authorizer.later(wait_us).authorize(trial)
+
+    async def _allows(self, change: Change, wait_us: int = 0) -> bool:
+        return (await self.decide(change, wait_us)).effect is Effect.ALLOW
+
+    async def ways(self, decision: Decision, result: EvaluationResult) -> list[str]:
+        """Try one change at a time: less output, another model, another role, waiting."""
+        ways = [
+            await self._less_output(result.size),
+            await self._other_models(),
+            await self._other_roles(),
+            await self._waiting(decision.retry_after_us),
+        ]
+        return [way for way in ways if way]
+
+    async def _waiting(self, retry_after_us: int) -> str:
+        """Ask at the time that the answer names, if it names one."""
+        seconds = -(-retry_after_us // SECOND_US)
+        if not seconds or not await self._allows(lambda _: None, seconds * SECOND_US):
+            return ""
+        return f"wait {seconds} s and ask with a new request_id"
+
+    async def _less_output(self, size: CallSize | None) -> str:
+        """Find the most output tokens that would pass, by halving.
+
+        Less than the app asked for, or than the role's maximum that filled it in; where
+        there was neither, than anybody may ask for.
+        """
+        asked = MAX_COUNT + 1 if size is None else size.max_output_tokens
+        if asked <= 1 or not await self._allows(_with_output(1)):
+            return ""
+        passes, fails = 1, asked
+        while fails - passes > 1:
+            middle = (passes + fails) // 2
+            if await self._allows(_with_output(middle)):
+                passes = middle
+            else:
+                fails = middle
+        return f"ask for at most {passes} output tokens (max_output_tokens)"
+
+    async def _other_models(self) -> str:
+        catalogue = self._authorizer.policy.catalogue
+        names = sorted({model.message.id for model in catalogue.models.values()})[:MAX_TRIED]
+        # Left out, it would be another call for a model that is for something else.
+        endpoint = endpoint_of(self._authorizer.policy, self._request)
+        found = [name for name in names if await self._allows(_with_model(name, endpoint))]
+        return f"call {_either(found)} instead" if found else ""
+
+    async def _other_roles(self) -> str:
+        names = sorted(self._authorizer.policy.catalogue.roles)[:MAX_TRIED]
+        found = [name for name in names if await self._allows(_with_role(name))]
+        return f"have the role {_either(found)}" if found else ""
+
+
+def _with_output(tokens: int) -> Change:
+    return lambda trial: setattr(trial.estimate, "max_output_tokens", tokens)
+
+
+def _with_model(name: str, endpoint: Endpoint) -> Change:
+    other = pb.AuthorizeRequest(model=name, endpoint=f"ENDPOINT_{endpoint}")
+    return lambda trial: trial.MergeFrom(other)
+
+
+def _with_role(name: str) -> Change:
+    return lambda trial: setattr(trial.principal, "role", name)
+
+
+def _either(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

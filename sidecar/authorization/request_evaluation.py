@@ -1,0 +1,244 @@
+"""What the policies make of one call, before the ledger has its say."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from mistral_spend.v1 import authorization_pb2 as pb
+
+from sidecar.domain.clock import to_datetime
+from sidecar.domain.decisions import Budget, Limit, Meter, Reason, ReservationLine
+from sidecar.domain.prices import Tariff, Terms, UnpricedError
+from sidecar.domain.usage import Endpoint, tool_calls_of
+from sidecar.domain.worst_case import CallSize, worst_case
+from sidecar.policy.catalogue import Model, Role
+from sidecar.policy.cel.variables import UNLIMITED_INT, Values
+from sidecar.policy.evaluation import AppliedLimit, Evaluation
+from sidecar.policy.policy_set import PolicySet
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+ReadBudgets = Callable[[Sequence[Limit], int], tuple[Budget, ...]]
+"""Says how limits stand at a time, in microseconds."""
+
+_ENDPOINTS = {
+    number: Endpoint(name.removeprefix("ENDPOINT_"))
+    for name, number in pb.Endpoint.items()
+    if number
+}
+"""The endpoint for each number of the contract; unspecified depends on the model."""
+
+_OUTPUT_UNBOUNDED = Reason(
+    "OUTPUT_UNBOUNDED",
+    "nothing bounds the output: send estimate.max_output_tokens, or give the role a maximum",
+    "",
+    403,
+)
+
+_NO_MODEL = Model(policy_pb.Model(), ())
+
+
+def endpoint_of(policy: PolicySet, request: pb.AuthorizeRequest) -> Endpoint:
+    """Return what a request is about to call; left out, it is what its model is for."""
+    return _ENDPOINTS.get(request.endpoint) or policy.catalogue.endpoint(request.model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """What the names in a request stand for."""
+
+    role: Role
+    workspace: policy_pb.Workspace
+    model: Model
+    key: policy_pb.Key
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """The reasons to deny a call, if any, and what it demands of every limit if not."""
+
+    reasons: tuple[Reason, ...]
+    shadow_reasons: tuple[Reason, ...] = ()
+    lines: tuple[ReservationLine, ...] = ()
+    model_id: str = ""
+    size: CallSize | None = None
+    tariff: Tariff | None = None
+    cost_nano_usd: int = 0
+    values: Values | None = None
+    """What the rules were given; None where no rule was asked."""
+
+
+def evaluate_request(
+    policy: PolicySet, request: pb.AuthorizeRequest, now_us: int, read_budgets: ReadBudgets
+) -> EvaluationResult:
+    """Look the names up, work out the worst case, and let every rule speak."""
+    entries, unknown = _look_up(policy, request.principal, request.model)
+    if entries is None:
+        return EvaluationResult(unknown)
+    model_id = entries.model.message.id
+    size = _size(endpoint_of(policy, request), request, entries.role)
+    if size is None:
+        return EvaluationResult((_OUTPUT_UNBOUNDED,), model_id=model_id)
+    tariff, cost_nano_usd, unpriced = _price(policy, entries.model, size, now_us)
+    values = _values(request.principal, entries, _policy_request(request, size), now_us)
+    evaluation = Evaluation(policy, values)
+    limits, failed = evaluation.limits()
+    if policy.reads_spend:
+        budgets = read_budgets([applied.limit for applied in limits], now_us)
+        values = replace(values, spend=_spend(budgets))
+        evaluation = Evaluation(policy, values)
+    verdict = evaluation.verdict()
+    return EvaluationResult(
+        reasons=(*unpriced, *failed, *verdict.reasons),
+        shadow_reasons=verdict.shadow_reasons,
+        lines=_lines(evaluation, limits, size, cost_nano_usd),
+        model_id=model_id,
+        size=size,
+        tariff=tariff,
+        cost_nano_usd=cost_nano_usd,
+        values=values,
+    )
+
+
+def contradicted(message: str) -> EvaluationResult:
+    """Deny a call whose principal is not the one who calls; no rule is asked of it."""
+    return EvaluationResult((Reason("PRINCIPAL_CONTRADICTED", message, "", 403),))
+
+
+def limits_of(
+    policy: PolicySet, principal: pb.Principal, model: str, now_us: int
+) -> tuple[list[Limit], tuple[Reason, ...]]:
+    """Return the limits on a principal's calls, and why some cannot be told.
+
+    Without a call there is no size: a limit that reads `request` sees a call of
+    nothing, to the endpoint that is meant where it is left out. Without a model, it
+    sees an empty one.
+    """
+    entries, unknown = _look_up(policy, principal, model)
+    if entries is None:
+        return [], unknown
+    request = policy_pb.Request(model=model, endpoint=entries.model.endpoint, choices=1)
+    evaluation = Evaluation(policy, _values(principal, entries, request, now_us))
+    limits, failed = evaluation.limits()
+    return [applied.limit for applied in limits if not applied.rule.shadow], tuple(failed)
+
+
+def _look_up(
+    policy: PolicySet, principal: pb.Principal, model_name: str
+) -> tuple[_Entries | None, tuple[Reason, ...]]:
+    """Find every entry, or say which are unknown. No model name is no model."""
+    catalogue = policy.catalogue
+    role = catalogue.roles.get(principal.role)
+    workspace = catalogue.workspaces.get(principal.workspace)
+    model = catalogue.models.get(model_name) if model_name else _NO_MODEL
+    unknown = tuple(
+        Reason(f"{kind.upper()}_UNKNOWN", f"no {kind} named {name} in the policies", "", 403)
+        for kind, name, entry in (
+            ("role", principal.role, role),
+            ("workspace", principal.workspace, workspace),
+            ("model", model_name, model),
+        )
+        if entry is None
+    )
+    if role is None or workspace is None or model is None:
+        return None, unknown
+    return _Entries(role, workspace, model, catalogue.key(principal.key_id)), ()
+
+
+def _size(endpoint: Endpoint, request: pb.AuthorizeRequest, role: Role) -> CallSize | None:
+    estimate = request.estimate
+    return worst_case(
+        endpoint,
+        # A token is at least one byte, so bytes bound tokens from above.
+        input_tokens=estimate.input_tokens or estimate.input_bytes,
+        asked_output_tokens=estimate.max_output_tokens,
+        choices=estimate.choices or 1,
+        pages=estimate.pages,
+        audio_seconds=estimate.audio_seconds,
+        characters=estimate.characters,
+        annotated_pages=estimate.annotated_pages,
+        tool_calls=tool_calls_of(estimate.tool_calls),
+        terms=Terms(estimate.service_tier, estimate.batch, estimate.region),
+        role_maximum=role.max_tokens_per_request,
+    )
+
+
+def _price(
+    policy: PolicySet, model: Model, size: CallSize, now_us: int
+) -> tuple[Tariff | None, int, tuple[Reason, ...]]:
+    """Return the tariff in force and the most the call can cost under it.
+
+    A call without a price is denied where a limit counts cost, and else costs 0.
+    """
+    tariff, missing = model.tariff(now_us), "no price in force"
+    if tariff is not None:
+        try:
+            return tariff, size.cost_nano_usd(tariff), ()
+        except UnpricedError as error:
+            missing = str(error)
+    message = f"model {model.message.id} has {missing}, and a limit counts cost"
+    reasons = (Reason("MODEL_NOT_PRICED", message, "", 403),) if policy.counts_cost else ()
+    return None, 0, reasons
+
+
+def _policy_request(request: pb.AuthorizeRequest, size: CallSize) -> policy_pb.Request:
+    most, terms = size.most, size.terms
+    return policy_pb.Request(
+        model=request.model,
+        endpoint=size.endpoint,
+        input_tokens=most.input_tokens,
+        max_output_tokens=size.max_output_tokens,
+        choices=size.choices,
+        tokens=most.tokens,
+        pages=most.pages,
+        audio_seconds=most.audio_seconds,
+        service_tier=terms.service_tier,
+        batch=terms.batch,
+        region=terms.region,
+        characters=most.characters,
+        annotated_pages=most.annotated_pages,
+        tool_calls=dict(most.tool_calls),
+    )
+
+
+def _values(
+    principal: pb.Principal, entries: _Entries, request: policy_pb.Request, now_us: int
+) -> Values:
+    return Values(
+        request=request,
+        principal=principal,
+        role=entries.role.message,
+        workspace=entries.workspace,
+        model=entries.model.message,
+        key=entries.key,
+        now=to_datetime(now_us),
+        spend={},
+    )
+
+
+def _lines(
+    evaluation: Evaluation, limits: Sequence[AppliedLimit], size: CallSize, cost_nano_usd: int
+) -> tuple[ReservationLine, ...]:
+    amounts = {Meter.REQUESTS: 1, Meter.TOKENS: size.most.tokens, Meter.COST: cost_nano_usd}
+    return tuple(
+        ReservationLine(
+            limit=limit,
+            amount=amounts[limit.meter],
+            charge_on_expiry=rule.limit is None or rule.limit.charge_on_expiry,
+            shadow=rule.shadow,
+            refusal=partial(evaluation.reason, rule),
+            alert_at_percent=rule.terms.alert_at_percent,
+        )
+        for rule, limit in limits
+    )
+
+
+def _spend(budgets: Sequence[Budget]) -> Mapping[str, policy_pb.Spend]:
+    return {budget.rule: _spend_of(budget) for budget in budgets}
+
+
+def _spend_of(budget: Budget) -> policy_pb.Spend:
+    used = budget.spent + budget.held
+    if budget.ceiling is None:
+        return policy_pb.Spend(used=used, ceiling=UNLIMITED_INT)
+    fraction = used / budget.ceiling if budget.ceiling else 1.0
+    return policy_pb.Spend(used=used, ceiling=budget.ceiling, fraction=fraction)

@@ -1,0 +1,1 @@
+"""The contract's messages: requests validated, responses written."""

@@ -1,0 +1,209 @@
+"""Refusing malformed requests, naming the field, before anything is looked at."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError, Message
+from mistral_spend.v1 import authorization_pb2 as pb
+
+from sidecar.domain.bounds import (
+    MAX_CHOICES,
+    MAX_ID_BYTES,
+    MAX_LABEL_KEY_BYTES,
+    MAX_LABEL_VALUE_BYTES,
+    MAX_LABELS,
+)
+from sidecar.domain.usage import (
+    MAX_COUNT,
+    MAX_TOOL_NAME_BYTES,
+    MAX_TOOLS,
+    Endpoint,
+    UsageReport,
+    tool_calls_of,
+)
+from sidecar.domain.usage_json import parse_usage_json
+
+MIN_HOLD_TTL_SECONDS = 1
+MAX_HOLD_TTL_SECONDS = 86_400
+
+Request = TypeVar("Request", bound=Message)
+
+_PLACE = re.compile(r"(?:(\d{1,18})\.(\d{1,18}))?", re.ASCII)
+
+_LABELS = "principal.labels"
+_INPUT = ("input_tokens", "input_bytes")
+_NEEDED = {
+    "CHAT": _INPUT,
+    "FIM": _INPUT,
+    "EMBEDDINGS": _INPUT,
+    "MODERATION": _INPUT,
+    "OCR": ("pages", "annotated_pages"),
+    "TRANSCRIPTION": ("audio_seconds",),
+    "SPEECH": ("characters",),
+    "REALTIME": ("audio_seconds",),
+}
+"""The counts of which each endpoint needs one."""
+_COUNTS = (*_INPUT, "max_output_tokens", "pages", "audio_seconds", "characters", "annotated_pages")
+_USED = (
+    "input_tokens", "output_tokens", "cached_input_tokens", "pages", "audio_seconds", "characters",
+    "annotated_pages",
+)  # fmt: skip
+
+
+class InvalidFieldError(Exception):
+    """A field of a request is malformed. Neither text has a value in it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        """Keep the path of the field, as in `principal.id`, and what is wrong with it."""
+        super().__init__(f"{field} {problem}")
+        self.field = field
+
+
+def parse(kind: type[Request], encoded: bytes) -> Request:
+    """Decode a request. Raises InvalidFieldError for what is none."""
+    try:
+        return kind.FromString(encoded)
+    except DecodeError:
+        raise InvalidFieldError("request", f"is not a {kind.DESCRIPTOR.full_name}") from None
+
+
+def check_request_id(request_id: str, *, required: bool = False) -> None:
+    """Raise InvalidFieldError for an id that is malformed, or missing where required."""
+    _check_text("request_id", request_id, required=required)
+
+
+def check_authorize(request: pb.AuthorizeRequest, left_out: Endpoint = Endpoint.CHAT) -> None:
+    """Raise InvalidFieldError for the first field that is malformed.
+
+    `left_out` is the endpoint that a request calls which does not say.
+    """
+    check_request_id(request.request_id)
+    _check_principal(request)
+    _check_text("model", request.model, required=True)
+    if request.endpoint not in pb.Endpoint.values():
+        raise InvalidFieldError("endpoint", "is no endpoint known here")
+    named = pb.Endpoint.Name(request.endpoint).removeprefix("ENDPOINT_")
+    _check_estimate(named if request.endpoint else left_out, request.estimate)
+    if request.HasField("hold_ttl"):
+        _check_hold_ttl(request.hold_ttl)
+
+
+def check_settle(request: pb.SettleRequest) -> UsageReport:
+    """Return what the request reports, or raise InvalidFieldError."""
+    _check_text("hold_id", request.hold_id, required=True)
+    _check_text("response_model", request.response_model)
+    if request.outcome not in pb.Outcome.values():
+        raise InvalidFieldError("outcome", "is no outcome known here")
+    if request.WhichOneof("reported") == "usage_json":
+        try:
+            return parse_usage_json(request.usage_json)
+        except ValueError as error:
+            raise InvalidFieldError("usage_json", str(error)) from None
+    return _usage_report(request.usage)
+
+
+def check_release(request: pb.ReleaseRequest) -> None:
+    """Raise InvalidFieldError for the first field that is malformed."""
+    _check_text("hold_id", request.hold_id, required=True)
+    _check_text("reason", request.reason)
+
+
+def check_page(page_size: int, page_token: str, most: int) -> tuple[int, int]:
+    """Return the place that a page begins after, or raise InvalidFieldError."""
+    if not 0 <= page_size <= most:
+        raise InvalidFieldError("page_size", f"is not between 0 and {most}")
+    found = _PLACE.fullmatch(page_token)
+    if found is None:
+        raise InvalidFieldError("page_token", "is none that was given")
+    return int(found[1] or -1), int(found[2] or -1)
+
+
+def check_signed(texts: Iterable[tuple[str, str]], most: int = MAX_ID_BYTES) -> None:
+    """Raise InvalidFieldError for the first of some fields that is missing or malformed."""
+    for field, text in texts:
+        _check_text(field, text, required=True, most=most)
+
+
+def check_get_budgets(request: pb.GetBudgetsRequest) -> None:
+    """Raise InvalidFieldError for the first field that is malformed."""
+    _check_principal(request)
+    _check_text("model", request.model)
+
+
+def _check_principal(request: pb.AuthorizeRequest | pb.GetBudgetsRequest) -> None:
+    if not request.HasField("principal"):
+        raise InvalidFieldError("principal", "is missing")
+    principal = request.principal
+    _check_text("principal.id", principal.id, required=True)
+    _check_text("principal.role", principal.role, required=True)
+    _check_text("principal.workspace", principal.workspace, required=True)
+    _check_text("principal.key_id", principal.key_id)
+    if len(principal.labels) > MAX_LABELS:
+        raise InvalidFieldError("principal.labels", f"has more than {MAX_LABELS} entries")
+    for key, value in principal.labels.items():
+        _check_text(_LABELS, key, required=True, most=MAX_LABEL_KEY_BYTES, part="has a key that ")
+        _check_text(_LABELS, value, most=MAX_LABEL_VALUE_BYTES, part="has a value that ")
+
+
+def _check_estimate(endpoint: str, estimate: pb.Estimate) -> None:
+    _check_counts("estimate", ((field, getattr(estimate, field)) for field in _COUNTS))
+    _check_tool_calls("estimate.tool_calls", estimate.tool_calls)
+    if not 0 <= estimate.choices <= MAX_CHOICES:
+        raise InvalidFieldError("estimate.choices", f"is not between 0 and {MAX_CHOICES}")
+    _check_text("estimate.service_tier", estimate.service_tier)
+    _check_text("estimate.region", estimate.region)
+    needed = _NEEDED[endpoint]
+    if not any(getattr(estimate, field) for field in needed):
+        others = "".join(f"or estimate.{field} " for field in needed[1:])
+        raise InvalidFieldError(f"estimate.{needed[0]}", f"{others}is needed for {endpoint}")
+
+
+def _usage_report(usage: pb.Usage) -> UsageReport:
+    counts = {field: getattr(usage, field) for field in _USED if usage.HasField(field)}
+    _check_counts("usage", counts.items())
+    _check_text("usage.service_tier", usage.service_tier)
+    _check_tool_calls("usage.tool_calls", usage.tool_calls)
+    return UsageReport(
+        **counts,
+        service_tier=usage.service_tier or None,
+        tool_calls=tool_calls_of(usage.tool_calls) if usage.tool_calls else None,
+    )
+
+
+def _check_counts(message: str, counts: Iterable[tuple[str, int]]) -> None:
+    for field, count in counts:
+        if not 0 <= count <= MAX_COUNT:
+            raise InvalidFieldError(f"{message}.{field}", f"is not between 0 and {MAX_COUNT}")
+
+
+def _check_tool_calls(field: str, calls: Mapping[str, int]) -> None:
+    if len(calls) > MAX_TOOLS:
+        raise InvalidFieldError(field, f"has more than {MAX_TOOLS} entries")
+    for name, count in calls.items():
+        _check_text(field, name, required=True, most=MAX_TOOL_NAME_BYTES, part="has a name that ")
+        if not 0 <= count <= MAX_COUNT:
+            raise InvalidFieldError(field, f"has a count that is not between 0 and {MAX_COUNT}")
+
+
+def _check_text(
+    field: str, text: str, *, required: bool = False, most: int = MAX_ID_BYTES, part: str = ""
+) -> None:
+    """Check a text; `part` says which part of the field it is, as in "has a key that "."""
+    if required and not text.strip():
+        raise InvalidFieldError(field, f"{part}is missing")
+    if len(text) > most or not (text.isascii() or len(text.encode()) <= most):
+        raise InvalidFieldError(field, f"{part}is longer than {most} bytes")
+    if not text.isprintable():
+        raise InvalidFieldError(field, f"{part}has characters that cannot be printed")
+
+
+def _check_hold_ttl(ttl: Duration) -> None:
+    seconds, nanos = ttl.seconds, ttl.nanos
+    if (nanos and not 0 <= nanos < 10**9) or not (
+        seconds >= MIN_HOLD_TTL_SECONDS and seconds + nanos / 10**9 <= MAX_HOLD_TTL_SECONDS
+    ):
+        raise InvalidFieldError(
+            "hold_ttl", f"is not from {MIN_HOLD_TTL_SECONDS} to {MAX_HOLD_TTL_SECONDS} seconds"
+        )

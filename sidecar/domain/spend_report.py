@@ -1,0 +1,129 @@
+"""What was spent, by whatever one asks for: the report that table, JSON and page show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from enum import StrEnum
+
+from sidecar.domain.clock import format_date
+from sidecar.domain.counted import counted
+from sidecar.domain.forecast import BudgetForecast
+from sidecar.domain.money import ceil_div, format_usd
+from sidecar.domain.windows import Span
+
+MARKS = "▁▂▃▄▅▆▇█"
+
+
+COUNTED = (
+    "Spend is what budgets were charged: by calls that were settled, and at their worst case by "
+    "calls that expired, on the day they were authorized. What every limit of cost has released of "
+    "a call that expired (on_expiry: release) stands beside it, in no sum, as unknown outcome. "
+    "What no limit counts is never released. By rule, a call counts for each limit that it was "
+    "held on, so the rows add up to more than the total. What a budget has spent is what the "
+    "ledger compares with its ceiling."
+)
+
+
+class Dimension(StrEnum):
+    """What spend can be divided by."""
+
+    WORKSPACE = "workspace"
+    ROLE = "role"
+    PRINCIPAL = "principal"
+    MODEL = "model"
+    KEY = "key"
+    RULE = "rule"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What the calls that share some names took. Open and released holds are no spend."""
+
+    names: tuple[str, ...]
+    """One for each dimension; "" where a call has no key, or no limit."""
+    daily_cost_nano_usd: tuple[int, ...]
+    """Of each day of the report, by when the call was authorized."""
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_nano_usd: int
+    overruns: int
+    expired: int
+    unknown_cost_nano_usd: int
+    """Held for calls that expired, and charged to no budget; in no other sum."""
+
+    def share(self, total: "Spend") -> str:
+        """Write which part of all cost this is, to a tenth of a percent."""
+        if not total.cost_nano_usd:
+            return ""
+        permille = (2000 * self.cost_nano_usd + total.cost_nano_usd) // (2 * total.cost_nano_usd)
+        return f"{permille // 10}.{permille % 10} %"
+
+    def figures(self, total: "Spend") -> tuple[str, ...]:
+        """Write what `headings` names."""
+        unknown = (f"${format_usd(self.unknown_cost_nano_usd)}",)
+        return (
+            f"{self.calls:,}",
+            f"{self.input_tokens:,}",
+            f"{self.output_tokens:,}",
+            f"${format_usd(self.cost_nano_usd)}",
+            self.share(total),
+            f"{self.overruns:,}",
+            f"{self.expired:,}",
+            *(unknown if total.unknown_cost_nano_usd else ()),
+        )
+
+    def headings(self) -> tuple[str, ...]:
+        """Name the figures of a total, and so of its rows."""
+        known = (
+            "calls", "input tokens", "output tokens", "cost", "share", "overruns", "expired",
+        )  # fmt: skip
+        return (*known, "unknown outcome") if self.unknown_cost_nano_usd else known
+
+
+@dataclass(frozen=True, slots=True)
+class SpendReport:
+    """All that `sidecar spend` shows, of one moment."""
+
+    at_us: int
+    zone: tzinfo
+    by: tuple[Dimension, ...]
+    days: tuple[Span, ...]
+    rows: tuple[Spend, ...]
+    total: Spend
+    """Of each call once: by rule, the rows add up to more, as a call counts for each limit."""
+    outlooks: tuple[BudgetForecast, ...]
+    """Of each budget with a ceiling, an hour's, day's or month's; the most urgent first."""
+
+    @property
+    def dates(self) -> list[str]:
+        """The days, as in 2026-11-01; the last may not be over."""
+        return [format_date(day.start_us, self.zone) for day in self.days]
+
+
+def days_in_group(days: Sequence[object], most: int) -> int:
+    """Return how many neighbouring days go together so that there are no more groups than this."""
+    return max(1, ceil_div(len(days), most))
+
+
+def grouped(daily: Sequence[int], most: int) -> list[int]:
+    """Add up the amounts of neighbouring days."""
+    step = days_in_group(daily, most)
+    return [sum(daily[start : start + step]) for start in range(0, len(daily), step)]
+
+
+def stacked(rows: Sequence[Spend], layers: int, most_days: int) -> list[tuple[str, list[int]]]:
+    """Return the daily cost of each row under its first name; those after the first few as one."""
+    found = [(row.names[0], grouped(row.daily_cost_nano_usd, most_days)) for row in rows]
+    shown, rest = found[:layers], found[layers:]
+    if rest:
+        together = [sum(column) for column in zip(*(daily for _, daily in rest), strict=True)]
+        shown.append((counted(len(rest), "other"), together))
+    return shown
+
+
+def sparkline(values: Sequence[int]) -> str:
+    """Draw amounts as marks of eight heights, up to the largest; a dot where there is none."""
+    top = max(values, default=0)
+    return "".join(MARKS[ceil_div(8 * value, top) - 1] if value > 0 else "·" for value in values)

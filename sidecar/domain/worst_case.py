@@ -1,0 +1,63 @@
+"""How large a call may become: the worst case that is held."""
+
+from dataclasses import dataclass
+
+from sidecar.domain.prices import Tariff, Terms
+from sidecar.domain.usage import BY_TOKENS, WITH_OUTPUT, Endpoint, ToolCalls, Usage
+
+_HELD_BY_TOKENS = BY_TOKENS | {Endpoint.REALTIME}
+
+
+@dataclass(frozen=True, slots=True)
+class CallSize:
+    """The most a call can use. `max_output_tokens` is for each choice."""
+
+    endpoint: Endpoint
+    most: Usage
+    choices: int
+    max_output_tokens: int
+    terms: Terms
+
+    def cost_nano_usd(self, tariff: Tariff | None) -> int:
+        """Return the most it can cost; 0 without a tariff. Raises UnpricedError."""
+        return 0 if tariff is None else tariff.bound_nano_usd(self.endpoint, self.most, self.terms)
+
+
+def worst_case(
+    endpoint: Endpoint,
+    *,
+    input_tokens: int,
+    asked_output_tokens: int,
+    choices: int,
+    pages: int,
+    audio_seconds: int,
+    characters: int = 0,
+    annotated_pages: int = 0,
+    tool_calls: ToolCalls = (),
+    terms: Terms,
+    role_maximum: int | None,
+) -> CallSize | None:
+    """Return the most that the call can use, or None when nothing bounds its output.
+
+    `asked_output_tokens` 0 means that the app left it out: the role's maximum
+    per request then fills it in with what the input leaves, but at least 1. A realtime
+    session has the tokens that the app says, if any.
+    """
+    output_tokens = asked_output_tokens if endpoint is Endpoint.REALTIME else 0
+    if endpoint in WITH_OUTPUT:
+        if asked_output_tokens:
+            output_tokens = asked_output_tokens
+        elif role_maximum is None:
+            return None
+        else:
+            output_tokens = max(1, (role_maximum - input_tokens) // choices)
+    most = Usage(
+        input_tokens=input_tokens if endpoint in _HELD_BY_TOKENS else 0,
+        output_tokens=output_tokens * choices,
+        pages=pages,
+        audio_seconds=audio_seconds,
+        characters=characters,
+        annotated_pages=annotated_pages,
+        tool_calls=tool_calls,
+    )
+    return CallSize(endpoint, most, choices, output_tokens, terms)

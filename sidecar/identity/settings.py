@@ -1,0 +1,138 @@
+"""What was asked for about who calls, checked as a whole."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sidecar.domain.flag_errors import naming
+from sidecar.identity.caller import Authenticator
+from sidecar.identity.pins import PinnedAuthenticator, read_pins
+from sidecar.identity.rate import Rate
+
+if TYPE_CHECKING:
+    from sidecar.identity.certificates import TlsContent
+    from sidecar.identity.jwks import Load
+
+ALGORITHMS = ("RS256", "ES256", "EdDSA")
+
+
+class Mode(StrEnum):
+    """How callers prove who they are."""
+
+    POD = "pod"
+    """They do not: they are in the same pod."""
+    TOKEN = "token"  # noqa: S105 - a mode
+    MTLS = "mtls"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """How it is known who calls."""
+
+    mode: Mode = Mode.POD
+    pins: Sequence[str] = ()
+    claims: Sequence[str] = ()
+    issuer: str = ""
+    audience: str = ""
+    jwks: str = ""
+    jwks_ca: Path | None = None
+    jwks_token_file: Path | None = None
+    algorithms: Sequence[str] = ALGORITHMS
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    max_rate: float = 0.0
+    """Questions of one caller in a second; 0 is as many as they like."""
+
+    @property
+    def proves_elsewhere(self) -> bool:
+        """Whether callers on other machines prove who they are, and nobody can listen in."""
+        return self.mode is not Mode.POD and self.tls_cert is not None
+
+
+async def open_authenticator(settings: IdentitySettings) -> Authenticator:
+    """Return what says who calls. Raises ValueError, which names the flag."""
+    with naming("--pin"):
+        pins = read_pins(settings.pins)
+    _check_together(settings)
+    if settings.mode is Mode.POD:
+        return PinnedAuthenticator(pins)
+    # What follows takes a while to load, and not all need it.
+    from sidecar.identity.proofs import read_mapping  # noqa: PLC0415
+
+    with naming("--claim"):
+        mapping = read_mapping(settings.claims)
+    if settings.mode is Mode.MTLS:
+        from sidecar.identity.certificates import CertificateVerifier  # noqa: PLC0415
+
+        return CertificateVerifier(mapping, pins)
+    from sidecar.identity import tokens  # noqa: PLC0415
+    from sidecar.identity.jwks import Jwks  # noqa: PLC0415
+
+    if unknown := set(settings.algorithms) - tokens.ASYMMETRIC:
+        raise ValueError(
+            f"--algorithm {min(unknown)}: only signatures by key pairs are allowed:"
+            f" {', '.join(sorted(tokens.ASYMMETRIC))}"
+        )
+    expected = tokens.Expected(
+        settings.issuer, settings.audience, frozenset(settings.algorithms or ALGORITHMS)
+    )
+    jwks = Jwks(_load(settings))
+    await jwks.read()  # a provider that is down now may be back when somebody calls
+    return tokens.TokenVerifier(jwks, expected, mapping, pins)
+
+
+def open_tls(settings: IdentitySettings) -> "Callable[[], TlsContent] | None":
+    """Return what reads the certificates anew, None without TLS. Raises ValueError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    from sidecar.identity.certificates import TlsFiles, read_tls  # noqa: PLC0415
+
+    return partial(read_tls, TlsFiles(settings.tls_cert, settings.tls_key, settings.client_ca))
+
+
+def open_rate(settings: IdentitySettings) -> Rate | None:
+    """Return what counts how fast each caller asks, None where nobody minds."""
+    return Rate(settings.max_rate) if settings.max_rate else None
+
+
+def _check_together(settings: IdentitySettings) -> None:
+    """Refuse what one mode needs and has not, or has and would not look at."""
+    of_tokens = {
+        "--jwks": settings.jwks,
+        "--issuer": settings.issuer,
+        "--audience": settings.audience,
+    }
+    if settings.mode is Mode.TOKEN:
+        missing = [flag for flag, value in of_tokens.items() if not value]
+        if missing:
+            raise ValueError(f"--identity token needs {' and '.join(missing)}")
+    elif useless := [flag for flag, value in of_tokens.items() if value]:
+        raise ValueError(f"{useless[0]} needs --identity token")
+    if settings.mode is Mode.POD and settings.claims:
+        raise ValueError("--claim needs --identity token or --identity mtls")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise ValueError("--tls-cert and --tls-key need each other")
+    if settings.mode is Mode.MTLS and (settings.client_ca is None or settings.tls_cert is None):
+        raise ValueError("--identity mtls needs --tls-cert, --tls-key and --client-ca")
+    if settings.mode is not Mode.MTLS and settings.client_ca is not None:
+        raise ValueError("--client-ca needs --identity mtls")
+
+
+def _load(settings: IdentitySettings) -> "Load":
+    from sidecar.identity import jwks  # noqa: PLC0415
+    from sidecar.web.client import Client, ThreadsLeftBehind  # noqa: PLC0415
+
+    if "://" in settings.jwks:
+        asyncio.get_running_loop().set_default_executor(ThreadsLeftBehind())
+        with naming("--jwks"):
+            client = Client(settings.jwks, jwks.TIMEOUT_SECONDS, settings.jwks_ca)
+        return jwks.from_url(client, settings.jwks_token_file)
+    path = Path(settings.jwks)
+    with naming(f"--jwks {path}"):
+        jwks.read_jwks(jwks.read_bounded(path))
+    return jwks.from_file(path)

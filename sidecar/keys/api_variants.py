@@ -1,0 +1,187 @@
+"""The shapes of Mistral's administration of keys, and how their answers are read.
+
+Two are known, and neither could be tried: what the seed of this project shows
+(`/v1/api-keys`), and what Mistral describes as a preview (`/v1/admin/api-keys`). So requests
+are written as the documents show them, and answers are read tolerantly.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sidecar.domain.clock import to_us
+from sidecar.keys.secret import Secret
+
+URL = "https://api.mistral.ai"
+
+_SECRETS = ("api_key", "apiKey", "key", "secret", "token", "value")
+_LISTS = ("data", "api_keys", "keys", "items")
+
+
+class Auth(StrEnum):
+    """Which header carries the admin key; Mistral's documents show both."""
+
+    BEARER = "bearer"
+    X_API_KEY = "x-api-key"
+
+    def headers(self, key: Secret) -> dict[str, str]:
+        """Return the header."""
+        if self is Auth.BEARER:
+            return {"Authorization": f"Bearer {key.reveal()}"}
+        return {"x-api-key": key.reveal()}
+
+
+class ApiVariantName(StrEnum):
+    """Which shape to speak."""
+
+    ADMIN = "admin"
+    SEED = "seed"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteKey:
+    """A key as Mistral lists it. What it does not say is "" or None."""
+
+    id: str
+    name: str
+    workspace: str = ""
+    user: str = ""
+    description: str = ""
+    created_at_us: int | None = None
+    last_used_at_us: int | None = None
+    expires_at_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What a key is to be. The name has to be unique: it finds the key if an answer is lost."""
+
+    name: str
+    workspace: str = ""
+    user: str = ""
+    description: str = ""
+    expires_at_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A key that was just made, and the only sight of its secret."""
+
+    key: RemoteKey
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class ApiVariant:
+    """Where keys are administered, and what their fields are called there."""
+
+    path: str
+    workspace: str
+    user: str = ""
+    description: str = ""
+    expiration: str = ""
+
+    def body(self, new: NewKey) -> dict[str, str]:
+        """Return what to POST. Raises ValueError for what this shape needs and has not."""
+        if not new.workspace or (self.user and not new.user):
+            needed = " and ".join(filter(None, (self.workspace, self.user)))
+            raise ValueError(f"a new key needs {needed} at Mistral")
+        expires = "" if new.expires_at_us is None else _iso(new.expires_at_us)
+        fields = {
+            "name": new.name,
+            self.workspace: new.workspace,
+            self.user: new.user,
+            self.description: new.description,
+            self.expiration: expires,
+        }
+        return {name: value for name, value in fields.items() if name and value}
+
+
+API_VARIANTS = {
+    ApiVariantName.ADMIN: ApiVariant(
+        "/v1/admin/api-keys", workspace="workspace_uuid", user="user_id", expiration="expiration"
+    ),
+    ApiVariantName.SEED: ApiVariant(
+        "/v1/api-keys", workspace="workspace_id", description="description"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MistralSettings:
+    """Where Mistral is, and how it is spoken to."""
+
+    url: str = URL
+    shape: ApiVariantName = ApiVariantName.ADMIN
+    path: str = ""
+    """Instead of the shape's own."""
+    auth: Auth = Auth.BEARER
+    timeout_seconds: float = 20.0
+
+
+def read_created(document: Any) -> CreatedKey | None:
+    """Read the answer to a POST; None when the id or the secret is missing."""
+    if isinstance(document, dict) and isinstance(document.get("data"), dict):
+        document = document["data"]
+    key = _read_key(document)
+    secret = next((document[name] for name in _SECRETS if document.get(name)), None) if key else ""
+    try:
+        return CreatedKey(key, Secret(secret)) if key and isinstance(secret, str) else None
+    except ValueError:
+        return None
+
+
+def read_page(document: Any) -> tuple[list[RemoteKey], bool | None] | None:
+    """Read one page of a list: its keys, and whether more follow (None: it does not say).
+
+    None when it is no list of keys: to take it for an empty one would lose them all.
+    """
+    entries, more = document, None
+    if isinstance(document, dict):
+        entries = next((document[name] for name in _LISTS if name in document), None)
+        said = document.get("has_more", document.get("next", ...))
+        more = None if said is ... else bool(said)
+    if not isinstance(entries, list):
+        return None
+    keys = [_read_key(entry) for entry in entries]
+    return None if None in keys else ([key for key in keys if key], more)
+
+
+def _read_key(entry: Any) -> RemoteKey | None:
+    found = _text(entry, "id", "key_id", "uuid")
+    if not found:
+        return None
+    return RemoteKey(
+        id=found,
+        name=_text(entry, "name"),
+        workspace=_text(entry, "workspace_uuid", "workspace_id"),
+        user=_text(entry, "user_id"),
+        description=_text(entry, "description"),
+        created_at_us=_time(entry, "created_at"),
+        last_used_at_us=_time(entry, "last_used_at"),
+        expires_at_us=_time(entry, "expiration", "expires_at"),
+    )
+
+
+def _text(entry: Any, *names: str) -> str:
+    if not isinstance(entry, dict):
+        return ""
+    found = next((entry[name] for name in names if entry.get(name)), "")
+    return str(found) if isinstance(found, str | int) else ""
+
+
+def _time(entry: Any, *names: str) -> int | None:
+    """Read a time: ISO 8601, in UTC unless it says otherwise, or seconds since the epoch."""
+    found = next((entry[name] for name in names if entry.get(name)), None)
+    try:
+        if isinstance(found, int | float):
+            return to_us(datetime.fromtimestamp(found, UTC))
+        moment = datetime.fromisoformat(found or "")
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+    return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _iso(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,68 @@
+"""Corrections and one-off grants: rows of their own that somebody signs, never an edit."""
+
+import sqlite3
+
+from sidecar.domain.decisions import Budget, Limit, Meter
+from sidecar.domain.windows import Window
+from sidecar.ledger.chain import ADJUSTMENT_COLUMNS, Chain
+from sidecar.ledger.group_balances import GroupBalances
+from sidecar.ledger.protocol import NotAdjustableError
+from sidecar.ledger.rows import insert
+
+ADJUSTABLE = (Window.HOUR, Window.DAY, Window.MONTH)
+
+_INSERT = insert("adjustments", *ADJUSTMENT_COLUMNS, "chain")
+
+
+class Adjustments:
+    """Adjusts on one connection.
+
+    Like `Admission`, inside a transaction that somebody else begins and commits.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, balances: GroupBalances) -> None:
+        """Use the connection, and the standings read through it."""
+        self._sql = connection
+        self._balances = balances
+        self._chain = Chain(connection, "adjustments")
+
+    def adjust(
+        self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
+    ) -> Budget:
+        """Count an amount as spent in the current window; a negative one gives room.
+
+        Raises NotAdjustableError when no call has counted on the rule, or its window is none
+        of those that follow the calendar.
+        """
+        limit = self._limit(rule, scope)
+        at_us = self._balances.advance(at_us)
+        balance = self._balances.of(limit, at_us)
+        row = balance.row or self._balances.open_window(balance)
+        self._sql.execute(
+            "UPDATE budgets SET spent = spent + ?, window_end_us = ? WHERE id = ?",
+            (amount, balance.span.end_us, row),
+        )
+        self._balances.write()  # what was read is old now
+        values = (at_us, row, amount, signed_by, reason)
+        self._sql.execute(_INSERT, (*values, self._chain.link(values)))
+        return self._balances.of(limit, at_us).budget()
+
+    def forget(self) -> None:
+        """Look the chain's end up again: a transaction was rolled back."""
+        self._chain.forget()
+
+    def _limit(self, rule: str, scope: str) -> Limit:
+        """Return the limit as the latest call on it saw it, for this scope if there was one."""
+        found = self._sql.execute(
+            "SELECT meter, window, CASE WHEN scope = ?2 THEN ceiling END FROM budgets"
+            " WHERE rule = ?1 ORDER BY scope = ?2 DESC, window_start_us DESC LIMIT 1",
+            (rule, scope),
+        ).fetchone()
+        if found is None:
+            raise NotAdjustableError(f"no call has counted on a limit named {rule}")
+        meter, window, ceiling = Meter(found[0]), Window(found[1]), found[2]
+        if window not in ADJUSTABLE:
+            raise NotAdjustableError(
+                f"{rule} has the window {window.value}; an hour, day or month can be adjusted"
+            )
+        return Limit(rule, meter, window, scope, ceiling)

@@ -1,0 +1,252 @@
+"""Holding all of a call's demands, or none, and recording the decision."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from sidecar.domain.amounts import format_larger, format_room
+from sidecar.domain.decisions import (
+    Decision,
+    Effect,
+    HoldState,
+    Reason,
+    ReservationLine,
+    ReservationRequest,
+)
+from sidecar.domain.prices import Tariff
+from sidecar.domain.share import Share
+from sidecar.ledger import rows
+from sidecar.ledger.alerts import Alerts
+from sidecar.ledger.balances import Balance, Balances
+from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, Chain
+from sidecar.ledger.group_balances import GroupBalances
+from sidecar.ledger.protocol import RequestIdReusedError
+
+CheckedLines = list[tuple[ReservationLine, Balance]]
+
+
+def check_reservation(
+    balances: Balances, reservation: ReservationRequest, at_us: int, *, hold: bool
+) -> tuple[Decision, CheckedLines]:
+    """L1: allow only when every demand that is enforced fits.
+
+    Without `hold` nothing is held, whatever is decided.
+    """
+    call = reservation.call
+    checked = [(line, balances.of(line.limit, at_us)) for line in reservation.lines]
+    reasons, shadow_reasons, retry_after_us = reservation.reasons, reservation.shadow_reasons, 0
+    if not reasons:
+        refused = [(d, balance) for d, balance in checked if not balance.fits(d.amount)]
+        if refused:
+            reasons, shadowed, retry_after_us = _refusal(balances, refused, reservation.share)
+            shadow_reasons += shadowed
+    allowed = not reasons
+    holds = allowed and hold
+    decision = Decision(
+        request_id=call.request_id,
+        decision_id=reservation.decision_id,
+        effect=Effect.ALLOW if allowed else Effect.DENY,
+        reasons=reasons,
+        shadow_reasons=shadow_reasons,
+        budgets=tuple(
+            balance.budget(line.amount if holds else 0)
+            for line, balance in checked
+            if not line.shadow
+        ),
+        retry_after_us=retry_after_us,
+        model_id=call.model_id,
+        max_output_tokens=call.max_output_tokens if allowed else 0,
+        policy_digest=reservation.policy_digest,
+        policy_generation=reservation.policy_generation,
+        hold_id=reservation.hold_id if holds else "",
+        hold_expires_at_us=at_us + call.hold_ttl_us if holds else 0,
+        held_cost_nano_usd=call.cost_nano_usd if allowed else 0,
+        hold_state=HoldState.OPEN if holds else None,
+    )
+    return decision, checked
+
+
+class _Refusal(NamedTuple):
+    reasons: tuple[Reason, ...]
+    shadow_reasons: tuple[Reason, ...]
+    retry_after_us: int
+
+
+def _refusal(balances: Balances, refused: CheckedLines, share: Share) -> _Refusal:
+    """Say why limits refuse a call, and when they may not.
+
+    Where one has a budget that is smaller than the call, waiting for the others helps
+    nobody: there is no time to ask again, and that reason comes first.
+    """
+    enforced = [(d, balance) for d, balance in refused if not d.shadow]
+    reasons = tuple(_reason(*one, share) for one in enforced)
+    shadow_reasons = tuple(_reason(*one, share) for one in refused if one[0].shadow)
+    too_small = [(d, balance) for d, balance in enforced if balance.never_fits(d.amount)]
+    if too_small:
+        return _Refusal((_larger(too_small, share), *reasons), shadow_reasons, 0)
+    waits_us = [balances.wait_us(balance, d.amount) for d, balance in enforced]
+    return _Refusal(reasons, shadow_reasons, max(waits_us, default=0))
+
+
+def _reason(line: ReservationLine, balance: Balance, share: Share) -> Reason:
+    """Return what the rule says, with what was asked and what is left."""
+    reason = line.refusal()
+    room = format_room(line.amount, balance.budget(), share)
+    return replace(reason, message=f"{reason.message} {room}")
+
+
+def _larger(too_small: Sequence[tuple[ReservationLine, Balance]], share: Share) -> Reason:
+    """Return the one reason for all limits whose budget is smaller than the call."""
+    message = "; ".join(
+        format_larger(line.amount, balance.budget(), share) for line, balance in too_small
+    )
+    return Reason("LARGER_THAN_BUDGET", f"{message}: waiting does not help", "", 403)
+
+
+_INSERT_DECISION = rows.insert("decisions", *DECISION_COLUMNS, "chain")
+_INSERT_HOLD = rows.insert("holds", "id", "state", *HOLD_COLUMNS)
+_INSERT_AMOUNT = rows.insert("hold_amounts", "hold", *AMOUNT_COLUMNS)
+
+
+class Admission:
+    """Decides on one connection.
+
+    `decide` is called inside a transaction that somebody else begins and
+    commits; it refuses, if at all, before its first write.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, balances: GroupBalances, alerting: Alerts
+    ) -> None:
+        """Use the connection, and the standings and alerts that go through it."""
+        self._sql = connection
+        self._balances = balances
+        self._alerting = alerting
+        self._chain = Chain(connection, "decisions")
+        self._row_ids: dict[str | Tariff, int] = {}
+
+    def decide(self, reservation: ReservationRequest) -> Decision:
+        """Record the decision and its hold, or return the one already recorded."""
+        at_us = self._balances.advance(reservation.at_us)
+        earlier = self._earlier(reservation, at_us)
+        if earlier is not None:
+            return earlier
+        decision, checked = check_reservation(self._balances, reservation, at_us, hold=True)
+        self._record(reservation, decision, checked, at_us)
+        self._alerting.thresholds(reservation, decision, checked)
+        return decision
+
+    def forget(self) -> None:
+        """Look everything up again: a transaction was rolled back, and its new rows with it."""
+        self._row_ids.clear()
+        self._chain.forget()
+
+    def _earlier(self, reservation: ReservationRequest, at_us: int) -> Decision | None:
+        """L3: the same request gets the same answer, and how its hold stands by now."""
+        call = reservation.call
+        if not call.request_id:
+            return None
+        found = self._sql.execute(
+            "SELECT id, fingerprint FROM decisions WHERE request_id = ?", (call.request_id,)
+        ).fetchone()
+        if found is None:
+            return None
+        row, fingerprint = found
+        if fingerprint != call.fingerprint:
+            raise RequestIdReusedError
+        return rows.replayed_decision(self._sql.execute(rows.DECISION, (row,)).fetchone(), at_us)
+
+    def _record(
+        self, reservation: ReservationRequest, decision: Decision, checked: CheckedLines, at_us: int
+    ) -> None:
+        """Write the decision and, if there is one, its hold; and link them to the chain."""
+        values = self._decision_values(reservation, decision, at_us)
+        if not decision.hold_id:
+            self._sql.execute(_INSERT_DECISION, (*values, self._chain.link(values)))
+            return
+        hold = self._hold_values(reservation, decision)
+        amounts = sorted(
+            (
+                self._balances.hold(balance, line.amount),
+                line.amount,
+                int(line.charge_on_expiry),
+            )
+            for line, balance in checked
+        )
+        link = self._chain.link(values, hold, amounts)
+        row = rows.row_id(self._sql.execute(_INSERT_DECISION, (*values, link)))
+        self._sql.execute(_INSERT_HOLD, (row, "open", *hold))
+        self._sql.executemany(_INSERT_AMOUNT, [(row, *amount) for amount in amounts])
+
+    def _decision_values(
+        self, reservation: ReservationRequest, decision: Decision, at_us: int
+    ) -> tuple[object, ...]:
+        """Return what DECISION_COLUMNS get."""
+        call = reservation.call
+        return (
+            decision.decision_id,
+            call.request_id or None,
+            call.fingerprint,
+            at_us,
+            decision.effect.value,
+            call.principal_id,
+            call.role,
+            call.workspace,
+            call.key_id,
+            call.model_requested,
+            call.model_id,
+            call.endpoint.value,
+            decision.max_output_tokens,
+            rows.reasons_to_json(decision.reasons),
+            rows.reasons_to_json(decision.shadow_reasons),
+            rows.budgets_to_json(decision.budgets),
+            decision.retry_after_us,
+            self._policy_set(decision.policy_digest),
+            decision.policy_generation,
+        )
+
+    def _hold_values(
+        self, reservation: ReservationRequest, decision: Decision
+    ) -> tuple[object, ...]:
+        """Return what HOLD_COLUMNS get."""
+        call = reservation.call
+        return (
+            decision.hold_id,
+            decision.hold_expires_at_us,
+            None if call.tariff is None else self._price(call.tariff),
+            call.terms.service_tier,
+            int(call.terms.batch),
+            call.terms.region,
+            call.most.input_tokens,
+            call.most.output_tokens,
+            call.most.pages,
+            call.most.audio_seconds,
+            call.cost_nano_usd,
+            call.most.characters,
+            call.most.annotated_pages,
+            rows.tool_calls_to_json(call.most.tool_calls),
+        )
+
+    def _policy_set(self, digest: str) -> int:
+        if digest not in self._row_ids:
+            self._sql.execute("INSERT OR IGNORE INTO policy_sets (digest) VALUES (?)", (digest,))
+            self._row_ids[digest] = self._id(
+                "SELECT id FROM policy_sets WHERE digest = ?", (digest,)
+            )
+        return self._row_ids[digest]
+
+    def _price(self, tariff: Tariff) -> int:
+        if tariff not in self._row_ids:
+            version = (tariff.price.price_id, rows.tariff_to_json(tariff))
+            self._sql.execute(
+                "INSERT OR IGNORE INTO prices (price_id, content) VALUES (?,?)", version
+            )
+            self._row_ids[tariff] = self._id(
+                "SELECT id FROM prices WHERE price_id = ? AND content = ?", version
+            )
+        return self._row_ids[tariff]
+
+    def _id(self, sql: str, parameters: tuple[str, ...]) -> int:
+        (row,) = self._sql.execute(sql, parameters).fetchone()
+        return int(row)

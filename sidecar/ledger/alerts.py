@@ -1,0 +1,221 @@
+"""What raises an alert, each in the transaction of what it tells of.
+
+A1: every threshold of a limit raises one alert for each scope and window. The table's
+UNIQUE sees to that; what is remembered here only spares the question.
+"""
+
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sidecar.domain.alerts import UNNAMED, Alert, AlertKind, Origin
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Decision, Meter, ReservationLine, ReservationRequest
+from sidecar.domain.rotation import STILL_IN_USE, Stage
+from sidecar.domain.windows import MINUTE_US, Span, Window
+from sidecar.ledger import rows
+from sidecar.ledger.balances import Balance, Balances
+
+BURN_FACTOR = 3
+BURN_HOURS = 24
+MIN_BURN_HOURS = 6
+"""An hour burns when it has spent more than so many times the mean of the hours before it.
+
+Of the last 24 hours those count in which anything was spent, and there have to be six.
+"""
+
+MAX_REMEMBERED = 20_000
+
+Known = tuple[AlertKind, str, Window, str, int, tuple[int, ...]]
+"""Kind, rule, window, scope, start of the window, and the thresholds that it has reached."""
+
+
+class Alerts:
+    """Raises alerts on one connection.
+
+    Like `Admission`, inside a transaction that somebody else begins and commits.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        balances: Balances,
+        channels: Sequence[str],
+        entropy: Callable[[int], bytes],
+        origin: Origin = UNNAMED,
+    ) -> None:
+        """Owe each alert to all of the channels; make its id unique by the entropy."""
+        self._sql = connection
+        self._balances = balances
+        self._channels = tuple(channels)
+        self._entropy = entropy
+        self._origin = origin
+        self._known: set[Known] = set()
+        self._raised: list[Alert] = []
+
+    def thresholds(
+        self,
+        reservation: ReservationRequest,
+        decision: Decision,
+        checked: Sequence[tuple[ReservationLine, Balance]],
+    ) -> None:
+        """Raise what each limit has reached with this decision, if nobody was told yet.
+
+        It is the level that counts, not the crossing: what an overrun, an adjustment or a
+        lower ceiling has brought about is told with the next decision. A call for which a
+        limit has no room has reached all of it, but for one that is larger than all of it.
+        """
+        holds, asks = bool(decision.hold_id), not reservation.reasons
+        for line, balance in checked:
+            ceiling = line.limit.ceiling
+            if ceiling is None or not line.alert_at_percent:
+                continue
+            used = balance.spent + balance.held + (line.amount if holds else 0)
+            reached = used * 100 // ceiling if ceiling else 100 * (used > 0)
+            amount = line.amount
+            larger = ceiling > 0 and balance.never_fits(amount)
+            if asks and not (larger or balance.fits(amount)):
+                reached = max(reached, 100)
+            passed = bisect_right(line.alert_at_percent, reached)
+            if passed:
+                held = balance.held + (line.amount if holds else 0)
+                self._passed(line, balance, passed, held)
+
+    def _passed(self, line: ReservationLine, balance: Balance, passed: int, held: int) -> None:
+        rule, meter, window, scope, ceiling, undivided_ceiling = line.limit
+        span, percents = self._span(balance), line.alert_at_percent[:passed]
+        if self._is_new((AlertKind.THRESHOLD, rule, window, scope, span.start_us, percents)):
+            for percent in percents:
+                self._raise(
+                    AlertKind.THRESHOLD, balance.at_us, rule, scope, meter, window, *span,
+                    percent, ceiling, balance.spent, held, None, line.shadow,
+                    undivided_ceiling=undivided_ceiling,
+                )  # fmt: skip
+
+    def overrun(self, hold: int, at_us: int) -> None:
+        """Tell that a hold's call used more than was held: once a workspace and hour."""
+        self._about_hold(AlertKind.OVERRUN, hold, at_us)
+
+    def expired(self, hold: int, at_us: int) -> None:
+        """Tell that nobody settled a hold: once a workspace and hour."""
+        self._about_hold(AlertKind.EXPIRED, hold, at_us)
+
+    def _about_hold(self, kind: AlertKind, hold: int, at_us: int) -> None:
+        at_us = self._balances.advance(at_us)
+        workspace, cost, held_cost, tokens, held_tokens = self._sql.execute(
+            _HOLD, (hold,)
+        ).fetchone()
+        by_cost = cost > held_cost if kind is AlertKind.OVERRUN else held_cost > 0
+        amounts = (cost, held_cost) if by_cost else (tokens, held_tokens)
+        meter = Meter.COST if by_cost else Meter.TOKENS
+        span = self._balances.span(Window.HOUR, at_us)
+        if self._is_new((kind, "", Window.HOUR, workspace, span.start_us, ())):
+            self._raise(
+                kind, at_us, "", workspace, meter, Window.HOUR, *span,
+                0, None, *amounts,
+            )  # fmt: skip
+
+    def burn(self, at_us: int) -> int:
+        """Tell of every limit of cost per hour that spends unusually fast; return how many."""
+        at_us = self._balances.advance(at_us)
+        before, since_us = len(self._raised), self._balances.span(Window.HOUR, at_us).start_us
+        burning = self._sql.execute(_BURNING, (since_us, at_us, at_us)).fetchall()
+        for rule, scope, start_us, end_us, ceiling, spent, held, usual in burning:
+            if self._is_new((AlertKind.BURN, rule, Window.HOUR, scope, start_us, ())):
+                self._raise(
+                    AlertKind.BURN, at_us, rule, scope, Meter.COST, Window.HOUR, start_us, end_us,
+                    0, ceiling, spent, held, usual,
+                )  # fmt: skip
+        return len(self._raised) - before
+
+    def keys_in_use(self, at_us: int) -> int:
+        """Tell of every old key that is in use after its grace, once a day; return how many."""
+        at_us = self._balances.advance(at_us)
+        span, before = self._balances.span(Window.DAY, at_us), len(self._raised)
+        for (version,) in self._sql.execute(_KEYS_IN_USE, (Stage.SWITCHED, STILL_IN_USE)):
+            if self._is_new((AlertKind.KEY_IN_USE, "", Window.DAY, version, span.start_us, ())):
+                self._raise(
+                    AlertKind.KEY_IN_USE, at_us, "", version, Meter.REQUESTS, Window.DAY, *span,
+                    0, None, 0, 0,
+                )  # fmt: skip
+        return len(self._raised) - before
+
+    def committed(self) -> list[Alert]:
+        """Return what was raised since it was last asked for, which is on disk by now."""
+        raised, self._raised = self._raised, []
+        return raised
+
+    def forget(self) -> None:
+        """Ask the table again: a transaction was rolled back, and its alerts with it."""
+        self._known.clear()
+        self._raised.clear()
+
+    def _span(self, balance: Balance) -> Span:
+        """Return the window that an alert is for: one with a beginning, for every kind."""
+        match balance.limit.window:
+            case Window.MINUTE:  # which slides; a minute of the clock does not
+                start_us = balance.at_us - balance.at_us % MINUTE_US
+                return Span(start_us, start_us + MINUTE_US)
+            case Window.CONCURRENT:  # which has no time
+                return self._balances.span(Window.HOUR, balance.at_us)
+        return balance.span
+
+    def _is_new(self, known: Known) -> bool:
+        """Whether this has not been raised as far as is remembered; it is from now on."""
+        if known in self._known:
+            return False
+        if len(self._known) >= MAX_REMEMBERED:  # most are of windows of long ago
+            self._known.clear()
+        self._known.add(known)
+        return True
+
+    def _raise(
+        self,
+        kind: AlertKind,
+        at_us: int,
+        *others: Any,
+        undivided_ceiling: int | None = None,
+    ) -> None:
+        """Write an alert, and that each channel is owed it, unless it was raised before."""
+        alert_id = f"alert_{at_us // 1000:012x}{self._entropy(10).hex()}"
+        alert = Alert(alert_id, kind, at_us, *others)._replace(
+            instance=self._origin.instance,
+            share=self._origin.share,
+            undivided_ceiling=undivided_ceiling,
+        )
+        written = self._sql.execute(_INSERT, alert)
+        if written.rowcount:
+            row = rows.row_id(written)
+            self._sql.executemany(_INSERT_DELIVERY, [(row, name) for name in self._channels])
+            self._raised.append(alert)
+
+
+_INSERT = (
+    rows.insert("alerts", *Alert._fields)
+    + " ON CONFLICT (kind, rule, window, scope, window_start_us, percent) DO NOTHING"
+)
+_INSERT_DELIVERY = rows.insert("alert_deliveries", "alert", "channel")
+_HOLD = (
+    "SELECT workspace, charged_cost_nano_usd, held_cost_nano_usd,"
+    " charged_input_tokens + charged_output_tokens, held_input_tokens + held_output_tokens"
+    " FROM holds JOIN decisions USING (id) WHERE id = ?"
+)
+_KEYS_IN_USE = """
+SELECT key_id || '#' || from_version FROM key_rotations WHERE stage = ? AND (
+  SELECT note FROM key_rotation_steps WHERE rotation = key_rotations.id ORDER BY id DESC LIMIT 1
+) = ?
+"""
+_BURNING = f"""
+SELECT now.rule, now.scope, now.window_start_us, now.window_end_us, now.ceiling, now.spent,
+  now.held, sum(was.spent) / count(*)
+FROM budgets now JOIN budgets was ON was.rule = now.rule AND was.window = 'hour'
+  AND was.meter = 'cost' AND was.scope = now.scope AND was.spent > 0
+  AND was.window_start_us < now.window_start_us
+  AND was.window_start_us >= now.window_start_us - {BURN_HOURS * 3600 * SECOND_US}
+WHERE now.window || ' ' || now.meter = 'hour cost' AND now.spent > 0
+  AND now.window_start_us BETWEEN ? AND ? AND now.window_end_us > ?
+GROUP BY now.id
+HAVING count(*) >= {MIN_BURN_HOURS}
+  AND now.spent * count(*) > {BURN_FACTOR} * sum(was.spent)
+"""  # noqa: S608 - numbers of our own

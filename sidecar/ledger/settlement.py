@@ -1,0 +1,255 @@
+"""How holds end: settled, released or expired, and at last forgotten."""
+
+import itertools
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sidecar.domain.decisions import Charge, HoldState, Limit, Meter, Settlement
+from sidecar.domain.usage import Usage
+from sidecar.domain.windows import Window
+from sidecar.ledger import rows
+from sidecar.ledger.alerts import Alerts
+from sidecar.ledger.group_balances import GroupBalances
+from sidecar.ledger.protocol import HoldUnknownError
+
+MAX_PER_TRANSACTION = 100
+"""Holds in one transaction of housekeeping: bounds how long others wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    """What a hold has on one budget row."""
+
+    budget_row: int
+    held: int
+    charged: int
+    charge_on_expiry: bool
+    limit: Limit
+
+
+class Settlements:
+    """Closes holds on one connection.
+
+    Like `Admission`, inside a transaction that somebody else begins and commits.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, balances: GroupBalances, alerting: Alerts
+    ) -> None:
+        """Use the connection, and the standings and alerts that go through it."""
+        self._sql = connection
+        self._balances = balances
+        self._alerting = alerting
+        self.closed: Counter[str] = Counter()
+        """Holds closed in this transaction, by state, and those that were an overrun or had
+        a usage in which nothing is known."""
+
+    def settle(self, hold_id: str, settlement: Settlement) -> Charge:
+        """Charge what was used, into the windows the hold was authorized in (L6)."""
+        used, cost_nano_usd = settlement.used, settlement.cost_nano_usd
+        actual = {Meter.TOKENS: used.tokens, Meter.COST: cost_nano_usd}
+
+        def charge(amount: _Amount) -> int:
+            return actual.get(amount.limit.meter, amount.held)
+
+        row, state = self._state(hold_id)
+        if state in (HoldState.OPEN, HoldState.EXPIRED):
+            self._move(row, state, charge)
+            if self._close(row, HoldState.SETTLED, settlement):
+                self._alerting.overrun(row, settlement.at_us)
+        return self._charge(row, settlement.at_us)
+
+    def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
+        """Charge nothing: the call was never sent."""
+        row, state = self._state(hold_id)
+        if state in (HoldState.OPEN, HoldState.EXPIRED):
+            self._move(row, state, lambda _: 0)
+            self._close(row, HoldState.RELEASED, Settlement(Usage(), 0, reason, "", at_us))
+        return self._charge(row, at_us)
+
+    def expire(self, at_us: int) -> int:
+        """Close the holds that are due, as each of their limits says (L5)."""
+        at_us = self._balances.advance(at_us)
+        due = self._sql.execute(
+            f"SELECT id, held_cost_nano_usd, {rows.HELD} FROM holds h"  # noqa: S608 - ours
+            " WHERE state = 'open' AND expires_at_us <= ?"
+            " ORDER BY expires_at_us LIMIT ?",
+            (at_us, MAX_PER_TRANSACTION),
+        ).fetchall()
+        if due:
+            self._balances.write()  # it may be a call that asks for this
+        for row, cost_nano_usd, *held in due:
+            used, charged_cost = _charged(
+                rows.held_from_row(held), cost_nano_usd, self._amounts(row)
+            )
+            self._move(row, HoldState.OPEN, lambda amount: amount.held * amount.charge_on_expiry)
+            self._close(
+                row, HoldState.EXPIRED, Settlement(used, charged_cost, "unknown", "", at_us)
+            )
+            self._alerting.expired(row, at_us)
+        return len(due)
+
+    def prune(self, at_us: int, retention_us: int) -> int:
+        """Forget decisions past the retention, but none that an open window needs.
+
+        The latest decision always stays: it carries the ledger's time (L9).
+        """
+        before_us = self._balances.advance(at_us) - retention_us
+        oldest = self._sql.execute(
+            "SELECT d.id, d.chain, d.decided_at_us < ?2 AND d.id < (SELECT max(id) FROM decisions)"
+            " AND (h.id IS NULL OR h.state <> 'open' AND h.closed_at_us < ?2 AND NOT EXISTS ("
+            "   SELECT 1 FROM hold_amounts a JOIN budgets b ON b.id = a.budget WHERE a.hold = h.id"
+            "   AND b.window <> 'concurrent' AND b.window_end_us >= ?2))"
+            " FROM (SELECT id, chain, decided_at_us FROM decisions ORDER BY id LIMIT ?1) d"
+            " LEFT JOIN holds h USING (id) ORDER BY d.id",
+            (MAX_PER_TRANSACTION, before_us),
+        )
+        # What is left is a chain without a gap, so nothing goes before what is older.
+        gone = list(itertools.takewhile(lambda row: row[2], oldest))
+        if not gone:
+            return 0
+        last, link, _ = gone[-1]
+        self._sql.execute("DELETE FROM pruned")
+        self._sql.execute("INSERT INTO pruned (decision, chain) VALUES (?,?)", (last, link))
+        old = [(row,) for row, _, _ in gone]
+        touched: set[tuple[int]] = set()
+        for row in old:
+            touched |= set(self._sql.execute("SELECT budget FROM hold_amounts WHERE hold = ?", row))
+        for statement in (
+            # L2: a budget of long ago stays the sum of those of its holds that are left.
+            """UPDATE budgets SET spent = spent -
+              (SELECT charged FROM hold_amounts WHERE hold = ?1 AND budget = budgets.id)
+              WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?1)""",
+            "DELETE FROM hold_amounts WHERE hold = ?1",
+            "DELETE FROM holds WHERE id = ?1",
+            "DELETE FROM decisions WHERE id = ?1",
+        ):
+            self._sql.executemany(statement, old)
+        self._sql.executemany(  # a budget goes with the last of its holds
+            "DELETE FROM budgets WHERE id = ?1 AND window <> 'concurrent'"
+            " AND NOT EXISTS (SELECT 1 FROM hold_amounts WHERE budget = ?1)"
+            " AND NOT EXISTS (SELECT 1 FROM adjustments WHERE budget = ?1)",
+            touched,
+        )
+        return len(old)
+
+    def _state(self, hold_id: str) -> tuple[int, HoldState]:
+        found = self._sql.execute(
+            "SELECT id, state FROM holds WHERE hold_id = ?", (hold_id,)
+        ).fetchone()
+        if found is None:
+            raise HoldUnknownError
+        return found[0], HoldState(found[1])
+
+    def _amounts(self, row: int) -> list[_Amount]:
+        found = self._sql.execute(
+            "SELECT a.budget, a.held, a.charged, a.charge_on_expiry, b.rule, b.meter, b.window,"
+            " b.scope, b.ceiling FROM hold_amounts a JOIN budgets b ON b.id = a.budget"
+            " WHERE a.hold = ?",
+            (row,),
+        )
+        return [
+            _Amount(
+                budget_row,
+                held,
+                charged,
+                bool(charge_on_expiry),
+                Limit(rule, Meter(meter), Window(window), scope, ceiling),
+            )
+            for budget_row, held, charged, charge_on_expiry, rule, meter, window, scope, ceiling
+            in found
+        ]  # fmt: skip
+
+    def _move(self, row: int, state: HoldState, charge: Callable[[_Amount], int]) -> None:
+        """L2: whatever a hold gains or loses, its budget rows gain or lose."""
+        for amount in self._amounts(row):
+            # A concurrent limit counts open holds alone: closing spends nothing.
+            charged = 0 if amount.limit.window is Window.CONCURRENT else charge(amount)
+            self._sql.execute(
+                "UPDATE budgets SET held = held - ?, spent = spent + ? WHERE id = ?",
+                (
+                    amount.held if state is HoldState.OPEN else 0,
+                    charged - amount.charged,
+                    amount.budget_row,
+                ),
+            )
+            self._sql.execute(
+                "UPDATE hold_amounts SET charged = ? WHERE hold = ? AND budget = ?",
+                (charged, row, amount.budget_row),
+            )
+
+    def _close(self, row: int, state: HoldState, settlement: Settlement) -> bool:
+        """Write down how a hold ended; return whether its call used more than was held."""
+        used, cost_nano_usd = settlement.used, settlement.cost_nano_usd
+        closed = self._sql.execute(
+            "UPDATE holds SET state = ?, closed_at_us = ?, charged_input_tokens = ?,"
+            " charged_output_tokens = ?, charged_cached_input_tokens = ?, charged_pages = ?,"
+            " charged_audio_seconds = ?, charged_characters = ?, charged_annotated_pages = ?,"
+            " charged_tool_calls = ?, charged_cost_nano_usd = ?, outcome = ?,"
+            " response_model = ?, unrecognized_usage = ?, overrun = held_cost_nano_usd < ?"
+            "   OR held_input_tokens + held_output_tokens < ? WHERE id = ? RETURNING overrun",
+            (
+                state,
+                self._balances.advance(settlement.at_us),
+                used.input_tokens,
+                used.output_tokens,
+                used.cached_input_tokens,
+                used.pages,
+                used.audio_seconds,
+                used.characters,
+                used.annotated_pages,
+                rows.tool_calls_to_json(used.tool_calls),
+                cost_nano_usd,
+                settlement.outcome,
+                settlement.response_model,
+                settlement.unrecognized_usage,
+                cost_nano_usd,
+                used.tokens,
+                row,
+            ),
+        )
+        overrun = bool(closed.fetchone()[0])
+        self.closed[state] += 1
+        self.closed["overrun"] += overrun
+        self.closed["unrecognized_usage"] += settlement.unrecognized_usage
+        return overrun
+
+    def _charge(self, row: int, at_us: int) -> Charge:
+        at_us = self._balances.advance(at_us)
+        cost_nano_usd, tokens, overrun, unrecognized_usage = self._sql.execute(
+            "SELECT charged_cost_nano_usd, charged_input_tokens + charged_output_tokens, overrun,"
+            " unrecognized_usage FROM holds WHERE id = ?",
+            (row,),
+        ).fetchone()
+        budgets = tuple(
+            self._balances.of(amount.limit, at_us).budget() for amount in self._amounts(row)
+        )
+        return Charge(cost_nano_usd, tokens, bool(overrun), budgets, bool(unrecognized_usage))
+
+
+def _charged(most: Usage, cost_nano_usd: int, amounts: Sequence[_Amount]) -> tuple[Usage, int]:
+    """Return how much of a call with an unknown outcome is spend: what its limits charge.
+
+    Of what no limit counts, nothing is released: it stays. Tokens that no limit counts go
+    with the cost.
+    """
+    cost = _charges(amounts, Meter.COST)
+    tokens = _charges(amounts, Meter.TOKENS)
+    if cost is False:
+        most = Usage(most.input_tokens, most.output_tokens, most.cached_input_tokens)
+        cost_nano_usd = 0
+    if tokens is False or (tokens is None and cost is False):
+        most = replace(most, input_tokens=0, output_tokens=0, cached_input_tokens=0)
+    return most, cost_nano_usd
+
+
+def _charges(amounts: Sequence[_Amount], meter: Meter) -> bool | None:
+    """Whether any limit with this meter charges what expires; None if there is no such limit."""
+    counted = [
+        amount.charge_on_expiry
+        for amount in amounts
+        if amount.limit.meter is meter and amount.limit.window is not Window.CONCURRENT
+    ]
+    return any(counted) if counted else None

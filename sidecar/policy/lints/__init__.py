@@ -1,1 +1,0 @@
-"""What loads and is probably not meant."""

@@ -1,0 +1,173 @@
+"""What each part of a rule came to for one call, and which parts were never both."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import lark
+
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.engine import EvaluationError
+from sidecar.policy.cel.variables import UNLIMITED_DOUBLE, UNLIMITED_INT, Values
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.rules import Expression, Rule
+
+Tree = lark.Tree[lark.Token]
+
+_CONNECTIVES = {"conditionalor", "conditionaland"}
+_BOOLEAN = _CONNECTIVES | {"relation"}
+_WORTH_SHOWING = _BOOLEAN | {"expr", "unary", "member_dot", "member_index", "member_dot_arg"}
+_WORTH_SHOWING |= {"addition", "multiplication"}
+_PREDICATES = {"all", "exists", "exists_one", "contains", "startsWith", "endsWith", "matches"}
+_CHAINS = {"member_dot", "member_index", "member_dot_arg"}
+MAX_SHOWN = 80
+"""Characters of a value; what is longer is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A sub-expression: its text, its place in the file, how deep it stands."""
+
+    text: str
+    line: int
+    column: int
+    depth: int
+    is_condition: bool
+    tree: Tree
+
+
+@dataclass(frozen=True, slots=True)
+class PartValue:
+    """A part with its value for one call. None is an error.
+
+    Where a part around it has a value all the same, it was not needed.
+    """
+
+    part: Part
+    value: Any
+    needed: bool = True
+
+    @property
+    def shown(self) -> str:
+        """The value as people write it."""
+        return shown(self.value) if self.needed else "not needed"
+
+    def __str__(self) -> str:
+        """Write it as `text = value`."""
+        return f"{self.part.text} = {self.shown}"
+
+
+class Tracer:
+    """Takes one expression apart."""
+
+    def __init__(self, parser: CelPythonEngine, expression: Expression) -> None:
+        """Find the parts of an expression that loads."""
+        self._parser = parser
+        self._double = expression.program.double
+        source = expression.source
+        tree = parser.parse(source)
+        self.parts = list(_parts(tree, source, 0)) or [_whole(tree, source)]
+
+    def values(self, binding: Any) -> list[PartValue]:
+        """Return each part's value, with a binding of the parser's engine."""
+        values = [PartValue(part, self._value(part, binding)) for part in self.parts]
+        return list(_with_needed(values))
+
+    def _value(self, part: Part, binding: Any) -> Any:
+        try:
+            return self._parser.evaluate_part(part.tree, binding, double=self._double)
+        except EvaluationError:
+            return None
+
+
+class TakenApart:
+    """Every rule of a policy set, taken apart once."""
+
+    def __init__(self, policy: PolicySet) -> None:
+        """Take every rule apart, with a parser of its own."""
+        self._parser = CelPythonEngine()
+        self.rules = [(rule, Tracer(self._parser, rule.body)) for rule in policy.rules]
+
+    def values(self, values: Values) -> list[tuple[Rule, list[PartValue]]]:
+        """Return the value of each part of each rule, for one call."""
+        binding = self._parser.bind(values)
+        return [(rule, tracer.values(binding)) for rule, tracer in self.rules]
+
+
+def _parts(
+    tree: Tree, source: str, depth: int, within: str = "", *, is_operand: bool = False
+) -> Iterator[Part]:
+    """Walk down; a macro's inside has variables of its own, so it is left whole.
+
+    The tree has `a && b && c` as `(a && b) && c`; here its parts are a, b and c.
+    An operand of those, or of `!`, is a condition whatever it is made of.
+    """
+    is_call = _called(tree) is not None
+    shown = is_call or (tree.data in _WORTH_SHOWING and len(tree.children) > 1)
+    shown = shown and not (tree.data == within and tree.data in _CONNECTIVES)
+    start, end = getattr(tree.meta, "start_pos", None), getattr(tree.meta, "end_pos", None)
+    if shown and start is not None and end is not None:
+        condition = is_operand or _is_condition(tree)
+        text = " ".join(source[start:end].split())
+        yield Part(text, tree.meta.line, tree.meta.column, depth, condition, tree)
+        depth, within, is_operand = depth + 1, tree.data, False
+        if tree.data in _CHAINS or is_call:
+            return
+    asks_for_bool = len(tree.children) > 1 and (tree.data in _CONNECTIVES or _is_negation(tree))
+    for child in tree.children:
+        if isinstance(child, lark.Tree):
+            yield from _parts(child, source, depth, within, is_operand=is_operand or asks_for_bool)
+
+
+def _is_condition(tree: Tree) -> bool:
+    """Whether a part yields a bool by its kind alone."""
+    if tree.data == "member_dot_arg":
+        return str(tree.children[1]) in _PREDICATES
+    return tree.data in _BOOLEAN or _called(tree) == "has" or _is_negation(tree)
+
+
+def _called(tree: Tree) -> str | None:
+    """Return the function that a part calls: has() is only itself with what is around it."""
+    inner = tree.children[0] if tree.data == "primary" else None
+    is_call = isinstance(inner, lark.Tree) and inner.data == "ident_arg"
+    return str(inner.children[0]) if is_call and isinstance(inner, lark.Tree) else None
+
+
+def _is_negation(tree: Tree) -> bool:
+    operator = tree.children[0] if tree.data == "unary" else None
+    return isinstance(operator, lark.Tree) and operator.data == "unary_not"
+
+
+def _with_needed(values: list[PartValue]) -> Iterator[PartValue]:
+    """Tell the errors that made a rule fail from those that others made up for."""
+    failed_around: list[bool] = []
+    for each in values:
+        del failed_around[each.part.depth :]
+        failed = each.value is None
+        yield replace(each, needed=not failed or all(failed_around))
+        failed_around.append(failed)
+
+
+def _whole(tree: Tree, source: str) -> Part:
+    """Return an expression of one word as its only part."""
+    text = source[tree.meta.start_pos : tree.meta.end_pos]
+    return Part(text, tree.meta.line, tree.meta.column, 0, is_condition=False, tree=tree)
+
+
+def shown(value: Any) -> str:
+    """Write a value as people write it, cut where it is long."""
+    if value is None:
+        return "error"
+    if value in (UNLIMITED_INT, UNLIMITED_DOUBLE):
+        return "unlimited"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        text = f'"{value}"'
+    elif isinstance(value, list):
+        text = f"[{', '.join(shown(item) for item in value)}]"
+    elif isinstance(value, dict):
+        text = f"{{{', '.join(f'{key}: {shown(item)}' for key, item in sorted(value.items()))}}}"
+    else:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

@@ -1,1 +1,0 @@
-"""Looking at rules: part by part, by coverage, in one layout."""

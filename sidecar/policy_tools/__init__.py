@@ -1,0 +1,1 @@
+"""Tools for people who write policies: lint, test, diff, format, schema."""

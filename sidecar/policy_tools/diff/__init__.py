@@ -1,0 +1,1 @@
+"""What changes for which callers between two policy sets."""

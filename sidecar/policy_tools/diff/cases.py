@@ -1,0 +1,235 @@
+"""Every case that two policy sets can tell from another.
+
+The roles, workspaces, models and keys of data files are finite, and so are the labels
+and the amounts spent that rules compare with.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sidecar.domain.amounts import format_amount
+from sidecar.domain.decisions import Budget, Limit, Meter
+from sidecar.domain.prices import Price
+from sidecar.domain.usage import Endpoint
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy_tools.diff.dependencies import NO_KEY, UNKNOWN_KEY, Dependencies
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+_OF_TOKENS = (Endpoint.CHAT, Endpoint.EMBEDDINGS)
+"""With and without a price for output."""
+
+_MIN_SHARE = 10**12
+"""The step beside a share of a ceiling is one of so many: floats tell such steps apart."""
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How much of a limit is spent: a share of its ceiling, or an amount that it counts.
+
+    `beside` is -1 for just under that, 1 for just over it.
+    """
+
+    rule: str
+    meter: Meter
+    mark: Fraction | int
+    beside: int
+
+    def of(self, limit: Limit) -> int:
+        """Return the amount; where a limit has no ceiling, there is no share of it."""
+        if isinstance(self.mark, int):
+            return max(0, self.mark + self.beside)
+        ceiling = limit.ceiling or 0
+        exact, step = self.mark * ceiling, max(1, ceiling // _MIN_SHARE)
+        amount = math.floor(exact) if self.beside > 0 else math.ceil(exact)
+        return max(0, amount + self.beside * step)
+
+    def __str__(self) -> str:
+        """Write it for people, as in `month: just over 80 %`."""
+        side = {-1: "just under ", 0: "", 1: "just over "}[self.beside]
+        if isinstance(self.mark, int):
+            mark = format_amount(self.meter, self.mark)
+        else:
+            mark = f"{float(self.mark * 100):g} %" if self.mark else "nothing"
+        return f"{self.rule}: {side}{mark}"
+
+
+def budgets_of_case(
+    spent: Sequence[Spent], limits: Sequence[Limit], _at_us: int
+) -> tuple[Budget, ...]:
+    """Return how limits stand in a case; of those that no rule looks at, nothing is spent."""
+    by_rule = {each.rule: each for each in spent}
+    return tuple(
+        Budget(
+            rule=limit.rule,
+            meter=limit.meter,
+            scope=limit.scope,
+            window_start_us=None,
+            window_end_us=None,
+            ceiling=limit.ceiling,
+            spent=by_rule[limit.rule].of(limit) if limit.rule in by_rule else 0,
+            held=0,
+        )
+        for limit in limits
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One caller with one key and one name of a model, at one endpoint of it."""
+
+    role: str
+    workspace: str
+    labels: Labels
+    key: str
+    model: str
+    endpoint: Endpoint
+    spent: tuple[Spent, ...]
+
+
+class CaseSpace:
+    """All that there is to try on two policy sets; each combination is a case."""
+
+    def __init__(self, old: PolicySet, new: PolicySet, reading: Dependencies, now_us: int) -> None:
+        """Find each role, workspace, key and name of a model of either set."""
+        catalogues = (old.catalogue, new.catalogue)
+        self._roles = sorted({name for each in catalogues for name in each.roles})
+        self._workspaces = sorted({name for each in catalogues for name in each.workspaces})
+        self._labels = [
+            [None, *((name, value) for value in sorted({*values, "(any other)"}))]
+            for name, values in sorted(reading.labels.items())
+        ]
+        self._calls = [
+            (name, endpoint)
+            for name in _model_names(old, new, reading)
+            for endpoint in _endpoints(name, old, new, reading)
+        ]
+        self._spent = _levels(old, new, reading)
+        self.keys = _keys(old, new, reading, now_us)
+
+    @property
+    def count(self) -> int:
+        """How many cases there are; none is made, since there may be more than memory holds."""
+        singles = len(self._roles) * len(self._workspaces) * len(self.keys) * len(self._calls)
+        labels = math.prod(len(choices) for choices in self._labels)
+        return singles * labels * math.prod(len(choices) for choices in self._spent)
+
+    def label_sets(self) -> list[Labels]:
+        """Return every combination of labels that a rule can tell from another.
+
+        A label may be missing, be any text that a rule compares it with, or something else.
+        """
+        return [tuple(filter(None, chosen)) for chosen in itertools.product(*self._labels)]
+
+    def spent(self) -> list[tuple[Spent, ...]]:
+        """Return every combination of what may be spent of the limits that rules look at."""
+        return list(itertools.product(*self._spent))
+
+    def cases(self) -> Iterator[Case]:
+        """Yield every case."""
+        for role, workspace, labels, key, call, spent in itertools.product(
+            self._roles, self._workspaces, self.label_sets(), self.keys, self._calls, self.spent()
+        ):
+            yield Case(role, workspace, labels, key, *call, spent)
+
+
+def model_id(policy: PolicySet, name: str) -> str:
+    """Return the id of the model that has a name, "" if none has."""
+    found = policy.catalogue.models.get(name)
+    return found.message.id if found else ""
+
+
+def _model_names(old: PolicySet, new: PolicySet, reading: Dependencies) -> list[str]:
+    """Return ids, and the aliases that do not come to the same as an id."""
+    names = {*old.catalogue.models, *new.catalogue.models}
+    return sorted(
+        name
+        for name in names
+        for ids in [{model_id(old, name), model_id(new, name)}]
+        if reading.model_name or name in ids or len(ids) > 1
+    )
+
+
+def _endpoints(model: str, old: PolicySet, new: PolicySet, reading: Dependencies) -> list[Endpoint]:
+    """Return those that a model is for, or all if a rule tells them apart.
+
+    Where its entry does not say, they are those that it has prices for.
+    """
+    if reading.endpoint:
+        return list(Endpoint)
+    listed = _listed(model, old) or _priced(model, old)
+    return sorted({*listed, *(_listed(model, new) or _priced(model, new))}) or [Endpoint.CHAT]
+
+
+def _listed(model: str, policy: PolicySet) -> list[Endpoint]:
+    found = policy.catalogue.models.get(model)
+    return [Endpoint(name) for name in found.message.endpoints] if found else []
+
+
+def _priced(model: str, policy: PolicySet) -> list[Endpoint]:
+    return [
+        endpoint
+        for price in _prices(model, policy)
+        for endpoint, amounts in (
+            (
+                _OF_TOKENS[price.output_nano_usd_per_million is None],
+                price.input_nano_usd_per_million,
+            ),
+            (Endpoint.OCR, price.page_nano_usd_per_thousand),
+            (Endpoint.TRANSCRIPTION, price.audio_nano_usd_per_minute),
+            (Endpoint.SPEECH, price.character_nano_usd_per_million),
+        )
+        if amounts is not None
+    ]
+
+
+def _prices(model: str, policy: PolicySet) -> list[Price]:
+    found = policy.catalogue.models.get(model)
+    return [tariff.price for tariff in found.tariffs] if found else []
+
+
+def _keys(old: PolicySet, new: PolicySet, reading: Dependencies, now_us: int) -> list[str]:
+    """Return no key, one that is unknown, and one of each kind that rules tell apart."""
+    if not reading.key_kinds and not reading.each_key:
+        return [NO_KEY]
+    every = {key_id for each in (old, new) for key_id in each.catalogue.keys}
+    alike: dict[object, str] = {}
+    for key_id in sorted((every | reading.keys) - {NO_KEY, UNKNOWN_KEY}):
+        kinds = tuple(_kind(each.catalogue.key(key_id), now_us) for each in (old, new))
+        alike.setdefault(key_id if reading.each_key else kinds, key_id)
+    return [NO_KEY, UNKNOWN_KEY, *alike.values()]
+
+
+def _kind(key: policy_pb.Key, now_us: int) -> tuple[object, ...]:
+    """Return what rules tell keys apart by that do not look at each of them."""
+    expired = key.expires.ToMicroseconds() <= now_us
+    return key.workspace, key.state, (*key.allowed_models,), key.requests_per_minute, expired
+
+
+def _levels(old: PolicySet, new: PolicySet, reading: Dependencies) -> list[list[Spent]]:
+    """Return nothing, each amount and share that a rule looks for, and all, for each limit."""
+    meters = {rule.id: rule.terms.meter for each in (old, new) for rule in each.limits}
+    return [
+        [
+            Spent(rule, meter, mark, beside)
+            for mark, beside in _marks(reading.shares[rule], reading.amounts[rule])
+        ]
+        for rule, meter in sorted(meters.items())
+        if rule in reading.shares
+    ]
+
+
+def _marks(shares: set[Fraction], amounts: set[int]) -> Iterator[tuple[Fraction | int, int]]:
+    """Yield each mark that something is compared with, and what is just beside it."""
+    marks: list[Fraction | int] = [*sorted({*shares, Fraction(0), Fraction(1)}), *sorted(amounts)]
+    for mark in marks:
+        compared = mark in (amounts if isinstance(mark, int) else shares)
+        if compared and mark > 0:
+            yield mark, -1
+        yield mark, 0
+        if compared:
+            yield mark, 1

@@ -1,0 +1,283 @@
+"""What the rules of a policy set read of a call, and what they compare it with.
+
+It is found in their syntax trees, so it makes no difference how a rule is spelled.
+"""
+
+import ast
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+import lark
+
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.engine import EvaluationError
+from sidecar.policy.cel.syntax import Tree, bare, children
+from sidecar.policy.cel.variables import FROM_DATA, NAMES, values_of
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.rules import Rule
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+NO_KEY, UNKNOWN_KEY = "", "(unknown)"
+
+MAX_COMBINATIONS = 2_000
+"""Of roles, workspaces, models and keys, on which a part of a rule is evaluated."""
+
+_NAMES, _SIZES = {"endpoint", "model"}, {"max_output_tokens", "tokens"}
+"""Fields of a request that are tried with every name, and for the largest that passes."""
+
+_EQUAL = {"relation_eq", "relation_ne", "relation_in"}
+
+_Meets = Enum("_Meets", ["ANYTHING", "EQUAL", "ORDER", "KEY", "HAS", "SCOPE"])
+"""What a part of an expression meets. It may be equal to something, or in it; a KEY is looked
+for in it; SCOPE is what a limit counts by, which decides nothing."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Inexact:
+    """A rule that reads something of which not all that it tells apart is known."""
+
+    rule: str
+    reads: str
+
+
+@dataclass(slots=True)
+class Dependencies:
+    """What rules read, with the values that they tell from all others."""
+
+    labels: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    keys: set[str] = field(default_factory=set)
+    key_kinds: bool = False  # what keys are told apart by, other than what follows
+    each_key: bool = False  # anything else of it
+    endpoint: bool = False
+    model_name: bool = False
+    shares: dict[str, set[Fraction]] = field(default_factory=lambda: defaultdict(set))
+    amounts: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """How much of a limit is spent, by its id: shares of its ceiling, and what it counts."""
+    doubts: set[Inexact] = field(default_factory=set)
+
+
+def read(*policies: PolicySet) -> Dependencies:
+    """Find what the rules that decide read of a call; messages decide nothing."""
+    found = Dependencies()
+    for policy in policies:
+        data = _Data(policy)
+        for rule in policy.rules:
+            if not rule.shadow or (rule.limit is not None and policy.reads_spend):
+                _RuleReader(rule, data, found).read()
+    return found
+
+
+class _Data:
+    """What the data files of a policy set make of a part of a rule."""
+
+    def __init__(self, policy: PolicySet) -> None:
+        catalogue = policy.catalogue
+        models = {model.message.id: model.message for model in catalogue.models.values()}
+        self.parser = CelPythonEngine()
+        self.limits = [rule.id for rule in policy.limits]
+        self._entries: dict[str, list[Any]] = {
+            "role": [role.message for role in catalogue.roles.values()],
+            "workspace": list(catalogue.workspaces.values()),
+            "model": list(models.values()),
+            "key": [*catalogue.keys.values(), *map(catalogue.key, (NO_KEY, UNKNOWN_KEY))],
+        }
+
+    def values(self, tree: Tree) -> set[Any] | None:
+        """Return all that it may be, of a list or a map what is in it; None if a call decides."""
+        names = {str(node.children[0]) for node in tree.iter_subtrees() if node.data == "ident"}
+        reads = [name for name in self._entries if name in names]
+        count = math.prod(len(self._entries[name]) for name in reads)
+        if not names <= FROM_DATA or count > MAX_COMBINATIONS:
+            return None
+        found: set[Any] = set()
+        for entries in itertools.product(*(self._entries[name] for name in reads)):
+            nothing = values_of(policy_pb.Role(), policy_pb.Workspace(), policy_pb.Model())
+            binding = self.parser.bind(replace(nothing, **dict(zip(reads, entries, strict=True))))
+            try:
+                value = self.parser.evaluate_part(tree, binding)
+            except EvaluationError:
+                continue
+            found.update(value if isinstance(value, list | dict) else [value])
+        return found
+
+
+class _RuleReader:
+    """Walks over the expressions of one rule, and notes what they read."""
+
+    def __init__(self, rule: Rule, data: _Data, found: Dependencies) -> None:
+        self._rule, self._data, self._found = rule, data, found
+        self._texts: list[Tree] = []
+        self._vague: list[set[str]] = []
+
+    def read(self) -> None:
+        """Note all; what is compared in no plain way is tried with each text of the rule."""
+        self._visit(self._data.parser.parse(self._rule.body.source))
+        if self._rule.limit is not None:
+            scope = self._data.parser.parse(self._rule.limit.per.source)
+            self._visit(scope, _Meets.SCOPE)
+        values = {value for tree in self._texts for value in self._data.values(tree) or ()}
+        for vague in self._vague:
+            vague.update(_texts(values) - self._found.labels.keys())
+
+    def _visit(
+        self, tree: Tree, meets: _Meets = _Meets.ANYTHING, other: Tree | None = None
+    ) -> None:
+        """Walk down; `other` is what the part is compared with, or looked for in it."""
+        node = bare(tree)
+        path = _path(node)
+        parts = children(node)
+        if path:
+            self._note(path, node, meets, other)
+        elif node.data == "literal":
+            self._texts.append(node)
+        elif node.data == "relation":
+            left, right = children(parts[0])[0], parts[1]
+            equal = _Meets.EQUAL if parts[0].data in _EQUAL else _Meets.ORDER
+            self._visit(left, equal, right)
+            self._visit(right, _Meets.KEY if parts[0].data == "relation_in" else equal, left)
+        elif node.data == "member_index":
+            self._index(parts[0], parts[1], meets, other)
+        elif node.data == "ident_arg" and str(node.children[0]) == "has":
+            self._visit(children(parts[0])[0], _Meets.HAS)
+        elif node.data == "expr":  # condition ? one : other
+            self._visit(parts[0])
+            for part in parts[1:]:
+                self._visit(part, meets, other)
+        else:
+            is_scope = node.data in ("addition", "addition_add") and meets is _Meets.SCOPE
+            for part in parts:
+                self._visit(part, meets if is_scope else _Meets.ANYTHING)
+
+    def _index(self, over: Tree, index: Tree, meets: _Meets, other: Tree | None) -> None:
+        """Note `over[index]`, where the index is not just a text."""
+        self._visit(index, _Meets.EQUAL, over)
+        if _path(over) != ["principal", "labels"]:
+            self._visit(over)
+            return
+        for name in self._equals("labels", _Meets.EQUAL, index) or ():
+            self._label(name, meets, other)
+
+    def _note(self, path: list[str], node: Tree, meets: _Meets, other: Tree | None) -> None:
+        match path:
+            case ["principal", *fields]:
+                self._principal(fields, meets, other)
+            case ["key", "state" | "workspace" | "allowed_models" | "requests_per_minute"]:
+                self._found.key_kinds = True
+            case ["key", "expires"] if other is not None and _path(other) == ["now"]:
+                self._found.key_kinds = True
+            case ["key"] | ["key", "id"]:
+                self._key_id(meets, other if len(path) > 1 else None)
+            case ["key", *_]:
+                self._found.each_key = True
+            case ["request", *fields]:
+                self._request(fields, meets)
+            case ["spend", *steps]:
+                self._spend(steps, meets, other)
+            case ["now" | "role" | "workspace" | "model" as whole]:
+                self._doubt(whole, meets)  # not just a field: no telling what of it
+            case _:
+                self._texts.append(node)
+
+    def _principal(self, fields: list[str], meets: _Meets, other: Tree | None) -> None:
+        match fields:
+            case ["labels", name]:
+                self._label(name, meets, other)
+            case ["labels"] if meets is _Meets.KEY and other is not None:
+                for name in self._equals("labels", _Meets.EQUAL, other) or ():
+                    self._label(name, _Meets.HAS, None)
+            case ["labels"]:
+                self._doubt("labels", meets)
+            case ["id"]:
+                self._doubt("principal.id", meets)
+            case ["key_id"]:
+                self._key_id(meets, other)
+            case []:
+                self._doubt("principal", meets)
+                self._key_id(meets, None)
+            case _:
+                pass  # role and workspace: they are those of the entries
+
+    def _doubt(self, reads: str, meets: _Meets) -> None:
+        if meets is not _Meets.SCOPE:
+            self._found.doubts.add(Inexact(self._rule.id, reads))
+
+    def _equals(self, reads: str, meets: _Meets, other: Tree | None) -> set[str] | None:
+        """Return the texts that something is compared with, None and a doubt if not just that."""
+        values = self._data.values(other) if other and meets is _Meets.EQUAL else None
+        if values is None:
+            self._doubt(reads, meets)
+            return None
+        return _texts(values)
+
+    def _label(self, name: str, meets: _Meets, other: Tree | None) -> None:
+        """A label that a limit counts by is there or not; more of it decides nothing."""
+        values = self._found.labels[name]
+        if meets not in (_Meets.HAS, _Meets.SCOPE):
+            self._tell(values, "labels", meets, other)
+
+    def _key_id(self, meets: _Meets, other: Tree | None) -> None:
+        if meets is not _Meets.SCOPE:
+            self._found.each_key = True
+            self._tell(self._found.keys, "the key", meets, other)
+
+    def _tell(self, values: set[str], reads: str, meets: _Meets, other: Tree | None) -> None:
+        """Add what a text is compared with, or, for want of that, all texts of the rule."""
+        equals = self._equals(reads, meets, other)
+        if equals is None:
+            self._vague.append(values)
+        else:
+            values |= equals
+
+    def _request(self, fields: list[str], meets: _Meets) -> None:
+        self._found.endpoint |= fields in ([], ["endpoint"])
+        self._found.model_name |= fields in ([], ["model"])
+        is_size = self._rule.limit is None and meets is not _Meets.EQUAL
+        if not set(fields) & (_NAMES | (_SIZES if is_size else set())):
+            self._doubt(".".join(["request", *fields]), meets)
+
+    def _spend(self, steps: list[str], meets: _Meets, other: Tree | None) -> None:
+        """Note what a limit's spend is compared with."""
+        for limit in steps[:1] or self._data.limits:
+            self._found.shares[limit] |= set()  # it is read, whatever it is compared with
+        if steps[1:] == ["ceiling"] or meets is _Meets.HAS:
+            return
+        compared = meets in (_Meets.EQUAL, _Meets.ORDER) and len(steps) > 1
+        values = self._data.values(other) if other and compared else None
+        if values is None:
+            self._doubt("spend", meets)
+        numbers = {n for n in values or () if isinstance(n, int | float) and math.isfinite(n)}
+        if steps[1:] == ["fraction"]:
+            self._found.shares[steps[0]] |= {Fraction(repr(number)) for number in numbers}
+        elif numbers:
+            self._found.amounts[steps[0]] |= {math.floor(number) for number in numbers}
+
+
+def _texts(values: Iterable[Any]) -> set[str]:
+    return {value for value in values if isinstance(value, str)}
+
+
+def _path(tree: Tree) -> list[str]:
+    """Return the names of `a.b["c"]` where a is a variable of ours; of anything else, none."""
+    node = bare(tree)
+    if node.data == "ident":
+        name = str(node.children[0])
+        return [name] if name in NAMES else []
+    if node.data not in ("member_dot", "member_index"):
+        return []
+    over, step = node.children
+    path = _path(over) if isinstance(over, lark.Tree) else []
+    name = _literal(step) if isinstance(step, lark.Tree) else str(step)
+    return [*path, name] if path and name else []
+
+
+def _literal(tree: Tree) -> str:
+    """Return the text that an index is, "" if it is anything else."""
+    token = next(iter(bare(tree).children), None)
+    is_text = isinstance(token, lark.Token) and token.type == "STRING_LIT"
+    return str(ast.literal_eval(str(token))) if is_text else ""

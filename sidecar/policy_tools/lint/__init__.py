@@ -1,0 +1,1 @@
+"""Warnings about rules and data that load and are probably not meant."""

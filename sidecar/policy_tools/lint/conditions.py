@@ -1,0 +1,44 @@
+"""The conditions that a rule's body is made of, and whether data files alone make one false."""
+
+from sidecar.policy.cel.cel_python import CelPythonEngine, roots
+from sidecar.policy.cel.engine import EvaluationError
+from sidecar.policy.cel.syntax import Tree, bare, children
+from sidecar.policy.cel.variables import UNLIMITED, values_of
+from sidecar.policy.rules import Rule
+from sidecar.policy_tools.format import in_line
+from sidecar.v1 import policy_input_pb2 as policy_pb
+
+KNOWN = frozenset({"role", "workspace", UNLIMITED})
+
+
+class Conditions:
+    """The body of a rule as conditions that all have to hold."""
+
+    def __init__(self, rule: Rule) -> None:
+        """Take it apart at each `&&` that is not within another operator."""
+        self._parser = CelPythonEngine()
+        source = rule.body.source
+        trees = _and(self._parser.parse(source))
+        self.texts = frozenset(
+            in_line(source[tree.meta.start_pos : tree.meta.end_pos]) for tree in trees
+        ) - {"true"}
+        self._known = [tree for tree in trees if roots(tree) <= KNOWN]
+
+    def may_hold(self, role: policy_pb.Role, workspace: policy_pb.Workspace) -> bool:
+        """Whether there may be a call of this role in this workspace for which all hold."""
+        binding = self._parser.bind(values_of(role, workspace, policy_pb.Model()))
+        return not any(self._is_false(tree, binding) for tree in self._known)
+
+    def _is_false(self, tree: Tree, binding: object) -> bool:
+        try:
+            return self._parser.evaluate_part(tree, binding) is False  # type: ignore[arg-type]
+        except EvaluationError:
+            return False
+
+
+def _and(tree: Tree) -> list[Tree]:
+    """Return what `&&` joins, through brackets."""
+    tree = bare(tree)
+    if tree.data != "conditionaland":
+        return [tree]
+    return [part for child in children(tree) for part in _and(child)]

@@ -1,0 +1,134 @@
+"""Warnings about the entries of the data files, and about what no rule makes of them."""
+
+import itertools
+import re
+from collections.abc import Iterator
+
+from sidecar.policy.files import data
+from sidecar.policy.files.problems import Problem, did_you_mean
+from sidecar.policy.files.yaml_file import Loc, YamlFile
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy_tools.lint.conditions import Conditions
+
+UNRESTRICTED = (None, (), ("*",), "active")
+"""Values of a field that need no rule."""
+
+NOTHING = {"allowed_models": '["*"]', "services": "{}", "state": "active", "expires": "left out"}
+"""What a field has to be to have no effect."""
+
+MAX_PAIRS = 2_000
+"""How many roles with workspaces are tried."""
+
+READ_BY_RULES = {
+    "roles": ("allowed_models", "daily_token_budget"),
+    "workspaces": ("allowed_models", "requests_per_minute", "monthly_budget_usd", "services"),
+    "keys": ("allowed_models", "requests_per_minute", "expires", "state"),
+}
+"""What has an effect only through rules; the sidecar itself reads the rest."""
+
+
+def lint(
+    documents: list[YamlFile], policy: PolicySet, entries: data.Data
+) -> Iterator[Iterator[Problem]]:
+    """Yield the warnings of each kind, found as they are asked for."""
+    yield _names_that_match_no_model(documents, entries)
+    yield _keys_of_no_workspace(documents, entries)
+    yield _models_without_price(documents, policy)
+    yield _fields_that_no_rule_reads(documents, policy, entries)
+    yield _entries_that_open_nothing(documents, policy)
+
+
+def _names_that_match_no_model(documents: list[YamlFile], entries: data.Data) -> Iterator[Problem]:
+    families = {model.family for model in entries.models.values()}
+    known = families | entries.names.keys() | {"*"}
+    lists: list[tuple[Loc, tuple[str, ...]]] = [
+        (("roles", name, "allowed_models"), role.allowed_models)
+        for name, role in entries.roles.items()
+    ]
+    lists += [
+        (("keys", key_id, "allowed_models"), k.allowed_models) for key_id, k in entries.keys.items()
+    ]
+    for name, workspace in entries.workspaces.items():
+        lists.append((("workspaces", name, "allowed_models"), workspace.allowed_models))
+        lists += [
+            (("workspaces", name, "services", service, "allowed_models"), one.allowed_models)
+            for service, one in workspace.services.items()
+        ]
+    for loc, names in lists:
+        for index, name in enumerate(names):
+            if name not in known:
+                message = f"no model, alias or family is named '{name}'"
+                yield from _in_data(
+                    documents, (*loc, index), "no-such-model", message, did_you_mean(name, known)
+                )
+
+
+def _keys_of_no_workspace(documents: list[YamlFile], entries: data.Data) -> Iterator[Problem]:
+    for key_id, key in entries.keys.items():
+        if key.workspace not in entries.workspaces:
+            message = f"no workspace is named '{key.workspace}', so the key opens nothing"
+            hint = did_you_mean(key.workspace, entries.workspaces)
+            loc: Loc = ("keys", key_id, "workspace")
+            yield from _in_data(documents, loc, "no-such-workspace", message, hint)
+
+
+def _models_without_price(documents: list[YamlFile], policy: PolicySet) -> Iterator[Problem]:
+    if policy.counts_cost:
+        models = policy.catalogue.models.values()
+        for model_id in sorted({model.message.id for model in models if not model.tariffs}):
+            message = f"{model_id} has no price, so every call of it is denied"
+            hint = "a limit counts cost; a free model has the price 0"
+            yield from _in_data(documents, ("models", model_id), "no-price", message, hint)
+
+
+def _in_data(
+    documents: list[YamlFile], loc: Loc, warning: str, message: str, hint: str
+) -> Iterator[Problem]:
+    for document in documents:
+        if document.has(loc):
+            yield document.problem(loc, message, hint).as_warning(warning)
+
+
+def _fields_that_no_rule_reads(
+    documents: list[YamlFile], policy: PolicySet, entries: data.Data
+) -> Iterator[Problem]:
+    """A number that limits nothing looks like a limit to whoever reads the file."""
+    sources = [expression.source for rule in policy.rules for expression in rule.expressions]
+    for kind, fields in READ_BY_RULES.items():
+        variable = kind.removesuffix("s")
+        for field in fields:
+            if any(re.search(rf"\b{variable}\s*\.\s*{field}\b", source) for source in sources):
+                continue
+            for name, entry in getattr(entries, kind).items():
+                if getattr(entry, field) not in (*UNRESTRICTED, {}):
+                    message = f"no rule reads {variable}.{field}, so this has no effect"
+                    nothing = NOTHING.get(field, "unlimited")
+                    hint = f"write a rule that does, or let it be {nothing}"
+                    loc: Loc = (kind, name, field)
+                    yield from _in_data(documents, loc, "no-rule-reads", message, hint)
+                    break
+
+
+def _entries_that_open_nothing(documents: list[YamlFile], policy: PolicySet) -> Iterator[Problem]:
+    """A role or a workspace for which no allow rule can hold."""
+    allowances = [Conditions(rule) for rule in policy.allowances]
+    catalogue = policy.catalogue
+    if len(catalogue.roles) * len(catalogue.workspaces) > MAX_PAIRS:
+        return  # it would take too long to try them all
+    openings = [
+        (role, workspace)
+        for role, workspace in itertools.product(catalogue.roles, catalogue.workspaces)
+        if any(
+            conditions.may_hold(catalogue.roles[role].message, catalogue.workspaces[workspace])
+            for conditions in allowances
+        )
+    ]
+    for kind, names, opened in (
+        ("roles", catalogue.roles, {role for role, _ in openings}),
+        ("workspaces", catalogue.workspaces, {workspace for _, workspace in openings}),
+    ):
+        for name in names if policy.allowances else ():
+            if name not in opened:
+                message = f"no allow rule can hold here, so every call with '{name}' is denied"
+                hint = "write an allow rule for it, or remove it"
+                yield from _in_data(documents, (kind, name), "no-rule-allows", message, hint)

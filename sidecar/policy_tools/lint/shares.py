@@ -1,0 +1,17 @@
+"""Limits that a share of their ceiling leaves without room for a single call."""
+
+from collections.abc import Iterator, Sequence
+
+from sidecar.policy.files.problems import Problem
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.static_values import limits_without_room
+from sidecar.policy_tools.lint.rule_source import RuleSource
+
+
+def lint(sources: Sequence[RuleSource], policy: PolicySet) -> Iterator[Problem]:
+    """Warn of each at its rule."""
+    of_rule = {source.rule.id: source for source in sources}
+    for rule, ceiling in limits_without_room(policy):
+        message = f"{policy.share} of the ceiling {ceiling} is 0, so every call is refused"
+        hint = "raise the ceiling, or share among fewer"
+        yield of_rule[rule.id].warn("limit-always-bites", message, hint)

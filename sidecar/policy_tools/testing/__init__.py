@@ -1,0 +1,1 @@
+"""Policy tests: fixtures, the test runner, and coverage."""

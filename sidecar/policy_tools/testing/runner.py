@@ -1,0 +1,263 @@
+"""Running fixtures: the real authorizer on a real ledger, with a clock that stands still.
+
+Each test runs once on each evaluator of CEL, on a fresh ledger; both have to give
+what is expected.
+"""
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from sidecar.authorization.authorizer import Authorizer
+from sidecar.authorization.request_evaluation import evaluate_request
+from sidecar.contract import validation
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import (
+    Budget,
+    CallFacts,
+    Charge,
+    Decision,
+    Limit,
+    Meter,
+    Reason,
+    ReservationLine,
+    ReservationRequest,
+    Settlement,
+)
+from sidecar.domain.money import format_usd, nano_usd
+from sidecar.domain.prices import Terms
+from sidecar.domain.usage import Endpoint, Usage
+from sidecar.domain.usage_json import parse_usage_json
+from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.policy.cel.variables import Values
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy_tools.testing.fixtures import (
+    AuthorizeStep,
+    BalanceEntry,
+    Expectation,
+    Fixture,
+    FixtureStep,
+    SettleStep,
+)
+from sidecar.policy_tools.testing.validate import request_of
+
+HOLD_TTL_US = 600 * SECOND_US
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Something expected that did not come."""
+
+    line: int
+    what: str
+    expected: str
+    actual: str
+
+
+@dataclass(slots=True)
+class FixtureResult:
+    """How one test went on one evaluator."""
+
+    fixture: Fixture
+    engine: str
+    mismatches: list[Mismatch] = field(default_factory=list)
+    seen: list[Values] = field(default_factory=list)
+    """What the rules were given at each authorize, in order."""
+    failed_at: Values | None = None
+    """What they were given at the first that did not go as expected."""
+    involved: set[str] = field(default_factory=set)
+    """The rules that spoke there, or should have."""
+
+
+def run_fixtures(policy: PolicySet, fixtures: list[Fixture]) -> Iterator[FixtureResult]:
+    """Run fixtures on one policy set, each on a fresh ledger."""
+    for fixture in fixtures:
+        with tempfile.TemporaryDirectory(prefix="sidecar-test-") as folder:
+            yield asyncio.run(_TestRun(policy, fixture, Path(folder) / "ledger.sqlite").run())
+
+
+class _TestRun:
+    """One test on one evaluator."""
+
+    def __init__(self, policy: PolicySet, fixture: Fixture, path: Path) -> None:
+        self._policy = policy
+        self._fixture = fixture
+        self._now_us = fixture.at_us
+        self._ledger = SqliteLedger(path)
+        self._authorizer = Authorizer(policy, self._ledger, lambda: self._now_us, HOLD_TTL_US)
+        self._holds: dict[str, str] = {}
+        self._outcome = FixtureResult(fixture, policy.engine.name)
+        self._line = fixture.line
+
+    async def run(self) -> FixtureResult:
+        try:
+            for balance in self._fixture.balances:
+                await self._start_with(balance)
+            for line, step in self._fixture.steps:
+                self._line = line
+                await self._ledger.expire(self._now_us)
+                await self._do(step)
+        finally:
+            await self._ledger.close()
+        return self._outcome
+
+    async def _do(self, step: FixtureStep) -> None:
+        expected = step.expect
+        if step.advance is not None:
+            self._now_us += step.advance
+        elif step.authorize is not None:
+            await self._authorize(step.authorize, expected)
+        elif step.settle is not None:
+            if hold_id := self._hold(step.settle.hold):
+                await self._settle(hold_id, step.settle, expected)
+        elif step.release is not None and (hold_id := self._hold(step.release.hold)):
+            self._compare_charge(expected, await self._authorizer.release(hold_id, "fixture"))
+
+    async def _settle(self, hold_id: str, step: SettleStep, expected: Expectation) -> None:
+        try:
+            report = parse_usage_json(json.dumps(dict(step.usage)))
+        except ValueError as error:
+            self._compare("usage", "a usage object", f"one whose {error}")
+            return
+        charge = await self._authorizer.settle(hold_id, report, step.response_model, "ok")
+        self._compare_charge(expected, charge)
+
+    async def _authorize(self, step: AuthorizeStep, expected: Expectation) -> None:
+        request = request_of(step)
+        try:
+            left_out = self._policy.catalogue.endpoint(request.model)
+            validation.check_authorize(request, left_out)
+        except validation.InvalidFieldError as error:
+            self._compare("request", "a request that is well formed", str(error))
+            return
+        values = evaluate_request(self._policy, request, self._now_us, self._ledger.budgets).values
+        decision = await self._authorizer.authorize(request)
+        if decision.hold_id:
+            self._holds[step.name] = decision.hold_id
+        before = len(self._outcome.mismatches)
+        self._compare_decision(expected, decision)
+        if values is not None:
+            self._outcome.seen.append(values)
+            if len(self._outcome.mismatches) > before and self._outcome.failed_at is None:
+                self._outcome.failed_at = values
+                self._outcome.involved = self._involved(expected, decision)
+
+    def _involved(self, expected: Expectation, decision: Decision) -> set[str]:
+        spoke = {reason.rule for reason in (*decision.reasons, *decision.shadow_reasons)}
+        named = {*(expected.rules or ()), *(expected.shadow or ())}
+        by_reason = {
+            rule.id for rule in self._policy.rules if rule.reason in (expected.reasons or ())
+        }
+        known = {rule.id for rule in self._policy.rules}
+        return (spoke | named | by_reason) & known or known
+
+    def _hold(self, name: str) -> str:
+        """Return the id of a hold; "" with a mismatch when no step has held it."""
+        hold_id = self._holds.get(name, "")
+        if not hold_id:
+            self._compare("hold", f"a hold named '{name}'", "no step before has held it")
+        return hold_id
+
+    def _compare_decision(self, expected: Expectation, decision: Decision) -> None:
+        if expected.effect is not None:
+            self._compare("effect", expected.effect, decision.effect.value)
+        for what, wanted, came in (
+            ("reasons", expected.reasons, [reason.code for reason in decision.reasons]),
+            ("rules", expected.rules, [reason.rule for reason in decision.reasons]),
+            ("shadow", expected.shadow, [reason.rule for reason in decision.shadow_reasons]),
+        ):
+            if wanted is not None:
+                self._compare(what, ", ".join(sorted(wanted)), ", ".join(sorted(came)))
+        if expected.max_output_tokens is not None:
+            self._compare(
+                "max_output_tokens",
+                str(expected.max_output_tokens),
+                str(decision.max_output_tokens),
+            )
+        self._compare_usd("held_usd", expected.held_usd, decision.held_cost_nano_usd)
+        self._compare_remaining(expected, decision.budgets)
+
+    def _compare_charge(self, expected: Expectation, charge: Charge) -> None:
+        self._compare_usd("charged_usd", expected.charged_usd, charge.cost_nano_usd)
+        if expected.charged_tokens is not None:
+            self._compare("charged_tokens", str(expected.charged_tokens), str(charge.tokens))
+        self._compare_remaining(expected, charge.budgets)
+
+    def _compare_usd(self, what: str, expected: Decimal | None, actual_nano_usd: int) -> None:
+        if expected is not None:
+            self._compare(what, format_usd(nano_usd(expected)), format_usd(actual_nano_usd))
+
+    def _compare_remaining(self, expected: Expectation, budgets: tuple[Budget, ...]) -> None:
+        left = {budget.rule: budget for budget in budgets}
+        for rule, wanted in expected.remaining.items():
+            budget = left.get(rule)
+            came = "no such limit" if budget is None else _left(budget)
+            is_cost = budget is not None and budget.meter is Meter.COST
+            amount = wanted if isinstance(wanted, str) else _amount(wanted, is_cost=is_cost)
+            self._compare(f"remaining of {rule}", amount, came)
+
+    def _compare(self, what: str, expected: str, actual: str) -> None:
+        if expected != actual:
+            self._outcome.mismatches.append(Mismatch(self._line, what, expected, actual))
+
+    async def _start_with(self, balance: BalanceEntry) -> None:
+        """Spend a balance as a call would that was settled before the first step."""
+        rule = next((rule for rule in self._policy.limits if rule.id == balance.rule), None)
+        if rule is None:
+            self._compare("balances", "a limit of the policy set", balance.rule)
+            return
+        meter = rule.terms.meter
+        spent = nano_usd(balance.spent) if meter is Meter.COST else int(balance.spent)
+        limit = Limit(rule.id, meter, rule.terms.window, balance.scope, None)
+        reservation = _balance_proposal(self._policy, limit, spent, self._now_us)
+        hold_id = (await self._ledger.decide(reservation)).hold_id
+        used = Usage(input_tokens=spent if meter is Meter.TOKENS else 0)
+        cost = spent if meter is Meter.COST else 0
+        await self._ledger.settle(hold_id, Settlement(used, cost, "ok", "", self._now_us))
+
+
+def _balance_proposal(
+    policy: PolicySet, limit: Limit, amount: int, now_us: int
+) -> ReservationRequest:
+    never = Reason("", "", limit.rule, 429)
+    line = ReservationLine(
+        limit, amount, charge_on_expiry=True, shadow=False, refusal=lambda: never
+    )
+    call = CallFacts(
+        request_id="",
+        fingerprint=b"",
+        principal_id="balance",
+        role="",
+        workspace="",
+        key_id="",
+        model_requested="",
+        model_id="",
+        endpoint=Endpoint.CHAT,
+        max_output_tokens=0,
+        most=Usage(),
+        terms=Terms(),
+        cost_nano_usd=0,
+        tariff=None,
+        hold_ttl_us=HOLD_TTL_US,
+    )
+    unique = os.urandom(8).hex()
+    return ReservationRequest(
+        call, f"dec_{unique}", f"hold_{unique}", now_us, policy.digest, 1, (), (), (line,)
+    )
+
+
+def _left(budget: Budget) -> str:
+    if budget.remaining is None:
+        return "unlimited"
+    if budget.meter is Meter.COST:
+        return format_usd(budget.remaining)
+    return str(budget.remaining)
+
+
+def _amount(wanted: Decimal, *, is_cost: bool) -> str:
+    return format_usd(nano_usd(wanted)) if is_cost else str(int(wanted))

@@ -1,0 +1,117 @@
+"""What a fixture's schema cannot tell: requests that the contract refuses, rules that are none."""
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+from mistral_spend.v1 import authorization_pb2 as pb
+
+from sidecar.contract import validation
+from sidecar.domain.decisions import Meter
+from sidecar.domain.usage import Endpoint
+from sidecar.policy.files.problems import Problem, did_you_mean
+from sidecar.policy.files.yaml_file import Loc
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.rules import Rule
+from sidecar.policy_tools.testing.fixtures import AuthorizeStep, BalanceEntry, Expectation, Fixture
+
+MAX_BALANCE_USD = 999_999_999
+MAX_BALANCE_COUNT = 10**15
+
+
+def validate_fixture(fixtures: Iterable[Fixture], policy: PolicySet | None) -> list[Problem]:
+    """Return all that is wrong with fixtures; without a policy set, only with their requests.
+
+    The tests of a table share their places, so each problem is told once.
+    """
+    found: dict[Problem, None] = {}
+    for fixture in fixtures:
+        for number, (_, step) in enumerate(fixture.steps):
+            loc: Loc = ("steps", number)
+            if step.authorize is not None:
+                found |= dict.fromkeys(_malformed(fixture, loc, step.authorize, policy))
+            if policy is not None:
+                found |= dict.fromkeys(_unknown_rules(fixture, loc, step.expect, policy))
+        if policy is not None:
+            found |= dict.fromkeys(_wrong_balances(fixture, policy))
+    return list(found)
+
+
+def request_of(step: AuthorizeStep) -> pb.AuthorizeRequest:
+    """Return the request that a step makes."""
+    request = pb.AuthorizeRequest(
+        principal=pb.Principal(**step.principal.model_dump()),
+        model=step.model,
+        endpoint=f"ENDPOINT_{step.endpoint or 'UNSPECIFIED'}",
+        estimate=pb.Estimate(**step.estimate.model_dump(exclude_none=True)),
+        dry_run=step.dry_run,
+    )
+    if step.hold_ttl is not None:
+        request.hold_ttl.FromMicroseconds(step.hold_ttl)
+    return request
+
+
+def _malformed(
+    fixture: Fixture, loc: Loc, step: AuthorizeStep, policy: PolicySet | None
+) -> Iterator[Problem]:
+    if policy is None and not step.endpoint:
+        return  # what is left out depends on the model
+    left_out = Endpoint.CHAT if policy is None else policy.catalogue.endpoint(step.model)
+    try:
+        validation.check_authorize(request_of(step), left_out)
+    except validation.InvalidFieldError as error:
+        yield fixture.problem((*loc, "authorize", *error.field.split(".")), str(error))
+
+
+def _unknown_rules(
+    fixture: Fixture, loc: Loc, expected: Expectation, policy: PolicySet
+) -> Iterator[Problem]:
+    known = {rule.id for rule in policy.rules}
+    for key, names in (("rules", expected.rules), ("shadow", expected.shadow)):
+        for index, name in enumerate(names or ()):
+            if name and name not in known:  # what the sidecar itself denies has no rule
+                message, hint = f"no rule is named '{name}'", did_you_mean(name, known)
+                yield fixture.problem((*loc, "expect", key, index), message, hint)
+    for name in expected.remaining:
+        place = (*loc, "expect", "remaining", name)
+        yield from _no_limit(fixture, place, name, policy, at_key=True)
+
+
+def _wrong_balances(fixture: Fixture, policy: PolicySet) -> Iterator[Problem]:
+    limits = {rule.id: rule for rule in policy.limits}
+    spent: dict[tuple[str, str], Decimal] = {}
+    for index, balance in enumerate(fixture.balances):
+        loc: Loc = ("balances", index)
+        yield from _no_limit(fixture, (*loc, "rule"), balance.rule, policy)
+        if balance.rule in limits:
+            key = balance.rule, balance.scope
+            spent[key] = spent.get(key, Decimal()) + balance.spent
+            if wrong := _wrong_amount(balance, limits[balance.rule], spent[key]):
+                yield fixture.problem((*loc, "spent"), wrong)
+
+
+def _wrong_amount(balance: BalanceEntry, rule: Rule, together: Decimal) -> str:
+    """Say why a limit cannot have used so much, "" if it can."""
+    meter = rule.terms.meter
+    if meter is Meter.COST:
+        return (
+            f"a limit of cost counts at most {MAX_BALANCE_USD:,} USD"
+            if together > MAX_BALANCE_USD
+            else ""
+        )
+    if balance.spent != int(balance.spent):
+        return f"a limit of {meter.value} counts whole numbers"
+    return f"a limit counts at most {MAX_BALANCE_COUNT:,}" if together > MAX_BALANCE_COUNT else ""
+
+
+def _no_limit(
+    fixture: Fixture, loc: Loc, name: str, policy: PolicySet, *, at_key: bool = False
+) -> Iterator[Problem]:
+    if any(rule.id == name for rule in policy.limits):
+        return
+    effect = next((rule.effect.value for rule in policy.rules if rule.id == name), "")
+    article = "an" if effect == "allow" else "a"
+    message, hint = f"{name} is {article} {effect} rule, and counts nothing", ""
+    if not effect:
+        message = f"no limit is named '{name}'"
+        hint = did_you_mean(name, (rule.id for rule in policy.limits))
+    yield fixture.problem(loc, message, hint, at_key=at_key)

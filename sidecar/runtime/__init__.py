@@ -1,0 +1,1 @@
+"""The composition root: settings, listeners, maintenance and the log of a process."""

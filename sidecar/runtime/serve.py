@@ -1,0 +1,155 @@
+"""The composition root: the only place that builds everything, and runs it."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sidecar.alerts.channels import open_channels
+from sidecar.alerts.counts import AlertCounts
+from sidecar.alerts.dispatcher import Dispatcher
+from sidecar.authorization.authorizer import Authorizer
+from sidecar.authorization.policy_reload import PolicySource, Reloader, warn_of_share
+from sidecar.domain.alerts import Origin
+from sidecar.domain.clock import SECOND_US, Clock, never_back
+from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.policy.policy_set import PolicySet
+from sidecar.runtime import listeners
+from sidecar.runtime.listeners import Listeners
+from sidecar.runtime.maintenance import run_key_maintenance, run_maintenance, sync_keys
+from sidecar.runtime.settings import Settings
+from sidecar.telemetry.readiness import Readiness
+from sidecar.telemetry.setup import Telemetry
+from sidecar.telemetry.sources import Sources
+
+log = logging.getLogger(__name__)
+
+DAY_US = 86_400 * SECOND_US
+
+
+def wall_clock_us() -> int:
+    """Return the system's time in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambda: 0) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+    Raises PolicyError, LedgerRefusedError, ListenError or ValueError when it
+    cannot start; each says why and the way out.
+    """
+    stopping = _told_to_stop()
+    checked = await listeners.check(settings)
+    channels = open_channels(settings.alerts)
+    source = PolicySource(settings.policies, settings.engine, settings.share, settings.reloads)
+    telemetry = Telemetry(settings.telemetry)
+    policy = source.load()
+    warn_of_share(policy)
+    _log_pins(policy, settings.identity.pins)
+    names = [channel.name for channel in channels]
+    instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
+    ledger = SqliteLedger(
+        settings.ledger,
+        ZoneInfo(settings.time_zone),
+        names,
+        origin=Origin(instance, str(settings.share)),
+    )
+    try:
+        clock = _clock(ledger.latest_us)
+        authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
+        reloader = Reloader(source, authorizer, wall_clock_us)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.soon)
+        await sync_keys(ledger, authorizer, clock)
+        reachable = Listeners(
+            settings, checked, authorizer, ledger, reloader, clock, telemetry.recorders
+        )
+        readiness = Readiness(ledger, reachable.health.report)
+        counts = AlertCounts()
+        sources = Sources(
+            books=ledger,
+            clock=clock,
+            policies=lambda: reloader.status,
+            loads=reloader.loads,
+            ready=lambda: reachable.health.ready,
+            alerts=counts,
+            log_dropped=log_lines_dropped,
+        )
+        ledger.watchers += [readiness, *await telemetry.start_metrics(sources)]
+        rotating = _rotating(settings, authorizer)
+        await reachable.start_probes()
+        await reachable.start()
+        log.info(
+            "SERVING on %s; policies %s (%d rules, %s); ledger %s",
+            ", ".join(reachable.addresses),
+            policy.digest[:12],
+            len(policy.rules),
+            policy.engine.name,
+            settings.ledger,
+        )
+        work = (
+            run_maintenance(ledger, clock, settings.retention_days * DAY_US),
+            run_key_maintenance(ledger, authorizer, clock),
+            Dispatcher(ledger, channels, wall_clock_us, counts).run(),
+            reloader.run(),
+            readiness.run(),
+            *rotating,
+        )
+        beside = [asyncio.create_task(one) for one in work]
+        await stopping.wait()
+        log.info("stopping: calls in flight may take up to %g s", settings.grace_seconds)
+        await reachable.stop(settings.grace_seconds)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await reachable.stop_probes()
+    finally:
+        await telemetry.close()
+        await ledger.close()
+    log.info("stopped")
+
+
+def _told_to_stop() -> asyncio.Event:
+    """Return what SIGTERM and SIGINT set."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # process 1 ignores what it does not handle
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _log_pins(policy: PolicySet, pins: Iterable[str]) -> None:
+    """Warn of a pin with which every call is denied."""
+    known = {"role": set(policy.catalogue.roles), "workspace": set(policy.catalogue.workspaces)}
+    for pin in pins:
+        field, _, name = pin.partition("=")
+        if field in known and name not in known[field]:
+            log.warning("--pin %s: the policies have no such %s: every call is denied", pin, field)
+
+
+def _rotating(settings: Settings, authorizer: Authorizer) -> list[Coroutine[Any, Any, None]]:
+    """Return what rotates the active keys of whichever policy set is in force, if asked for."""
+    if settings.rotation is None:
+        return []
+    from sidecar.keys.schedule import Schedule  # noqa: PLC0415 - takes a while, and is rare
+
+    def active() -> list[str]:
+        known = authorizer.policy.catalogue.keys.values()
+        now_us = wall_clock_us()
+        alive = (key for key in known if key.expires.ToMicroseconds() > now_us)
+        return [key.id for key in alive if key.state == "active"]
+
+    return [Schedule(settings.rotation, settings.ledger, active, wall_clock_us).run()]
+
+
+def _clock(ledger_us: int) -> Clock:
+    behind_us = ledger_us - wall_clock_us()
+    if behind_us > 60 * SECOND_US:
+        log.warning(
+            "the clock is %d s behind the ledger's last entry: no window opens until it has"
+            " caught up",
+            behind_us // SECOND_US,
+        )
+    return never_back(wall_clock_us, ledger_us)

@@ -1,0 +1,120 @@
+"""Opening the front doors that were asked for, on the service that apps ask."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sidecar.authorization.call_recorder import CallRecorders
+from sidecar.domain.flag_errors import naming
+from sidecar.identity.caller import Authenticator
+from sidecar.identity.settings import IdentitySettings, Mode, open_tls
+from sidecar.server.addresses import check_address, is_unix
+from sidecar.server.envoy.mistral_request import MAX_BODY_BYTES
+from sidecar.server.envoy.principal_mapping import read_sources
+from sidecar.server.envoy.service import ExtAuthz
+from sidecar.server.listener import MAX_REQUEST_BYTES, ListenerSettings, Service
+from sidecar.server.service import AuthorizationService
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSettings:
+    """What was asked for about front doors; none is open by default."""
+
+    ext_authz: bool = False
+    """Whether Envoy may ask, where apps do."""
+    ext_authz_from: Sequence[str] = ()
+    """Where Envoy's question says who calls, as FIELD=SOURCE."""
+    authzen_listen: str = ""
+    """Where AuthZEN is spoken; empty is nowhere."""
+    authzen_url: str = ""
+    """What its metadata says the address is; empty is the listener's own."""
+
+
+if TYPE_CHECKING:
+    from sidecar.server.authzen.server import AuthZen
+
+log = logging.getLogger(__name__)
+
+
+class Adapters:
+    """The doors of one sidecar."""
+
+    def __init__(self, settings: AdapterSettings, who: IdentitySettings) -> None:
+        """Check what was asked for as a whole. Raises ValueError, which names the flag."""
+        if settings.ext_authz_from and not settings.ext_authz:
+            raise ValueError("--ext-authz-from needs --ext-authz")
+        with naming("--ext-authz-from"):
+            self._sources = read_sources(settings.ext_authz_from)
+        if settings.authzen_url and not settings.authzen_listen:
+            raise ValueError("--authzen-url needs --authzen-listen")
+        with naming("--authzen-url"):
+            _check_url(settings.authzen_url)
+        if settings.authzen_listen:
+            by_certificate = who.mode is Mode.MTLS
+            with naming("--authzen-listen"):
+                check_address(
+                    settings.authzen_listen,
+                    proven=who.proves_elsewhere,
+                    by_certificate=by_certificate,
+                )
+        self._settings = settings
+        self._who = who
+        self._authzen: AuthZen | None = None
+
+    def listeners(self, settings: ListenerSettings) -> ListenerSettings:
+        """Return how the listeners of apps behave: Envoy's questions have bodies in them."""
+        if not self._settings.ext_authz:
+            return settings
+        return replace(settings, max_request_bytes=MAX_BODY_BYTES + MAX_REQUEST_BYTES)
+
+    def services(
+        self, service: AuthorizationService, authenticator: Authenticator, recorders: CallRecorders
+    ) -> list[Service]:
+        """Return what is answered where apps ask."""
+        if not self._settings.ext_authz:
+            return [service]
+        return [service, ExtAuthz(service, authenticator, self._sources, recorders)]
+
+    async def start(
+        self,
+        service: AuthorizationService,
+        authenticator: Authenticator,
+        recorders: CallRecorders,
+        listeners: ListenerSettings,
+    ) -> None:
+        """Speak AuthZEN, if that was asked for. Raises ValueError, which names the flag."""
+        address, who = self._settings.authzen_listen, self._who
+        if not address:
+            return
+        from sidecar.server.authzen.server import AuthZen  # noqa: PLC0415 - not all need HTTP
+        from sidecar.web.tls import NewestContext  # noqa: PLC0415 - the same
+
+        read, tls = open_tls(who), None
+        with naming("--authzen-listen"):
+            if read and who.tls_cert and who.tls_key and not is_unix(address):
+                tls = NewestContext(read, who.tls_cert, who.tls_key, who.client_ca)
+            authzen = AuthZen(
+                service,
+                authenticator,
+                recorders,
+                url=self._settings.authzen_url,
+                settings=listeners,
+                tls=tls,
+            )
+            log.info("AUTHZEN on %s", await authzen.start(address))
+        self._authzen = authzen
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more, and let what is being decided finish."""
+        if self._authzen is not None:
+            await self._authzen.stop(grace_seconds)
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if url and not (parts.scheme in ("https", "http") and parts.netloc):
+        raise ValueError(f"{url} is no https URL")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{url} has a query or a fragment")

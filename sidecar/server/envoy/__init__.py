@@ -1,0 +1,1 @@
+"""The Envoy adapter: external authorization over gRPC."""

@@ -1,0 +1,103 @@
+"""Where Envoy's question says who calls: only what the configuration names is looked at."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mistral_spend.v1 import authorization_pb2 as pb
+
+from sidecar.envoy.v3 import ext_authz_pb2 as envoy
+from sidecar.identity.pins import is_value
+from sidecar.server.adapter_errors import RefusedError, malformed
+
+LABEL = "labels."
+FIELDS = ("id", "role", "workspace", "key_id", "region")
+"""What may be made of a source, beside labels: fields of the principal, and the region."""
+
+_SECRET = {"authorization", "cookie", "proxy-authorization", "x-api-key"}
+_EXAMPLE = "as in id=header:x-user, workspace=extension:workspace or id=peer"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One field, and where it comes from."""
+
+    field: str
+    kind: str
+    """header, extension or peer."""
+    name: str = ""
+    """Of the header, in lower case, or of the context extension."""
+
+
+def read_sources(pairs: Iterable[str]) -> Sequence[Source]:
+    """Read sources written as FIELD=SOURCE. Raises ValueError, which says which is wrong."""
+    sources: dict[str, Source] = {}
+    for pair in pairs:
+        field, equals, where = pair.partition("=")
+        kind, _, name = where.partition(":")
+        known = field in FIELDS or (field.startswith(LABEL) and field != LABEL)
+        named = bool(name) == (kind != "peer")
+        if not equals or not known or kind not in ("header", "extension", "peer") or not named:
+            raise ValueError(f"{pair}: has to be FIELD=SOURCE, {_EXAMPLE}")
+        if field in sources:
+            raise ValueError(f"{field} has two sources")
+        if kind == "header":
+            name = name.lower()
+            if name in _SECRET:
+                raise ValueError(f"{pair}: that header holds a secret, and is never looked at")
+        sources[field] = Source(field, kind, name)
+    return tuple(sources.values())
+
+
+def headers_of(request: envoy.HttpRequest) -> Mapping[str, str]:
+    """Return the headers by lower-case name; several of one name are joined by commas."""
+    headers: dict[str, str] = {}
+    for name, value in (
+        *request.headers.items(),
+        *((h.key, h.value or h.raw_value.decode(errors="replace")) for h in _raw(request)),
+    ):
+        key = name.lower()
+        headers[key] = f"{headers[key]},{value}" if key in headers else value
+    return headers
+
+
+def fill(
+    question: pb.AuthorizeRequest,
+    sources: Sequence[Source],
+    attributes: envoy.Attributes,
+    headers: Mapping[str, str],
+) -> None:
+    """Write into a question what the sources say of it. Raises RefusedError.
+
+    What a source does not say stays empty; whether that will do is not known here.
+    """
+    question.principal.SetInParent()
+    for source in sources:
+        value = _value(source, attributes, headers)
+        if not value:
+            continue
+        if not is_value(value):
+            raise malformed(source.field, "has no value of 1 to 256 bytes that can be printed")
+        if source.field == "region":
+            question.estimate.region = value
+        elif source.field.startswith(LABEL):
+            question.principal.labels[source.field.removeprefix(LABEL)] = value
+        else:
+            setattr(question.principal, source.field, value)
+
+
+def _value(source: Source, attributes: envoy.Attributes, headers: Mapping[str, str]) -> str:
+    match source.kind:
+        case "peer":
+            return attributes.source.principal
+        case "extension":
+            return attributes.context_extensions.get(source.name, "")
+    value = headers.get(source.name, "")
+    if "," in value:  # the client's, and the one that somebody added behind it
+        raise RefusedError(
+            "PRINCIPAL_AMBIGUOUS", f"there is more than one {source.name}: who calls is not clear"
+        )
+    return value
+
+
+def _raw(request: envoy.HttpRequest) -> Iterable[envoy.HeaderValue]:
+    return request.header_map.headers

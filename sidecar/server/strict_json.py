@@ -1,0 +1,88 @@
+"""JSON that every parser reads alike, or none: what two could read apart is refused."""
+
+import json
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, NoReturn
+
+from sidecar.server.adapter_errors import RefusedError, malformed
+
+MAX_NUMBER_CHARACTERS = 64
+
+
+def read_object(content: bytes) -> dict[str, Any]:
+    """Return the object that a body is. Raises RefusedError.
+
+    UTF-8 without a byte-order mark, every key once, only numbers that a double can hold,
+    and as deep as Python reads without a stack of its own, which is more than anybody means.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise _refused("is not UTF-8") from None
+    try:
+        read = json.loads(
+            text,
+            object_pairs_hook=_each_key_once,
+            parse_constant=_no_constant,
+            parse_int=_integer,
+            parse_float=_float,
+        )
+    except RecursionError:
+        raise _refused("is nested too deeply") from None
+    except ValueError:
+        raise _refused("is not JSON") from None
+    if not isinstance(read, dict):
+        raise _refused("is not a JSON object")
+    return read
+
+
+def refuse_other_spellings(body: dict[str, Any], fields: Sequence[str]) -> None:
+    """Raise RefusedError for a key that some parsers take for one of the fields.
+
+    Go's, for one, does not mind upper case, nor the two letters outside ASCII that fold to
+    one inside.
+    """
+    for key in body.keys() - set(fields):
+        if key.casefold() in fields:
+            raise malformed(key.casefold(), "is spelled in another way")
+
+
+def member(body: dict[str, Any], name: str, kind: type, path: str = "") -> Any:
+    """Return a member of a kind; None if it is left out, or null. Raises RefusedError."""
+    value = body.get(name)
+    if value is not None and type(value) is not kind:  # True is an int, but none that is meant
+        raise malformed(path + name, f"is not {_KINDS[kind]}")
+    return value
+
+
+_KINDS = {str: "a string", int: "a whole number", bool: "a boolean", dict: "an object",
+          list: "a list"}  # fmt: skip
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        raise _refused("has a key twice in one object")
+    return read
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_NUMBER_CHARACTERS:  # others would round it
+        raise ValueError
+    return int(text)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if len(text) > MAX_NUMBER_CHARACTERS or not isfinite(number):
+        raise ValueError
+    return number
+
+
+def _refused(problem: str) -> RefusedError:
+    return RefusedError("BODY_MALFORMED", f"the body {problem}")

@@ -1,0 +1,102 @@
+"""Opening what was asked for of metrics, traces and logs of decisions; the rest costs nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sidecar.authorization.call_recorder import NULL_RECORDERS, CallRecorders
+from sidecar.ledger.protocol import CommitWatcher
+from sidecar.telemetry.calls import TelemetryRecorders
+from sidecar.telemetry.decision_lines import DecisionLines, DecisionLineSettings, Which
+from sidecar.telemetry.decision_log import DecisionLog, DecisionLogSettings
+from sidecar.telemetry.sources import Sources
+
+if TYPE_CHECKING:
+    from sidecar.telemetry.metrics_listener import MetricsListener
+    from sidecar.telemetry.traces import Traces
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Where metrics are read, if anywhere, and of how many budgets."""
+
+    listen: str = ""
+    budgets: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """What is seen from outside."""
+
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    decision_log: DecisionLogSettings = field(default_factory=DecisionLogSettings)
+    decision_lines: DecisionLineSettings = field(default_factory=DecisionLineSettings)
+    traces: bool = False
+
+
+class Telemetry:
+    """What was opened. Belongs to the running event loop."""
+
+    def __init__(self, settings: TelemetrySettings) -> None:
+        """Open what needs nothing else. Raises ValueError, which names the flag."""
+        self._settings = settings
+        self._decision_log: DecisionLog | None = None
+        self._traces: Traces | None = None
+        self._listener: MetricsListener | None = None
+        take_room = None
+        if settings.decision_log.masks and not settings.decision_log.file:
+            raise ValueError("--decision-log-mask: needs --decision-log")
+        if settings.decision_log.file:
+            self._decision_log = DecisionLog(settings.decision_log)
+            take_room = self._decision_log.queue.take_room
+        self._calls = TelemetryRecorders(take_room)
+        if self._decision_log is not None:
+            self._calls.listeners.append(self._decision_log.on_call)
+        if settings.decision_lines.which is not Which.NONE:
+            self._calls.listeners.append(DecisionLines(settings.decision_lines).on_call)
+        if settings.traces:
+            self._traces = _traces()
+            self._calls.listeners.append(self._traces.on_call)
+
+    @property
+    def recorders(self) -> CallRecorders:
+        """Who watches calls: nobody, if nothing was asked for."""
+        return (
+            self._calls
+            if self._calls.listeners or self._settings.metrics.listen
+            else NULL_RECORDERS
+        )
+
+    async def start_metrics(self, sources: Sources) -> Sequence[CommitWatcher]:
+        """Listen for scrapers, if that was asked for; return who has to be told of commits.
+
+        Raises ValueError, which names the flag.
+        """
+        if not self._settings.metrics.listen:
+            return ()
+        from sidecar.telemetry.metrics import Metrics  # noqa: PLC0415 - see below
+        from sidecar.telemetry.metrics_listener import MetricsListener  # noqa: PLC0415 - not all need it
+
+        if self._decision_log is not None:
+            sources = sources._replace(decision_log=self._decision_log.queue)
+        metrics = Metrics(sources, self._settings.metrics.budgets)
+        self._listener = MetricsListener(metrics.page)
+        await self._listener.start(self._settings.metrics.listen)
+        self._calls.listeners.append(metrics.on_call)
+        return (metrics,)
+
+    async def close(self) -> None:
+        """Write and send what is left, if that takes but a moment."""
+        for part in (self._listener, self._decision_log, self._traces):
+            if part is not None:
+                await part.close()
+
+
+def _traces() -> "Traces":
+    try:
+        from sidecar.telemetry.traces import Traces  # noqa: PLC0415 - an extra, and large
+    except ImportError:
+        raise ValueError(
+            "--traces: needs the extra: pip install 'mistral-spend-sidecar[otel]'"
+        ) from None
+    return Traces()

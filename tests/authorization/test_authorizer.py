@@ -1,0 +1,93 @@
+"""What a call is charged in the end, with policies, prices and a clock that goes on."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.desk import NOON, Desk
+from support.policies import limit, minimal
+from support.sidecar_process import chat, tester
+
+from sidecar.domain.clock import to_datetime
+from sidecar.domain.usage import UsageReport
+from sidecar.domain.usage_json import parse_usage_json
+from sidecar.policy import policy_set
+
+OpenDesk = Callable[..., Desk]
+
+TOMORROW = to_datetime(NOON) + timedelta(days=1)
+PRICES = f"""
+    prices:
+      - {{effective_from: 2020-01-01, input_usd_per_million_tokens: 1, output_usd_per_million_tokens: 1}}
+      - {{effective_from: {TOMORROW.isoformat()}, input_usd_per_million_tokens: 3, output_usd_per_million_tokens: 3}}
+"""
+MODELS = f"models:\n  small-1:\n    family: small{PRICES}  large-1:\n    family: large{PRICES}"
+
+
+@pytest.mark.parametrize("response_model", ["", "small-1", "large-1"])
+def test_l7_a_new_price_leaves_what_is_held_at_the_old_one(
+    response_model: str, open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    """L7: whichever model answered, and however late, the price is that of the hold's moment."""
+    desk = open_desk(minimal(tmp_path / "p", models_yaml=MODELS))
+    report, day_seconds = UsageReport(10, 20), 86_400
+    costs = []
+    for _ in range(2):
+        decision = desk.authorize(chat(tester(), model="small-1", hold_ttl_seconds=day_seconds))
+        desk.wait(day_seconds)
+        charge = desk.run(desk.authorizer.settle(decision.hold_id, report, response_model, "ok"))
+        costs.append((decision.held_cost_nano_usd, charge.cost_nano_usd))
+    assert costs == [(200_000, 30_000), (600_000, 90_000)]
+
+
+@pytest.mark.parametrize(("on_expiry", "spent"), [("charge", 200), ("release", 0)])
+def test_l5_a_rule_says_what_becomes_of_holds_that_expire(
+    on_expiry: str, spent: int, open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    """L5: a limit's `on_expiry` is what the ledger does with its holds."""
+    rule = limit("1000", meter="tokens", extra=f"// on_expiry: {on_expiry}\n")
+    desk = open_desk(minimal(tmp_path / "p", daily=rule))
+    desk.authorize(chat(tester(), model="small-1", hold_ttl_seconds=1))
+    desk.wait(1)
+    assert desk.run(desk.ledger.expire(desk.now_us)) == 1
+    (budget,), _ = desk.authorizer.budgets(pb.Principal(role="tester", workspace="lab"), "")
+    assert (budget.spent, budget.held) == (spent, 0)
+
+
+def test_an_alias_that_is_only_echoed_is_no_other_model(
+    open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    """What was asked for says nothing of what served it; the id of another model does."""
+    dear = """
+    prices:
+      - {effective_from: 2020-01-01, input_usd_per_million_tokens: 9, output_usd_per_million_tokens: 9}
+"""
+    models = f"models:\n  small-1:\n    family: small\n    ALIASES{PRICES}  dear-1:\n    family: dear{dear}"
+    alias = "aliases: [newest]"
+    desk = open_desk(minimal(tmp_path / "p", models_yaml=models.replace("ALIASES", alias)))
+    holds = [desk.authorize(chat(tester(), model="newest")).hold_id for _ in range(3)]
+    moved = models.replace("    ALIASES\n", "") + f"    {alias}\n"
+    desk.authorizer.policy = policy_set.load(minimal(tmp_path / "q", models_yaml=moved))
+    report = UsageReport(10, 20)
+    charges = [
+        desk.run(desk.authorizer.settle(hold_id, report, served, "ok")).cost_nano_usd
+        for hold_id, served in zip(holds, ("newest", "small-1", "dear-1"), strict=True)
+    ]
+    assert charges == [30_000, 30_000, 270_000]
+
+
+def test_l3_that_a_usage_was_not_understood_is_kept_with_its_hold(
+    open_desk: OpenDesk, tmp_path: Path
+) -> None:
+    """L3: a second Settle says what the first did, whatever it reports itself."""
+    desk = open_desk(minimal(tmp_path / "p"))
+    unknown, known = parse_usage_json('{"weight": 3}'), UsageReport(10, 20)
+    for reports, expected in (((unknown, known), True), ((known, unknown), False)):
+        hold_id = desk.authorize(chat(tester(), model="small-1")).hold_id
+        charges = [
+            desk.run(desk.authorizer.settle(hold_id, report, "", "ok")) for report in reports
+        ]
+        assert [charge.unrecognized_usage for charge in charges] == [expected, expected]
+        assert [charge.cost_nano_usd for charge in charges] == 2 * [200_000 if expected else 30_000]

@@ -1,0 +1,226 @@
+"""Opening a file: only a healthy ledger of ours, on a local disk, and by one writer."""
+
+import os
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledger.conftest import Till
+from support import tools
+from support.reservations import limit, reservation
+
+from sidecar.ledger import ledger_file
+from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.ledger.schema import APPLICATION_ID
+from sidecar.ledger.sqlite import SqliteLedger
+
+FULL = 2  # of PRAGMA synchronous: each commit of a WAL is flushed to the disk
+
+
+def refusal(path: Path) -> str:
+    """Return why a file is refused; whatever is there stays as it was."""
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(LedgerRefusedError) as caught:
+        SqliteLedger(path)
+    assert before == (path.read_bytes() if path.is_file() else None)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """Somebody's notes are not overwritten."""
+    path = tmp_path / "notes.txt"
+    path.write_text("remember the milk\n" * 100)
+    assert "cannot be opened as a ledger: file is not a database" in refusal(path)
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    """A foreign database gets none of our tables."""
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    assert "is a database, but not a ledger of this program" in refusal(path)
+
+
+def test_a_ledger_of_a_newer_program_is_refused(till: Till) -> None:
+    """What a newer program wrote is not guessed at."""
+    till.run(till.ledger.close())
+    with sqlite3.connect(till.path) as connection:
+        connection.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('spend-ledger', '9999_x')"
+        )
+    connection.close()
+    assert "was written by a newer program (9999_x); upgrade this one" in refusal(till.path)
+    with sqlite3.connect(till.path) as connection:
+        connection.execute("DELETE FROM _sqlite_migrations WHERE name = '9999_x'")
+    connection.close()
+    till.ledger = SqliteLedger(till.path)
+
+
+@pytest.mark.parametrize("at", [40, 4096 * 3 + 8])
+def test_a_damaged_ledger_is_refused(at: int, tmp_path: Path) -> None:
+    """Damage in the header or in a page stops the start, with the way out."""
+    path = tmp_path / "ledger.sqlite"
+    till = Till(SqliteLedger, path)
+    for n in range(20):
+        till.run(till.ledger.decide(reservation(n + 1, limit(None))))
+    till.close()
+    content = bytearray(path.read_bytes())
+    content[at : at + 400] = b"\xff" * 400
+    path.write_bytes(content)
+    assert "restore a backup" in refusal(path)
+
+
+def test_a_large_ledger_is_looked_at_by_verify_alone(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start does not grow with the file: SQLite cannot be stopped while it checks a table."""
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **options)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    till.reopen()
+    assert "PRAGMA quick_check(1)" in statements
+    statements.clear()
+    monkeypatch.setattr(ledger_file, "QUICK_CHECK_BYTES", 0)
+    till.reopen()
+    assert [one for one in statements if "check" in one] == []
+
+
+def test_a_second_writer_is_refused_with_the_first_ones_process(till: Till) -> None:
+    """Two writers would each believe that they know what is left."""
+    assert "another sidecar (process " in refusal(till.path)
+
+
+def test_a_link_to_a_ledger_in_use_is_the_ledger_in_use(till: Till, tmp_path: Path) -> None:
+    """L9: whatever name leads to it, a file has one writer."""
+    link = tmp_path / "link.sqlite"
+    link.symlink_to(till.path)
+    with pytest.raises(LedgerRefusedError, match="another sidecar"):
+        SqliteLedger(link)
+
+
+def test_a_file_with_several_names_is_refused(till: Till, tmp_path: Path) -> None:
+    """A hard link would be locked under another name."""
+    till.run(till.ledger.close())
+    second = tmp_path / "second.sqlite"
+    second.hardlink_to(till.path)
+    assert "has several names" in refusal(second)
+    second.unlink()
+    till.ledger = SqliteLedger(till.path)
+
+
+def test_a_start_that_was_killed_early_leaves_a_file_that_is_still_ours(tmp_path: Path) -> None:
+    """Killed before the first table was made, the next start goes on."""
+    path = tmp_path / "ledger.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.close()
+    till = Till(SqliteLedger, path)
+    till.close()
+
+
+def test_the_place_is_free_again_when_the_first_has_closed(till: Till) -> None:
+    """Closing lets go of the file, and so does a start that failed."""
+    till.reopen()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The message says which file, and what to do."""
+    assert "give --ledger a file in a folder" in refusal(tmp_path / "nowhere" / "ledger.sqlite")
+
+
+def test_a_read_only_disk_is_named(tmp_path: Path) -> None:
+    """A ledger that cannot be written is refused at once, with the reason."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(  # noqa: S603
+        [tools.program("mount"), "-t", "tmpfs", "-o", "ro", "tmpfs", disk],
+        capture_output=True,
+        check=False,
+    )
+    if mount.returncode:
+        tools.cannot(mount.stderr.decode().strip())
+    try:
+        assert "cannot be written: Read-only file system" in refusal(disk / "ledger.sqlite")
+    finally:
+        subprocess.run([tools.program("umount"), disk], check=True)  # noqa: S603
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "lustre", "gpfs", "beegfs", "ocfs2",
+        "gfs2", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs",
+    ],
+)  # fmt: skip
+def test_a_network_file_system_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's WAL would lose writes there."""
+    monkeypatch.setattr(ledger_file, "_file_system", lambda _: kind)
+    assert f"is on a network file system ({kind})" in refusal(tmp_path / "ledger.sqlite")
+
+
+@pytest.mark.parametrize(
+    "kind", ["ext4", "xfs", "overlay", "tmpfs", "fuseblk", "fuse.fuse-overlayfs", ""]
+)
+def test_a_local_file_system_is_not(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Disks, what containers run on, and what the kernel does not name."""
+    monkeypatch.setattr(ledger_file, "_file_system", lambda _: kind)
+    Till(SqliteLedger, tmp_path / "ledger.sqlite").close()
+
+
+@pytest.mark.parametrize(
+    "name", [b"disk", b"a\tdisk, 100 % \\040", "données".encode(), b"no text \xff"], ids=repr
+)
+def test_a_file_system_is_found_whatever_its_place_is_called(name: bytes, tmp_path: Path) -> None:
+    """The kernel writes odd names in its own way; a mount that is not found is not refused."""
+    place = tmp_path / os.fsdecode(name)
+    place.mkdir()
+    mount = subprocess.run(  # noqa: S603
+        [tools.program("mount"), "-t", "ramfs", "ramfs", place], capture_output=True, check=False
+    )
+    if mount.returncode:
+        tools.cannot(mount.stderr.decode().strip())
+    try:
+        assert ledger_file._file_system(place / "a" / "b") == "ramfs"  # noqa: SLF001
+        assert ledger_file._file_system(tmp_path) != "ramfs"  # noqa: SLF001
+    finally:
+        subprocess.run([tools.program("umount"), place], check=True)  # noqa: S603
+
+
+def test_the_file_says_what_it_is(till: Till) -> None:
+    """L4: the header names the application, and the commit of every answer waits for the disk."""
+    ledger: Any = till.ledger
+    writer = ledger._commits._connection  # noqa: SLF001 - the pragma is the connection's own
+    assert writer.execute("PRAGMA synchronous").fetchone() == (FULL,)
+    connection = sqlite3.connect(till.path)
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_views_read_as_people_write(till: Till) -> None:
+    """Spend, open holds, decisions and budgets have a view each, with dates and USD."""
+    till.run(till.ledger.decide(reservation(1_700_000_000_000_000, limit(1000))))
+    connection = sqlite3.connect(till.path)
+    connection.row_factory = sqlite3.Row
+    (hold,) = connection.execute("SELECT * FROM open_holds")
+    assert (hold["held_cost_usd"], hold["held_tokens"]) == ("$0.000100000", 100)
+    (decision,) = connection.execute("SELECT * FROM decision_log")
+    assert (decision["decided_at_utc"], decision["effect"]) == ("2023-11-14 22:13:20", "allow")
+    (budget,) = connection.execute("SELECT * FROM budgets_by_window")
+    assert (budget["from_utc"], budget["remaining"]) == ("2023-11-14 00:00:00", 900)
+    assert connection.execute("SELECT * FROM spend_by_team_model_day").fetchall() == []
+    connection.close()

@@ -1,0 +1,142 @@
+"""Fixtures that cannot be meant, or were made to break the runner: problems at their place."""
+
+import os
+from pathlib import Path
+
+import pytest
+from support.policies import MODELS, deny, limit, minimal
+
+from sidecar.policy import policy_set
+from sidecar.policy.files.problems import Problem
+from sidecar.policy_tools.testing import fixtures
+from sidecar.policy_tools.testing.runner import run_fixtures
+from sidecar.policy_tools.testing.validate import validate_fixture
+
+WHO = "principal: {id: ada, role: tester, workspace: lab}"
+CALL = f"authorize: {{{WHO}, model: small-1}}"
+
+
+def found(directory: Path, text: str) -> list[Problem]:
+    """Return all that is wrong with a fixture file; what is not wrong has to run."""
+    (directory / "x_test.yaml").write_text(text)
+    tests, problems = fixtures.read(directory)
+    policy = policy_set.load(directory)
+    problems += validate_fixture(tests, policy)
+    if not problems:
+        list(run_fixtures(policy, tests))
+    return problems
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    """A set with a limit of each kind."""
+    priced = MODELS.replace("  free-1:\n    family: free\n", "")
+    return minimal(
+        tmp_path / "p",
+        models_yaml=priced,
+        daily=limit("300", meter="tokens"),
+        monthly=limit("10", meter="cost", window="month"),
+        no_batch=deny("request.batch"),
+    )
+
+
+def steps(text: str, more: str = "") -> str:
+    """Write a file with one test of one step, at line 4 (or after what comes more)."""
+    return f"tests:\n- name: one\n{more}  steps:\n  - {text}\n"
+
+
+BALANCE = "  balances:\n  - {{rule: {}, scope: lab, spent: {}}}\n"
+
+WRONG = [
+    ("a day as a count", steps("settle: {usage: {prompt_tokens: 2026-01-01}}"),
+     "x_test.yaml:4:14: 'usage': has a value that is not JSON"),
+    ("a count that is none", steps("settle: {usage: {prompt_tokens: many}}"),
+     "x_test.yaml:4:14: 'usage': prompt_tokens is not a number"),
+    ("a count without end", steps("settle: {usage: {prompt_tokens: .inf}}"), "prompt_tokens is not between"),
+    ("a length without end", steps("advance: 9999999999d"), "x_test.yaml:4:14: 'advance': is longer than 3660 days"),
+    ("a length of many digits", steps(f"advance: {'9' * 5000}d"), "x_test.yaml:4:14: 'advance': has to be a length"),
+    ("many lengths", steps("advance: 3660d\n" + "  - advance: 3660d\n" * 12), "x_test.yaml:2:3: the steps advance by more than"),
+    ("a count of 20 digits", steps(
+        f'authorize: {{{WHO}, model: small-1, estimate: {{input_tokens: "{"9" * 20}"}}}}'),
+     "'input_tokens': input should be less than or equal to"),
+    ("a count below 0", steps(f"authorize: {{{WHO}, model: small-1, estimate: {{pages: -1}}}}"), "'pages': "),
+    ("half a character", steps(f'authorize: {{{WHO}, model: small-1, estimate: {{region: "\\ud800"}}}}'),
+     "has half a character"),
+    ("no input", steps(f"authorize: {{{WHO}, model: small-1, estimate: {{pages: 1}}}}"),
+     "x_test.yaml:4:85: estimate.input_tokens or estimate.input_bytes is needed"),
+    ("an id of control characters", steps(CALL.replace("ada", '"a\\x07"')),
+     "x_test.yaml:4:33: principal.id has characters that cannot be printed"),
+    ("a hold for years", steps(CALL.replace("small-1", "small-1, hold_ttl: 300d")), "hold_ttl is not from 1 to 86400"),
+    ("a balance beyond all", steps(CALL, BALANCE.format("monthly", "999999999999.5")),
+     "x_test.yaml:4:40: a limit of cost counts at most 999,999,999 USD"),
+    ("a balance that is no number", steps(CALL, BALANCE.format("daily", ".nan")), "x_test.yaml:4:38: 'spent': has to be a number"),
+    ("a balance below 0", steps(CALL, BALANCE.format("daily", "-1")), "'spent': input should be greater than or equal to 0"),
+    ("half a token", steps(CALL, BALANCE.format("daily", "1.5")), "x_test.yaml:4:38: a limit of tokens counts whole numbers"),
+    ("balances that add up", "tests:\n- name: one\n  balances:\n" + 2 * "  - {rule: monthly, scope: lab, spent: 900000000}\n"
+     + f"  steps:\n  - {CALL}\n", "x_test.yaml:5:40: a limit of cost counts at most"),
+    ("a balance of no limit", steps(CALL, BALANCE.format("montly", "1")),
+     "x_test.yaml:4:12: no limit is named 'montly'\n"
+     "      - {rule: montly, scope: lab, spent: 1}\n               ^\n    did you mean 'monthly'?"),
+    ("a balance of a deny rule", steps(CALL, BALANCE.format("no-batch", "1")), "no-batch is a deny rule, and counts nothing"),
+    ("a rule that is none", steps(CALL + "\n    expect: {rules: [daily, no-bach]}"),
+     "x_test.yaml:5:29: no rule is named 'no-bach'"),
+    ("a rule on trial that is none", steps(CALL + "\n    expect: {shadow: [no-bach]}"), "did you mean 'no-batch'?"),
+    ("what remains of no limit", steps(CALL + "\n    expect: {remaining: {dayly: 5}}"),
+     "x_test.yaml:5:26: no limit is named 'dayly'"),
+    ("rows that are no list", "tests:\n- name: one\n  each: 5\n  steps:\n  - advance: 1s\n",
+     "x_test.yaml:3:9: 'each' has to be a list of rows"),
+    ("a row that is none", "tests:\n- name: one\n  each: [1]\n  steps:\n  - advance: 1s\n",
+     "x_test.yaml:3:10: a row of 'each' has to have names"),
+    ("no rows", "tests:\n- name: one\n  each: []\n  steps:\n  - advance: 1s\n", "'each' has no rows, so nothing is tested"),
+    ("too many rows", "tests:\n- name: ${a}\n  each:\n" + "  - {a: 1}\n" * 2001 + "  steps:\n  - advance: 1s\n",
+     "x_test.yaml:3:3: 'each' has more than 2,000 rows"),
+    ("rows of a large test", "tests:\n- name: " + "x" * 9_000 + "\n  each:\n" + "  - {a: 1}\n" * 1999 + "  steps:\n  - advance: 1s\n",
+     "x_test.yaml:3:3: the tests of this file have more than 8,000,000 characters"),
+    ("a bomb", f'tests:\n- name: "{"${a}" * 100_000}"\n  each:\n  - {{a: {"x" * 500_000}}}\n  steps:\n  - advance: 1s\n',
+     "x_test.yaml:3:3: the tests of this file have more than 8,000,000 characters"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
+def test_what_cannot_be_meant_is_a_problem_at_its_place(
+    text: str, expected: str, policies: Path
+) -> None:
+    """Nothing of a fixture ends in a traceback, and nothing wrong is found only when it runs."""
+    assert any(expected in str(problem) for problem in found(policies, text)), [
+        str(problem)[:300] for problem in found(policies, text)
+    ]
+
+
+def test_what_is_wrong_in_every_row_is_told_once(policies: Path) -> None:
+    """The rows share their lines."""
+    text = steps(CALL, "  each: [{a: 1}, {a: 2}]\n" + BALANCE.format("montly", "1"))
+    assert len(found(policies, text)) == 1
+
+
+def test_the_rules_of_the_contract_have_names_too(policies: Path) -> None:
+    """A reason that no rule gave has the rule ""."""
+    text = steps(CALL.replace("tester", "ghost") + '\n    expect: {rules: [""]}')
+    assert found(policies, text) == []
+
+
+def test_a_directory_with_too_many_tests_is_refused(
+    policies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each runs on a ledger of its own, twice."""
+    monkeypatch.setattr(fixtures, "MAX_TESTS", 3)
+    text = "tests:\n- name: n${a}\n  each: [{a: 1}, {a: 2}, {a: 3}, {a: 4}]\n  steps:\n  - advance: 1s\n"
+    assert [problem.message for problem in found(policies, text)] == ["has more than 3 tests"]
+
+
+def test_reading_fixtures_ends_in_time(policies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes too long is said to."""
+    monkeypatch.setattr("sidecar.policy.files.timeout.LOAD_SECONDS", 0.2)
+    text = "tests:\n" + "- {name: a, steps: [{advance: 1s}]}\n" * 20_000
+    (policies / "x_test.yaml").write_text(text)
+    assert "takes longer than 0.2 s" in str(fixtures.read(policies)[1][0])
+
+
+def test_a_fixture_with_a_name_that_cannot_be_printed_is_told(policies: Path) -> None:
+    """Its problems would be on lines of their own."""
+    (policies / os.fsdecode(b"\xff_test.yaml")).write_text("tests: 1\n")
+    assert r"\udcff_test.yaml:1:1: " in str(fixtures.read(policies)[1][0])

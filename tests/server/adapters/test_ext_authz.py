@@ -1,0 +1,433 @@
+"""Envoy asks of each request on its way to Mistral, some of them made to deceive it."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.commands import sidecar as run
+from support.envoys import BODY, CHAT, ask, check_request, refusal, told
+from support.identities import AUDIENCE, ISSUER, Issuer
+from support.policies import SHIPPED, limit, minimal
+from support.sidecar_process import RunningSidecar, error_info, principal
+
+from sidecar.envoy.v3 import ext_authz_pb2 as envoy
+from sidecar.server.envoy.mistral_request import ENDPOINTS, MAX_BODY_BYTES
+
+Start = Callable[..., RunningSidecar]
+
+FROM = (
+    "--ext-authz", "--ext-authz-from", "id=header:X-User",
+    "--ext-authz-from", "role=extension:role",
+    "--ext-authz-from", "region=extension:region",
+    "--ext-authz-from", "labels.peer=peer",
+    "--pin", "workspace=dev-workspace",
+)  # fmt: skip
+DEVELOPER = {"role": "developer"}
+
+
+@pytest.fixture(scope="module")
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
+    """One sidecar that Envoy asks."""
+    ledger = tmp_path_factory.mktemp("envoy") / "ledger.sqlite"
+    one = RunningSidecar(SHIPPED, ledger, FROM).start()
+    yield one
+    assert one.stop() == 0
+    assert "unexpected" not in one.log
+
+
+def asked(sidecar: RunningSidecar, *args: Any, **kwargs: Any) -> envoy.CheckResponse:
+    """Ask for a developer, unless told for whom."""
+    request = check_request(*args, **{**DEVELOPER, **kwargs})
+    return ask(sidecar.addresses[0], request)
+
+
+def held(sidecar: RunningSidecar) -> int:
+    """Return how many holds there are."""
+    connection = sqlite3.connect(f"file:{sidecar.ledger}?mode=ro", uri=True)
+    (count,) = connection.execute("SELECT count(*) FROM holds").fetchone()
+    connection.close()
+    return int(count)
+
+
+def test_a_request_goes_through_with_what_its_sender_needs(sidecar: RunningSidecar) -> None:
+    """Ids and budgets for the client, none for Mistral; the hold is settled as any other."""
+    answer = asked(sidecar)
+    assert (answer.status.code, answer.WhichOneof("http_response")) == (0, "ok_response")
+    headers = told(answer)
+    assert set(headers) == {
+        "x-sidecar-decision-id", "x-sidecar-hold-id", "x-sidecar-hold-expires-at",
+        "x-sidecar-budgets",
+    }  # fmt: skip
+    assert "workspace-monthly-budget;meter=cost;remaining=" in headers["x-sidecar-budgets"]
+    assert dict(answer.dynamic_metadata) == {
+        "decision_id": headers["x-sidecar-decision-id"],
+        "hold_id": headers["x-sidecar-hold-id"],
+    }
+    usage = json.dumps({"prompt_tokens": 8, "completion_tokens": 9})
+    settled = sidecar.stub.Settle(
+        pb.SettleRequest(hold_id=headers["x-sidecar-hold-id"], usage_json=usage)
+    )
+    assert (settled.charged_tokens, settled.overrun) == (17, False)
+
+
+def test_what_is_held_is_what_the_body_can_cost(sidecar: RunningSidecar) -> None:
+    """Every byte of the body, max_tokens for each choice, the tier and the route's region."""
+    body = {**BODY, "n": 3, "service_tier": "priority", "safe_prompt": True}
+    hold_id = told(asked(sidecar, body, region="eu"))["x-sidecar-hold-id"]
+    connection = sqlite3.connect(f"file:{sidecar.ledger}?mode=ro", uri=True)
+    connection.row_factory = sqlite3.Row
+    row = dict(connection.execute("SELECT * FROM holds WHERE hold_id = ?", (hold_id,)).fetchone())
+    connection.close()
+    assert row["held_output_tokens"] == 300
+    assert row["held_input_tokens"] == len(json.dumps(body)) + 512
+    assert (row["service_tier"], row["region"]) == ("priority", "eu")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "endpoint"),
+    [
+        (
+            "/v1/fim/completions",
+            {"model": "codestral-latest", "prompt": "x", "max_tokens": 9},
+            "FIM",
+        ),
+        ("/v1/embeddings", {"model": "mistral-embed", "input": ["x"]}, "EMBEDDINGS"),
+        ("/v1/moderations", {"model": "mistral-moderation-2603", "input": "x"}, "MODERATION"),
+        ("/v1/ocr", {"model": "mistral-ocr-latest", "document": {}, "pages": [0, 1]}, "OCR 2"),
+        (
+            "/v1/ocr",
+            {"model": "mistral-ocr-latest", "pages": [0, 1], "document_annotation_format": None},
+            "OCR 2",
+        ),
+        (
+            "/v1/ocr",
+            {"model": "mistral-ocr-latest", "pages": [0, 1], "document_annotation_format": {}},
+            "OCR 0 2",
+        ),
+        (
+            "/v1/ocr",
+            {"model": "mistral-ocr-latest", "pages": [0], "bbox_annotation_format": {"type": "x"}},
+            "OCR 0 1",
+        ),
+        (
+            "/v1/audio/speech",
+            {"model": "voxtral-mini-tts-2603", "input": "héllo"},
+            "SPEECH 0 0 5",
+        ),
+    ],
+)
+def test_every_endpoint_that_a_body_bounds_is_asked_about(
+    path: str, body: dict[str, Any], endpoint: str, start_sidecar: Start, tmp_path: Path
+) -> None:
+    """By its path, with what its body says."""
+    only = minimal(
+        tmp_path / "p", only=limit('request.endpoint == "nothing" ? 1 : 1', meter="requests")
+    )
+    (only / "models.yaml").write_text((SHIPPED / "models.yaml").read_text())
+    (only / "no.cel").write_text(
+        "// METADATA\n// effect: deny\n// owner: a@b.c\n// reason: SEEN\n// http_status: 418\n"
+        "// message: {request.endpoint} {request.pages} {request.annotated_pages}"
+        " {request.characters}\ntrue\n"
+    )
+    sidecar = start_sidecar(only, "--ext-authz", "--pin", "id=a", "--pin", "role=tester",
+                            "--pin", "workspace=lab")  # fmt: skip
+    answer = ask(sidecar.addresses[0], check_request(body, path=path))
+    assert refusal(answer) == (418, "SEEN")
+    told = [*endpoint.split(), "0", "0", "0"][:4]
+    assert " ".join(told) == json.loads(answer.denied_response.body)["message"]
+
+
+def test_a_body_without_max_tokens_is_told_which_to_send(sidecar: RunningSidecar) -> None:
+    """It cannot be changed on its way, and nothing is held; that value goes through."""
+    before = held(sidecar)
+    for missing in ({"max_tokens": None}, {}):
+        body = {key: value for key, value in BODY.items() if key != "max_tokens"} | missing
+        answer = asked(sidecar, body)
+        assert refusal(answer) == (400, "MAX_TOKENS_MISSING")
+    send = int(told(answer)["x-sidecar-max-tokens"])
+    assert f"send {send}" in answer.denied_response.body
+    assert before == held(sidecar)
+    assert asked(sidecar, {**BODY, "max_tokens": send - 10}).status.code == 0
+
+
+def test_more_than_the_role_may_have_is_told_what_would_do(sidecar: RunningSidecar) -> None:
+    """Denied by the rule, with its status, and the value that would be let through."""
+    answer = asked(sidecar, {**BODY, "max_tokens": 10**6})
+    assert refusal(answer) == (403, "REQUEST_TOO_LARGE")
+    send = int(told(answer)["x-sidecar-max-tokens"])
+    assert 0 < send < 10**6
+    assert f"a max_tokens of {send} would be let through" in answer.denied_response.body
+    assert told(answer)["x-sidecar-decision-id"].startswith("dec_")
+
+
+def test_a_used_up_budget_says_when_to_come_back(start_sidecar: Start, tmp_path: Path) -> None:
+    """429 with Retry-After in whole seconds; a sidecar that is asked too fast says so, too."""
+    policies = minimal(tmp_path / "p", few=limit("1", window="minute"))
+    sidecar = start_sidecar(policies, *FROM[:3], "--pin", "role=tester", "--pin", "workspace=lab")
+    request = check_request({**BODY, "model": "small-1"})
+    assert ask(sidecar.addresses[0], request).status.code == 0
+    answer = ask(sidecar.addresses[0], request)
+    assert refusal(answer) == (429, "TOO_MUCH")
+    assert 0 < int(told(answer)["retry-after"]) <= 61
+    sidecar.stop()
+    sidecar.args += ("--max-rate", "0.001")
+    sidecar.restart()
+    ask(sidecar.addresses[0], request)
+    answer = ask(sidecar.addresses[0], request)
+    assert refusal(answer) == (429, "CALLER_TOO_FAST")
+    assert int(told(answer)["retry-after"]) > 60
+
+
+def test_two_requests_with_one_x_request_id_are_two(sidecar: RunningSidecar) -> None:
+    """A client that sends an id twice pays twice."""
+    ids = {told(asked(sidecar, None, {"x-request-id": "same"}))["x-sidecar-hold-id"] for _ in "12"}
+    assert len(ids) == 2
+
+
+DEEP = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+GOOD = json.dumps(BODY).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (
+            b'{"model":"mistral-small-latest","model":"mistral-large-latest","max_tokens":1}',
+            "BODY_MALFORMED",
+        ),
+        (b'{"model":"mistral-small-latest","mod\\u0065l":"x","max_tokens":1}', "BODY_MALFORMED"),
+        (GOOD.replace(b'"content"', b'"role": "user", "content"'), "BODY_MALFORMED"),
+        (GOOD.replace(b'"model"', b'"MODEL": "x", "model"'), "INVALID_FIELD"),
+        (
+            GOOD.replace(b'"max_tokens"', '"max_to\u212aens": 1, "max_tokens"'.encode()),
+            "INVALID_FIELD",
+        ),
+        (DEEP, "BODY_MALFORMED"),
+        (GOOD.replace(b"100", b"1" * 5000), "BODY_MALFORMED"),
+        (GOOD.replace(b"100", b"1" * 60), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b"1e999"), "BODY_MALFORMED"),
+        (GOOD.replace(b"100", b"NaN"), "BODY_MALFORMED"),
+        (GOOD.replace(b"100", b"Infinity"), "BODY_MALFORMED"),
+        (GOOD.decode().encode("utf-16"), "BODY_MALFORMED"),
+        (GOOD.decode().encode("utf-16-le"), "BODY_MALFORMED"),
+        (b"\xef\xbb\xbf" + GOOD, "BODY_MALFORMED"),
+        (GOOD.replace(b"blue", b"\xff"), "BODY_MALFORMED"),
+        (GOOD + b"x", "BODY_MALFORMED"),
+        (GOOD + GOOD, "BODY_MALFORMED"),
+        (b"[" + GOOD + b"]", "BODY_MALFORMED"),
+        (b"null", "BODY_MALFORMED"),
+        (b"{", "BODY_MALFORMED"),
+        (b"{'model': 1}", "BODY_MALFORMED"),
+        (GOOD.replace(b"100", b'"100"'), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b"100.0"), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b"1e2"), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b"true"), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b"-1"), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b"0"), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b"[100]"), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b'100, "n": 0'), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b'100, "n": 1000000000'), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b'100, "n": "2"'), "INVALID_FIELD"),
+        (GOOD.replace(b'"mistral-small-latest"', b'["mistral-small-latest"]'), "INVALID_FIELD"),
+        (GOOD.replace(b'"mistral-small-latest"', b'"\\ud800"'), "INVALID_FIELD"),
+        (GOOD.replace(b'"mistral-small-latest"', b'"a\\u0000"'), "INVALID_FIELD"),
+        (GOOD.replace(b'"mistral-small-latest"', b"null"), "INVALID_FIELD"),
+        (GOOD.replace(b'"mistral-small-latest"', b'"' + b"m" * 300 + b'"'), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b'100, "service_tier": 1'), "INVALID_FIELD"),
+        (GOOD.replace(b"100", b'100, "safe_prompt": "yes"'), "INVALID_FIELD"),
+        (
+            GOOD.replace(b"100", b'100, "messages": {}').replace(b"messages", b"m", 1),
+            "INVALID_FIELD",
+        ),
+        (b"", "BODY_MISSING"),
+        (GOOD.replace(b"blue", b"b" * MAX_BODY_BYTES), "BODY_TOO_LARGE"),
+    ],
+    ids=range(41),
+)
+def test_a_body_that_two_could_read_apart_is_refused(
+    body: bytes, code: str, sidecar: RunningSidecar
+) -> None:
+    """With the field, and none of its content; nothing is held."""
+    before = held(sidecar)
+    answer = asked(sidecar, body)
+    status, found = refusal(answer)
+    assert (code, status in {400, 413}) == (found, True), answer.denied_response.body
+    assert "mistral-small" not in answer.denied_response.body
+    assert before == held(sidecar)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [{"type": "image_url", "image_url": "https://example.com/a.png"}, {"type": "document_url"},
+     {"type": "input_audio"}, {"type": ["text"]}, {}, "text"],
+    ids=str,
+)  # fmt: skip
+def test_a_message_that_bytes_do_not_bound_is_refused(part: Any, sidecar: RunningSidecar) -> None:
+    """Images, documents and audio take what nobody knows; text in parts goes through."""
+    text = {"type": "text", "text": "Why?"}
+    for content, status in (([text], 0), ([text, part], 7)):
+        body = {**BODY, "messages": [{"role": "user", "content": content}]}
+        answer = asked(sidecar, body)
+        assert status == answer.status.code
+    assert refusal(answer) == (403, "INPUT_UNBOUNDED")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"x-envoy-auth-partial-body": "true"}, 413, "BODY_TRUNCATED"),
+        ({"x-envoy-auth-partial-body": "true,false"}, 413, "BODY_TRUNCATED"),
+        ({"x-envoy-auth-partial-body": "", "content-length": ""}, 413, "BODY_TRUNCATED"),
+        ({"content-length": "100000"}, 413, "BODY_TRUNCATED"),
+        ({"content-length": "1"}, 413, "BODY_TRUNCATED"),
+        ({"content-encoding": "gzip"}, 415, "BODY_ENCODED"),
+        ({"content-type": "multipart/form-data; boundary=x"}, 415, "BODY_NOT_JSON"),
+        ({"content-type": "application/json; charset=utf-16"}, 415, "BODY_NOT_JSON"),
+        ({"content-type": ""}, 415, "BODY_NOT_JSON"),
+    ],
+    ids=str,
+)
+def test_a_body_that_is_not_all_there_as_it_stands_is_refused(
+    headers: dict[str, str], status: int, code: str, sidecar: RunningSidecar
+) -> None:
+    """Truncated, encoded, or of another type."""
+    assert (status, code) == refusal(asked(sidecar, None, headers))
+
+
+def test_a_body_of_chunks_is_whole_when_envoy_says_so(sidecar: RunningSidecar) -> None:
+    """Without its length; and by its length, where whoever asks says nothing."""
+    assert asked(sidecar, None, {"content-length": ""}).status.code == 0
+    assert asked(sidecar, None, {"x-envoy-auth-partial-body": ""}).status.code == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//v1/chat/completions", "/v1/chat/completions/", "/V1/chat/completions",
+     "/v1/chat%2fcompletions", "/%761/chat/completions", "/v1/./chat/completions",
+     "/v1/embeddings/../chat/completions", "/v1/chat/completions?x=1", "/v1/chat/completions#x",
+     "/v1/chat/completions;x", "https://api.mistral.ai/v1/chat/completions", "/v1/models", ""],
+)  # fmt: skip
+def test_a_path_that_only_looks_like_one_is_refused(path: str, sidecar: RunningSidecar) -> None:
+    """Whatever Mistral would take it for."""
+    assert refusal(asked(sidecar, path=path)) == (403, "ENDPOINT_UNKNOWN")
+
+
+def test_what_no_body_bounds_is_refused(sidecar: RunningSidecar) -> None:
+    """Audio without its length, documents without their pages; and other methods than POST."""
+    body = {"model": "voxtral-mini-2602"}
+    answer = asked(sidecar, body, path="/v1/audio/transcriptions")
+    assert refusal(answer) == (403, "AUDIO_UNBOUNDED")
+    for pages in (None, [], "0-3", ["0"], [True]):
+        answer = asked(sidecar, {"model": "mistral-ocr-latest", "pages": pages}, path="/v1/ocr")
+        assert refusal(answer)[0] == 400
+    for method in ("GET", "post", "PUT"):
+        assert refusal(asked(sidecar, method=method)) == (405, "METHOD_NOT_ALLOWED")
+
+
+def test_only_configured_sources_say_who_calls(sidecar: RunningSidecar) -> None:
+    """Headers that look like it are not looked at; two of one name are nobody's word."""
+    spoofed = {
+        "x-role": "admin",
+        "role": "admin",
+        "x-principal-id": "root",
+        "x-sidecar-role": "admin",
+    }
+    assert asked(sidecar, None, spoofed).status.code == 0
+    assert refusal(asked(sidecar, None, {"x-user": "bob,ada"})) == (400, "PRINCIPAL_AMBIGUOUS")
+    assert refusal(asked(sidecar, None, {"x-user": ""})) == (400, "INVALID_FIELD")
+    assert refusal(asked(sidecar, None, {"x-user": "a\x1bb"})) == (400, "INVALID_FIELD")
+    assert refusal(asked(sidecar, None, {"x-user": "a" * 300})) == (400, "INVALID_FIELD")
+    request = check_request(role="developer")
+    http = request.attributes.request.http
+    headers = dict(http.headers)
+    http.headers.clear()
+    http.header_map.headers.extend(
+        envoy.HeaderValue(key=name.title(), raw_value=value.encode())
+        for name, value in headers.items()
+    )
+    assert ask(sidecar.addresses[0], request).status.code == 0
+    http.header_map.headers.add(key="x-user", raw_value=b"bob")
+    assert refusal(ask(sidecar.addresses[0], request)) == (400, "PRINCIPAL_AMBIGUOUS")
+
+
+def test_pins_count_for_envoy_too(start_sidecar: Start) -> None:
+    """What a source says against a pin is denied, on record, and nobody is told what would do."""
+    sidecar = start_sidecar(
+        None, *FROM[:5], "--pin", "workspace=dev-workspace", "--pin", "role=developer"
+    )
+    answer = asked(sidecar, {**BODY, "max_tokens": 10**6}, role="admin")
+    assert refusal(answer) == (403, "PRINCIPAL_CONTRADICTED")
+    assert "x-sidecar-max-tokens" not in told(answer)
+    assert asked(sidecar).status.code == 0
+
+
+def test_envoy_itself_has_to_prove_who_it_is(start_sidecar: Start, tmp_path: Path) -> None:
+    """Where callers do, by the call's own token: one in the request is Mistral's business."""
+    issuer = Issuer()
+    (tmp_path / "jwks.json").write_text(json.dumps(issuer.jwks))
+    sidecar = start_sidecar(
+        minimal(tmp_path / "p"), "--identity", "token", "--issuer", ISSUER, "--audience", AUDIENCE,
+        "--claim", "id=claims.sub", "--jwks", str(tmp_path / "jwks.json"), *FROM[:3],
+    )  # fmt: skip
+    request = check_request(None, {"authorization": f"Bearer {issuer.token()}"})
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(sidecar.addresses[0], request)
+    assert grpc.StatusCode.UNAUTHENTICATED is caught.value.code()
+    assert error_info(caught.value).reason == "TOKEN_MISSING"
+
+
+def test_it_is_off_unless_asked_for(shared_sidecar: RunningSidecar) -> None:
+    """The method is unknown then."""
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(shared_sidecar.addresses[0], check_request())
+    assert grpc.StatusCode.UNIMPLEMENTED is caught.value.code()
+
+
+def test_bytes_that_are_no_question_end_the_call(sidecar: RunningSidecar) -> None:
+    """And an empty one is denied: nothing of it is known."""
+    assert refusal(ask(sidecar.addresses[0], envoy.CheckRequest())) == (403, "ENDPOINT_UNKNOWN")
+    with grpc.insecure_channel(sidecar.addresses[0]) as channel:
+        check: Any = channel.unary_unary("/envoy.service.auth.v3.Authorization/Check")
+        with pytest.raises(grpc.RpcError) as caught:
+            check(b"\xff\xff", timeout=10)
+    assert grpc.StatusCode.INVALID_ARGUMENT is caught.value.code()
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("--ext-authz-from", "id=peer"), "--ext-authz-from needs --ext-authz"),
+        (("--ext-authz", "--ext-authz-from", "id"), "id: has to be FIELD=SOURCE"),
+        (("--ext-authz", "--ext-authz-from", "name=peer"), "name=peer: has to be FIELD=SOURCE"),
+        (("--ext-authz", "--ext-authz-from", "labels.=peer"), "has to be FIELD=SOURCE"),
+        (("--ext-authz", "--ext-authz-from", "id=peer:x"), "has to be FIELD=SOURCE"),
+        (("--ext-authz", "--ext-authz-from", "id=header"), "has to be FIELD=SOURCE"),
+        (("--ext-authz", "--ext-authz-from", "id=cookie:x"), "has to be FIELD=SOURCE"),
+        (("--ext-authz", "--ext-authz-from", "id=header:Authorization"), "holds a secret"),
+        (("--ext-authz", "--ext-authz-from", "id=peer", "--ext-authz-from", "id=header:x"),
+         "id has two sources"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_sources_that_are_none_are_refused_at_start(
+    args: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    """Wrong usage, exit code 2, with the flag."""
+    code, _, error = run("serve", "--policies", SHIPPED, "--ledger", tmp_path / "l.sqlite", *args)
+    assert code == 2
+    assert expected in " ".join(error.split())
+
+
+def test_apps_ask_beside_it_as_ever(sidecar: RunningSidecar) -> None:
+    """On the same listener, of the same budgets."""
+    told(asked(sidecar))
+    assert CHAT in ENDPOINTS
+    budgets = sidecar.stub.GetBudgets(
+        pb.GetBudgetsRequest(principal=principal(workspace=""))
+    ).budgets
+    assert any(budget.held for budget in budgets)

@@ -1,0 +1,112 @@
+"""A key that is rotated in this process, against a real HTTP server and real files."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.rotation import Grace, KeyRotation
+from sidecar.keys.api_variants import MistralSettings
+from sidecar.keys.mistral import Mistral
+from sidecar.keys.pepper import Pepper
+from sidecar.keys.rotator import Rotator
+from sidecar.keys.secret import Secret
+from sidecar.keys.settings import NewKeySpec, Timings
+from sidecar.keys.sinks.file import FileSink
+from sidecar.keys.sinks.sink import Sink
+from sidecar.ledger.key_store import KeyStore
+from support.mistral_admin import ADMIN_KEY, Key, MistralAdmin
+
+T = TypeVar("T")
+
+KEY = "dev-team-key"
+HOUR_US = 3600 * SECOND_US
+
+QUICK = Timings(
+    propagation_seconds=0.0, verify_seconds=1.0, consistency_seconds=0.3, look_seconds=0.02,
+    lease_seconds=30.0, grace=Grace(HOUR_US, 24 * HOUR_US),
+)  # fmt: skip
+
+
+class Desk:
+    """One sidecar's view: its ledger, and the sink. Time passes when it is told to."""
+
+    sink: Sink
+
+    def __init__(self, folder: Path, server: MistralAdmin, name: str = "desk") -> None:
+        """Open a ledger of its own."""
+        self.server, self.folder, self.name = server, folder, name
+        self.sink = FileSink(folder / "key.json")
+        self.pepper = Pepper(b"a pepper of 16 bytes")
+        self.timings, self.wanted = QUICK, NewKeySpec()
+        self.ahead_us = 0
+        self.told: list[str] = []
+        self.at: Callable[[KeyRotation], None] = lambda _: None
+        """Is called at each stage."""
+        self.key_store = self.open_key_store(name)
+
+    def open_key_store(self, owner: str) -> KeyStore:
+        """Open the ledger for somebody."""
+        lease_us = round(self.timings.lease_seconds * SECOND_US)
+        return KeyStore(self.folder / f"{self.name}.sqlite", self.now_us, owner, lease_us)
+
+    def now_us(self) -> int:
+        """The time here."""
+        return time.time_ns() // 1000 + self.ahead_us
+
+    def run(self, work: Callable[[Rotator], Coroutine[Any, Any, T]]) -> T:
+        """Do one piece of work as one command does."""
+
+        async def with_client() -> T:
+            client = Mistral(MistralSettings(self.server.url), Secret(ADMIN_KEY))
+            try:
+                rotator = Rotator(
+                    self.key_store,
+                    client,
+                    self.sink,
+                    self.pepper,
+                    self.now_us,
+                    self,
+                    self.timings,
+                    self.wanted,
+                )
+                return await work(rotator)
+            finally:
+                await client.close()
+
+        return asyncio.run(with_client())
+
+    def rotate(self, *, waits: bool = False, force: bool = False) -> KeyRotation:
+        """Rotate the key as far as the grace."""
+        return self.run(lambda rotator: rotator.rotate(KEY, waits=waits, force=force))
+
+    def reached(self, rotation: KeyRotation, note: str) -> None:
+        """See Watcher.reached."""
+        self.told.append(f"#{rotation.to_version} {rotation.stage}" + (f": {note}" if note else ""))
+        self.at(rotation)
+
+    def waits(self, rotation: KeyRotation, why: str, until_us: int | None) -> None:
+        """See Watcher.waits."""
+
+    def put(self, key: Key) -> None:
+        """Give the app the secret of a key, as a person does at first."""
+        document = {"key_id": f"{KEY}#1", "api_key": key.secret}
+        (self.folder / "key.json").write_text(json.dumps(document))
+
+    @property
+    def app(self) -> Key | None:
+        """The key that the app uses, if it works."""
+        held = json.loads((self.folder / "key.json").read_text())
+        return self.server.by_secret(held["api_key"])
+
+    @property
+    def states(self) -> dict[int, str]:
+        """What each version is, in the ledger."""
+        return {one.version: str(one.state) for one in self.key_store.versions(KEY)}
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self.key_store.close()
