@@ -13,9 +13,9 @@ COPY sidecar /opt/packages/sidecar
 COPY clients/python/mistral_spend /opt/packages/mistral_spend
 # What `sidecar --version` says this was built from: --build-arg COMMIT=$(git rev-parse HEAD)
 ARG COMMIT
-RUN [ -z "${COMMIT}" ] || echo "COMMIT = '${COMMIT}'" >/opt/packages/sidecar/_commit.py
 # On a read-only root nothing could be written at the first start, so bytecode comes along.
-RUN python -m compileall -q -f --invalidation-mode unchecked-hash /opt/packages
+RUN { [ -z "${COMMIT}" ] || echo "COMMIT = '${COMMIT}'" >/opt/packages/sidecar/_commit.py; } \
+    && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/packages
 
 FROM python:${PYTHON}
 ARG COMMIT
