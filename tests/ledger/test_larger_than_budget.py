@@ -49,6 +49,16 @@ def test_one_budget_that_is_too_small_is_enough_to_leave_out_when_to_ask_again(t
     assert decide(till, NOON, hour, tokens=150).retry_after_us == HOUR
 
 
+def test_a_budget_that_is_spent_is_not_one_that_is_too_small(till: Till) -> None:
+    """A call that fits into an empty budget fits into the next window."""
+    day = limit(100)
+    hold = decide(till, NOON, day, tokens=90).hold_id
+    till.run(till.ledger.settle(hold, settlement(NOON, 90)))
+    for tokens in (11, 100):
+        refused = decide(till, NOON, day, tokens=tokens)
+        assert (codes(refused), refused.retry_after_us) == (["TOO_MUCH"], 12 * HOUR)
+
+
 def test_several_budgets_that_are_too_small_are_one_reason(till: Till) -> None:
     """It names each of them."""
     money = limit(50_000, Meter.COST, rule="money")
