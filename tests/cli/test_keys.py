@@ -112,7 +112,7 @@ def test_a_clean_audit_exits_0(tmp_path: Path, kept: tuple[str, ...]) -> None:
     keys = "keys:\n  in-order: {workspace: lab, owner: ada, created: 2100-11-01, allowed_models: [small]}\n"
     clean = minimal(tmp_path / "clean", keys_yaml=keys)
     args = ("--policies", clean, *kept[2:])
-    assert sidecar("keys", "audit", *args) == (0, "1 keys, 0 findings\n", "")
+    assert sidecar("keys", "audit", *args) == (0, "1 key, 0 findings\n", "")
     code, out, _ = sidecar("keys", "audit", *args, "--format", "csv")
     assert (code, rows(out)) == (0, [["kind", "key", "finding"]])
     assert sidecar("keys", "audit", *args, "--at", "2101-02-01T00:00:00Z")[0] == 1

@@ -49,9 +49,9 @@ def test_a_backup_of_a_ledger_in_use_is_whole_and_can_be_restored(
     code, out, _ = sidecar("ledger", "restore", copy, "--ledger", started.ledger)
     before = Path(f"{started.ledger}.before-restore-1")
     assert (code, out) == (0, f"{started.ledger}: restored; what was there is {before}\n")
-    for file, decisions in ((started.ledger, 1), (before, 2)):
+    for file, decisions in ((started.ledger, "1 decision,"), (before, "2 decisions,")):
         code, out, _ = sidecar("ledger", "verify", "--ledger", file)
-        assert (code, f"{file}: {decisions} decisions" in out, "clean" in out) == (0, True, True)
+        assert (code, f"{file}: {decisions}" in out, "clean" in out) == (0, True, True)
 
 
 def test_a_backup_never_takes_the_place_of_a_file(stopped: Path, tmp_path: Path) -> None:
