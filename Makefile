@@ -48,7 +48,8 @@ dist: .venv/ready ## Build the wheels and source distributions of server and cli
 	$(BIN)/hatchling build -d build/dist
 	cd clients/python && $(CURDIR)/$(BIN)/hatchling build -d $(CURDIR)/build/dist
 	$(BIN)/twine check --strict build/dist/*
-	$(BIN)/check-wheel-contents build/dist
+	$(BIN)/check-wheel-contents build/dist/mistral_spend_sidecar-*.whl
+	$(BIN)/check-wheel-contents --no-config --toplevel mistral_spend --package clients/python/mistral_spend build/dist/mistral_spend_client-*.whl
 
 build/docs/ready: requirements-docs.lock
 	$(PYTHON) -m venv build/docs/venv
