@@ -198,7 +198,7 @@ ERRORS = [
 TIGHTER = {
     "rate limit": ("workspaces.yaml", "requests_per_minute: 60", "requests_per_minute: 1"),
     "monthly budget": ("workspaces.yaml", "monthly_budget_usd: 50", "monthly_budget_usd: 0.001"),
-    "daily tokens": ("roles.yaml", "500_000", "1_500"),
+    "daily tokens": ("roles.yaml", "daily_token_budget: 500000", "daily_token_budget: 1500"),
     "hourly guard": ("hourly-spending-guard.cel", "\n10.0", "\n0.001"),
     "key revoked": (
         "keys.yaml",
