@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants clean deploy-tools baseline dist docs
+.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants clean deploy-tools baseline dist docs quotes
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ $(VENV)/ready: requirements-dev.lock pyproject.toml clients/python/pyproject.tom
 demo: .venv/ready ## Run the whole job once: sidecar, sample app, stand-in for Mistral
 	@PYTHONPATH=tests $(BIN)/python -m demo
 
-keys: .venv/ready ## Run the README's tour of keys, on a stand-in for Mistral
+keys: .venv/ready ## Run the tour of docs/keys.md, on a stand-in for Mistral
 	@PYTHONPATH=tests $(BIN)/python -m demo.keys
 
 standin: .venv/ready ## Start a stand-in for Mistral, its models and keys, to try things by hand
@@ -70,6 +70,9 @@ schemas: .venv/ready ## Write the JSON Schemas of data files and fixtures anew
 baseline: .venv/ready ## Promise what proto/ says now: a release does
 	@PYTHONPATH=tests $(BIN)/python -m support.buf
 
+quotes: .venv/ready ## Write the programs that docs/languages.md quotes anew
+	@PYTHONPATH=tests $(BIN)/python -m clients.quotes
+
 format: .venv/ready ## Format the code and mend what can be mended
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
@@ -117,7 +120,7 @@ bench: .venv/ready ## Measure a decision against an empty handler, Cerbos, and R
 	@PYTHONPATH=tests $(BIN)/python -m bench --rows $(ROWS) $(if $(FILLED),--filled $(FILLED))
 
 MINUTES ?= 10
-soak: .venv/ready ## Load for MINUTES=10: memory, and the longest that anybody waits
+soak: .venv/ready ## Load for MINUTES=10: memory, and the longest wait of a call
 	@PYTHONPATH=tests $(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 clean: ## Remove what the other targets made

@@ -28,7 +28,8 @@ from sidecar.policy_tools.testing.runner import run_fixtures
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-OPERATING = (ROOT / "docs" / "operating.md").read_text()
+ALERTS = (ROOT / "docs" / "alerts.md").read_text()
+IDENTITY = (ROOT / "docs" / "identity.md").read_text()
 POLICIES = (ROOT / "docs" / "policies.md").read_text()
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 THREATS = (ROOT / "docs" / "threat-model.md").read_text()
@@ -73,10 +74,10 @@ def test_the_documented_fixture_runs(tmp_path: Path) -> None:
 
 
 def test_the_documented_check_of_a_signature_works() -> None:
-    """The function in docs/operating.md, as it stands, takes what the sidecar signs alone."""
-    text = next(block for block in blocks(OPERATING) if block.startswith("def is_ours"))
+    """The function in docs/alerts.md, as it stands, takes what the sidecar signs alone."""
+    text = next(block for block in blocks(ALERTS) if block.startswith("def is_ours"))
     names: dict[str, Any] = {"hashlib": hashlib, "hmac": hmac, "time": time}
-    exec(compile(text, "operating.md", "exec"), names)  # noqa: S102 - our own document
+    exec(compile(text, "alerts.md", "exec"), names)  # noqa: S102 - our own document
     now = int(time.time())
     for secret, at, body, ours in (
         (b"key", now, b"{}", True),
@@ -88,8 +89,8 @@ def test_the_documented_check_of_a_signature_works() -> None:
 
 
 def test_the_documented_receiver_of_webhooks_works() -> None:
-    """The lines in docs/operating.md, as they stand, read an alert that was posted, and no other."""
-    text = next(block for block in blocks(OPERATING) if block.startswith("from standardwebhooks"))
+    """The lines in docs/alerts.md, as they stand, read an alert that was posted, and no other."""
+    text = next(block for block in blocks(ALERTS) if block.startswith("from standardwebhooks"))
 
     async def post(url: str) -> None:
         channel = WebhookChannel(url, SECRET.encode())
@@ -100,21 +101,21 @@ def test_the_documented_receiver_of_webhooks_works() -> None:
         asyncio.run(post(server.url))
     ((_, headers, body),) = server.requests
     names: dict[str, Any] = {"secret": SECRET.encode(), "body": body, "headers": headers}
-    exec(compile(text, "operating.md", "exec"), names)  # noqa: S102 - our own document
+    exec(compile(text, "alerts.md", "exec"), names)  # noqa: S102 - our own document
     assert names["alert"] == alert().document()
     with pytest.raises(WebhookVerificationError):
-        exec(compile(text, "operating.md", "exec"), names | {"body": body + b" "})  # noqa: S102
+        exec(compile(text, "alerts.md", "exec"), names | {"body": body + b" "})  # noqa: S102
 
 
 def test_the_documented_body_has_what_an_alert_has() -> None:
     """Every field, and no other."""
-    text = next(block for block in blocks(OPERATING) if block.startswith('{"text"'))
+    text = next(block for block in blocks(ALERTS) if block.startswith('{"text"'))
     assert list(json.loads(text)) == list(alert().document())
 
 
 def test_the_documented_claims_compile() -> None:
-    """Each --claim of docs/operating.md, with the quotes that a shell takes away."""
-    found = re.findall(r"--claim ('[^']*'|[a-z]+=\S+)", OPERATING)
+    """Each --claim of docs/identity.md, with the quotes that a shell takes away."""
+    found = re.findall(r"--claim ('[^']*'|[a-z]+=\S+)", IDENTITY)
     pairs = [pair.strip("'") for pair in found if not pair.startswith("FIELD")]
     assert len(pairs) == 4
     for pair in pairs:

@@ -110,7 +110,7 @@ def test_the_readmes_python_works(
     hold = ends_well(sidecar, before)
     assert hold.charged_tokens == names["response"].usage.total_tokens
     assert capsys.readouterr().out == ""
-    names["budget"].close()
+    names["sidecar"].close()
 
 
 def test_the_clients_python_works(
@@ -122,7 +122,7 @@ def test_the_clients_python_works(
     response = asyncio.run(names["answer"]())
     assert ends_well(sidecar, before).charged_tokens == response["usage"]["total_tokens"]
     assert int(capsys.readouterr().out) > 0
-    names["budget"].close()
+    names["sidecar"].close()
 
 
 @pytest.mark.parametrize("document", [README, CLIENTS], ids=["README", "clients"])

@@ -1,4 +1,4 @@
-"""The README's tour of keys, run in a folder of its own, against a stand-in for Mistral."""
+"""The tour of docs/keys.md, run in a folder of its own, against a stand-in for Mistral."""
 
 import os
 import subprocess
@@ -10,14 +10,14 @@ from pathlib import Path
 from support.mistral_admin import ADMIN_KEY, mistral_admin
 from support.policies import shipped
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "keys.md"
 SETTINGS = ("export ", "(umask ")
 
 
 def tour() -> tuple[list[str], list[str]]:
     """Return what the tour sets up, and its commands."""
-    text = README.read_text()
-    section = text[text.index("## Keys\n") :].partition("\n## ")[0]
+    text = PAGE.read_text()
+    section = text[text.index("## A tour\n") :].partition("\n## ")[0]
     lines = [line.strip() for line in section.splitlines() if line.startswith("    ")]
     settings = [line for line in lines if line.startswith(SETTINGS)]
     return settings, [line for line in lines if line not in settings]

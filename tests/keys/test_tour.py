@@ -1,4 +1,4 @@
-"""The README's tour of keys is what happens: its commands are run, one after the other."""
+"""The tour of docs/keys.md works: its commands are run, one after the other."""
 
 import json
 import re

@@ -29,7 +29,7 @@ class Keys:
     """A pair, in PEM."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Make it, as docs/operating.md says."""
+        """Make it, as docs/running.md says."""
         self.private, self.public = folder / f"{name}.pem", folder / f"{name}-public.pem"
         openssl("genpkey", "-algorithm", "ed25519", "-out", self.private)
         openssl("pkey", "-in", self.private, "-pubout", "-out", self.public)

@@ -14,7 +14,7 @@ from sidecar.server.envoy import mistral_request, responses
 
 from .test_authzen import address_of
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text()
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "adapters.md").read_text()
 
 
 def test_the_documented_evaluation_is_answered_as_documented(

@@ -1,4 +1,4 @@
-"""The README's shortest calls in other languages are built and run as they stand."""
+"""The shortest calls that docs/languages.md quotes are built and run as they stand."""
 
 import os
 import re
@@ -20,10 +20,10 @@ from support.holds import ended
 from support.mistral_standin import API_KEY, mistral_standin
 from support.sidecar_process import RunningSidecar, chat, eventually
 
+from clients import quotes
 from clients.languages import (
     BUILD,
     LANGUAGES,
-    ROOT,
     RUN_SECONDS,
     SOURCES,
     Command,
@@ -32,14 +32,13 @@ from clients.languages import (
 )
 from sidecar.domain.usage_json import MAX_USAGE_JSON_BYTES
 
-README = (ROOT / "README.md").read_text()
 INPUT_NANO_USD, OUTPUT_NANO_USD = 150, 600
 """What a token of mistral-small-latest costs."""
 
 
 @dataclass(frozen=True)
-class Snippet:
-    """Where a language's snippet is put, beside its sample program, and how it is built and run."""
+class ShortestCall:
+    """Where a shortest call is put, beside the sample program, and how it is built and run."""
 
     language: str
     source: str
@@ -47,8 +46,8 @@ class Snippet:
     run: Command
 
     def build(self, address: str) -> None:
-        """Build the README's, with the address of a sidecar."""
-        (text,) = re.findall(rf"```{self.language}\n(.*?)```", README, re.DOTALL)
+        """Build it, with the address of a sidecar."""
+        text = quotes.shortest(self.language)
         assert text.count("127.0.0.1:50051") == 1
         (language,) = (it for it in LANGUAGES if it.name == self.language)
         with tools.needed():
@@ -68,70 +67,77 @@ class Snippet:
         )
 
 
-SNIPPETS = (
-    Snippet(
+SHORTEST_CALLS = (
+    ShortestCall(
         language="go",
-        source="readme/main.go",
-        compile=("go", "build", "-o", "bin/readme", "./readme"),
-        run=("bin/readme",),
+        source="shortest/main.go",
+        compile=("go", "build", "-o", "bin/shortest", "./shortest"),
+        run=("bin/shortest",),
     ),
-    Snippet(
+    ShortestCall(
         language="java",
-        source="readme/Main.java",
+        source="shortest/Main.java",
         compile=(
-            *("javac", "-d", "target/readme", "-cp", "target/classes:target/dependency/*"),
-            "readme/Main.java",
+            *("javac", "-d", "target/shortest", "-cp", "target/classes:target/dependency/*"),
+            "shortest/Main.java",
         ),
         run=(
             *("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
-            *("-cp", "target/readme:target/classes:target/dependency/*", "Main"),
+            *("-cp", "target/shortest:target/classes:target/dependency/*", "Main"),
         ),
     ),
-    Snippet(
+    ShortestCall(
         language="rust",
         # Not in src/bin: what is wrong with it is no fault of the sample program.
-        source="examples/readme.rs",
+        source="examples/shortest.rs",
         compile=(
             *("env", f"PYTHON={sys.executable}", f"PROTOC={SOURCES / 'protoc'}"),
-            *("cargo", "build", "--quiet", "--frozen", "--target-dir=target", "--example=readme"),
+            *("cargo", "build", "--quiet", "--frozen", "--target-dir=target", "--example=shortest"),
         ),
-        run=("target/debug/examples/readme",),
+        run=("target/debug/examples/shortest",),
     ),
-    Snippet(
+    ShortestCall(
         language="cpp",
-        source="readme.cc",
-        compile=("make", "--silent", "readme"),
-        run=("./readme",),
+        source="shortest.cc",
+        compile=("make", "--silent", "shortest"),
+        run=("./shortest",),
     ),
 )
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.language)
-def test_the_readmes_call_works(
-    snippet: Snippet, start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
+def test_the_page_quotes_the_programs() -> None:
+    """docs/languages.md has each as it is built here; `make quotes` writes them anew."""
+    page = quotes.PAGE.read_text()
+    assert quotes.with_quotes(page) == page
+    assert set(re.findall(r"(?m)^```(\w+)$", page)) == set(quotes.FILES)
+
+
+@pytest.mark.parametrize("program", SHORTEST_CALLS, ids=lambda program: program.language)
+def test_the_shortest_call_works(
+    program: ShortestCall, start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
     """Allowed, it calls and settles; denied, it says why; without an answer, it does not call."""
     directory = policies.shipped(tmp_path / "p")
     sidecar = start_sidecar(directory)
-    snippet.build(sidecar.addresses[0])
-    is_allowed(snippet, sidecar)
-    is_answered_at_length(snippet, sidecar)
-    is_refused_by_mistral(snippet, sidecar)
+    program.build(sidecar.addresses[0])
+    is_allowed(program, sidecar)
+    is_answered_at_length(program, sidecar)
+    is_refused_by_mistral(program, sidecar)
     roles = directory / "roles.yaml"
     roles.write_text(roles.read_text().replace("[mistral-small-latest, codestral", "[codestral"))
     assert sidecar.process is not None
     sidecar.process.send_signal(signal.SIGHUP)
     question = chat(dry_run=True)
     eventually(lambda: sidecar.stub.Authorize(question).effect == pb.EFFECT_DENY)
-    is_denied(snippet)
+    is_denied(program)
     sidecar.stop()
-    is_not_answered(snippet)
+    is_not_answered(program)
 
 
-def is_allowed(snippet: Snippet, sidecar: RunningSidecar) -> None:
+def is_allowed(program: ShortestCall, sidecar: RunningSidecar) -> None:
     """Mistral is called once, with the max_tokens of the answer, and its usage is settled."""
     with mistral_standin() as mistral:
-        done = snippet.start(mistral)
+        done = program.start(mistral)
         assert (done.returncode, done.stderr) == (0, "")
         (body,) = received(mistral)
         again = httpx2.post(
@@ -150,10 +156,10 @@ def is_allowed(snippet: Snippet, sidecar: RunningSidecar) -> None:
     )
 
 
-def is_answered_at_length(snippet: Snippet, sidecar: RunningSidecar) -> None:
+def is_answered_at_length(program: ShortestCall, sidecar: RunningSidecar) -> None:
     """A second call, whose whole answer is more than Settle takes, is settled with its usage."""
     with mistral_standin(padding_bytes=MAX_USAGE_JSON_BYTES) as mistral:
-        done = snippet.start(mistral)
+        done = program.start(mistral)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout) > MAX_USAGE_JSON_BYTES
     before, hold = ended(sidecar.ledger, 2)
@@ -161,29 +167,29 @@ def is_answered_at_length(snippet: Snippet, sidecar: RunningSidecar) -> None:
     assert hold.charged_tokens == before.charged_tokens < hold.held_tokens
 
 
-def is_refused_by_mistral(snippet: Snippet, sidecar: RunningSidecar) -> None:
+def is_refused_by_mistral(program: ShortestCall, sidecar: RunningSidecar) -> None:
     """A third call, with a wrong API key, has failed, and is charged no tokens."""
     with mistral_standin() as mistral:
-        snippet.start(mistral, key="wrong")
+        program.start(mistral, key="wrong")
         assert len(received(mistral)) == 1
     hold = ended(sidecar.ledger, 3)[-1]
     assert (hold.state, hold.outcome) == ("settled", "failed")
     assert (hold.charged_tokens, hold.cost_nano_usd) == (0, 0)
 
 
-def is_denied(snippet: Snippet) -> None:
+def is_denied(program: ShortestCall) -> None:
     """The reason's status and message are all that is printed."""
     with mistral_standin() as mistral:
-        done = snippet.start(mistral)
+        done = program.start(mistral)
         assert received(mistral) == []
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "403 role developer may not call mistral-small-latest\n"
 
 
-def is_not_answered(snippet: Snippet) -> None:
+def is_not_answered(program: ShortestCall) -> None:
     """Where nobody listens, it fails closed, and says so."""
     with mistral_standin() as mistral:
-        done = snippet.start(mistral)
+        done = program.start(mistral)
         assert received(mistral) == []
     assert done.returncode != 0
     assert not done.stdout
