@@ -65,40 +65,40 @@ class AdminServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def GetStatus(self, request, context):
-        """Which policies are served, what is wrong with the files if they are no longer
-        those, and how the ledger is.
+        """The policy set in force, the problems of the files if they have changed and
+        cannot be used, and the state of the ledger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reload(self, request, context):
-        """Loads the policy directory now, as it is. A set that cannot be used is no
-        error: the answer says what is wrong, and the last good set goes on.
+        """Loads the policy directory now. A set that cannot be used is no error: the
+        response has its problems, and the last good set stays in force.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Adjust(self, request, context):
-        """Counts an amount as spent on a budget, or gives it room once: a row of its own
-        in the ledger, signed, with a reason. Each call is another one, so after
-        DEADLINE_EXCEEDED look at the table `adjustments` before you repeat it.
+        """Counts an amount as spent on a budget, or grants it once: a signed row of its
+        own in the ledger, with a reason. Each call makes another row, so after
+        DEADLINE_EXCEEDED check the table `adjustments` before you repeat it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListHolds(self, request, context):
-        """The holds that are open, those that expire first at the front.
+        """The open holds, those that expire first at the front.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseHold(self, request, context):
-        """Gives back a hold whose call was never sent, such as that of an app which
-        crashed. One that is closed stays as it is.
+        """Releases a hold whose call was never sent, for example because the app
+        crashed. A closed hold stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -71,32 +71,32 @@ class AuthorizationServiceServicer:
 
     def Authorize(self, request, context):
         """Decides one call and, when it is allowed, holds its worst case on every
-        limit that applies. Answers when decision and hold are on disk.
+        limit that applies. Responds when decision and hold are on disk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AuthorizeStream(self, request_iterator, context):
-        """The same, pipelined: answers come in any order and are matched by
+        """The same, pipelined: responses come in any order and are matched by
         request_id, which is required here. A request that cannot be decided ends
-        the stream, with its request_id in the error, after the answers to what was
-        in flight; repeat what has no answer with the same request_id.
+        the stream, with its request_id in the error, after the responses to the
+        requests in flight; repeat those without a response with the same request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Settle(self, request, context):
-        """Turns a hold into the spend that the call really caused. A second Settle
-        or Release of one hold returns the first outcome.
+        """Replaces a hold by the real usage of the call. A second Settle or Release of
+        one hold returns the first outcome.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Gives a hold back: the call was never sent.
+        """Ends a hold without a charge: the call was never sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +111,7 @@ class AuthorizationServiceServicer:
 
     def Explain(self, request, context):
         """Why a call would be allowed or denied now: every rule with the value of
-        each of its parts, and what small change would let a denied call through.
+        each of its parts, and small changes with which a denied call is allowed.
         Holds nothing and records nothing. For people: it costs more than a decision.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
