@@ -15,6 +15,7 @@ from sidecar.domain.bounds import (
     MAX_LABEL_VALUE_BYTES,
     MAX_LABELS,
 )
+from sidecar.domain.errors import ErrorCode, SidecarError
 from sidecar.domain.usage import (
     MAX_COUNT,
     MAX_TOOL_NAME_BYTES,
@@ -52,8 +53,10 @@ _USED = (
 )  # fmt: skip
 
 
-class InvalidFieldError(Exception):
-    """A field of a request is malformed. Neither text has a value in it."""
+class InvalidFieldError(SidecarError):
+    """A field of a request is malformed."""
+
+    code, reason = ErrorCode.INVALID, "INVALID_FIELD"
 
     def __init__(self, field: str, problem: str) -> None:
         """Keep the path of the field, as in `principal.id`, and what is wrong with it."""

@@ -7,14 +7,17 @@ from typing import NamedTuple, Protocol
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
+from sidecar.domain.errors import ErrorCode, SidecarError
 from sidecar.domain.keys import KeyName
 
 FIELDS = ("id", "role", "workspace", "key_id")
 """The fields of a principal that can be proven; labels never are."""
 
 
-class UnauthenticatedError(Exception):
-    """Nobody knows who calls. `reason` is for programs; neither text has a claim in it."""
+class UnauthenticatedError(SidecarError):
+    """The caller does not prove who it is."""
+
+    code = ErrorCode.UNAUTHENTICATED
 
     def __init__(self, reason: str, message: str) -> None:
         """Keep the reason, as in TOKEN_EXPIRED, and the text for people."""
@@ -22,17 +25,22 @@ class UnauthenticatedError(Exception):
         self.reason = reason
 
 
-class KeysUnavailableError(Exception):
-    """Whether a token is good cannot be told now: there are no keys to tell it by."""
+class KeysUnavailableError(SidecarError):
+    """A token cannot be verified now: its issuer's keys are not available."""
+
+    code, reason = ErrorCode.UNAVAILABLE, "JWKS_UNAVAILABLE"
 
 
-class PrincipalMismatchError(Exception):
+class PrincipalMismatchError(SidecarError):
     """A request names another principal than is proven."""
+
+    code, reason = ErrorCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED"
 
     def __init__(self, fields: tuple[str, ...]) -> None:
         """Keep the names of the principal's fields, never what they say."""
         super().__init__(contradiction(fields))
         self.fields = fields
+        self.field = f"principal.{fields[0]}"
 
 
 def contradiction(fields: tuple[str, ...]) -> str:
@@ -63,7 +71,7 @@ class Authenticator(Protocol):
     """A way to tell who calls."""
 
     async def caller(self, presented: PresentedCredentials) -> "Caller":
-        """Return who calls. Raises NotProvenError, or KeysUnavailableError."""
+        """Return who calls. Raises UnauthenticatedError, or KeysUnavailableError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ class Caller:
     def check_bound(self, principal: pb.Principal) -> list[str]:
         """Bind, and return what is asserted.
 
-        Raises ContradictedError, for an answer that could not be a Deny.
+        Raises PrincipalMismatchError, for an answer that could not be a Deny.
         """
         contradicted, asserted = self.bind(principal)
         if contradicted:
@@ -113,12 +121,12 @@ class Caller:
         return asserted
 
     def check_consistent(self) -> None:
-        """Raise ContradictedError where the proofs contradict each other."""
+        """Raise PrincipalMismatchError where the proofs contradict each other."""
         if self.contradicted:
             raise PrincipalMismatchError(self.contradicted)
 
     def check_still_proven(self, now: float) -> None:
-        """Raise NotProvenError where the proof has ended; `now` is in seconds."""
+        """Raise UnauthenticatedError where the proof has ended; `now` is in seconds."""
         if now >= self.until:
             raise UnauthenticatedError(
                 self.expired, "the proof of who calls has expired; show a new one"

@@ -45,7 +45,7 @@ def caller_of(
     """Return the caller that claims make.
 
     An expression may yield "" for what these claims do not prove, but for the id. Raises
-    NotProvenError, without a word of the claims.
+    UnauthenticatedError, without a word of the claims.
     """
     proven = {}
     for name, expression in mapping.items():

@@ -4,16 +4,21 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
+from sidecar.domain.errors import ErrorCode, SidecarError
+
 MAX_CALLERS = 10_000
 """Callers that are counted at a time; one that is pushed out begins anew."""
 
 
-class RateLimitedError(Exception):
+class RateLimitedError(SidecarError):
     """A caller asks faster than it may."""
+
+    code, reason = ErrorCode.EXHAUSTED, "CALLER_TOO_FAST"
+    text = "this caller asks faster than --max-rate lets it"
 
     def __init__(self, retry_after_seconds: float) -> None:
         """Keep when it may ask again."""
-        super().__init__("this caller asks faster than --max-rate lets it")
+        super().__init__()
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -35,7 +40,7 @@ class Rate:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, caller: str) -> None:
-        """Count one question. Raises TooFastError, and counts nothing then."""
+        """Count one question. Raises RateLimitedError, and counts nothing then."""
         now, buckets = self._clock(), self._buckets
         left, since = buckets.get(caller, (self._most, now))
         left = min(self._most, left + (now - since) * self._per_second)

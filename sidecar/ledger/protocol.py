@@ -39,26 +39,42 @@ from sidecar.domain.decisions import (
     ReservationRequest,
     Settlement,
 )
+from sidecar.domain.errors import ErrorCode, SidecarError
 
 USES_COUNTED_AT_ONCE = 1000
 """Decisions whose keys are counted in one transaction: bounds how long others wait for it.
 More than are pruned in one, so that what is pruned was counted."""
 
 
-class RequestIdReusedError(Exception):
+class RequestIdReusedError(SidecarError):
     """The request id was used before, for another request."""
 
+    code, reason, field = ErrorCode.EXISTS, "REQUEST_ID_REUSED", "request_id"
+    text = "request_id was used before for another request; each call needs its own"
 
-class HoldUnknownError(Exception):
+
+class HoldUnknownError(SidecarError):
     """The ledger has no such hold; it may have been pruned."""
 
+    code, reason, field = ErrorCode.NOT_FOUND, "HOLD_UNKNOWN", "hold_id"
+    text = "no hold with this hold_id; it may have been pruned"
 
-class LedgerUnavailableError(Exception):
+
+class LedgerUnavailableError(SidecarError):
     """The ledger cannot write or read now; nothing was changed."""
 
+    code, reason = ErrorCode.UNAVAILABLE, "LEDGER_UNAVAILABLE"
 
-class NotAdjustableError(Exception):
+    @property
+    def message(self) -> str:
+        """The text that the client gets."""
+        return f"the ledger cannot be used now, and nothing was changed: {self}"
+
+
+class NotAdjustableError(SidecarError):
     """No such budget can be adjusted; the text says why."""
+
+    code, reason = ErrorCode.PRECONDITION, "NOT_ADJUSTABLE"
 
 
 class LedgerRefusedError(Exception):

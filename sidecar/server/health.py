@@ -40,7 +40,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
         """Answer on this server."""
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
-    async def CallRecorder(self, request: Any, context: Any) -> None:  # noqa: N802 - the RPC's name
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the RPC's name
         """Tell each change, until the client or the server ends it."""
         if len(self._watching) >= MAX_WATCHERS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch: use Check")

@@ -139,7 +139,7 @@ class AuthorizationService:
         )
 
     def _count(self, principal: pb.Principal) -> None:
-        """Count a question of a principal. Raises TooFastError."""
+        """Count a question of a principal. Raises RateLimitedError."""
         if self._rate is not None:
             self._rate.take(principal.id)
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any, NoReturn
 
-from sidecar.server.adapter_errors import RefusedError, malformed
+from sidecar.contract.validation import InvalidFieldError
+from sidecar.server.errors import RefusedError
 
 MAX_NUMBER_CHARACTERS = 64
 
 
 def read_object(content: bytes) -> dict[str, Any]:
-    """Return the object that a body is. Raises RefusedError.
+    """Return the object that a body is. Raises RefusedError or InvalidFieldError.
 
     UTF-8 without a byte-order mark, every key once, only numbers that a double can hold,
     and as deep as Python reads without a stack of its own, which is more than anybody means.
@@ -45,14 +46,14 @@ def refuse_other_spellings(body: dict[str, Any], fields: Sequence[str]) -> None:
     """
     for key in body.keys() - set(fields):
         if key.casefold() in fields:
-            raise malformed(key.casefold(), "is spelled in another way")
+            raise InvalidFieldError(key.casefold(), "is spelled in another way")
 
 
 def member(body: dict[str, Any], name: str, kind: type, path: str = "") -> Any:
-    """Return a member of a kind; None if it is left out, or null. Raises RefusedError."""
+    """Return a member of a kind; None if it is left out, or null. Raises InvalidFieldError."""
     value = body.get(name)
     if value is not None and type(value) is not kind:  # True is an int, but none that is meant
-        raise malformed(path + name, f"is not {_KINDS[kind]}")
+        raise InvalidFieldError(path + name, f"is not {_KINDS[kind]}")
     return value
 
 

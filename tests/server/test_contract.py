@@ -382,7 +382,7 @@ def test_a_health_watch_is_told_and_does_not_delay_the_stop(start_sidecar: Start
     """A client that watches health hears NOT_SERVING, and lets the sidecar go."""
     sidecar = start_sidecar(None, "--grace-seconds", "300")
     with grpc.insecure_channel(sidecar.addresses[0]) as channel:
-        recorder = health_pb2_grpc.HealthStub(channel).CallRecorder(health_pb2.HealthCheckRequest())
+        recorder = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(recorder).status == health_pb2.HealthCheckResponse.SERVING
         assert sidecar.stop() == 0
         assert next(recorder).status == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -137,7 +137,7 @@ def test_who_watches_is_told_that_it_stops(start_sidecar: Start) -> None:
     running = start_sidecar(None, *HEALTH)
     with grpc.insecure_channel(address(running, "health")) as channel:
         request = health_pb2.HealthCheckRequest(service="readiness")
-        recorder = iter(health_pb2_grpc.HealthStub(channel).CallRecorder(request, timeout=30))
+        recorder = iter(health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30))
         told = [next(recorder).status]
         assert running.stop() == 0
         with contextlib.suppress(grpc.RpcError):
@@ -177,11 +177,11 @@ def test_watches_are_bounded(start_sidecar: Start) -> None:
     request = health_pb2.HealthCheckRequest(service="readiness")
     with grpc.insecure_channel(running.addresses[0]) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        watches = [stub.CallRecorder(request, timeout=30) for _ in range(64)]
+        watches = [stub.Watch(request, timeout=30) for _ in range(64)]
         for recorder in watches:
             next(recorder)
         with pytest.raises(grpc.RpcError) as caught:
-            next(stub.CallRecorder(request, timeout=30))
+            next(stub.Watch(request, timeout=30))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert check(running.addresses[0], "readiness") == "SERVING"
 
@@ -194,7 +194,7 @@ def test_who_watches_and_does_not_read_holds_up_nobody(start_sidecar: Start) -> 
         stuck.sendall(_watch_with_a_window_of_nothing(b"readiness"))
         with grpc.insecure_channel(address(running, "health")) as channel:
             request = health_pb2.HealthCheckRequest(service="readiness")
-            recorder = iter(health_pb2_grpc.HealthStub(channel).CallRecorder(request, timeout=30))
+            recorder = iter(health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30))
             told = [next(recorder).status]
             began = time.monotonic()
             assert running.stop() == 0

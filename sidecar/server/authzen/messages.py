@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import FieldDescriptor
 from mistral_spend.v1 import authorization_pb2 as pb
 
-from sidecar.server.adapter_errors import RefusedError, malformed
+from sidecar.contract.validation import InvalidFieldError
+from sidecar.server.errors import RefusedError
 from sidecar.server.strict_json import member
 
 MAX_EVALUATIONS = 32
@@ -71,20 +72,22 @@ def batch(body: dict[str, Any]) -> Batch | None:
     try:
         semantic = Semantic(wanted or Semantic.EXECUTE_ALL)
     except ValueError:
-        raise malformed("options.evaluations_semantic", f"is none of {_SEMANTICS}") from None
+        raise InvalidFieldError(
+            "options.evaluations_semantic", f"is none of {_SEMANTICS}"
+        ) from None
     evaluations = member(body, "evaluations", list)
     if not evaluations:
         return None
     if len(evaluations) > MAX_EVALUATIONS:
-        raise malformed("evaluations", f"has more than {MAX_EVALUATIONS} entries")
+        raise InvalidFieldError("evaluations", f"has more than {MAX_EVALUATIONS} entries")
     defaults = {key: body[key] for key in (*_ENTITIES, "context") if key in body}
     if not all(isinstance(one, dict) for one in evaluations):
-        raise malformed("evaluations", "has an entry that is not an object")
+        raise InvalidFieldError("evaluations", "has an entry that is not an object")
     return Batch([{**defaults, **one} for one in evaluations], semantic)
 
 
 def question(evaluation: dict[str, Any]) -> pb.AuthorizeRequest:
-    """Return the question that an evaluation asks. Raises RefusedError.
+    """Return the question that an evaluation asks. Raises RefusedError or InvalidFieldError.
 
     It holds only where the context says `"hold": true`: an evaluation is a question, and
     whoever asks by AuthZEN may not know of anything to settle.
@@ -111,7 +114,9 @@ def question(evaluation: dict[str, Any]) -> pb.AuthorizeRequest:
     ttl_seconds = member(context, "hold_ttl_seconds", int, "context.")
     if ttl_seconds is not None:
         if not 0 < ttl_seconds <= _MAX_TTL_SECONDS:
-            raise malformed("context.hold_ttl_seconds", f"is not from 1 to {_MAX_TTL_SECONDS}")
+            raise InvalidFieldError(
+                "context.hold_ttl_seconds", f"is not from 1 to {_MAX_TTL_SECONDS}"
+            )
         request.hold_ttl.FromSeconds(ttl_seconds)
     if kind != RESOURCE_TYPE:
         raise RefusedError("RESOURCE_TYPE_UNKNOWN", f"resource.type is not {RESOURCE_TYPE}", 404)
@@ -189,7 +194,7 @@ METADATA = "/.well-known/authzen-configuration"
 def _required(entity: dict[str, Any], name: str, kind: type, path: str = "") -> Any:
     value = member(entity, name, kind, path)
     if value is None:
-        raise malformed(path + name, "is missing")
+        raise InvalidFieldError(path + name, "is missing")
     return value
 
 
@@ -199,7 +204,7 @@ def _text(entity: dict[str, Any], name: str, path: str) -> str:
 
 def _printable(text: str, field: str) -> str:
     if not text.isprintable():  # half a surrogate pair, for one, is no text
-        raise malformed(field, "has characters that cannot be printed")
+        raise InvalidFieldError(field, "has characters that cannot be printed")
     return text
 
 
@@ -215,11 +220,13 @@ def _estimate(context: dict[str, Any]) -> pb.Estimate:
     estimate = member(context, "estimate", dict, "context.") or {}
     fields = pb.Estimate.DESCRIPTOR.fields_by_name
     if "input_tokens" in estimate and "input_bytes" in estimate:
-        raise malformed("context.estimate", "has both input_tokens and input_bytes")
+        raise InvalidFieldError("context.estimate", "has both input_tokens and input_bytes")
     read = pb.Estimate()
     for name in estimate:
         if name not in fields:
-            raise malformed("context.estimate", f"has a field that is none of {', '.join(fields)}")
+            raise InvalidFieldError(
+                "context.estimate", f"has a field that is none of {', '.join(fields)}"
+            )
         kind = _KINDS.get(fields[name].type, dict)  # the one that is none of these is a map
         value = member(estimate, name, kind, "context.estimate.")
         if kind is dict:
@@ -228,7 +235,7 @@ def _estimate(context: dict[str, Any]) -> pb.Estimate:
         if isinstance(value, str):
             _printable(value, f"context.estimate.{name}")
         elif isinstance(value, int) and abs(value) > _MAX_INT64:
-            raise malformed(f"context.estimate.{name}", "is too large")
+            raise InvalidFieldError(f"context.estimate.{name}", "is too large")
         if value is not None:
             setattr(read, name, value)
     return read
@@ -239,7 +246,7 @@ def _tool_calls(calls: dict[str, Any]) -> dict[str, int]:
     for tool in calls:
         _printable(tool, field)
         if abs(_required(calls, tool, int, f"{field}.")) > _MAX_INT64:
-            raise malformed(f"{field}.{tool}", "is too large")
+            raise InvalidFieldError(f"{field}.{tool}", "is too large")
     return calls
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from sidecar.authorization.call_recorder import CallRecorders, current_recorder
 from sidecar.identity.caller import Authenticator, Caller
-from sidecar.identity.rate import RateLimitedError
-from sidecar.server.adapter_errors import RefusedError, retry_after
 from sidecar.server.addresses import (
     ListenError,
     created_with,
@@ -17,7 +15,7 @@ from sidecar.server.addresses import (
     socket_path,
 )
 from sidecar.server.authzen import messages
-from sidecar.server.errors import StoppingError, as_http, code_of
+from sidecar.server.errors import RefusedError, StoppingError, as_http, code_of
 from sidecar.server.listener import ListenerSettings
 from sidecar.server.service import AuthorizationService
 from sidecar.server.strict_json import read_object
@@ -108,13 +106,9 @@ class AuthZen:
         echo = {"x-request-id": ids[0].decode("latin-1")} if ids else {}
         try:
             found = await self._answer(request)
-        except RefusedError as error:
-            return _text(error.http_status, str(error), echo)
         except Exception as error:
-            status, _, message = as_http(error)
-            if isinstance(error, RateLimitedError):
-                echo["retry-after"] = retry_after(error.retry_after_seconds)
-            return _text(status, message, echo)
+            status, _, message, headers = as_http(error)
+            return _text(status, message, echo | headers)
         content = json.dumps(found, ensure_ascii=False).encode()
         return Response(200, content, {"content-type": "application/json", **echo})
 
@@ -154,13 +148,10 @@ class AuthZen:
         try:
             question = messages.question(evaluation)
             answer = await self._service.authorize(question, caller)
-        except RefusedError as error:
-            code = "INVALID_ARGUMENT"
-            if error.http_status != _UNKNOWN:
-                raise
-            return messages.failure(error.code, str(error), error.http_status)
         except Exception as error:
             code = code_of(error)
+            if isinstance(error, RefusedError) and error.http_status == _UNKNOWN:
+                return _failure(error)
             raise
         else:
             code = "OK"
@@ -177,11 +168,13 @@ class AuthZen:
         """
         try:
             return await self._evaluate(evaluation, caller, trace)
-        except RefusedError as error:
-            return messages.failure(error.code, str(error), error.http_status)
         except Exception as error:
-            status, reason, message = as_http(error)
-            return messages.failure(reason, message, status)
+            return _failure(error)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    status, reason, message, _ = as_http(error)
+    return messages.failure(reason, message, status)
 
 
 _UNKNOWN = 404

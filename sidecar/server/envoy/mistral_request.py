@@ -5,9 +5,10 @@ from typing import Any
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
+from sidecar.contract.validation import InvalidFieldError
 from sidecar.domain.bounds import MAX_CHOICES
 from sidecar.domain.usage import MAX_COUNT
-from sidecar.server.adapter_errors import RefusedError, malformed
+from sidecar.server.errors import RefusedError
 from sidecar.server.strict_json import member, read_object, refuse_other_spellings
 
 MAX_BODY_BYTES = 1_048_576
@@ -39,7 +40,7 @@ _PARTIAL = "x-envoy-auth-partial-body"
 
 
 def endpoint_of(method: str, path: str) -> pb.Endpoint:
-    """Return which endpoint is called. Raises RefusedError."""
+    """Return which endpoint is called. Raises RefusedError or InvalidFieldError."""
     endpoint = ENDPOINTS.get(path)
     if endpoint is None:
         raise RefusedError(
@@ -83,9 +84,10 @@ _UTF_8 = {"", "charset=utf-8", 'charset="utf-8"'}
 
 
 def question(endpoint: pb.Endpoint, content: bytes) -> pb.AuthorizeRequest:
-    """Return the question that a body asks, without its principal. Raises RefusedError.
+    """Return the question that a body asks, without its principal.
 
     `max_output_tokens` is 0 where the body does not say.
+    Raises RefusedError or InvalidFieldError.
     """
     body = read_object(content)
     refuse_other_spellings(body, (*_READ, *_READ_TOO.get(endpoint, ())))
@@ -127,7 +129,7 @@ def _check_bounded(body: dict[str, Any]) -> None:
 def _text(body: dict[str, Any], name: str) -> str:
     text: str = member(body, name, str) or ""
     if not text.isprintable():  # half a surrogate pair, for one, is no text
-        raise malformed(name, "has characters that cannot be printed")
+        raise InvalidFieldError(name, "has characters that cannot be printed")
     return text
 
 
@@ -135,7 +137,7 @@ def _count(body: dict[str, Any], name: str, most: int) -> int:
     """Return a count of 1 or more, or 0 where it is left out."""
     count: int | None = member(body, name, int)
     if count is not None and not 1 <= count <= most:
-        raise malformed(name, f"is not between 1 and {most}")
+        raise InvalidFieldError(name, f"is not between 1 and {most}")
     return count or 0
 
 

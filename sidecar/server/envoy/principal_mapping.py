@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
+from sidecar.contract.validation import InvalidFieldError
 from sidecar.envoy.v3 import ext_authz_pb2 as envoy
 from sidecar.identity.pins import is_value
-from sidecar.server.adapter_errors import RefusedError, malformed
+from sidecar.server.errors import RefusedError
 
 LABEL = "labels."
 FIELDS = ("id", "role", "workspace", "key_id", "region")
@@ -66,7 +67,7 @@ def fill(
     attributes: envoy.Attributes,
     headers: Mapping[str, str],
 ) -> None:
-    """Write into a question what the sources say of it. Raises RefusedError.
+    """Write into a question what the sources say of it. Raises RefusedError or InvalidFieldError.
 
     What a source does not say stays empty; whether that will do is not known here.
     """
@@ -76,7 +77,9 @@ def fill(
         if not value:
             continue
         if not is_value(value):
-            raise malformed(source.field, "has no value of 1 to 256 bytes that can be printed")
+            raise InvalidFieldError(
+                source.field, "has no value of 1 to 256 bytes that can be printed"
+            )
         if source.field == "region":
             question.estimate.region = value
         elif source.field.startswith(LABEL):

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.envoy.v3 import ext_authz_pb2 as envoy
-from sidecar.server.adapter_errors import retry_after
+from sidecar.server.errors import HttpError, retry_after
 
 DECISION_ID = "x-sidecar-decision-id"
 HOLD_ID = "x-sidecar-hold-id"
@@ -39,16 +39,20 @@ def allowed(answer: pb.AuthorizeResponse) -> envoy.CheckResponse:
     return response
 
 
-def denied(
-    code: str, message: str, http_status: int, headers: Mapping[str, str] | None = None
-) -> envoy.CheckResponse:
+def denied(refusal: HttpError) -> envoy.CheckResponse:
     """Answer a request in Mistral's place, in the shape of its errors."""
-    error = {"object": "error", "message": message, "type": "denied", "param": None, "code": code}
+    error = {
+        "object": "error",
+        "message": refusal.message,
+        "type": "denied",
+        "param": None,
+        "code": refusal.reason,
+    }
     return envoy.CheckResponse(
         status=envoy.Status(code=_PERMISSION_DENIED),
         denied_response=envoy.DeniedHttpResponse(
-            status=envoy.HttpStatus(code=http_status),
-            headers=_headers({"content-type": "application/json", **(headers or {})}),
+            status=envoy.HttpStatus(code=refusal.status),
+            headers=_headers({"content-type": "application/json", **refusal.headers}),
             body=json.dumps(error, ensure_ascii=False),
         ),
     )
@@ -67,17 +71,13 @@ def denied_by_decision(answer: pb.AuthorizeResponse, max_tokens: int = 0) -> env
         headers[MAX_TOKENS] = str(max_tokens)
     if answer.HasField("retry_after"):
         headers["retry-after"] = retry_after(answer.retry_after.ToNanoseconds() / 10**9)
-    return denied(first.code, message, first.http_status or 403, headers)
+    return denied(HttpError(first.http_status or 403, first.code, message, headers))
 
 
 def max_tokens_missing(max_tokens: int) -> envoy.CheckResponse:
     """Say what the body has to say: it cannot be changed on its way."""
-    return denied(
-        "MAX_TOKENS_MISSING",
-        f"the body has no max_tokens: send {max_tokens}, or less",
-        400,
-        {MAX_TOKENS: str(max_tokens)},
-    )
+    message = f"the body has no max_tokens: send {max_tokens}, or less"
+    return denied(HttpError(400, "MAX_TOKENS_MISSING", message, {MAX_TOKENS: str(max_tokens)}))
 
 
 def _budgets(budgets: Iterable[pb.Budget]) -> str:

@@ -16,11 +16,10 @@ from sidecar.contract.validation import InvalidFieldError, parse
 from sidecar.envoy.v3 import ext_authz_pb2 as envoy
 from sidecar.identity.caller import Authenticator, Caller
 from sidecar.identity.rate import RateLimitedError
-from sidecar.server.adapter_errors import RefusedError, retry_after
 from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.envoy import mistral_request, responses
 from sidecar.server.envoy.principal_mapping import Source, fill, headers_of
-from sidecar.server.errors import Context, StoppingError, fail, serialize
+from sidecar.server.errors import Context, RefusedError, StoppingError, as_http, fail, serialize
 from sidecar.server.recorded_calls import recorded
 from sidecar.server.service import AuthorizationService
 
@@ -56,13 +55,8 @@ class ExtAuthz:
         try:
             question = self._question(request.attributes)
             return await self._decide(question, caller)
-        except RefusedError as error:
-            return responses.denied(error.code, str(error), error.http_status)
-        except InvalidFieldError as error:
-            return responses.denied("INVALID_FIELD", str(error), 400)
-        except RateLimitedError as error:
-            headers = {"retry-after": retry_after(error.retry_after_seconds)}
-            return responses.denied("CALLER_TOO_FAST", str(error), 429, headers)
+        except (RefusedError, InvalidFieldError, RateLimitedError) as error:
+            return responses.denied(as_http(error))
 
     def _question(self, attributes: envoy.Attributes) -> pb.AuthorizeRequest:
         """Make a question of a request.

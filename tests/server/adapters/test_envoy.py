@@ -22,7 +22,7 @@ from support.sidecar_process import RunningSidecar, eventually
 
 from sidecar.server.envoy.mistral_request import MAX_BODY_BYTES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "adapters.md").read_text()
 
 (YAML,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
