@@ -60,7 +60,7 @@ def test_status_says_which_policies_are_served_and_what_is_open(office: Office) 
     assert (found.policies.HasField("stale_since"), list(found.policies.problems)) == (False, [])
     assert (found.ledger.open_holds, found.policies.engine) == (1, "cel-cpp")
     code, out, _ = command("status", "--admin", office.address)
-    assert (code, f"serving generation 1 ({digest[:12]})" in out, "1 open holds" in out) == (0, True, True)  # fmt: skip
+    assert (code, f"serving generation 1 ({digest[:12]})" in out, "1 open hold" in out) == (0, True, True)  # fmt: skip
 
 
 def test_reload_takes_a_good_set_now_and_says_what_is_wrong_with_a_bad_one(office: Office) -> None:
