@@ -18,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mutants.catalogue import ALL
-from mutants.mutant import Mutant
+from mutants.mutant import Mutant, Package
 from sidecar.cli.tables import console
 
 ROOT = Path(__file__).parents[2]
@@ -42,13 +42,14 @@ class Copy:
         self._root = folder / "copy"
         ignored = shutil.ignore_patterns(".*", "build", "__pycache__", "*.egg-info")
         shutil.copytree(ROOT, self._root, ignore=ignored)
+        self._package = Package(self._root / "sidecar")
 
     def killer(self, mutant: Mutant | None) -> str:
         """Return the first test that fails with the mutant, "" when all pass."""
         if mutant is None:
             return self._first_failure()
-        file = self._root / "sidecar" / mutant.file
-        before, mutated = file.read_text(encoding="utf-8"), mutant.apply(ROOT / "sidecar")
+        file, mutated = mutant.apply(self._package)
+        before = file.read_text(encoding="utf-8")
         file.write_text(mutated, encoding="utf-8")
         try:
             return self._first_failure(keys_first=mutant.promise.startswith("K"))
@@ -105,7 +106,7 @@ def main() -> int:
             started = time.monotonic()
             killer = copy.killer(mutant)
             survivors += not killer
-            shown = killer.replace("[", r"\[") or f"[bold red]NULL_RECORDERS[/]: {mutant.breaks}"
+            shown = killer.replace("[", r"\[") or f"[bold red]no test[/]: {mutant.breaks}"
             seconds = f"{time.monotonic() - started:.0f}"
             table.add_row(mutant.name, mutant.promise, shown, seconds)
     console().print(table)
