@@ -33,7 +33,7 @@ class Dispatcher:
         self._counts = counts
         self._wakers = [(channel, asyncio.Event()) for channel in channels]
         self._failing: set[str] = set()
-        outbox.when_raised(self._raised)
+        outbox.on_raised(self._raised)
 
     async def run(self) -> None:
         """Deliver until cancelled; attempts under way are then given up, and owed still."""

@@ -158,7 +158,7 @@ def _size(endpoint: Endpoint, request: pb.AuthorizeRequest, role: Role) -> CallS
         annotated_pages=estimate.annotated_pages,
         tool_calls=tool_calls_of(estimate.tool_calls),
         terms=Terms(estimate.service_tier, estimate.batch, estimate.region),
-        role_maximum=role.max_tokens_per_request,
+        role_max_tokens=role.max_tokens_per_request,
     )
 
 

@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from mistral_spend.v1 import authorization_pb2 as pb
 
-from sidecar.domain.amounts import fits, format_demand
+from sidecar.domain.amounts import fits, format_reservation
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import (
     Budget,
@@ -96,7 +96,7 @@ def explain_response(
                 shadow=demand.shadow,
                 demand=demand.amount,
                 fits=fits(demand, budget),
-                arithmetic=format_demand(demand, budget),
+                arithmetic=format_reservation(demand, budget),
             )
             for demand, budget in explanation.limits
         ],

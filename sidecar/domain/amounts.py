@@ -7,7 +7,7 @@ from sidecar.domain.decisions import Budget, Meter, ReservationLine
 from sidecar.domain.money import format_usd, nano_usd
 from sidecar.domain.share import WHOLE, Share
 
-AMOUNT_BELOW = 10**18
+AMOUNT_LIMIT = 10**18
 """Of requests, tokens or nano-USD: more cannot be counted."""
 
 
@@ -20,10 +20,10 @@ def parse_amount(meter: Meter, text: str) -> int:
     if not exact.is_finite():
         raise ValueError("is no number")
     # Before it is made an int: 1e999999999 would be one of a gigabyte.
-    if exact.copy_abs() < AMOUNT_BELOW:
+    if exact.copy_abs() < AMOUNT_LIMIT:
         units = nano_usd(exact) if meter is Meter.COST else int(exact)
         known = units == exact if meter is not Meter.COST else bool(units) == bool(exact)
-        if abs(units) < AMOUNT_BELOW and known:
+        if abs(units) < AMOUNT_LIMIT and known:
             return units
     raise ValueError(f"is no number of {meter.value} that can be counted")
 
@@ -75,7 +75,7 @@ def fits(line: ReservationLine, budget: Budget) -> bool:
     return budget.ceiling is None or budget.spent + budget.held + line.amount <= budget.ceiling
 
 
-def format_demand(line: ReservationLine, budget: Budget) -> str:
+def format_reservation(line: ReservationLine, budget: Budget) -> str:
     """Write the arithmetic of a limit: what is taken, what the call adds, and the ceiling."""
     total = budget.spent + budget.held + line.amount
     spent, held, asked, used, ceiling = (

@@ -33,7 +33,7 @@ def format_date(at_us: int, zone: tzinfo) -> str:
     return to_datetime(at_us).astimezone(zone).date().isoformat()
 
 
-def never_back(clock: Clock, floor_us: int = 0) -> Clock:
+def monotonic(clock: Clock, floor_us: int = 0) -> Clock:
     """Wrap a clock so that it never answers less than it, or the floor, did before.
 
     A system clock that is set back must not reopen a window that has closed,

@@ -35,7 +35,7 @@ def worst_case(
     annotated_pages: int = 0,
     tool_calls: ToolCalls = (),
     terms: Terms,
-    role_maximum: int | None,
+    role_max_tokens: int | None,
 ) -> CallSize | None:
     """Return the most that the call can use, or None when nothing bounds its output.
 
@@ -47,10 +47,10 @@ def worst_case(
     if endpoint in WITH_OUTPUT:
         if asked_output_tokens:
             output_tokens = asked_output_tokens
-        elif role_maximum is None:
+        elif role_max_tokens is None:
             return None
         else:
-            output_tokens = max(1, (role_maximum - input_tokens) // choices)
+            output_tokens = max(1, (role_max_tokens - input_tokens) // choices)
     most = Usage(
         input_tokens=input_tokens if endpoint in _HELD_BY_TOKENS else 0,
         output_tokens=output_tokens * choices,

@@ -81,9 +81,9 @@ class RemoteKeys:
         for one in await self._mistral.keys():
             used_us = one.last_used_at_us
             if used_us is not None and one.id == old.remote_id:
-                await in_thread(self._book.saw_use, old, used_us, first=False)
+                await in_thread(self._book.record_use, old, used_us, first=False)
             elif used_us is not None and one.id == new.remote_id and used_us > since_us:
-                await in_thread(self._book.saw_use, new, used_us, first=True)
+                await in_thread(self._book.record_use, new, used_us, first=True)
 
     async def revoke_unknown(self, version: Version, rotation: KeyRotation) -> None:
         """Revoke a key that may exist, by its id, or by its name if no answer gave the id."""

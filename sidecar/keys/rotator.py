@@ -89,7 +89,7 @@ class Rotator:
         there = await in_thread(self.key_store.unfinished, key_id)
         if there is None:
             raise RotationError(f"{key_id}: no rotation is under way")
-        there = await in_thread(self.key_store.take, there.id)
+        there = await in_thread(self.key_store.take_over, there.id)
         rotation = self._rotation()
         return await self._leased(
             there,
@@ -105,7 +105,7 @@ class Rotator:
         self, there: KeyRotation, *, waits: bool = True, force: bool = False
     ) -> KeyRotation:
         """Go on with a rotation that was found unfinished, and with no other."""
-        there = await in_thread(self.key_store.take, there.id)
+        there = await in_thread(self.key_store.take_over, there.id)
         self.watcher.reached(there, "found unfinished")
         rotation = self._rotation(waits=waits, force=force)
         return await self._leased(there, lambda: _then(rotation.recover(there), rotation.run))
@@ -135,7 +135,7 @@ class Rotator:
             for task in (working, keeping):
                 task.cancel()
             await asyncio.gather(working, keeping, return_exceptions=True)
-            await in_thread(self.key_store.let_go, rotation.id)
+            await in_thread(self.key_store.release_lease, rotation.id)
 
     async def _keep_lease(self, rotation: KeyRotation) -> KeyRotation:
         """Renew the lease until cancelled. Raises LeaseHeldError when it was lost."""

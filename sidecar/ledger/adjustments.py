@@ -1,4 +1,4 @@
-"""Corrections and one-off grants: rows of their own that somebody signs, never an edit."""
+"""Adjustments: signed corrections and one-off grants, as rows of their own, never an edit."""
 
 import sqlite3
 
@@ -15,13 +15,10 @@ _INSERT = insert("adjustments", *ADJUSTMENT_COLUMNS, "chain")
 
 
 class Adjustments:
-    """Adjusts on one connection.
-
-    Like `Admission`, inside a transaction that somebody else begins and commits.
-    """
+    """Writes adjustments on one connection, in a transaction of the caller's."""
 
     def __init__(self, connection: sqlite3.Connection, balances: GroupBalances) -> None:
-        """Use the connection, and the standings read through it."""
+        """Use the connection, and the balances on it."""
         self._sql = connection
         self._balances = balances
         self._chain = Chain(connection, "adjustments")
@@ -29,10 +26,10 @@ class Adjustments:
     def adjust(
         self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
     ) -> Budget:
-        """Count an amount as spent in the current window; a negative one gives room.
+        """Add an amount to the current window's spend; a negative one adds room.
 
-        Raises NotAdjustableError when no call has counted on the rule, or its window is none
-        of those that follow the calendar.
+        Raises NotAdjustableError when no call has counted on the rule, or when its window is
+        not an hour, day or month.
         """
         limit = self._limit(rule, scope)
         at_us = self._balances.advance(at_us)
@@ -42,17 +39,17 @@ class Adjustments:
             "UPDATE budgets SET spent = spent + ?, window_end_us = ? WHERE id = ?",
             (amount, balance.span.end_us, row),
         )
-        self._balances.write()  # what was read is old now
+        self._balances.write()  # drops what was read before
         values = (at_us, row, amount, signed_by, reason)
         self._sql.execute(_INSERT, (*values, self._chain.link(values)))
         return self._balances.of(limit, at_us).budget()
 
     def forget(self) -> None:
-        """Look the chain's end up again: a transaction was rolled back."""
+        """Drop the cached end of the chain: a transaction was rolled back."""
         self._chain.forget()
 
     def _limit(self, rule: str, scope: str) -> Limit:
-        """Return the limit as the latest call on it saw it, for this scope if there was one."""
+        """Return the limit as of the latest call that it counted, for this scope if possible."""
         found = self._sql.execute(
             "SELECT meter, window, CASE WHEN scope = ?2 THEN ceiling END FROM budgets"
             " WHERE rule = ?1 ORDER BY scope = ?2 DESC, window_start_us DESC LIMIT 1",

@@ -1,4 +1,4 @@
-"""Holding all of a call's demands, or none, and recording the decision."""
+"""Admission: checks a call against its limits, holds its worst case, records the decision."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -29,9 +29,10 @@ CheckedLines = list[tuple[ReservationLine, Balance]]
 def check_reservation(
     balances: Balances, reservation: ReservationRequest, at_us: int, *, hold: bool
 ) -> tuple[Decision, CheckedLines]:
-    """L1: allow only when every demand that is enforced fits.
+    """Return the decision, and each line with its balance.
 
-    Without `hold` nothing is held, whatever is decided.
+    L1: allow only when every line fits whose limit is not in shadow mode. With `hold` False,
+    an allowed call gets no hold either.
     """
     call = reservation.call
     checked = [(line, balances.of(line.limit, at_us)) for line in reservation.lines]
@@ -74,10 +75,10 @@ class _Refusal(NamedTuple):
 
 
 def _refusal(balances: Balances, refused: CheckedLines, share: Share) -> _Refusal:
-    """Say why limits refuse a call, and when they may not.
+    """Return the reasons of the limits that refuse a call, and when to retry.
 
-    Where one has a budget that is smaller than the call, waiting for the others helps
-    nobody: there is no time to ask again, and that reason comes first.
+    When the call is larger than a whole budget, no retry helps: there is no time to retry
+    after, and that reason comes first.
     """
     enforced = [(d, balance) for d, balance in refused if not d.shadow]
     reasons = tuple(_reason(*one, share) for one in enforced)
@@ -90,14 +91,14 @@ def _refusal(balances: Balances, refused: CheckedLines, share: Share) -> _Refusa
 
 
 def _reason(line: ReservationLine, balance: Balance, share: Share) -> Reason:
-    """Return what the rule says, with what was asked and what is left."""
+    """Return the rule's own reason, with the amounts asked and left added to its message."""
     reason = line.refusal()
     room = format_room(line.amount, balance.budget(), share)
     return replace(reason, message=f"{reason.message} {room}")
 
 
 def _larger(too_small: Sequence[tuple[ReservationLine, Balance]], share: Share) -> Reason:
-    """Return the one reason for all limits whose budget is smaller than the call."""
+    """Return one reason for all limits whose whole budget is smaller than the call."""
     message = "; ".join(
         format_larger(line.amount, balance.budget(), share) for line, balance in too_small
     )
@@ -110,19 +111,19 @@ _INSERT_AMOUNT = rows.insert("hold_amounts", "hold", *AMOUNT_COLUMNS)
 
 
 class Admission:
-    """Decides on one connection.
+    """Decides and records on one connection.
 
-    `decide` is called inside a transaction that somebody else begins and
-    commits; it refuses, if at all, before its first write.
+    The caller begins and commits the transaction around `decide`, which raises, if at all,
+    before its first write.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, balances: GroupBalances, alerting: Alerts
+        self, connection: sqlite3.Connection, balances: GroupBalances, alerts: Alerts
     ) -> None:
-        """Use the connection, and the standings and alerts that go through it."""
+        """Use the connection, and the balances and alerts on it."""
         self._sql = connection
         self._balances = balances
-        self._alerting = alerting
+        self._alerts = alerts
         self._chain = Chain(connection, "decisions")
         self._row_ids: dict[str | Tariff, int] = {}
 
@@ -134,16 +135,16 @@ class Admission:
             return earlier
         decision, checked = check_reservation(self._balances, reservation, at_us, hold=True)
         self._record(reservation, decision, checked, at_us)
-        self._alerting.thresholds(reservation, decision, checked)
+        self._alerts.thresholds(reservation, decision, checked)
         return decision
 
     def forget(self) -> None:
-        """Look everything up again: a transaction was rolled back, and its new rows with it."""
+        """Drop what is cached: a transaction was rolled back, and its new rows with it."""
         self._row_ids.clear()
         self._chain.forget()
 
     def _earlier(self, reservation: ReservationRequest, at_us: int) -> Decision | None:
-        """L3: the same request gets the same answer, and how its hold stands by now."""
+        """L3: return the decision recorded for this request id, with its hold's state now."""
         call = reservation.call
         if not call.request_id:
             return None
@@ -160,7 +161,7 @@ class Admission:
     def _record(
         self, reservation: ReservationRequest, decision: Decision, checked: CheckedLines, at_us: int
     ) -> None:
-        """Write the decision and, if there is one, its hold; and link them to the chain."""
+        """Write the decision and its hold, if any, linked to the hash chain."""
         values = self._decision_values(reservation, decision, at_us)
         if not decision.hold_id:
             self._sql.execute(_INSERT_DECISION, (*values, self._chain.link(values)))
@@ -182,7 +183,7 @@ class Admission:
     def _decision_values(
         self, reservation: ReservationRequest, decision: Decision, at_us: int
     ) -> tuple[object, ...]:
-        """Return what DECISION_COLUMNS get."""
+        """Return the values of DECISION_COLUMNS."""
         call = reservation.call
         return (
             decision.decision_id,
@@ -209,7 +210,7 @@ class Admission:
     def _hold_values(
         self, reservation: ReservationRequest, decision: Decision
     ) -> tuple[object, ...]:
-        """Return what HOLD_COLUMNS get."""
+        """Return the values of HOLD_COLUMNS."""
         call = reservation.call
         return (
             decision.hold_id,

@@ -1,7 +1,7 @@
-"""What raises an alert, each in the transaction of what it tells of.
+"""Alerts: raised in the same transaction as the change that they report.
 
 A1: every threshold of a limit raises one alert for each scope and window. The table's
-UNIQUE sees to that; what is remembered here only spares the question.
+UNIQUE constraint ensures that; the set of known alerts only saves statements.
 """
 
 import sqlite3
@@ -20,22 +20,19 @@ from sidecar.ledger.balances import Balance, Balances
 BURN_FACTOR = 3
 BURN_HOURS = 24
 MIN_BURN_HOURS = 6
-"""An hour burns when it has spent more than so many times the mean of the hours before it.
+"""An hour burns when it has spent more than BURN_FACTOR times the mean of the hours before.
 
-Of the last 24 hours those count in which anything was spent, and there have to be six.
+The mean is over those of the last BURN_HOURS with any spend; it needs MIN_BURN_HOURS of them.
 """
 
-MAX_REMEMBERED = 20_000
+MAX_KNOWN = 20_000
 
-Known = tuple[AlertKind, str, Window, str, int, tuple[int, ...]]
-"""Kind, rule, window, scope, start of the window, and the thresholds that it has reached."""
+AlertKey = tuple[AlertKind, str, Window, str, int, tuple[int, ...]]
+"""Kind, rule, window, scope, start of the window in microseconds, and the thresholds reached."""
 
 
 class Alerts:
-    """Raises alerts on one connection.
-
-    Like `Admission`, inside a transaction that somebody else begins and commits.
-    """
+    """Raises alerts on one connection, in a transaction of the caller's."""
 
     def __init__(
         self,
@@ -45,13 +42,13 @@ class Alerts:
         entropy: Callable[[int], bytes],
         origin: Origin = UNNAMED,
     ) -> None:
-        """Owe each alert to all of the channels; make its id unique by the entropy."""
+        """Make each alert due for all of the channels, with an id made from the entropy."""
         self._sql = connection
         self._balances = balances
         self._channels = tuple(channels)
         self._entropy = entropy
         self._origin = origin
-        self._known: set[Known] = set()
+        self._known: set[AlertKey] = set()
         self._raised: list[Alert] = []
 
     def thresholds(
@@ -60,11 +57,11 @@ class Alerts:
         decision: Decision,
         checked: Sequence[tuple[ReservationLine, Balance]],
     ) -> None:
-        """Raise what each limit has reached with this decision, if nobody was told yet.
+        """Raise an alert for each threshold that a limit has reached and not yet reported.
 
-        It is the level that counts, not the crossing: what an overrun, an adjustment or a
-        lower ceiling has brought about is told with the next decision. A call for which a
-        limit has no room has reached all of it, but for one that is larger than all of it.
+        The level counts, not the crossing: a threshold reached by an overrun, an adjustment
+        or a lower ceiling is reported with the next decision. A limit that has no room for a
+        call is at 100 %, unless the call is larger than the whole budget.
         """
         holds, asks = bool(decision.hold_id), not reservation.reasons
         for line, balance in checked:
@@ -94,11 +91,11 @@ class Alerts:
                 )  # fmt: skip
 
     def overrun(self, hold: int, at_us: int) -> None:
-        """Tell that a hold's call used more than was held: once a workspace and hour."""
+        """Report that a call used more than was held: once for each workspace and hour."""
         self._about_hold(AlertKind.OVERRUN, hold, at_us)
 
     def expired(self, hold: int, at_us: int) -> None:
-        """Tell that nobody settled a hold: once a workspace and hour."""
+        """Report that a hold expired unsettled: once for each workspace and hour."""
         self._about_hold(AlertKind.EXPIRED, hold, at_us)
 
     def _about_hold(self, kind: AlertKind, hold: int, at_us: int) -> None:
@@ -117,7 +114,7 @@ class Alerts:
             )  # fmt: skip
 
     def burn(self, at_us: int) -> int:
-        """Tell of every limit of cost per hour that spends unusually fast; return how many."""
+        """Report every limit of cost per hour that spends unusually fast; return how many."""
         at_us = self._balances.advance(at_us)
         before, since_us = len(self._raised), self._balances.span(Window.HOUR, at_us).start_us
         burning = self._sql.execute(_BURNING, (since_us, at_us, at_us)).fetchall()
@@ -130,7 +127,7 @@ class Alerts:
         return len(self._raised) - before
 
     def keys_in_use(self, at_us: int) -> int:
-        """Tell of every old key that is in use after its grace, once a day; return how many."""
+        """Report every old key in use after its grace period, once a day; return how many."""
         at_us = self._balances.advance(at_us)
         span, before = self._balances.span(Window.DAY, at_us), len(self._raised)
         for (version,) in self._sql.execute(_KEYS_IN_USE, (Stage.SWITCHED, STILL_IN_USE)):
@@ -142,32 +139,32 @@ class Alerts:
         return len(self._raised) - before
 
     def committed(self) -> list[Alert]:
-        """Return what was raised since it was last asked for, which is on disk by now."""
+        """Return the alerts raised since the last call; their transaction is on disk."""
         raised, self._raised = self._raised, []
         return raised
 
     def forget(self) -> None:
-        """Ask the table again: a transaction was rolled back, and its alerts with it."""
+        """Drop what is cached: a transaction was rolled back, and its alerts with it."""
         self._known.clear()
         self._raised.clear()
 
     def _span(self, balance: Balance) -> Span:
-        """Return the window that an alert is for: one with a beginning, for every kind."""
+        """Return an alert's window: the limit's, or a fixed one where that has no fixed start."""
         match balance.limit.window:
-            case Window.MINUTE:  # which slides; a minute of the clock does not
+            case Window.MINUTE:  # a minute of the clock, as the limit's slides
                 start_us = balance.at_us - balance.at_us % MINUTE_US
                 return Span(start_us, start_us + MINUTE_US)
-            case Window.CONCURRENT:  # which has no time
+            case Window.CONCURRENT:  # the hour, as the limit's has no time
                 return self._balances.span(Window.HOUR, balance.at_us)
         return balance.span
 
-    def _is_new(self, known: Known) -> bool:
-        """Whether this has not been raised as far as is remembered; it is from now on."""
-        if known in self._known:
+    def _is_new(self, key: AlertKey) -> bool:
+        """Whether this alert is not known to be raised; from now on it is."""
+        if key in self._known:
             return False
-        if len(self._known) >= MAX_REMEMBERED:  # most are of windows of long ago
+        if len(self._known) >= MAX_KNOWN:  # most are of old windows
             self._known.clear()
-        self._known.add(known)
+        self._known.add(key)
         return True
 
     def _raise(
@@ -177,7 +174,7 @@ class Alerts:
         *others: Any,
         undivided_ceiling: int | None = None,
     ) -> None:
-        """Write an alert, and that each channel is owed it, unless it was raised before."""
+        """Insert an alert, due for each channel, unless it was raised before."""
         alert_id = f"alert_{at_us // 1000:012x}{self._entropy(10).hex()}"
         alert = Alert(alert_id, kind, at_us, *others)._replace(
             instance=self._origin.instance,

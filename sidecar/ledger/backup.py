@@ -1,4 +1,4 @@
-"""Copies of a ledger: backups, and tables for other programs."""
+"""Backup, restore and export of a ledger."""
 
 import os
 import sqlite3
@@ -14,8 +14,8 @@ from sidecar.ledger import ledger_file, schema
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.verify import verify
 
-PAGES_AT_ONCE = 1_000
-"""Pages copied before others have their turn."""
+MAX_CHUNK_PAGES = 1_000
+"""Pages copied at a time; between two chunks a sidecar can write."""
 
 EXPORTED = (
     "decisions", "holds", "hold_amounts", "budgets", "prices", "policy_sets", "adjustments",
@@ -26,45 +26,45 @@ EXPORTED = (
 """The tables and views that can be exported."""
 
 Progress = Callable[[int, int], object]
-"""Is told how many pages are done, and how many there are."""
+"""Called with the number of pages copied, and of all pages."""
 
 
 def back_up(ledger: Path, target: Path, progress: Progress = lambda *_: None) -> int:
-    """Copy a ledger, in use or not, as it is at one moment; return the copy's size in bytes.
+    """Copy a consistent snapshot of a ledger, in use or not; return its size in bytes.
 
     The copy is verified before it gets its name. Raises LedgerRefusedError.
     """
     if target.exists():
-        raise LedgerRefusedError(f"{target}: is there already; give another name")
+        raise LedgerRefusedError(f"{target}: already exists; give another name")
     with closing(ledger_file.open_reader(ledger)) as source, _new_file(target) as copy:
         source.backup(
             copy,
-            pages=PAGES_AT_ONCE,
+            pages=MAX_CHUNK_PAGES,
             progress=lambda _, left, pages: progress(pages - left, pages),
         )
-        _refuse_damaged(ledger, copy)
+        _check_undamaged(ledger, copy)
     return target.stat().st_size
 
 
 def restore(backup: Path, ledger: Path) -> Path | None:
-    """Put a backup in the place of a ledger that no sidecar uses; return where the old one is.
+    """Replace a ledger that no sidecar uses by a backup; return the old ledger's new path.
 
-    One of an older program is brought up to date. Nothing is put aside before the copy is
-    whole. Raises LedgerRefusedError.
+    A backup of an older version is migrated. The old ledger is renamed only once the copy
+    is whole. Raises LedgerRefusedError.
     """
     with (
         closing(ledger_file.open_reader(backup, older=True)) as source,
-        ledger_file.lock(ledger_file.one_name(ledger)),
+        ledger_file.lock(ledger_file.canonical_path(ledger)),
         _new_file(ledger) as copy,
     ):
         source.backup(copy)
         schema.migrations.apply(Database(copy))
-        _refuse_damaged(backup, copy)
+        _check_undamaged(backup, copy)
         return _put_aside(ledger) if ledger.exists() else None
 
 
 def table(ledger: Path, name: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Return the columns and the rows of one of EXPORTED. Raises LedgerRefusedError."""
+    """Return the column names and rows of one of EXPORTED. Raises LedgerRefusedError."""
     connection = ledger_file.open_reader(ledger)
     found = connection.execute(f"SELECT * FROM {name}")  # noqa: S608 - one of EXPORTED
     return [column[0] for column in found.description], iter(found)
@@ -72,7 +72,7 @@ def table(ledger: Path, name: str) -> tuple[list[str], Iterator[tuple[Any, ...]]
 
 @contextmanager
 def _new_file(target: Path) -> Iterator[sqlite3.Connection]:
-    """Make a database beside its final name, and give it that when all went well."""
+    """Make a database under a temporary name; rename it to the target on success."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
@@ -90,7 +90,7 @@ def _new_file(target: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _put_aside(ledger: Path) -> Path:
-    """Rename a ledger, with what is not folded into it yet folded in."""
+    """Fold the WAL into a ledger, and rename it; return its new path."""
     with closing(sqlite3.connect(ledger)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     number = 1
@@ -102,7 +102,7 @@ def _put_aside(ledger: Path) -> Path:
     return before
 
 
-def _refuse_damaged(path: Path, connection: sqlite3.Connection) -> None:
+def _check_undamaged(path: Path, connection: sqlite3.Connection) -> None:
     findings, _ = verify(connection)
     if findings:
         first = findings[0]

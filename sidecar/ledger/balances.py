@@ -1,4 +1,4 @@
-"""How each limit stands: what is spent and held in every window that still counts."""
+"""Balances: what is spent and held on a limit, in every window that still counts."""
 
 import sqlite3
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from sidecar.domain.windows import HORIZON_US, MINUTE_US, Calendar, Span, Window
 
 
 class Balance(NamedTuple):
-    """One limit at one moment."""
+    """What is spent and held on one limit at one moment."""
 
     limit: Limit
     at_us: int
@@ -24,16 +24,16 @@ class Balance(NamedTuple):
         return ceiling is None or self.spent + self.held + amount <= ceiling
 
     def never_fits(self, amount: int) -> bool:
-        """Whether the amount is larger than the budget itself: of no use to wait for room.
+        """Whether the amount is larger than the whole budget, so that waiting does not help.
 
-        It is more than the ceiling, so that no new window has room for it. Where an
-        adjustment has given this window more, that counts as far as it is not spent.
+        It is above the ceiling, so no new window has room for it. Room that an adjustment
+        added to this window counts as far as it is not spent.
         """
         ceiling = self.limit.ceiling
         return ceiling is not None and amount + min(self.spent, 0) > ceiling
 
     def budget(self, more_held: int = 0) -> Budget:
-        """Write it down for an answer, with an amount that is held from now on."""
+        """Return it as a response's budget, with `more_held` added to what is held."""
         limit, (start_us, end_us) = self.limit, self.span
         if limit.window is Window.MINUTE:
             start_us, end_us = self.at_us - MINUTE_US, self.at_us
@@ -51,7 +51,7 @@ class Balance(NamedTuple):
 
 
 class LedgerTime:
-    """L9: the ledger's time follows the clock forward, and never back."""
+    """L9: the ledger's time, which follows the clock forward and never goes back."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Start at the time of the ledger's last decision."""
@@ -59,58 +59,58 @@ class LedgerTime:
         self.latest_us: int = (latest.fetchone() or (0,))[0]
 
     def advance(self, at_us: int) -> int:
-        """Return the time to use when the clock says this."""
+        """Move the time forward to the clock's, if that is later; return the ledger's time."""
         self.latest_us = max(self.latest_us, at_us)
         return self.latest_us
 
-    def look(self, at_us: int) -> int:
-        """Return the same for what is only looked at, which moves no time."""
+    def peek(self, at_us: int) -> int:
+        """Return what `advance` would, without moving the time."""
         return max(self.latest_us, at_us)
 
 
 class Sums(NamedTuple):
-    """What the rows of a limit that still count come to."""
+    """The sums of a limit's rows that still count."""
 
     spent: int
     held: int
     row: int | None
     """The row of the current window, if it has one yet."""
     ends_us: int | None
-    """When the first of the other rows stops counting."""
+    """When the first of the other rows stops counting; None without others."""
 
 
 class Balances:
-    """Reads standings from a ledger."""
+    """Reads balances from a ledger."""
 
     def __init__(
         self, connection: sqlite3.Connection, calendar: Calendar, time: LedgerTime
     ) -> None:
-        """Use the connection, the calendar for windows, and the time of the whole ledger."""
+        """Use the connection, the calendar of windows, and the ledger's time."""
         self._sql = connection
         self._calendar = calendar
         self.advance = time.advance
         self.span = calendar.span
 
     def of(self, limit: Limit, at_us: int) -> Balance:
-        """Add up every row that has not ended, whichever calendar it was opened in.
+        """Return a limit's balance: the sum of every row that has not ended.
 
-        The row of the current window counts whatever end it was given: where the calendar
-        has changed since, the window may have ended already in the old one.
+        Rows of another time zone count, too. The row of the current window counts even when
+        its recorded end, by an earlier time zone, has passed.
         """
         span = self.span(limit.window, at_us)
         sums = self.sums(limit, span, at_us)
         return Balance(limit, at_us, span, sums.row, sums.spent, sums.held)
 
     def sums(self, limit: Limit, span: Span, at_us: int) -> Sums:
-        """Read what there is for a limit now, in whose current window `span` is."""
+        """Add up the rows of a limit; `span` is its current window."""
         row = self._sql.execute(_SUMS, _still_open(limit, span, at_us)).fetchone()
         return Sums(*row)
 
     def wait_us(self, balance: Balance, amount: int) -> int:
-        """Return how long until the amount may fit, if nothing else is admitted.
+        """Return how long until the amount may fit, if no other call is admitted.
 
-        An amount above the ceiling fits only into this window, where an adjustment gave it
-        more: once a hold ends. One that never fits has nothing to wait for.
+        An amount above the ceiling fits only in this window, by the room of an adjustment,
+        once a hold ends. Not for an amount that never fits.
         """
         limit, at_us, span = balance.limit, balance.at_us, balance.span
         above = limit.ceiling is not None and amount > limit.ceiling
@@ -127,9 +127,9 @@ class Balances:
         return max(1, ends_us - at_us)
 
     def _next_expiry_us(self, balance: Balance) -> int:
-        """Return when the first of the open holds expires, a minute on if none is."""
+        """Return when the first open hold expires; in a minute if there is none."""
         (expires_at_us,) = self._sql.execute(
-            # Only open holds are looked at; those that a limit ever had are endless.
+            # Read only open holds: a concurrent limit's row has all that it ever had.
             "SELECT h.expires_at_us FROM holds h INDEXED BY holds_open"
             " JOIN hold_amounts a ON a.hold = h.id AND a.budget = ? WHERE h.state = 'open'"
             " ORDER BY h.expires_at_us LIMIT 1",
@@ -138,14 +138,14 @@ class Balances:
         return int(expires_at_us)
 
 
-class ForeseenStandings(Balances):
-    """Standings as they are at a time by which holds that are due have expired.
+class PreviewBalances(Balances):
+    """Balances for a preview: holds that are due count as expired.
 
-    What no limit is charged for is room then, as for a decision, which expires it first.
+    What such a hold would not be charged is free, as for a decision, which closes it first.
     """
 
     def sums(self, limit: Limit, span: Span, at_us: int) -> Sums:
-        """See Standings.sums."""
+        """See Balances.sums."""
         sums = super().sums(limit, span, at_us)
         if not sums.held:
             return sums
@@ -180,7 +180,7 @@ WHERE h.state = 'open' AND h.expires_at_us <= ?6 AND (?8 OR NOT a.charge_on_expi
 
 
 def _still_open(limit: Limit, span: Span, at_us: int) -> tuple[str | int, ...]:
-    """Return the parameters of _STILL_OPEN: no further back than a window can be long."""
+    """Return the parameters of _STILL_OPEN, which reads back as far as a window can be long."""
     horizon_us = HORIZON_US.get(limit.window, at_us)
     return (
         limit.rule,

@@ -1,9 +1,9 @@
-"""The hash chains over decisions and adjustments: none is altered or taken out unseen.
+"""The hash chains over decisions and adjustments, which reveal altered and removed rows.
 
-Each row has the SHA-256 of the one before it and of its own columns, for a decision also
-of its hold's and its amounts', as they were when it was written. How a hold ends is not
-in the chain: the sums that `verify` rebuilds are about that. Pruning keeps the link of
-the last decision that it took away.
+Each row has the SHA-256 of the previous link and of its own columns; a decision's link also
+covers its hold and its amounts, as they were first written. How a hold ends is not in the
+chain: `verify` checks that by its sums. Pruning keeps the link of the last decision that it
+deleted.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-LINKED_AT_ONCE = 1000
-"""Decisions of an old ledger in memory at a time."""
+MAX_CHUNK_DECISIONS = 1000
+"""Decisions in memory at a time, while an old ledger is linked."""
 
 START = bytes(32)
-"""What the first link follows."""
+"""The link before the first."""
 
 DECISION_COLUMNS = (
     "decision_id", "request_id", "fingerprint", "decided_at_us", "effect", "principal", "role",
@@ -29,7 +29,7 @@ FIRST_HOLD_COLUMNS = (
     "held_output_tokens", "held_pages", "held_audio_seconds", "held_cost_nano_usd",
 )  # fmt: skip
 LATER_HOLD_COLUMNS = ("held_characters", "held_annotated_pages", "held_tool_calls")
-"""Units of a later version. A hold with none of them has the link that it always had."""
+"""Units added in a later version. A hold with none of them has the same link as before."""
 HOLD_COLUMNS = FIRST_HOLD_COLUMNS + LATER_HOLD_COLUMNS
 AMOUNT_COLUMNS = ("budget", "held", "charge_on_expiry")
 ADJUSTMENT_COLUMNS = ("adjusted_at_us", "budget", "amount", "signed_by", "reason")
@@ -43,31 +43,31 @@ class Chain:
     """The end of a table's chain, on the connection that writes it."""
 
     def __init__(self, connection: sqlite3.Connection, table: str) -> None:
-        """Go on where the table ends."""
+        """Continue at the last row of the table."""
         self._sql, self._table = connection, table
         self._head: bytes | None = None
 
     def link(self, row: Row, hold: Row = (), amounts: Sequence[Row] = ()) -> bytes:
-        """Return the next link, which is to be written with the row."""
+        """Return the next link, to be written with the row."""
         if self._head is None:
             self._head = head(self._sql, self._table)
         self._head = _link(self._head, row, hold, amounts)
         return self._head
 
     def forget(self) -> None:
-        """Look the end up again: what was linked has been rolled back."""
+        """Drop the cached end: what was linked has been rolled back."""
         self._head = None
 
 
 def head(connection: sqlite3.Connection, table: str = "decisions") -> bytes:
-    """Return the last link of a table. Whoever keeps it can tell when the end is cut off."""
+    """Return the last link of a table: a copy kept elsewhere shows when the end is cut off."""
     last = f"SELECT chain FROM {table} ORDER BY id DESC LIMIT 1"  # noqa: S608 - our own names
     (link,) = connection.execute(last).fetchone() or (_pruned(connection, table)[1],)
     return bytes(link)
 
 
 def has_link(connection: sqlite3.Connection, link: bytes) -> bool:
-    """Whether a link that somebody has kept is still in the chain of decisions."""
+    """Whether a link is still in the chain of decisions."""
     found = (
         "SELECT 1 FROM decisions WHERE chain = ?1 UNION ALL SELECT 1 FROM pruned WHERE chain = ?1"
     )
@@ -75,7 +75,7 @@ def has_link(connection: sqlite3.Connection, link: bytes) -> bool:
 
 
 def breaks(connection: sqlite3.Connection) -> Iterator[str]:
-    """Name each decision and adjustment that is not as it was, or follows one that is gone."""
+    """Name each decision and adjustment that was altered, or that follows a missing row."""
     after, previous = _pruned(connection, "decisions")
     for _, link, content in _decisions(connection, after):
         if link != _link(previous, *content):
@@ -91,10 +91,10 @@ def breaks(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def link_all(connection: sqlite3.Connection) -> None:
-    """Chain the decisions of a ledger from before there was a chain."""
+    """Add links to the decisions of a ledger that was written without them."""
     after, previous = 0, START
     old = FIRST_HOLD_COLUMNS
-    while some := list(itertools.islice(_decisions(connection, after, old), LINKED_AT_ONCE)):
+    while some := list(itertools.islice(_decisions(connection, after, old), MAX_CHUNK_DECISIONS)):
         for row, _, content in some:
             previous = _link(previous, *content)
             connection.execute("UPDATE decisions SET chain = ? WHERE id = ?", (previous, row))
@@ -104,7 +104,7 @@ def link_all(connection: sqlite3.Connection) -> None:
 def _decisions(
     connection: sqlite3.Connection, after: int, of_holds: Sequence[str] = HOLD_COLUMNS
 ) -> Iterator[tuple[int, bytes, tuple[Row, Row, Sequence[Row]]]]:
-    """Yield row, link and what it covers, for each decision after a row."""
+    """Yield row id, link and linked content of each decision after a row id."""
     columns = ", ".join(
         [f"d.{name}" for name in DECISION_COLUMNS] + [f"h.{name}" for name in of_holds]
     )
@@ -122,7 +122,7 @@ def _decisions(
 
 
 def _pruned(connection: sqlite3.Connection, table: str) -> tuple[int, bytes]:
-    """Return the row and the link of the last decision that was pruned."""
+    """Return the row id and the link of the last decision that was pruned."""
     if table != "decisions":
         return 0, START
     found = connection.execute("SELECT decision, chain FROM pruned").fetchone()

@@ -1,8 +1,8 @@
-"""How limits stand while a group is decided: read once, and written once.
+"""Balances cached for one group commit: read once, and written once.
 
 The calls of a group share a transaction, and most of them the same few limits.
-L8: this is no second truth. It lives within the transaction, which alone can change
-the ledger, and is written before that ends and before anything else happens in it.
+L8: this is no second truth. The cache lives within the one transaction that can change
+the ledger, and is written before any other work in it and before it ends.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from sidecar.ledger.rows import insert, row_id
 
 @dataclass(slots=True)
 class _GroupBalance:
-    """What a limit's rows come to, with what the group has held since they were read."""
+    """The sums of a limit's rows, with what the group has held since they were read."""
 
     start_us: int
     spent: int
@@ -29,44 +29,44 @@ class _GroupBalance:
     window_end_us: int = 0
 
     def counts(self, span: Span, at_us: int) -> bool:
-        """Whether the window is the same still, and none of the rows has ended."""
+        """Whether the sums are still valid: same window, and no row has stopped counting."""
         return span.start_us == self.start_us and (self.ends_us is None or at_us < self.ends_us)
 
 
 class GroupBalances(Balances):
-    """Standings on the connection that writes, which the calls of a group add to."""
+    """Balances on the writer's connection, to which the calls of a group add."""
 
     def __init__(
         self, connection: sqlite3.Connection, calendar: Calendar, time: LedgerTime
     ) -> None:
-        """Use what Standings uses."""
+        """See Balances."""
         super().__init__(connection, calendar, time)
-        self._kept: dict[tuple[str, ...], _GroupBalance] = {}
+        self._cached: dict[tuple[str, ...], _GroupBalance] = {}
 
     def of(self, limit: Limit, at_us: int) -> Balance:
-        """Say how a limit stands, with all that the group has held so far."""
-        span, kept = self.span(limit.window, at_us), self._kept.get(limit[:4])
-        if kept is not None and not kept.counts(span, at_us):
-            # Only this one: what was kept of a call's other limits it is about to add to.
-            self._write([self._kept.pop(limit[:4])])
-            kept = None
-        if kept is None:
-            kept = _GroupBalance(span.start_us, *self.sums(limit, span, at_us))
-            self._kept[limit[:4]] = kept
-        return Balance(limit, at_us, span, kept.row, kept.spent, kept.held)
+        """Return a limit's balance, with all that the group has held so far."""
+        span, cached = self.span(limit.window, at_us), self._cached.get(limit[:4])
+        if cached is not None and not cached.counts(span, at_us):
+            # Only this one: the call is about to add to the others that it has read.
+            self._write([self._cached.pop(limit[:4])])
+            cached = None
+        if cached is None:
+            cached = _GroupBalance(span.start_us, *self.sums(limit, span, at_us))
+            self._cached[limit[:4]] = cached
+        return Balance(limit, at_us, span, cached.row, cached.spent, cached.held)
 
     def hold(self, balance: Balance, amount: int) -> int:
-        """Hold an amount in the current window, and return its row in `budgets`."""
-        kept = self._kept[balance.limit[:4]]
-        if kept.row is None:
-            kept.row = self.open_window(balance)
-        kept.held += amount
-        kept.added += amount
-        kept.ceiling, kept.window_end_us = balance.limit.ceiling, balance.span.end_us
-        return kept.row
+        """Hold an amount in the current window; return the window's row in `budgets`."""
+        cached = self._cached[balance.limit[:4]]
+        if cached.row is None:
+            cached.row = self.open_window(balance)
+        cached.held += amount
+        cached.added += amount
+        cached.ceiling, cached.window_end_us = balance.limit.ceiling, balance.span.end_us
+        return cached.row
 
     def open_window(self, balance: Balance) -> int:
-        """Make the row of the current window, and return it.
+        """Insert the row of the current window, and return its id.
 
         L8: a new window is a new row; nothing is ever set back to zero.
         """
@@ -75,27 +75,27 @@ class GroupBalances(Balances):
         return row_id(self._sql.execute(_INSERT, (*values, limit.ceiling)))
 
     def wait_us(self, balance: Balance, amount: int) -> int:
-        """See Standings.wait_us."""
-        self.write()  # it looks at the rows
+        """See Balances.wait_us."""
+        self.write()  # the rows are read next
         return super().wait_us(balance, amount)
 
     def write(self) -> None:
-        """Write what was held, and keep nothing."""
-        every = list(self._kept.values())
+        """Write what was held, and empty the cache."""
+        balances = list(self._cached.values())
         self.forget()
-        self._write(every)
+        self._write(balances)
 
-    def _write(self, every: Iterable[_GroupBalance]) -> None:
+    def _write(self, balances: Iterable[_GroupBalance]) -> None:
         held = [
-            (kept.added, kept.ceiling, kept.window_end_us, kept.row)
-            for kept in every
-            if kept.window_end_us
+            (cached.added, cached.ceiling, cached.window_end_us, cached.row)
+            for cached in balances
+            if cached.window_end_us
         ]
         self._sql.executemany(_HOLD, held)
 
     def forget(self) -> None:
-        """Keep nothing: the transaction was rolled back."""
-        self._kept.clear()
+        """Empty the cache, as after a rollback."""
+        self._cached.clear()
 
 
 _INSERT = insert(

@@ -1,9 +1,9 @@
-"""One writer that commits what many callers ask for, together.
+"""Group commit: one transaction for the requests that wait at the same time.
 
 The statements of a group run on the event loop, where nothing competes for the
-interpreter lock; only COMMIT, which waits for the disk, runs in a thread. What
-arrives meanwhile is the next group. So a group needs two changes of thread,
-however many callers it answers, and its size grows with the load by itself.
+interpreter lock; only COMMIT, which waits for the disk, runs in a thread. Requests
+that arrive meanwhile form the next group. So a group costs two thread switches,
+whatever its size, and its size grows with the load.
 """
 
 import asyncio
@@ -16,27 +16,27 @@ from typing import Any, NamedTuple, TypeVar
 
 from sidecar.ledger.protocol import LedgerUnavailableError
 
-MAX_GROUP = 256
-"""Requests in one transaction: bounds how long a group keeps the loop."""
+MAX_GROUP_REQUESTS = 256
+"""Requests in one transaction: bounds how long a group blocks the event loop."""
 
 GATHER_SECONDS = 0.002
-"""How long a group waits for somebody to come, of those it expects."""
+"""How long a group waits for the next of the requests it expects."""
 
 MAX_GATHER_SECONDS = 0.02
 """How long it waits for all of them."""
 
-BUSY_TRIES = 200
+MAX_BUSY_TRIES = 200
 BUSY_WAIT_SECONDS = 0.01
-"""How long a foreign writer may keep the file before callers are told so: 2 s."""
+"""How long another process may lock the file before requests fail: 2 s."""
 
-# These are the file's fault and hit the whole group; others are one request's.
-_FOR_ALL = (sqlite3.OperationalError, LedgerUnavailableError)
+# Errors of the file, which fail the whole group; all others fail one request.
+_FILE_ERRORS = (sqlite3.OperationalError, LedgerUnavailableError)
 
 T = TypeVar("T")
 
 
-class _Asked(NamedTuple):
-    """What somebody asked for."""
+class _Request(NamedTuple):
+    """Queued work, and the future of its result."""
 
     work: Callable[[], Any]
     future: asyncio.Future[Any]
@@ -44,7 +44,7 @@ class _Asked(NamedTuple):
 
 
 class GroupCommit:
-    """Runs work inside transactions of one connection, each answered after its commit."""
+    """Runs work in transactions of one connection; a result is returned after its commit."""
 
     def __init__(
         self,
@@ -55,12 +55,11 @@ class GroupCommit:
         committed: Callable[[int, float], None] = lambda _requests, _seconds: None,
         failed: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Use the connection alone.
+        """Take over the connection, which no other code may use.
 
-        Work may raise a refusal before it has written. `finish` is the last that a group
-        does before its commit; `rolled_back` is called when what it wrote is gone;
-        `committed` when it is on disk, with how many asked for it and what COMMIT took;
-        `failed` when the file is at fault.
+        Work may raise one of `refusals` before it has written. Callbacks: `finish` before
+        each COMMIT; `rolled_back` after a ROLLBACK; `committed` with the number of requests
+        and the seconds that COMMIT took; `failed` with the message of an error of the file.
         """
         self._connection = connection
         self._refusals = refusals
@@ -68,21 +67,21 @@ class GroupCommit:
         self._rolled_back = rolled_back
         self._committed = committed
         self._failed = failed
-        self._queue: list[_Asked] = []
+        self._queue: list[_Request] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._draining: asyncio.Task[None] | None = None
         self._expected = 1
         self._gathered: asyncio.Future[None] | None = None
 
     async def run(self, work: Callable[[], T], *, frees: bool = False) -> T:
-        """Run the work in the next group; return its answer when that is on disk.
+        """Run the work in the next group; return its result when it is on disk.
 
-        What `frees` room comes first in its group, before those that need room.
-        Raises what the work raised as a refusal, or LedgerUnavailableError.
-        A caller that stops waiting does not undo the work.
+        Work that `frees` room runs before the rest of its group.
+        Raises the work's refusal, or LedgerUnavailableError.
+        Cancelling the caller does not undo the work.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Asked(work, future, frees))
+        self._queue.append(_Request(work, future, frees))
         if self._gathered is not None and len(self._queue) >= self._expected:
             _wake(self._gathered)
         if self._draining is None:
@@ -104,19 +103,22 @@ class GroupCommit:
         try:
             while self._queue:
                 await self._gather()
-                group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
-                await self._commit(sorted(group, key=lambda asked: not asked.frees))
-                self._expected = min(len(group) + len(self._queue), MAX_GROUP)
+                group, self._queue = (
+                    self._queue[:MAX_GROUP_REQUESTS],
+                    self._queue[MAX_GROUP_REQUESTS:],
+                )
+                await self._commit(sorted(group, key=lambda request: not request.frees))
+                self._expected = min(len(group) + len(self._queue), MAX_GROUP_REQUESTS)
         finally:
             self._draining = None
 
     async def _gather(self) -> None:
-        """Wait until as many ask as were there when the last ones were answered.
+        """Wait until as many requests are queued as the next group is expected to have.
 
-        That is those who were answered, who are likely to ask again, and those who came
-        meanwhile. It is not waited for longer than a moment in which nobody comes. Under
-        load groups so grow to all who call at once, and share the cost of one commit; a
-        lone caller waits for nobody.
+        That is the size of the last group, whose callers are likely to call again, and the
+        requests that came during its commit. The wait ends early when no request comes for
+        GATHER_SECONDS. So under load a group grows to all concurrent callers, which share
+        one commit; a single caller does not wait.
         """
         loop, seen = asyncio.get_running_loop(), 0
         ends = loop.time() + MAX_GATHER_SECONDS
@@ -128,30 +130,30 @@ class GroupCommit:
             timer.cancel()
             self._gathered = None
 
-    async def _commit(self, group: list[_Asked]) -> None:
+    async def _commit(self, group: list[_Request]) -> None:
         try:
             await self._begin()
-            answers = [self._answer(asked.work) for asked in group]
+            results = [self._run(request.work) for request in group]
             self._finish()
             began = time.perf_counter()
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
             took_seconds = time.perf_counter() - began
-        except Exception as error:  # whatever it was, nothing of the group may stay
+        except Exception as error:  # after any error nothing of the group may stay
             self._roll_back()
-            if isinstance(error, _FOR_ALL):
+            if isinstance(error, _FILE_ERRORS):
                 self._failed(_why(error))
-            if len(group) == 1 or isinstance(error, _FOR_ALL):
-                _tell(group, [LedgerUnavailableError(_why(error))] * len(group))
-            else:  # one of them is at fault: let it fail alone
+            if len(group) == 1 or isinstance(error, _FILE_ERRORS):
+                _resolve(group, [LedgerUnavailableError(_why(error))] * len(group))
+            else:  # one request is at fault: only that one fails
                 for one in group:
                     await self._commit([one])
         else:
-            _tell(group, answers)
+            _resolve(group, results)
             self._committed(len(group), took_seconds)
 
     async def _begin(self) -> None:
-        for _ in range(BUSY_TRIES):
+        for _ in range(MAX_BUSY_TRIES):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
@@ -162,7 +164,7 @@ class GroupCommit:
                 return
         raise LedgerUnavailableError("another process keeps the ledger file locked")
 
-    def _answer(self, work: Callable[[], Any]) -> Any:
+    def _run(self, work: Callable[[], Any]) -> Any:
         try:
             return work()
         except self._refusals as refusal:
@@ -180,17 +182,17 @@ def _wake(waiting: asyncio.Future[None]) -> None:
         waiting.set_result(None)
 
 
-def _tell(group: list[_Asked], answers: list[Any]) -> None:
-    for (_, future, _), answer in zip(group, answers, strict=True):
-        if future.done():  # its caller has gone
+def _resolve(group: list[_Request], results: list[Any]) -> None:
+    for (_, future, _), result in zip(group, results, strict=True):
+        if future.done():  # its caller was cancelled
             continue
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
+        if isinstance(result, Exception):
+            future.set_exception(result)
         else:
-            future.set_result(answer)
+            future.set_result(result)
 
 
 def _why(error: Exception) -> str:
-    """Say what SQLite said; other errors may carry values, so only their kind."""
+    """Return SQLite's message; of other errors, which may contain values, only the type."""
     safe = isinstance(error, sqlite3.Error | LedgerUnavailableError)
     return str(error) if safe else type(error).__name__

@@ -1,4 +1,4 @@
-"""What a ledger knows of keys: one snapshot, read only, to the last decision."""
+"""Keys in a ledger: their versions and usage, in one read-only snapshot."""
 
 from contextlib import closing
 from pathlib import Path
@@ -15,23 +15,23 @@ from sidecar.ledger.protocol import LedgerRefusedError
 
 
 class KeyFacts(NamedTuple):
-    """All of it, at the ledger's time: that of its last decision, or the clock's."""
+    """The keys' usage and versions at one time: the later of the last decision and the clock."""
 
     at_us: int
     since_us: dict[str, int]
-    """From when on the use of each key is counted."""
+    """By key, when the counting of its use began."""
     uses: list[KeyUse]
     versions: list[Version]
     """By key, the oldest first."""
 
 
 def read_keys(path: Path, clock_us: int) -> KeyFacts:
-    """Read a ledger, in use or not. Raises LedgerRefusedError."""
+    """Read the keys of a ledger, in use or not. Raises LedgerRefusedError."""
     with closing(ledger_file.open_reader(path)) as connection:
         connection.execute("BEGIN")
         if schema.migrations.pending(Database(connection)):
             raise LedgerRefusedError(
-                f"{path}: was written by an older program; serve with it once, and it is upgraded"
+                f"{path}: was written by an older version; start a sidecar on it once to upgrade it"
             )
         found = connection.execute(_USES).fetchall()
         return KeyFacts(

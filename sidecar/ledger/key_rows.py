@@ -1,4 +1,4 @@
-"""How versions of keys and their rotations are written into rows, and read back."""
+"""SQL for versions of keys and their rotations, and the reading of their rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +49,7 @@ IDENTIFY = (
     " fingerprint = coalesce(nullif(?, ''), fingerprint),"
     " created_at_us = coalesce(?, created_at_us) WHERE key_id = ? AND version = ?"
 )
-SAW_USE = (
+RECORD_USE = (
     "UPDATE key_versions SET first_used_at_us = coalesce(first_used_at_us, ?),"
     " last_used_at_us = max(coalesce(last_used_at_us, 0), ?) WHERE key_id = ? AND version = ?"
 )
@@ -64,7 +64,7 @@ BEGIN = rows.insert(
     "started_at_us", "owner", "lease_until_us",
 )  # fmt: skip
 LEASE = "UPDATE key_rotations SET owner = ?, lease_until_us = ? WHERE id = ?"
-LET_GO = "UPDATE key_rotations SET owner = '', lease_until_us = 0 WHERE id = ? AND owner = ?"
+RELEASE_LEASE = "UPDATE key_rotations SET owner = '', lease_until_us = 0 WHERE id = ? AND owner = ?"
 ADVANCE = (
     "UPDATE key_rotations SET to_version = ?, stage = ?, stage_at_us = ?, ended_at_us = ?,"
     " lease_until_us = ? WHERE id = ?"

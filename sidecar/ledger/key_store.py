@@ -1,8 +1,8 @@
-"""Versions of keys and their rotations, written beside the one writer of a ledger.
+"""The key store: versions of keys and their rotations, by a second writer of the ledger.
 
-`sidecar keys` has to work while a sidecar serves, so this is a second writer. It may be one,
-because nothing of these tables is remembered by anybody: each step reads and writes in a
-transaction of its own, of a few rows, and the sidecar's own writer waits its turn.
+`sidecar keys` has to work while a sidecar serves. The second writer is safe because no
+process caches these tables: each step reads and writes a few rows in a transaction of its
+own, for which the sidecar's own writer waits.
 """
 
 import sqlite3
@@ -25,39 +25,39 @@ from sidecar.ledger import key_rows, ledger_file, rows
 from sidecar.ledger.protocol import LedgerUnavailableError
 
 MAX_LEASE_US = 3600 * 1_000_000
-"""A lease that ends later than this was written before the clock was set back: it is none."""
+"""A lease that ends later than this was written before the clock was set back: it is void."""
 
 
 class LeaseHeldError(Exception):
-    """Somebody else works at this rotation; the text says who, and until when at least."""
+    """Another process has the lease of this rotation; the text says which, and the stage."""
 
 
 class RotationRefusedError(Exception):
-    """The rotation is not where this can be done; the text says where it is."""
+    """The rotation's stage does not allow this; the text says which stage it is in."""
 
 
 class KeyStore:
-    """The versions and rotations of one ledger. Any thread may use it, one at a time."""
+    """The versions and rotations of one ledger. Threads may share it."""
 
     def __init__(self, path: Path, clock: Clock, owner: str, lease_us: int) -> None:
-        """Open the ledger beside its writer; work as the owner, by leases of this length.
+        """Open the ledger as a second writer; take leases of this length as the owner.
 
         Raises LedgerRefusedError.
         """
-        self._sql = ledger_file.open_beside(path)
-        self.run_after_decisions = threading.Lock()
+        self._sql = ledger_file.open_second_writer(path)
+        self._lock = threading.Lock()
         self._clock = clock
         self._owner = owner
         self._lease_us = min(lease_us, MAX_LEASE_US)
 
     def versions(self, key_id: str) -> list[Version]:
-        """Return all that a key has had, the oldest first."""
+        """Return all versions of a key, the oldest first."""
         with self._reading():
             found = self._sql.execute(key_rows.VERSIONS, (key_id,)).fetchall()
         return [key_rows.version(row) for row in found]
 
     def version(self, key_id: str, number: int) -> Version:
-        """Return one that is there."""
+        """Return a version that exists."""
         return next(one for one in self.versions(key_id) if one.version == number)
 
     def rotations(self, key_id: str = "") -> list[KeyRotation]:
@@ -67,11 +67,11 @@ class KeyStore:
         return [key_rows.rotation(row) for row in found]
 
     def unfinished(self, key_id: str) -> KeyRotation | None:
-        """Return the rotation of a key that has not ended."""
+        """Return the rotation of a key that has not ended, if any."""
         return next((one for one in self.rotations(key_id) if one.ended_at_us is None), None)
 
     def steps(self, rotation: int) -> list[RotationStep]:
-        """Return what happened in a rotation, in order."""
+        """Return the steps of a rotation, in order."""
         with self._reading():
             found = self._sql.execute(key_rows.STEPS, (rotation,)).fetchall()
         return [RotationStep(*row) for row in found]
@@ -79,14 +79,14 @@ class KeyStore:
     def adopt(
         self, key_id: str, number: int, name: str, remote_id: str, created_at_us: int | None
     ) -> Version:
-        """Take a key that Mistral has for the active version; what was active is gone there.
+        """Record a key that Mistral lists as the active version, in place of the previous one.
 
-        Raises LeaseHeldError when somebody who was faster rotates it.
+        Raises LeaseHeldError when a rotation of the key is under way.
         """
         with self._writing():
             now_us = self._clock()
-            if (there := self._unfinished(key_id)) is not None:
-                raise LeaseHeldError(_held(there))
+            if (current := self._unfinished(key_id)) is not None:
+                raise LeaseHeldError(_held(current))
             adopted = self._sql.execute(key_rows.ADOPTED, (key_id, remote_id)).fetchone()
             if adopted:
                 return key_rows.version(adopted)
@@ -98,15 +98,15 @@ class KeyStore:
         return self.version(key_id, number)
 
     def begin(self, key_id: str, nonce: str, of: Version | None = None) -> KeyRotation:
-        """Begin a rotation from the active version, with the lease.
+        """Begin a rotation of the active version, and take its lease.
 
-        Raises LeaseHeldError when another is under way, and RotationRefusedError when the active
-        version is not the one that it is to be a rotation `of`.
+        Raises LeaseHeldError when another is under way, and RotationRefusedError when `of` is
+        given and is not the active version.
         """
         with self._writing():
             now_us, until_us = self._times()
-            if (there := self._unfinished(key_id)) is not None:
-                raise LeaseHeldError(_held(there))
+            if (current := self._unfinished(key_id)) is not None:
+                raise LeaseHeldError(_held(current))
             active = self._sql.execute(key_rows.ACTIVE, (key_id,)).fetchone()
             before = active[0] if active else 0
             if of is not None and of.version != before:
@@ -117,31 +117,31 @@ class KeyStore:
             self._log(rotation, "")
         return self._get(rotation)
 
-    def take(self, rotation: int) -> KeyRotation:
-        """Go on with a rotation whose owner's lease has ended. Raises LeaseHeldError."""
+    def take_over(self, rotation: int) -> KeyRotation:
+        """Take the lease of a rotation, unless another owner has it. Raises LeaseHeldError."""
         with self._writing():
             now_us, until_us = self._times()
-            there = self._row(rotation)
-            held = now_us < there.lease_until_us <= now_us + MAX_LEASE_US
-            if held and there.owner != self._owner:
-                raise LeaseHeldError(_held(there))
+            current = self._row(rotation)
+            held = now_us < current.lease_until_us <= now_us + MAX_LEASE_US
+            if held and current.owner != self._owner:
+                raise LeaseHeldError(_held(current))
             self._sql.execute(key_rows.LEASE, (self._owner, until_us, rotation))
-            if there.owner not in ("", self._owner):
-                self._log(rotation, f"taken over from {there.owner}, whose lease has ended")
+            if current.owner not in ("", self._owner):
+                self._log(rotation, f"taken over from {current.owner}, whose lease has ended")
         return self._get(rotation)
 
     def renew(self, rotation: int) -> None:
-        """Keep the lease. Raises LeaseHeldError when somebody else has it."""
+        """Extend the lease. Raises LeaseHeldError when another owner has it."""
         with self._writing():
             self._sql.execute(key_rows.LEASE, (self._owner, self._mine(rotation), rotation))
 
-    def let_go(self, rotation: int) -> None:
-        """End the lease, if it is still ours."""
+    def release_lease(self, rotation: int) -> None:
+        """End the lease, if it is still this owner's."""
         with self._writing():
-            self._sql.execute(key_rows.LET_GO, (rotation, self._owner))
+            self._sql.execute(key_rows.RELEASE_LEASE, (rotation, self._owner))
 
     def note(self, rotation: int, text: str) -> None:
-        """Write down what happened within a stage. Raises LeaseHeldError."""
+        """Record a step within a stage. Raises LeaseHeldError."""
         with self._writing():
             self._mine(rotation)
             self._log(rotation, text)
@@ -149,37 +149,39 @@ class KeyStore:
     def advance(
         self, rotation: KeyRotation, stage: Stage, note: str = "", nonce: str = ""
     ) -> KeyRotation:
-        """Reach a stage, with all that it means for the versions, in one transaction.
+        """Enter a stage and update the versions' states, in one transaction.
 
-        `nonce` names the next version, for CREATING. Raises LeaseHeldError when somebody else
-        has taken over, and RotationRefusedError when the stage cannot follow.
+        `nonce` is for the name of the next version, in CREATING. Raises LeaseHeldError when
+        another owner has taken over, and RotationRefusedError when the stage cannot follow.
         """
         with self._writing():
             until_us, now_us = self._mine(rotation.id), self._clock()
-            there = self._row(rotation.id)
-            if stage not in NEXT[there.stage]:
-                raise RotationRefusedError(f"{there.key_id}: is {there.stage}, not to be {stage}")
-            for change, number in self._changes(there, stage):
+            current = self._row(rotation.id)
+            if stage not in NEXT[current.stage]:
+                raise RotationRefusedError(
+                    f"{current.key_id}: is {current.stage}, not to be {stage}"
+                )
+            for change, number in self._changes(current, stage):
                 times = (now_us, now_us)
-                self._sql.execute(key_rows.CHANGE, (change, *times, there.key_id, number))
-            to_version = there.to_version
+                self._sql.execute(key_rows.CHANGE, (change, *times, current.key_id, number))
+            to_version = current.to_version
             if stage is Stage.CREATING:
-                to_version = self._open_version(there.key_id, nonce)
+                to_version = self._open_version(current.key_id, nonce)
             ended_us = now_us if stage.ended else None
-            values = (to_version, stage, now_us, ended_us, until_us, there.id)
+            values = (to_version, stage, now_us, ended_us, until_us, current.id)
             self._sql.execute(key_rows.ADVANCE, values)
-            self._log(there.id, note)
+            self._log(current.id, note)
         return self._get(rotation.id)
 
-    def _changes(self, there: KeyRotation, stage: Stage) -> Sequence[tuple[VersionState, int]]:
-        """Return what a stage makes of which versions, in an order that the index allows."""
-        new, old = there.to_version, there.from_version
+    def _changes(self, current: KeyRotation, stage: Stage) -> Sequence[tuple[VersionState, int]]:
+        """Return the versions' new states in a stage, in an order that the UNIQUE index allows."""
+        new, old = current.to_version, current.from_version
         match stage:
             case Stage.SWITCHED:
                 return ((VersionState.GRACE, old), (VersionState.ACTIVE, new))
             case Stage.DONE:
                 return ((VersionState.REVOKED, old),)
-            case Stage.DISCARDING if there.stage is Stage.RESTORING:
+            case Stage.DISCARDING if current.stage is Stage.RESTORING:
                 return ((VersionState.PENDING, new), (VersionState.ACTIVE, old))
             case Stage.ROLLED_BACK | Stage.CREATING:
                 return ((VersionState.REVOKED, new),)
@@ -188,31 +190,31 @@ class KeyStore:
     def identify(
         self, version: Version, remote_id: str, fingerprint: str, created_at_us: int | None
     ) -> None:
-        """Write down what a version is at Mistral; what is "" or None stays as it was."""
+        """Record a version's identity at Mistral; "" and None leave a column unchanged."""
         values = (remote_id, fingerprint, created_at_us, version.key_id, version.version)
         with self._writing():
             self._sql.execute(key_rows.IDENTIFY, values)
 
-    def saw_use(self, version: Version, at_us: int, *, first: bool) -> None:
-        """Write down a use of a version that Mistral tells of; `first` if it may be the first."""
+    def record_use(self, version: Version, at_us: int, *, first: bool) -> None:
+        """Record a use of a version that Mistral reports; `first` if it may be the first."""
         values = (at_us if first else None, at_us, version.key_id, version.version)
         with self._writing():
-            self._sql.execute(key_rows.SAW_USE, values)
+            self._sql.execute(key_rows.RECORD_USE, values)
 
     def uses(self, version: Version) -> tuple[int | None, int | None]:
-        """Return the first and last use of a version that Mistral or decisions tell of."""
+        """Return the first and last use of a version, by Mistral and by decisions."""
         with self._reading():
-            said = (
+            reported = (
                 self._sql.execute(key_rows.SEEN, (version.key_id, version.version)).fetchone(),
                 self._sql.execute(key_rows.USES, (str(version),)).fetchone(),
             )
         firsts, lasts = (
-            [us for us in column if us is not None] for column in zip(*said, strict=True)
+            [us for us in column if us is not None] for column in zip(*reported, strict=True)
         )
         return min(firsts, default=None), max(lasts, default=None)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._sql.close()
 
     def _open_version(self, key_id: str, nonce: str) -> int:
@@ -226,15 +228,15 @@ class KeyStore:
         return now_us, now_us + self._lease_us
 
     def _mine(self, rotation: int) -> int:
-        """Return until when the lease is renewed. Raises LeaseHeldError if it is not ours."""
-        there = self._row(rotation)
-        if there.owner != self._owner:
-            raise LeaseHeldError(_held(there))
+        """Return the end of a renewed lease. Raises LeaseHeldError if another owner has it."""
+        current = self._row(rotation)
+        if current.owner != self._owner:
+            raise LeaseHeldError(_held(current))
         return self._times()[1]
 
     def _log(self, rotation: int, note: str) -> None:
-        there = self._row(rotation)
-        values = (rotation, self._clock(), there.to_version, there.stage, self._owner, note)
+        current = self._row(rotation)
+        values = (rotation, self._clock(), current.to_version, current.stage, self._owner, note)
         self._sql.execute(key_rows.LOG, values)
 
     def _get(self, rotation: int) -> KeyRotation:
@@ -250,13 +252,13 @@ class KeyStore:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self.run_after_decisions, _said():
+        with self._lock, _sqlite_errors():
             yield
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Write all of the block, on disk when it ends, or nothing."""
-        with self.run_after_decisions, _said():
+        """Run the block in a transaction: all of it is on disk at the end, or nothing."""
+        with self._lock, _sqlite_errors():
             self._sql.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -268,7 +270,7 @@ class KeyStore:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def _sqlite_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:

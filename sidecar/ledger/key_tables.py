@@ -1,11 +1,10 @@
-"""The tables of keys and their rotations. No secret is in any of them."""
+"""The tables of keys, rotations and key usage. None contains a secret."""
 
 KEYS = """
--- Each secret that a key has had at Mistral, by what tells it from others: the name that it
--- has there, Mistral's id (empty until it is known), and its fingerprint, an HMAC-SHA256 with
--- the operator's pepper (empty where the secret was never seen). Of each key one version at
--- most is pending, active, or in its grace.
--- first_used and last_used are what Mistral says; key_usage has what decisions say.
+-- One secret of a key: its name at Mistral, Mistral's id (empty until it is known), and its
+-- fingerprint, an HMAC-SHA256 with the operator's pepper (empty where the secret was never
+-- seen). Each key has at most one pending, one active, and one version in its grace period.
+-- first_used and last_used are reported by Mistral; key_usage has the uses by decisions.
 CREATE TABLE key_versions (
   id INTEGER PRIMARY KEY,
   key_id TEXT NOT NULL,
@@ -23,8 +22,8 @@ CREATE TABLE key_versions (
 ) STRICT;
 CREATE UNIQUE INDEX key_versions_live ON key_versions (key_id, state) WHERE state <> 'revoked';
 
--- Each rotation, as far as it has come: see sidecar/domain/rotation.py. from_version is 0 for
--- a key's first. Who works at it has the lease, until lease_until_us.
+-- One rotation and its stage: see sidecar/domain/rotation.py. from_version is 0 for a key's
+-- first. The process that works on it is the owner of the lease, until lease_until_us.
 CREATE TABLE key_rotations (
   id INTEGER PRIMARY KEY,
   key_id TEXT NOT NULL,
@@ -39,7 +38,7 @@ CREATE TABLE key_rotations (
 ) STRICT;
 CREATE UNIQUE INDEX key_rotations_running ON key_rotations (key_id) WHERE ended_at_us IS NULL;
 
--- What happened in each rotation, in order: every stage, and what went wrong within one.
+-- The steps of each rotation, in order: every stage, and the errors within one.
 CREATE TABLE key_rotation_steps (
   id INTEGER PRIMARY KEY,
   rotation INTEGER NOT NULL REFERENCES key_rotations (id),
@@ -58,15 +57,15 @@ FROM key_rotation_steps s JOIN key_rotations r ON r.id = s.rotation ORDER BY s.i
 """
 
 USAGE = """
--- The keys whose use is counted, and from when on: those of the policies' registry, so that
--- what callers make up takes no room.
+-- The keys whose use is counted, and since when: those of the policies' registry, so that
+-- invented names take no room.
 CREATE TABLE key_tracking (
   key_id TEXT PRIMARY KEY,
   since_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Decisions that name a tracked key, summed up: they outlive the decisions. key_id is KEY, or
--- KEY#VERSION for a version that key_versions has. What is allowed here is a use of the key.
+-- Sums of the decisions that name a tracked key, kept when those are pruned. key_id is KEY, or
+-- KEY#VERSION for a version in key_versions. An allowed decision is a use of the key.
 CREATE TABLE key_usage_counted (
   key_id TEXT NOT NULL,
   model TEXT NOT NULL,
@@ -95,7 +94,7 @@ LEFT JOIN key_versions v ON v.key_id = t.key_id
   AND d.key_id = t.key_id || '#' || v.version
 WHERE d.id > (SELECT decision FROM key_usage_until);
 
--- All of it, to the last decision.
+-- Both together, up to the last decision.
 CREATE VIEW key_usage AS
 SELECT key_id, model, effect, min(first_used_at_us) AS first_used_at_us,
   max(last_used_at_us) AS last_used_at_us, sum(decisions) AS decisions

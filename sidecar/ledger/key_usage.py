@@ -1,18 +1,18 @@
-"""Which keys are used, told from the decisions alone.
+"""Key usage: decisions counted by the key that they name.
 
-L8: this is no second truth. What is summed up is what left the decisions behind, and the
-view `key_usage` adds those that were made since. So a crash loses nothing, a reader in
-another process sees every use, and a decision does nothing for it.
+L8: this is no second truth. Maintenance sums up old decisions in a table; the view
+`key_usage` adds the decisions since. So a crash loses nothing, a reader in another process
+sees every use, and a decision costs no extra write.
 """
 
 import sqlite3
 from collections.abc import Iterable
 
-from sidecar.ledger.protocol import USES_COUNTED_AT_ONCE
+from sidecar.ledger.protocol import MAX_USES_PER_TRANSACTION
 
 
 class KeyUsage:
-    """Counts on one connection, inside a transaction that somebody else begins and commits."""
+    """Counts on one connection, in a transaction of the caller's."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Use the connection."""
@@ -20,7 +20,7 @@ class KeyUsage:
         self._tracked: set[str] = set()
 
     def track(self, key_ids: Iterable[str], at_us: int) -> None:
-        """Count the use of these keys, too, from the first decision that is not counted yet."""
+        """Count these keys, too, starting with the first decision not yet counted."""
         new = set(key_ids) - self._tracked
         if not new:
             return
@@ -30,12 +30,12 @@ class KeyUsage:
         self._tracked |= new
 
     def forget(self) -> None:
-        """Look the keys up again: a transaction was rolled back."""
+        """Drop the cached keys: a transaction was rolled back."""
         self._tracked.clear()
 
     def count(self) -> int:
-        """Sum up the oldest decisions that are not yet; return how many."""
-        through, number = self._sql.execute(_NEXT, (USES_COUNTED_AT_ONCE,)).fetchone()
+        """Sum up the oldest decisions not yet counted; return how many."""
+        through, number = self._sql.execute(_NEXT, (MAX_USES_PER_TRANSACTION,)).fetchone()
         if number:
             self._sql.execute(_COUNT, (through,))
             self._sql.execute("UPDATE key_usage_until SET decision = ?", (through,))

@@ -1,4 +1,4 @@
-"""Opening a ledger file: ours, whole, current, on a local disk, and nobody else's."""
+"""Opening and locking of a ledger file, with the checks for damage and foreign files."""
 
 import fcntl
 import os
@@ -14,40 +14,40 @@ from sqlite_utils import Database
 from sidecar.ledger import schema
 from sidecar.ledger.protocol import LedgerRefusedError
 
-# WAL keeps its index in shared memory, which these do not share between hosts.
+# SQLite's WAL index is in shared memory, which these do not share between hosts.
 _NETWORK_FILE_SYSTEMS = (
     "nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "afs", "lustre", "gpfs", "beegfs", "ocfs2",
     "gfs2", "fuse.",
 )  # fmt: skip
-_LOCAL_FUSE = "fuse.fuse-overlayfs"  # what containers without root run on
+_LOCAL_FUSE = "fuse.fuse-overlayfs"  # the disk of rootless containers
 
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 QUICK_CHECK_BYTES = 32 * 2**20
-"""What is checked whole at each start. SQLite reads some 150 MB a second, and before 3.42
-cannot be stopped in the middle of a table."""
+"""Up to this size a file is checked at each start. SQLite reads about 150 MB a second, and
+before 3.42 a check cannot be stopped in the middle of a table."""
 
 BUSY_SECONDS = 5
-"""How long what writes beside a sidecar waits for its turn."""
+"""How long a second writer waits for the sidecar's transaction."""
 
 
-def one_name(path: Path) -> Path:
-    """Return the name under which a file is locked, whichever link led to it.
+def canonical_path(path: Path) -> Path:
+    """Return the path to lock a file by, with all symbolic links resolved.
 
-    Raises LedgerRefusedError for a file that has several names of its own.
+    Raises LedgerRefusedError for a file with several hard links.
     """
     real = path.resolve()
     if real.is_file() and real.stat().st_nlink > 1:
         raise LedgerRefusedError(
-            f"{path}: has several names (hard links), and so cannot be locked; copy it"
+            f"{path}: has several hard links, and so cannot be locked; use a copy"
         )
     return real
 
 
 def lock(path: Path) -> IO[str]:
-    """Take the one writer's place for this file until the answer is closed.
+    """Lock the file for its one writer, until the returned file is closed.
 
-    Raises LedgerRefusedError when another process has it.
+    Raises LedgerRefusedError when another process has the lock.
     """
     holder = path.with_name(path.name + ".lock")
     try:
@@ -64,7 +64,7 @@ def lock(path: Path) -> IO[str]:
         owner = handle.read(20).strip() or "unknown"
         handle.close()
         raise LedgerRefusedError(
-            f"{path}: another sidecar (process {owner}) writes this ledger; "
+            f"{path}: another sidecar (process {owner}) uses this ledger; "
             "stop it, or give --ledger another file"
         ) from None
     handle.truncate(0)
@@ -76,42 +76,42 @@ def lock(path: Path) -> IO[str]:
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open the file for its one writer, creating or upgrading it as needed.
 
-    Raises LedgerRefusedError for what is not a healthy ledger of ours.
+    Raises LedgerRefusedError for a file that is damaged or not a ledger.
     """
-    _refuse_network_file_system(path)
+    _check_file_system(path)
     with _opening(path, path, check_same_thread=False, timeout=0) as connection:
-        _refuse_foreign(path, connection)
+        _check_is_ledger(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
-        _keep_promises(connection)
+        _set_durability(connection)
         connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
         _quick_check(path, connection)
-        if not _tables(connection):  # first of all, so that a file cut short is still ours
+        if not _tables(connection):  # first, so that a half-created file is known as a ledger
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         schema.migrations.apply(Database(connection))
     return connection
 
 
-def open_beside(path: Path) -> sqlite3.Connection:
-    """Open a ledger to write tables of which its one writer remembers nothing.
+def open_second_writer(path: Path) -> sqlite3.Connection:
+    """Open a ledger as a second writer, for tables that the first does not cache.
 
-    It is created or upgraded, unless a sidecar uses it. Raises LedgerRefusedError.
+    The file is created or upgraded, unless a sidecar uses it. Raises LedgerRefusedError.
     """
-    path = one_name(path)
+    path = canonical_path(path)
     if not _is_current(path):
         with lock(path):
             open_writer(path).close()
     with _opening(path, path, check_same_thread=False, timeout=BUSY_SECONDS) as connection:
-        _keep_promises(connection)
+        _set_durability(connection)
     return connection
 
 
-def _keep_promises(connection: sqlite3.Connection) -> None:
+def _set_durability(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _is_current(path: Path) -> bool:
-    """Whether nothing is to be done to it; what is wrong with it, a writer says."""
+    """Whether the file is a ledger of this version; `open_writer` reports what is wrong."""
     try:
         open_reader(path).close()
     except LedgerRefusedError:
@@ -120,18 +120,18 @@ def _is_current(path: Path) -> bool:
 
 
 def open_reader(path: Path, *, older: bool = False) -> sqlite3.Connection:
-    """Open an existing ledger for reading only; one of an older program where asked to.
+    """Open an existing ledger read-only; with `older`, also one of an older version.
 
-    Raises LedgerRefusedError for what is not a ledger of ours.
+    Raises LedgerRefusedError for a file that is not a ledger.
     """
     place = f"{path.absolute().as_uri()}?mode=ro"
     with _opening(path, place, uri=True, timeout=1) as connection:
-        _refuse_foreign(path, connection)
+        _check_is_ledger(path, connection)
         if not _tables(connection):
             raise LedgerRefusedError(f"{path}: is empty, not a ledger")
         if not older and schema.migrations.pending(Database(connection)):
             raise LedgerRefusedError(
-                f"{path}: was written by an older program, and reading does not change it; "
+                f"{path}: was written by an older version, and reading does not upgrade it; "
                 "start a sidecar on it once, or restore it to another file"
             )
     return connection
@@ -139,7 +139,7 @@ def open_reader(path: Path, *, older: bool = False) -> sqlite3.Connection:
 
 @contextmanager
 def _opening(path: Path, place: Path | str, **options: Any) -> Iterator[sqlite3.Connection]:
-    """Open a connection, and close it again if it is refused."""
+    """Open a connection, and close it if the block raises."""
     connection = None
     try:
         connection = sqlite3.connect(place, isolation_level=None, **options)
@@ -160,22 +160,22 @@ def _tables(connection: sqlite3.Connection) -> int:
     return int(number)
 
 
-def _refuse_foreign(path: Path, connection: sqlite3.Connection) -> None:
-    """Refuse a database that is not a ledger, or one from a newer program."""
+def _check_is_ledger(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse a database that is not a ledger, or one of a newer version."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if application_id != schema.APPLICATION_ID and _tables(connection):
         raise LedgerRefusedError(
             f"{path}: is a database, but not a ledger of this program; give --ledger another file"
         )
-    newer = schema.migrations_from_the_future(Database(connection))
+    newer = schema.unknown_migrations(Database(connection))
     if newer:
         raise LedgerRefusedError(
-            f"{path}: was written by a newer program ({newer[-1]}); upgrade this one"
+            f"{path}: was written by a newer version ({newer[-1]}); upgrade this program"
         )
 
 
 def _quick_check(path: Path, connection: sqlite3.Connection) -> None:
-    """Look for damage where that takes a moment; `ledger verify` looks everywhere."""
+    """Check a small file for damage; `ledger verify` checks files of any size."""
     if path.stat().st_size > QUICK_CHECK_BYTES:
         return
     (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -183,7 +183,7 @@ def _quick_check(path: Path, connection: sqlite3.Connection) -> None:
         raise LedgerRefusedError(f"{path}: is damaged: {finding}; restore a backup")
 
 
-def _refuse_network_file_system(path: Path) -> None:
+def _check_file_system(path: Path) -> None:
     kind = _file_system(path.absolute().parent)
     if kind.startswith(_NETWORK_FILE_SYSTEMS) and kind != _LOCAL_FUSE:
         raise LedgerRefusedError(
@@ -193,7 +193,7 @@ def _refuse_network_file_system(path: Path) -> None:
 
 
 def _file_system(folder: Path) -> str:
-    """Name the file system that holds a folder, "" where the kernel does not say."""
+    """Return the type of a folder's file system; "" where the kernel does not report it."""
     try:
         mounts = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).split("\n")
     except OSError:

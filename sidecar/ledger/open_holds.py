@@ -1,4 +1,4 @@
-"""The holds that are open, a page at a time."""
+"""Queries for operators: the open holds, a page at a time, and what a limit counts."""
 
 import sqlite3
 
@@ -15,7 +15,7 @@ ORDER BY h.expires_at_us, h.id LIMIT ?
 
 
 def page(connection: sqlite3.Connection, after: tuple[int, int], at_most: int) -> list[OpenHold]:
-    """Return open holds after a place, those that expire first at the front."""
+    """Return open holds after a position, the first to expire first."""
     found = connection.execute(_PAGE, (*after, at_most))
     return [
         OpenHold((expires_at_us, row), hold_id, principal, workspace, model, tokens, cost_nano_usd)

@@ -1,6 +1,6 @@
-"""Who is still to be told of which alert, and how the attempts went.
+"""The outbox: which alert is still due for which channel, and the attempts so far.
 
-A2: what is owed stays owed, through any crash, until an attempt has succeeded.
+A2: a delivery stays due, through any crash, until an attempt has succeeded.
 """
 
 import sqlite3
@@ -11,7 +11,7 @@ from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
 
 MAX_PRUNED = 500
-"""Alerts forgotten in one transaction."""
+"""Alerts deleted in one transaction."""
 
 
 class Outbox:
@@ -22,16 +22,16 @@ class Outbox:
         self._sql = connection
 
     def due(self, channel: str, now_us: int, at_most: int) -> list[Delivery]:
-        """Return what to tell a channel now, the longest due first.
+        """Return the deliveries that are due for a channel, the longest due first.
 
-        `now_us` is the clock's own time. What is due later than any wait can be was written
-        before the clock was set back, and is due as well.
+        `now_us` is the system clock's time. A due time further off than MAX_WAIT_US was
+        written before the clock was set back, and counts as due.
         """
         found = self._sql.execute(_DUE, (channel, now_us, now_us + MAX_WAIT_US, at_most))
         return [Delivery(_alert(columns), attempts) for *columns, attempts in found]
 
     def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
-        """Write down how attempts ended. Those of alerts forgotten meanwhile are passed over."""
+        """Record the outcomes of attempts, except of alerts that were deleted meanwhile."""
         self._sql.executemany(
             _RECORD,
             [
@@ -41,9 +41,9 @@ class Outbox:
         )
 
     def prune(self, before_us: int) -> None:
-        """Forget alerts whose window has ended before a time, told or not.
+        """Delete alerts whose window ended before a time, delivered or not.
 
-        No decision can raise them again: the ledger's time is past their window.
+        They cannot be raised again: the ledger's time is past their window.
         """
         old = self._sql.execute(
             "SELECT id FROM alerts WHERE window_end_us < ? ORDER BY window_end_us LIMIT ?",

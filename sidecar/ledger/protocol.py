@@ -1,27 +1,27 @@
-"""What every ledger promises, whatever it is kept in.
+"""The interfaces of a ledger, and the promises that every implementation has to keep.
 
 The promises have numbers; tests cite them.
 
 - L1 never over: at every admission, settled + held + this hold <= ceiling.
 - L2 conservation: every budget row equals the sum of its holds.
 - L3 idempotent: the same request gets the same answer; a hold closes once.
-- L4 durable: what was answered survives a crash; nothing half-done shows.
+- L4 durable: a response that was sent survives a crash; nothing half-done shows.
 - L5 unknown is spent: an expired hold is charged at its worst case.
 - L6 own window: a hold settles into the window it was authorized in.
 - L7 integers: money is int64 nano-USD and tokens are int64.
 - L8 no second truth: no counter beside the ledger; windows reset by a new row.
-- L9 time never helps: a clock that jumps never reopens a window.
+- L9 monotonic time: a clock that jumps never reopens a window.
 
-So have its alerts:
+Alerts:
 
-- A1 told once: each threshold of each scope and window raises one alert, in the
+- A1 raised once: each threshold of each scope and window raises one alert, in the
   transaction of the decision that reached it.
-- A2 told at least once: an alert is owed to each channel until that has taken it.
+- A2 delivered at least once: an alert stays due for each channel until that accepts it.
 
-And the use of keys:
+Key usage:
 
-- U1 counted once: each decision that names a registered key is one use of it, which a
-  reader sees at once, and which outlives the decision.
+- U1 counted once: each decision that names a registered key is one use of it. Readers
+  see the use at once, and it is kept when the decision is pruned.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -41,9 +41,9 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.errors import ErrorCode, SidecarError
 
-USES_COUNTED_AT_ONCE = 1000
-"""Decisions whose keys are counted in one transaction: bounds how long others wait for it.
-More than are pruned in one, so that what is pruned was counted."""
+MAX_USES_PER_TRANSACTION = 1000
+"""Decisions whose keys are counted in one transaction: bounds how long other requests wait.
+It is more than are pruned in one, so that a decision is counted before it is pruned."""
 
 
 class RequestIdReusedError(SidecarError):
@@ -61,7 +61,7 @@ class HoldUnknownError(SidecarError):
 
 
 class LedgerUnavailableError(SidecarError):
-    """The ledger cannot write or read now; nothing was changed."""
+    """The ledger cannot be read or written now; nothing was changed."""
 
     code, reason = ErrorCode.UNAVAILABLE, "LEDGER_UNAVAILABLE"
 
@@ -72,7 +72,7 @@ class LedgerUnavailableError(SidecarError):
 
 
 class NotAdjustableError(SidecarError):
-    """No such budget can be adjusted; the text says why."""
+    """The budget cannot be adjusted; the text says why."""
 
     code, reason = ErrorCode.PRECONDITION, "NOT_ADJUSTABLE"
 
@@ -82,29 +82,29 @@ class LedgerRefusedError(Exception):
 
 
 class Ledger(Protocol):
-    """Holds, settles and reports. Each answer is durable before it is given."""
+    """Decides, settles and reports. A change is durable before its method returns."""
 
     async def decide(self, reservation: ReservationRequest) -> Decision:
-        """Hold all demands or none, and record the decision.
+        """Hold all lines of the request or none, and record the decision.
 
         A repeat of a request id returns the recorded decision.
         Raises RequestIdReusedError or LedgerUnavailableError.
         """
 
     def preview(self, reservation: ReservationRequest) -> Decision:
-        """Decide as `decide` would at the proposal's time, holding and recording nothing.
+        """Return what `decide` would at the request's time; hold and record nothing.
 
-        That may be a time to come: the ledger's own stays where it is.
+        The time may be in the future: the ledger's own time does not move.
         """
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
-        """Turn an open or expired hold into spend; a closed one stays as it is.
+        """Charge the real usage for an open or expired hold; a closed hold does not change.
 
         Raises HoldUnknownError or LedgerUnavailableError.
         """
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
-        """Give an open or expired hold back; a closed one stays as it is.
+        """End an open or expired hold at no charge; a closed hold does not change.
 
         Raises HoldUnknownError or LedgerUnavailableError.
         """
@@ -113,7 +113,7 @@ class Ledger(Protocol):
         """Return one hold. Raises HoldUnknownError or LedgerUnavailableError."""
 
     def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
-        """Return how each limit stands at a time, which may be one to come.
+        """Return the budget of each limit at a time, which may be in the future.
 
         Raises LedgerUnavailableError.
         """
@@ -121,36 +121,36 @@ class Ledger(Protocol):
     async def adjust(
         self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
     ) -> Budget:
-        """Count an amount as spent in the current window, or give room with a negative one.
+        """Add an amount to the current window's spend; a negative one adds room.
 
-        It is a row of its own. Raises NotAdjustableError or LedgerUnavailableError.
+        The adjustment is a row of its own. Raises NotAdjustableError or LedgerUnavailableError.
         """
 
     async def expire(self, at_us: int) -> int:
-        """Charge or give back the holds that were not closed in time; return how many."""
+        """Charge or release the holds that have expired; return how many."""
 
     async def prune(self, at_us: int, retention_us: int) -> int:
-        """Forget what is older than the retention and in no open window; return how much."""
+        """Delete decisions past the retention and in no open window; return how many."""
 
     async def burn(self, at_us: int) -> int:
-        """Raise an alert for each hour that spends unusually fast; return how many."""
+        """Raise an alert for each limit that spends unusually fast; return how many."""
 
     async def probe(self) -> None:
-        """Write something that changes nothing. Raises LedgerUnavailableError."""
+        """Check that the file can be written, changing nothing. Raises LedgerUnavailableError."""
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a commit under way to end."""
+        """Requests that wait for the commit in progress."""
 
     async def close(self) -> None:
-        """Write what is queued, and let go of the file."""
+        """Commit what is queued, and close the file."""
 
 
 class OperatorLedger(Ledger, Protocol):
-    """What an operator asks of a ledger, while it is in use too."""
+    """The ledger with the reads that operators need, also while it is in use."""
 
     def open_holds(self, after: tuple[int, int], at_most: int) -> Sequence[OpenHold]:
-        """Return open holds after a place, in order. Raises LedgerUnavailableError."""
+        """Return open holds after a position, in order. Raises LedgerUnavailableError."""
 
     def count_open_holds(self) -> int:
         """Return how many holds are open. Raises LedgerUnavailableError."""
@@ -166,48 +166,48 @@ class OperatorLedger(Ledger, Protocol):
 
 
 class CommitWatcher(Protocol):
-    """Is told how commits end. It must not wait."""
+    """Callbacks for the result of each commit. They must not block."""
 
     def committed(self, requests: int, seconds: float, closed: Mapping[str, int]) -> None:
-        """A group of requests is on disk, by a COMMIT that took so long.
+        """A group of requests is on disk; its COMMIT took this many seconds.
 
-        `closed` counts the holds that it settled, released or expired, and of these the
-        `overrun`, and those with an `unrecognized_usage`.
+        `closed` counts the holds that it closed: by state, and those with an `overrun` or an
+        `unrecognized_usage`.
         """
 
     def failed(self, why: str) -> None:
-        """A group could not be written, for a reason that is the file's, in SQLite's words."""
+        """A group could not be written because of the file; `why` is SQLite's message."""
 
 
 class AlertOutbox(Protocol):
-    """The alerts that channels are still owed."""
+    """The alerts that are not yet delivered to every channel."""
 
-    def when_raised(self, tell: Callable[[Sequence[Alert]], None]) -> None:
-        """From now on, tell of alerts as soon as they are durable. It must not wait."""
+    def on_raised(self, callback: Callable[[Sequence[Alert]], None]) -> None:
+        """Call back with new alerts as soon as they are durable. The callback must not block."""
 
     def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
-        """Return what to tell a channel now. Raises LedgerUnavailableError."""
+        """Return the deliveries that are due for a channel. Raises LedgerUnavailableError."""
 
     async def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
-        """Write down how attempts ended. Raises LedgerUnavailableError."""
+        """Record the outcomes of delivery attempts. Raises LedgerUnavailableError."""
 
 
 class KeyLedger(Protocol):
-    """Which keys are used, and which of their versions are revoked."""
+    """The usage of keys, and the revoked versions."""
 
     async def track(self, key_ids: Collection[str], at_us: int) -> None:
         """Count the use of these keys from now on. Raises LedgerUnavailableError."""
 
     async def count_usage(self) -> int:
-        """Sum up decisions by the keys they name, some at a time; return how many.
+        """Sum up one batch of decisions by the key they name; return how many.
 
-        What was told of the use of keys outlives the decisions. Raises LedgerUnavailableError.
+        The sums are kept when the decisions are pruned. Raises LedgerUnavailableError.
         """
 
     async def keys_in_use(self, at_us: int) -> int:
-        """Raise an alert, once a day, for each key that is in use after its grace.
+        """Raise an alert, once a day, for each old key still used after its grace period.
 
-        Returns how many. Raises LedgerUnavailableError.
+        Return how many. Raises LedgerUnavailableError.
         """
 
     def revoked_versions(self) -> frozenset[str]:

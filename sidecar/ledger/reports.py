@@ -1,7 +1,7 @@
-"""What a ledger has been spent on, and how its budgets stand: one snapshot, read only.
+"""Reports of spend and budgets, from one read-only snapshot of a ledger.
 
-Spend by dimension is the sum of calls. What a budget has spent is its row's own
-figure, in which adjustments count, too.
+Spend by dimension is the sum of calls. A budget's spend is read from its row, which
+includes adjustments.
 """
 
 import sqlite3
@@ -29,14 +29,14 @@ _COLUMNS = {
 
 _PER_LIMIT = " LEFT JOIN hold_amounts a ON a.hold = h.id LEFT JOIN budgets b ON b.id = a.budget"
 
-# A limit that has released a call that expired was charged nothing, whatever others were.
+# A limit that releases on expiry was charged nothing for an expired call, even if others were.
 _COST_OF_LIMIT = """CASE WHEN b.meter = 'cost' AND b.window <> 'concurrent'
   THEN a.charged ELSE h.charged_cost_nano_usd END"""
 _TOKENS_OF_LIMIT = """(h.state <> 'expired' OR b.id IS NULL OR b.meter <> 'tokens'
   OR b.window = 'concurrent' OR a.charge_on_expiry)"""
 
-# Of the rows of a budget that still count, that of the window which the calendar has now says
-# its window and ceiling; where none is, as the ledger has another calendar, the one opened last.
+# Of the rows of a budget that still count, the current window's gives its bounds and ceiling;
+# without one, as in a ledger of another time zone, the row opened last.
 _OPEN_BUDGETS = """
 SELECT max((window_start_us = CASE window WHEN 'hour' THEN :hour WHEN 'day' THEN :day ELSE :month
     END) << 62 | id), rule, meter, window, scope, ceiling, window_start_us, window_end_us,
@@ -59,7 +59,7 @@ SELECT (grown_at_us - :start_us) / :step_us, sum(amount) FROM (
   UNION ALL SELECT adjusted_at_us, amount FROM adjustments WHERE budget IN {_ROWS}
 ) GROUP BY 1 ORDER BY 1"""  # noqa: S608 - our own text
 
-# The latest refusal by each budget. rows.budgets_to_json says what stands where.
+# The latest refusal by each budget. See rows.budgets_to_json for the indexes.
 _REFUSALS = """
 SELECT r.value ->> 'rule', b.value ->> 2, b.value ->> 3, max(d.decided_at_us)
 FROM decisions d JOIN json_each(d.reasons) r JOIN json_each(d.budgets) b
@@ -68,10 +68,10 @@ WHERE d.effect = 'deny' AND d.decided_at_us >= ? GROUP BY 1, 2, 3"""
 
 
 class Reports:
-    """Reads reports through one connection, all of the moment at which this was made."""
+    """Reads reports on one connection, all from the snapshot taken when this is made."""
 
     def __init__(self, connection: sqlite3.Connection, clock_us: int, zone: tzinfo = UTC) -> None:
-        """Begin a snapshot, at the ledger's time: that of its last decision, or the clock's."""
+        """Begin a snapshot, at the later of the last decision's time and the clock's."""
         connection.execute("BEGIN")
         self._sql = connection
         self._zone = zone
@@ -79,7 +79,7 @@ class Reports:
         self.at_us = LedgerTime(connection).advance(clock_us)
 
     def report(self, by: Sequence[Dimension], span: Span) -> SpendReport:
-        """Return spend in the days that the span touches, and how all budgets stand now."""
+        """Return the spend of the days that the span touches, and all budgets as of now."""
         days = self.calendar.days(span)
         totals = self.spend((), days) or [Spend((), (0,) * len(days), 0, 0, 0, 0, 0, 0, 0)]
         outlooks = sorted(self.outlooks(), key=lambda outlook: outlook.urgency)
@@ -89,7 +89,7 @@ class Reports:
         )
 
     def spend(self, by: Sequence[Dimension], days: Sequence[Span]) -> list[Spend]:
-        """Return what was spent on these days: by day in order of names, else dearest first."""
+        """Return the spend of these days, by cost descending; by names when divided by day."""
         starts = [day.start_us for day in days]
         dates = [format_date(start_us, self._zone) for start_us in starts]
         number = {date: index for index, date in enumerate(dates)}
@@ -120,7 +120,7 @@ class Reports:
         return sorted(rows, key=lambda row: (0 if by_day else -row.cost_nano_usd, row.names))
 
     def outlooks(self) -> list[BudgetForecast]:
-        """Return how each budget with a forecast stands, as the ledger enforces it."""
+        """Return a forecast of each hourly, daily and monthly budget with a ceiling."""
         found = []
         since_us = self.at_us - max(RECENT_US.values())
         refusals = {
@@ -150,15 +150,15 @@ class Reports:
         return found
 
     def curve(self, outlook: BudgetForecast, steps: int = 96) -> list[Point]:
-        """Return how spent has grown to what it is now, at most one point for each step.
+        """Return the growth of a budget's spend so far, at most one point for each step.
 
-        A call counts from when it was charged, an adjustment from when it was made.
+        A call counts from the time of its charge, an adjustment from the time it was made.
         """
         start_us, end_us = outlook.span
         step_us = max(1, (end_us - start_us) // steps)
         steps_of = {"start_us": start_us, "step_us": step_us}
         growth = self._sql.execute(_GROWTH, self._of(outlook.limit) | steps_of).fetchall()
-        spent = outlook.spent - sum(amount for _, amount in growth)  # 0, says L2
+        spent = outlook.spent - sum(amount for _, amount in growth)  # 0, by L2
         points = [Point(start_us, spent)]
         for step, amount in growth:
             spent += amount

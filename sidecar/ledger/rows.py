@@ -1,4 +1,4 @@
-"""How decisions, budgets and tariffs are written into columns, and read back."""
+"""Conversion of decisions, holds, budgets and tariffs to columns and back."""
 
 import json
 import sqlite3
@@ -19,7 +19,7 @@ def insert(table: str, *columns: str) -> str:
 
 
 def row_id(cursor: sqlite3.Cursor) -> int:
-    """Return the row that was just inserted."""
+    """Return the id of the row that was just inserted."""
     assert cursor.lastrowid is not None, "an INSERT always has a row id"
     return cursor.lastrowid
 
@@ -42,7 +42,7 @@ def reasons_from_json(text: str) -> tuple[Reason, ...]:
 
 
 def budgets_to_json(budgets: Sequence[Budget]) -> str:
-    """Write budgets as JSON lists, which are many and need to be small.
+    """Write budgets as JSON lists, which take less space than objects.
 
     Each is [rule, meter, scope, window_start_us, window_end_us, ceiling, spent, held].
     """
@@ -69,7 +69,7 @@ def budgets_from_json(text: str) -> tuple[Budget, ...]:
 
 
 def tool_calls_to_json(calls: ToolCalls) -> str:
-    """Write calls of tools as a JSON object, "" where there are none."""
+    """Write tool calls as a JSON object, "" where there are none."""
     return _to_json(dict(calls)) if calls else ""
 
 
@@ -79,9 +79,9 @@ def tool_calls_from_json(text: str) -> ToolCalls:
 
 
 def tariff_to_json(tariff: Tariff) -> str:
-    """Write all that a cost depends on, so that a settlement needs no policy file.
+    """Write a tariff as JSON, so that a settlement needs no policy file.
 
-    A price without the later units is written as it always was, and stays one version.
+    Units added later are left out when unset, so that an old price stays the same version.
     """
     price, factors = tariff.price, tariff.multipliers
     later = {
@@ -125,9 +125,9 @@ WHERE d.id = ?
 
 
 def replayed_decision(row: tuple[Any, ...], at_us: int) -> Decision:
-    """Read a row of DECISION, to answer a repeat of its request at this time.
+    """Read a row of DECISION, for the response to a replay at this time.
 
-    A hold that is due is as good as expired, whether it was written down yet or not.
+    An open hold that is due counts as expired.
     """
     (
         request_id, decision_id, effect, reasons, shadow_reasons, budgets, retry_after_us, model_id,

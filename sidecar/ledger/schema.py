@@ -1,7 +1,7 @@
-"""The tables and views of a ledger file, and how an older file becomes current.
+"""The tables, views and migrations of a ledger file.
 
 Times are microseconds since the epoch (`_us`), money is nano-USD. The views
-give times as people write them, in UTC, and USD where a column says so.
+have readable times in UTC (`_utc`), and USD (`_usd`).
 """
 
 from sqlite_utils import Database, Migrations
@@ -9,12 +9,12 @@ from sqlite_utils import Database, Migrations
 from sidecar.ledger import chain, key_tables
 
 APPLICATION_ID = 0x4D53504C
-"""Written into the file's header, "MSPL": this file is a spend ledger."""
+"""The application id in the file's header: "MSPL", a spend ledger."""
 
 migrations = Migrations("spend-ledger")
 
 _TABLES = """
--- Every policy set that has decided something.
+-- Every policy set that a decision was made with.
 CREATE TABLE policy_sets (
   id INTEGER PRIMARY KEY,
   digest TEXT NOT NULL UNIQUE
@@ -28,7 +28,7 @@ CREATE TABLE prices (
   UNIQUE (price_id, content)
 ) STRICT;
 
--- Every answer that was given. reasons, shadow_reasons and budgets are JSON.
+-- Every decision. reasons, shadow_reasons and budgets are JSON.
 CREATE TABLE decisions (
   id INTEGER PRIMARY KEY,
   decision_id TEXT NOT NULL UNIQUE,
@@ -52,9 +52,9 @@ CREATE TABLE decisions (
   policy_generation INTEGER NOT NULL
 ) STRICT;
 
--- The reservation that goes with an allowed decision, and how it ended. The
--- held_ columns are the worst case; the charged_ columns are 0 while open.
--- outcome is what Settle or Release said of the call, "unknown" when expired.
+-- The hold of an allowed decision, and how it ended. The held_ columns are the
+-- worst case; the charged_ columns are 0 while open. outcome is from Settle or
+-- Release, "unknown" when expired.
 CREATE TABLE holds (
   id INTEGER PRIMARY KEY REFERENCES decisions (id),
   hold_id TEXT NOT NULL UNIQUE,
@@ -83,8 +83,8 @@ CREATE TABLE holds (
 CREATE INDEX holds_open ON holds (expires_at_us) WHERE state = 'open';
 
 -- One limit in one window for one scope. A sliding minute has a row for each
--- second with admissions, which counts until its window_end. ceiling is as the
--- latest admission saw it, NULL for unlimited.
+-- second with admissions, which counts until its window_end. ceiling is that of
+-- the latest admission, NULL for unlimited.
 CREATE TABLE budgets (
   id INTEGER PRIMARY KEY,
   rule TEXT NOT NULL,
@@ -99,7 +99,7 @@ CREATE TABLE budgets (
   UNIQUE (rule, window, meter, scope, window_start_us)
 ) STRICT;
 
--- What each hold has reserved on each budget, and what it was charged there.
+-- The amounts that a hold reserves on each budget, and was charged there.
 CREATE TABLE hold_amounts (
   hold INTEGER NOT NULL REFERENCES holds (id),
   budget INTEGER NOT NULL REFERENCES budgets (id),
@@ -155,16 +155,16 @@ def first_ledger(db: Database) -> None:
 
 
 _CHAIN = """
--- The SHA-256 of the decision before and of this one: see sidecar/ledger/chain.py.
+-- The SHA-256 of the previous link and this decision: see sidecar/ledger/chain.py.
 ALTER TABLE decisions ADD COLUMN chain BLOB NOT NULL DEFAULT x'';
 
--- The last decision that was pruned, with its link: what is left follows it.
+-- The last decision that was pruned, with its link: the next decision follows it.
 CREATE TABLE pruned (
   decision INTEGER NOT NULL,
   chain BLOB NOT NULL
 ) STRICT;
 
--- Corrections and one-off grants, each signed by somebody. A negative amount gives room.
+-- Signed corrections and one-off grants. A negative amount adds room.
 CREATE TABLE adjustments (
   id INTEGER PRIMARY KEY,
   adjusted_at_us INTEGER NOT NULL,
@@ -185,7 +185,7 @@ FROM adjustments JOIN budgets ON budgets.id = budget ORDER BY adjustments.id;
 
 @migrations(name="0002_chain_and_adjustments")
 def chain_and_adjustments(db: Database) -> None:
-    """Chain the decisions, and keep adjustments."""
+    """Add the hash chain, and the table of adjustments."""
     for statement in _CHAIN.split(";\n"):
         if statement.strip():
             db.execute(statement)
@@ -193,9 +193,8 @@ def chain_and_adjustments(db: Database) -> None:
 
 
 _ALERTS = """
--- What people are told, once for each kind, rule, window, scope and threshold: see
--- sidecar/domain/alerts.py. For a sliding minute the window is a minute of the clock, for
--- what is concurrent an hour.
+-- One alert for each kind, rule, window, scope and threshold: see sidecar/domain/alerts.py.
+-- For a sliding minute the window is a minute of the clock, for a concurrent limit an hour.
 CREATE TABLE alerts (
   id INTEGER PRIMARY KEY,
   alert_id TEXT NOT NULL UNIQUE,
@@ -217,8 +216,8 @@ CREATE TABLE alerts (
 ) STRICT;
 CREATE INDEX alerts_by_end ON alerts (window_end_us);
 
--- Who is owed each alert, and how the attempts to tell went. delivered_at_us is NULL
--- while none has succeeded; next_at_us is when the next is due.
+-- The delivery of each alert to each channel. delivered_at_us is NULL until an attempt
+-- succeeds; next_at_us is when the next attempt is due.
 CREATE TABLE alert_deliveries (
   alert INTEGER NOT NULL REFERENCES alerts (id),
   channel TEXT NOT NULL,
@@ -244,8 +243,8 @@ FROM alerts ORDER BY id;
 """
 
 _BURNING = """
--- The few budgets that burn is looked for in. Were its condition window = 'hour', SQLite
--- would plan the query of every decision anew, to see whether the parameter is that.
+-- The hourly cost budgets, for burn alerts. With the condition window = 'hour', SQLite
+-- would plan the query of every decision again, to compare its parameter with that.
 CREATE INDEX budgets_cost_by_hour ON budgets (window_start_us)
   WHERE window || ' ' || meter = 'hour cost';
 """
@@ -253,26 +252,26 @@ CREATE INDEX budgets_cost_by_hour ON budgets (window_start_us)
 
 @migrations(name="0003_alerts")
 def alerts(db: Database) -> None:
-    """Keep alerts, and who is still to be told of them."""
+    """Add alerts, and their deliveries."""
     _execute(db, _ALERTS)
     _execute(db, _BURNING)
 
 
 @migrations(name="0004_keys")
 def keys(db: Database) -> None:
-    """Keep the versions of keys, and how each rotation went."""
+    """Add the versions of keys, and their rotations."""
     _execute(db, key_tables.KEYS)
 
 
 @migrations(name="0005_key_usage")
 def key_usage(db: Database) -> None:
-    """Count which keys are used, and keep that when decisions are pruned."""
+    """Add the usage of keys, which is kept when decisions are pruned."""
     _execute(db, key_tables.USAGE)
 
 
 @migrations(name="0006_alerts_of_keys")
 def alerts_of_keys(db: Database) -> None:
-    """Let an alert be of a key, too. A CHECK cannot be changed, so the tables are made anew."""
+    """Add alerts of keys. A CHECK cannot be altered, so the tables are made again."""
     tables = ("alerts", "alert_deliveries")
     for table in tables:
         db.execute(f"CREATE TEMP TABLE kept_{table} AS SELECT * FROM {table}")  # noqa: S608
@@ -284,8 +283,8 @@ def alerts_of_keys(db: Database) -> None:
 
 
 _UNITS = """
--- Speech is billed by the character, annotated pages have a price of their own, and some
--- tools are billed by the call: a JSON object of the count by the tool's name, '' for none.
+-- Speech is billed by the character, annotated pages at a price of their own, and some tools
+-- by the call: a JSON object with the count for each tool's name, '' for none.
 ALTER TABLE holds ADD COLUMN held_characters INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE holds ADD COLUMN held_annotated_pages INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE holds ADD COLUMN held_tool_calls TEXT NOT NULL DEFAULT '';
@@ -297,13 +296,13 @@ ALTER TABLE holds ADD COLUMN charged_tool_calls TEXT NOT NULL DEFAULT '';
 
 @migrations(name="0007_units")
 def units(db: Database) -> None:
-    """Keep characters, annotated pages and calls of tools."""
+    """Add characters, annotated pages and tool calls to holds."""
     _execute(db, _UNITS)
 
 
 @migrations(name="0008_unrecognized_usage")
 def unrecognized_usage(db: Database) -> None:
-    """Keep of which holds the usage was reported, and not understood."""
+    """Mark the holds whose reported usage had no known count."""
     db.execute("ALTER TABLE holds ADD COLUMN unrecognized_usage INTEGER NOT NULL DEFAULT 0")
 
 
@@ -313,8 +312,8 @@ _COUNTED_BY = """SELECT a.hold FROM hold_amounts a JOIN budgets b ON b.id = a.bu
 _RELEASED_BY = f"{_COUNTED_BY} GROUP BY 1 HAVING max(a.charge_on_expiry) = 0"
 
 _UNKNOWN = f"""
--- What every limit of its meter has released of a hold that expired was no spend, and is in
--- no sum: charged_cost_nano_usd is what budgets were charged.
+-- What all limits of a meter released of an expired hold is not spend: the charged_ columns
+-- are what budgets were charged.
 UPDATE holds SET charged_input_tokens = 0, charged_output_tokens = 0,
   charged_cached_input_tokens = 0
 WHERE id IN ({_RELEASED_BY.format(meter="tokens")})
@@ -339,7 +338,7 @@ FROM (
   GROUP BY 1, 2, 3, 4
 );
 
--- Which sidecar raised an alert, its share of every ceiling, and the ceiling of all shares.
+-- The sidecar that raised an alert, its share of every ceiling, and the undivided ceiling.
 ALTER TABLE alerts ADD COLUMN instance TEXT NOT NULL DEFAULT '';
 ALTER TABLE alerts ADD COLUMN share TEXT NOT NULL DEFAULT '';
 ALTER TABLE alerts ADD COLUMN undivided_ceiling INTEGER;
@@ -348,7 +347,7 @@ ALTER TABLE alerts ADD COLUMN undivided_ceiling INTEGER;
 
 @migrations(name="0009_unknown_outcomes_and_shares")
 def unknown_outcomes_and_shares(db: Database) -> None:
-    """Keep what no budget was charged out of spend, and say whose alert it is."""
+    """Take out of spend what no budget was charged, and add the origin of alerts."""
     _execute(db, _UNKNOWN)
 
 
@@ -361,9 +360,9 @@ def _execute(db: Database, statements: str) -> None:
 _KNOWN = {migration.name for migration in migrations.pending(Database(memory=True))}
 
 
-def migrations_from_the_future(db: Database) -> list[str]:
-    """Return the names of applied migrations that this program does not know.
+def unknown_migrations(db: Database) -> list[str]:
+    """Return the names of applied migrations that this version does not know.
 
-    Any means that a newer program wrote the file.
+    If there are any, a newer version wrote the file.
     """
     return sorted({migration.name for migration in migrations.applied(db)} - _KNOWN)

@@ -1,4 +1,4 @@
-"""How holds end: settled, released or expired, and at last forgotten."""
+"""Settlement: the ways a hold ends (settled, released, expired), and the pruning of old ones."""
 
 import itertools
 import sqlite3
@@ -15,12 +15,12 @@ from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.protocol import HoldUnknownError
 
 MAX_PER_TRANSACTION = 100
-"""Holds in one transaction of housekeeping: bounds how long others wait for it."""
+"""Holds that maintenance handles in one transaction: bounds how long other requests wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Amount:
-    """What a hold has on one budget row."""
+    """A hold's amounts on one budget row."""
 
     budget_row: int
     held: int
@@ -30,24 +30,21 @@ class _Amount:
 
 
 class Settlements:
-    """Closes holds on one connection.
-
-    Like `Admission`, inside a transaction that somebody else begins and commits.
-    """
+    """Closes and prunes holds on one connection, in a transaction of the caller's."""
 
     def __init__(
-        self, connection: sqlite3.Connection, balances: GroupBalances, alerting: Alerts
+        self, connection: sqlite3.Connection, balances: GroupBalances, alerts: Alerts
     ) -> None:
-        """Use the connection, and the standings and alerts that go through it."""
+        """Use the connection, and the balances and alerts on it."""
         self._sql = connection
         self._balances = balances
-        self._alerting = alerting
+        self._alerts = alerts
         self.closed: Counter[str] = Counter()
-        """Holds closed in this transaction, by state, and those that were an overrun or had
-        a usage in which nothing is known."""
+        """Holds closed in this transaction: by state, and those with an `overrun` or an
+        `unrecognized_usage`."""
 
     def settle(self, hold_id: str, settlement: Settlement) -> Charge:
-        """Charge what was used, into the windows the hold was authorized in (L6)."""
+        """Charge the real usage, in the windows that the hold was authorized in (L6)."""
         used, cost_nano_usd = settlement.used, settlement.cost_nano_usd
         actual = {Meter.TOKENS: used.tokens, Meter.COST: cost_nano_usd}
 
@@ -58,7 +55,7 @@ class Settlements:
         if state in (HoldState.OPEN, HoldState.EXPIRED):
             self._move(row, state, charge)
             if self._close(row, HoldState.SETTLED, settlement):
-                self._alerting.overrun(row, settlement.at_us)
+                self._alerts.overrun(row, settlement.at_us)
         return self._charge(row, settlement.at_us)
 
     def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
@@ -70,7 +67,7 @@ class Settlements:
         return self._charge(row, at_us)
 
     def expire(self, at_us: int) -> int:
-        """Close the holds that are due, as each of their limits says (L5)."""
+        """Close the holds that have expired, charged as each of their limits says (L5)."""
         at_us = self._balances.advance(at_us)
         due = self._sql.execute(
             f"SELECT id, held_cost_nano_usd, {rows.HELD} FROM holds h"  # noqa: S608 - ours
@@ -79,7 +76,7 @@ class Settlements:
             (at_us, MAX_PER_TRANSACTION),
         ).fetchall()
         if due:
-            self._balances.write()  # it may be a call that asks for this
+            self._balances.write()  # a decision of this group may have caused this
         for row, cost_nano_usd, *held in due:
             used, charged_cost = _charged(
                 rows.held_from_row(held), cost_nano_usd, self._amounts(row)
@@ -88,11 +85,11 @@ class Settlements:
             self._close(
                 row, HoldState.EXPIRED, Settlement(used, charged_cost, "unknown", "", at_us)
             )
-            self._alerting.expired(row, at_us)
+            self._alerts.expired(row, at_us)
         return len(due)
 
     def prune(self, at_us: int, retention_us: int) -> int:
-        """Forget decisions past the retention, but none that an open window needs.
+        """Delete decisions past the retention that no open window counts; return how many.
 
         The latest decision always stays: it carries the ledger's time (L9).
         """
@@ -106,7 +103,7 @@ class Settlements:
             " LEFT JOIN holds h USING (id) ORDER BY d.id",
             (MAX_PER_TRANSACTION, before_us),
         )
-        # What is left is a chain without a gap, so nothing goes before what is older.
+        # The chain that is left may have no gap, so the oldest go first.
         gone = list(itertools.takewhile(lambda row: row[2], oldest))
         if not gone:
             return 0
@@ -118,7 +115,7 @@ class Settlements:
         for row in old:
             touched |= set(self._sql.execute("SELECT budget FROM hold_amounts WHERE hold = ?", row))
         for statement in (
-            # L2: a budget of long ago stays the sum of those of its holds that are left.
+            # L2: an old budget stays the sum of its holds that are left.
             """UPDATE budgets SET spent = spent -
               (SELECT charged FROM hold_amounts WHERE hold = ?1 AND budget = budgets.id)
               WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?1)""",
@@ -163,9 +160,9 @@ class Settlements:
         ]  # fmt: skip
 
     def _move(self, row: int, state: HoldState, charge: Callable[[_Amount], int]) -> None:
-        """L2: whatever a hold gains or loses, its budget rows gain or lose."""
+        """Move a hold's amounts from held to spent, on all of its budget rows (L2)."""
         for amount in self._amounts(row):
-            # A concurrent limit counts open holds alone: closing spends nothing.
+            # A concurrent limit counts only open holds: closing one spends nothing.
             charged = 0 if amount.limit.window is Window.CONCURRENT else charge(amount)
             self._sql.execute(
                 "UPDATE budgets SET held = held - ?, spent = spent + ? WHERE id = ?",
@@ -181,7 +178,7 @@ class Settlements:
             )
 
     def _close(self, row: int, state: HoldState, settlement: Settlement) -> bool:
-        """Write down how a hold ended; return whether its call used more than was held."""
+        """Record how a hold ended; return whether its call used more than was held."""
         used, cost_nano_usd = settlement.used, settlement.cost_nano_usd
         closed = self._sql.execute(
             "UPDATE holds SET state = ?, closed_at_us = ?, charged_input_tokens = ?,"
@@ -230,10 +227,9 @@ class Settlements:
 
 
 def _charged(most: Usage, cost_nano_usd: int, amounts: Sequence[_Amount]) -> tuple[Usage, int]:
-    """Return how much of a call with an unknown outcome is spend: what its limits charge.
+    """Return the usage and cost to charge for an expired hold, as its limits say.
 
-    Of what no limit counts, nothing is released: it stays. Tokens that no limit counts go
-    with the cost.
+    A meter that no limit counts is charged in full; tokens without a limit follow the cost.
     """
     cost = _charges(amounts, Meter.COST)
     tokens = _charges(amounts, Meter.TOKENS)
@@ -246,7 +242,7 @@ def _charged(most: Usage, cost_nano_usd: int, amounts: Sequence[_Amount]) -> tup
 
 
 def _charges(amounts: Sequence[_Amount], meter: Meter) -> bool | None:
-    """Whether any limit with this meter charges what expires; None if there is no such limit."""
+    """Whether any limit of this meter charges on expiry; None if no limit has this meter."""
     counted = [
         amount.charge_on_expiry
         for amount in amounts

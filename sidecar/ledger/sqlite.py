@@ -1,4 +1,4 @@
-"""The ledger in one SQLite file: WAL, synchronous=FULL, one writer."""
+"""The ledger in one SQLite file: WAL mode, synchronous=FULL, one writer."""
 
 import os
 import sqlite3
@@ -23,11 +23,10 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.windows import Calendar, Window
 from sidecar.ledger import ledger_file, open_holds, rows
-from sidecar.ledger import settlement as closing
 from sidecar.ledger.adjustments import Adjustments
 from sidecar.ledger.admission import Admission, check_reservation
 from sidecar.ledger.alerts import Alerts
-from sidecar.ledger.balances import Balances, ForeseenStandings, LedgerTime
+from sidecar.ledger.balances import Balances, LedgerTime, PreviewBalances
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.group_commit import GroupCommit
 from sidecar.ledger.key_usage import KeyUsage, revoked_versions
@@ -39,13 +38,13 @@ from sidecar.ledger.protocol import (
     NotAdjustableError,
     RequestIdReusedError,
 )
-from sidecar.ledger.settlement import Settlements
+from sidecar.ledger.settlement import MAX_PER_TRANSACTION, Settlements
 
 T = TypeVar("T")
 
 
 class SqliteLedger:
-    """The `Ledger` of one sidecar. Belongs to one event loop."""
+    """The `OperatorLedger` of one sidecar. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -57,18 +56,18 @@ class SqliteLedger:
     ) -> None:
         """Open or create the file, and lock out other writers.
 
-        Alerts are owed to each of the channels, and say that they come from the origin; the
-        entropy makes their ids unique.
-        Raises LedgerRefusedError, which says why and the way out.
+        Each alert names the origin and is due for each of the channels; the entropy makes
+        its id unique.
+        Raises LedgerRefusedError, which says why and what to do.
         """
-        path = ledger_file.one_name(path)
+        path = ledger_file.canonical_path(path)
         with ExitStack() as opened:
             opened.enter_context(ledger_file.lock(path))
             writer = ledger_file.open_writer(path)
             opened.callback(writer.close)
-            # What reads has a connection of its own: it sees only what is
-            # committed, and never waits for a commit under way. It closes first,
-            # so that the writer, closing last, folds the WAL into the file.
+            # Reads have a connection of their own: they see only what is committed
+            # and never wait for a commit. It closes first, so that the writer,
+            # which closes last, folds the WAL into the file.
             reader = ledger_file.open_reader(path)
             opened.callback(reader.close)
             self._opened = opened.pop_all()
@@ -76,17 +75,17 @@ class SqliteLedger:
         calendar, time = Calendar(zone), LedgerTime(reader)
         self._time = time
         self._balances = balances = GroupBalances(writer, calendar, time)
-        self._alerting = Alerts(writer, balances, channels, entropy, origin)
-        self._deciding = Admission(writer, balances, self._alerting)
-        self._closing = Settlements(writer, balances, self._alerting)
-        self._adjusting = Adjustments(writer, balances)
+        self._alerts = Alerts(writer, balances, channels, entropy, origin)
+        self._admission = Admission(writer, balances, self._alerts)
+        self._settlements = Settlements(writer, balances, self._alerts)
+        self._adjustments = Adjustments(writer, balances)
         self._outbox = Outbox(writer)
         self._writer = writer
         self._key_usage = KeyUsage(writer)
-        self._committed_standings = Balances(reader, calendar, time)
-        self._foreseen_standings = ForeseenStandings(reader, calendar, time)
+        self._committed_balances = Balances(reader, calendar, time)
+        self._preview_balances = PreviewBalances(reader, calendar, time)
         self._committed_outbox = Outbox(reader)
-        self._raised: Callable[[Sequence[Alert]], None] = lambda _: None
+        self._on_raised: Callable[[Sequence[Alert]], None] = lambda _: None
         self._commits = GroupCommit(
             writer,
             refusals=(RequestIdReusedError, HoldUnknownError, NotAdjustableError),
@@ -96,25 +95,25 @@ class SqliteLedger:
             failed=self._failed,
         )
         self.watchers: list[CommitWatcher] = []
-        """Who is told how commits end."""
+        """Called back with the result of each commit."""
         self.latest_us = time.latest_us
-        """When the file's last decision was made: time goes on from here."""
+        """The time of the file's last decision, in microseconds: the clock must not be behind."""
 
     async def decide(self, reservation: ReservationRequest) -> Decision:
         """See Ledger.decide."""
         return await self._commits.run(lambda: self._decide(reservation))
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
-        # What is due holds no place. It is whole by itself, so it may stay when the decision
-        # is then refused. What is more than a group may close is for the next.
-        if self._closing.closed[HoldState.EXPIRED] < closing.MAX_PER_TRANSACTION and any(
+        # Expired holds take no place in a concurrent limit, so they are closed first. That
+        # stays when the decision is then refused. Beyond the maximum, the next group closes.
+        if self._settlements.closed[HoldState.EXPIRED] < MAX_PER_TRANSACTION and any(
             line.limit.window is Window.CONCURRENT for line in reservation.lines
         ):
-            self._closing.expire(reservation.at_us)
-        return self._deciding.decide(reservation)
+            self._settlements.expire(reservation.at_us)
+        return self._admission.decide(reservation)
 
     async def run_after_decisions(self, work: Callable[[], T], *, frees: bool = False) -> T:
-        """Do what is no decision, which finds all in the tables that was decided before it."""
+        """Run other work in the group commit, once the balances of its decisions are written."""
 
         def after_decisions() -> T:
             self._balances.write()
@@ -124,18 +123,18 @@ class SqliteLedger:
 
     def _forget(self) -> None:
         self._balances.forget()
-        self._deciding.forget()
-        self._adjusting.forget()
-        self._alerting.forget()
-        self._closing.closed.clear()
+        self._admission.forget()
+        self._adjustments.forget()
+        self._alerts.forget()
+        self._settlements.closed.clear()
         self._key_usage.forget()
 
     def _committed(self, requests: int, seconds: float) -> None:
-        if raised := self._alerting.committed():
-            self._raised(raised)
+        if raised := self._alerts.committed():
+            self._on_raised(raised)
         for watcher in self.watchers:
-            watcher.committed(requests, seconds, self._closing.closed)
-        self._closing.closed.clear()
+            watcher.committed(requests, seconds, self._settlements.closed)
+        self._settlements.closed.clear()
 
     def _failed(self, why: str) -> None:
         for watcher in self.watchers:
@@ -144,22 +143,20 @@ class SqliteLedger:
     def preview(self, reservation: ReservationRequest) -> Decision:
         """See Ledger.preview."""
         with _reading():
-            at_us = self._time.look(reservation.at_us)
-            decision, _ = check_reservation(
-                self._foreseen_standings, reservation, at_us, hold=False
-            )
+            at_us = self._time.peek(reservation.at_us)
+            decision, _ = check_reservation(self._preview_balances, reservation, at_us, hold=False)
             return decision
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """See Ledger.settle."""
         return await self.run_after_decisions(
-            lambda: self._closing.settle(hold_id, settlement), frees=True
+            lambda: self._settlements.settle(hold_id, settlement), frees=True
         )
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """See Ledger.release."""
         return await self.run_after_decisions(
-            lambda: self._closing.release(hold_id, reason, at_us), frees=True
+            lambda: self._settlements.release(hold_id, reason, at_us), frees=True
         )
 
     def hold(self, hold_id: str) -> Hold:
@@ -173,52 +170,52 @@ class SqliteLedger:
     def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
         """See Ledger.budgets."""
         with _reading():
-            at_us = self._time.look(at_us)
-            return tuple(self._committed_standings.of(limit, at_us).budget() for limit in limits)
+            at_us = self._time.peek(at_us)
+            return tuple(self._committed_balances.of(limit, at_us).budget() for limit in limits)
 
     async def adjust(
         self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
     ) -> Budget:
         """See Ledger.adjust."""
         return await self.run_after_decisions(
-            lambda: self._adjusting.adjust(rule, scope, amount, signed_by, reason, at_us)
+            lambda: self._adjustments.adjust(rule, scope, amount, signed_by, reason, at_us)
         )
 
     def open_holds(self, after: tuple[int, int], at_most: int) -> Sequence[OpenHold]:
-        """See Books.open_holds."""
+        """See OperatorLedger.open_holds."""
         with _reading():
             return open_holds.page(self._reader, after, at_most)
 
     def count_open_holds(self) -> int:
-        """See Books.count_open_holds."""
+        """See OperatorLedger.count_open_holds."""
         with _reading():
             return open_holds.count(self._reader)
 
     def meter_of(self, rule: str) -> Meter:
-        """See Books.meter_of."""
+        """See OperatorLedger.meter_of."""
         with _reading():
             return open_holds.meter_of(self._reader, rule)
 
     def time_us(self, at_us: int) -> int:
-        """See Books.time_us."""
+        """See OperatorLedger.time_us."""
         return self._time.advance(at_us)
 
     async def expire(self, at_us: int) -> int:
         """See Ledger.expire."""
-        return await self.run_after_decisions(lambda: self._closing.expire(at_us), frees=True)
+        return await self.run_after_decisions(lambda: self._settlements.expire(at_us), frees=True)
 
     async def prune(self, at_us: int, retention_us: int) -> int:
         """See Ledger.prune."""
         return await self.run_after_decisions(lambda: self._prune(at_us, retention_us))
 
     def _prune(self, at_us: int, retention_us: int) -> int:
-        self._key_usage.count()  # what goes is counted first
+        self._key_usage.count()  # decisions are counted before they are pruned
         self._outbox.prune(self._time.advance(at_us) - retention_us)
-        return self._closing.prune(at_us, retention_us)
+        return self._settlements.prune(at_us, retention_us)
 
     async def burn(self, at_us: int) -> int:
         """See Ledger.burn."""
-        return await self.run_after_decisions(lambda: self._alerting.burn(at_us))
+        return await self.run_after_decisions(lambda: self._alerts.burn(at_us))
 
     async def track(self, key_ids: Collection[str], at_us: int) -> None:
         """See KeyLedger.track."""
@@ -232,16 +229,16 @@ class SqliteLedger:
 
     async def keys_in_use(self, at_us: int) -> int:
         """See KeyLedger.keys_in_use."""
-        return await self.run_after_decisions(lambda: self._alerting.keys_in_use(at_us))
+        return await self.run_after_decisions(lambda: self._alerts.keys_in_use(at_us))
 
     def revoked_versions(self) -> frozenset[str]:
         """See KeyLedger.revoked_versions."""
         with _reading():
             return revoked_versions(self._reader)
 
-    def when_raised(self, tell: Callable[[Sequence[Alert]], None]) -> None:
-        """See AlertOutbox.when_raised."""
-        self._raised = tell
+    def on_raised(self, callback: Callable[[Sequence[Alert]], None]) -> None:
+        """See AlertOutbox.on_raised."""
+        self._on_raised = callback
 
     def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
         """See AlertOutbox.due."""
@@ -257,7 +254,7 @@ class SqliteLedger:
         await self._commits.run(self._write_nothing)
 
     def _write_nothing(self) -> None:
-        # The header's page is written, even though the number stays what it is.
+        # SQLite writes the header's page even though the number does not change.
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         self._writer.execute(f"PRAGMA user_version = {version}")
 

@@ -1,4 +1,4 @@
-"""Whether a ledger file still keeps its promises, recomputed from its rows."""
+"""Verification of a ledger file: its promises, recomputed from its rows."""
 
 import itertools
 import sqlite3
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sidecar.ledger import chain
 
-# Each query returns a row of text for each thing that is wrong.
+# Each query returns a text for each row that breaks the promise.
 _CHECKS: dict[str, str] = {
     "L2 a budget's held is not the sum of its open holds": """
         SELECT 'budget ' || b.id || ' (' || b.rule || '): held ' || b.held || ', open holds '
@@ -53,7 +53,7 @@ _CHECKS: dict[str, str] = {
     "L7 a hold has a cost and no price": """
         SELECT 'hold ' || hold_id FROM holds
         WHERE price IS NULL AND (held_cost_nano_usd <> 0 OR charged_cost_nano_usd <> 0)""",
-    "A2 an alert was never owed to anybody": """
+    "A2 an alert has no delivery": """
         SELECT alert_id FROM alerts
         WHERE NOT EXISTS (SELECT 1 FROM alert_deliveries WHERE alert = alerts.id)""",
     "the file is damaged": """
@@ -68,18 +68,18 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class VerifyFinding:
-    """One thing that is wrong: which promise, and where."""
+    """A broken promise, and where."""
 
     promise: str
     place: str
 
 
 def verify(connection: sqlite3.Connection) -> tuple[list[VerifyFinding], dict[str, int]]:
-    """Recompute everything; return what is wrong (a sample), and what was counted.
+    """Recompute all promises; return findings (at most MAX_SHOWN each) and row counts.
 
-    The connection is one for reading, outside of a transaction.
+    The connection is read-only, and outside of a transaction.
     """
-    connection.execute("BEGIN")  # a sidecar may be at work: look at one moment of it
+    connection.execute("BEGIN")  # one snapshot, as a sidecar may be writing
     try:
         return _findings(connection)
     finally:
@@ -93,7 +93,7 @@ def _findings(connection: sqlite3.Connection) -> tuple[list[VerifyFinding], dict
         for (place,) in connection.execute(query).fetchmany(MAX_SHOWN)
     ]
     findings += [
-        VerifyFinding("the decision log was altered", f"{place} is not as it was, or follows a gap")
+        VerifyFinding("the decision log was altered", f"{place} was altered, or follows a gap")
         for place in itertools.islice(chain.breaks(connection), MAX_SHOWN)
     ]
     counts = {

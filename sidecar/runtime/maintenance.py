@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.domain.clock import Clock
 from sidecar.ledger.protocol import (
-    USES_COUNTED_AT_ONCE,
+    MAX_USES_PER_TRANSACTION,
     KeyLedger,
     Ledger,
     LedgerUnavailableError,
@@ -59,7 +59,7 @@ async def run_key_maintenance(ledger: KeyLedger, authorizer: Authorizer, clock: 
     async def look() -> int:
         # While calls come there is always one more: only a backlog is worked off at once.
         counted = await maintain_keys(ledger, authorizer, clock)
-        return counted if counted >= USES_COUNTED_AT_ONCE else 0
+        return counted if counted >= MAX_USES_PER_TRANSACTION else 0
 
     await _repeat(KEYS_EVERY_SECONDS, look, "the use of keys is not counted")
 

@@ -15,7 +15,7 @@ from sidecar.alerts.dispatcher import Dispatcher
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.policy_reload import PolicySource, Reloader, warn_of_share
 from sidecar.domain.alerts import Origin
-from sidecar.domain.clock import SECOND_US, Clock, never_back
+from sidecar.domain.clock import SECOND_US, Clock, monotonic
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
 from sidecar.runtime import listeners
@@ -152,4 +152,4 @@ def _clock(ledger_us: int) -> Clock:
             " caught up",
             behind_us // SECOND_US,
         )
-    return never_back(wall_clock_us, ledger_us)
+    return monotonic(wall_clock_us, ledger_us)

@@ -26,7 +26,7 @@ class Memory:
         self.broken = False
         self.tell: Callable[[Sequence[Alert]], None] = lambda _: None
 
-    def when_raised(self, tell: Callable[[Sequence[Alert]], None]) -> None:
+    def on_raised(self, tell: Callable[[Sequence[Alert]], None]) -> None:
         """Keep it."""
         self.tell = tell
 

@@ -222,7 +222,7 @@ def test_a_discount_never_exceeds_the_input() -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "asked", "choices", "role_maximum", "expected"),
+    ("endpoint", "asked", "choices", "role_max_tokens", "expected"),
     [
         (Endpoint.CHAT, 300, 1, 2000, (300, 300)),
         (Endpoint.CHAT, 300, 4, 2000, (300, 1200)),
@@ -242,7 +242,7 @@ def test_the_worst_case_of_a_call(
     endpoint: Endpoint,
     asked: int,
     choices: int,
-    role_maximum: int | None,
+    role_max_tokens: int | None,
     expected: tuple[int, int] | None,
 ) -> None:
     """Output is max_output_tokens × choices; the role fills in what was left out."""
@@ -254,6 +254,6 @@ def test_the_worst_case_of_a_call(
         pages=0,
         audio_seconds=0,
         terms=Terms(),
-        role_maximum=role_maximum,
+        role_max_tokens=role_max_tokens,
     )
     assert expected == (size and (size.max_output_tokens, size.most.output_tokens))

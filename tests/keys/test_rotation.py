@@ -574,7 +574,7 @@ def test_two_rotations_of_one_key_are_one(desk: Desk) -> None:
     with pytest.raises(InterruptedError):
         desk.rotate()
     first = desk.key_store
-    first.take(1)  # as if it had died before it could let go
+    first.take_over(1)  # as if it had died before it could let go
     desk.at, desk.key_store = lambda _: None, desk.open_key_store("second")
     with pytest.raises(LeaseHeldError, match="desk is rotating it, and it is created"):
         desk.rotate()
@@ -593,7 +593,7 @@ def test_a_lease_of_a_time_that_never_came_is_none(desk: Desk) -> None:
     desk.ahead_us = 0
     desk.key_store.close()
     desk.key_store = desk.open_key_store("second")
-    assert desk.key_store.take(1).owner == "second"
+    assert desk.key_store.take_over(1).owner == "second"
 
 
 def test_who_does_not_know_the_key_adopts_it(

@@ -92,7 +92,7 @@ def test_more_than_a_group_may_hold_is_done_in_several(
     connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """L4: whoever does not fit into a group is in the next."""
-    monkeypatch.setattr("sidecar.ledger.group_commit.MAX_GROUP", 4)
+    monkeypatch.setattr("sidecar.ledger.group_commit.MAX_GROUP_REQUESTS", 4)
 
     async def all_of_it() -> list[int]:
         commits = GroupCommit(connection, (), lambda: None)
@@ -200,7 +200,7 @@ def test_a_file_locked_for_long_is_unavailable_and_recovers(
     connection: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever keeps the file locked is not waited for forever."""
-    monkeypatch.setattr("sidecar.ledger.group_commit.BUSY_TRIES", 3)
+    monkeypatch.setattr("sidecar.ledger.group_commit.MAX_BUSY_TRIES", 3)
     visitor = sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)
     visitor.execute("BEGIN IMMEDIATE")
     (answer,) = run(connection, insert(connection, 1))

@@ -25,7 +25,11 @@ from sidecar.domain.decisions import Reason
 from sidecar.ledger import key_usage
 from sidecar.ledger.key_reports import read_keys
 from sidecar.ledger.key_store import KeyStore
-from sidecar.ledger.protocol import USES_COUNTED_AT_ONCE, LedgerRefusedError, LedgerUnavailableError
+from sidecar.ledger.protocol import (
+    MAX_USES_PER_TRANSACTION,
+    LedgerRefusedError,
+    LedgerUnavailableError,
+)
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.runtime import maintenance
 
@@ -166,7 +170,7 @@ def test_counting_says_since_when(till: Till) -> None:
 
 
 def test_what_was_decided_before_there_was_counting_is_counted(till: Till) -> None:
-    """A ledger of an older program has a history."""
+    """A ledger of an older version has a history."""
     for number in range(5):
         decide(till, "KEY", NOON + number)
     track(till, "KEY", at_us=NOON + 10)
@@ -187,7 +191,7 @@ def test_nothing_is_pruned_that_is_not_counted(
         pass
     decide(till, "", NOON + 90 * DAY)  # the latest one always stays
     with monkeypatch.context() as patch:
-        patch.setattr(key_usage, "USES_COUNTED_AT_ONCE", counted)
+        patch.setattr(key_usage, "MAX_USES_PER_TRANSACTION", counted)
         count(till)
     while till.run(till.ledger.prune(NOON + 90 * DAY, DAY)):
         pass
@@ -229,7 +233,7 @@ def test_a_ledger_that_was_not_upgraded_is_not_guessed_at(tmp_path: Path) -> Non
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM _sqlite_migrations WHERE name = '0005_key_usage'")
     connection.close()
-    with pytest.raises(LedgerRefusedError, match="written by an older program"):
+    with pytest.raises(LedgerRefusedError, match="written by an older version"):
         read_keys(path, 0)
 
 
@@ -312,7 +316,7 @@ def test_uses_are_what_a_simple_model_says(tmp_path_factory: pytest.TempPathFact
 
 def test_under_load_uses_are_counted_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """U1: a few calls that come meanwhile wait for the next time; only a backlog does not."""
-    counted, waits = iter([USES_COUNTED_AT_ONCE, 7, 7, 7]), 0
+    counted, waits = iter([MAX_USES_PER_TRANSACTION, 7, 7, 7]), 0
 
     class Counted:
         policy = SimpleNamespace(catalogue=SimpleNamespace(keys=()))

@@ -46,14 +46,14 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_ledger_of_a_newer_program_is_refused(till: Till) -> None:
-    """What a newer program wrote is not guessed at."""
+    """A ledger that a newer version wrote is refused."""
     till.run(till.ledger.close())
     with sqlite3.connect(till.path) as connection:
         connection.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('spend-ledger', '9999_x')"
         )
     connection.close()
-    assert "was written by a newer program (9999_x); upgrade this one" in refusal(till.path)
+    assert "was written by a newer version (9999_x); upgrade this program" in refusal(till.path)
     with sqlite3.connect(till.path) as connection:
         connection.execute("DELETE FROM _sqlite_migrations WHERE name = '9999_x'")
     connection.close()
@@ -108,12 +108,12 @@ def test_a_link_to_a_ledger_in_use_is_the_ledger_in_use(till: Till, tmp_path: Pa
         SqliteLedger(link)
 
 
-def test_a_file_with_several_names_is_refused(till: Till, tmp_path: Path) -> None:
+def test_a_file_with_several_hard_links_is_refused(till: Till, tmp_path: Path) -> None:
     """A hard link would be locked under another name."""
     till.run(till.ledger.close())
     second = tmp_path / "second.sqlite"
     second.hardlink_to(till.path)
-    assert "has several names" in refusal(second)
+    assert "has several hard links" in refusal(second)
     second.unlink()
     till.ledger = SqliteLedger(till.path)
 

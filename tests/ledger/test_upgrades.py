@@ -130,7 +130,7 @@ def test_a_command_that_reads_says_how_an_old_file_becomes_current(
             assert (code, err.strip()) == (0, "")
         else:
             assert code == 1
-            assert "was written by an older program" in err
+            assert "was written by an older version" in err
             assert "start a sidecar on it once" in err
 
 

@@ -84,7 +84,7 @@ def test_a_key_expires_at_the_very_moment_and_not_before(
         (end - 1, []),
         (end, ["KEY_EXPIRED"]),
         (end + 10**15, ["KEY_EXPIRED"]),
-        (end - 1, []),  # the authorizer's own clock never goes back: see never_back
+        (end - 1, []),  # the authorizer's own clock never goes back: see monotonic
         (0, []),
     ):
         desk.now_us = now_us

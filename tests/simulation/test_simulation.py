@@ -71,9 +71,9 @@ def answers_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def commit(self: Any, group: Any) -> None:
         await self._begin()
-        answers = [self._answer(asked.work) for asked in group]
+        answers = [self._run(request.work) for request in group]
         self._finish()
-        group_commit._tell(group, answers)  # noqa: SLF001
+        group_commit._resolve(group, answers)  # noqa: SLF001
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._connection.execute, "COMMIT")
 
