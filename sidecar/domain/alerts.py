@@ -1,4 +1,4 @@
-"""What people are told about budgets: a threshold, an overrun, an expiry, a burn, a key."""
+"""Alerts about budgets and keys: their kinds, contents and texts, and the retry delays."""
 
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -10,13 +10,13 @@ from sidecar.domain.share import WHOLE
 from sidecar.domain.windows import Window
 
 MAX_WAIT_US = 3600 * SECOND_US
-"""The longest pause between two attempts to deliver one alert."""
+"""The longest delay between two attempts to deliver one alert."""
 
 
 class AlertKind(StrEnum):
-    """What happened."""
+    """The kinds of alerts."""
 
-    __hash__ = str.__hash__  # an Enum's own is slower, and this is looked up often
+    __hash__ = str.__hash__  # faster than Enum's, for a frequent dictionary key
 
     THRESHOLD = "threshold"
     OVERRUN = "overrun"
@@ -26,23 +26,23 @@ class AlertKind(StrEnum):
 
 
 class Origin(NamedTuple):
-    """Which sidecar raises alerts, and which part of every ceiling it has."""
+    """The sidecar that raises alerts, and its share of every ceiling."""
 
     instance: str = ""
-    """The name of its host and its ledger's file, which no other sidecar may write."""
+    """Its host and its ledger's file, which no other sidecar may write."""
     share: str = str(WHOLE)
 
 
 UNNAMED = Origin()
-"""Of what raises alerts in no running sidecar."""
+"""The origin of alerts that no running sidecar raises."""
 
 
 class Alert(NamedTuple):
-    """One thing to tell, in the order of the columns of the table `alerts`.
+    """One alert, in the order of the columns of the table `alerts`.
 
-    Amounts are requests, tokens or nano-USD, as the meter says. `scope` is what the limit
-    counts for; for an overrun or an expiry, which have no rule, it is the workspace, and for
-    a key that is in use after its grace, it is KEY#VERSION.
+    Amounts are in the meter's unit: requests, tokens or nano-USD. `scope` is the limit's
+    scope; the workspace for an overrun or an expiry, which have no rule; KEY#VERSION for a
+    key in use after its grace period.
     """
 
     alert_id: str
@@ -58,20 +58,20 @@ class Alert(NamedTuple):
     """The threshold; 0 for the other kinds."""
     ceiling: int | None
     spent: int
-    """In the window; of the call, for an overrun or an expiry; 0 for a key."""
+    """In the window; by the call, for an overrun or an expiry; 0 for a key."""
     held: int
     usual: int | None = None
-    """What an hour usually spends, for a burn."""
+    """The mean spend of an hour, for a burn."""
     shadow: bool = False
-    """Whether the limit is in shadow mode, and so refuses nobody."""
+    """Whether the limit is in shadow mode, and so refuses no call."""
     instance: str = ""
     share: str = ""
-    """See Origin; "" in alerts of before there was one."""
+    """See Origin; "" in alerts of older versions."""
     undivided_ceiling: int | None = None
-    """Of all shares together, for a threshold: `ceiling` is this sidecar's share of it."""
+    """For a threshold: the policies' ceiling, of which `ceiling` is this sidecar's share."""
 
     def document(self) -> dict[str, Any]:
-        """Write it down for programs."""
+        """Return the alert as a JSON object."""
         times = ("raised_at_us", "window_start_us", "window_end_us")
         return {
             "text": self.text(),
@@ -86,7 +86,7 @@ class Alert(NamedTuple):
         }
 
     def text(self) -> str:
-        """Write it down for people: what happened, and at which sidecar."""
+        """Return a sentence for people: what happened, and at which sidecar."""
         if not self.instance:
             return self._happened()
         if self.share == str(WHOLE):
@@ -97,7 +97,7 @@ class Alert(NamedTuple):
         return f"{self._happened()}; sidecar {self.instance}, {part}"
 
     def _happened(self) -> str:
-        """Write down in a sentence what happened."""
+        """Return what happened."""
         ceiling, spent, held, usual = (
             format_amount(self.meter, amount)
             for amount in (self.ceiling, self.spent, self.held, self.usual)
@@ -113,29 +113,29 @@ class Alert(NamedTuple):
             case AlertKind.OVERRUN:
                 return f"a call of {self.scope} used {spent}, and {held} was held for it"
             case AlertKind.EXPIRED:
-                return f"a hold of {self.scope} expired: nobody settled the {held} held by a call"
+                return f"a hold of {self.scope} expired: a call held {held} and was not settled"
             case AlertKind.BURN:
                 return (
                     f"{self.rule}{shadow} spends unusually fast for {self.scope}: {spent} in the"
-                    f" hour until {until}, {usual} in a usual one"
+                    f" hour until {until}, {usual} in a usual hour"
                 )
             case AlertKind.KEY_IN_USE:
                 return (
-                    f"{self.scope} is in use after its grace, and so is not revoked: find out who"
-                    " does not take the new key, or `sidecar keys rotate --force`"
+                    f"{self.scope} is still used after its grace period, so it is not revoked:"
+                    " find the app that does not use the new key, or `sidecar keys rotate --force`"
                 )
 
 
 class Delivery(NamedTuple):
-    """An alert that somebody is still to be told of."""
+    """An alert that is due for a channel."""
 
     alert: Alert
     attempts: int
-    """How often that has failed."""
+    """How many attempts have failed."""
 
 
 class DeliveryOutcome(NamedTuple):
-    """How an attempt to deliver ended. No error is success."""
+    """The result of an attempt to deliver; an empty `error` is success."""
 
     alert_id: str
     error: str
@@ -144,5 +144,5 @@ class DeliveryOutcome(NamedTuple):
 
 
 def wait_us(attempts: int) -> int:
-    """Return how long to wait after so many failed attempts: twice as long after each."""
+    """Return the delay after this many failed attempts: it doubles with each, up to an hour."""
     return min(MAX_WAIT_US, SECOND_US << min(attempts, 20))

@@ -1,4 +1,4 @@
-"""Amounts of requests, tokens and money, as people write them."""
+"""Amounts of requests, tokens and money: parsing, and texts for people."""
 
 from decimal import Decimal, InvalidOperation
 
@@ -8,33 +8,33 @@ from sidecar.domain.money import format_usd, nano_usd
 from sidecar.domain.share import WHOLE, Share
 
 AMOUNT_LIMIT = 10**18
-"""Of requests, tokens or nano-USD: more cannot be counted."""
+"""Requests, tokens or nano-USD of an amount are below this."""
 
 
 def parse_amount(meter: Meter, text: str) -> int:
-    """Read requests, tokens, or USD as nano-USD, exactly. Raises ValueError, which says why."""
+    """Read a number of requests, tokens or USD (as nano-USD). Raises ValueError, saying why."""
     try:
         exact = Decimal(text)
     except InvalidOperation:
         exact = Decimal("NaN")
     if not exact.is_finite():
-        raise ValueError("is no number")
-    # Before it is made an int: 1e999999999 would be one of a gigabyte.
+        raise ValueError("is not a number")
+    # Checked before the conversion to int, since 1e999999999 would take gigabytes.
     if exact.copy_abs() < AMOUNT_LIMIT:
         units = nano_usd(exact) if meter is Meter.COST else int(exact)
         known = units == exact if meter is not Meter.COST else bool(units) == bool(exact)
         if abs(units) < AMOUNT_LIMIT and known:
             return units
-    raise ValueError(f"is no number of {meter.value} that can be counted")
+    raise ValueError(f"is not a number of {meter.value} that can be counted")
 
 
 def format_number(meter: Meter, amount: int) -> str:
-    """Write an amount where its unit is clear; money always has its sign."""
+    """Format an amount without its unit; money always has its dollar sign."""
     return f"${format_usd(amount)}" if meter is Meter.COST else f"{amount:,}"
 
 
 def format_amount(meter: Meter, amount: int | None) -> str:
-    """Write an amount with its unit; None is unlimited."""
+    """Format an amount with its unit; None is unlimited."""
     if amount is None:
         return "unlimited"
     if meter is Meter.COST:
@@ -43,13 +43,13 @@ def format_amount(meter: Meter, amount: int | None) -> str:
 
 
 def format_estimate(meter: Meter, amount: int) -> str:
-    """Write an amount that is an estimate: its first three digits, rounded down."""
+    """Format an estimate: its first three digits, rounded down."""
     unit = 10 ** max(0, len(str(abs(amount))) - 3)
     return f"≈ {format_number(meter, amount // unit * unit)}"
 
 
 def format_room(amount: int, budget: Budget, share: Share = WHOLE) -> str:
-    """Write what a refused call asked of a limit, and what of its ceiling is left."""
+    """Format what a refused call asked of a limit, and what is left of the ceiling."""
     asked = format_amount(budget.meter, amount)
     left, ceiling = (
         format_number(budget.meter, part or 0) for part in (budget.remaining, budget.ceiling)
@@ -59,7 +59,7 @@ def format_room(amount: int, budget: Budget, share: Share = WHOLE) -> str:
 
 
 def format_larger(amount: int, budget: Budget, share: Share = WHOLE) -> str:
-    """Write that a call asks more of a limit than all of its ceiling."""
+    """Format that a call asks more of a limit than its whole ceiling."""
     ceiling = format_amount(budget.meter, budget.ceiling)
     part = "" if share == WHOLE else f"this sidecar's share, {share}, of "
     if not budget.ceiling:
@@ -71,12 +71,12 @@ def format_larger(amount: int, budget: Budget, share: Share = WHOLE) -> str:
 
 
 def fits(line: ReservationLine, budget: Budget) -> bool:
-    """Whether what a call demands has room."""
+    """Whether the line's amount fits into the budget."""
     return budget.ceiling is None or budget.spent + budget.held + line.amount <= budget.ceiling
 
 
 def format_reservation(line: ReservationLine, budget: Budget) -> str:
-    """Write the arithmetic of a limit: what is taken, what the call adds, and the ceiling."""
+    """Format the arithmetic of a limit: spent, held, what the call adds, and the ceiling."""
     total = budget.spent + budget.held + line.amount
     spent, held, asked, used, ceiling = (
         format_amount(budget.meter, amount)

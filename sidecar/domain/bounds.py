@@ -1,4 +1,4 @@
-"""How large the parts of a request may be: the contract's bounds, in bytes or entries."""
+"""The contract's bounds on the parts of a request, in bytes or entries."""
 
 MAX_ID_BYTES = 256
 MAX_LABELS = 64

@@ -7,10 +7,10 @@ MICROSECOND = timedelta(microseconds=1)
 SECOND_US = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIN_YEAR, MAX_YEAR = 2000, 2200
-"""A time that people write is between these."""
+"""The bounds of a time that people enter."""
 
 Clock = Callable[[], int]
-"""Answers the time now, in microseconds since the epoch."""
+"""Returns the time now, in microseconds since the epoch."""
 
 
 def to_datetime(at_us: int) -> datetime:
@@ -24,20 +24,20 @@ def to_us(at: datetime) -> int:
 
 
 def format_time(at_us: int, zone: tzinfo) -> str:
-    """Write a time for people, to the minute, as in 2026-11-24 14:05."""
+    """Format a time to the minute, as in 2026-11-24 14:05."""
     return f"{to_datetime(at_us).astimezone(zone):%Y-%m-%d %H:%M}"
 
 
 def format_date(at_us: int, zone: tzinfo) -> str:
-    """Write the day of a time, as in 2026-11-24."""
+    """Format the day of a time, as in 2026-11-24."""
     return to_datetime(at_us).astimezone(zone).date().isoformat()
 
 
 def monotonic(clock: Clock, floor_us: int = 0) -> Clock:
-    """Wrap a clock so that it never answers less than it, or the floor, did before.
+    """Wrap a clock so that its time never goes back, nor below the floor.
 
-    A system clock that is set back must not reopen a window that has closed,
-    nor bring an older price back into force.
+    A system clock that is set back must not reopen a closed window, nor bring an
+    older price back into force.
     """
     latest_us = floor_us
 

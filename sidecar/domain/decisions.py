@@ -1,4 +1,4 @@
-"""What is asked of the ledger, and what it answers."""
+"""The ledger's types: reservation requests, decisions, holds, settlements and budgets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from sidecar.domain.windows import Window
 
 
 class Effect(StrEnum):
-    """The answer to "may this call go out?"."""
+    """The answer to "may this call be made?"."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -21,7 +21,7 @@ class Effect(StrEnum):
 class Meter(StrEnum):
     """What a limit counts. Cost is in nano-USD."""
 
-    __hash__ = str.__hash__  # an Enum's own is slower, and this is looked up often
+    __hash__ = str.__hash__  # faster than Enum's, for a frequent dictionary key
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -29,7 +29,7 @@ class Meter(StrEnum):
 
 
 class HoldState(StrEnum):
-    """How a hold stands. Only an open or expired one can still be settled."""
+    """The states of a hold. Only an open or expired one can still be settled."""
 
     OPEN = "open"
     SETTLED = "settled"
@@ -48,9 +48,9 @@ class Reason:
 
 
 class Budget(NamedTuple):
-    """One limit as it stands for one scope. `ceiling` None is unlimited.
+    """The balance of one limit for one scope. `ceiling` None is unlimited.
 
-    Amounts are requests, tokens or nano-USD, as the meter says. Both window
+    Amounts are in the meter's unit: requests, tokens or nano-USD. Both window
     bounds are None for a concurrent limit.
     """
 
@@ -65,12 +65,12 @@ class Budget(NamedTuple):
 
     @property
     def remaining(self) -> int | None:
-        """What may still be held; None is unlimited, and never below 0."""
+        """What may still be held, at least 0; None is unlimited."""
         return None if self.ceiling is None else max(0, self.ceiling - self.spent - self.held)
 
 
 class Limit(NamedTuple):
-    """A ceiling on what one meter counts, for one scope in one kind of window."""
+    """A ceiling on one meter, for one scope, in one kind of window."""
 
     rule: str
     meter: Meter
@@ -78,13 +78,13 @@ class Limit(NamedTuple):
     scope: str
     ceiling: int | None
     undivided_ceiling: int | None = None
-    """What the ceiling is a share of; None where that is not known."""
+    """The policies' ceiling, of which `ceiling` is a share; None where it is unknown."""
 
 
 class ReservationLine(NamedTuple):
-    """What one call wants of one limit, at most.
+    """The most that one call may use of one limit.
 
-    A demand in shadow mode is counted, but never refuses the call.
+    A line in shadow mode is counted, but never refuses the call.
     """
 
     limit: Limit
@@ -92,14 +92,14 @@ class ReservationLine(NamedTuple):
     charge_on_expiry: bool
     shadow: bool
     refusal: Callable[[], Reason]
-    """Writes the reason; called only when the amount does not fit."""
+    """Makes the reason; called only when the amount does not fit."""
     alert_at_percent: tuple[int, ...] = ()
-    """At which parts of the ceiling somebody is told, lowest first."""
+    """The percentages of the ceiling that raise alerts, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """The facts of one call that go on record."""
+    """The facts of one call that the ledger records."""
 
     request_id: str
     fingerprint: bytes
@@ -120,10 +120,10 @@ class CallFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReservationRequest:
-    """A call after the rules have spoken, for the ledger to hold or to refuse.
+    """A call with the rules' result, for the ledger to hold or refuse.
 
     `reasons` are the rules' own: with any, nothing is held. `shadow_reasons`
-    are those of rules in shadow mode, for the record only.
+    are those of rules in shadow mode, which are only recorded.
     """
 
     call: CallFacts
@@ -136,15 +136,14 @@ class ReservationRequest:
     shadow_reasons: tuple[Reason, ...]
     lines: tuple[ReservationLine, ...]
     share: Share = WHOLE
-    """What every ceiling of the demands is of the policies' own, for people."""
+    """This sidecar's share of the policies' ceilings, for texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one call, the same each time it is asked for.
+    """The decision on one call, the same for each replay.
 
-    Whether it is a repeat, and how its hold stands, belong to the moment of an answer:
-    they are not recorded, and are no part of what two answers have to have in common.
+    `replayed` and `hold_state` describe one response: they are neither recorded nor compared.
     """
 
     request_id: str
@@ -164,12 +163,12 @@ class Decision:
     replayed: bool = field(default=False, compare=False)
     """Whether its request_id was decided before."""
     hold_state: HoldState | None = field(default=None, compare=False)
-    """The state of its hold when it is answered; None without a hold."""
+    """The state of its hold at the time of the response; None without a hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A reservation as the ledger has it."""
+    """The hold of a call, with all that its settlement needs."""
 
     hold_id: str
     state: HoldState
@@ -185,10 +184,10 @@ class Hold:
 
 
 class OpenHold(NamedTuple):
-    """A hold that waits for its Settle, for people who look after the ledger."""
+    """A hold that is not closed, for operators."""
 
     place: tuple[int, int]
-    """Where it stands in their order; first when it expires, in microseconds."""
+    """The sort key of pages: when it expires, in microseconds, and its row id."""
     hold_id: str
     principal_id: str
     workspace: str
@@ -198,13 +197,13 @@ class OpenHold(NamedTuple):
 
     @property
     def expires_at_us(self) -> int:
-        """When it is charged at its worst case, if nobody settles it."""
+        """When it is charged at its worst case, unless it is settled before."""
         return self.place[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a call really used and cost, and how it ended."""
+    """The real usage and cost of a call, and how it ended."""
 
     used: Usage
     cost_nano_usd: int
@@ -212,12 +211,12 @@ class Settlement:
     response_model: str
     at_us: int
     unrecognized_usage: bool = False
-    """A usage was reported, and nothing in it could be counted."""
+    """Whether a usage was reported in which no count is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a closed hold has been charged."""
+    """What a closed hold was charged."""
 
     cost_nano_usd: int
     tokens: int

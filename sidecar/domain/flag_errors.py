@@ -1,4 +1,4 @@
-"""Errors of what was configured name the flag that did it."""
+"""Errors in settings, with the name of their flag."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def naming(flag: str) -> Iterator[None]:
-    """Turn an error within into a ValueError that begins with the flag."""
+    """Turn an error of the block into a ValueError that begins with the flag."""
     try:
         yield
     except ValueError as error:

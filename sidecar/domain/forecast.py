@@ -1,4 +1,4 @@
-"""When a budget runs out, if spending goes on at its recent pace."""
+"""Forecasts: when a budget runs out at its recent pace of spend."""
 
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -16,7 +16,7 @@ RECENT_US: dict[Window, int] = {
     Window.DAY: 3 * HOUR_US,
     Window.MONTH: 24 * HOUR_US,
 }
-"""Over how long the pace of a budget is measured, for each window that has a forecast."""
+"""For each window that has a forecast, the time over which the pace is measured."""
 
 _NOT_IN = {
     Window.HOUR: "not in this hour",
@@ -35,15 +35,15 @@ METHOD = (
 
 
 def recent_us(window: Window, elapsed_us: int) -> int:
-    """Return over how long to measure the pace, this long after the window began.
+    """Return the time over which to measure the pace, `elapsed_us` into the window.
 
-    It is a minute at least, so that the first call of a window is no alarm.
+    It is at least a minute, so that the first call of a window raises no alarm.
     """
     return max(MINUTE_US, min(RECENT_US[window], elapsed_us))
 
 
 class Point(NamedTuple):
-    """What a budget had spent by a time."""
+    """A point of a budget's spend curve."""
 
     at_us: int
     spent: int
@@ -51,9 +51,9 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BudgetForecast:
-    """How one budget stands in its window, and where its pace leads.
+    """One budget in its current window, and the forecast by its pace.
 
-    Amounts are requests, tokens or nano-USD, as the limit's meter says.
+    Amounts are in the meter's unit: requests, tokens or nano-USD.
     """
 
     limit: Limit
@@ -67,35 +67,35 @@ class BudgetForecast:
     """What calls were charged in the `recent_us` before `at_us`."""
     recent_us: int
     refused_at_us: int | None
-    """When it last refused a call, if it has in this window."""
+    """When it last refused a call in this window, if it did."""
 
     @property
     def counts(self) -> str:
-        """What it counts in which window, as in "tokens per day"."""
+        """Its meter and window, as in "tokens per day"."""
         return f"{self.limit.meter.value} per {self.limit.window.value}"
 
     @property
     def used(self) -> int:
-        """What the ceiling is compared with."""
+        """Spent and held: what the ceiling is compared with."""
         return self.spent + self.held
 
     @property
     def left(self) -> int:
-        """What may still be held; never below 0."""
+        """What may still be held, at least 0."""
         return max(0, self.ceiling - self.used)
 
     @property
     def hourly(self) -> int:
-        """The pace: an estimate of what an hour takes, rounded down."""
+        """The pace: an estimate of an hour's spend, rounded down."""
         return self.recent * HOUR_US // self.recent_us
 
     def used_at(self, later_us: int) -> int:
-        """Estimate what is used at a later time, if nothing is refused."""
+        """Estimate what is used by a later time, if no call is refused."""
         return self.used + self.recent * (later_us - self.at_us) // self.recent_us
 
     @property
     def exhausted_at_us(self) -> int | None:
-        """Estimate when nothing is left: `at_us` if it is so now, None if not in this window."""
+        """Estimate when nothing is left: `at_us` if that is now, None if not in this window."""
         if not self.left:
             return self.at_us
         if self.recent <= 0:
@@ -105,23 +105,23 @@ class BudgetForecast:
 
     @property
     def refuses(self) -> bool:
-        """Whether it has refused a call of late, which the pace then lacks."""
+        """Whether it refused a call in the time measured, which the pace does not include."""
         return self.refused_at_us is not None and self.at_us - self.refused_at_us < self.recent_us
 
     @property
     def falls_short(self) -> bool:
-        """Whether it runs out in this window, or refuses calls already."""
+        """Whether it runs out in this window, or already refuses calls."""
         return self.refuses or self.exhausted_at_us is not None
 
     @property
     def urgency(self) -> tuple[int, int]:
-        """Sorts what falls short first to the front, then what has the smallest part left."""
+        """The sort key: the first to run out first, then the smallest part left."""
         exhausted_at_us = self.at_us if self.refuses else self.exhausted_at_us
         permille_left = 1000 * self.left // max(1, self.ceiling)
         return (FOREVER_US if exhausted_at_us is None else exhausted_at_us, permille_left)
 
     def verdict(self, zone: tzinfo) -> str:
-        """Say when it runs out, for people."""
+        """Return a text for people: when it runs out."""
         if not self.left:
             return "used up"
         if self.exhausted_at_us is not None:

@@ -1,22 +1,22 @@
-"""How API keys are named, by an id and by the numbers of their versions; and their use."""
+"""Names of API keys, by id and version, and their usage."""
 
 from typing import NamedTuple
 
 VERSION_MARK = "#"
-"""Between a key's id and the number of a version, as in `ml-team-key#2`."""
+"""The separator of a key's id and version, as in `ml-team-key#2`."""
 
 MAX_DIGITS = 9
 
 
 class KeyName(NamedTuple):
-    """A key, and which of its versions; 0 where none is said."""
+    """A key's id and version; 0 without a version."""
 
     key: str
     version: int
 
     @classmethod
     def parse(cls, text: str) -> "KeyName | None":
-        """Read KEY or KEY#VERSION, None for anything else. A version is written in one way."""
+        """Read KEY or KEY#VERSION; None for other text. A version has no leading zero."""
         key, mark, number = text.partition(VERSION_MARK)
         if not mark:
             return cls(key, 0)
@@ -25,7 +25,7 @@ class KeyName(NamedTuple):
         return None if number.startswith("0") else cls(key, int(number))
 
     def __str__(self) -> str:
-        """Write it as a principal names it."""
+        """Return KEY or KEY#VERSION."""
         return f"{self.key}{VERSION_MARK}{self.version}" if self.version else self.key
 
 
@@ -33,9 +33,9 @@ class KeyUse(NamedTuple):
     """The decisions that named a key for one model, all allowed or all denied."""
 
     name: KeyName
-    """With the version, if that is one that the ledger has."""
+    """With the version, if the ledger has it."""
     model: str
-    """Its id, "" for one that is unknown."""
+    """The model's id, "" if it is unknown."""
     allowed: bool
     first_us: int
     last_us: int

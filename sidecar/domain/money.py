@@ -14,7 +14,7 @@ def nano_usd(usd: Decimal) -> int:
 
 
 def format_usd(amount_nano_usd: int) -> str:
-    """Write nano-USD for people: at least two decimals, no more than needed.
+    """Format nano-USD as USD, with at least two decimals and no more than needed.
 
     >>> format_usd(1_500_000_000_000), format_usd(15_000), format_usd(-20_000_000)
     ('1,500.00', '0.000015', '-0.02')

@@ -1,4 +1,4 @@
-"""What a call costs, in whole nano-USD."""
+"""Prices, multipliers and tariffs: the cost of a call in whole nano-USD."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,17 +10,16 @@ THOUSANDTHS = 1000
 """Multipliers are whole thousandths: 1.75 is 1750."""
 
 MAX_BOUND_NANO_USD = 10**15
-"""A million USD: a call that may cost more is not let out."""
+"""A million USD: a call that may cost more is denied."""
 
 MAX_COST_NANO_USD = 10**17
-"""A hundred million USD: what a report can claim at most, so that sums fit an int64."""
+"""A hundred million USD: the most that a reported usage can cost, so that sums fit an int64."""
 
 LIST_PRICE_TIERS = frozenset({"", "default", "standard", "standard_only"})
-"""Mistral's names for the service tier without a factor: two are what requests say, the
-others what answers say."""
+"""Mistral's names in requests and responses for the service tier without a multiplier."""
 
 AUTO_TIER = "auto"
-"""A request leaves the tier to Mistral: it may become any of them."""
+"""The tier of a request that leaves the choice to Mistral: it may become any."""
 
 # The least common denominator of "per million tokens" (or characters), "per 1000
 # pages" (or calls) and "per minute", so that parts add up before anything is rounded.
@@ -28,15 +27,15 @@ _SCALE = 3_000_000
 
 
 class UnpricedError(ValueError):
-    """Something the call would use has no price; the text says what."""
+    """The call would use something without a price; the text says what."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one model costs from one day on. None: the model has no such unit.
+    """The prices of one model from one date on; None for a unit that it does not have.
 
-    `price_id` names the version, as in "mistral-small-2603@2026-08-21". Cached input
-    without a price of its own costs the general factor of the price of input.
+    `price_id` names the version, as in "mistral-small-2603@2026-08-21". Cached input without
+    a price of its own costs the price of input times the `cached_input` multiplier.
     """
 
     price_id: str
@@ -49,12 +48,12 @@ class Price:
     annotated_page_nano_usd_per_thousand: int | None = None
     character_nano_usd_per_million: int | None = None
     tool_call_nano_usd_per_thousand: Mapping[str, int] = field(default_factory=dict)
-    """By the tool's name."""
+    """By tool name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What one call agreed with the provider beyond the model."""
+    """The terms of one call that change its price: service tier, batch and region."""
 
     service_tier: str = ""
     batch: bool = False
@@ -71,9 +70,9 @@ class Multipliers:
     regions: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, terms: Terms) -> list[int]:
-        """Return the factors that apply to the whole call.
+        """Return the multipliers that apply to the whole call, in thousandths.
 
-        Raises UnpricedError for a tier or a region that has none.
+        Raises UnpricedError for a tier or a region without one.
         """
         factors = [self.batch] if terms.batch else []
         if terms.service_tier:
@@ -85,7 +84,7 @@ class Multipliers:
         return factors
 
     def _of_tier(self, name: str) -> int:
-        """Return a tier's factor; what Mistral is to choose costs as the dearest of all."""
+        """Return a tier's multiplier; the highest of all when Mistral chooses the tier."""
         if name == AUTO_TIER:
             return max(THOUSANDTHS, *self.service_tiers.values(), 0)
         factor = None if name == "default" else self.service_tiers.get(name)
@@ -98,19 +97,19 @@ class Multipliers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tariff:
-    """A price with the multipliers that go with it: all that a cost depends on.
+    """A price with its multipliers: all that a cost depends on.
 
-    One object stands for one version, so tariffs are told apart by identity.
+    One object stands for one version, so tariffs are compared by identity.
     """
 
     price: Price
     multipliers: Multipliers
 
     def bound_nano_usd(self, endpoint: Endpoint, most: Usage, terms: Terms) -> int:
-        """Return the cost of a call that uses the most it may.
+        """Return the cost of a call's worst case.
 
         Raises UnpricedError when the endpoint bills a unit that the model has no
-        price for: such a call has no bound.
+        price for: the cost of such a call has no bound.
         """
         for unit, price in self._billed_by(endpoint, most):
             if price is None:
@@ -123,11 +122,11 @@ class Tariff:
         return cost_nano_usd
 
     def cost_nano_usd(self, used: Usage, terms: Terms) -> int:
-        """Return what the usage costs, rounded up to the nano-USD.
+        """Return the cost of a usage, rounded up to the nano-USD.
 
-        Units without a price cost nothing here: a transcription is billed by
-        the minute, whatever tokens it reports. Pages that were annotated, though a
-        model has no price for that, cost what plain pages do at least.
+        Units without a price cost nothing here: a transcription is billed by the minute,
+        even if it reports tokens. Annotated pages without a price of their own cost as much
+        as plain pages.
         """
         price = self.price
         fresh = used.input_tokens - used.cached_input_tokens
@@ -161,7 +160,7 @@ class Tariff:
         return (self.price.page_nano_usd_per_thousand or 0) if annotated is None else annotated
 
     def _billed_by(self, endpoint: Endpoint, most: Usage) -> list[tuple[str, int | None]]:
-        """Return the units that a call of this size is billed by, each with its price."""
+        """Return the units that the call is billed by, each with its price."""
         price = self.price
         audio = ("minutes of audio", price.audio_nano_usd_per_minute)
         pages = ("pages", price.page_nano_usd_per_thousand)
@@ -194,7 +193,7 @@ class Tariff:
         return (price.input_nano_usd_per_million, price.output_nano_usd_per_million) != (None, None)
 
     def _check_tokens_bounded(self, most: Usage) -> None:
-        """Raise UnpricedError where tokens cost something and the hold has none of them."""
+        """Raise UnpricedError where tokens have a price and the hold has none of them."""
         for unit, price, count in (
             ("input", self.price.input_nano_usd_per_million, most.input_tokens),
             ("output", self.price.output_nano_usd_per_million, most.output_tokens),

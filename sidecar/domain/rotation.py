@@ -1,17 +1,17 @@
-"""Rotating a key: the stages, what may follow what, and what is to be done. No I/O.
+"""Rotation of a key: its stages, their order, the survey of keys and the grace period. No I/O.
 
-    CREATING  a name is chosen and written down; a key of that name may exist at Mistral
-    CREATED   it exists; its secret is in memory, and nowhere else
-    VERIFIED  Mistral takes the secret
+    CREATING  the new key's name is on disk; a key of that name may exist at Mistral
+    CREATED   it exists; its secret is only in memory
+    VERIFIED  Mistral accepts the secret
     STORING   apps may find the new secret, or the old one
     STORED    apps find the new secret
-    SWITCHED  the new version is the active one; the old one is in its grace
+    SWITCHED  the new version is the active one; the old one is in its grace period
     REVOKING  the old key may be gone
     DONE      the old key is gone
 
-The ways out:
+The stages of failures and rollbacks:
 
-    LOST        the secret of the new key is gone: revoke that key, and begin again as CREATING
+    LOST        the secret of the new key is gone: revoke that key, and start again at CREATING
     RESTORING   apps may find the old secret again
     DISCARDING  apps find the old secret; the new key is being revoked
     ROLLED_BACK the new key is gone
@@ -27,7 +27,7 @@ from sidecar.domain.clock import SECOND_US
 
 
 class Stage(StrEnum):
-    """How far a rotation has come. Each is on disk before the next is begun."""
+    """The stages of a rotation. Each is on disk before the next begins."""
 
     CREATING = "creating"
     CREATED = "created"
@@ -44,7 +44,7 @@ class Stage(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens."""
+        """Whether the rotation has ended."""
         return self in (Stage.DONE, Stage.ROLLED_BACK)
 
 
@@ -65,25 +65,25 @@ NEXT: dict[Stage, frozenset[Stage]] = {
         (Stage.ROLLED_BACK,),
     )
 }
-"""What may follow. The old key is revoked after SWITCHED alone, and from then on there is no
-way back; the new key is revoked only while apps cannot find its secret."""
+"""The stages that may follow each. The old key is revoked only after SWITCHED, and then there
+is no rollback; the new key is revoked only while apps cannot find its secret."""
 
 UNSTORED = frozenset({Stage.CREATING, Stage.CREATED, Stage.VERIFIED, Stage.LOST, Stage.DISCARDING})
-"""Where no app can have the new secret."""
+"""The stages in which no app can have the new secret."""
 
 
 STILL_IN_USE = "the old key is still in use after its grace"
-"""What is noted of a rotation that waits for a person because of that."""
+"""The note of a rotation that needs a person for this reason."""
 
 LEFT_FOR_LATER = "left for a later run: apps need time to find the secret"
-"""What is noted of a rotation that nobody waits for, and that is not interrupted."""
+"""The note of a rotation that a later run continues; it was not interrupted."""
 
 NO_WAY_BACK = "the sink did not have the old secret, so there is no way back to it"
-"""What is noted of the storing of a version because of that."""
+"""The note of STORING when the old secret cannot be restored."""
 
 
 class VersionState(StrEnum):
-    """What a version of a key is."""
+    """The states of a version of a key."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -97,7 +97,7 @@ class Version(NamedTuple):
     key_id: str
     version: int
     name: str
-    """What it is called at Mistral."""
+    """Its name at Mistral."""
     remote_id: str
     fingerprint: str
     state: VersionState
@@ -108,7 +108,7 @@ class Version(NamedTuple):
     revoked_at_us: int | None
 
     def __str__(self) -> str:
-        """Name it as a principal does."""
+        """Return KEY#VERSION."""
         return f"{self.key_id}#{self.version}"
 
 
@@ -129,7 +129,7 @@ class KeyRotation(NamedTuple):
 
 
 class RotationStep(NamedTuple):
-    """What happened in a rotation at one time."""
+    """An entry in the log of a rotation."""
 
     at_us: int
     version: int
@@ -139,18 +139,18 @@ class RotationStep(NamedTuple):
 
 
 def name_at_mistral(key_id: str, version: int, nonce: str) -> str:
-    """Return the name of a version: nobody else's, so that it finds the key again."""
+    """Return a version's name at Mistral, unique so that the key can be found by it."""
     return f"{key_id}-v{version}-{nonce}"
 
 
 def version_in(name: str, key_id: str) -> int | None:
-    """Return which version of a key some sidecar called so; None if none did."""
+    """Return the version in a name that `name_at_mistral` made for a key; else None."""
     found = re.fullmatch(re.escape(key_id) + r"-v([1-9]\d{0,8})-[0-9a-f]{12}", name)
     return int(found[1]) if found else None
 
 
 class Listed(NamedTuple):
-    """A key that Mistral lists, as far as it matters here."""
+    """A key that Mistral lists: the fields that a survey needs."""
 
     id: str
     name: str
@@ -158,25 +158,25 @@ class Listed(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What Mistral has of a key."""
+    """The versions of one key at Mistral."""
 
     active: Listed | None
-    """The version that apps use, as far as can be told."""
+    """The version that apps use, if that is known."""
     orphans: tuple[Listed, ...]
-    """Keys that this ledger has revoked or given up, and which live all the same."""
+    """Keys that this ledger has as revoked, and that still exist."""
     foreign: tuple[Listed, ...] = ()
-    """Keys that were made in a rotation that this ledger knows nothing of."""
+    """Keys made in a rotation that is not in this ledger."""
     adopt: bool = False
-    """Whether the active one is not in the ledger yet."""
+    """Whether the active key is not in the ledger yet."""
     doubt: str = ""
     """Why no rotation may begin; "" if one may."""
 
 
 def survey(key_id: str, known: Sequence[Version], listed: Iterable[Listed]) -> Survey:
-    """Compare what Mistral lists with what the ledger knows of a key.
+    """Compare the keys that Mistral lists with a key's versions in the ledger.
 
-    A key that a sidecar with another ledger has rotated is adopted as soon as it is the only
-    one that is left: so many ledgers take turns, and none needs the others'.
+    A key that a sidecar with another ledger rotated is adopted as soon as it is the only one
+    left, so several ledgers can take turns without knowing of each other.
     """
     names = {version.name: version for version in known}
     ids = {version.remote_id: version for version in known if version.remote_id}
@@ -208,7 +208,7 @@ def _names(keys: Iterable[Listed]) -> str:
 
 
 class GraceVerdict(StrEnum):
-    """What is to be done with the old key."""
+    """What to do with the old key."""
 
     WAIT = "wait"
     IN_USE = "in use"
@@ -217,10 +217,10 @@ class GraceVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grace:
-    """How long the old key lives beside the new one.
+    """The grace period: how long the old key lives beside the new one.
 
-    `after_first_use_us` from the first use of the new one, `at_most_us` from the switch if no
-    use of it is seen. The old key's last use has to be `after_first_use_us` ago as well.
+    It ends `after_first_use_us` after the first use of the new key, or `at_most_us` after the
+    switch if none is seen; and not before the old key is unused for `after_first_use_us`.
     """
 
     after_first_use_us: int = 3600 * SECOND_US
@@ -233,7 +233,7 @@ class Grace:
         new_first_used_us: int | None,
         old_last_used_us: int | None,
     ) -> tuple[GraceVerdict, int]:
-        """Return what to do, and until when to wait. Uses that nobody knows of are None."""
+        """Return what to do, and until when to wait. An unknown use is None."""
         ends_us = switched_at_us + self.at_most_us
         if new_first_used_us is not None:
             ends_us = min(ends_us, max(new_first_used_us, switched_at_us) + self.after_first_use_us)
@@ -246,9 +246,9 @@ class Grace:
 
 
 def due_at_us(since_us: int, every_us: int, share: int) -> int:
-    """Return when a key is to be rotated that has been in use since then.
+    """Return when to rotate a key that is in use since `since_us`.
 
-    `share` of 0 to 999 spreads keys over the last twentieth of the period, so that they do not
-    all rotate at once, and none is ever older than the period.
+    `share` (0 to 999) spreads keys over the last twentieth of the period, so that they do not
+    all rotate at once, and none gets older than the period.
     """
     return since_us + every_us - every_us * share // 20_000

@@ -1,7 +1,7 @@
-"""What one sidecar of several may give of every ceiling.
+"""Shares: the part of every ceiling that one sidecar of several may use.
 
-Each has a ledger of its own and knows nothing of the others. Where their parts add up to
-no more than a whole, what they admit together stays under every ceiling.
+Each sidecar has its own ledger, independent of the others. If their shares add up to at most
+one, all calls that they admit together stay under every ceiling.
 """
 
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ _DIGITS = len(str(MAX_PARTS))
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many of so many equal parts of every ceiling."""
+    """`part` of `parts` equal parts of every ceiling."""
 
     part: int
     parts: int
 
     def of(self, ceiling: int | None) -> int | None:
-        """Return this share of a ceiling, rounded down; None, for unlimited, stays None.
+        """Return this share of a ceiling, rounded down; None (unlimited) stays None.
 
-        Rounding down is what keeps the sum of all shares from passing the whole.
+        Rounding down keeps the sum of all shares within the ceiling.
         """
         return None if ceiling is None else ceiling * self.part // self.parts
 
     @classmethod
     def read(cls, text: str) -> "Share":
-        """Read `1/5`. Raises ValueError, which says what a share is."""
+        """Read a share such as `1/5`. Raises ValueError."""
         numbers = text.split("/")
         if len(numbers) == 2 and all(map(_is_number, numbers)):  # noqa: PLR2004 - K and N
             part, parts = map(int, numbers)
@@ -35,12 +35,12 @@ class Share:
         raise ValueError(f"give K of N parts, as in 1/5, of at most {MAX_PARTS} parts")
 
     def __str__(self) -> str:
-        """Write it as it is read."""
+        """Return it as `read` takes it."""
         return f"{self.part}/{self.parts}"
 
 
 WHOLE = Share(1, 1)
-"""The share of a sidecar that is alone."""
+"""The share of a single sidecar."""
 
 
 def _is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What was spent, by whatever one asks for: the report that table, JSON and page show."""
+"""The spend report: spend by dimension, and budgets, for the table, the JSON and the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ COUNTED = (
 
 
 class Dimension(StrEnum):
-    """What spend can be divided by."""
+    """The dimensions that spend can be divided by."""
 
     WORKSPACE = "workspace"
     ROLE = "role"
@@ -38,12 +38,12 @@ class Dimension(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What the calls that share some names took. Open and released holds are no spend."""
+    """The spend of the calls with the same names. Open and released holds are not spend."""
 
     names: tuple[str, ...]
     """One for each dimension; "" where a call has no key, or no limit."""
     daily_cost_nano_usd: tuple[int, ...]
-    """Of each day of the report, by when the call was authorized."""
+    """For each day of the report; a call counts on the day of its authorization."""
     calls: int
     input_tokens: int
     output_tokens: int
@@ -54,14 +54,14 @@ class Spend:
     """Held for calls that expired, and charged to no budget; in no other sum."""
 
     def share(self, total: "Spend") -> str:
-        """Write which part of all cost this is, to a tenth of a percent."""
+        """Format its part of the total cost, to a tenth of a percent."""
         if not total.cost_nano_usd:
             return ""
         permille = (2000 * self.cost_nano_usd + total.cost_nano_usd) // (2 * total.cost_nano_usd)
         return f"{permille // 10}.{permille % 10} %"
 
     def figures(self, total: "Spend") -> tuple[str, ...]:
-        """Write what `headings` names."""
+        """Format the figures that `headings` names."""
         unknown = (f"${format_usd(self.unknown_cost_nano_usd)}",)
         return (
             f"{self.calls:,}",
@@ -75,7 +75,7 @@ class Spend:
         )
 
     def headings(self) -> tuple[str, ...]:
-        """Name the figures of a total, and so of its rows."""
+        """Return the names of the figures of this total and its rows."""
         known = (
             "calls", "input tokens", "output tokens", "cost", "share", "overruns", "expired",
         )  # fmt: skip
@@ -84,7 +84,7 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class SpendReport:
-    """All that `sidecar spend` shows, of one moment."""
+    """All that `sidecar spend` shows, from one snapshot."""
 
     at_us: int
     zone: tzinfo
@@ -92,9 +92,9 @@ class SpendReport:
     days: tuple[Span, ...]
     rows: tuple[Spend, ...]
     total: Spend
-    """Of each call once: by rule, the rows add up to more, as a call counts for each limit."""
+    """Each call counted once. By rule, a call counts for each limit, so rows add up to more."""
     outlooks: tuple[BudgetForecast, ...]
-    """Of each budget with a ceiling, an hour's, day's or month's; the most urgent first."""
+    """For each hourly, daily and monthly budget with a ceiling; the most urgent first."""
 
     @property
     def dates(self) -> list[str]:
@@ -103,7 +103,7 @@ class SpendReport:
 
 
 def days_in_group(days: Sequence[object], most: int) -> int:
-    """Return how many neighbouring days go together so that there are no more groups than this."""
+    """Return how many neighbouring days to add up to get at most this many groups."""
     return max(1, ceil_div(len(days), most))
 
 
@@ -114,7 +114,7 @@ def grouped(daily: Sequence[int], most: int) -> list[int]:
 
 
 def stacked(rows: Sequence[Spend], layers: int, most_days: int) -> list[tuple[str, list[int]]]:
-    """Return the daily cost of each row under its first name; those after the first few as one."""
+    """Return the daily cost of each row by its first name; rows after `layers` are added up."""
     found = [(row.names[0], grouped(row.daily_cost_nano_usd, most_days)) for row in rows]
     shown, rest = found[:layers], found[layers:]
     if rest:
@@ -124,6 +124,6 @@ def stacked(rows: Sequence[Spend], layers: int, most_days: int) -> list[tuple[st
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """Draw amounts as marks of eight heights, up to the largest; a dot where there is none."""
+    """Draw amounts as bars of eight heights, scaled to the largest; a dot for 0."""
     top = max(values, default=0)
     return "".join(MARKS[ceil_div(8 * value, top) - 1] if value > 0 else "·" for value in values)

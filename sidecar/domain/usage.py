@@ -1,15 +1,15 @@
-"""What a call may use, and what it has used, in units that have a price."""
+"""Usage of a call, estimated or reported, in the units that have a price."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 MAX_COUNT = 1_000_000_000
-"""The largest count accepted anywhere: no real call comes near it."""
+"""The largest count that is accepted, far above any real call."""
 
 
 class Endpoint(StrEnum):
-    """The endpoints of Mistral's API that are guarded."""
+    """The endpoints of Mistral's API that calls are authorized for."""
 
     CHAT = "CHAT"
     FIM = "FIM"
@@ -22,27 +22,27 @@ class Endpoint(StrEnum):
 
 
 BY_TOKENS = frozenset({Endpoint.CHAT, Endpoint.FIM, Endpoint.EMBEDDINGS, Endpoint.MODERATION})
-"""Endpoints whose tokens are counted. The others are billed by the page, the minute or
-the character; a realtime session's tokens count where its hold has some."""
+"""Endpoints whose tokens are counted. The others are billed by the page, the minute or the
+character; a realtime session's tokens count only if its hold has tokens."""
 
 WITH_OUTPUT = frozenset({Endpoint.CHAT, Endpoint.FIM})
 """Endpoints that generate text, up to max_tokens."""
 
 WITHOUT_USAGE = frozenset({Endpoint.MODERATION, Endpoint.SPEECH})
-"""Endpoints whose responses may come without a usage, or without what they are billed by."""
+"""Endpoints whose responses may lack a usage, or the count that they are billed by."""
 
 
 MAX_TOOLS = 32
-"""Names of tools in one call."""
+"""Tool names in one call."""
 
 MAX_TOOL_NAME_BYTES = 64
 
 ToolCalls = tuple[tuple[str, int], ...]
-"""How often each tool was called that is billed by the call: name and count, by name."""
+"""The number of calls of each tool that is billed by the call: (name, count), sorted by name."""
 
 
 def tool_calls_of(counts: Mapping[str, int]) -> ToolCalls:
-    """Return the counts in their one order. A count of 0 is left out."""
+    """Return the counts sorted by name, without zeros."""
     if not counts:
         return ()
     return tuple(sorted((name, count) for name, count in counts.items() if count))
@@ -52,7 +52,7 @@ def tool_calls_of(counts: Mapping[str, int]) -> ToolCalls:
 class Usage:
     """Counts of one call. `input_tokens` includes the cached ones.
 
-    `annotated_pages` are not in `pages`: a page has one price or the other.
+    `annotated_pages` are not in `pages`: each page has one of the two prices.
     """
 
     input_tokens: int = 0
@@ -74,8 +74,8 @@ class Usage:
 class UsageReport:
     """Counts that an app reported; None is a count that was left out.
 
-    `total_tokens` may have more in it than input and output. Names of counts that are
-    not known, and of parts that were left out for their type, are for the log alone.
+    `total_tokens` may be more than input and output. The names of unknown counts, and of parts
+    with the wrong type, are only for the log.
     """
 
     input_tokens: int | None = None
@@ -93,9 +93,9 @@ class UsageReport:
     mistyped_names: tuple[str, ...] = field(default=(), compare=False)
 
     def unrecognized(self, endpoint: Endpoint) -> bool:
-        """Whether something was reported, and no count in it is one that such a call has.
+        """Whether a usage was reported without any count that fits the endpoint.
 
-        A total alone says nothing of its parts.
+        A total alone does not count, as it does not say what its parts are.
         """
         counts = [self.pages, self.annotated_pages, self.audio_seconds, self.characters]
         if endpoint in BY_TOKENS or endpoint is Endpoint.REALTIME:
@@ -105,20 +105,20 @@ class UsageReport:
         return reported and not known and endpoint not in WITHOUT_USAGE
 
     def uncharged_names(self, endpoint: Endpoint) -> tuple[str, ...]:
-        """Return the names of what was reported and costs nothing, as Mistral spells them."""
+        """Return Mistral's names of the counts that were reported and cost nothing."""
         if self.total_tokens and endpoint not in BY_TOKENS:
             return (*self.unknown_names, "total_tokens")
         return self.unknown_names
 
     def completed(self, endpoint: Endpoint, held: Usage) -> Usage:
-        """Return the usage to charge: what was left out counts as it was held.
+        """Return the usage to charge: a count that was left out is charged as held.
 
-        Cached tokens are a discount, so they never exceed the input, and none
-        are assumed. Tokens count only where they were held. Tools are left out
-        together: those that a report does not name were not called.
+        Cached tokens are a discount: without a report there are none, and they never exceed
+        the input. Tokens count only if the hold has tokens or the endpoint is billed by them.
+        If a report names any tools, tools that it does not name were not called.
 
-        What a total has beyond input and output is input that Mistral added, as its
-        connectors do. Of a call with audio it is the audio, which is billed by time.
+        A total above input and output is input that Mistral added, such as by connectors;
+        for a call with audio it is the audio, which is billed by time.
         """
         input_tokens = output_tokens = cached_input_tokens = 0
         audio_seconds = _first(self.audio_seconds, held.audio_seconds)
@@ -142,8 +142,8 @@ class UsageReport:
     def _plain_pages(self, held: Usage) -> int:
         """Return the pages to charge that were not annotated.
 
-        Not every response counts annotated pages (the SDK's drop the count). They are
-        then charged as held, and no page that was held as annotated is charged twice.
+        Responses of the SDK lack the count of annotated pages. These are then charged as
+        held, and subtracted here, so that none is charged twice.
         """
         pages = _first(self.pages, held.pages)
         if self.from_json and self.annotated_pages is None:

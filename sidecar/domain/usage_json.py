@@ -1,4 +1,4 @@
-"""Reading what a response of Mistral's says was used, as it came."""
+"""Parsing of the usage object in a response of Mistral's."""
 
 import json
 import re
@@ -16,15 +16,15 @@ from sidecar.domain.usage import (
 MAX_USAGE_JSON_BYTES = 65_536
 
 MAX_UNKNOWN_NAMES = 16
-"""So many unknown names of one report are kept for the log."""
+"""Unknown names of one report that are logged."""
 
 _WRAPPERS = ("usage", "usage_info", "response", "body", "data")
-"""What may stand around a usage object: a response, the event of a stream, or a line of a
-batch's output, which has a response with a body."""
+"""Fields that may contain a usage object: of a response, of an event in a stream, or of a line
+in a batch's output, which has a response with a body."""
 
 _INPUT = ("prompt_tokens", "input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
-"""The second names are those of APIs in the style of "responses"."""
+"""The second names are those of APIs like OpenAI's Responses."""
 _PAGES = "pages_processed"
 _ANNOTATED = "pages_processed_annotation"
 _TOOLS = "connectors"
@@ -44,10 +44,10 @@ Document = dict[str, Any]
 
 
 def parse_usage_json(text: str) -> UsageReport:
-    """Read Mistral's usage object as it came, or a whole response around it.
+    """Read Mistral's usage object, or a whole response that contains one.
 
-    The parts are trusted, not their total, which is 0 for embeddings: only what it has
-    beyond them counts. An optional part of another type counts as left out.
+    The parts are trusted; of the total, which is 0 for embeddings, only the excess over the
+    parts counts. An optional part of the wrong type counts as left out.
 
     Raises ValueError, which names the field and never its value.
     """
@@ -84,7 +84,7 @@ def _document(text: str) -> Document:
 
 
 def _usage_object(document: Document) -> Document:
-    """Return the usage object in a response, or the document if it has none."""
+    """Return the usage object in a document, or the document itself if it contains none."""
     document = _snake_case(document)
     for _ in _WRAPPERS:
         inner = (document[it] for it in _WRAPPERS if isinstance(document.get(it), dict))
@@ -96,9 +96,9 @@ def _usage_object(document: Document) -> Document:
 
 
 def _snake_case(document: Document) -> Document:
-    """Name fields as Mistral's API does: its SDK for TypeScript has them in camel case.
+    """Convert the camel case of Mistral's TypeScript SDK to the API's names.
 
-    That fills in 0 for a count that was left out, so a 0 of its says nothing.
+    That SDK fills in 0 for a count that was left out, so zeros are dropped.
     """
     if not any(map(_CAPITAL.search, document)):
         return document
@@ -110,7 +110,7 @@ def _snake_case(document: Document) -> Document:
 
 
 def _first_count(usage: Document, names: tuple[str, ...]) -> int | None:
-    """Read the first of a count's names that is there."""
+    """Read a count by the first of its names that is present."""
     for name in names:
         if (value := usage.get(name)) is not None:
             if not _is_number(value):
@@ -128,7 +128,7 @@ def _optional_count(usage: Document, name: str, mistyped: list[str]) -> int | No
 
 
 def _cached_tokens(usage: Document, mistyped: list[str]) -> int | None:
-    """Read how much of the input was cached: Mistral has spelled that in three ways."""
+    """Read the count of cached input tokens, for which Mistral has used several names."""
     for name in _DETAILS:
         details = _optional(usage, name, dict, mistyped) or {}
         cached = _optional_count(_snake_case(details), _CACHED, mistyped)
@@ -138,7 +138,7 @@ def _cached_tokens(usage: Document, mistyped: list[str]) -> int | None:
 
 
 def _tool_calls(usage: Document, mistyped: list[str]) -> ToolCalls | None:
-    """Read how often each of Mistral's tools was called: all of them, or none is known."""
+    """Read the number of calls of each tool; None if any entry is invalid."""
     counts = _optional(usage, _TOOLS, dict, mistyped)
     if counts is None:
         return None
@@ -160,7 +160,7 @@ def _optional(usage: Document, name: str, kind: type, mistyped: list[str]) -> An
 
 
 def _unknown_names(usage: Document) -> tuple[str, ...]:
-    """Return the names of counts that nothing is charged for."""
+    """Return the names of counts that are not charged."""
     names = [name for name, it in usage.items() if name not in _KNOWN and _is_number(it)]
     return tuple(names[:MAX_UNKNOWN_NAMES])
 
@@ -170,7 +170,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _whole(value: Any, name: str) -> int:
-    """Accept a whole number of things, or a fraction of one, rounded up."""
+    """Return a count as a whole number, with fractions rounded up."""
     if not 0 <= value <= MAX_COUNT:  # also refuses NaN
         raise ValueError(f"{name} is not between 0 and {MAX_COUNT}")
     return int(-(-value // 1))

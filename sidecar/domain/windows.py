@@ -1,4 +1,4 @@
-"""Which stretch of time a limit counts."""
+"""Windows: the spans of time that limits count over."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -7,13 +7,13 @@ from typing import NamedTuple
 from sidecar.domain.clock import SECOND_US, to_datetime, to_us
 
 FOREVER_US = 2**63 - 1
-"""Later than any time: the end of what has no end."""
+"""Later than any time: the end of a span without end."""
 
 
 class Window(StrEnum):
-    """The windows a limit may name in its header."""
+    """The windows that a limit may name in its header."""
 
-    __hash__ = str.__hash__  # an Enum's own is slower, and this is looked up often
+    __hash__ = str.__hash__  # faster than Enum's, for a frequent dictionary key
 
     MINUTE = "minute"
     HOUR = "hour"
@@ -23,7 +23,7 @@ class Window(StrEnum):
 
 
 class Span(NamedTuple):
-    """A stretch of time, from start to just before end, in microseconds."""
+    """A span of time, in microseconds since the epoch; `end_us` is exclusive."""
 
     start_us: int
     end_us: int
@@ -35,21 +35,20 @@ HORIZON_US: dict[Window, int] = {
     Window.DAY: 2 * 86_400 * SECOND_US,
     Window.MONTH: 32 * 86_400 * SECOND_US,
 }
-"""How long ago a window that is still open can have started, at most.
+"""The longest that a window can be, with a margin for clocks that are set back in it.
 
-A window grows by as much as the clocks are set back in it; each has a margin for that.
-The window of the moment itself is found however long it is: see sidecar/ledger/balances.py.
+The current window is found even if it is longer: see sidecar/ledger/balances.py.
 """
 
 MINUTE_US = 60 * SECOND_US
 
 
 class Calendar:
-    """Finds the window that a moment falls into, in one time zone.
+    """Finds the window that contains a moment, in one time zone.
 
-    A window begins when the clocks first show its beginning, or something later, and ends
-    when the next one begins. So the time that the clocks repeat belongs to the window that
-    they had reached: no budget is given twice. An hour or a day that they skip has none.
+    A window begins when the clocks first show its beginning or a later time, and ends when
+    the next begins. So an hour that the clocks repeat belongs to the window that they had
+    reached, and no budget counts twice; an hour or day that they skip has no window.
     """
 
     def __init__(self, zone: tzinfo = UTC) -> None:
@@ -60,10 +59,9 @@ class Calendar:
     def span(self, window: Window, at_us: int) -> Span:
         """Return the window of this kind that contains the moment.
 
-        A sliding minute is kept as one span for each second: it starts with
-        the second and ends when the last admission of that second, made at
-        `at_us`, is a minute old. Adding up the spans that have not ended then
-        counts every admission of the last 60 seconds.
+        A sliding minute has one span for each second with admissions: it starts with the
+        second, and ends when the second's last admission, at `at_us`, is a minute old. The
+        spans that have not ended contain every admission of the last 60 seconds.
         """
         if window is Window.MINUTE:
             return Span(at_us - at_us % SECOND_US, at_us + MINUTE_US)
@@ -75,7 +73,7 @@ class Calendar:
         return latest
 
     def days(self, span: Span) -> tuple[Span, ...]:
-        """Return the days that a stretch of time touches, in order."""
+        """Return the days that a span touches, in order."""
         found: list[Span] = []
         at_us = span.start_us
         while at_us < span.end_us:
@@ -91,15 +89,15 @@ class Calendar:
             end_us = self._first_shown_us(begins)
             if end_us > at_us:
                 return Span(start_us, end_us)
-            start_us = end_us  # the clocks had reached the next window, and were set back
+            start_us = end_us  # the clocks had reached the next window before they were set back
 
     def _first_shown_us(self, local: datetime) -> int:
         """Return when the clocks first show this time or a later one."""
         first_us, second_us = (self._instant(local, fold) for fold in (0, 1))
         if first_us <= second_us:  # shown once, or repeated
             return first_us
-        # It is skipped: as read by the clocks before the change it is after that, as read by
-        # the clocks after the change it is before that.
+        # The clocks skip it. By the offset before the change it is after the change, by the
+        # offset after the change it is before: the change is found between the two.
         before_us, after_us = second_us, first_us
         while after_us - before_us > 1:
             middle_us = (before_us + after_us) // 2
@@ -110,7 +108,7 @@ class Calendar:
         return after_us
 
     def _shown(self, at_us: int) -> datetime:
-        """Return what the clocks show."""
+        """Return the local time that the clocks show."""
         return to_datetime(at_us).astimezone(self._zone).replace(tzinfo=None, fold=0)
 
     def _instant(self, local: datetime, fold: int) -> int:

@@ -1,4 +1,4 @@
-"""How large a call may become: the worst case that is held."""
+"""The worst case of a call: the usage that is held for it."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ _HELD_BY_TOKENS = BY_TOKENS | {Endpoint.REALTIME}
 
 @dataclass(frozen=True, slots=True)
 class CallSize:
-    """The most a call can use. `max_output_tokens` is for each choice."""
+    """The most that a call can use. `max_output_tokens` is for each choice."""
 
     endpoint: Endpoint
     most: Usage
@@ -19,7 +19,7 @@ class CallSize:
     terms: Terms
 
     def cost_nano_usd(self, tariff: Tariff | None) -> int:
-        """Return the most it can cost; 0 without a tariff. Raises UnpricedError."""
+        """Return the most that the call can cost; 0 without a tariff. Raises UnpricedError."""
         return 0 if tariff is None else tariff.bound_nano_usd(self.endpoint, self.most, self.terms)
 
 
@@ -37,11 +37,11 @@ def worst_case(
     terms: Terms,
     role_max_tokens: int | None,
 ) -> CallSize | None:
-    """Return the most that the call can use, or None when nothing bounds its output.
+    """Return the most that the call can use, or None when its output has no bound.
 
-    `asked_output_tokens` 0 means that the app left it out: the role's maximum
-    per request then fills it in with what the input leaves, but at least 1. A realtime
-    session has the tokens that the app says, if any.
+    `asked_output_tokens` 0 means that the app left it out: then it is what the input leaves
+    of the role's maximum, and at least 1. A realtime session has the tokens that the app
+    states, if any.
     """
     output_tokens = asked_output_tokens if endpoint is Endpoint.REALTIME else 0
     if endpoint in WITH_OUTPUT:

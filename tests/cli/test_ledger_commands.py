@@ -127,8 +127,8 @@ def test_an_adjustment_gives_room_and_is_signed(stopped: Path) -> None:
     ("rule", "amount", "code", "expected"),
     [
         ("typo", "1", 1, "no call has counted on a limit named typo"),
-        (RULE, "a lot", 2, "is no number"),
-        (RULE, "nan", 2, "is no number"),
+        (RULE, "a lot", 2, "is not a number"),
+        (RULE, "nan", 2, "is not a number"),
         ("role-daily-tokens", "1.5", 2, "no number of tokens"),
         ("workspace-requests-per-minute", "1", 1, "has the window minute"),
     ],

@@ -300,7 +300,7 @@ def alerts_at(desk: Desk) -> list[str]:
         try:
             await ledger.keys_in_use(desk.now_us())
             owed = ledger.due("log", desk.now_us(), 9)
-            assert all("is in use after its grace" in one.alert.text() for one in owed)
+            assert all("is still used after its grace period" in one.alert.text() for one in owed)
             await ledger.record(
                 "log", [DeliveryOutcome(one.alert.alert_id, "", 0) for one in owed], 1
             )
