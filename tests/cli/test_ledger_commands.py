@@ -59,7 +59,7 @@ def test_a_backup_never_takes_the_place_of_a_file(stopped: Path, tmp_path: Path)
     there = tmp_path / "there.sqlite"
     there.write_text("precious")
     code, _, err = sidecar("ledger", "backup", there, "--ledger", stopped)
-    assert (code, "is there already" in err, there.read_text()) == (1, True, "precious")
+    assert (code, "already exists" in err, there.read_text()) == (1, True, "precious")
     with sqlite3.connect(stopped) as connection:
         connection.execute("UPDATE budgets SET held = held + 1")
     code, _, err = sidecar("ledger", "backup", tmp_path / "copy.sqlite", "--ledger", stopped)
@@ -129,7 +129,7 @@ def test_an_adjustment_gives_room_and_is_signed(stopped: Path) -> None:
         ("typo", "1", 1, "no call has counted on a limit named typo"),
         (RULE, "a lot", 2, "is not a number"),
         (RULE, "nan", 2, "is not a number"),
-        ("role-daily-tokens", "1.5", 2, "no number of tokens"),
+        ("role-daily-tokens", "1.5", 2, "is not a number of tokens"),
         ("workspace-requests-per-minute", "1", 1, "has the window minute"),
     ],
 )
