@@ -83,7 +83,7 @@ L1 = [
     ),
     Mutant(
         "preview-holds-what-is-due", "L5", "Whoever asks ahead is refused by a hold that has expired.",
-        "SqliteLedger.__init__", "ForeseenStandings", "Balances",
+        "SqliteLedger.__init__", "PreviewBalances", "Balances",
     ),
     TextMutant(
         "preview-frees-what-is-charged", "L5", "Whoever asks ahead is let through by what will be spent.",
@@ -91,7 +91,7 @@ L1 = [
     ),
     Mutant(
         "looking-ahead-moves-time", "L9", "A question about tomorrow makes it tomorrow.",
-        "SqliteLedger.preview", "self._time.look", "self._time.advance",
+        "SqliteLedger.preview", "self._time.peek", "self._time.advance",
     ),
     Mutant(
         "blind-to-its-group", "L1", "Calls of one group commit do not see each other.",
@@ -106,9 +106,9 @@ L1 = [
     Mutant(
         "group-forgets-what-it-holds", "L1", "Calls of one group see what was there before it.",
         "GroupBalances.hold",
-        "kept.held += amount\n"
-        "kept.added += amount",
-        "kept.added += amount",
+        "cached.held += amount\n"
+        "cached.added += amount",
+        "cached.added += amount",
     ),
     Mutant(
         "group-outlives-its-window", "L1", "A group that began before midnight counts in that day.",
@@ -153,12 +153,12 @@ L1 = [
         "rolled-back-holds-remembered", "L2", "What a failed group held is held by the next.",
         "SqliteLedger._forget",
         "self._balances.forget()\n"
-        "self._deciding.forget()",
-        "self._deciding.forget()",
+        "self._admission.forget()",
+        "self._admission.forget()",
     ),
     Mutant(
         "those-who-need-come-first", "L1", "A settlement frees nothing for the call before it.",
-        "GroupCommit._drain", "sorted(group, key=lambda asked: not asked.frees)", "group",
+        "GroupCommit._drain", "sorted(group, key=lambda request: not request.frees)", "group",
     ),
     Mutant(
         "share-rounds-up", "L1", "Parts of a ceiling are together more than the whole.",
@@ -183,12 +183,12 @@ L1 = [
     Mutant(
         "lowered-ceiling-ignored", "L1", "The ceiling of a window's first call holds to its end.",
         "GroupBalances.of",
-        "return Balance(limit, at_us, span, kept.row, kept.spent, kept.held)",
-        "if kept.row is not None:\n"
+        "return Balance(limit, at_us, span, cached.row, cached.spent, cached.held)",
+        "if cached.row is not None:\n"
         "    first = 'SELECT ceiling FROM budgets WHERE id = ?'\n"
-        "    ceiling, = self._sql.execute(first, (kept.row,)).fetchone()\n"
+        "    ceiling, = self._sql.execute(first, (cached.row,)).fetchone()\n"
         "    limit = limit._replace(ceiling=ceiling)\n"
-        "return Balance(limit, at_us, span, kept.row, kept.spent, kept.held)",
+        "return Balance(limit, at_us, span, cached.row, cached.spent, cached.held)",
     ),
     Mutant(
         "concurrent-spends", "L1", "A closed hold keeps its place among the open ones.",
@@ -197,7 +197,7 @@ L1 = [
     ),
     Mutant(
         "due-hold-keeps-its-place", "L1", "Who waited as long as was said is refused again.",
-        "SqliteLedger._decide", "self._closing.expire(reservation.at_us)", "pass",
+        "SqliteLedger._decide", "self._settlements.expire(reservation.at_us)", "pass",
     ),
     Mutant(
         "month-of-30-days", "L1", "On the 31st the first of the month is out of sight.",
@@ -220,7 +220,7 @@ L1 = [
         "_ENDS", "ELSE ?8 END, spent", "ELSE window_end_us END, spent",
     ),
     Mutant(
-        "choices-not-held", "L1", "Four answers to one call are held as one.",
+        "choices-not-held", "L1", "Four results to one call are held as one.",
         "worst_case", "output_tokens * choices", "output_tokens",
     ),
     Mutant(
@@ -334,11 +334,11 @@ L4 = [
     Mutant(
         "answered-before-commit", "L4", "A crash takes back what was answered.",
         "GroupCommit._commit",
-        "answers = [self._answer(asked.work) for asked in group]\n"
+        "results = [self._run(request.work) for request in group]\n"
         "self._finish()",
-        "answers = [self._answer(asked.work) for asked in group]\n"
+        "results = [self._run(request.work) for request in group]\n"
         "self._finish()\n"
-        "_tell(group, answers)",
+        "_resolve(group, results)",
     ),
     Mutant(
         "answered-although-it-failed", "L4", "A full disk is not noticed.",
@@ -353,11 +353,11 @@ L4 = [
     ),
     Mutant(
         "group-loses-one", "L4", "Of more than a group can hold, one is never done.",
-        "GroupCommit._drain", "self._queue[MAX_GROUP:]", "self._queue[MAX_GROUP + 1:]",
+        "GroupCommit._drain", "self._queue[MAX_GROUP_REQUESTS:]", "self._queue[MAX_GROUP_REQUESTS + 1:]",
     ),
     Mutant(
         "group-fails-together", "L4", "The fault of one call fails all of its group.",
-        "GroupCommit._commit", "len(group) == 1 or isinstance(error, _FOR_ALL)", "group",
+        "GroupCommit._commit", "len(group) == 1 or isinstance(error, _FILE_ERRORS)", "group",
     ),
     TextMutant(
         "no-rollback", "L4", "What a failed call had written stays.",
@@ -379,7 +379,7 @@ L4 = [
     ),
     TextMutant(
         "commit-does-not-wait-for-the-disk", "L4", "Power loss takes back what was answered.",
-        "_keep_promises", "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
+        "_set_durability", "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
     ),
     Mutant(
         "decision-before-its-hold", "L4", "A crash leaves an Allow without a hold.",
@@ -393,9 +393,9 @@ L4 = [
         "uncommitted-is-shown", "L4", "Budgets show holds that may yet be rolled back.",
         "SqliteLedger.__init__",
         "self._key_usage = KeyUsage(writer)\n"
-        "self._committed_standings = Balances(reader, ...)",
+        "self._committed_balances = Balances(reader, ...)",
         "self._key_usage = KeyUsage(writer)\n"
-        "self._committed_standings = Balances(writer, ...)",
+        "self._committed_balances = Balances(writer, ...)",
     ),
     Mutant(
         "uncommitted-hold-is-shown", "L4", "A hold can be settled before it is on disk.",

@@ -63,7 +63,7 @@ K1 = [
     ),
     Mutant(
         "two-at-work", "K1", "A lease keeps nobody out.",
-        "KeyStore.take", "there.owner != self._owner", "there.owner is None",
+        "KeyStore.take_over", "current.owner != self._owner", "current.owner is None",
     ),
 ]  # fmt: skip
 

@@ -333,11 +333,11 @@ L8 = [
 L9 = [
     Mutant(
         "clock-may-go-back", "L9", "A clock set back brings older prices and rules' times back.",
-        "never_back", "max(latest_us, clock())", "clock()",
+        "monotonic", "max(latest_us, clock())", "clock()",
     ),
     Mutant(
         "clock-starts-anew", "L9", "After a restart, time may be before the last decision.",
-        "_clock", "never_back(..., ledger_us)", "never_back(...)",
+        "_clock", "monotonic(..., ledger_us)", "monotonic(...)",
     ),
     Mutant(
         "ledger-time-may-go-back", "L9", "A clock set back opens a window again.",
