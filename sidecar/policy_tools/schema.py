@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import (
 from sidecar.policy.cel import variables
 
 # Written by `make proto` beside the generated code: it has the comments.
-_DESCRIPTORS = Path(__file__).parents[2] / "v1" / "descriptors.binpb"
+_DESCRIPTORS = Path(__file__).parents[1] / "v1" / "descriptors.binpb"
 _MESSAGES, _FIELDS = 4, 2  # the numbers of these in FileDescriptorProto and DescriptorProto
 
 _SCALARS = {

@@ -71,7 +71,7 @@ def test_check_gives_up_looking_for_warnings_in_time(tmp_path: Path) -> None:
     """Whatever loads, an answer comes: that it is not the whole is an error."""
     program = (
         "import functools, sys, time; from sidecar.cli import check, entry;"
-        "check.in_time = functools.partial(check.in_time, seconds=1);"
+        "check.with_timeout = functools.partial(check.with_timeout, seconds=1);"
         "check.lint = lambda *_: [time.sleep(0.01) for _ in range(6000)];"
         f"sys.argv = ['sidecar', 'check', {str(minimal(tmp_path / 'p'))!r}]; entry.main()"
     )
