@@ -31,10 +31,11 @@ test: .venv/ready ## Run the tests
 test-versions: .venv/ready ## Run them on every Python that is here; FAST=1: a part, oldest and newest
 	@PYTHONPATH=tests $(BIN)/python -m versions --jobs $(JOBS) $(if $(FAST),--fast)
 
-check: .venv/ready ## Lint, types, and whether the generated code is current
+check: .venv/ready ## Lint, types, import rules, and whether the generated code is current
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/sidecar check policies --strict
 	$(BIN)/sidecar fmt policies --check
 	$(BIN)/sidecar test policies --coverage

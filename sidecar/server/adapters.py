@@ -12,7 +12,7 @@ from sidecar.identity.caller import Authenticator
 from sidecar.identity.settings import IdentitySettings, Mode, open_tls
 from sidecar.server.addresses import check_address, is_unix
 from sidecar.server.envoy.mistral_request import MAX_BODY_BYTES
-from sidecar.server.envoy.principal_mapping import read_sources
+from sidecar.server.envoy.principal_map import read_sources
 from sidecar.server.envoy.service import ExtAuthz
 from sidecar.server.listener import MAX_REQUEST_BYTES, ListenerSettings, Service
 from sidecar.server.service import AuthorizationService

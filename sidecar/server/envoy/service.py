@@ -18,7 +18,7 @@ from sidecar.identity.caller import Authenticator, Caller
 from sidecar.identity.rate import RateLimitedError
 from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.envoy import mistral_request, responses
-from sidecar.server.envoy.principal_mapping import Source, fill, headers_of
+from sidecar.server.envoy.principal_map import Source, fill, headers_of
 from sidecar.server.errors import Context, RefusedError, StoppingError, as_http, fail, serialize
 from sidecar.server.recorded_calls import recorded
 from sidecar.server.service import AuthorizationService
