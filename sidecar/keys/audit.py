@@ -18,7 +18,7 @@ DAY_US = 86_400 * SECOND_US
 MAX_NAMED = 5
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What may be found."""
 
     UNUSED = "unused"
@@ -39,7 +39,7 @@ class AuditFinding:
     For a key that is not here, it is the name that it has at Mistral.
     """
 
-    kind: Kind
+    kind: FindingKind
     key: str
     text: str
 
@@ -60,11 +60,15 @@ class Auditor:
             if state is KeyState.REVOKED:
                 continue
             if not key.entry.owner:
-                yield AuditFinding(Kind.NO_OWNER, key.id, "nobody answers for it: give it an owner")
+                yield AuditFinding(
+                    FindingKind.NO_OWNER, key.id, "nobody answers for it: give it an owner"
+                )
             if state is KeyState.EXPIRED:
                 since = _day(key.entry.expires.ToMicroseconds())
                 yield AuditFinding(
-                    Kind.EXPIRED, key.id, f"expired {since}: mark it as revoked, or set a later end"
+                    FindingKind.EXPIRED,
+                    key.id,
+                    f"expired {since}: mark it as revoked, or set a later end",
                 )
                 continue
             yield from self._age(key)
@@ -75,19 +79,19 @@ class Auditor:
         made_us = key.made_us
         if made_us is None:
             text = "nobody says when it was made: note it as created, or rotate it"
-            yield AuditFinding(Kind.OLD, key.id, text)
+            yield AuditFinding(FindingKind.OLD, key.id, text)
         elif self._days_since(made_us) >= self.old_days:
             text = f"made {_day(made_us)}, {self._ago(made_us)}: rotate it"
-            yield AuditFinding(Kind.OLD, key.id, text)
+            yield AuditFinding(FindingKind.OLD, key.id, text)
 
     def _use(self, key: KeyRecord) -> Iterator[AuditFinding]:
         last_us = key.last_used_us
         if last_us is not None and self._days_since(last_us) >= self.unused_days:
             text = f"last used {_day(last_us)}, {self._ago(last_us)}: revoke it?"
-            yield AuditFinding(Kind.UNUSED, key.id, text)
+            yield AuditFinding(FindingKind.UNUSED, key.id, text)
         elif last_us is None and self._known_long(key):
             text = f"never used since {_day(key.since_us)}, when counting began: revoke it?"
-            yield AuditFinding(Kind.NEVER_USED, key.id, text)
+            yield AuditFinding(FindingKind.NEVER_USED, key.id, text)
 
     def _scope(self, key: KeyRecord) -> Iterator[AuditFinding]:
         """Compare what it may call with what it has called; of none, `_use` has told."""
@@ -99,7 +103,7 @@ class Auditor:
             shown = ", ".join(never[:MAX_NAMED])
             more = f" and {len(never) - MAX_NAMED} more" if len(never) > MAX_NAMED else ""
             text = f"never called {shown}{more} since {_day(key.since_us)}: narrow allowed_models?"
-            yield AuditFinding(Kind.WIDE_SCOPE, key.id, text)
+            yield AuditFinding(FindingKind.WIDE_SCOPE, key.id, text)
 
     def _never_called(self, key: policy_pb.Key, called: set[str]) -> list[str]:
         """Return names of its list that no call was for; where it may call all, the models."""
@@ -125,19 +129,19 @@ class Auditor:
             key = owner.of(one)
             if key is None:
                 text = f"Mistral has it as {one.id}: register it, or revoke it there"
-                yield AuditFinding(Kind.NOT_REGISTERED, one.name or one.id, text)
+                yield AuditFinding(FindingKind.NOT_REGISTERED, one.name or one.id, text)
                 continue
             if key.state(self.at_us) is KeyState.REVOKED:
                 text = f"is revoked here, and alive at Mistral as {one.id}: revoke it there"
-                yield AuditFinding(Kind.ALIVE_AT_MISTRAL, key.id, text)
+                yield AuditFinding(FindingKind.ALIVE_AT_MISTRAL, key.id, text)
             elif any(v.state is VersionState.REVOKED and _is(v, one) for v in key.versions):
                 text = f"a revoked version is alive at Mistral as {one.id}: revoke it there"
-                yield AuditFinding(Kind.ALIVE_AT_MISTRAL, key.id, text)
+                yield AuditFinding(FindingKind.ALIVE_AT_MISTRAL, key.id, text)
             seen.add(key.id)
         for key in keys:
             if key.id not in seen and key.state(self.at_us) is KeyState.ACTIVE:
                 text = "Mistral does not list it: mark it as revoked, or create it"
-                yield AuditFinding(Kind.NOT_AT_MISTRAL, key.id, text)
+                yield AuditFinding(FindingKind.NOT_AT_MISTRAL, key.id, text)
 
     def _known_long(self, key: KeyRecord) -> bool:
         """Whether its use has been counted for so long that no use means something."""

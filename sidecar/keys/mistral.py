@@ -27,7 +27,7 @@ from sidecar.keys.api_variants import (
     read_page,
 )
 from sidecar.keys.secret import Secret
-from sidecar.web.exchange import Answer, Http, NoAnswerError
+from sidecar.web.exchange import Answer, ExchangeError, Http
 
 MODELS = "/v1/models"
 
@@ -91,7 +91,7 @@ class Mistral:
         body = json.dumps(self._shape.body(new)).encode()
         try:
             answer = await self._ask("POST", self._shape.path, self._auth, body=body)
-        except NoAnswerError as error:
+        except ExchangeError as error:
             raise OutcomeUnknownError(f"create a key: {error}") from None
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise OutcomeUnknownError(f"create a key: HTTP status {answer.status}")
@@ -133,7 +133,7 @@ class Mistral:
         """Ask until there is an answer, or it makes no sense to ask again.
 
         A POST is asked again only when it had no effect for certain: when it was not sent, or
-        was answered with 429. For it alone, NoAnswerError is left to the caller.
+        was answered with 429. For it alone, ExchangeError is left to the caller.
         """
         if body is not None:
             headers = {**headers, "Content-Type": "application/json"}
@@ -143,7 +143,7 @@ class Mistral:
             wait = _backoff(ATTEMPTS - left)
             try:
                 answer = await self._http.ask(method, path, headers, params, body)
-            except NoAnswerError as error:
+            except ExchangeError as error:
                 if error.sent and not safe:
                     raise
                 if not left:

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sidecar.policy.cel.engine import CelError, Engine, EvaluationError, Kind, Program
+from sidecar.policy.cel.engine import CelError, Engine, EvaluationError, Program, ResultKind
 
 MAX_CHARACTERS = 20_000
 """Of one expression; the evaluators take 100,000."""
@@ -25,7 +25,8 @@ class AnyOf:
             # What does not compile when joined is too deep: then this has no answer.
             with contextlib.suppress(CelError):
                 self._programs = [
-                    engine.compile(_join(some), Kind.CONDITION) for some in _batches(conditions)
+                    engine.compile(_join(some), ResultKind.CONDITION)
+                    for some in _batches(conditions)
                 ]
 
     def none(self, binding: Any) -> bool:

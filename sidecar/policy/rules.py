@@ -8,7 +8,7 @@ from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
 from sidecar.policy.cel import cel_errors, cel_python, evaluation_steps, portable, variables
 from sidecar.policy.cel.cel_python import CelPythonEngine
-from sidecar.policy.cel.engine import CelError, Engine, Kind, Program
+from sidecar.policy.cel.engine import CelError, Engine, Program, ResultKind
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.files import header
 from sidecar.policy.files.header import Entry
@@ -139,12 +139,12 @@ class RuleReader:
             return entries[key].value if key in entries else default
 
         effect = RuleEffect(value("effect"))
-        kind = Kind.CEILING if effect is RuleEffect.LIMIT else Kind.CONDITION
+        kind = ResultKind.CEILING if effect is RuleEffect.LIMIT else ResultKind.CONDITION
         body = self._compile(file, text, text, kind, _WHOLE_FILE, problems)
         message = self._message(file, text, entries.get("message"), problems)
         per = entries.get("per")
         scope = None if per is None else self._compile(
-            file, text, per.value, Kind.SCOPE, per, problems
+            file, text, per.value, ResultKind.SCOPE, per, problems
         )  # fmt: skip
         if body is None or problems:
             return None
@@ -186,7 +186,7 @@ class RuleReader:
             parts.append(entry.value[end : found.start()])
             end = found.end()
             place = Entry(found[1], entry.line, entry.column + found.start(1))
-            expression = self._compile(file, text, found[1], Kind.TEXT, place, problems)
+            expression = self._compile(file, text, found[1], ResultKind.TEXT, place, problems)
             if expression is not None:
                 parts.append(expression)
                 if "principal" in expression.reads and "labels" in found[1]:
@@ -203,7 +203,13 @@ class RuleReader:
         return Message(entry.value, tuple(parts))
 
     def _compile(
-        self, file: str, text: str, source: str, kind: Kind, place: Entry, problems: list[Problem]
+        self,
+        file: str,
+        text: str,
+        source: str,
+        kind: ResultKind,
+        place: Entry,
+        problems: list[Problem],
     ) -> Expression | None:
         """Compile one expression that starts at a place of the file."""
         try:

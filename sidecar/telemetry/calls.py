@@ -42,7 +42,7 @@ class Closed(NamedTuple):
     charge: Charge
 
 
-class Span(NamedTuple):
+class StageTimes(NamedTuple):
     """A stage, and when it began and ended, on a clock of nanoseconds that never jumps."""
 
     stage: Stage
@@ -103,11 +103,11 @@ class ObservedCall(CallRecorder):
         self.ended_ns = time.perf_counter_ns()
         self._over(self)
 
-    def stages(self) -> list[Span]:
+    def stages(self) -> list[StageTimes]:
         """Return each stage that began, in order; the last of a call that failed ends with it."""
         ends = [at_ns for _, at_ns in self._marks[1:]] + [self.ended_ns]
         return [
-            Span(stage, began_ns, ended_ns)
+            StageTimes(stage, began_ns, ended_ns)
             for (stage, began_ns), ended_ns in zip(self._marks, ends, strict=True)
             if stage is not None
         ]

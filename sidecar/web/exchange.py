@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 20.0
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
-class NoAnswerError(Exception):
+class ExchangeError(Exception):
     """There was no whole answer. The text is for people, and has no part of any URL."""
 
     def __init__(self, why: str, *, sent: bool) -> None:
@@ -70,7 +70,7 @@ class Http:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """Send one request, once. Raises NoAnswerError."""
+        """Send one request, once. Raises ExchangeError."""
         # Compressed, a short answer could be of any length.
         asked = {"Accept-Encoding": "identity", "Accept": "application/json", **headers}
         request = self._client.stream(
@@ -82,10 +82,10 @@ class Http:
                 return Answer(response.status_code, response.headers, content)
         except TimeoutError:
             why = f"no answer in {self._timeout_seconds:g} s"
-            raise NoAnswerError(why, sent=True) from None
+            raise ExchangeError(why, sent=True) from None
         except (httpx2.HTTPError, OSError) as error:  # whose text may have the URL
             why, sent = f"no answer: {type(error).__name__}", not isinstance(error, _NOT_SENT)
-            raise NoAnswerError(why, sent=sent) from None
+            raise ExchangeError(why, sent=sent) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -97,5 +97,5 @@ async def _bounded(response: httpx2.Response) -> bytes:
     async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > ANSWER_BYTES:
-            raise NoAnswerError("the answer is too long", sent=True)
+            raise ExchangeError("the answer is too long", sent=True)
     return bytes(content)

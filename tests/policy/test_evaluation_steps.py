@@ -9,7 +9,7 @@ from support.policies import ROLES, deny, minimal
 
 from sidecar.policy import policy_set
 from sidecar.policy.cel.cel_python import CelPythonEngine
-from sidecar.policy.cel.engine import CelError, EvaluationError, Kind
+from sidecar.policy.cel.engine import CelError, EvaluationError, ResultKind
 from sidecar.policy.cel.evaluation_steps import MAX_STEPS, check, estimate
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.cel.variables import Values
@@ -114,7 +114,7 @@ def test_a_value_is_never_larger_than_its_estimate(source: str, values: Values) 
         limits=len(values.spend),
     )
     try:
-        value = PYTHON.compile(source, Kind.SCOPE).evaluate(PYTHON.bind(values))
+        value = PYTHON.compile(source, ResultKind.SCOPE).evaluate(PYTHON.bind(values))
     except EvaluationError:
         return
     assert isinstance(value, str)

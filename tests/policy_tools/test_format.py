@@ -9,7 +9,7 @@ from support.expressions import CONDITION, calls
 
 from sidecar.policy.cel.cel_cpp import CelCppEngine
 from sidecar.policy.cel.cel_python import CelPythonEngine
-from sidecar.policy.cel.engine import EvaluationError, Kind
+from sidecar.policy.cel.engine import EvaluationError, ResultKind
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.cel.variables import Values
 from sidecar.policy.files import header
@@ -37,7 +37,7 @@ def formatted(text: str) -> str:
 def outcome(text: str, values: Values) -> object:
     """Evaluate a rule; an error is None."""
     try:
-        return CPP.compile(text, Kind.CONDITION).evaluate(CPP.bind(values))
+        return CPP.compile(text, ResultKind.CONDITION).evaluate(CPP.bind(values))
     except EvaluationError:
         return None
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from sidecar.keys.secret import Secret, read_secret
 from sidecar.keys.settings import KubernetesSettings
 from sidecar.keys.sinks.sink import SinkError
-from sidecar.web.exchange import Answer, Http, NoAnswerError
+from sidecar.web.exchange import Answer, ExchangeError, Http
 
 KEY_ID, API_KEY = "key-id", "api-key"
 PREVIOUS_KEY_ID, PREVIOUS_API_KEY = "previous-key-id", "previous-api-key"
@@ -120,7 +120,7 @@ class KubernetesSink:
             headers["Content-Type"] = "application/merge-patch+json"
         try:
             return await self._http.ask(method, self._path, headers, body=body)
-        except NoAnswerError as error:
+        except ExchangeError as error:
             raise SinkError(f"{self._what}: {error}") from None
 
     def _refused(self, answer: Answer) -> SinkError:

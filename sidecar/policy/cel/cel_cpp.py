@@ -7,15 +7,15 @@ from cel_expr_python import cel
 from google.protobuf import descriptor_pool
 
 from sidecar.policy.cel import cel_errors, variables
-from sidecar.policy.cel.engine import CelError, EvaluationError, Kind, Result
+from sidecar.policy.cel.engine import CelError, EvaluationError, Result, ResultKind
 from sidecar.policy.cel.variables import Values
 from sidecar.v1 import policy_input_pb2
 
-_ACCEPTED: dict[Kind, frozenset[str]] = {
-    Kind.CONDITION: frozenset({"BOOL"}),
-    Kind.CEILING: frozenset({"INT", "DOUBLE"}),
-    Kind.SCOPE: frozenset({"STRING"}),
-    Kind.TEXT: frozenset({"STRING", "INT", "DOUBLE", "BOOL"}),
+_ACCEPTED: dict[ResultKind, frozenset[str]] = {
+    ResultKind.CONDITION: frozenset({"BOOL"}),
+    ResultKind.CEILING: frozenset({"INT", "DOUBLE"}),
+    ResultKind.SCOPE: frozenset({"STRING"}),
+    ResultKind.TEXT: frozenset({"STRING", "INT", "DOUBLE", "BOOL"}),
 }
 _PYTHON_TYPES: dict[str, type] = {"BOOL": bool, "INT": int, "DOUBLE": float, "STRING": str}
 
@@ -80,7 +80,7 @@ class CelCppEngine:
             for number in (cel.Type.INT, cel.Type.DOUBLE)
         )
 
-    def compile(self, source: str, kind: Kind, *, double: bool = False) -> _Program:  # noqa: ARG002
+    def compile(self, source: str, kind: ResultKind, *, double: bool = False) -> _Program:  # noqa: ARG002
         """Compile and check. Raises CelError at the place of the first error."""
         try:
             return self._compile(source, kind, double=False)
@@ -113,7 +113,7 @@ class CelCppEngine:
             }
         )
 
-    def _compile(self, source: str, kind: Kind, *, double: bool) -> _Program:
+    def _compile(self, source: str, kind: ResultKind, *, double: bool) -> _Program:
         try:
             expression = (self._double if double else self._int).compile(source)
         except Exception as error:
@@ -154,5 +154,5 @@ def compile_claims(source: str, variable: str) -> _Claims:
         raise cel_errors.read(source, str(error), (variable,)) from None
     returns = expression.return_type().name()
     if returns not in ("STRING", "DYN"):
-        raise CelError(f"yields {returns.lower()}, but has to yield {Kind.SCOPE.value}")
+        raise CelError(f"yields {returns.lower()}, but has to yield {ResultKind.SCOPE.value}")
     return _Claims(environment, expression, variable)

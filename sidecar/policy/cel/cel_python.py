@@ -18,14 +18,14 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.policy.cel import variables
-from sidecar.policy.cel.engine import CelError, EvaluationError, Kind, Result
+from sidecar.policy.cel.engine import CelError, EvaluationError, Result, ResultKind
 from sidecar.policy.cel.variables import Values
 
-_ACCEPTED: dict[Kind, tuple[type, ...]] = {
-    Kind.CONDITION: (bool,),
-    Kind.CEILING: (int, float),
-    Kind.SCOPE: (str,),
-    Kind.TEXT: (bool, int, float, str),
+_ACCEPTED: dict[ResultKind, tuple[type, ...]] = {
+    ResultKind.CONDITION: (bool,),
+    ResultKind.CEILING: (int, float),
+    ResultKind.SCOPE: (str,),
+    ResultKind.TEXT: (bool, int, float, str),
 }
 _CELTYPES: dict[type, type] = {
     bool: celtypes.BoolType,
@@ -36,7 +36,7 @@ _CELTYPES: dict[type, type] = {
 
 
 class _Program:
-    def __init__(self, runner: celpy.Runner, kind: Kind, *, double: bool) -> None:
+    def __init__(self, runner: celpy.Runner, kind: ResultKind, *, double: bool) -> None:
         self._runner = runner
         self.double = double
         self._accepted = _ACCEPTED[kind]
@@ -138,7 +138,7 @@ class CelPythonEngine:
         except Exception:  # RecursionError among others
             raise CelError("is not CEL that every implementation reads") from None
 
-    def compile(self, source: str, kind: Kind, *, double: bool = False) -> _Program:
+    def compile(self, source: str, kind: ResultKind, *, double: bool = False) -> _Program:
         """Compile an expression. Raises CelError."""
         runner = self._environment.program(self.parse(source), _FUNCTIONS)
         return _Program(runner, kind, double=double)

@@ -12,7 +12,7 @@ from sidecar.policy.cel.variables import Values
 Result = bool | int | float | str
 
 
-class Kind(Enum):
+class ResultKind(Enum):
     """What an expression has to yield."""
 
     CONDITION = "a bool"
@@ -54,7 +54,7 @@ class Engine(Protocol):
     joins: bool
     """Whether one large expression costs it less than the small ones it is made of."""
 
-    def compile(self, source: str, kind: Kind, *, double: bool = False) -> Program:
+    def compile(self, source: str, kind: ResultKind, *, double: bool = False) -> Program:
         """Compile an expression. Raises CelError.
 
         An engine that knows no types is told whether `unlimited` is a double.

@@ -13,7 +13,7 @@ import lark
 from google.protobuf.descriptor import FieldDescriptor
 
 from sidecar.policy.cel import patterns, syntax, variables
-from sidecar.policy.cel.engine import CelError, Engine, Kind
+from sidecar.policy.cel.engine import CelError, Engine, ResultKind
 from sidecar.policy.cel.syntax import Tree
 from sidecar.policy.files.problems import did_you_mean
 
@@ -196,7 +196,7 @@ class _Check:
         for items_of, variable in reversed(around):
             condition = f"({items_of}).all({variable}, {condition})"
         try:
-            self._checker.compile(condition, Kind.CONDITION)
+            self._checker.compile(condition, ResultKind.CONDITION)
         except CelError:
             return False
         return True
