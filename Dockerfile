@@ -5,7 +5,7 @@ FROM python:${PYTHON} AS build
 WORKDIR /build
 COPY requirements.lock ./
 # Only what the lock file names, by its hashes, as wheels: nothing is compiled. sqlite-utils
-# asks for pip, to install plugins that nobody here has.
+# asks for pip, to install plugins that are not used here.
 RUN python -m pip install --no-cache-dir --no-compile --require-hashes --only-binary=:all: \
       --target /opt/packages -r requirements.lock \
     && rm -r /opt/packages/pip /opt/packages/pip-*.dist-info

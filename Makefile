@@ -74,7 +74,7 @@ baseline: .venv/ready ## Promise what proto/ says now: a release does
 quotes: .venv/ready ## Write the programs that docs/languages.md quotes anew
 	@PYTHONPATH=tests $(BIN)/python -m clients.quotes
 
-format: .venv/ready ## Format the code and mend what can be mended
+format: .venv/ready ## Format the code and fix what can be fixed automatically
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 

@@ -114,10 +114,10 @@ def test_a_certificate_that_was_replaced_is_used(
 
 TYPESCRIPT = """
 import { copyFileSync, rmSync } from "node:fs";
-import { Budget } from "./dist/src/index.js";
+import { SidecarClient } from "./dist/src/index.js";
 
 const { ADDRESS, FILES, REPLACED, BY } = process.env;
-const budget = new Budget(ADDRESS, {
+const budget = new SidecarClient(ADDRESS, {
   whenUnavailable: "deny", deadlineMs: 5000, ...JSON.parse(FILES),
 });
 const principal = { role: "tester", workspace: "lab" };

@@ -214,7 +214,7 @@ def test_an_app_that_just_ends_has_settled_its_last_call(
     between.faults["Settle"] = [refuse, refuse, refuse]
     program = f"""
 from mistral_spend import SidecarClient, Principal
-budget = Budget({between.address!r}, when_unavailable="deny")
+budget = SidecarClient({between.address!r}, when_unavailable="deny")
 who = Principal(id="ada", role="tester", workspace="lab")
 with budget.authorize(who, {MODEL!r}, {MESSAGES!r}, 100) as call:
     call.settle({RESPONSE!r})

@@ -1,4 +1,4 @@
-/** One call that may go out, and the ways in which it ends. */
+/** A call that was authorized, and the ways in which it ends. */
 import { snakeCase } from "./bounds.js";
 import {
   type AuthorizeRequest,
@@ -8,7 +8,7 @@ import {
   settlement,
   type Usage,
 } from "./contract.js";
-import type { Ending, Endings } from "./endings.js";
+import type { PendingReport, SettlementQueue } from "./settlement-queue.js";
 
 const MAX_USAGE_BYTES = 65_536;
 /** Failures of a request that did not leave, as Node names them. */
@@ -33,9 +33,9 @@ type Outcome = NonNullable<SettleRequest["outcome"]>;
 type Told = Promise<Settlement | undefined>;
 
 /**
- * A call that may go out now, with `maxTokens` as it stands here.
+ * A call that may go out now, with this `maxTokens`.
  *
- * It ends once: settled, released or failed. Whatever comes after that changes nothing.
+ * It ends once: settled, released or failed. Later reports change nothing.
  */
 export class Call {
   #usageJson: string | undefined;
@@ -43,13 +43,13 @@ export class Call {
   #told: Told | undefined;
 
   /**
-   * @param decision the sidecar's whole answer; undefined when the call goes out uncounted
+   * @param decision the sidecar's whole response; undefined when the call goes out uncounted
    * @param isAsked whether the sidecar may then have a hold for it
    */
   constructor(
     readonly decision: Decision | undefined,
     private readonly request: AuthorizeRequest,
-    private readonly endings: Endings,
+    private readonly settlements: SettlementQueue,
     private readonly isAsked = true,
   ) {}
 
@@ -93,15 +93,15 @@ export class Call {
   }
 
   /**
-   * Charge what the response says was used; without a usage, what is held. It is told in the
-   * background; the promise is for whoever asks, and undefined when it could not be told.
+   * Charge the usage of the response; without a usage, what is held. This is reported in the
+   * background; the promise has the settlement, or undefined if it could not be reported.
    */
   settle(response?: unknown): Told {
     if (response !== undefined) this.observe(response);
     return this.#end("OUTCOME_OK");
   }
 
-  /** Give the hold back: the call was not sent, and never will be. */
+  /** Release the hold: the call was not sent, and never will be. */
   release(reason = "not sent"): Told {
     return (this.#told ??= this.#tell({ release: { reason } }));
   }
@@ -147,9 +147,9 @@ export class Call {
     return (this.#told ??= this.#tell({ settle }));
   }
 
-  async #tell(how: Pick<Ending, "settle" | "release">): Told {
+  async #tell(how: Pick<PendingReport, "settle" | "release">): Told {
     const holdId = this.decision?.holdId ?? "";
-    const told = await this.endings.add({ request: this.request, holdId, isAsked: this.isAsked, ...how });
+    const told = await this.settlements.add({ request: this.request, holdId, isAsked: this.isAsked, ...how });
     return told && settlement(told);
   }
 }

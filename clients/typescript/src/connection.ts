@@ -1,4 +1,4 @@
-/** The way to the sidecar: a Unix socket or TCP, TLS, and who the app proves to be. */
+/** The way to the sidecar: a Unix socket or TCP, TLS, and the app's credentials. */
 import { readFileSync, statSync } from "node:fs";
 import { isIP } from "node:net";
 import { fileURLToPath } from "node:url";
@@ -15,7 +15,7 @@ const { AuthorizationService } = (
 ).sidecar.v1;
 
 const OPTIONS = {
-  "grpc.enable_retries": 0, // patience.ts does it, with a bound for each attempt
+  "grpc.enable_retries": 0, // retry.ts does it, with a bound for each attempt
   // A sidecar that restarts is found again soon; gRPC would wait for up to two minutes.
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 1000,
@@ -28,7 +28,7 @@ export interface Files {
   readonly caFile?: string;
   readonly certFile?: string;
   readonly keyFile?: string;
-  /** Holds a bearer token, and is read anew for each question. */
+  /** Holds a bearer token, and is read anew for each request. */
   readonly tokenFile?: string;
 }
 
@@ -75,7 +75,7 @@ export class Connection {
   }
 
   #open(): Raw {
-    if (this.#closed) throw new Refused("CLOSED", "the budget is closed");
+    if (this.#closed) throw new Refused("CLOSED", "the client is closed");
     const { caFile, certFile, keyFile } = this.files;
     const files = [caFile, keyFile, certFile];
     const version = readable(() =>

@@ -1,12 +1,12 @@
 /**
- * `const mistral = guard(new Mistral(…), budget, principal)`: the SDK, within the budget.
+ * `const mistral = guard(new Mistral(…), sidecar, principal)`: the SDK, within the budget.
  *
- * It sends the max_tokens that the sidecar gave, and settles with what each response says was
- * used. Parts of the SDK of which nobody knows what they spend are not there.
+ * It sends the max_tokens that the sidecar gave, and settles with the usage of each response.
+ * Parts of the SDK whose spend is not bounded are left out.
  */
 import type { Mistral } from "@mistralai/mistralai";
 import { transformToChatCompletionRequest } from "@mistralai/mistralai/extra/structChat.js";
-import type { Budget } from "./budget.js";
+import type { SidecarClient } from "./sidecar-client.js";
 import type { Call } from "./call.js";
 import type { Endpoint, Estimate, Principal } from "./contract.js";
 import { Unguarded } from "./errors.js";
@@ -46,13 +46,13 @@ const FREE: readonly (string | symbol)[] = ["models", "files", "then", "toJSON",
 
 /**
  * Return a client that asks before each call of chat, fim, embeddings and ocr. Each throws
- * what Budget.authorize throws; whatever else may spend throws Unguarded. The given client
+ * what SidecarClient.authorize throws; any other part that may spend throws Unguarded. The given client
  * stays as it is. The types say the same: what throws Unguarded does not compile. The region is
  * that of the client's server; a different one given here is a TypeError.
  */
 export function guard(
   client: Mistral,
-  budget: Budget,
+  sidecar: SidecarClient,
   principal: Principal,
   options: GuardOptions = {},
 ): GuardedMistral {
@@ -61,7 +61,7 @@ export function guard(
     const estimate: Estimate = { region: regionOf(server ?? client._baseURL, options.region) };
     if (endpoint === "OCR") estimate.pages = pages(request["pages"]) || (options.pagesPerDocument ?? 0);
     const { model, ...rest } = request;
-    return budget.authorize({
+    return sidecar.authorize({
       ...rest,
       model: String(model),
       principal,
@@ -153,7 +153,7 @@ function regionOf(server: Url, given = ""): string {
 
 function unguarded(what: string): Unguarded {
   return new Unguarded(
-    `${what} is not guarded: call it on the client itself, within budget.guard()`,
+    `${what} is not guarded: call it on the client itself, within sidecar.guard()`,
   );
 }
 

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { type Mock, mock, test } from "node:test";
-import { Budget, type Call, Denied, Refused, Unavailable } from "../src/index.js";
-import { AWAY_ADDRESS, kill, LATER_ADDRESS, MESSAGES, MODEL, NOBODYS_ADDRESS, RESPONSE, startLate, who } from "./world.js";
+import { SidecarClient, type Call, Denied, Refused, Unavailable } from "../src/index.js";
+import { AWAY_ADDRESS, kill, LATER_ADDRESS, MESSAGES, MODEL, ABSENT_ADDRESS, RESPONSE, startLate, who } from "./world.js";
 
 const OPEN = "the circuit is open: 3 calls in a row had no answer";
 
-const ask = (budget: Budget, id = "circuit", maxTokens = 100): Promise<Call> =>
-  budget.authorize({ principal: who(id), model: MODEL, messages: MESSAGES, maxTokens });
+const ask = (sidecar: SidecarClient, id = "circuit", maxTokens = 100): Promise<Call> =>
+  sidecar.authorize({ principal: who(id), model: MODEL, messages: MESSAGES, maxTokens });
 
-/** Return what the error says of a question without an answer, or "" if there is one. */
+/** Return what the error says of a request without an answer, or "" if there is one. */
 async function unanswered(asked: Promise<Call>): Promise<string> {
   try {
     await (await asked).release();
@@ -19,9 +19,9 @@ async function unanswered(asked: Promise<Call>): Promise<string> {
   }
 }
 
-async function fail(budget: Budget, calls = 3): Promise<void> {
+async function fail(sidecar: SidecarClient, calls = 3): Promise<void> {
   for (let call = 0; call < calls; call++) {
-    assert.match(await unanswered(ask(budget)), /does not answer: (?!CIRCUIT_OPEN)/);
+    assert.match(await unanswered(ask(sidecar)), /does not answer: (?!CIRCUIT_OPEN)/);
   }
 }
 
@@ -38,12 +38,12 @@ async function warnings(work: () => Promise<unknown>): Promise<string[]> {
 
 test("an open circuit lets one call a second ask, once; an answer lets all ask", async () => {
   // The relay lets the fifth call through; tests/client/test_typescript.py counts those that came.
-  const budget = new Budget(AWAY_ADDRESS, { whenUnavailable: "deny", deadlineMs: 200 });
-  await fail(budget);
+  const sidecar = new SidecarClient(AWAY_ADDRESS, { whenUnavailable: "deny", deadlineMs: 200 });
+  await fail(sidecar);
   let refused = 0;
   let probes = 0;
   for (let answered = false; !answered; ) {
-    const all = await Promise.all(Array.from({ length: 20 }, () => unanswered(ask(budget))));
+    const all = await Promise.all(Array.from({ length: 20 }, () => unanswered(ask(sidecar))));
     refused += all.filter((text) => text.includes(OPEN.slice(0, 19))).length;
     probes += all.filter((text) => text && !text.includes("CIRCUIT_OPEN")).length;
     answered = all.includes("");
@@ -51,35 +51,35 @@ test("an open circuit lets one call a second ask, once; an answer lets all ask",
   }
   assert.ok(refused >= 19);
   assert.equal(probes, 1);
-  for (let call = 0; call < 5; call++) await (await ask(budget)).settle(RESPONSE);
-  await budget.close();
+  for (let call = 0; call < 5; call++) await (await ask(sidecar)).settle(RESPONSE);
+  await sidecar.close();
 });
 
 test("fail open lets calls out at once, each logged, and settles what it can", async () => {
-  const budget = new Budget(NOBODYS_ADDRESS, { whenUnavailable: "allow", deadlineMs: 100 });
+  const sidecar = new SidecarClient(ABSENT_ADDRESS, { whenUnavailable: "allow", deadlineMs: 100 });
   const calls: Call[] = [];
   const lines = await warnings(async () => {
-    for (let call = 0; call < 20; call++) calls.push(await ask(budget));
+    for (let call = 0; call < 20; call++) calls.push(await ask(sidecar));
   });
   assert.ok(calls.every((call) => !call.counted && call.maxTokens === 100));
   assert.equal(lines.filter((line) => line.includes("goes out uncounted")).length, 20);
   assert.ok(lines.some((line) => line.includes("CIRCUIT_OPEN")));
   for (const call of calls) void call.settle(RESPONSE);
-  assert.deepEqual(await warnings(() => budget.close()), ["calls not settled: 20; their holds expire"]);
+  assert.deepEqual(await warnings(() => sidecar.close()), ["calls not settled: 20; their holds expire"]);
 });
 
 test("a call that was never sent is no call that was not settled", async () => {
-  const budget = new Budget(NOBODYS_ADDRESS, { whenUnavailable: "deny", deadlineMs: 100 });
+  const sidecar = new SidecarClient(ABSENT_ADDRESS, { whenUnavailable: "deny", deadlineMs: 100 });
   const lines = await warnings(async () => {
-    await fail(budget, 2);
-    await budget.close();
+    await fail(sidecar, 2);
+    await sidecar.close();
   });
   assert.deepEqual(lines, []);
 });
 
 test("killed and started again: many uncounted calls are settled, each once", async () => {
-  const open = new Budget(LATER_ADDRESS, { whenUnavailable: "allow", deadlineMs: 100 });
-  const closed = new Budget(LATER_ADDRESS, { whenUnavailable: "deny", deadlineMs: 100 });
+  const open = new SidecarClient(LATER_ADDRESS, { whenUnavailable: "allow", deadlineMs: 100 });
+  const closed = new SidecarClient(LATER_ADDRESS, { whenUnavailable: "deny", deadlineMs: 100 });
   let sidecar = await startLate("later");
   await (await ask(closed)).settle(RESPONSE);
   await kill(sidecar);

@@ -2,18 +2,18 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { Mistral } from "@mistralai/mistralai";
 import { z } from "zod";
-import { Budget, Denied, Unbounded, Unguarded } from "../src/index.js";
+import { SidecarClient, Denied, Unbounded, Unguarded } from "../src/index.js";
 import { guard, type GuardedMistral } from "../src/mistral.js";
 import { ADDRESS, mistralClient, MISTRAL_URL, MODEL, who } from "./world.js";
 
-let budget: Budget;
+let sidecar: SidecarClient;
 let mistral: GuardedMistral;
 let id = 0;
-before(() => (budget = new Budget(ADDRESS, { whenUnavailable: "deny", deadlineMs: 20_000 })));
-after(() => budget.close());
+before(() => (sidecar = new SidecarClient(ADDRESS, { whenUnavailable: "deny", deadlineMs: 20_000 })));
+after(() => sidecar.close());
 beforeEach(() => {
   id += 1;
-  mistral = guard(mistralClient(), budget, who(`sdk-${id}`), { pagesPerDocument: 5 });
+  mistral = guard(mistralClient(), sidecar, who(`sdk-${id}`), { pagesPerDocument: 5 });
 });
 
 const chat = (content: string, rest: object = {}) => ({
@@ -23,7 +23,7 @@ const chat = (content: string, rest: object = {}) => ({
 /** Wait until nothing is held; return the tokens spent. */
 async function spent(): Promise<number> {
   for (;;) {
-    const [limit] = await budget.getBudgets(who(`sdk-${id}`));
+    const [limit] = await sidecar.getBudgets(who(`sdk-${id}`));
     if (!limit!.held && limit!.spent + limit!.held >= 0n) return Number(limit!.spent);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -63,7 +63,7 @@ test("fim, embeddings and ocr are guarded", async () => {
   const document = { type: "document_url" as const, documentUrl: "https://example.com" };
   await mistral.ocr.process({ model: "scan-1", document });
   assert.equal(await spent(), 14);
-  const strict = guard(mistralClient(), budget, who("strict"));
+  const strict = guard(mistralClient(), sidecar, who("strict"));
   await assert.rejects(strict.ocr.process({ model: "scan-1", document }), Unbounded);
 });
 
@@ -71,21 +71,21 @@ test("the region is that of the server, and a different one is a mistake", async
   const us = "https://api.us.mistral.ai";
   const options = [{ server: "us" as const }, { serverURL: us }, { serverURL: `${us}/` }];
   for (const where of options) {
-    const guarded = guard(new Mistral({ apiKey: "k", ...where }), budget, who(`sdk-${id}`));
+    const guarded = guard(new Mistral({ apiKey: "k", ...where }), sidecar, who(`sdk-${id}`));
     await assert.rejects(guarded.chat.complete(chat("hello")), /not in the US/);
   }
   await assert.rejects(mistral.chat.complete(chat("hello"), { serverURL: us }), /not in the US/);
-  const given = guard(mistralClient(), budget, who(`sdk-${id}`), { region: "us" });
+  const given = guard(mistralClient(), sidecar, who(`sdk-${id}`), { region: "us" });
   await assert.rejects(given.chat.complete(chat("hello")), /not in the US/);
   const eu = new Mistral({ apiKey: "k", server: "eu" });
-  assert.throws(() => guard(eu, budget, who("two"), { region: "us" }), /is in eu, and region is us/);
-  guard(eu, budget, who("two"), { region: "eu" });
+  assert.throws(() => guard(eu, sidecar, who("two"), { region: "us" }), /is in eu, and region is us/);
+  guard(eu, sidecar, who("two"), { region: "eu" });
 });
 
 for (const trouble of ["left early", "[no usage]", "[broken]"]) {
   test(`L5: a stream that is ${trouble} is charged as held`, async () => {
     const stream = await mistral.chat.stream(chat(trouble, { maxTokens: 10 }));
-    const [limit] = await budget.getBudgets(who(`sdk-${id}`));
+    const [limit] = await sidecar.getBudgets(who(`sdk-${id}`));
     for await (const _ of stream) if (trouble === "left early") break;
     assert.equal(await spent(), Number(limit!.held));
   });
@@ -117,7 +117,7 @@ test("parse and parseStream go the same way, with the schema that they send", as
   assert.ok("parsed" in response.choices![0]!.message!);
   assert.deepEqual([await spent(), (await sent())["max_tokens"]], [8, 3]);
   const stream = await mistral.chat.parseStream({ ...chat("hello", { maxTokens: 4 }), responseFormat });
-  const [limit] = await budget.getBudgets(who(`sdk-${id}`));
+  const [limit] = await sidecar.getBudgets(who(`sdk-${id}`));
   const schema = Buffer.byteLength(JSON.stringify((await sent())["response_format"]));
   assert.ok(schema > 300 && Number(limit!.held) > schema + 4, `${limit!.held} for ${schema}`);
   let chunks = 0;
@@ -155,7 +155,7 @@ const UNGUARDED: ((guarded: GuardedMistral) => unknown)[] = [
   (guarded) => ((client: Mistral) => client.agents)(guarded),
 ];
 
-test("what nobody guards is not there, and does not compile", () => {
+test("what is not guarded is not there, and does not compile", () => {
   for (const reach of UNGUARDED) assert.throws(() => reach(mistral), Unguarded);
   assert.ok(mistral.models && mistral.files);
 });

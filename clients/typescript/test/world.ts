@@ -12,14 +12,14 @@ function env(name: string): string {
 /** The sidecar, behind a relay that loses some of its answers. */
 export const ADDRESS = env("SIDECAR_ADDRESS");
 export const MISTRAL_URL = env("MISTRAL_URL");
-/** Where nobody listens, until `startLate`. */
+/** No sidecar listens here until `startLate`. */
 export const LATE_ADDRESS = env("LATE_ADDRESS");
 export const LATER_ADDRESS = env("LATER_ADDRESS");
 /** A sidecar behind a relay that lets nothing through before the fifth call asks. */
 export const AWAY_ADDRESS = env("AWAY_ADDRESS");
 /** The sidecar, behind a relay that repeats requests; see tests/client/test_typescript.py. */
 export const REPEATING_ADDRESS = env("REPEATING_ADDRESS");
-export const NOBODYS_ADDRESS = `${LATE_ADDRESS}.nobody`;
+export const ABSENT_ADDRESS = `${LATE_ADDRESS}.absent`;
 
 export const MODEL = "small-1";
 export const MESSAGES = [{ role: "user" as const, content: "Why is the sky blue?" }];

@@ -1,63 +1,63 @@
 /**
- * Telling the sidecar how calls ended, in the background, until it knows or time is up.
+ * The queue that reports to the sidecar how calls ended, in the background, with retries.
  *
- * No answer of Mistral's waits for this. What is never told is no loss of safety: a hold that
- * nobody settles is charged at its worst case.
+ * No response of Mistral's waits for it. A report that is lost is safe: a hold that is not
+ * settled is charged at its worst case.
  */
 import type { Circuit } from "./circuit.js";
 import type { Connection } from "./connection.js";
 import { type AuthorizeRequest, decision, type Raw, type SettleRequest } from "./contract.js";
 import { Refused, Replayed } from "./errors.js";
-import { patiently } from "./patience.js";
+import { withRetries } from "./retry.js";
 
-/** How long it is tried: as long as a hold lives by default. */
+/** How long a report is retried: the lifetime of a hold by default. */
 const SETTLE_MS = 600_000;
-/** The same for a hold of which it is not known whether there is one. */
+/** The same for a hold that may not exist. */
 export const RELEASE_UNKNOWN_MS = 10_000;
-const MOST_ENDINGS = 10_000;
-/** How many are told at a time: thousands that wait for a sidecar would keep the app busy. */
-const MOST_AT_A_TIME = 8;
-/** How long an app that ends waits for what is still to be told. */
+const MAX_PENDING_REPORTS = 10_000;
+/** How many are sent at a time: thousands at once would keep the app busy. */
+const MAX_CONCURRENT_REPORTS = 8;
+/** How long an app that ends waits for reports. */
 const GRACE_MS = 5000;
-/** The same while the sidecar does not answer. */
+/** The same while the sidecar does not respond. */
 const GRACE_OPEN_MS = 1000;
 
 /**
  * How one call ended: a settlement if it was sent, else a release. Without a holdId, the
- * repeated request tells it.
+ * request is repeated to find it.
  */
-export interface Ending {
+export interface PendingReport {
   readonly request: AuthorizeRequest;
   readonly holdId: string;
   readonly settle?: SettleRequest;
   readonly release?: { readonly reason: string };
   readonly withinMs?: number;
-  /** Whether the request may have been decided before. */
+  /** Whether the sidecar may have decided the request before. */
   readonly isAsked: boolean;
 }
 
-export class Endings {
-  readonly #open = new Map<Ending, Promise<Raw>>();
+export class SettlementQueue {
+  readonly #open = new Map<PendingReport, Promise<Raw>>();
   readonly #waiting: (() => void)[] = [];
   #running = 0;
   #closed = false;
 
-  /** What is told does not wait for the circuit of calls to close. */
+  /** Reports do not wait for the circuit of calls to close. */
   constructor(
     private readonly connection: Connection,
     private readonly circuit: Circuit,
   ) {}
 
-  /** Tell it soon. The promise is undefined when it cannot be told; it never rejects. */
-  add(ending: Ending): Promise<Raw> {
-    const told = (this.#open.size < MOST_ENDINGS ? this.#tell(ending) : Promise.reject("too many"))
+  /** Send a report soon. The promise is undefined if that fails; it never rejects. */
+  add(ending: PendingReport): Promise<Raw> {
+    const told = (this.#open.size < MAX_PENDING_REPORTS ? this.#tell(ending) : Promise.reject("too many"))
       .catch((error: unknown) => this.#warn(ending, error))
       .finally(() => this.#open.delete(ending));
     this.#open.set(ending, told);
     return told;
   }
 
-  /** Wait for what is still to be told, for a few seconds at most, then end. */
+  /** Wait for the pending reports, a few seconds at most, then close the connection. */
   async close(): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const withinMs = this.circuit.isOpen ? GRACE_OPEN_MS : GRACE_MS;
@@ -73,16 +73,16 @@ export class Endings {
     if (held) console.warn(`calls not sent, whose holds are not released: ${held}; these expire`);
   }
 
-  /** What is to be told, but no release of an unknown hold while nobody can take it. */
+  /** All pending reports, but no release of an unknown hold while the sidecar is down. */
   #worthWaiting(): Promise<Raw>[] {
     const isDown = this.connection.isDown();
     const waiting = [...this.#open].filter(([{ settle, holdId }]) => settle || holdId || !isDown);
     return waiting.map(([, told]) => told);
   }
 
-  async #tell(ending: Ending): Promise<Raw> {
+  async #tell(ending: PendingReport): Promise<Raw> {
     const since = Date.now();
-    if (this.#running >= MOST_AT_A_TIME) {
+    if (this.#running >= MAX_CONCURRENT_REPORTS) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else {
       this.#running += 1;
@@ -96,7 +96,7 @@ export class Endings {
     }
   }
 
-  #tellNow(ending: Ending, since: number): Promise<Raw> {
+  #tellNow(ending: PendingReport, since: number): Promise<Raw> {
     const { holdId, settle, release, withinMs = SETTLE_MS } = ending;
     let { isAsked } = ending;
     const tell = async (timeoutMs: number): Promise<Raw> => {
@@ -108,10 +108,10 @@ export class Endings {
         : this.connection.call("release", { ...release, holdId: found }, timeoutMs);
     };
     const waitedMs = Date.now() - since;
-    return patiently(withinMs - waitedMs, tell, { aliveMs: GRACE_MS - waitedMs });
+    return withRetries(withinMs - waitedMs, tell, { aliveMs: GRACE_MS - waitedMs });
   }
 
-  /** Return the hold of a request that got no answer: the repeat has the same one. */
+  /** Return the hold of a request without a response: a repeat has the same one. */
   async #lookUp(request: AuthorizeRequest, timeoutMs: number, isFirst: boolean): Promise<string> {
     const raw = await this.connection.call("authorize", request, timeoutMs);
     if (isFirst && raw.replayed) {
@@ -122,7 +122,7 @@ export class Endings {
     return found;
   }
 
-  #warn({ request, holdId, settle }: Ending, error: unknown): undefined {
+  #warn({ request, holdId, settle }: PendingReport, error: unknown): undefined {
     if (this.#closed) return;
     const what = `${settle ? "settle" : "release"} of ${holdId || request.requestId}`;
     console.warn(`${what} failed (${error}); a hold that there is expires, at its worst case`);

@@ -1,26 +1,26 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Budget, type Call, Denied, Refused, Unavailable, Unbounded } from "../src/index.js";
+import { SidecarClient, type Call, Denied, Refused, Unavailable, Unbounded } from "../src/index.js";
 import { ADDRESS, kill, LATE_ADDRESS, MESSAGES, MODEL, RESPONSE, startLate, who } from "./world.js";
 
-let budget: Budget;
+let sidecar: SidecarClient;
 /** A settlement keeps a process alive for five seconds; a busy machine may take longer. */
 let alive: NodeJS.Timeout;
 before(() => {
-  budget = new Budget(ADDRESS, { whenUnavailable: "deny", deadlineMs: 20_000 });
+  sidecar = new SidecarClient(ADDRESS, { whenUnavailable: "deny", deadlineMs: 20_000 });
   alive = setInterval(() => undefined, 1000);
 });
 after(() => {
   clearInterval(alive);
-  return budget.close();
+  return sidecar.close();
 });
 
-const question = (id: string, rest: object = {}) => ({
+const request = (id: string, rest: object = {}) => ({
   principal: who(id), model: MODEL, messages: MESSAGES, maxTokens: 100, ...rest,
 });
 
 /** Return what one principal has spent and held. */
-async function state(id: string, of: Budget = budget): Promise<[number, number]> {
+async function state(id: string, of: SidecarClient = sidecar): Promise<[number, number]> {
   const [limit] = await of.getBudgets(who(id));
   return [Number(limit!.spent), Number(limit!.held)];
 }
@@ -56,8 +56,8 @@ for (const [what, does, spent] of WAYS) {
   test(`L5: a block that ${what} is charged ${spent}, once`, async () => {
     const id = what.replaceAll(" ", "-");
     let ended: Call | undefined;
-    await budget
-      .guard(question(id), async (call) => { ended = call; await does(call); })
+    await sidecar
+      .guard(request(id), async (call) => { ended = call; await does(call); })
       .catch(() => undefined);
     await ended!.settle();
     assert.deepEqual(await state(id), [spent, 0]);
@@ -65,7 +65,7 @@ for (const [what, does, spent] of WAYS) {
 }
 
 test("a call says what to send and what is left", async () => {
-  using call = await budget.authorize(question("says", { maxTokens: undefined }));
+  using call = await sidecar.authorize(request("says", { maxTokens: undefined }));
   assert.ok(call.maxTokens! > 9000 && call.counted);
   assert.equal(call.budgets[0]!.held, 10_000n);
   const told = await call.settle(RESPONSE);
@@ -73,8 +73,8 @@ test("a call says what to send and what is left", async () => {
 });
 
 test("an unlimited budget has neither ceiling nor remaining", async () => {
-  const call = await budget.authorize(question("endless"));
-  for (const budgets of [call.budgets, await budget.getBudgets(who("endless"))]) {
+  const call = await sidecar.authorize(request("endless"));
+  for (const budgets of [call.budgets, await sidecar.getBudgets(who("endless"))]) {
     const endless = budgets.filter((it) => it.unlimited);
     assert.deepEqual(endless.map((it) => it.rule), ["open-end"]);
     assert.ok(!("remaining" in endless[0]!) && !("ceiling" in endless[0]!));
@@ -85,11 +85,11 @@ test("an unlimited budget has neither ceiling nor remaining", async () => {
 });
 
 test("all that is told can be written as JSON, and no number is rounded", async () => {
-  const call = await budget.authorize(question("json"));
+  const call = await sidecar.authorize(request("json"));
   const { decision, budgets } = call;
   const told = await call.settle(RESPONSE);
-  const left = await budget.getBudgets(who("json"));
-  const denied = await budget.authorize(question("json", { maxTokens: 2_000_000 })).catch((it) => it);
+  const left = await sidecar.getBudgets(who("json"));
+  const denied = await sidecar.authorize(request("json", { maxTokens: 2_000_000 })).catch((it) => it);
   const text = JSON.stringify({ deep: [{ decision, budgets, told }], left, denied, call });
   const read = JSON.parse(text);
   assert.equal(read.deep[0].decision.heldCostNanoUsd, "198000");
@@ -102,13 +102,13 @@ test("all that is told can be written as JSON, and no number is rounded", async 
 });
 
 test("a response of another model is charged at its price", async () => {
-  const call = await budget.authorize(question("dear"));
+  const call = await sidecar.authorize(request("dear"));
   assert.equal((await call.settle({ ...RESPONSE, model: "dear-1" }))!.chargedCostNanoUsd, 120_000n);
 });
 
 test("a denied call throws all that the sidecar said, and the block never runs", async () => {
-  const before = await budget.authorize(question("denied", { maxTokens: 900_000 }));
-  const asked = budget.guard(question("denied", { maxTokens: 200_000 }), async () => assert.fail("ran"));
+  const before = await sidecar.authorize(request("denied", { maxTokens: 900_000 }));
+  const asked = sidecar.guard(request("denied", { maxTokens: 200_000 }), async () => assert.fail("ran"));
   await assert.rejects(asked, (error: Denied) => {
     assert.ok(error instanceof Denied && !(error instanceof Unavailable));
     assert.deepEqual([error.httpStatus, error.reasons[0]!.code, error.name], [429, "TOO_MUCH", "Denied"]);
@@ -118,18 +118,18 @@ test("a denied call throws all that the sidecar said, and the block never runs",
 });
 
 test("a mistake of the app's is refused, also where outages let calls out", async () => {
-  const open = new Budget(ADDRESS, { whenUnavailable: "allow" });
-  await assert.rejects(open.authorize(question("")), /INVALID_ARGUMENT: principal.id/);
+  const open = new SidecarClient(ADDRESS, { whenUnavailable: "allow" });
+  await assert.rejects(open.authorize(request("")), /INVALID_ARGUMENT: principal.id/);
   await open.close();
-  await assert.rejects(open.authorize(question("x")), Refused);
-  await assert.rejects(budget.authorize(question("x", { messages: [{ content: [{ type: "file" }] }] })), Unbounded);
+  await assert.rejects(open.authorize(request("x")), Refused);
+  await assert.rejects(sidecar.authorize(request("x", { messages: [{ content: [{ type: "file" }] }] })), Unbounded);
   // @ts-expect-error: whether calls go out unanswered has no default
-  assert.throws(() => new Budget(ADDRESS, {}), /whenUnavailable/);
+  assert.throws(() => new SidecarClient(ADDRESS, {}), /whenUnavailable/);
 });
 
 test("asking that is aborted gives the hold back", async () => {
   for (const delay of [0, 1, 5, 50]) {
-    const asked = budget.authorize(question("aborted", { signal: AbortSignal.timeout(delay) }));
+    const asked = sidecar.authorize(request("aborted", { signal: AbortSignal.timeout(delay) }));
     const call = await asked.catch((error: Error) => assert.match(error.name, /Abort|Timeout/));
     if (call) await call.release();
   }
@@ -139,17 +139,17 @@ test("asking that is aborted gives the hold back", async () => {
   assert.deepEqual(await state("aborted"), [0, 0]);
 });
 
-test("64 callers at once share one budget", async () => {
+test("64 callers at once share one sidecar", async () => {
   const calls = Array.from({ length: 64 }, () =>
-    budget.guard(question("many"), async (call) => call.settle(RESPONSE)),
+    sidecar.guard(request("many"), async (call) => call.settle(RESPONSE)),
   );
   await Promise.all(calls);
   assert.deepEqual(await state("many"), [64 * 12, 0]);
 });
 
 test("fail closed throws, fail open lets the call out marked", async () => {
-  const closed = new Budget(LATE_ADDRESS, { whenUnavailable: "deny", deadlineMs: 300 });
-  await assert.rejects(closed.authorize(question("x")), (error: Denied) => {
+  const closed = new SidecarClient(LATE_ADDRESS, { whenUnavailable: "deny", deadlineMs: 300 });
+  await assert.rejects(closed.authorize(request("x")), (error: Denied) => {
     assert.deepEqual([error.name, error.httpStatus], ["Unavailable", 503]);
     return error instanceof Denied;
   });
@@ -158,18 +158,18 @@ test("fail closed throws, fail open lets the call out marked", async () => {
 });
 
 test("L3: open calls are counted later; a kill before Settle and a restart double nothing", async () => {
-  const open = new Budget(LATE_ADDRESS, { whenUnavailable: "allow", deadlineMs: 300 });
-  const call = await open.authorize(question("late"));
+  const open = new SidecarClient(LATE_ADDRESS, { whenUnavailable: "allow", deadlineMs: 300 });
+  const call = await open.authorize(request("late"));
   assert.deepEqual([call.counted, call.maxTokens, call.budgets], [false, 100, []]);
   const told = call.settle(RESPONSE);
   let sidecar = await startLate();
   assert.equal((await told)!.chargedTokens, 12n);
 
-  const patient = new Budget(LATE_ADDRESS, { whenUnavailable: "deny", deadlineMs: 30_000 });
-  const held = await patient.authorize(question("late"));
+  const patient = new SidecarClient(LATE_ADDRESS, { whenUnavailable: "deny", deadlineMs: 30_000 });
+  const held = await patient.authorize(request("late"));
   await kill(sidecar);
   const settled = held.settle(RESPONSE);
-  const asked = patient.authorize(question("late"));
+  const asked = patient.authorize(request("late"));
   sidecar = await startLate();
   assert.equal((await settled)!.chargedTokens, 12n);
   await (await asked).settle(RESPONSE);

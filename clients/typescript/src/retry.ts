@@ -1,15 +1,15 @@
-/** Asking again, within one deadline. It is safe: a repeat of an id is never charged twice. */
+/** Retries within one deadline. They are safe: a repeat of an id is never charged twice. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { Circuit } from "./circuit.js";
 import { NoAnswer, Refused } from "./errors.js";
 
-/** How long one attempt may take, so that one that hangs leaves time for another. */
+/** The timeout of one attempt, so that one that hangs leaves time for another. */
 const ATTEMPT_MS = 2000;
 const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 1000;
+const MAX_PAUSE_MS = 1000;
 
-/** What asking again does not mend. All else says nothing of what the sidecar has done. */
+/** Errors that a retry does not help. Any other leaves open what the sidecar has done. */
 const FINAL: readonly number[] = [
   status.ALREADY_EXISTS,
   status.FAILED_PRECONDITION,
@@ -21,30 +21,30 @@ const FINAL: readonly number[] = [
   status.UNIMPLEMENTED,
 ];
 
-export interface PatienceOptions<T> {
+export interface RetryOptions<T> {
   readonly signal?: AbortSignal | undefined;
-  /** How long it keeps alive a process that has nothing else to do; as long as it asks. */
+  /** How long it keeps an idle process alive; by default until the deadline. */
   readonly aliveMs?: number;
-  /** Without one it is asked to the end, whatever others met. */
+  /** Without one it retries until the deadline, whatever other calls met. */
   readonly circuit?: Circuit;
-  /** Looks at the answer, and may throw; `isRetry` if an attempt before had none. */
+  /** Checks the response, and may throw; `isRetry` if an earlier attempt had none. */
   readonly accept?: (answer: T, isRetry: boolean) => T;
 }
 
 /**
- * Ask until there is an answer. Rejects with Refused for an error that is one, with NoAnswer
- * when no time is left, with CircuitOpen when it may not ask, and with the signal's reason.
+ * Retry until there is a response. Rejects with Refused for an error that is a response, with
+ * NoAnswer at the deadline, with CircuitOpen, and with the signal's reason.
  */
-export async function patiently<T>(
+export async function withRetries<T>(
   deadlineMs: number,
   ask: (timeoutMs: number) => Promise<T>,
-  { signal, aliveMs = deadlineMs, circuit = new Circuit(), accept = (it) => it }: PatienceOptions<T> = {},
+  { signal, aliveMs = deadlineMs, circuit = new Circuit(), accept = (it) => it }: RetryOptions<T> = {},
 ): Promise<T> {
   const probes = circuit.admit();
   const until = Date.now() + deadlineMs;
   const aliveUntil = Date.now() + aliveMs;
   let isRetry = false;
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, MAX_PAUSE_MS)) {
     signal?.throwIfAborted();
     try {
       const answer = await ask(Math.max(1, Math.min(ATTEMPT_MS, until - Date.now())));
@@ -59,7 +59,7 @@ export async function patiently<T>(
       // Too fast is a limit, and no outage.
       const isAnswer = FINAL.includes(code) || code === status.RESOURCE_EXHAUSTED;
       if (isAnswer) circuit.close();
-      // Not all clients of one sidecar that restarts shall come back at one moment.
+      // Jitter: the clients of a sidecar that restarts should not all come back at once.
       const wait = pause * (0.5 + Math.random() / 2);
       const isOver = Date.now() + wait >= until;
       if (FINAL.includes(code) || (isAnswer && isOver)) throw new Refused(name, details ?? "");
