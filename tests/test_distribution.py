@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -121,6 +122,57 @@ def test_a_wheel_holds_the_package_and_its_metadata(repository: Path, tmp_path: 
     fields = email.message_from_bytes(archive.read(metadata))
     assert fields["License-Expression"] == "Apache-2.0"
     assert "Typing :: Typed" in fields.get_all("Classifier", [])
+
+
+def test_both_wheels_install_together_and_the_client_alone(tree: Path, tmp_path: Path) -> None:
+    """They own no file twice; the client imports nothing of the server's."""
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(*PATTERNS)
+    shutil.copytree(ROOT / "clients" / "python", source, ignore=ignored)
+    client = build(source, "wheel", tmp_path / "client")
+    server = build(tree, "wheel", tmp_path / "server")
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    install([client], alone)
+    install([client, server], together)
+    owned = [name for wheel in (client, server) for name in zipfile.ZipFile(wheel).namelist()]
+    assert len(owned) == len(set(owned))
+    assert all((together / name).is_file() for name in owned)
+    say = "import mistral_spend.sidecar_client as m; print(m.__file__)"
+    assert imported(say, alone) == str(alone / "mistral_spend" / "sidecar_client.py")
+    missing = "from importlib.util import find_spec; print(find_spec('sidecar'))"
+    assert imported(missing, alone) == "None"
+    say = "import sidecar.server.service as m, mistral_spend as c; print(m.__file__, c.__file__)"
+    files = ("sidecar/server/service.py", "mistral_spend/__init__.py")
+    assert imported(say, together) == " ".join(str(together / file) for file in files)
+
+
+def install(wheels: list[Path], folder: Path) -> None:
+    """Install wheels into a folder, without what they depend on."""
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--no-compile",
+    ]
+    words += ["--disable-pip-version-check", "--target", str(folder), *map(str, wheels)]
+    subprocess.run(words, check=True)  # noqa: S603
+
+
+def imported(program: str, folder: Path) -> str:
+    """Run a program with what is installed in a folder, and the dependencies of this Python.
+
+    Editable installations are left out: without `site`, no .pth file is read.
+    """
+    paths = os.pathsep.join([str(folder), sysconfig.get_path("purelib")])
+    words = [sys.executable, "-P", "-S", "-c", program]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": paths}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
 
 
 def test_the_image_and_the_manifests_have_the_version_of_the_package() -> None:

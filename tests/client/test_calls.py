@@ -1,4 +1,4 @@
-"""A call within `budget.authorize`, and the ways in which its block ends."""
+"""A call within `client.authorize`, and the ways in which its block ends."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ HELD = 100 + BYTES
 
 
 @pytest.fixture
-def budget(address: str) -> Any:
+def client(address: str) -> Any:
     """Fail closed."""
     with SidecarClient(address, when_unavailable="deny") as made:
         yield made
@@ -95,8 +95,8 @@ def test_l5_a_block_ends_its_call_and_unknown_is_spent(
 ) -> None:
     """L5: whatever a block does, its call ends at once, and once; what is not known is charged as held."""
     before = len(holds(shared.ledger))
-    budget = SidecarClient(shared.addresses[0], when_unavailable="deny")
-    asked = budget.authorize(tester(), MODEL, MESSAGES, 100)
+    client = SidecarClient(shared.addresses[0], when_unavailable="deny")
+    asked = client.authorize(tester(), MODEL, MESSAGES, 100)
 
     def sync() -> None:
         with asked as call:
@@ -108,23 +108,23 @@ def test_l5_a_block_ends_its_call_and_unknown_is_spent(
 
     with suppress(Exception, asyncio.CancelledError, KeyboardInterrupt):
         sync() if kind == "sync" else asyncio.run(concurrent())
-    budget.close()
+    client.close()
     *_, hold = ended(shared.ledger, before + 1)
     assert (*expected, HELD) == (hold.state, hold.outcome, hold.charged_tokens, hold.held_tokens)
 
 
-def test_a_call_says_what_to_send_and_what_is_left(budget: SidecarClient) -> None:
+def test_a_call_says_what_to_send_and_what_is_left(client: SidecarClient) -> None:
     """max_tokens is what is held, also where the app asks for none: its role's maximum."""
-    with budget.authorize(tester(), MODEL, MESSAGES) as call:
+    with client.authorize(tester(), MODEL, MESSAGES) as call:
         assert call.max_tokens == 10_000 - BYTES - 1  # null is longer than 100
         assert call.counted
         (left,) = call.budgets
         assert (left.ceiling, left.held) == (1_000_000, 10_000)
         told = call.settle(RESPONSE).result(20)
     assert (told.charged_tokens, told.charged_cost_nano_usd) == (12, 12_000)
-    (left,) = budget.get_budgets(tester()).budgets
+    (left,) = client.get_budgets(tester()).budgets
     assert (left.spent, left.held) == (12, 0)
-    (left,) = asyncio.run(budget.get_budgets_async(tester())).budgets
+    (left,) = asyncio.run(client.get_budgets_async(tester())).budgets
     assert left.spent == 12
 
 
@@ -140,8 +140,8 @@ def test_an_unlimited_budget_has_neither_ceiling_nor_remaining(
             calls=limit("5", window="concurrent"),
         )
     )
-    with SidecarClient(sidecar.addresses[0], when_unavailable="deny") as budget:
-        with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+    with SidecarClient(sidecar.addresses[0], when_unavailable="deny") as client:
+        with client.authorize(tester(), MODEL, MESSAGES, 100) as call:
             told = {it.rule: (it.ceiling, it.remaining, it.unlimited) for it in call.budgets}
             assert told == {
                 "daily": (1000, 1000 - HELD, False),
@@ -149,9 +149,9 @@ def test_an_unlimited_budget_has_neither_ceiling_nor_remaining(
                 "calls": (5, 4, False),
             }
             with pytest.raises(Denied) as caught:
-                budget.authorize(tester(), MODEL, MESSAGES, 2000).begin()
+                client.authorize(tester(), MODEL, MESSAGES, 2000).begin()
             assert [it.remaining for it in caught.value.budgets if it.unlimited] in ([], [None])
-        left = budget.get_budgets(tester())
+        left = client.get_budgets(tester())
         assert min(it.remaining for it in left.budgets if it.remaining is not None) <= 5
         assert {it.rule for it in left.budgets if it.remaining is None} == {"open-end"}
         assert {it.rule: it.window_end is None for it in left.budgets} == {
@@ -167,10 +167,10 @@ def test_a_denied_call_raises_all_that_the_sidecar_said(
     sidecar = start_sidecar(
         minimal(tmp_path / "q", minute=limit("300", meter="tokens", window="minute"))
     )
-    budget = SidecarClient(sidecar.addresses[0], when_unavailable="allow")
-    before = budget.authorize(tester(), MODEL, MESSAGES, 100).begin()
+    client = SidecarClient(sidecar.addresses[0], when_unavailable="allow")
+    before = client.authorize(tester(), MODEL, MESSAGES, 100).begin()
     with pytest.raises(Denied, match="TOO_MUCH: too much for lab") as caught:
-        budget.authorize(tester(), MODEL, MESSAGES, 100).begin()
+        client.authorize(tester(), MODEL, MESSAGES, 100).begin()
     before.release()
     denied = caught.value
     assert (
@@ -179,21 +179,21 @@ def test_a_denied_call_raises_all_that_the_sidecar_said(
         denied.budgets[0].remaining,
     ) == (429, ["minute"], 300 - HELD)
     assert 0 < (denied.retry_after_seconds or 0) <= 60
-    budget.close()
+    client.close()
 
 
 @pytest.mark.parametrize("way", ["deny", "allow"])
 def test_a_mistake_of_the_apps_is_refused_in_either_way(address: str, way: Any) -> None:
     """A malformed request never goes out uncounted, and is not asked again."""
-    budget = SidecarClient(address, when_unavailable=way)
+    client = SidecarClient(address, when_unavailable=way)
     with pytest.raises(Refused, match=r"INVALID_ARGUMENT: principal\.id") as caught:
-        budget.authorize(tester(id=""), MODEL, MESSAGES, 100).begin()
+        client.authorize(tester(id=""), MODEL, MESSAGES, 100).begin()
     assert caught.value.code == "INVALID_ARGUMENT"
     with pytest.raises(Refused):
-        asyncio.run(budget.authorize(tester(id=""), MODEL, MESSAGES, 100).begin_async())
-    budget.close()
+        asyncio.run(client.authorize(tester(id=""), MODEL, MESSAGES, 100).begin_async())
+    client.close()
     with pytest.raises(Refused, match="closed"):
-        budget.get_budgets(tester())
+        client.get_budgets(tester())
 
 
 def test_there_is_no_default_for_an_outage(address: str) -> None:
@@ -212,10 +212,10 @@ def test_cancelled_while_asking_gives_the_hold_back(
     between.faults["Authorize"] = [lambda forward: hang(forward, 0.3)]
 
     async def app() -> None:
-        async with SidecarClient(between.address, when_unavailable="deny") as budget:
+        async with SidecarClient(between.address, when_unavailable="deny") as client:
 
             async def call() -> None:
-                async with budget.authorize(tester(), MODEL, MESSAGES, 100):
+                async with client.authorize(tester(), MODEL, MESSAGES, 100):
                     await asyncio.sleep(20)
 
             task = asyncio.create_task(call())
@@ -236,13 +236,13 @@ def test_cancelled_while_asking_gives_the_hold_back(
 
 
 def test_cancelled_while_mistral_answers_is_spent(
-    budget: SidecarClient, sidecar: RunningSidecar
+    client: SidecarClient, sidecar: RunningSidecar
 ) -> None:
-    """L5: between sending and the answer nobody knows; it is charged as held, at once."""
+    """L5: between sending and the answer its cost is unknown; it is charged as held, at once."""
 
     async def app() -> None:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3), budget.authorize(tester(), MODEL, MESSAGES, 100):
+            async with asyncio.timeout(0.3), client.authorize(tester(), MODEL, MESSAGES, 100):
                 await asyncio.sleep(20)
 
     asyncio.run(app())
@@ -251,35 +251,35 @@ def test_cancelled_while_mistral_answers_is_spent(
 
 
 def test_a_response_of_another_model_is_charged_at_its_price(
-    budget: SidecarClient, sidecar: RunningSidecar
+    client: SidecarClient, sidecar: RunningSidecar
 ) -> None:
     """An alias may have moved: ten times the price, as the response says."""
-    with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+    with client.authorize(tester(), MODEL, MESSAGES, 100) as call:
         told = call.settle({**RESPONSE, "model": "dear-1"})
     assert told.result(20).charged_cost_nano_usd == 120_000
     assert ended(sidecar.ledger)[0].response_model == "dear-1"
 
 
 def test_a_usage_that_is_none_of_json_is_refused_where_it_is_given(
-    budget: SidecarClient, sidecar: RunningSidecar
+    client: SidecarClient, sidecar: RunningSidecar
 ) -> None:
     """The app hears of its mistake; the call is charged as held."""
-    with pytest.raises(TypeError), budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+    with pytest.raises(TypeError), client.authorize(tester(), MODEL, MESSAGES, 100) as call:
         call.usage = object()
     assert ended(sidecar.ledger)[0].charged_tokens == HELD
 
 
 def test_64_callers_at_once_share_one_budget(
-    budget: SidecarClient, sidecar: RunningSidecar
+    client: SidecarClient, sidecar: RunningSidecar
 ) -> None:
-    """L1, L2: threads and tasks, of one budget; all are settled when it is closed."""
+    """L1, L2: threads and tasks, of one client; all are settled when it is closed."""
 
     def threaded(number: int) -> None:
-        with budget.authorize(tester(id=f"t{number}"), MODEL, MESSAGES, 100) as call:
+        with client.authorize(tester(id=f"t{number}"), MODEL, MESSAGES, 100) as call:
             call.settle(RESPONSE)
 
     async def task(number: int) -> None:
-        async with budget.authorize(tester(id=f"a{number}"), MODEL, MESSAGES, 100) as call:
+        async with client.authorize(tester(id=f"a{number}"), MODEL, MESSAGES, 100) as call:
             call.settle(RESPONSE)
 
     async def tasks() -> None:
@@ -290,24 +290,24 @@ def test_64_callers_at_once_share_one_budget(
         others.start()
         list(pool.map(threaded, range(64)))
         others.join()
-    budget.close()
+    client.close()
     found = holds(sidecar.ledger)
     assert [(it.state, it.charged_tokens) for it in found] == [("settled", 12)] * 128
     assert verified(sidecar.ledger)
 
 
-def test_an_authorization_may_be_used_again(budget: SidecarClient, sidecar: RunningSidecar) -> None:
+def test_an_authorization_may_be_used_again(client: SidecarClient, sidecar: RunningSidecar) -> None:
     """Each block is a call of its own, with a hold of its own."""
-    asked = budget.authorize(tester(), MODEL, MESSAGES, 100)
+    asked = client.authorize(tester(), MODEL, MESSAGES, 100)
     for _ in range(2):
         with asked as call:
             call.settle(RESPONSE)
     assert [it.charged_tokens for it in ended(sidecar.ledger, 2)] == [12, 12]
 
 
-def test_estimates_go_to_the_sidecar(budget: SidecarClient, sidecar: RunningSidecar) -> None:
+def test_estimates_go_to_the_sidecar(client: SidecarClient, sidecar: RunningSidecar) -> None:
     """What the app knows better than its bytes, and `n`, which multiplies what is held."""
     better = pb.Estimate(input_tokens=10)
-    with budget.authorize(tester(), MODEL, MESSAGES, 100, estimate=better, n=3):
+    with client.authorize(tester(), MODEL, MESSAGES, 100, estimate=better, n=3):
         pass
     assert ended(sidecar.ledger)[0].held_tokens == 10 + 3 * 100

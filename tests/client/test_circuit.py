@@ -33,9 +33,9 @@ OPEN = "the circuit is open: 3 calls in a row had no answer"
 Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
-def ask(budget: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
+def ask(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     """Ask for a call in either way."""
-    asked = budget.authorize(tester(), MODEL, MESSAGES, max_tokens)
+    asked = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
     return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
 
 
@@ -44,11 +44,11 @@ def brief(address: str, way: Literal["deny", "allow"] = "deny") -> SidecarClient
     return SidecarClient(address, when_unavailable=way, deadline_seconds=0.2)
 
 
-def fail(budget: SidecarClient, kind: str, calls: int = 3) -> None:
+def fail(client: SidecarClient, kind: str, calls: int = 3) -> None:
     """Ask in vain, each time to the end."""
     for _ in range(calls):
         with pytest.raises(Unavailable) as caught:
-            ask(budget, kind)
+            ask(client, kind)
         assert "circuit" not in str(caught.value)
 
 
@@ -65,28 +65,28 @@ def test_an_open_circuit_lets_one_call_a_second_ask_once_and_fails_the_others(
 ) -> None:
     """Of a burst, the sidecar sees a probe a second at most; its answer lets all calls ask again."""
     between.always["Authorize"] = refuse
-    with brief(between.address) as budget:
-        fail(budget, kind)
+    with brief(between.address) as client:
+        fail(client, kind)
         began, refused = time.monotonic(), 0
         for _ in range(40):
             with pytest.raises(Unavailable, match="does not answer") as caught:
-                ask(budget, kind)
+                ask(client, kind)
             refused += OPEN in str(caught.value)
             assert (caught.value.http_status, caught.value.budgets) == (503, ())
         probes = len(set(between.authorized_ids)) - 3
         assert probes <= 1 + (time.monotonic() - began)
         assert probes + refused == 40
         between.always.clear()
-        eventually(lambda: _allowed(budget, kind), 20)
+        eventually(lambda: _allowed(client, kind), 20)
         before = len(set(between.authorized_ids))
         for _ in range(5):
-            ask(budget, kind).release()
+            ask(client, kind).release()
         assert len(set(between.authorized_ids)) == before + 5
 
 
-def _allowed(budget: SidecarClient, kind: str) -> bool:
+def _allowed(client: SidecarClient, kind: str) -> bool:
     try:
-        ask(budget, kind).release()
+        ask(client, kind).release()
     except Unavailable:
         return False
     return True
@@ -96,11 +96,11 @@ def _allowed(budget: SidecarClient, kind: str) -> bool:
 def test_a_probe_asks_once(between: Relay, kind: str) -> None:
     """Others ask again until their deadline; a call that probes does not wait for it."""
     between.always["Authorize"] = refuse
-    with brief(between.address, "allow") as budget:
+    with brief(between.address, "allow") as client:
 
         def attempts() -> int:
             before = len(between.authorized_ids)
-            assert not ask(budget, kind).counted
+            assert not ask(client, kind).counted
             return len(between.authorized_ids) - before
 
         assert max(attempts() for _ in range(3)) > 1
@@ -115,9 +115,9 @@ def test_fail_open_lets_calls_out_at_once_each_logged_and_counts_them_later(
     between.always["Authorize"] = refuse
     with (
         caplog.at_level(logging.WARNING, "mistral_spend"),
-        brief(between.address, "allow") as budget,
+        brief(between.address, "allow") as client,
     ):
-        calls = [ask(budget, kind) for _ in range(20)]
+        calls = [ask(client, kind) for _ in range(20)]
         assert not any(call.counted for call in calls)
         lines = [it.getMessage() for it in caplog.records if "uncounted" in it.getMessage()]
         assert len(lines) == 20
@@ -133,13 +133,13 @@ def test_killed_and_started_again_under_threads_and_tasks(
     address: str, sidecar: RunningSidecar
 ) -> None:
     """One circuit for threads and event loops: open for all while it is away, closed for all after."""
-    with brief(address) as budget, ThreadPoolExecutor(8) as pool:
-        for call in pool.map(lambda _: ask(budget, "sync"), range(8)):
+    with brief(address) as client, ThreadPoolExecutor(8) as pool:
+        for call in pool.map(lambda _: ask(client, "sync"), range(8)):
             call.settle(RESPONSE).result(30)
         assert sidecar.stop(signal.SIGKILL) == -signal.SIGKILL
 
         async def burst() -> list[Any]:
-            asked = [budget.authorize(tester(), MODEL, MESSAGES, 100) for _ in range(8)]
+            asked = [client.authorize(tester(), MODEL, MESSAGES, 100) for _ in range(8)]
             return await asyncio.gather(*(it.begin_async() for it in asked), return_exceptions=True)
 
         def refused() -> bool:
@@ -149,25 +149,25 @@ def test_killed_and_started_again_under_threads_and_tasks(
 
         eventually(refused, 20)
         with pytest.raises(Unavailable):
-            ask(budget, "sync")
+            ask(client, "sync")
         sidecar.restart()
-        eventually(lambda: _allowed(budget, "sync"), 20)
+        eventually(lambda: _allowed(client, "sync"), 20)
         for call in asyncio.run(burst()):
             call.settle(RESPONSE).result(30)
     assert verified(sidecar.ledger)
 
 
 def test_calls_that_wait_already_end_when_the_circuit_opens(between: Relay) -> None:
-    """A call with a deadline far away does not go on alone when others found nobody there."""
+    """A call with a deadline far away ends when other calls found no server."""
     between.always["Authorize"] = refuse
     with (
-        SidecarClient(between.address, when_unavailable="deny", deadline_seconds=3600) as budget,
+        SidecarClient(between.address, when_unavailable="deny", deadline_seconds=3600) as client,
         ThreadPoolExecutor(1) as pool,
     ):
-        waits = pool.submit(ask, budget, "sync")
+        waits = pool.submit(ask, client, "sync")
         eventually(lambda: between.authorized_ids, 20)
-        budget._deadline_seconds = 0.1  # noqa: SLF001 - as another call's would be
-        fail(budget, "sync")
+        client._deadline_seconds = 0.1  # noqa: SLF001 - as another call's would be
+        fail(client, "sync")
         with pytest.raises(Unavailable):
             waits.result(60)
 
@@ -175,33 +175,33 @@ def test_calls_that_wait_already_end_when_the_circuit_opens(between: Relay) -> N
 @Ways
 def test_answers_of_any_kind_open_nothing(between: Relay, kind: str) -> None:
     """Deny and Refused are answers; an answer between failures begins the count anew."""
-    with brief(between.address) as budget:
+    with brief(between.address) as client:
         for _ in range(5):
             with pytest.raises(Denied) as denied:
-                ask(budget, kind, 2_000_000)
+                ask(client, kind, 2_000_000)
             assert not isinstance(denied.value, Unavailable)
             with pytest.raises(Refused):
-                budget.authorize(tester(id=""), MODEL, MESSAGES, 100).begin()
+                client.authorize(tester(id=""), MODEL, MESSAGES, 100).begin()
         assert between.calls["Authorize"] == 10
         for _ in range(3):
             between.always["Authorize"] = refuse
-            fail(budget, kind, 2)
+            fail(client, kind, 2)
             between.always.clear()
-            ask(budget, kind).release()
+            ask(client, kind).release()
 
 
 def test_each_question_has_a_circuit_of_its_own(between: Relay) -> None:
     """What is left can be asked while no call gets an answer, and that closes no circuit."""
     between.always["Authorize"] = refuse
-    with brief(between.address) as budget:
-        fail(budget, "sync")
-        assert isinstance(budget.get_budgets(tester()), Balances)
-        assert any(OPEN in unanswered(lambda: ask(budget, "sync")) for _ in range(20))
+    with brief(between.address) as client:
+        fail(client, "sync")
+        assert isinstance(client.get_budgets(tester()), Balances)
+        assert any(OPEN in unanswered(lambda: ask(client, "sync")) for _ in range(20))
         between.always = {"GetBudgets": refuse}
         for _ in range(3):
-            assert OPEN not in unanswered(lambda: budget.get_budgets(tester()))
+            assert OPEN not in unanswered(lambda: client.get_budgets(tester()))
         left = (
-            unanswered(lambda: asyncio.run(budget.get_budgets_async(tester()))) for _ in range(20)
+            unanswered(lambda: asyncio.run(client.get_budgets_async(tester()))) for _ in range(20)
         )
         assert any(OPEN in it for it in left)
 
@@ -210,11 +210,11 @@ def test_a_settlement_goes_on_while_the_circuit_is_open(
     between: Relay, sidecar: RunningSidecar
 ) -> None:
     """It is told as soon as it can be, whatever calls meet."""
-    with brief(between.address) as budget:
-        call = ask(budget, "sync")
+    with brief(between.address) as client:
+        call = ask(client, "sync")
         between.always = {"Authorize": refuse, "Settle": refuse}
         told = call.settle(RESPONSE)
-        fail(budget, "sync")
+        fail(client, "sync")
         between.always = {"Authorize": refuse}
         assert told.result(30).charged_tokens == 12
         between.always.clear()
@@ -224,13 +224,13 @@ def test_a_settlement_goes_on_while_the_circuit_is_open(
 def test_a_call_that_was_never_sent_is_no_call_that_was_not_settled(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody was there to hold anything: closing waits for no release, and warns of nothing."""
+    """There was no sidecar to hold anything: closing waits for no release, and warns of nothing."""
     monkeypatch.setattr(settlement_queue, "GRACE_SECONDS", 3600)
     monkeypatch.setattr("mistral_spend.sidecar_client.RELEASE_UNKNOWN_SECONDS", 3600)
     with ThreadPoolExecutor(1) as pool:
-        budget = brief(f"unix:{tmp_path}/none")
-        fail(budget, "sync", 2)
-        pool.submit(budget.close).result(60)
+        client = brief(f"unix:{tmp_path}/none")
+        fail(client, "sync", 2)
+        pool.submit(client.close).result(60)
     assert caplog.text == ""
 
 
@@ -239,13 +239,13 @@ def test_closing_counts_settlements_and_releases_apart(
 ) -> None:
     """What was sent and is not settled, what is held and was never sent: two different things."""
     with caplog.at_level(logging.INFO, "mistral_spend"):
-        with brief(between.address) as budget:
-            calls = [ask(budget, "sync") for _ in range(3)]
+        with brief(between.address) as client:
+            calls = [ask(client, "sync") for _ in range(3)]
             between.always = dict.fromkeys(("Authorize", "Settle", "Release"), refuse)
             calls[0].settle(RESPONSE)
             calls[1].settle(RESPONSE)
             calls[2].release()
-            fail(budget, "sync")
+            fail(client, "sync")
         lines = [it.getMessage() for it in caplog.records]
     assert lines == [
         "calls not settled: 2; their holds expire",
@@ -260,9 +260,9 @@ def test_a_program_that_asked_in_vain_warns_of_no_settlement(
     """It ends with Unavailable, and says nothing of calls that were not settled."""
     program = f"""
 from mistral_spend import SidecarClient, Principal
-budget = SidecarClient("unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.2)
+client = SidecarClient("unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.2)
 who = Principal(id="ada", role="tester", workspace="lab")
-with budget.authorize(who, {MODEL!r}, {MESSAGES!r}, 100):
+with client.authorize(who, {MODEL!r}, {MESSAGES!r}, 100):
     pass
 """
     done = subprocess.run(  # noqa: S603 - our own

@@ -60,16 +60,16 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def budget(sidecar: RunningSidecar) -> Iterator[SidecarClient]:
+def sidecar_client(sidecar: RunningSidecar) -> Iterator[SidecarClient]:
     """Fail closed."""
     with SidecarClient(sidecar.addresses[0], when_unavailable="deny") as made:
         yield made
 
 
 @pytest.fixture
-def mistral(budget: SidecarClient, url: str) -> Iterator[Mistral]:
+def mistral(sidecar_client: SidecarClient, url: str) -> Iterator[Mistral]:
     """Return the SDK's client, guarded: the one changed line."""
-    with guard(Mistral(api_key=API_KEY, server_url=url), budget, tester()) as made:
+    with guard(Mistral(api_key=API_KEY, server_url=url), sidecar_client, tester()) as made:
         yield made
 
 
@@ -177,10 +177,10 @@ def test_embeddings_by_tokens(mistral: Mistral, ends: Ends, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_ocr_by_pages(budget: SidecarClient, url: str, ends: Ends, kind: str) -> None:
+def test_ocr_by_pages(sidecar_client: SidecarClient, url: str, ends: Ends, kind: str) -> None:
     """Three pages at 2 USD per thousand; five were held."""
     mistral = guard(
-        Mistral(api_key=API_KEY, server_url=url), budget, tester(), pages_per_document=5
+        Mistral(api_key=API_KEY, server_url=url), sidecar_client, tester(), pages_per_document=5
     )
     request: dict[str, Any] = {
         "model": "scan-1",
@@ -192,14 +192,14 @@ def test_ocr_by_pages(budget: SidecarClient, url: str, ends: Ends, kind: str) ->
         run(mistral, mistral.ocr.process_async(**request))
     assert ends.one().cost_nano_usd == 3 * 2_000_000
     with pytest.raises(Unbounded, match="by the page"):
-        guard(Mistral(api_key=API_KEY), budget, tester()).ocr.process(**request)
+        guard(Mistral(api_key=API_KEY), sidecar_client, tester()).ocr.process(**request)
 
 
 def test_ocr_with_annotations_is_held_at_their_price(
-    budget: SidecarClient, url: str, ends: Ends
+    sidecar_client: SidecarClient, url: str, ends: Ends
 ) -> None:
     """The SDK's response has no count of annotated pages, so they are charged as held."""
-    mistral = guard(Mistral(api_key=API_KEY, server_url=url), budget, tester())
+    mistral = guard(Mistral(api_key=API_KEY, server_url=url), sidecar_client, tester())
     mistral.ocr.process(
         model="scan-1",
         document={"type": "document_url", "document_url": "https://example.com"},
@@ -314,9 +314,11 @@ def test_a_refusal_after_the_sdks_own_retries_is_spent(mistral: Mistral, ends: E
     assert hold.charged_tokens == hold.held_tokens
 
 
-def test_a_call_that_did_not_leave_is_released(budget: SidecarClient, ends: Ends) -> None:
-    """Nobody listens there: nothing was sent."""
-    mistral = guard(Mistral(api_key=API_KEY, server_url="http://127.0.0.1:9"), budget, tester())
+def test_a_call_that_did_not_leave_is_released(sidecar_client: SidecarClient, ends: Ends) -> None:
+    """No server listens there: nothing was sent."""
+    mistral = guard(
+        Mistral(api_key=API_KEY, server_url="http://127.0.0.1:9"), sidecar_client, tester()
+    )
     with pytest.raises(Exception, match=r"[Cc]onnect"):
         mistral.chat.complete(**chat("hello"))
     assert ends.one()[:2] == ("released", "ConnectError")
@@ -395,10 +397,12 @@ def test_every_way_to_spend_of_the_guarded_parts_is_overridden(mistral: Mistral)
         assert names - own <= {"parse", "parse_async", "parse_stream", "parse_stream_async"}
 
 
-def test_the_given_client_stays_as_it_is(budget: SidecarClient, url: str, ends: Ends) -> None:
+def test_the_given_client_stays_as_it_is(
+    sidecar_client: SidecarClient, url: str, ends: Ends
+) -> None:
     """Guarding changes no class and no other client; closing the guarded closes what it shares."""
     client = Mistral(api_key=API_KEY, server_url=url)
-    with guard(client, budget, tester()) as mistral:
+    with guard(client, sidecar_client, tester()) as mistral:
         mistral.chat.complete(**chat("hello", max_tokens=2))
         client.chat.complete(**chat("unasked", max_tokens=2))
     assert ends.one().charged_tokens == 7
@@ -420,10 +424,14 @@ US = "https://api.us.mistral.ai"
 )
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_region_is_that_of_the_server(
-    server: dict[str, Any], region: str, request_url: str | None, kind: str, budget: SidecarClient
+    server: dict[str, Any],
+    region: str,
+    request_url: str | None,
+    kind: str,
+    sidecar_client: SidecarClient,
 ) -> None:
     """However the SDK is told to go there, the sidecar knows, and so do its rules and prices."""
-    mistral = guard(Mistral(api_key=API_KEY, **server), budget, tester(), region=region)
+    mistral = guard(Mistral(api_key=API_KEY, **server), sidecar_client, tester(), region=region)
 
     def complete() -> None:
         request = chat("hello", server_url=request_url)
@@ -436,22 +444,22 @@ def test_the_region_is_that_of_the_server(
         complete()
 
 
-def test_two_regions_are_a_mistake(budget: SidecarClient) -> None:
-    """The client goes to one of them, and nobody knows which was meant."""
+def test_two_regions_are_a_mistake(sidecar_client: SidecarClient) -> None:
+    """The client goes to one of them, and it is unclear which was meant."""
     client = Mistral(api_key=API_KEY, server="eu")
     with pytest.raises(ValueError, match="in eu, and region='us'"):
-        guard(client, budget, tester(), region="us")
-    mistral = guard(client, budget, tester(), region="eu")
+        guard(client, sidecar_client, tester(), region="us")
+    mistral = guard(client, sidecar_client, tester(), region="eu")
     with pytest.raises(ValueError, match="in us, and region='eu'"):
         mistral.chat.complete(**chat("hello"), server_url=US)
 
 
 def test_a_server_of_ones_own_is_in_the_region_that_is_given(
-    budget: SidecarClient, url: str, ends: Ends
+    sidecar_client: SidecarClient, url: str, ends: Ends
 ) -> None:
     """A proxy may be anywhere; without a region it is the global endpoint."""
     for region in ("", "eu"):
         guard(
-            Mistral(api_key=API_KEY, server_url=url), budget, tester(), region=region
+            Mistral(api_key=API_KEY, server_url=url), sidecar_client, tester(), region=region
         ).chat.complete(**chat("hello"))
     assert [it.state for it in ends.all(2)] == ["settled", "settled"]

@@ -15,7 +15,7 @@ from support.identities import AUDIENCE, ISSUER, Authority, Issuer, write_pair
 from support.policies import minimal
 from support.sidecar_process import RunningSidecar
 
-NULL_RECORDERS = pb.Principal(role="tester", workspace="lab")
+UNNAMED = pb.Principal(role="tester", workspace="lab")
 """Whose id is proven."""
 
 
@@ -61,17 +61,17 @@ def test_a_token_is_read_anew_for_each_call(
         when_unavailable="allow",
         ca_file=tmp_path / "ca.pem",
         token_file=token,
-    ) as budget:
-        with budget.authorize(NULL_RECORDERS, "small-1", "x", 10) as call:
+    ) as client:
+        with client.authorize(UNNAMED, "small-1", "x", 10) as call:
             assert call.settle().result(20).charged_tokens > 0
         token.write_text(issuer.token(exp=1))
         with pytest.raises(Refused, match="UNAUTHENTICATED"):
-            budget.authorize(NULL_RECORDERS, "small-1", "x", 10).begin()
+            client.authorize(UNNAMED, "small-1", "x", 10).begin()
         token.unlink()
         with pytest.raises(Refused, match="FILE_UNREADABLE"):
-            budget.authorize(NULL_RECORDERS, "small-1", "x", 10).begin()
+            client.authorize(UNNAMED, "small-1", "x", 10).begin()
         token.write_text(issuer.token(jti="another"))
-        assert budget.authorize(NULL_RECORDERS, "small-1", "x", 10).begin().counted
+        assert client.authorize(UNNAMED, "small-1", "x", 10).begin().counted
 
 
 def test_the_command_line_may_prove_who_asks(
@@ -95,20 +95,20 @@ def test_the_command_line_may_prove_who_asks(
 def test_a_certificate_that_was_replaced_is_used(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """The first is nobody's; the one that takes its place in the file proves who calls."""
+    """The first has expired; the one that replaces it in the file proves the caller."""
     authority = Authority()
-    sidecar, client = with_certificates(start_sidecar, tmp_path, authority), tmp_path / "client"
-    client.mkdir()
+    sidecar, folder = with_certificates(start_sidecar, tmp_path, authority), tmp_path / "client"
+    folder.mkdir()
     uri = x509.UniformResourceIdentifier("spiffe://lab/app")
-    own, own_key = write_pair(client, authority.issue("app", uri, valid=(-7200, -3600)))
+    own, own_key = write_pair(folder, authority.issue("app", uri, valid=(-7200, -3600)))
     files: dict[str, Any] = {"ca_file": tmp_path / "ca.pem", "cert_file": own, "key_file": own_key}
     with SidecarClient(
         sidecar.addresses[0], when_unavailable="deny", deadline_seconds=3, **files
-    ) as budget:
+    ) as client:
         with pytest.raises(Exception, match=r"UNAVAILABLE|UNAUTHENTICATED"):
-            budget.get_budgets(NULL_RECORDERS)
-        write_pair(client, authority.issue("app", uri))
-        with budget.authorize(NULL_RECORDERS, "small-1", "x", 10) as call:
+            client.get_budgets(UNNAMED)
+        write_pair(folder, authority.issue("app", uri))
+        with client.authorize(UNNAMED, "small-1", "x", 10) as call:
             assert list(call.decision.asserted if call.decision else ()) == ["role", "workspace"]
 
 
@@ -117,14 +117,14 @@ import { copyFileSync, rmSync } from "node:fs";
 import { SidecarClient } from "./dist/src/index.js";
 
 const { ADDRESS, FILES, REPLACED, BY } = process.env;
-const budget = new SidecarClient(ADDRESS, {
+const client = new SidecarClient(ADDRESS, {
   whenUnavailable: "deny", deadlineMs: 5000, ...JSON.parse(FILES),
 });
 const principal = { role: "tester", workspace: "lab" };
 const seen = [];
 const ask = async () => {
   try {
-    const call = await budget.authorize({ principal, model: "small-1", messages: "x", maxTokens: 9 });
+    const call = await client.authorize({ principal, model: "small-1", messages: "x", maxTokens: 9 });
     await call.settle({ usage: { prompt_tokens: 1, completion_tokens: 1 } });
     seen.push("settled");
   } catch (error) {
@@ -137,7 +137,7 @@ for (const file of JSON.parse(BY)) {
   else rmSync(REPLACED);
   await ask();
 }
-budget.close();
+client.close();
 console.log(JSON.stringify(seen));
 """
 
@@ -194,7 +194,7 @@ def test_typescripts_certificate_is_the_one_that_is_there(
     ],
 )  # fmt: skip
 def test_without_tls_nothing_leaves_the_host(address: str, local: bool) -> None:
-    """A token in the open would be anybody's; the error says the way out."""
+    """A token in the open could be read on the way; the error says the way out."""
     if local:
         SidecarClient(address, when_unavailable="deny").close()
     else:

@@ -26,9 +26,9 @@ RESPONSE = {"model": MODEL, "usage": {"prompt_tokens": 7, "completion_tokens": 5
 Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
-def begin(budget: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
+def begin(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     """Ask for a call in either way."""
-    asked = budget.authorize(tester(), MODEL, MESSAGES, max_tokens)
+    asked = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
     return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
 
 
@@ -39,8 +39,8 @@ def test_l3_an_answer_that_is_lost_is_asked_for_again_and_held_once(
     """L3: three answers lost, and one that never comes: one hold, charged once."""
     between.faults["Authorize"] = [lose_answer, hang, lose_answer, refuse]
     between.faults["Settle"] = [lose_answer, refuse, lose_answer]
-    with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=20) as budget:
-        told = begin(budget, kind).settle(RESPONSE).result(30)
+    with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=20) as client:
+        told = begin(client, kind).settle(RESPONSE).result(30)
     assert told.charged_tokens == 12
     assert (between.calls["Authorize"], between.calls["Settle"]) == (5, 4)
     assert [it.charged_tokens for it in ended(sidecar.ledger)] == [12]
@@ -65,8 +65,8 @@ def test_l3_killed_between_deciding_and_answering(
         raise Lost
 
     between.faults["Authorize"] = [die]
-    with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=30) as budget:
-        call = begin(budget, kind)
+    with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=30) as client:
+        call = begin(client, kind)
         assert call.counted
         call.settle(RESPONSE).result(30)
     assert [(it.state, it.charged_tokens) for it in holds(sidecar.ledger)] == [("settled", 12)]
@@ -77,8 +77,8 @@ def test_killed_before_settle_costs_the_app_nothing_but_a_retry(
     address: str, sidecar: RunningSidecar
 ) -> None:
     """The block ends at once, with the app's own answer; the settlement comes when it can."""
-    with SidecarClient(address, when_unavailable="deny") as budget:
-        with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+    with SidecarClient(address, when_unavailable="deny") as client:
+        with client.authorize(tester(), MODEL, MESSAGES, 100) as call:
             kill(sidecar)
         told = call.settle(RESPONSE)  # the first end counts: as held
         assert not told.done()
@@ -96,19 +96,19 @@ def test_restarts_under_many_callers_lose_and_double_nothing(
     going = threading.Event()
     lock = threading.Lock()
 
-    def caller(budget: SidecarClient) -> None:
+    def caller(client: SidecarClient) -> None:
         nonlocal sent
         while not going.is_set():
-            with budget.authorize(tester(), MODEL, MESSAGES, 100) as call:
+            with client.authorize(tester(), MODEL, MESSAGES, 100) as call:
                 call.settle(RESPONSE)
             with lock:
                 sent += 1
 
     with (
-        SidecarClient(address, when_unavailable="deny", deadline_seconds=60) as budget,
+        SidecarClient(address, when_unavailable="deny", deadline_seconds=60) as client,
         ThreadPoolExecutor(16) as pool,
     ):
-        callers = [pool.submit(caller, budget) for _ in range(16)]
+        callers = [pool.submit(caller, client) for _ in range(16)]
         for _ in range(3):
             time.sleep(0.3)
             kill(sidecar)
@@ -128,9 +128,9 @@ def test_fail_closed_raises_and_holds_nothing_for_long(
 ) -> None:
     """No answer within the deadline is a Deny of the client's own; what was held is given back."""
     between.always["Authorize"] = fault
-    with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=0.5) as budget:
+    with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=0.5) as client:
         with pytest.raises(Unavailable, match="does not answer") as caught:
-            begin(budget, kind)
+            begin(client, kind)
         assert (
             caught.value.http_status,
             caught.value.reasons[0].code,
@@ -149,9 +149,9 @@ def test_fail_open_lets_the_call_out_marked_and_counts_it_later(
     between.always["Authorize"] = lose_answer
     with (
         caplog.at_level(logging.WARNING, "mistral_spend"),
-        SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.5) as budget,
+        SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.5) as client,
     ):
-        call = begin(budget, kind, 77)
+        call = begin(client, kind, 77)
         assert (call.counted, call.max_tokens, call.budgets) == (False, 77, ())
         assert "goes out uncounted" in caplog.text
         told = call.settle(RESPONSE)
@@ -162,10 +162,10 @@ def test_fail_open_lets_the_call_out_marked_and_counts_it_later(
 
 def test_fail_open_is_never_open_for_a_deny(between: Relay, sidecar: RunningSidecar) -> None:
     """A Deny is an answer: it is asked for once, and no call goes out."""
-    with SidecarClient(between.address, when_unavailable="allow") as budget:
+    with SidecarClient(between.address, when_unavailable="allow") as client:
         for kind in ("sync", "async"):
             with pytest.raises(Denied) as caught:
-                begin(budget, kind, 2_000_000)
+                begin(client, kind, 2_000_000)
             assert not isinstance(caught.value, Unavailable)
     assert (between.calls["Authorize"], between.calls["Settle"]) == (2, 0)
     assert holds(sidecar.ledger) == []
@@ -176,8 +176,8 @@ def test_a_call_that_went_out_open_and_would_be_denied_is_said_to_be_uncounted(
 ) -> None:
     """What the sidecar denies afterwards cannot be counted, and the log says so."""
     between.faults["Authorize"] = [refuse]
-    with SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.01) as budget:
-        call = begin(budget, "sync", 2_000_000)
+    with SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.01) as client:
+        call = begin(client, "sync", 2_000_000)
         with pytest.raises(Refused, match="no hold"):
             call.settle(RESPONSE).result(20)
     assert "Settle of" in caplog.text
@@ -187,21 +187,21 @@ def test_nobody_there_at_all(tmp_path: Path) -> None:
     """A wrong address fails closed in time, and says what is wrong."""
     with SidecarClient(
         f"unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.3
-    ) as budget:
+    ) as client:
         with pytest.raises(Unavailable, match="UNAVAILABLE"):
-            begin(budget, "sync")
+            begin(client, "sync")
         with pytest.raises(Unavailable):
-            asyncio.run(budget.get_budgets_async(tester()))
+            asyncio.run(client.get_budgets_async(tester()))
 
 
 def test_a_settlement_that_cannot_be_told_ends_and_is_logged(
     between: Relay, sidecar: RunningSidecar, caplog: pytest.LogCaptureFixture
 ) -> None:
     """L5: closing waits a few seconds at most; the hold stays, to expire at its worst case."""
-    budget = SidecarClient(between.address, when_unavailable="deny")
+    client = SidecarClient(between.address, when_unavailable="deny")
     between.always["Settle"] = refuse
-    told = begin(budget, "sync").settle(RESPONSE)
-    budget.close()
+    told = begin(client, "sync").settle(RESPONSE)
+    client.close()
     assert not told.done() or isinstance(told.exception(), NoAnswer | Refused)
     assert "not settled" in caplog.text
     assert [it.state for it in holds(sidecar.ledger)] == ["open"]
@@ -214,9 +214,9 @@ def test_an_app_that_just_ends_has_settled_its_last_call(
     between.faults["Settle"] = [refuse, refuse, refuse]
     program = f"""
 from mistral_spend import SidecarClient, Principal
-budget = SidecarClient({between.address!r}, when_unavailable="deny")
+client = SidecarClient({between.address!r}, when_unavailable="deny")
 who = Principal(id="ada", role="tester", workspace="lab")
-with budget.authorize(who, {MODEL!r}, {MESSAGES!r}, 100) as call:
+with client.authorize(who, {MODEL!r}, {MESSAGES!r}, 100) as call:
     call.settle({RESPONSE!r})
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)  # noqa: S603 - our own

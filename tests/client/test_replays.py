@@ -19,9 +19,9 @@ Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 States = pytest.mark.parametrize("state", ["open", "settled", "released"])
 
 
-def ask(budget: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
+def ask(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     """Ask for a call in either way."""
-    asked = budget.authorize(tester(), MODEL, MESSAGES, max_tokens)
+    asked = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
     return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
 
 
@@ -33,12 +33,12 @@ def test_a_first_attempt_that_was_decided_before_never_goes_out(
 ) -> None:
     """L1: something that repeats requests, or an id that another call has: whatever its hold's state."""
     between.faults["Authorize"] = [repeated(address, state)]
-    with SidecarClient(between.address, when_unavailable=way) as budget:
+    with SidecarClient(between.address, when_unavailable=way) as client:
         with pytest.raises(Replayed, match="decided before this call asked") as caught:
-            ask(budget, kind)
+            ask(client, kind)
         assert isinstance(caught.value, Refused)
         assert caught.value.code == "REPLAYED"
-        ask(budget, kind).settle(RESPONSE)
+        ask(client, kind).settle(RESPONSE)
     # The hold is another call's: it is neither released nor settled here.
     assert [it.state for it in holds(sidecar.ledger)] == [state, "settled"]
     assert verified(sidecar.ledger)
@@ -50,8 +50,8 @@ def test_l3_its_own_retry_uses_the_hold_that_is_open(
 ) -> None:
     """L3: the answer that was lost comes again, and the call goes out on it."""
     between.faults["Authorize"] = [lose_answer]
-    with SidecarClient(between.address, when_unavailable="deny") as budget:
-        ask(budget, kind).settle(RESPONSE).result(30)
+    with SidecarClient(between.address, when_unavailable="deny") as client:
+        ask(client, kind).settle(RESPONSE).result(30)
     assert between.calls["Authorize"] == 2
     assert [it.charged_tokens for it in holds(sidecar.ledger)] == [12]
 
@@ -64,10 +64,10 @@ def test_its_own_retry_uses_no_hold_that_has_ended(
     """L1: such a call would be counted by nothing."""
     between.faults["Authorize"] = [lost(address, state)]
     with (
-        SidecarClient(between.address, when_unavailable="deny") as budget,
+        SidecarClient(between.address, when_unavailable="deny") as client,
         pytest.raises(Replayed, match=f"no longer open: HOLD_STATE_{state.upper()}"),
     ):
-        ask(budget, kind)
+        ask(client, kind)
     assert [it.state for it in holds(sidecar.ledger)] == [state]
 
 
@@ -79,10 +79,10 @@ def _pass(forward: Callable[[], bytes]) -> bytes:
 def test_a_denial_that_comes_again_is_one(between: Relay, address: str, kind: str) -> None:
     """A repeated Deny to an own retry is a Deny; to a first attempt it is another call's."""
     between.faults["Authorize"] = [lose_answer, _pass, repeated(address, "open")]
-    with SidecarClient(between.address, when_unavailable="deny") as budget:
+    with SidecarClient(between.address, when_unavailable="deny") as client:
         for expected in (Denied, Replayed):
             with pytest.raises(BudgetError) as caught:
-                ask(budget, kind, 2_000_000)
+                ask(client, kind, 2_000_000)
             assert type(caught.value) is expected
 
 
@@ -91,11 +91,11 @@ def test_a_call_that_went_out_unasked_is_not_settled_on_anothers_hold(
 ) -> None:
     """L1: asked for the first time when it has ended, its decision is there already: the log says so."""
     between.always["Authorize"] = refuse
-    with SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.1) as budget:
+    with SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.1) as client:
 
         def unasked() -> Call | None:
             before = len(between.authorized_ids)
-            call = ask(budget, "sync")
+            call = ask(client, "sync")
             return call if len(between.authorized_ids) == before else None
 
         call = eventually(unasked)

@@ -187,7 +187,7 @@ def is_denied(program: ShortestCall) -> None:
 
 
 def is_not_answered(program: ShortestCall) -> None:
-    """Where nobody listens, it fails closed, and says so."""
+    """Without a sidecar it fails closed, and says so."""
     with mistral_standin() as mistral:
         done = program.start(mistral)
         assert received(mistral) == []

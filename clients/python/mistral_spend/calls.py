@@ -34,7 +34,7 @@ class Call:
         self,
         decision: pb.AuthorizeResponse | None,
         request: pb.AuthorizeRequest,
-        endings: SettlementQueue,
+        settlements: SettlementQueue,
         *,
         is_asked: bool = True,
     ) -> None:
@@ -47,7 +47,7 @@ class Call:
         self.response_model = ""
         """The model that served it, as the response says."""
         self._request = request
-        self._settlements = endings
+        self._settlements = settlements
         self._is_asked = is_asked
         self._usage_json: str | None = None
         self._told: Future[Answer] | None = None
@@ -93,7 +93,7 @@ class Call:
     def settle(self, response: Any = None) -> Future[Answer]:
         """Charge what the response says was used; without a usage, what is held.
 
-        It is told in the background. The future has a SettleResponse, for whoever asks.
+        It is sent in the background. The future has the SettleResponse.
         """
         if response is not None:
             self.observe(response)

@@ -61,7 +61,7 @@ class SidecarConnection:
         answered = asyncio.Event()
 
         def wake(_: object) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed, and no task waits
                 loop.call_soon_threadsafe(answered.set)
 
         future.add_done_callback(wake)
@@ -94,7 +94,7 @@ class SidecarConnection:
     def _open(self) -> Any:
         """Return a stub on a channel with the certificates as they are now."""
         if self._closed:
-            raise Refused("CLOSED", "the budget is closed")
+            raise Refused("CLOSED", "the client is closed")
         try:
             version = [Path(file).stat().st_mtime_ns for file in self._files if file]
             if self._stub is None or version != self._version:

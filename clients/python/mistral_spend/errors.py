@@ -1,4 +1,4 @@
-"""Why a call does not go out."""
+"""Errors: why a call does not go out."""
 
 from collections.abc import Sequence
 
@@ -70,7 +70,7 @@ class Replayed(Refused):
 
 
 class Unbounded(BudgetError, ValueError):
-    """Nothing says how large the call may become: its bytes do not."""
+    """The request does not bound how large the call may become."""
 
 
 class Unguarded(BudgetError, AttributeError):

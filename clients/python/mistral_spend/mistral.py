@@ -1,8 +1,8 @@
-"""`mistral = guard(Mistral(…), budget, principal)`: the SDK, within the budget.
+"""`mistral = guard(Mistral(…), sidecar, principal)`: the SDK, within its budgets.
 
 The guarded client has the SDK's own types and signatures. It sends the max_tokens that the
-sidecar gave, and settles with what each response says was used. Parts of the SDK of which
-nobody knows what they spend are not there.
+sidecar gave, and settles with what each response says was used. Parts of the SDK whose cost
+is unknown are not there.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +42,7 @@ EventsAsync = EventStreamAsync[models.CompletionEvent]
 
 def guard(
     client: Mistral,
-    budget: SidecarClient,
+    sidecar: SidecarClient,
     principal: pb.Principal,
     *,
     tokens_per_attachment: int | None = None,
@@ -51,14 +51,14 @@ def guard(
 ) -> Mistral:
     """Return a client that asks before each call of chat, fim, embeddings and ocr.
 
-    Each raises what Budget.authorize raises. Images, audio and documents in messages need
+    Each raises what SidecarClient.authorize raises. Images, audio and documents in messages need
     `tokens_per_attachment`, and OCR without `pages` needs `pages_per_document`: the most that
     one may take. Whatever else of the SDK may spend raises Unguarded. The given client stays
     as it is. The region is that of its server; behind a proxy, `region` says it, "eu" for
     example. Raises ValueError where both say one, and not the same.
     """
     _region(client.sdk_configuration.get_server_details()[0], region)
-    desk = _Desk(budget, principal, tokens_per_attachment, pages_per_document, region)
+    desk = _Desk(sidecar, principal, tokens_per_attachment, pages_per_document, region)
     return _GuardedMistral(client, desk)
 
 
@@ -66,7 +66,7 @@ def guard(
 class _Desk:
     """Where the guarded parts ask."""
 
-    budget: SidecarClient
+    sidecar: SidecarClient
     principal: pb.Principal
     tokens_per_attachment: int | None
     pages_per_document: int | None
@@ -77,7 +77,7 @@ class _Desk:
         given = pb.Estimate(region=_region(url, self.region))
         if endpoint == pb.ENDPOINT_OCR:
             given.pages = _pages(request.get("pages")) or self.pages_per_document or 0
-        return self.budget.authorize_request(
+        return self.sidecar.authorize_request(
             self.principal,
             {name: value for name, value in request.items() if name not in _TRANSPORT},
             endpoint=endpoint,
@@ -222,7 +222,7 @@ class _GuardedMistral(Mistral):
         if name in FREE:
             return super().__getattr__(name)
         raise Unguarded(
-            f"{name} is not guarded: call it on the client itself, within budget.authorize()"
+            f"{name} is not guarded: call it on the client itself, within SidecarClient.authorize()"
         )
 
 

@@ -1,4 +1,4 @@
-"""Asking again, within one deadline. It is safe: a repeat of an id is never charged twice."""
+"""Retries within one deadline. They are safe: a request_id is never charged twice."""
 
 import random
 import time
@@ -26,16 +26,16 @@ _FINAL = frozenset(
         grpc.StatusCode.UNIMPLEMENTED,
     }
 )
-"""What asking again does not mend. All else says nothing of what the sidecar has done."""
+"""Statuses that no retry changes. After any other, the sidecar may have acted or not."""
 
 
 class Retry:
-    """What is left of one deadline."""
+    """The retries of one request, within its deadline."""
 
     def __init__(self, seconds: float, circuit: Circuit | None = None) -> None:
-        """Begin now. Without a circuit it is asked to the end, whatever others met.
+        """Begin now. Without a circuit, other calls' failures do not end the retries.
 
-        Raises CircuitOpen when it may not be asked at all.
+        Raises CircuitOpen while the circuit is open.
         """
         self._circuit = circuit or Circuit()
         self._probes = self._circuit.admit()
@@ -52,18 +52,18 @@ class Retry:
     def pause_seconds(self, error: grpc.RpcError) -> float:
         """Return how long to wait after a failed attempt.
 
-        Raises Refused for an error that is an answer, and NoAnswer when no time is left.
+        Raises Refused for a final status, and NoAnswer at the deadline.
         """
         self.is_retry = True
         code, details = error.code(), error.details() or ""
         if code in _FINAL:
             self.answered()
             raise Refused(code.name, details) from None
-        # Not all clients of one sidecar that restarts shall come back at one moment.
+        # Jitter: clients of a sidecar that restarts do not all return at the same moment.
         pause = random.uniform(0.5, 1) * self._pause_seconds  # noqa: S311 - no secret
         self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
         is_over = time.monotonic() + pause >= self._until
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # too fast: that is a limit, no outage
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a rate limit, not an outage
             self.answered()
             if is_over:
                 raise Refused(code.name, details) from None
@@ -74,5 +74,5 @@ class Retry:
         return pause
 
     def answered(self) -> None:
-        """Let the calls after this one ask, too."""
+        """Close the circuit: the sidecar answers."""
         self._circuit.close()

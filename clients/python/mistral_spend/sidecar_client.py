@@ -1,4 +1,4 @@
-"""Asking the sidecar: once for each call, and until it answers or the deadline is there."""
+"""A client of one sidecar: asks for each call, until there is an answer or the deadline."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger("mistral_spend")
 
 
 class SidecarClient:
-    """A sidecar to ask. One is enough for an app; any thread and event loop may use it."""
+    """A client of one sidecar. An app needs one; any thread and event loop may use it."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class SidecarClient:
         """Name the sidecar: `host:port`, or `unix:/path`.
 
         Without an answer within the deadline, "deny" raises Unavailable, and "allow" lets the
-        call out uncounted, which is logged. After three such calls the next do not wait: one a
-        second still asks, the others get no answer at once, until there is one. A hold lives for
-        `hold_ttl_seconds`, or as long as the sidecar has it. With `ca_file` it is TLS; the token
-        is read anew for each question.
+        call out uncounted, which is logged. After three such calls a circuit breaker opens: one
+        call a second asks, and the others fail at once, until there is an answer. A hold lives
+        for `hold_ttl_seconds`, or the sidecar's default. With `ca_file` it is TLS; the token is
+        read again for each request.
         """
         if when_unavailable not in ("deny", "allow"):
             raise ValueError('when_unavailable is "deny" or "allow"')
@@ -55,10 +55,10 @@ class SidecarClient:
         self._deadline_seconds = deadline_seconds
         self._hold_ttl = hold_ttl_seconds and Duration(seconds=hold_ttl_seconds)
         self._connection = SidecarConnection(address, ca_file, cert_file, key_file, token_file)
-        # A ledger that takes no holds may still say what is left: that closes no circuit of calls.
+        # One circuit a method: a ledger that takes no holds may still answer GetBudgets.
         self._circuits = {"Authorize": Circuit(), "GetBudgets": Circuit()}
         self._settlements = SettlementQueue(self._connection, self._circuits["Authorize"])
-        # An app that just ends, or forgets its budget, still settles its last calls.
+        # An app that just ends, or drops its client, still settles its last calls.
         self._finish = weakref.finalize(self, self._settlements.close)
 
     def authorize(
@@ -108,7 +108,7 @@ class SidecarClient:
         return Authorization(self, question)
 
     def get_budgets(self, principal: pb.Principal, model: str = "") -> Balances:
-        """Return what is left, holding nothing. Raises Unavailable and Refused."""
+        """Return the balances of a principal; nothing is held. Raises Unavailable and Refused."""
         question = pb.GetBudgetsRequest(principal=principal, model=model)
         try:
             answer: pb.GetBudgetsResponse = self._ask("GetBudgets", question)
@@ -117,7 +117,7 @@ class SidecarClient:
         return Balances(balances(answer.budgets), answer)
 
     async def get_budgets_async(self, principal: pb.Principal, model: str = "") -> Balances:
-        """Return what is left, holding nothing. Raises Unavailable and Refused."""
+        """Return the balances of a principal; nothing is held. Raises Unavailable and Refused."""
         question = pb.GetBudgetsRequest(principal=principal, model=model)
         try:
             answer: pb.GetBudgetsResponse = await self._ask_async("GetBudgets", question)
@@ -146,7 +146,7 @@ class SidecarClient:
             raise
 
     def close(self) -> None:
-        """Wait for the last settlements, for a few seconds at most, and end."""
+        """Wait for the last settlements, a few seconds at most, and close the connection."""
         self._finish()
 
     def __enter__(self) -> Self:
@@ -204,7 +204,7 @@ class SidecarClient:
         return Call(None, question, self._settlements, is_asked=not isinstance(error, CircuitOpen))
 
     def _never_sent(self, question: pb.AuthorizeRequest, error: BaseException) -> None:
-        """Release what may be held although its answer did not come."""
+        """Release the hold that there may be, although its answer did not come."""
         if isinstance(error, CircuitOpen):
             return
         if isinstance(error, NoAnswer) or not isinstance(error, Exception):
@@ -213,21 +213,21 @@ class SidecarClient:
 
 
 class Authorization:
-    """A question that is asked when its block begins; each time for a call of its own."""
+    """A request that is sent when its block begins; each block is a call of its own."""
 
-    def __init__(self, budget: SidecarClient, question: pb.AuthorizeRequest) -> None:
+    def __init__(self, client: SidecarClient, question: pb.AuthorizeRequest) -> None:
         """Ask nothing yet."""
-        self._budget = budget
+        self._client = client
         self._question = question
         self._call: Call | None = None
 
     def begin(self) -> Call:
-        """Ask outside of a block. Whoever does has to end the call. Raises BudgetError."""
-        return self._budget.begin(self._new())
+        """Ask outside of a block; the app has to end the call. Raises BudgetError."""
+        return self._client.begin(self._new())
 
     async def begin_async(self) -> Call:
-        """Ask outside of a block. Whoever does has to end the call. Raises BudgetError."""
-        return await self._budget.begin_async(self._new())
+        """Ask outside of a block; the app has to end the call. Raises BudgetError."""
+        return await self._client.begin_async(self._new())
 
     def __enter__(self) -> Call:
         """Ask. Raises BudgetError."""
@@ -255,13 +255,13 @@ class Authorization:
     def _new(self) -> pb.AuthorizeRequest:
         question = pb.AuthorizeRequest()
         question.CopyFrom(self._question)
-        # Never the app's own id: a repeat would get the first answer, and no hold of its own.
+        # Never the app's own id: a second call with it would get the first's decision, and no hold.
         question.request_id = str(uuid.uuid4())
         return question
 
 
 def _accepted(answer: Answer, retry: Retry) -> Answer:
-    """Return an answer that is to this question alone. Raises Replayed."""
+    """Return the answer, if it was decided for this request alone. Raises Replayed."""
     retry.answered()
     if not isinstance(answer, pb.AuthorizeResponse) or not answer.replayed:
         return answer

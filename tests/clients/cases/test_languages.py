@@ -106,7 +106,7 @@ def test_answered_at_length(program: Program, shipped: RunningSidecar, target: s
 def test_released(program: Program, shipped: RunningSidecar, target: str) -> None:
     """Where no connection to Mistral comes about, the hold is given back."""
     user, request_id = named("released", program), named("away", program)
-    with socket.socket() as silent:  # bound, so that nobody else is, and not listening
+    with socket.socket() as silent:  # bound, so that no other program is, and not listening
         silent.bind(("127.0.0.1", 0))
         result = program(
             "call", target=target, mistral=f"http://127.0.0.1:{silent.getsockname()[1]}",
@@ -127,7 +127,7 @@ def test_denied(
     status: int,
     flags: dict[str, object],
 ) -> None:
-    """It is told every reason, and calls nobody."""
+    """It is told every reason, and calls no model."""
     flags = {"user": "ada", **DEVELOPER, **flags}
     result = program("call", target=target, mistral=mistral, **flags)
     assert sorted(result.pop("reasons")) == reasons
@@ -199,9 +199,9 @@ def test_deadline_exceeded(
 
 
 def test_no_sidecar(program: Program, mistral: str, tmp_path: Path) -> None:
-    """Where nobody listens there is no call either."""
-    nobody = listen(program, tmp_path)
-    result = program("call", target=nobody, mistral=mistral, user="ada", **DEVELOPER)
+    """Without a sidecar there is no call either."""
+    unserved = listen(program, tmp_path)
+    result = program("call", target=unserved, mistral=mistral, user="ada", **DEVELOPER)
     assert result == {"error": "UNAVAILABLE", "called": False}
     assert received(mistral) == []
 
@@ -239,7 +239,7 @@ def test_restarts(
 def test_tls_and_token(
     program: Program, start_sidecar: Callable[..., RunningSidecar], tmp_path: Path, mistral: str
 ) -> None:
-    """With a token it is somebody; without, with another's name or another's CA, nobody calls."""
+    """A token proves the caller; without it, or with another's name or CA, there is no call."""
     issuer, authority = Issuer(), Authority()
     (tmp_path / "jwks.json").write_text(json.dumps(issuer.jwks))
     ca, token, other = (tmp_path / name for name in ("ca.pem", "token", "other.pem"))
@@ -254,8 +254,8 @@ def test_tls_and_token(
         "--tls-cert", certificate, "--tls-key", key,
     )  # fmt: skip
     flags: dict[str, Any] = {"target": sidecar.addresses[0], "mistral": mistral, **TESTER}
-    nobody = program("call", **flags, ca=ca)
-    assert nobody == {"error": "UNAUTHENTICATED", "called": False}
+    unproven = program("call", **flags, ca=ca)
+    assert unproven == {"error": "UNAUTHENTICATED", "called": False}
     untrusted = program("call", **flags, ca=other, token=token)
     assert untrusted == {"error": "UNAVAILABLE", "called": False}
     contradicted = program("call", **flags, ca=ca, token=token)
@@ -280,7 +280,7 @@ def test_wrong_usage(program: Program, args: list[str]) -> None:
 
 
 def named(case: str, program: Program, number: Iterator[int] = itertools.count()) -> str:  # noqa: B008 - one for all
-    """Return a name that nobody else has on the shared sidecars."""
+    """Return a name that no other test has on the shared sidecars."""
     return f"{case}-{program.language.name}-{next(number)}"
 
 
@@ -290,7 +290,7 @@ def listen(program: Program, folder: Path) -> str:
 
 
 def free_address() -> str:
-    """Return an address of loopback on which nobody listens."""
+    """Return an address of loopback without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"127.0.0.1:{server.getsockname()[1]}"
 
