@@ -13,7 +13,7 @@ COPY sidecar /opt/packages/sidecar
 COPY clients/python/mistral_spend /opt/packages/mistral_spend
 # What `sidecar --version` says this was built from: --build-arg COMMIT=$(git rev-parse HEAD)
 ARG COMMIT
-# On a read-only root nothing could be written at the first start, so bytecode comes along.
+# A read-only root cannot take bytecode at the first start, so the image has it.
 RUN { [ -z "${COMMIT}" ] || echo "COMMIT = '${COMMIT}'" >/opt/packages/sidecar/_commit.py; } \
     && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/packages
 
@@ -34,7 +34,7 @@ RUN python -m pip uninstall --quiet --yes --root-user-action=ignore pip \
 COPY --from=build /opt/packages /opt/packages
 COPY policies /etc/sidecar/policies
 USER 65532:65532
-# PYTHONSAFEPATH: whatever folder it is started in, no module is loaded from there.
+# PYTHONSAFEPATH: no module is loaded from the working directory.
 ENV PYTHONPATH=/opt/packages \
     PYTHONSAFEPATH=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -42,9 +42,9 @@ ENV PYTHONPATH=/opt/packages \
     SIDECAR_LEDGER=/var/lib/sidecar/ledger.sqlite \
     SIDECAR_LISTEN="127.0.0.1:50051 unix:/run/sidecar/sidecar.sock" \
     SIDECAR_HEALTH_LISTEN=127.0.0.1:8086
-# All that is written; with these and /tmp, the root may be read-only.
+# All folders that are written; with these and /tmp, the root may be read-only.
 VOLUME ["/var/lib/sidecar", "/run/sidecar"]
-# For engines that look at it; Kubernetes has probes of its own, see deploy/.
+# For engines that use it; Kubernetes has its own probes, see deploy/.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-m", "sidecar", "healthz", "--address", "127.0.0.1:8086"]
 ENTRYPOINT ["python", "-m", "sidecar"]

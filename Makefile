@@ -16,7 +16,7 @@ $(VENV)/ready: requirements-dev.lock pyproject.toml clients/python/pyproject.tom
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $@
 
-demo: .venv/ready ## Run the whole job once: sidecar, sample app, stand-in for Mistral
+demo: .venv/ready ## Run the main job once: sidecar, sample app, stand-in for Mistral
 	@PYTHONPATH=tests $(BIN)/python -m demo
 
 keys: .venv/ready ## Run the tour of docs/keys.md, on a stand-in for Mistral
@@ -64,14 +64,14 @@ OUT ?= .
 proto: .venv/ready ## Generate the code of proto/
 	@$(BIN)/python proto/generate.py $(OUT)
 
-schemas: .venv/ready ## Write the JSON Schemas of data files and fixtures anew
+schemas: .venv/ready ## Rewrite the JSON Schemas of data files and fixtures
 	@$(BIN)/sidecar schema --write policies
 	@$(BIN)/sidecar schema --write sidecar/starter
 
 baseline: .venv/ready ## Promise what proto/ says now: a release does
 	@PYTHONPATH=tests $(BIN)/python -m support.buf
 
-quotes: .venv/ready ## Write the programs that docs/languages.md quotes anew
+quotes: .venv/ready ## Update the programs that docs/languages.md quotes
 	@PYTHONPATH=tests $(BIN)/python -m clients.quotes
 
 format: .venv/ready ## Format the code and fix what can be fixed automatically
@@ -85,7 +85,7 @@ deploy-tools: .venv/ready ## Install what checks the Dockerfile and deploy/
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-deploy.lock
 	command -v kustomize || kubectl kustomize --help | grep -q load-restrictor || GOBIN=$(CURDIR)/$(BIN) go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
-lock: ## Write the lock files anew (needs uv)
+lock: ## Update the lock files (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client -o requirements.lock pyproject.toml
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client --group dev -o requirements-dev.lock pyproject.toml
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client --group deploy -o requirements-deploy.lock
@@ -94,7 +94,7 @@ lock: ## Write the lock files anew (needs uv)
 property: .venv/ready ## The long run of the property tests, with random seeds
 	$(BIN)/python -m pytest -q -n $(JOBS) -m property --hypothesis-profile=long
 
-conformance: .venv/ready ## Write the lists of cases in which CEL's evaluators differ anew
+conformance: .venv/ready ## Update the lists of cases in which the CEL evaluators differ
 	@PYTHONPATH=tests $(BIN)/python -m conformance
 
 SEEDS ?= 10000

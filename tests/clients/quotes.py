@@ -1,4 +1,4 @@
-"""The sample programs that docs/languages.md quotes. As a module, it writes the quotes anew."""
+"""The sample programs that docs/languages.md quotes. Run as a module, it updates the page."""
 
 import re
 from pathlib import Path

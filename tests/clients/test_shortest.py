@@ -106,7 +106,7 @@ SHORTEST_CALLS = (
 
 
 def test_the_page_quotes_the_programs() -> None:
-    """docs/languages.md has each as it is built here; `make quotes` writes them anew."""
+    """docs/languages.md has each as it is built here; `make quotes` updates them."""
     page = quotes.PAGE.read_text()
     assert quotes.with_quotes(page) == page
     assert set(re.findall(r"(?m)^```(\w+)$", page)) == set(quotes.FILES)
