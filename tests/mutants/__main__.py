@@ -22,7 +22,14 @@ from mutants.mutant import Mutant, Package
 from sidecar.cli.tables import console
 
 ROOT = Path(__file__).parents[2]
-LEDGER = ("tests/ledger", "tests/domain", "tests/alerts", "tests/authorization/test_authorizer.py")
+LEDGER = (
+    "tests/ledger",
+    "tests/domain",
+    "tests/alerts",
+    "tests/authorization/test_alert_thresholds.py",
+    "tests/authorization/test_authorizer.py",
+    "tests/runtime/test_maintenance.py",
+)
 STAGES: tuple[tuple[str, ...], ...] = (
     (*LEDGER, "-m", "not property"),
     (*LEDGER, "-m", "property"),

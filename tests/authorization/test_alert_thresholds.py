@@ -1,17 +1,11 @@
-"""What a rule's header says of alerts reaches the ledger, and housekeeping looks for the rest."""
+"""A1: what a rule's `alert_at` says reaches the ledger."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
-import pytest
 from support.desk import Desk
 from support.policies import limit, minimal
 from support.sidecar_process import chat, tester
-
-from sidecar.ledger.protocol import Ledger, LedgerUnavailableError
-from sidecar.runtime import maintenance
 
 WINDOWS = ("minute", "hour", "day", "month", "concurrent")
 
@@ -52,23 +46,3 @@ def test_a_scope_is_what_the_limit_counts_for(
     for who in ("ada", "bob", "ada"):
         desk.authorize(chat(tester(id=who), model="small-1"))
     assert [one.alert.scope for one in desk.ledger.due("log", desk.now_us, 9)] == ["ada", "bob"]
-
-
-def test_housekeeping_looks_for_burn_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also after the ledger was unavailable."""
-    monkeypatch.setattr(maintenance, "BURN_EVERY_SECONDS", 0)
-    looks: list[int] = []
-
-    class Looked:
-        async def burn(self, at_us: int) -> int:
-            looks.append(at_us)
-            if len(looks) == 1:
-                raise LedgerUnavailableError("the disk is full")
-            if len(looks) == 3:
-                raise EOFError
-            return 0
-
-    current_recorder = maintenance.run_maintenance(cast("Ledger", Looked()), lambda: 7, 0)
-    with pytest.raises(EOFError):
-        asyncio.run(asyncio.wait_for(current_recorder, 10))
-    assert looks == [7, 7, 7]

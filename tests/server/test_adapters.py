@@ -12,9 +12,9 @@ from support.sidecar_process import RunningSidecar
 from sidecar.server.authzen import messages
 from sidecar.server.envoy import mistral_request, responses
 
-from .test_authzen import address_of
+from .authzen.test_authzen import address_of
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "adapters.md").read_text()
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text()
 
 
 def test_the_documented_evaluation_is_answered_as_documented(

@@ -1,0 +1,29 @@
+"""The periodic work on a ledger goes on after a failure."""
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from sidecar.ledger.protocol import Ledger, LedgerUnavailableError
+from sidecar.runtime import maintenance
+
+
+def test_burn_alerts_are_looked_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the ledger was unavailable."""
+    monkeypatch.setattr(maintenance, "BURN_EVERY_SECONDS", 0)
+    looks: list[int] = []
+
+    class Looked:
+        async def burn(self, at_us: int) -> int:
+            looks.append(at_us)
+            if len(looks) == 1:
+                raise LedgerUnavailableError("the disk is full")
+            if len(looks) == 3:
+                raise EOFError
+            return 0
+
+    work = maintenance.run_maintenance(cast("Ledger", Looked()), lambda: 7, 0)
+    with pytest.raises(EOFError):
+        asyncio.run(asyncio.wait_for(work, 10))
+    assert looks == [7, 7, 7]
