@@ -3,19 +3,31 @@
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from sidecar.alerts.channel import Channel, LogChannel
 from sidecar.alerts.command import CommandChannel
 from sidecar.domain.flag_errors import naming
+from sidecar.domain.flags import setting
 
 
 @dataclass(frozen=True, slots=True)
 class AlertSettings:
-    """Who is told of alerts, beside the log."""
+    """Where alerts go, beside the log."""
 
-    webhook: str = ""
-    webhook_secret_file: Path | None = None
-    command: str = ""
+    PANEL: ClassVar = "Alerts"
+    webhook: str = setting(
+        "--alert-webhook", "Where alerts are posted; https, or http on loopback.", "URL", default=""
+    )
+    webhook_secret_file: Path | None = setting(
+        "--alert-webhook-secret-file", "The secret that signs the posts.", "FILE", default=None
+    )
+    command: str = setting(
+        "--alert-command",
+        "A command that gets each alert as JSON on its input; run without a shell.",
+        "COMMAND",
+        default="",
+    )
 
 
 def open_channels(settings: AlertSettings) -> list[Channel]:

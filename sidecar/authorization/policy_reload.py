@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.domain.clock import Clock, to_datetime
+from sidecar.domain.flags import setting
 from sidecar.domain.share import WHOLE, Share
 from sidecar.policy import policy_set
 from sidecar.policy.files import directory, fingerprint
@@ -42,9 +43,16 @@ SWITCH_SECONDS = 0.0005
 
 @dataclass(frozen=True, slots=True)
 class ReloadSettings:
-    """How often to look, 0 for never, and what a set has to be."""
+    """How often to look for changed policies, and which sets may be served."""
 
-    seconds: float = 1.0
+    PANEL: ClassVar = "Changing policies"
+    seconds: float = setting(
+        "--reload-seconds",
+        "How often to look for changed policies; 0 is only on SIGHUP.",
+        default=1.0,
+        min=0,
+        max=3600,
+    )
     trust: TrustSettings = field(default_factory=TrustSettings)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import EngineName, EngineOption, ShareOption
+from sidecar.cli.options import EngineOption, ShareOption
 from sidecar.cli.policies import in_directory
 from sidecar.cli.problem_formats import annotation, as_json, sarif
 from sidecar.domain.counted import counted
@@ -22,6 +22,7 @@ from sidecar.policy.policy_set import PolicySet
 from sidecar.policy_tools.lint.lint import lint
 from sidecar.policy_tools.testing import fixtures
 from sidecar.policy_tools.testing.validate import validate_fixture
+from sidecar.runtime.shared_flags import EngineName
 
 
 class CheckFormat(StrEnum):

@@ -13,7 +13,6 @@ from rich.progress import track
 from rich.table import Table
 
 from sidecar.cli.options import (
-    EngineName,
     EngineOption,
     Format,
     FormatOption,
@@ -33,6 +32,7 @@ from sidecar.policy_tools.diff.diff import (
     TooManyCasesError,
     compare,
 )
+from sidecar.runtime.shared_flags import EngineName
 
 
 def diff(

@@ -13,7 +13,6 @@ from mistral_spend.v1 import authorization_pb2 as pb
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.explain import Explainer
 from sidecar.cli.options import (
-    EngineName,
     EngineOption,
     Format,
     FormatOption,
@@ -29,6 +28,7 @@ from sidecar.domain.share import WHOLE
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import RuleEffect
+from sidecar.runtime.shared_flags import EngineName
 
 
 def explain(

@@ -20,7 +20,7 @@ class OnceCommand(TyperCommand):
 
     def _check(self, ctx: Any, args: list[str]) -> None:
         _, _, given = self.make_parser(ctx).parse_args(args=args)
-        if any(parameter.is_eager for parameter in given):
+        if any(parameter.name == "help" for parameter in given):
             return  # it asks for help
         for parameter in given:
             if takes_one_value(parameter) and given.count(parameter) > 1:

@@ -18,22 +18,19 @@ from sidecar.cli.key_options import (
     iso,
     read_registry,
 )
-from sidecar.cli.mistral_options import (
-    MistralAuth,
-    MistralPath,
-    MistralShape,
-    MistralUrl,
-    open_mistral,
-)
+from sidecar.cli.mistral_options import open_mistral
 from sidecar.cli.options import LedgerFile, MomentOption, fail
+from sidecar.cli.settings import takes_settings
 from sidecar.cli.tables import console
 from sidecar.domain.counted import counted
-from sidecar.keys.api_variants import URL, ApiVariantName, Auth, MistralSettings, RemoteKey
+from sidecar.keys.api_variants import MistralSettings, RemoteKey
 from sidecar.keys.audit import AuditFinding, Auditor
 from sidecar.policy.files.problems import printable
 
 
+@takes_settings
 def audit(
+    mistral: MistralSettings,
     policies: PoliciesDirectory,
     ledger: LedgerFile,
     unused_days: Annotated[
@@ -50,10 +47,6 @@ def audit(
             help="The organization's admin key: compare with what Mistral lists, too.",
         ),
     ] = None,
-    mistral_url: MistralUrl = URL,
-    mistral_shape: MistralShape = ApiVariantName.ADMIN,
-    mistral_keys_path: MistralPath = "",
-    mistral_auth: MistralAuth = Auth.BEARER,
     at: MomentOption = None,
     output: KeysFormatOption = KeysFormat.TEXT,
 ) -> None:
@@ -66,8 +59,7 @@ def audit(
     auditor = Auditor(keys.catalogue, keys.at_us, unused_days, old_days)
     findings = list(auditor.audit(keys.records))
     if admin_key_file is not None:
-        settings = MistralSettings(mistral_url, mistral_shape, mistral_keys_path, mistral_auth)
-        findings += auditor.compare(keys.records, _remote(settings, admin_key_file))
+        findings += auditor.compare(keys.records, _remote(mistral, admin_key_file))
     if output is KeysFormat.JSON:
         report = {
             "at": iso(keys.at_us),

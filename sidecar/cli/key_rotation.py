@@ -11,9 +11,10 @@ import typer
 
 from sidecar.cli.mistral_options import AdminKeyFile, open_mistral
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
-from sidecar.cli.rotation_options import PepperFile, RotationOptions, SinkOption, connected
+from sidecar.cli.rotation_options import PepperFile, RotationOptions, SinkOption
 from sidecar.cli.rotation_progress import Progress
 from sidecar.cli.rotation_status import now_us, open_key_store, print_report, report_of
+from sidecar.cli.settings import takes_settings
 from sidecar.domain.rotation import KeyRotation, Survey, Version
 from sidecar.keys.api_variants import ApiVariantName
 from sidecar.keys.pepper import read_pepper
@@ -42,7 +43,7 @@ class Place:
     others: RotationOptions
 
 
-@connected
+@takes_settings
 def create(
     connection: RotationOptions,
     key: KeyId,
@@ -68,7 +69,7 @@ def create(
     _run(place, lambda rotator: rotator.create(place.key_id), wanted)
 
 
-@connected
+@takes_settings
 def rotate(
     connection: RotationOptions,
     key: KeyId,
@@ -103,7 +104,7 @@ def rotate(
     _run(place, lambda rotator: rotator.rotate(place.key_id, waits=wait, force=force))
 
 
-@connected
+@takes_settings
 def rollback(
     connection: RotationOptions,
     key: KeyId,
@@ -123,7 +124,7 @@ def rollback(
     _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=True))
 
 
-@connected
+@takes_settings
 def abort(
     connection: RotationOptions,
     key: KeyId,

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sidecar.cli.options import EngineName, EngineOption, Format, FormatOption
+from sidecar.cli.options import EngineOption, Format, FormatOption
 from sidecar.cli.policies import load_policies
 from sidecar.cli.tables import console
 from sidecar.policy.rules import Rule
+from sidecar.runtime.shared_flags import EngineName
 
 COLUMNS = ("id", "effect", "reason", "status", "meter", "window", "per", "mode", "owner")
 

@@ -1,15 +1,19 @@
 """Options that several commands share."""
 
+import functools
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
 from sidecar.domain.clock import MAX_YEAR, MIN_YEAR, to_us
+from sidecar.domain.flags import Flag
 from sidecar.domain.share import Share
+from sidecar.runtime.shared_flags import ENGINE, LEDGER, SHARE, TIME_ZONE, EngineName
 
 
 class Format(StrEnum):
@@ -19,31 +23,34 @@ class Format(StrEnum):
     JSON = "json"
 
 
-class EngineName(StrEnum):
-    """Which evaluator of CEL runs the rules."""
+def option(flag: Flag, panel: str | None = None, more: str = "") -> Any:
+    """Return what typer makes an option of; `more` ends the help."""
+    return typer.Option(
+        flag.name,
+        envvar=flag.variable,
+        metavar=flag.metavar,
+        help=flag.help + more,
+        min=flag.min,
+        max=flag.max,
+        parser=None if flag.parse is None else functools.partial(_parsed, flag.parse),
+        rich_help_panel=panel,
+    )
 
-    CEL_CPP = "cel-cpp"
-    CEL_PYTHON = "cel-python"
+
+def _parsed(parse: Callable[[str], Any], text: object) -> Any:
+    """Read a text, or the default as the command line has it."""
+    try:
+        return parse(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
-LedgerFile = Annotated[
-    Path,
-    typer.Option("--ledger", envvar="SIDECAR_LEDGER", metavar="FILE", help="The ledger's file."),
-]
-EngineOption = Annotated[
-    EngineName,
-    typer.Option(
-        "--engine",
-        envvar="SIDECAR_ENGINE",
-        help="Which evaluator runs the rules; cel-python where cel-cpp has no wheel.",
-    ),
-]
+LedgerFile = Annotated[Path, option(LEDGER)]
+EngineOption = Annotated[EngineName, option(ENGINE)]
+ShareOption = Annotated[Share, option(SHARE)]
+TimeZoneOption = Annotated[str, option(TIME_ZONE)]
 FormatOption = Annotated[
     Format, typer.Option("--format", envvar="SIDECAR_FORMAT", help="How to print the result.")
-]
-TimeZoneOption = Annotated[
-    str,
-    typer.Option(envvar="SIDECAR_TIME_ZONE", help="Where hours, days and months begin and end."),
 ]
 
 
@@ -67,26 +74,6 @@ MomentOption = Annotated[
         metavar="TIME",
         parser=_moment,
         help="As of which moment, with its zone, as in 2026-11-10T12:00:00Z; now if left out.",
-    ),
-]
-
-
-def _share(text: object) -> Share:
-    """Read a share, or the default as the command line has it."""
-    try:
-        return Share.read(str(text))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-ShareOption = Annotated[
-    Share,
-    typer.Option(
-        "--share",
-        envvar="SIDECAR_SHARE",
-        metavar="K/N",
-        parser=_share,
-        help="How much of every ceiling this sidecar may give: 1/5 in each of 5 pods.",
     ),
 ]
 

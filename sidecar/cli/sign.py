@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import EngineName, EngineOption, fail
+from sidecar.cli.options import EngineOption, fail
 from sidecar.cli.policies import load_policies
 from sidecar.domain.clock import to_datetime
 from sidecar.policy.files import directory as policy_directory
 from sidecar.policy.files.directory import SIGNATURE
 from sidecar.policy.files.problems import PolicyError
+from sidecar.runtime.shared_flags import EngineName
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of policies.")]
 

@@ -1,6 +1,7 @@
 """From the claims of a proof to a caller, and remembering those that were verified."""
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,6 +16,8 @@ MAX_REMEMBERED = 10_000
 REMEMBERED_SECONDS = 60.0
 """For so long a proof is not verified again: so late is a key that was taken back."""
 
+_PAIR_BEGINS = re.compile(r"\w+=(?!=)")
+
 ClaimMapping = Mapping[str, Claims]
 """Expressions by the names of the principal's fields that they make."""
 
@@ -25,7 +28,7 @@ def read_mapping(pairs: Iterable[str]) -> ClaimMapping:
     Raises ValueError, which says which is wrong, and where.
     """
     mapping: dict[str, Claims] = {}
-    for pair in pairs:
+    for pair in _joined(pairs):
         name, source = read_pair(pair, "id=claims.sub")
         if name in mapping:
             raise ValueError(f"{name} is made of claims twice")
@@ -37,6 +40,17 @@ def read_mapping(pairs: Iterable[str]) -> ClaimMapping:
     if "id" not in mapping:
         raise ValueError("has to make the principal's id at least, as in --claim id=claims.sub")
     return mapping
+
+
+def _joined(pieces: Iterable[str]) -> list[str]:
+    """Join each FIELD=CEL that was split at the spaces in it, as a variable is."""
+    pairs: list[str] = []
+    for piece in pieces:
+        if pairs and not _PAIR_BEGINS.match(piece):
+            pairs[-1] += f" {piece}"
+        else:
+            pairs.append(piece)
+    return pairs
 
 
 def caller_of(

@@ -1,4 +1,4 @@
-"""What was asked for about who calls, checked as a whole."""
+"""Settings of authentication, checked together."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sidecar.domain.flag_errors import naming
+from sidecar.domain.flags import setting
 from sidecar.identity.caller import Authenticator
 from sidecar.identity.pins import PinnedAuthenticator, read_pins
 from sidecar.identity.rate import Rate
@@ -31,22 +32,89 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
-    """How it is known who calls."""
+    """How callers authenticate."""
 
-    mode: Mode = Mode.POD
-    pins: Sequence[str] = ()
-    claims: Sequence[str] = ()
-    issuer: str = ""
-    audience: str = ""
-    jwks: str = ""
-    jwks_ca: Path | None = None
-    jwks_token_file: Path | None = None
-    algorithms: Sequence[str] = ALGORITHMS
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    client_ca: Path | None = None
-    max_rate: float = 0.0
-    """Questions of one caller in a second; 0 is as many as they like."""
+    PANEL: ClassVar = "Authentication of callers"
+    mode: Mode = setting(
+        "--identity",
+        "How callers authenticate: pod, they do not, and only this host can call; token, with a"
+        " JWT; mtls, with a client certificate.",
+        default=Mode.POD,
+    )
+    pins: Sequence[str] = setting(
+        "--pin",
+        "A value that every caller has, as in workspace=ml: id, role, workspace or key_id. It"
+        " fills in what a request leaves out; a request with another value is denied. Repeatable;"
+        " separated by spaces in the variable.",
+        "FIELD=VALUE",
+        default=(),
+    )
+    claims: Sequence[str] = setting(
+        "--claim",
+        "A field of the principal from a token or a certificate, as CEL over `claims`:"
+        " id=claims.sub, or id=claims.san_uri. Repeatable; separated by spaces in the variable.",
+        "FIELD=CEL",
+        default=(),
+    )
+    jwks: str = setting(
+        "--jwks",
+        "The keys that verify tokens; an https URL, or http on loopback.",
+        "FILE|URL",
+        default="",
+    )
+    jwks_ca: Path | None = setting(
+        "--jwks-ca",
+        "The CA of the JWKS URL, in PEM; the system's CAs if left out.",
+        "FILE",
+        default=None,
+    )
+    jwks_token_file: Path | None = setting(
+        "--jwks-token-file", "A bearer token for the JWKS URL.", "FILE", default=None
+    )
+    issuer: str = setting(
+        "--issuer", "The issuer (iss) that a token must have.", "TEXT", default=""
+    )
+    audience: str = setting(
+        "--audience", "The audience that a token's aud must contain.", "TEXT", default=""
+    )
+    algorithms: Sequence[str] = setting(
+        "--algorithm",
+        "A signature algorithm to accept in tokens; asymmetric ones only. Repeatable; separated"
+        " by spaces in the variable.",
+        "NAME",
+        default=ALGORITHMS,
+    )
+    tls_cert: Path | None = setting(
+        "--tls-cert",
+        "The sidecar's certificate and its chain, in PEM: TCP listeners then use TLS. Read again"
+        " when it changes.",
+        "FILE",
+        default=None,
+        panel="Listeners",
+    )
+    tls_key: Path | None = setting(
+        "--tls-key",
+        "The certificate's private key, in PEM.",
+        "FILE",
+        default=None,
+        panel="Listeners",
+    )
+    client_ca: Path | None = setting(
+        "--client-ca",
+        "The CA of client certificates, in PEM; for --identity mtls.",
+        "FILE",
+        default=None,
+        panel="Listeners",
+    )
+    max_rate: float = setting(
+        "--max-rate",
+        "How many requests a second one principal may make, with bursts of one second's worth; 0"
+        " is no limit.",
+        "N",
+        default=0,
+        min=0,
+        panel="Listeners",
+    )
 
     @property
     def proves_elsewhere(self) -> bool:

@@ -8,9 +8,10 @@ are written as the documents show them, and answers are read tolerantly.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from sidecar.domain.clock import to_us
+from sidecar.domain.flags import setting
 from sidecar.keys.secret import Secret
 
 URL = "https://api.mistral.ai"
@@ -110,13 +111,22 @@ API_VARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class MistralSettings:
-    """Where Mistral is, and how it is spoken to."""
+    """How to reach Mistral's admin API."""
 
-    url: str = URL
-    shape: ApiVariantName = ApiVariantName.ADMIN
-    path: str = ""
-    """Instead of the shape's own."""
-    auth: Auth = Auth.BEARER
+    PANEL: ClassVar = "Mistral's admin API"
+    url: str = setting("--mistral-url", "Its URL; https, or http on loopback.", "URL", default=URL)
+    shape: ApiVariantName = setting(
+        "--mistral-shape",
+        "Which of its two documented variants to use: admin (/v1/admin/api-keys) or seed"
+        " (/v1/api-keys).",
+        default=ApiVariantName.ADMIN,
+    )
+    path: str = setting(
+        "--mistral-keys-path", "The path of its keys, if not the variant's own.", "PATH", default=""
+    )
+    auth: Auth = setting(
+        "--mistral-auth", "Which header carries the admin key.", default=Auth.BEARER
+    )
     timeout_seconds: float = 20.0
 
 

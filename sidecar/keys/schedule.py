@@ -57,10 +57,11 @@ class Schedule:
         self._clock = clock
         self._again_us: dict[str, int] = {}
         self._shares: dict[str, int] = {}
+        self._admin_key_file, pepper_file = settings.files()
         with naming("--mistral-admin-key-file"):
-            read_secret(settings.admin_key_file)
+            read_secret(self._admin_key_file)
         with naming("--key-pepper-file"):
-            self._pepper = read_pepper(settings.pepper_file)
+            self._pepper = read_pepper(pepper_file)
         owner = f"{socket.gethostname()}/{os.getpid()}"
         lease_us = round(settings.timings.lease_seconds * SECOND_US)
         self._book = KeyStore(ledger, clock, owner, lease_us)
@@ -133,7 +134,7 @@ class Schedule:
     async def _rotator(self, key_id: str) -> AsyncIterator[Rotator]:
         settings = self._settings
         with naming("--mistral-admin-key-file"):
-            admin_key = read_secret(settings.admin_key_file)  # each time: it is rotated, too
+            admin_key = read_secret(self._admin_key_file)  # each time: it is rotated, too
         with naming("--key-sink"):
             sink = open_sink(settings.sink, key_id, settings.kubernetes)
         client = Mistral(settings.mistral, admin_key)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -119,7 +120,7 @@ class Listeners:
             await self._probes.stop()
 
 
-def _check_admin(address: str, apps: list[str]) -> None:
+def _check_admin(address: str, apps: Sequence[str]) -> None:
     """Raise ValueError for an address that operators may not have."""
     try:
         check_address(address)

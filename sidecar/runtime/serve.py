@@ -43,6 +43,8 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     cannot start; each says why and the way out.
     """
     stopping = _told_to_stop()
+    if settings.rotation.every_days:
+        settings.rotation.files()
     checked = await listeners.check(settings)
     channels = open_channels(settings.alerts)
     source = PolicySource(settings.policies, settings.engine, settings.share, settings.reloads)
@@ -131,7 +133,7 @@ def _log_pins(policy: PolicySet, pins: Iterable[str]) -> None:
 
 def _rotating(settings: Settings, authorizer: Authorizer) -> list[Coroutine[Any, Any, None]]:
     """Return what rotates the active keys of whichever policy set is in force, if asked for."""
-    if settings.rotation is None:
+    if not settings.rotation.every_days:
         return []
     from sidecar.keys.schedule import Schedule  # noqa: PLC0415 - takes a while, and is rare
 

@@ -1,13 +1,17 @@
-"""All that `sidecar serve` can be told."""
+"""All settings of `sidecar serve`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.alerts.channels import AlertSettings
 from sidecar.authorization.policy_reload import ReloadSettings
+from sidecar.domain.flags import flagged, setting
 from sidecar.domain.share import WHOLE, Share
 from sidecar.identity.settings import IdentitySettings
 from sidecar.keys.settings import ScheduleSettings
+from sidecar.runtime.logs import LogFormat
+from sidecar.runtime.shared_flags import ENGINE, LEDGER, POLICIES, SHARE, TIME_ZONE, EngineName
 from sidecar.server.adapters import AdapterSettings
 from sidecar.server.listener import ListenerSettings
 from sidecar.telemetry.setup import TelemetrySettings
@@ -15,25 +19,66 @@ from sidecar.telemetry.setup import TelemetrySettings
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was asked for, by flags and variables."""
+    """What flags, variables and the settings file say. A field is declared once, with its flag."""
 
-    policies: Path
-    ledger: Path
-    listen: list[str] = field(default_factory=lambda: ["127.0.0.1:50051"])
-    engine: str = "cel-cpp"
-    share: Share = WHOLE
-    time_zone: str = "UTC"
-    hold_ttl_seconds: int = 600
-    retention_days: int = 35
-    reflection: bool = False
-    grace_seconds: float = 10.0
-    alerts: AlertSettings = field(default_factory=AlertSettings)
+    policies: Path = flagged(POLICIES)
+    ledger: Path = flagged(LEDGER)
+    listen: Sequence[str] = setting(
+        "--listen",
+        "Where apps ask: HOST:PORT or unix:PATH. Only loopback, unless callers authenticate."
+        " Port 0 picks a free one. Repeatable; separated by spaces in the variable.",
+        "ADDRESS",
+        default=("127.0.0.1:50051",),
+    )
+    engine: EngineName = flagged(ENGINE, EngineName.CEL_CPP)
+    share: Share = flagged(SHARE, WHOLE)
+    time_zone: str = flagged(TIME_ZONE, "UTC")
+    hold_ttl_seconds: int = setting(
+        "--hold-ttl",
+        "How long a hold waits for its Settle before it is charged in full.",
+        "SECONDS",
+        default=600,
+        min=1,
+        max=86_400,
+    )
+    retention_days: int = setting(
+        "--retention-days",
+        "How long decisions are kept; those of an open window are kept longer.",
+        default=35,
+        min=1,
+        max=3650,
+    )
+    reflection: bool = setting(
+        "--reflection", "Enable gRPC reflection, as for grpcurl.", default=False
+    )
+    grace_seconds: float = setting(
+        "--grace-seconds", "How long calls in flight may take at shutdown.", default=10.0, min=0
+    )
+    reloads: ReloadSettings = field(default_factory=ReloadSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     listeners: ListenerSettings = field(default_factory=ListenerSettings)
-    admin_listen: str = ""
-    reloads: ReloadSettings = field(default_factory=ReloadSettings)
-    health_listen: str = ""
+    admin_listen: str = setting(
+        "--admin-listen",
+        "Where operators reach the admin service: unix:PATH, or HOST:PORT on loopback. Off if"
+        " left out.",
+        "ADDRESS",
+        default="",
+        panel=ListenerSettings.PANEL,
+    )
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    health_listen: str = setting(
+        "--health-listen",
+        "Where probes reach the health service, and nothing else; any address, as in 0.0.0.0:8086.",
+        "HOST:PORT",
+        default="",
+        panel=TelemetrySettings.PANEL,
+    )
+    log_format: LogFormat = setting(
+        "--log-format",
+        "The format of the log.",
+        default=LogFormat.TEXT,
+        panel=TelemetrySettings.PANEL,
+    )
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
-    rotation: ScheduleSettings | None = None
-    """Rotate the policy set's active keys, if at all."""
+    rotation: ScheduleSettings = field(default_factory=ScheduleSettings)
     adapters: AdapterSettings = field(default_factory=AdapterSettings)

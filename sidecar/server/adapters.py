@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from sidecar.authorization.call_recorder import CallRecorders
 from sidecar.domain.flag_errors import naming
+from sidecar.domain.flags import setting
 from sidecar.identity.caller import Authenticator
 from sidecar.identity.settings import IdentitySettings, Mode, open_tls
 from sidecar.server.addresses import check_address, is_unix
@@ -20,16 +21,34 @@ from sidecar.server.service import AuthorizationService
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:
-    """What was asked for about front doors; none is open by default."""
+    """Other protocols that are answered; none by default."""
 
-    ext_authz: bool = False
-    """Whether Envoy may ask, where apps do."""
-    ext_authz_from: Sequence[str] = ()
-    """Where Envoy's question says who calls, as FIELD=SOURCE."""
-    authzen_listen: str = ""
-    """Where AuthZEN is spoken; empty is nowhere."""
-    authzen_url: str = ""
-    """What its metadata says the address is; empty is the listener's own."""
+    PANEL: ClassVar = "Adapters"
+    ext_authz: bool = setting(
+        "--ext-authz", "Answer Envoy's external authorization, on --listen.", default=False
+    )
+    ext_authz_from: Sequence[str] = setting(
+        "--ext-authz-from",
+        "Where a field of the principal is in Envoy's request. FIELD: id, role, workspace,"
+        " key_id, region or labels.NAME. SOURCE: header:NAME, which Envoy has to set,"
+        " extension:NAME of the route's context, or peer. Repeatable; separated by spaces in the"
+        " variable.",
+        "FIELD=SOURCE",
+        default=(),
+    )
+    authzen_listen: str = setting(
+        "--authzen-listen",
+        "Answer AuthZEN over HTTP at HOST:PORT or unix:PATH. Only loopback, unless callers"
+        " authenticate.",
+        "ADDRESS",
+        default="",
+    )
+    authzen_url: str = setting(
+        "--authzen-url",
+        "The URL in AuthZEN's metadata, if callers use another one than the address.",
+        "URL",
+        default="",
+    )
 
 
 if TYPE_CHECKING:

@@ -1,14 +1,16 @@
 """One gRPC server on all its addresses."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import grpc
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
+from sidecar.domain.flags import setting
 from sidecar.server.addresses import (
     ListenError,
     check_address,
@@ -36,14 +38,33 @@ REFUSE_SECONDS = 0.2
 """How long new calls are refused by name before the listeners close."""
 
 
+def _permissions(text: str) -> int:
+    """Read permissions in octal. Raises ValueError."""
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("give permissions in octal, as in 0660")
+    return int(text, 8)
+
+
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
     """How the listeners behave."""
 
-    socket_mode: int = 0o660
-    """Who may connect to a Unix socket: its owner and group."""
-    max_connections: int = 512
-    """Of one listener; more are closed as they come."""
+    PANEL: ClassVar = "Listeners"
+    socket_mode: int = setting(
+        "--socket-mode",
+        "The permissions of Unix sockets. Who may write to one may call.",
+        "OCTAL",
+        default=0o660,
+        parse=_permissions,
+        write="{:04o}".format,
+    )
+    max_connections: int = setting(
+        "--max-connections",
+        "The most connections of one listener; further ones are closed.",
+        default=512,
+        min=1,
+        max=100_000,
+    )
     max_request_bytes: int = MAX_REQUEST_BYTES
 
 
@@ -93,7 +114,7 @@ class Server:
     def __init__(
         self,
         services: Sequence[Service],
-        addresses: list[str],
+        addresses: Sequence[str],
         *,
         health_service: Health | None = None,
         reflect: bool = False,

@@ -4,8 +4,10 @@ import logging
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from sidecar.domain.decisions import Effect
+from sidecar.domain.flags import setting
 from sidecar.telemetry.calls import ObservedCall
 
 log = logging.getLogger(__name__)
@@ -25,8 +27,15 @@ class Which(StrEnum):
 class DecisionLineSettings:
     """Which decisions have a line in the log; of allows only a part, if less than 1."""
 
-    which: Which = Which.NONE
-    allow_sample: float = 1.0
+    PANEL: ClassVar = "Logs, metrics and probes"
+    which: Which = setting("--log-decisions", "Which decisions are logged.", default=Which.NONE)
+    allow_sample: float = setting(
+        "--log-allow-sample",
+        "The part of the allows that is logged, chosen by their ids.",
+        default=1.0,
+        min=0,
+        max=1,
+    )
 
 
 class DecisionLines:

@@ -4,10 +4,11 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.decisions import Budget, Reason
+from sidecar.domain.flags import setting
 from sidecar.telemetry import line_file
 from sidecar.telemetry.calls import Closed, Decided, ObservedCall
 from sidecar.telemetry.line_queue import LineQueue, WhenFull
@@ -34,13 +35,32 @@ FIELDS = frozenset(
 class DecisionLogSettings:
     """Where decisions are logged, and what of them."""
 
-    file: str = ""
-    """A path, or - for standard output; nowhere if empty."""
-    when_full: WhenFull = WhenFull.DROP
-    masks: Sequence[str] = ()
-    """Paths of fields whose values are left out."""
-    labels: Sequence[str] = ()
-    """The principal's labels that are logged; no others are."""
+    PANEL: ClassVar = "Decision log"
+    file: str = setting(
+        "--decision-log",
+        "Write each decision, Settle and Release as a line of JSON; - is standard output.",
+        "FILE",
+        default="",
+    )
+    when_full: WhenFull = setting(
+        "--decision-log-full",
+        "If lines cannot be written: block calls until they can, or drop and count lines.",
+        default=WhenFull.DROP,
+    )
+    masks: Sequence[str] = setting(
+        "--decision-log-mask",
+        "A field whose value is left out, as in principal.id. Repeatable; separated by spaces in"
+        " the variable.",
+        "FIELD",
+        default=(),
+    )
+    labels: Sequence[str] = setting(
+        "--decision-log-label",
+        "A label of principals to log; others are not. Repeatable; separated by spaces in the"
+        " variable.",
+        "NAME",
+        default=(),
+    )
 
 
 class DecisionLog:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sidecar.authorization.call_recorder import NULL_RECORDERS, CallRecorders
+from sidecar.domain.flags import setting
 from sidecar.ledger.protocol import CommitWatcher
 from sidecar.telemetry.calls import TelemetryRecorders
 from sidecar.telemetry.decision_lines import DecisionLines, DecisionLineSettings, Which
@@ -20,18 +21,36 @@ if TYPE_CHECKING:
 class MetricsSettings:
     """Where metrics are read, if anywhere, and of how many budgets."""
 
-    listen: str = ""
-    budgets: int = 200
+    PANEL: ClassVar = "Logs, metrics and probes"
+    listen: str = setting(
+        "--metrics-listen",
+        "Where Prometheus reads /metrics, as in 127.0.0.1:9086; they contain names of rules and"
+        " scopes.",
+        "HOST:PORT",
+        default="",
+    )
+    budgets: int = setting(
+        "--metrics-budgets",
+        "How many budgets the metrics show: those used last.",
+        default=200,
+        min=0,
+        max=2000,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySettings:
     """What is seen from outside."""
 
+    PANEL: ClassVar = MetricsSettings.PANEL
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
-    decision_log: DecisionLogSettings = field(default_factory=DecisionLogSettings)
+    traces: bool = setting(
+        "--traces",
+        "Send traces with OTLP over HTTP, as the OTEL_… variables say; needs the extra otel.",
+        default=False,
+    )
     decision_lines: DecisionLineSettings = field(default_factory=DecisionLineSettings)
-    traces: bool = False
+    decision_log: DecisionLogSettings = field(default_factory=DecisionLogSettings)
 
 
 class Telemetry:

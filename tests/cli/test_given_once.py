@@ -29,7 +29,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 def options(name: str) -> list[Any]:
     """Return the options of a command."""
     params = COMMANDS[name].params
-    return [one for one in params if one.param_type_name == "option" and not one.is_eager]
+    return [one for one in params if one.param_type_name == "option"]
 
 
 def refusal(name: str, *args: str) -> str:

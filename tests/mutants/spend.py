@@ -215,7 +215,7 @@ L6 = [
     ),
     Mutant(
         "zone-not-passed-on", "L6", "`--time-zone` never reaches the ledger.",
-        "serve", "settings.time_zone", "'UTC'",
+        "serve", "ZoneInfo(settings.time_zone)", "ZoneInfo('UTC')",
     ),
 ]  # fmt: skip
 

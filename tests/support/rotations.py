@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.rotation import Grace, KeyRotation
+from sidecar.domain.rotation import KeyRotation
 from sidecar.keys.api_variants import MistralSettings
 from sidecar.keys.mistral import Mistral
 from sidecar.keys.pepper import Pepper
@@ -27,7 +27,7 @@ HOUR_US = 3600 * SECOND_US
 
 QUICK = Timings(
     propagation_seconds=0.0, verify_seconds=1.0, consistency_seconds=0.3, look_seconds=0.02,
-    lease_seconds=30.0, grace=Grace(HOUR_US, 24 * HOUR_US),
+    lease_seconds=30.0, grace_after_use_seconds=3600.0, grace_at_most_seconds=86_400.0,
 )  # fmt: skip
 
 

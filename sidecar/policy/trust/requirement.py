@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from sidecar.domain.flags import setting
 from sidecar.policy.files.directory import SIGNATURE, PolicyFiles
 from sidecar.policy.files.problems import PolicyError, Problem
 
@@ -19,8 +20,21 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class TrustSettings:
     """Digests, and files of public keys. Without either every set is good enough."""
 
-    digests: tuple[str, ...] = ()
-    keys: tuple[Path, ...] = ()
+    PANEL: ClassVar = "Changing policies"
+    digests: Sequence[str] = setting(
+        "--require-digest",
+        "Refuse policies with another digest, at start and later. Repeatable; separated by spaces"
+        " in the variable.",
+        "SHA256",
+        default=(),
+    )
+    keys: Sequence[Path] = setting(
+        "--require-signature",
+        "Refuse policies that this key did not sign, at start and later. Repeatable; separated"
+        " by colons in the variable.",
+        "PUBLIC_KEY",
+        default=(),
+    )
 
 
 class Requirement:

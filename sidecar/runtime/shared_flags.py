@@ -1,0 +1,27 @@
+"""Flags of `sidecar serve` that other commands have, too."""
+
+from enum import StrEnum
+
+from sidecar.domain.flags import Flag
+from sidecar.domain.share import Share
+
+
+class EngineName(StrEnum):
+    """Which CEL evaluator runs the rules."""
+
+    CEL_CPP = "cel-cpp"
+    CEL_PYTHON = "cel-python"
+
+
+POLICIES = Flag("--policies", "The directory of policies: rules and data files.", "DIR")
+LEDGER = Flag("--ledger", "The ledger file.", "FILE")
+ENGINE = Flag(
+    "--engine", "The CEL evaluator; cel-python is for machines without a wheel of cel-cpp."
+)
+SHARE = Flag(
+    "--share",
+    "The part of every ceiling that this sidecar may spend: 1/5 in each of 5 pods.",
+    "K/N",
+    parse=Share.read,
+)
+TIME_ZONE = Flag("--time-zone", "The time zone in which hours, days and months begin and end.")
