@@ -18,24 +18,26 @@ from sidecar.v1 import admin_pb2
 
 def adjust(
     rule: Annotated[str, typer.Option(help="The limit's id.")],
-    scope: Annotated[str, typer.Option(help="Whom it counts for, as in `sidecar budgets`.")],
+    scope: Annotated[str, typer.Option(help="The scope of the budget, as in `sidecar budgets`.")],
     amount: Annotated[
         str,
         typer.Option(
-            help="Tokens, requests or USD that count as spent in the current window; a negative"
-            " amount gives room, as in --amount=-5.50."
+            help="Tokens, requests or USD to add to what is spent in the current window; a"
+            " negative amount gives more room, as in --amount=-5.50."
         ),
     ],
-    signed_by: Annotated[str, typer.Option("--signed-by", help="Who answers for it.")],
-    reason: Annotated[str, typer.Option(help="Why, for whoever reads the books.")],
+    signed_by: Annotated[str, typer.Option("--signed-by", help="Who is responsible.")],
+    reason: Annotated[str, typer.Option(help="Why; the ledger keeps it.")],
     ledger: LedgerInstead = None,
     address: AdminAddress = "",
     time_zone: TimeZoneOption = "UTC",
 ) -> None:
-    """Correct a budget, or grant it more once: a row of its own, never an edit.
+    """Correct what a budget has spent, or grant more once. The ledger gets a row for it.
 
-    Of a ledger that no sidecar uses, or with --admin of a running one, which has a time
-    zone of its own. Example: sidecar ledger adjust
+    Works on a ledger that no sidecar uses, or with --admin on a running sidecar, in the
+    time zone of that sidecar.
+
+    Example: sidecar ledger adjust
     --ledger ledger.sqlite --rule workspace-monthly-budget --scope ml-workspace
     --amount=-25 --signed-by ada@example.com --reason "the demo on Friday"
     """

@@ -13,10 +13,11 @@ from sidecar.v1 import admin_pb2 as pb
 
 
 def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
-    """Show which policies a running sidecar serves, and how its ledger is.
+    """Show the policies of a running sidecar, and the open holds of its ledger.
 
-    Exit 1 if the policies are stale: what lies in the directory cannot be used. Example:
-    sidecar status --admin unix:/run/sidecar-admin/admin.sock
+    Exit 1 if the policies are stale: those in the directory have errors.
+
+    Example: sidecar status --admin unix:/run/sidecar-admin/admin.sock
     """
     try:
         found: pb.GetStatusResponse = admin(address, "GetStatus", pb.GetStatusRequest())
@@ -35,10 +36,11 @@ def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
 
 
 def reload(address: AdminAddress) -> None:
-    """Let a running sidecar load its policies now. Exit 1 if they cannot be used.
+    """Make a running sidecar load its policies now. Exit 1 if they cannot be used.
 
-    It looks by itself, too (`serve --reload-seconds`). Example:
-    sidecar reload --admin unix:/run/sidecar-admin/admin.sock
+    It also looks for changes by itself (`serve --reload-seconds`).
+
+    Example: sidecar reload --admin unix:/run/sidecar-admin/admin.sock
     """
     try:
         found: pb.ReloadResponse = admin(address, "Reload", pb.ReloadRequest())

@@ -13,7 +13,7 @@ AdminAddress = Annotated[
         "--admin",
         envvar="SIDECAR_ADMIN",
         metavar="ADDRESS",
-        help="The --admin-listen of a running sidecar.",
+        help="The admin address of a running sidecar (its --admin-listen).",
         show_default=False,
     ),
 ]
@@ -23,13 +23,13 @@ LedgerInstead = Annotated[
         "--ledger",
         envvar="SIDECAR_LEDGER",
         metavar="FILE",
-        help="The ledger's file; or --admin, which comes first.",
+        help="The ledger file; not used with --admin.",
     ),
 ]
 
 
 def the_file(ledger: Path | None) -> Path:
-    """Return the ledger's file where nobody is to be asked instead, or exit 2."""
+    """Return the ledger file of a command without --admin, or exit 2."""
     if ledger is None:
         raise fail("give --ledger FILE, or --admin ADDRESS of a running sidecar", 2)
     return ledger

@@ -25,17 +25,19 @@ def budgets(
         list[str] | None, typer.Option(help="A label of the principal, as NAME=VALUE. Repeatable.")
     ] = None,
     key: Annotated[str, typer.Option(help="The id of the principal's API key.")] = "",
-    model: Annotated[str, typer.Option(help="A model; limits may depend on it.")] = "",
+    model: Annotated[str, typer.Option(help="The model to call; limits may depend on it.")] = "",
     address: Annotated[
-        str, typer.Option(envvar="SIDECAR_ADDRESS", help="Where the sidecar listens.")
+        str, typer.Option(envvar="SIDECAR_ADDRESS", help="The sidecar's address.")
     ] = "127.0.0.1:50051",
-    ca: Annotated[Path | None, _file("ca", "Speak TLS; these certificates vouch for it.")] = None,
-    token: Annotated[Path | None, _file("token", "A token that proves who asks.")] = None,
-    cert: Annotated[Path | None, _file("cert", "A certificate that proves who asks.")] = None,
-    cert_key: Annotated[Path | None, _file("key", "The private key of it.")] = None,
+    ca: Annotated[Path | None, _file("ca", "Use TLS, and trust these CAs.")] = None,
+    token: Annotated[Path | None, _file("token", "A bearer token to authenticate with.")] = None,
+    cert: Annotated[Path | None, _file("cert", "A client certificate to use.")] = None,
+    cert_key: Annotated[Path | None, _file("key", "The private key of --cert-file.")] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show what is left for a principal. What is pinned or proven may be left out.
+    """Show the budgets of a principal, and what is left of each.
+
+    Leave out what the sidecar knows already, by --pin or by authentication.
 
     Example: sidecar budgets --principal ada --role developer --workspace dev-workspace
     """

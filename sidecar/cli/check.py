@@ -44,13 +44,14 @@ def check(
         typer.Option(
             "--format",
             envvar="SIDECAR_CHECK_FORMAT",
-            help="github: annotations in a run; sarif: for code scanning.",
+            help="The output format; github is for workflow runs, sarif for code scanning.",
         ),
     ] = CheckFormat.TEXT,
 ) -> None:
-    """Say all that is wrong with a policy directory, its fixtures included.
+    """Check a policy directory and its test fixtures, and print every problem.
 
-    Exit 1 if anything is. Warnings are of what loads and is probably not meant.
+    Exit 1 on errors. A warning is about something that loads, but is probably a mistake.
+
     Example: sidecar check policies --strict
     """
     policy, found = _problems(directory, engine.value, share)
@@ -101,7 +102,7 @@ def _summarize(directory: Path, policy: PolicySet | None, errors: int, warnings:
     if errors or policy is None:
         others = counted(warnings, "warning")
         if policy is None:
-            others = "warnings are looked for when the rules and data load"
+            others = "warnings are looked for once rules and data load"
         typer.echo(f"\n{counted(errors, 'error')}; {others}", err=True)
         return
     counts = Counter(rule.effect.value for rule in policy.rules)

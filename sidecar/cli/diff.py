@@ -36,16 +36,17 @@ from sidecar.runtime.shared_flags import EngineName
 
 
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="The policies as they are.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The policies as they would be.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The current policies.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The new policies.")],
     at: MomentOption = None,
     engine: EngineOption = EngineName.CEL_CPP,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show what changes for whom between two policy directories. Exit 1 if anything does.
+    """Show which calls two policy directories decide differently. Exit 1 if there are any.
 
-    Every role, workspace, model, key and label that rules tell apart is tried, and what is
-    spent where rules look at it. Exit 1, too, where rules cannot be tried out in full.
+    Every role, workspace, model, key and label that rules distinguish is tried, and amounts
+    spent where rules read them. Exit 1, too, if a rule cannot be tried exhaustively.
+
     Example: sidecar diff policies my-policies
     """
     before, after = (load_policies(directory, engine.value) for directory in (old, new))
@@ -77,13 +78,13 @@ def _print(found: PolicyDiff) -> None:
         _print_changes(found)
     for doubt in found.not_exact:
         how = "; only that moment was tried"
-        how = how if doubt.reads == NOW else " in a way that cannot be tried out in full"
+        how = how if doubt.reads == NOW else " in a way that cannot be tried exhaustively"
         typer.echo(f"not exact: rule {doubt.rule} reads {doubt.reads}{how}")
     if found.cases:
         changes, cases = counted(len(found.changes), "change"), counted(found.cases, "case")
         typer.echo(f"{changes}, in {cases} at {found.at}")
     else:
-        typer.echo("0 changes: both directories say the same")
+        typer.echo("0 changes: both directories decide the same")
 
 
 def _print_changes(found: PolicyDiff) -> None:
@@ -99,16 +100,18 @@ def _print_changes(found: PolicyDiff) -> None:
         table.add_row(*who, *(spent if shows_spent else ()), *what)
     console().print(table)
     if not all(change.only for change in found.changes):
-        typer.echo("(some): not all with these labels; others decide, or that one is missing")
+        typer.echo(
+            "(some): only some of those with these labels; other labels matter, or one is missing"
+        )
 
 
 def _with_progress(cases: Sequence[Case]) -> Iterable[Case]:
-    """Show how far it is, where somebody is looking."""
+    """Show the progress on a terminal."""
     return track(cases, "trying every case", console=Console(stderr=True), transient=True)
 
 
 def _row(change: Change, all_keys: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Return for whom something changes, and what."""
+    """Return the row of a change: whose calls, and the models and both results."""
     labels = ", ".join(f"{name}: {value}" for name, value in change.labels) or "any"
     labels = labels if change.only else f"{labels} (some)"
     keys = "any" if change.keys == all_keys else ", ".join(k or "(none)" for k in change.keys)

@@ -37,20 +37,22 @@ def explain(
         Path,
         typer.Option(
             metavar="FILE",
-            help="An AuthorizeRequest as JSON, named as in the contract; - reads it.",
+            help="An AuthorizeRequest as JSON, as in the contract; - is standard input.",
         ),
     ],
     every_rule: Annotated[
-        bool, typer.Option("--all", help="Show the rules that had nothing to say, too.")
+        bool, typer.Option("--all", help="Show the rules without effect on the decision, too.")
     ] = False,
     at: MomentOption = None,
     engine: EngineOption = EngineName.CEL_CPP,
     share: ShareOption = WHOLE,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Explain a call: what would let it through, each limit, and the rules part by part.
+    """Explain the decision on a call: what would allow it, each limit, each rule part by part.
 
-    Nothing has been spent. Exit 1 if the call is denied. Example: echo
+    The ledger is empty: nothing has been spent. Exit 1 if the call is denied.
+
+    Example: echo
     '{"principal": {"id": "ada", "role": "analyst", "workspace": "dev-workspace"}, "model":
     "mistral-large-latest", "estimate": {"inputTokens": 100}}' |
     sidecar explain policies --request -
@@ -79,7 +81,7 @@ async def _explain(
 
 
 def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:
-    """Print the answer, the ways out, what was counted, and the rules that spoke."""
+    """Print the decision, suggestions, limits, and the rules that had an effect."""
     decision = answer.decision
     typer.echo("allow" if decision.effect == pb.EFFECT_ALLOW else "deny")
     for reason in decision.reasons:
@@ -93,7 +95,7 @@ def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:
         typer.echo(f"\nworst case: {answer.worst_case}")
     for limit in answer.limits:
         typer.echo(f"  {limit.rule} of {limit.scope}: {limit.arithmetic}")
-    shown = [rule for rule in answer.rules if every_rule or _spoke(rule, decision)]
+    shown = [rule for rule in answer.rules if every_rule or _had_effect(rule, decision)]
     for rule in shown:
         mode = ", shadow" if rule.shadow else ""
         typer.echo(f"\n{rule.rule} ({rule.effect}{mode}): {rule.value}")
@@ -101,10 +103,10 @@ def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:
             if part.text != part.value:  # `10.0 = 10.0` says nothing
                 typer.echo(f"  {'  ' * part.depth}{part.text} = {part.value}")
     if silent := len(answer.rules) - len(shown):
-        typer.echo(f"\n{counted(silent, 'rule')} had nothing to say: --all shows them")
+        typer.echo(f"\n{counted(silent, 'rule')} without effect: --all shows them")
 
 
-def _spoke(rule: pb.ExplainedRule, decision: pb.AuthorizeResponse) -> bool:
+def _had_effect(rule: pb.ExplainedRule, decision: pb.AuthorizeResponse) -> bool:
     """Whether a rule gave a reason, or allows, or would have an effect if it were enforced."""
     if rule.value == "true" and (rule.effect == RuleEffect.ALLOW or rule.shadow):
         return True

@@ -16,7 +16,7 @@ from sidecar.ledger.protocol import LedgerRefusedError
 
 
 class ExportFormat(StrEnum):
-    """What a table is written as."""
+    """The format of an export."""
 
     CSV = "csv"
     JSON = "json"
@@ -29,17 +29,21 @@ def export(
         str, typer.Argument(metavar="TABLE", help=f"One of {', '.join(backup.EXPORTED)}.")
     ],
     ledger: LedgerFile,
-    output: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = (
+    output: Annotated[ExportFormat, typer.Option("--format", help="The output format.")] = (
         ExportFormat.CSV
     ),
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Where to; standard output if not.")
+        Path | None,
+        typer.Option(
+            "--to", metavar="FILE", help="The file to write; standard output if left out."
+        ),
     ] = None,
 ) -> None:
-    """Write a table or a view for other programs, from a ledger in use or not.
+    """Export a table or a view of a ledger.
 
-    Parquet and Arrow need the package pyarrow. Example:
-    sidecar ledger export spend_by_team_model_day --format csv --ledger ledger.sqlite
+    Works while a sidecar uses it, too. Parquet and Arrow need the package pyarrow.
+
+    Example: sidecar ledger export spend_by_team_model_day --format csv --ledger ledger.sqlite
     """
     if name not in backup.EXPORTED:
         raise fail(f"no table is named {name}; there are {', '.join(backup.EXPORTED)}", 2)
@@ -85,12 +89,12 @@ def _write_arrow(
     columns: list[str], rows: list[tuple[Any, ...]], to: Path | None, *, as_parquet: bool
 ) -> None:
     try:
-        import pyarrow as pa  # noqa: PLC0415 - a package that not everybody needs
+        import pyarrow as pa  # noqa: PLC0415 - an optional package
         from pyarrow import feather, parquet  # noqa: PLC0415
     except ImportError:
         raise fail("Parquet and Arrow need a package: pip install pyarrow", 2) from None
     if to is None:
-        raise fail("--to FILE is needed: this is no text", 2)
+        raise fail("give --to FILE: this format is binary", 2)
     values = zip(*rows, strict=True) if rows else [()] * len(columns)
     table = pa.table({name: list(column) for name, column in zip(columns, values, strict=True)})
     if as_parquet:

@@ -33,10 +33,12 @@ def fmt(
         bool, typer.Option("--diff", help="As --check, and show what would change.")
     ] = False,
 ) -> None:
-    """Lay out every rule (*.cel) in the one canonical way; data files stay as they are.
+    """Format every rule (*.cel) in the canonical layout; data files are left alone.
 
-    Comments are kept, and what a rule means never changes. A rule that `sidecar check` finds
-    fault with is left alone, and its faults are shown. Example: sidecar fmt policies --diff
+    Comments are kept, and no rule changes its meaning. A rule with errors is left alone, and
+    they are shown.
+
+    Example: sidecar fmt policies --diff
     """
     try:
         files, formatted, problems = with_timeout(str(directory), lambda: _format(directory))
@@ -87,7 +89,7 @@ def _difference(path: Path, before: str, after: str) -> Iterator[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Put a text in the place of a file at once, so that nobody reads half of it."""
+    """Replace the text of a file atomically."""
     file = path.resolve()
     try:
         # A file of our own, whose name with a dot is not read as a policy.

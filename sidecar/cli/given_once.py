@@ -1,4 +1,4 @@
-"""Options that take one value are given once: of two, one would be ignored in silence."""
+"""Refusing an option that is given twice: one value would be ignored in silence."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class OnceCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See click. Exits 2 with the name of the option."""
-        if not ctx.resilient_parsing:  # of a shell that completes a word
+        if not ctx.resilient_parsing:  # completion in a shell
             self._check(ctx, list(args))  # parsing takes away from it
         return super().parse_args(ctx, args)
 

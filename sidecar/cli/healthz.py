@@ -1,7 +1,7 @@
-"""`sidecar healthz`: a probe for those who run commands.
+"""`sidecar healthz`: the health check for exec probes.
 
-Probes are many, and take their time from the pod's share of a core. So this reads its
-arguments without typer, which takes as long to load as all the rest.
+Probes run often, on the CPU of the pod. So this parses its arguments without typer, which
+takes as long to load as everything else.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from sidecar.server.health_client import status
 
 
 def probe(arguments: Sequence[str]) -> int:
-    """Ask, print the answer, and return the exit code: 0 for SERVING, else 1."""
+    """Print the health of a sidecar, and return the exit code: 0 for SERVING, else 1."""
     options = _parser().parse_args(arguments)
     told = status(options.address, options.service, options.timeout_seconds)
     good = told == "SERVING"

@@ -1,4 +1,4 @@
-"""`sidecar ledger holds` and `sidecar ledger release`: calls that went out."""
+"""`sidecar ledger holds` and `sidecar ledger release`: calls that are not settled."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -26,9 +26,10 @@ def holds(
     address: AdminAddress = "",
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """List the holds that are open: calls that went out and are not settled yet.
+    """List the open holds: calls that were allowed and are not settled yet.
 
-    From the ledger's file, in use or not, or with --admin from a running sidecar.
+    Reads a ledger file, also while a sidecar uses it, or with --admin asks a running sidecar.
+
     Example: sidecar ledger holds --ledger ledger.sqlite
     """
     if address:
@@ -45,14 +46,15 @@ def holds(
 
 def release(
     hold_id: Annotated[str, typer.Argument(metavar="HOLD", help="The hold's id.")],
-    signed_by: Annotated[str, typer.Option("--signed-by", help="Who answers for it.")],
-    reason: Annotated[str, typer.Option(help="How it is known that the call was never sent.")],
+    signed_by: Annotated[str, typer.Option("--signed-by", help="Who is responsible.")],
+    reason: Annotated[str, typer.Option(help="How you know that the call was never sent.")],
     address: AdminAddress,
 ) -> None:
-    """Give back a hold whose call was never sent, such as that of an app that crashed.
+    """Release a hold whose call was never sent, as after a crash of the app.
 
-    Nothing is charged, so be sure. A hold that is closed stays as it is. Example:
-    sidecar ledger release hold_01… --admin unix:/run/sidecar-admin/admin.sock
+    Nothing is charged, so make sure of it. A hold that is closed stays as it is.
+
+    Example: sidecar ledger release hold_01… --admin unix:/run/sidecar-admin/admin.sock
     --signed-by ada@example.com --reason "the job was killed before it called"
     """
     request = admin_pb2.ReleaseHoldRequest(hold_id=hold_id, signed_by=signed_by, reason=reason)

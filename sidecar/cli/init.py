@@ -12,14 +12,17 @@ STARTER = Path(__file__).parents[1] / "starter"
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; must be empty.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="The directory to write to: a new or an empty one."),
+    ],
 ) -> None:
     """Write a small, commented policy set that passes check and test.
 
     Example: sidecar init my-policies
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise fail(f"{directory}: is there already, and not empty; name another directory", 2)
+        raise fail(f"{directory}: exists, and is not empty; name another directory", 2)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for file in sorted(STARTER.iterdir()):

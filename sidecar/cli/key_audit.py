@@ -35,25 +35,29 @@ def audit(
     ledger: LedgerFile,
     unused_days: Annotated[
         int,
-        typer.Option(min=0, help="Unused for so long is told; so is what was known so long."),
+        typer.Option(min=0, help="Report keys that were not used for this many days."),
     ] = 30,
-    old_days: Annotated[int, typer.Option(min=0, help="Older than that is told.")] = 90,
+    old_days: Annotated[
+        int, typer.Option(min=0, help="Report keys that are older than this many days.")
+    ] = 90,
     admin_key_file: Annotated[
         Path | None,
         typer.Option(
             "--mistral-admin-key-file",
             envvar="SIDECAR_MISTRAL_ADMIN_KEY_FILE",
             metavar="FILE",
-            help="The organization's admin key: compare with what Mistral lists, too.",
+            help="The organization's admin key: compares with the keys at Mistral, too.",
         ),
     ] = None,
     at: MomentOption = None,
     output: KeysFormatOption = KeysFormat.TEXT,
 ) -> None:
-    """Find keys that are unused, old, expired, too wide, or of nobody. Exit 1 if there are any.
+    """Find keys that are unused, old, expired, too broad or not owned. Exit 1 if there are any.
 
-    With an admin key, also those that Mistral and the registry do not both have. Works on a
-    ledger in use, too. Example: sidecar keys audit --policies policies --ledger ledger.sqlite
+    With an admin key, also keys that only Mistral or only the registry has. Works while a
+    sidecar uses the ledger, too.
+
+    Example: sidecar keys audit --policies policies --ledger ledger.sqlite
     """
     keys = read_registry(policies, ledger, at)
     auditor = Auditor(keys.catalogue, keys.at_us, unused_days, old_days)
@@ -80,7 +84,7 @@ def audit(
 
 
 def _remote(settings: MistralSettings, admin_key_file: Path) -> list[RemoteKey]:
-    """Ask Mistral for its keys, or print why not and exit 1: an audit of half is none."""
+    """Ask Mistral for its keys, or print why not and exit 1: half an audit would mislead."""
     from sidecar.keys.mistral import MistralError  # noqa: PLC0415 - takes a while, not all need it
 
     async def ask() -> list[RemoteKey]:

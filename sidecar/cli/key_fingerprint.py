@@ -20,14 +20,18 @@ def fingerprint(
     ledger: Annotated[
         Path | None,
         typer.Option(
-            envvar="SIDECAR_LEDGER", metavar="FILE", help="Say which version it is of which key."
+            envvar="SIDECAR_LEDGER",
+            metavar="FILE",
+            help="The ledger file, to find the key and version of the secret.",
         ),
     ] = None,
 ) -> None:
-    """Read a secret from standard input, and print what the ledger keeps of it.
+    """Print the fingerprint of a secret that is read from standard input.
 
-    With a ledger, also which version of which key it is, or exit 1. The secret is written
-    nowhere. Example: sidecar keys fingerprint --key-pepper-file pepper.key
+    With a ledger, also print which version of which key it is; exit 1 if it is none of them.
+    The secret is written nowhere.
+
+    Example: sidecar keys fingerprint --key-pepper-file pepper.key
     --ledger ledger.sqlite < secret.txt
     """
     try:

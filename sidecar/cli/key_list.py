@@ -40,8 +40,9 @@ def list_keys(
 ) -> None:
     """List the registered keys, and when each was used last.
 
-    Works on a ledger in use, too. Example:
-    sidecar keys list --policies policies --ledger ledger.sqlite
+    Works on a ledger in use, too.
+
+    Example: sidecar keys list --policies policies --ledger ledger.sqlite
     """
     keys = read_registry(policies, ledger, at)
     listed = [_summary(key, keys.at_us) for key in keys.records]
@@ -67,10 +68,11 @@ def show(
     at: MomentOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show all that is known of one key: its entry, its versions, and what it has called.
+    """Show one key: its entry, its versions, its calls, and what an audit finds.
 
-    Works on a ledger in use, too. Example:
-    sidecar keys show ml-team-key --policies policies --ledger ledger.sqlite
+    Works on a ledger in use, too.
+
+    Example: sidecar keys show ml-team-key --policies policies --ledger ledger.sqlite
     """
     keys = read_registry(policies, ledger, at)
     record = next((one for one in keys.records if one.id == key), None)
@@ -111,7 +113,7 @@ def _summary_columns(listed: list[dict[str, Any]]) -> Iterable[str]:
 
 
 def _cells(key: KeyRecord, at_us: int) -> tuple[str, ...]:
-    """Return the row of the table that the owner asks for."""
+    """Return a row of the table of keys."""
     used, since, made = (
         "" if us is None else format_time(us, UTC)
         for us in (key.last_used_us, key.since_us, key.made_us)

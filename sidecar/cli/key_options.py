@@ -1,4 +1,4 @@
-"""What the commands about registered keys share: options, and how they write."""
+"""Options and output that the commands on registered keys share."""
 
 import time
 from datetime import UTC
@@ -8,13 +8,14 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from sidecar.cli.options import fail
+from sidecar.cli.options import fail, option
 from sidecar.cli.policies import load_policies
 from sidecar.domain.clock import to_datetime
 from sidecar.keys.registry import KeyRecord, records
 from sidecar.ledger.key_reports import read_keys
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.policy.catalogue import Catalogue
+from sidecar.runtime.shared_flags import POLICIES
 
 
 class KeysFormat(StrEnum):
@@ -25,14 +26,9 @@ class KeysFormat(StrEnum):
     CSV = "csv"
 
 
-PoliciesDirectory = Annotated[
-    Path,
-    typer.Option(
-        "--policies", envvar="SIDECAR_POLICIES", metavar="DIR", help="The directory of policies."
-    ),
-]
+PoliciesDirectory = Annotated[Path, option(POLICIES)]
 KeysFormatOption = Annotated[
-    KeysFormat, typer.Option("--format", envvar="SIDECAR_KEYS_FORMAT", help="How to print it.")
+    KeysFormat, typer.Option("--format", envvar="SIDECAR_KEYS_FORMAT", help="The output format.")
 ]
 
 

@@ -52,11 +52,13 @@ def create(
     sink: SinkOption,
     pepper_file: PepperFile,
     workspace_id: Annotated[str, typer.Option(help="The workspace's id at Mistral.")],
-    user_id: Annotated[str, typer.Option(help="The user's id; the shape admin needs it.")] = "",
+    user_id: Annotated[
+        str, typer.Option(help="The user's id at Mistral; --mistral-shape admin needs it.")
+    ] = "",
     description: Annotated[str, typer.Option(help="What the key is for.")] = "",
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Create a key at Mistral, see that it works, and store its secret for apps.
+    """Create a key at Mistral, verify it, and store its secret for apps.
 
     Example: sidecar keys create dev-team-key --ledger ledger.sqlite --workspace-id ws_dev
     --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
@@ -64,7 +66,7 @@ def create(
     """
     place = Place(key, ledger, admin_key_file, sink, pepper_file, output, connection)
     if connection.mistral.shape is ApiVariantName.ADMIN and not user_id:
-        raise fail("--user-id is missing: a key of --mistral-shape admin belongs to somebody", 2)
+        raise fail("--user-id is missing: with --mistral-shape admin, a key belongs to a user", 2)
     wanted = NewKeySpec(workspace_id, user_id, description)
     _run(place, lambda rotator: rotator.create(place.key_id), wanted)
 
@@ -77,11 +79,14 @@ def rotate(
     admin_key_file: AdminKeyFile,
     sink: SinkOption,
     pepper_file: PepperFile,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and change nothing.")
+    ] = False,
     wait: Annotated[
         bool,
         typer.Option(
-            help="Wait for apps and for the end of the grace; if not, run it again later."
+            help="Wait until apps have the new secret and the old key is revoked; with"
+            " --no-wait, run it again later."
         ),
     ] = True,
     force: Annotated[
@@ -89,11 +94,13 @@ def rotate(
     ] = False,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Replace a key by a new one like it, or go on with what was interrupted.
+    """Replace a key with a new one like it, or continue an interrupted rotation.
 
-    Beside a sidecar that serves, too. Killed at any moment, it leaves a key that works: run it
-    again. Exit 1 if it had to give the new key up, or if the old one is still in use after its
-    grace. Example: sidecar keys rotate dev-team-key --ledger ledger.sqlite
+    Works while a sidecar serves, too. If it is killed, a key still works: run it again. Exit 1
+    if the new key had to be given up, or if the old one is still in use after its grace
+    period.
+
+    Example: sidecar keys rotate dev-team-key --ledger ledger.sqlite
     --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     --key-pepper-file pepper.key
     """
@@ -114,9 +121,11 @@ def rollback(
     pepper_file: PepperFile,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Go back to the old key: apps find it again, and the new one is revoked.
+    """Go back to the old key: apps get its secret again, and the new key is revoked.
 
-    Until the old key is being revoked. Example: sidecar keys rollback dev-team-key
+    Possible until the old key is being revoked.
+
+    Example: sidecar keys rollback dev-team-key
     --ledger ledger.sqlite --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     --key-pepper-file pepper.key
     """
@@ -134,9 +143,11 @@ def abort(
     pepper_file: PepperFile,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Give an interrupted rotation up while no app can have the new secret.
+    """Give up an interrupted rotation before apps can have the new secret.
 
-    Afterwards it is `sidecar keys rollback`. Example: sidecar keys abort dev-team-key
+    After that, use `sidecar keys rollback`.
+
+    Example: sidecar keys abort dev-team-key
     --ledger ledger.sqlite --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key
     --key-pepper-file pepper.key
     """
@@ -145,14 +156,14 @@ def abort(
 
 
 def _run(place: Place, work: Work, wanted: NewKeySpec | None = None) -> None:
-    """Do the work, show how it goes, and print where it has come to."""
+    """Do the work with its progress on standard error, and print the result."""
     key_store, failure = open_key_store(place.ledger, place.others.timings), ""
     try:
         _on_place(place, key_store, work, wanted or NewKeySpec())
     except (RotationError, RotationRefusedError, LeaseHeldError, LedgerUnavailableError) as error:
         failure = str(error)
     except KeyboardInterrupt:
-        failure = "stopped: run it again to go on"
+        failure = "stopped: run it again to continue"
     rotations = key_store.rotations(place.key_id)
     report = report_of(key_store, rotations[-1]) if rotations else None
     key_store.close()
@@ -184,7 +195,7 @@ def _plan(place: Place) -> None:
     if refused:
         raise fail(refused)
     if place.output is Format.TEXT:
-        typer.echo("Nothing is done yet: without --dry-run it is.")
+        typer.echo("Nothing was changed: run it without --dry-run.")
 
 
 def _steps_ahead(
@@ -193,7 +204,7 @@ def _steps_ahead(
     unfinished: KeyRotation | None,
     versions: list[Version],
 ) -> tuple[list[str], str]:
-    """Return the plan, a line a step, and why there is none."""
+    """Return the plan, a line a step, and why it cannot begin."""
     key = place.key_id
     if unfinished is not None:
         went = f"go on with the rotation to {key}#{unfinished.to_version}"
@@ -214,7 +225,7 @@ def _steps_ahead(
 
 
 def _on_place(place: Place, key_store: KeyStore, work: Work, wanted: NewKeySpec) -> Any:
-    """Do the work with Mistral and the sink at hand, and show how it goes."""
+    """Do the work with Mistral and the sink, and show the progress."""
     from sidecar.keys.rotator import Rotator  # noqa: PLC0415 - takes a while, and not all need it
     from sidecar.keys.sinks.factory import open_sink  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Commands that are loaded when they are chosen: all of them take most of a second."""
+"""Commands that are loaded on first use: loading all takes most of a second."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -11,7 +11,7 @@ from sidecar.cli.given_once import OnceCommand
 
 
 class _Commands(Mapping[str, Any]):
-    """Commands by name. Looking at one loads it, and nothing else does."""
+    """Commands by name. Looking one up loads it."""
 
     def __init__(self, places: Mapping[str, str], others: Mapping[str, Any]) -> None:
         self._places = places
@@ -36,7 +36,7 @@ class _Commands(Mapping[str, Any]):
 def loading(places: Mapping[str, str]) -> type[TyperGroup]:
     """Return a group of commands, each at its place: `module.function` in this folder.
 
-    What the module calls EPILOG ends the command's help.
+    The module's EPILOG, if any, ends the command's help.
     """
 
     class Group(TyperGroup):

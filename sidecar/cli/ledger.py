@@ -1,4 +1,4 @@
-"""`sidecar ledger …`: looking after a ledger's file."""
+"""`sidecar ledger …`: verify, back up, restore and prune a ledger file; list its alerts."""
 
 import json
 from dataclasses import asdict
@@ -31,15 +31,18 @@ def verify(
     ledger: LedgerFile,
     head: Annotated[
         str,
-        typer.Option(metavar="HEX", help="A head of the log that was noted earlier: is it there?"),
+        typer.Option(
+            metavar="HEX", help="A head of the log that was noted earlier: is it still there?"
+        ),
     ] = "",
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Recompute every budget, and every link of the log. Exit 1 if anything does not add up.
+    """Recompute every budget, and every link of the log. Exit 1 if anything is wrong.
 
-    Works on a ledger in use, too. It prints the head of the log: whoever notes it down
-    can tell later that nothing before it was cut off. Example:
-    sidecar ledger verify --ledger ledger.sqlite
+    Works while a sidecar uses the ledger, too. Prints the head of the log: note it down, and
+    --head tells later whether the log was cut off before it.
+
+    Example: sidecar ledger verify --ledger ledger.sqlite
     """
     try:
         connection = ledger_file.open_reader(ledger)
@@ -66,10 +69,10 @@ def verify(
 
 
 def backup(
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes.")],
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
     ledger: LedgerFile,
 ) -> None:
-    """Copy a ledger, in use or not, as it is at one moment, and verify the copy.
+    """Copy a ledger as of one moment, also while a sidecar uses it, and verify the copy.
 
     Example: sidecar ledger backup ledger-2026-11-24.sqlite --ledger ledger.sqlite
     """
@@ -88,25 +91,28 @@ def restore(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
     ledger: LedgerFile,
 ) -> None:
-    """Put a backup in the place of a ledger that no sidecar uses; the old one is kept.
+    """Replace a ledger with a backup; the old file is kept. No sidecar may use the ledger.
 
-    Calls decided since the backup are forgotten: what they spent counts no more. Example:
-    sidecar ledger restore ledger-2026-11-24.sqlite --ledger ledger.sqlite
+    Calls decided since the backup are lost: what they spent no longer counts.
+
+    Example: sidecar ledger restore ledger-2026-11-24.sqlite --ledger ledger.sqlite
     """
     try:
         before = keeping.restore(source, ledger)
     except LedgerRefusedError as error:
         raise fail(error) from None
-    typer.echo(f"{ledger}: restored" + (f"; what was there is {before}" if before else ""))
+    typer.echo(f"{ledger}: restored" + (f"; the old ledger is {before}" if before else ""))
 
 
 def prune(
     ledger: LedgerFile,
-    retention_days: Annotated[int, typer.Option(min=1, help="What is younger stays.")] = 35,
+    retention_days: Annotated[int, typer.Option(min=1, help="Keep younger decisions.")] = 35,
 ) -> None:
-    """Forget what is older and in no open window, as a running sidecar does by itself.
+    """Delete old decisions that no open window needs, as a running sidecar does by itself.
 
-    No sidecar may use the ledger. Example: sidecar ledger prune --ledger ledger.sqlite
+    No sidecar may use the ledger.
+
+    Example: sidecar ledger prune --ledger ledger.sqlite
     """
 
     async def work(opened: SqliteLedger) -> int:
@@ -115,13 +121,15 @@ def prune(
             pruned += gone
         return pruned
 
-    typer.echo(f"{ledger}: {counted(on_ledger(ledger, UTC, work), 'decision')} forgotten")
+    typer.echo(f"{ledger}: {counted(on_ledger(ledger, UTC, work), 'decision')} deleted")
 
 
 def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
-    """List what was to be told, and how telling went, the oldest first.
+    """List the alerts and their deliveries, the oldest first.
 
-    Works on a ledger in use, too. Example: sidecar ledger alerts --ledger ledger.sqlite
+    Works while a sidecar uses the ledger, too.
+
+    Example: sidecar ledger alerts --ledger ledger.sqlite
     """
     columns, rows = rows_of(ledger, "alert_log")
     listed = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -131,7 +139,7 @@ def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
         typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
         return
     table = Table()
-    for heading in ("raised at (UTC)", "kind", "rule", "for", "window from (UTC)", "told"):
+    for heading in ("raised at (UTC)", "kind", "rule", "for", "window from (UTC)", "delivered"):
         table.add_column(heading, overflow="fold")
     for alert in listed:
         percent = "" if alert["percent"] is None else f" {alert['percent']} %"

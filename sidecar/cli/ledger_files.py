@@ -1,4 +1,4 @@
-"""Work on a ledger's file that no sidecar uses."""
+"""Opening a ledger file that no sidecar uses."""
 
 import asyncio
 import time

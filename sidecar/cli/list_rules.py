@@ -21,7 +21,7 @@ def list_rules(
     engine: EngineOption = EngineName.CEL_CPP,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show all rules of a policy directory in one table.
+    """List the rules of a policy directory.
 
     Example: sidecar list policies
     """

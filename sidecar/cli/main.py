@@ -1,4 +1,4 @@
-"""The `sidecar` command. Exit codes: 0 good, 1 the thing checked is bad, 2 wrong usage."""
+"""The `sidecar` command. Exit codes: 0 good, 1 a check failed, 2 wrong usage."""
 
 from typing import Annotated
 
@@ -51,13 +51,13 @@ app = typer.Typer(
     name="sidecar",
     cls=loading(COMMANDS),
     help="May this call to Mistral go out, and what is left to spend?",
-    epilog="Flags that show one can be set by an environment variable, as in SIDECAR_POLICIES.",
+    epilog="A flag with an env var in its help can be set by that environment variable, too.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # its tracebacks print values
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for name, commands, about in (
-    ("ledger", OF_LEDGER, "Look after a ledger's file."),
+    ("ledger", OF_LEDGER, "Verify, correct, export and back up a ledger."),
     ("keys", OF_KEYS, "Create, audit and rotate API keys."),
 ):
     group = typer.Typer(cls=loading(commands), help=about, no_args_is_help=True)

@@ -15,7 +15,7 @@ AdminKeyFile = Annotated[Path, option(ADMIN_KEY_FILE, ADMIN_KEY_FILE.panel)]
 
 
 def open_mistral(settings: MistralSettings, admin_key_file: Path) -> "Mistral":
-    """Open the client, or print what is wrong with an option and exit 2.
+    """Open the client of Mistral's admin API, or print the error and exit 2.
 
     Belongs to the running event loop.
     """

@@ -50,7 +50,7 @@ EngineOption = Annotated[EngineName, option(ENGINE)]
 ShareOption = Annotated[Share, option(SHARE)]
 TimeZoneOption = Annotated[str, option(TIME_ZONE)]
 FormatOption = Annotated[
-    Format, typer.Option("--format", envvar="SIDECAR_FORMAT", help="How to print the result.")
+    Format, typer.Option("--format", envvar="SIDECAR_FORMAT", help="The output format.")
 ]
 
 
@@ -73,7 +73,7 @@ MomentOption = Annotated[
         "--at",
         metavar="TIME",
         parser=_moment,
-        help="As of which moment, with its zone, as in 2026-11-10T12:00:00Z; now if left out.",
+        help="The time to use instead of now, with its zone, as in 2026-11-10T12:00:00Z.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Policies of a directory that is named on the command line, and their problems."""
+"""Loading the policy directory of a command, and printing its problems."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -8,11 +8,11 @@ from sidecar.policy_tools.lint.lint import HELP
 
 ERROR = "error"
 
-_WHAT_ERRORS_ARE = "What is not wholly right is not loaded at all: mend what the message names."
+_WHAT_ERRORS_ARE = "A policy directory with an error does not load: fix what the message names."
 
 
 def severity(problem: Problem) -> str:
-    """Return "warning" for what loads and is probably not meant, "error" for the rest."""
+    """Return "warning" for a lint, else "error"."""
     return "warning" if problem.lint else ERROR
 
 

@@ -1,4 +1,4 @@
-"""Requests that people write as JSON, and what is wrong with one, without a value of it."""
+"""Reading a request from JSON; its errors repeat no values."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _PLACE = re.compile(r"line \d+ column \d+")
 
 
 def read_request(path: Path, policy: PolicySet) -> pb.AuthorizeRequest:
-    """Read an AuthorizeRequest; - is standard input. What is none ends with exit code 2."""
+    """Read an AuthorizeRequest; - is standard input. Exit 2 if it is not valid."""
     text = ""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def read_request(path: Path, policy: PolicySet) -> pb.AuthorizeRequest:
 
 
 def _without_values(message: str, text: str) -> str:
-    """Say what protobuf found. Its own words repeat the value, which may be for nobody."""
+    """Describe protobuf's error. Its own text repeats the value, which may be confidential."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

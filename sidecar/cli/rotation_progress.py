@@ -1,4 +1,4 @@
-"""How a rotation goes, on the terminal, while it goes."""
+"""The progress of a rotation on the terminal."""
 
 from types import TracebackType
 from typing import Self

@@ -1,4 +1,4 @@
-"""`sidecar keys status`, and how each rotation is shown."""
+"""`sidecar keys status`, and the report of a rotation."""
 
 import json
 import os
@@ -25,14 +25,15 @@ from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
 
 def status(
     ledger: LedgerFile,
-    key: Annotated[str, typer.Argument(metavar="[KEY]", help="This key alone.")] = "",
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="Only this key.")] = "",
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show how each rotation went. Exit 1 if one is for a person to look at, or KEY has none.
+    """Show each rotation and its steps. Exit 1 if one needs attention, or KEY has none.
 
-    That is one that was interrupted, or whose old key is still in use after its grace.
+    One needs attention if it was interrupted, or if its old key is still in use after the
+    grace period. Works while a sidecar uses the ledger, too.
 
-    Works on a ledger in use, too. Example: sidecar keys status --ledger ledger.sqlite
+    Example: sidecar keys status --ledger ledger.sqlite
     """
     if not ledger.exists():
         raise fail(f"{ledger}: there is no such ledger")
@@ -115,7 +116,7 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def _what_next(report: dict[str, Any]) -> str:
-    """Say what a person can do about a rotation that has not ended, and nobody works at."""
+    """Return what to do next about a rotation that has not ended and no process works at."""
     if report["interrupted"]:
         return ", interrupted: run `sidecar keys rotate` again, or `abort` or `rollback`"
     if report["ended_at"] or report["worked_at_by"]:

@@ -49,12 +49,13 @@ def run_tests(
         str, typer.Option("--filter", "-k", help="Only tests whose name contains this.")
     ] = "",
     coverage: Annotated[
-        bool, typer.Option("--coverage", help="Say which conditions were never true, or false.")
+        bool,
+        typer.Option("--coverage", help="Report conditions that were never true, or never false."),
     ] = False,
     coverage_min: Annotated[
         int | None,
         typer.Option(
-            metavar="PERCENT", min=0, max=100, help="As --coverage; exit 1 if there is less."
+            metavar="PERCENT", min=0, max=100, help="As --coverage, and exit 1 below this."
         ),
     ] = None,
     output: Annotated[
@@ -62,13 +63,15 @@ def run_tests(
         typer.Option(
             "--format",
             envvar="SIDECAR_TEST_FORMAT",
-            help="How to print it. With junit, coverage goes to standard error.",
+            help="The output format. With junit, coverage goes to standard error.",
         ),
     ] = TestFormat.TEXT,
 ) -> None:
     """Run the fixtures (*_test.yaml) of a policy directory. Exit 1 if any fails.
 
-    Each runs on both evaluators of CEL, on a real ledger. Example: sidecar test policies
+    Each runs on both CEL evaluators, with a real ledger.
+
+    Example: sidecar test policies
     """
     policies = _load(directory)
     found, problems = fixtures.read(directory)
@@ -96,7 +99,7 @@ def run_tests(
         typer.echo(json.dumps(_as_json(results, recorded), indent=2))
     if recorded is not None and recorded.percent() < (coverage_min or 0):
         seen = f"{recorded.percent()} % of the conditions are seen true and false"
-        raise fail(f"{seen}, and {coverage_min} % is the least")
+        raise fail(f"{seen}; --coverage-min asks for {coverage_min} %")
     if not all(result.passed for result in results):
         raise typer.Exit(1)
 

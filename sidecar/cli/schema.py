@@ -27,7 +27,7 @@ def schema(
     subject: Annotated[
         Subject,
         typer.Argument(
-            help="variables of rules; data or fixtures: their JSON Schema, for editors."
+            help="variables: what rules read; data, fixtures: JSON Schemas for editors."
         ),
     ] = Subject.VARIABLES,
     output: FormatOption = Format.TEXT,
@@ -36,7 +36,7 @@ def schema(
         typer.Option(metavar="DIR", help="Write both JSON Schemas into a policy directory."),
     ] = None,
 ) -> None:
-    """Show what a rule can see, or the JSON Schema of the YAML files.
+    """Show the variables of rules, or the JSON Schema of the YAML files.
 
     Example: sidecar schema --write policies
     """

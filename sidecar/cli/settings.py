@@ -16,7 +16,6 @@ import typer
 from sidecar.cli.options import fail, option
 from sidecar.domain.flags import KEY, Flag
 from sidecar.policy.files.problems import Problem, did_you_mean
-from sidecar.policy.files.yaml_file import YamlFile
 
 
 def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -86,6 +85,8 @@ def _read_file(context: typer.Context, path: Path | None) -> Path | None:
     """Make the values in a settings file the defaults of a command, or exit 2."""
     if path is None or context.resilient_parsing:
         return path
+    from sidecar.policy.files.yaml_file import YamlFile  # noqa: PLC0415 - most have no file
+
     options: dict[str, Any] = {
         one.opts[0].removeprefix("--"): one
         for one in context.command.params

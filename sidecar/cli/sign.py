@@ -1,4 +1,4 @@
-"""`sidecar sign` and `sidecar verify`: who answers for a policy directory."""
+"""`sidecar sign` and `sidecar verify`: the signature of a policy directory."""
 
 import os
 import tempfile
@@ -29,10 +29,11 @@ def sign(
     ],
     engine: EngineOption = EngineName.CEL_CPP,
 ) -> None:
-    """Sign a policy directory that loads, with a file policies.sig in it.
+    """Sign a policy directory, which has to load: writes policies.sig into it.
 
-    Fixtures and notes decide nothing, and are not signed. `openssl genpkey -algorithm
+    Test fixtures and notes are not signed: they decide nothing. `openssl genpkey -algorithm
     ed25519 -out key.pem` makes a key, and `openssl pkey -in key.pem -pubout` its public one.
+
     Example: sidecar sign policies --key key.pem
     """
     from sidecar.policy.trust import signatures  # noqa: PLC0415 - takes a while, and few need it
@@ -55,11 +56,13 @@ def verify(
         typer.Option(
             envvar="SIDECAR_VERIFY_KEY",
             metavar="FILE",
-            help="A public Ed25519 key in PEM. Repeatable: any of them will do.",
+            help="A public Ed25519 key in PEM. Repeatable: one of them must have signed.",
         ),
     ],
 ) -> None:
-    """Say who signed a policy directory as it is, and when. Exit 1 if none of the keys did.
+    """Check the signature of a policy directory, and print the key and the time.
+
+    Exit 1 if it was signed with none of the keys, or changed since.
 
     Example: sidecar verify policies --key public.pem
     """
@@ -82,7 +85,7 @@ def verify(
 
 
 def _write(path: Path, text: str) -> None:
-    """Put a signature in its place at once."""
+    """Write a signature atomically."""
     try:
         handle, new = tempfile.mkstemp(prefix=".", dir=path.parent)
         with open(handle, "w", encoding="utf-8") as stream:  # noqa: PTH123 - it is open already

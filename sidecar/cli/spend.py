@@ -41,7 +41,7 @@ def spend(
         str,
         typer.Option(
             metavar="NAMES",
-            help=f"What to divide spend by, separated by commas: {', '.join(Dimension)}.",
+            help=f"What to group spend by, separated by commas: {', '.join(Dimension)}.",
         ),
     ] = "workspace,model",
     since: Annotated[
@@ -59,12 +59,17 @@ def spend(
     output: FormatOption = Format.TEXT,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a page with plots, too: one file, no scripts."),
+        typer.Option(
+            metavar="FILE", help="Also write an HTML page with plots: one file, no scripts."
+        ),
     ] = None,
 ) -> None:
     """Show what was spent, and when each budget runs out at its recent pace.
 
-    Works on a ledger in use, too. Example: sidecar spend --ledger ledger.sqlite
+    Works while a sidecar uses the ledger, too.
+
+    Example: sidecar spend --ledger ledger.sqlite
+
     Example: sidecar spend --ledger ledger.sqlite --by principal,day --since 7d --html spend.html
     """
     zone, dimensions = zone_info(time_zone), _dimensions(by)
@@ -91,7 +96,7 @@ def _dimensions(by: str) -> list[Dimension]:
     try:
         found = [Dimension(name.strip()) for name in by.split(",")]
     except ValueError:
-        raise fail(f"--by {by}: may have {', '.join(Dimension)}", 2) from None
+        raise fail(f"--by {by}: has to be some of {', '.join(Dimension)}", 2) from None
     return list(dict.fromkeys(found))
 
 
@@ -101,7 +106,9 @@ def _span(since: str, until: str, reports: Reports, zone: tzinfo) -> Span:
     last = min(today, _day("--until", until, today) if until else today)
     first = _day("--since", since, today) if since else last.replace(day=1)
     if first > last or (today - first).days >= MAX_DAYS:
-        raise fail(f"{first} to {last}: are no days, or begin {MAX_DAYS} days ago or more", 2)
+        raise fail(
+            f"{first} to {last}: is not a range of days, or begins {MAX_DAYS} days ago or more", 2
+        )
     first_day, last_day = (
         reports.calendar.span(Window.DAY, to_us(datetime.combine(day, NOON, tzinfo=zone)))
         for day in (first, last)
@@ -119,7 +126,7 @@ def _day(flag: str, text: str, today: date) -> date:
 
 
 def _write_page(path: Path, report: SpendReport, reports: Reports) -> None:
-    """Write the page; its bars are by the first dimension that divides calls among themselves."""
+    """Write the page; its bars are by the first dimension that counts each call once."""
     divides = (one for one in report.by if one not in {Dimension.RULE, Dimension.DAY})
     stack_by = next(divides, Dimension.WORKSPACE)
     stacks = reports.spend([stack_by], report.days)

@@ -1,4 +1,4 @@
-"""Variables that look like the sidecar's and are none: a full budget where a share was meant."""
+"""Warnings of misspelt variables: an ignored SIDECAR_SHARE would mean a full budget."""
 
 import difflib
 import os
@@ -9,10 +9,10 @@ PREFIX = "SIDECAR_"
 
 
 def misspelt(context: Any) -> Iterator[str]:
-    """Say of each variable of the environment that is close to one of ours what was meant.
+    """Yield a warning for each variable whose name is close to one that the sidecar reads.
 
-    Others are not ours to judge: Kubernetes sets some by the name of a service. `context` is
-    that of the command which runs; the others are loaded only for a variable that it does not read.
+    Other names are ignored: Kubernetes sets some by the name of a service. `context` is that
+    of the running command; other commands are loaded only for a variable that it does not read.
     """
     strange = {name for name in os.environ if name.startswith(PREFIX)}
     strange -= set(_variables(context.command))

@@ -280,7 +280,7 @@ def test_diff_shows_what_changes_for_whom(tmp_path: Path) -> None:
     """Exit 0 when nothing does, 1 with a table when something does; JSON for programs."""
     old = minimal(tmp_path / "old")
     code, out, _ = sidecar("diff", old, old)
-    assert (code, out) == (0, "0 changes: both directories say the same\n")
+    assert (code, out) == (0, "0 changes: both directories decide the same\n")
     same = minimal(tmp_path / "same", roles_yaml=f"{ROLES}# a comment\n")
     code, out, _ = sidecar("diff", old, same, "--at", "2026-11-10T13:00:00+01:00")
     assert (code, out) == (0, "0 changes, in 2 cases at 2026-11-10T12:00:00Z\n")
@@ -398,7 +398,7 @@ def test_budgets_without_a_sidecar_says_where_it_looked() -> None:
 
 
 def test_verify_works_on_a_ledger_in_use(start_sidecar: Start) -> None:
-    """Nobody has to stop a sidecar to look at its books."""
+    """No sidecar has to stop for a look at its ledger."""
     started = start_sidecar()
     started.stub.Authorize(chat(principal(id="x")))
     code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger)

@@ -195,7 +195,7 @@ def fingerprint(secret: bytes, *args: object) -> tuple[int, str, str]:
 
 
 def test_a_fingerprint_tells_which_version_a_secret_is(tmp_path: Path) -> None:
-    """With the pepper that only the operator has; with another, nobody can say whose it is."""
+    """With the pepper that only the operator has; with another, it cannot be recognized."""
     pepper, path = tmp_path / "pepper", tmp_path / "ledger.sqlite"
     pepper.write_bytes(b"0123456789abcdef\n")
     given = ("--key-pepper-file", pepper)

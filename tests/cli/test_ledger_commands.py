@@ -48,7 +48,7 @@ def test_a_backup_of_a_ledger_in_use_is_whole_and_can_be_restored(
     started.stop()
     code, out, _ = sidecar("ledger", "restore", copy, "--ledger", started.ledger)
     before = Path(f"{started.ledger}.before-restore-1")
-    assert (code, out) == (0, f"{started.ledger}: restored; what was there is {before}\n")
+    assert (code, out) == (0, f"{started.ledger}: restored; the old ledger is {before}\n")
     for file, decisions in ((started.ledger, "1 decision,"), (before, "2 decisions,")):
         code, out, _ = sidecar("ledger", "verify", "--ledger", file)
         assert (code, f"{file}: {decisions}" in out, "clean" in out) == (0, True, True)
@@ -79,7 +79,7 @@ def test_a_backup_that_is_damaged_is_not_restored(stopped: Path, tmp_path: Path)
 
 
 def test_verify_knows_a_head_that_was_noted(stopped: Path) -> None:
-    """A log whose end was cut off adds up, but lacks the head that somebody has."""
+    """A log whose end was cut off adds up, but lacks the head that was noted."""
     _, out, _ = sidecar("ledger", "verify", "--ledger", stopped)
     head = out.splitlines()[-1].removeprefix("head ")
     assert sidecar("ledger", "verify", "--ledger", stopped, "--head", head)[0] == 0
@@ -158,7 +158,7 @@ def test_what_writes_needs_a_ledger_that_nobody_uses(start_sidecar: Start) -> No
 def test_prune_forgets_nothing_young(stopped: Path) -> None:
     """What a running sidecar does by itself, on demand."""
     code, out, _ = sidecar("ledger", "prune", "--ledger", stopped)
-    assert (code, out) == (0, f"{stopped}: 0 decisions forgotten\n")
+    assert (code, out) == (0, f"{stopped}: 0 decisions deleted\n")
     assert sidecar("ledger", "prune", "--ledger", stopped.with_name("none"))[0] == 1
 
 

@@ -19,7 +19,7 @@ def tests_of(directory: Path, text: str) -> None:
 
 
 def test_a_file_name_injects_no_workflow_commands(tmp_path: Path) -> None:
-    """GitHub reads each line that begins with two colons; names are whatever somebody wrote."""
+    """GitHub reads each line that begins with two colons, and names may hold any text."""
     directory = minimal(tmp_path / "p,a:b%")
     (directory / "x\n::warning title=hi::injected\nz.cel").write_text("true\n")
     (directory / os.fsdecode(b"\xff.cel")).write_text("true\n")
@@ -61,10 +61,10 @@ def test_json_says_how_bad_a_problem_is(tmp_path: Path) -> None:
 
 
 def test_check_says_that_warnings_wait_for_errors(tmp_path: Path) -> None:
-    """Nobody takes a directory with an error for one without warnings."""
+    """A directory with an error does not look like one without warnings."""
     directory = minimal(tmp_path / "p", x=deny('role.name == "testr"'), y="true\n")
     code, _, err = sidecar("check", directory)
-    assert (code, err) == (1, "\n1 error; warnings are looked for when the rules and data load\n")
+    assert (code, err) == (1, "\n1 error; warnings are looked for once rules and data load\n")
 
 
 def test_check_gives_up_looking_for_warnings_in_time(tmp_path: Path) -> None:
@@ -122,9 +122,7 @@ def test_coverage_below_a_minimum_fails(percent: int, expected: int, tmp_path: P
     tests_of(directory, CALL)
     code, out, err = sidecar("test", directory, "--coverage-min", percent)
     assert (code, "50 %" in out) == (expected, True)
-    assert ("sidecar: 50 % of the conditions are seen true and false, and 51 %" in err) == bool(
-        expected
-    )
+    assert ("true and false; --coverage-min asks for 51 %\n" in err) == bool(expected)
     assert sidecar("test", directory, "--coverage-min", 101)[0] == 2
 
 
@@ -171,14 +169,14 @@ def test_explain_begins_with_the_answer_and_the_ways_out(tmp_path: Path) -> None
     assert sorted(order, key=out.index) == order
     assert "allow-ml-workspace (allow)" not in out
     assert "key-revoked (deny)" not in out
-    assert "14 rules had nothing to say: --all shows them" in out
+    assert "14 rules without effect: --all shows them" in out
     out = explained(tmp_path, "--all")
     assert "\nallow-ml-workspace (allow): false" in out
     assert "--all" not in out
 
 
 def test_explain_repeats_no_value_of_a_request_that_is_none(tmp_path: Path) -> None:
-    """A request may hold what is for nobody's terminal."""
+    """A request may hold what no terminal should show."""
     for more, field in (
         ({"estimate": {"inputTokens": "s3cret"}}, "estimate.inputTokens has a wrong value"),
         ({"principal": ["s3cret"]}, "principal has a wrong value"),

@@ -42,24 +42,26 @@ def test_every_setting_is_a_flag_and_a_variable() -> None:
 def test_a_process_takes_its_settings_from_a_file(config_by: str, tmp_path: Path) -> None:
     """Lists, octal permissions, flags and paths, in the words of the command line."""
     policies = minimal(tmp_path / "policies", daily=limit("5"))
-    sockets = [tmp_path / "one.sock", tmp_path / "two.sock"]
+    socket = tmp_path / "authzen.sock"
     config = tmp_path / "sidecar.yaml"
     config.write_text(
         "share: 1/2\n"
         "socket-mode: 0600\n"
         "reflection: true\n"
-        f"listen:\n  - unix:{sockets[0]}\n  - unix:{sockets[1]}\n"
+        f"listen:\n  - unix:{tmp_path}/a.sock\n  - unix:{tmp_path}/b.sock\n"
+        f"authzen-listen: unix:{socket}\n"
         "log-format: json\n"
     )
-    args, env = ("--config", str(config)), {"SIDECAR_CONFIG": str(config)}
-    if config_by == "flag":
-        env = {}
-    else:
-        args = ()
-    # `start` gives --listen if it is not in the arguments; a flag comes before the file.
-    running = RunningSidecar(policies, tmp_path / "ledger.sqlite", args, env=env).start()
-    try:
+    by_flag = config_by == "flag"
+    running = RunningSidecar(
+        policies,
+        tmp_path / "ledger.sqlite",
+        ("--config", str(config)) if by_flag else (),
+        env={} if by_flag else {"SIDECAR_CONFIG": str(config)},
+    ).start()
+    try:  # `start` gives --listen, a flag, which comes before the file
         assert running.addresses[0].startswith("127.0.0.1:")
+        assert socket.stat().st_mode & 0o777 == 0o600
         assert '"message": "every ceiling is divided: this sidecar has 1/2"' in running.log
         assert running.stub.Authorize(chat(tester())).effect
     finally:

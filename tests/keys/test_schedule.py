@@ -182,8 +182,8 @@ def test_a_schedule_without_what_it_needs_does_not_start(tmp_path: Path) -> None
     assert (code, "--key-sink and --key-pepper-file" in err) == (2, True)
     none, admin_key = tmp_path / "none", tmp_path / "admin.key"
     admin_key.write_text(ADMIN_KEY)
-    more = ("--key-sink", "file:/x", "--mistral-admin-key-file", none, "--key-pepper-file", none)
-    code, _, err = sidecar(*start, *more)
+    more = ("--key-sink", "file:/x", "--key-pepper-file", none, "--mistral-admin-key-file")
+    code, _, err = sidecar(*start, *more, none)
     assert (code, "--mistral-admin-key-file: " in err) == (2, True)
-    code, _, err = sidecar(*start, *more, "--mistral-admin-key-file", admin_key)
+    code, _, err = sidecar(*start, *more, admin_key)
     assert (code, "--key-pepper-file: " in err) == (2, True)
