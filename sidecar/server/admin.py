@@ -11,13 +11,14 @@ from google.protobuf.message import Message
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.policy_reload import PolicyStatus, Reloader
 from sidecar.contract import responses, validation
-from sidecar.contract.validation import InvalidFieldError, Request, parse
+from sidecar.contract.validation import InvalidFieldError, Request
 from sidecar.domain.amounts import parse_amount
 from sidecar.domain.clock import Clock
 from sidecar.domain.decisions import OpenHold
+from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.ledger.protocol import OperatorLedger
-from sidecar.server.errors import Context, StoppingError, fail, serialize
 from sidecar.server.listener import ListenerSettings
+from sidecar.server.unary_rpc import unary_rpc
 from sidecar.v1 import admin_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -112,15 +113,13 @@ class AdminService:
         def unary(
             kind: type[Request], answer: Callable[[Request], Awaitable[Message]]
         ) -> "grpc.RpcMethodHandler[Any, Any]":
-            async def call(encoded: bytes, context: Context) -> Message:
-                if self._stopping.is_set():
-                    return await fail(context, StoppingError())
-                try:
-                    return await answer(parse(kind, encoded))
-                except Exception as error:
-                    return await fail(context, error)
-
-            return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
+            return unary_rpc(
+                kind.DESCRIPTOR.name,
+                kind,
+                lambda request, _: answer(request),
+                authenticator=PinnedAuthenticator({}),
+                is_stopping=self._stopping.is_set,
+            )
 
         return grpc.method_handlers_generic_handler(
             SERVICE,

@@ -14,14 +14,14 @@ from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.call_recorder import NULL_RECORDERS, CallRecorders, current_recorder
 from sidecar.authorization.explain import Explainer
 from sidecar.contract import responses, validation
-from sidecar.contract.validation import Request, parse
+from sidecar.contract.validation import Request
 from sidecar.identity.caller import Authenticator, Caller, contradiction
 from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.identity.rate import Rate
 from sidecar.server.credentials import GrpcCredentials
-from sidecar.server.errors import Context, StoppingError, TooManyStreamsError, fail, serialize
-from sidecar.server.recorded_calls import recorded, trace_of
+from sidecar.server.errors import Context, TooManyStreamsError, fail, serialize
 from sidecar.server.stream import Stream
+from sidecar.server.unary_rpc import trace_of, unary_rpc
 
 MAX_STREAMS = 64
 """At a time. One whose answers are not read keeps up to a megabyte of them."""
@@ -148,28 +148,20 @@ class AuthorizationService:
         self._stopping.set()
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the RPCs for a server.
-
-        Requests are parsed here rather than by gRPC, which would call text that
-        is not UTF-8, or bytes that are no message, an internal error.
-        """
+        """Return the RPCs for a server."""
 
         def unary(
             method: str,
             kind: type[Request],
             answer: Callable[[Request, Caller], Awaitable[Message]],
         ) -> "grpc.RpcMethodHandler[Any, Any]":
-            async def call(encoded: bytes, context: Context) -> Message:
-                if self._stopping.is_set():
-                    return await fail(context, StoppingError())
-                try:
-                    caller = await self._authenticator.caller(GrpcCredentials(context))
-                    return await answer(parse(kind, encoded), caller)
-                except Exception as error:
-                    return await fail(context, error)
-
-            return grpc.unary_unary_rpc_method_handler(
-                recorded(self._recorders, method, call), response_serializer=serialize
+            return unary_rpc(
+                method,
+                kind,
+                answer,
+                authenticator=self._authenticator,
+                is_stopping=self._stopping.is_set,
+                recorders=self._recorders,
             )
 
         return grpc.method_handlers_generic_handler(

@@ -1,9 +1,9 @@
 """envoy.service.auth.v3.Authorization: Envoy asks of each request on its way to Mistral."""
 
+import asyncio
 from collections.abc import Sequence
 
 import grpc
-from google.protobuf.message import Message
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.authorization.call_recorder import (
@@ -12,16 +12,15 @@ from sidecar.authorization.call_recorder import (
     CallRecorders,
     current_recorder,
 )
-from sidecar.contract.validation import InvalidFieldError, parse
+from sidecar.contract.validation import InvalidFieldError
 from sidecar.envoy.v3 import ext_authz_pb2 as envoy
 from sidecar.identity.caller import Authenticator, Caller
 from sidecar.identity.rate import RateLimitedError
-from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.envoy import mistral_request, responses
 from sidecar.server.envoy.principal_map import Source, fill, headers_of
-from sidecar.server.errors import Context, RefusedError, StoppingError, as_http, fail, serialize
-from sidecar.server.recorded_calls import recorded
+from sidecar.server.errors import RefusedError, as_http
 from sidecar.server.service import AuthorizationService
+from sidecar.server.unary_rpc import unary_rpc
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 
@@ -48,7 +47,7 @@ class ExtAuthz:
         self._recorders = recorders
         self._authenticator = authenticator
         self._sources = sources
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     async def check(self, request: envoy.CheckRequest, caller: Caller) -> envoy.CheckResponse:
         """Decide one HTTP request. Raises what AuthorizationService.authorize raises."""
@@ -110,22 +109,16 @@ class ExtAuthz:
 
     def stop(self) -> None:
         """Refuse new calls."""
-        self._stopping = True
+        self._stopping.set()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the RPC for a server."""
-
-        async def call(encoded: bytes, context: Context) -> Message:
-            if self._stopping:
-                return await fail(context, StoppingError())
-            try:
-                caller = await self._authenticator.caller(GrpcCredentials(context))
-                return await self.check(parse(envoy.CheckRequest, encoded), caller)
-            except Exception as error:
-                return await fail(context, error)
-
-        check = recorded(self._recorders, "Check", call)
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {"Check": grpc.unary_unary_rpc_method_handler(check, response_serializer=serialize)},
+        check = unary_rpc(
+            "Check",
+            envoy.CheckRequest,
+            self.check,
+            authenticator=self._authenticator,
+            is_stopping=self._stopping.is_set,
+            recorders=self._recorders,
         )
+        return grpc.method_handlers_generic_handler(SERVICE, {"Check": check})

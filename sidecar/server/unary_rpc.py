@@ -1,0 +1,66 @@
+"""The handler of a unary RPC: it refuses while stopping, identifies, parses, answers, records."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from sidecar.authorization.call_recorder import (
+    NULL_RECORDER,
+    NULL_RECORDERS,
+    CallRecorders,
+    current_recorder,
+)
+from sidecar.contract.validation import Request, parse
+from sidecar.identity.caller import Authenticator, Caller
+from sidecar.server.credentials import GrpcCredentials
+from sidecar.server.errors import Context, StoppingError, code_of, fail, serialize
+
+_TRACE = ("traceparent", "tracestate")
+
+
+def unary_rpc(
+    method: str,
+    kind: type[Request],
+    answer: Callable[[Request, Caller], Awaitable[Message]],
+    *,
+    authenticator: Authenticator,
+    is_stopping: Callable[[], bool],
+    recorders: CallRecorders = NULL_RECORDERS,
+) -> "grpc.RpcMethodHandler[Any, Any]":
+    """Return the handler of an RPC, which takes bytes.
+
+    gRPC's own parser would answer bytes that are no message with an internal error.
+    """
+
+    async def call(encoded: bytes, context: Context) -> Message:
+        recorder = NULL_RECORDER
+        if recorders is not NULL_RECORDERS:
+            recorder = await recorders.begin(method, trace_of(context))
+            current_recorder.set(recorder)
+        code = "CANCELLED"  # where neither a response nor an error ends it
+        try:
+            if is_stopping():
+                raise StoppingError  # noqa: TRY301 - answered below, as all errors are
+            caller = await authenticator.caller(GrpcCredentials(context))
+            message = await answer(parse(kind, encoded), caller)
+            code = "OK"
+        except Exception as error:
+            code = code_of(error)
+            return await fail(context, error)
+        else:
+            return message
+        finally:
+            recorder.end(code)
+
+    return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
+
+
+def trace_of(context: Context) -> Mapping[str, str]:
+    """Return the headers that say which trace a call belongs to, if any."""
+    return {
+        key: value
+        for key, value in context.invocation_metadata() or ()
+        if key in _TRACE and isinstance(value, str)
+    }
