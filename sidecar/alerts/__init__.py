@@ -1,1 +1,1 @@
-"""Telling people of alerts: channels, and the dispatcher that keeps at it."""
+"""Delivery of alerts: the channels, and the dispatcher with its retries."""

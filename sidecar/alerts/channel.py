@@ -1,4 +1,4 @@
-"""What a channel is, and the one that is always there: the log."""
+"""The interface of an alert channel, and the log channel, which is always on."""
 
 import logging
 from typing import Protocol
@@ -9,33 +9,30 @@ log = logging.getLogger(__name__)
 
 
 class NotDeliveredError(Exception):
-    """The receiver did not take an alert. The text says why, and has no secret in it."""
+    """The receiver did not accept an alert. The text says why, without secrets."""
 
 
 class Channel(Protocol):
-    """A way to tell somebody."""
+    """A way to deliver alerts."""
 
     @property
     def name(self) -> str:
-        """How the ledger knows it."""
+        """Its name in the ledger."""
 
     async def deliver(self, alert: Alert) -> None:
-        """Tell of an alert. Raises NotDeliveredError.
-
-        It may be cancelled, and then leaves nothing running.
-        """
+        """Deliver an alert. Raises NotDeliveredError. Cancelling it leaves nothing running."""
 
     async def close(self) -> None:
-        """Let go of what is open."""
+        """Close connections."""
 
 
 class LogChannel:
-    """A line in the log."""
+    """Writes each alert as a line of the log."""
 
     name = "log"
 
     async def deliver(self, alert: Alert) -> None:
-        """Write one line, whatever is in the names."""
+        """Write one line; control characters in names are escaped."""
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in alert.text())
         log.warning("alert %s %s: %s", alert.kind.value, alert.alert_id, text)
 

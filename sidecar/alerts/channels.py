@@ -1,4 +1,4 @@
-"""Opening the channels that were asked for."""
+"""The settings of alert channels, and their factory."""
 
 import asyncio
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class AlertSettings:
 
 
 def open_channels(settings: AlertSettings) -> list[Channel]:
-    """Open the log's channel and those that were asked for.
+    """Open the log channel and those of the settings.
 
     Belongs to the running event loop. Raises ValueError, which names the flag.
     """
@@ -39,7 +39,7 @@ def open_channels(settings: AlertSettings) -> list[Channel]:
     if bool(settings.webhook) != bool(settings.webhook_secret_file):
         raise ValueError("--alert-webhook and --alert-webhook-secret-file need each other")
     if settings.webhook and settings.webhook_secret_file:
-        # It takes a while, and not all need it.
+        # Imported here because it is slow, and most deployments do not need it.
         from sidecar.alerts import webhook  # noqa: PLC0415
         from sidecar.web.client import ThreadsLeftBehind  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Alerts to a program of the operator's."""
+"""The alert channel that runs a command of the operator's."""
 
 import asyncio
 import json
@@ -16,26 +16,26 @@ TIMEOUT_SECONDS = 30.0
 
 
 class CommandChannel:
-    """Runs a command for each alert, which reads it as JSON."""
+    """Runs a command for each alert, with the alert as JSON on standard input."""
 
     name = "command"
 
     def __init__(self, command: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        """Run the command, split as a shell does, but by no shell.
+        """Split the command into words as a shell does; no shell runs.
 
-        Raises ValueError when there is no such program.
+        Raises ValueError when its program does not exist.
         """
         try:
             self._arguments = shlex.split(command)
         except ValueError as error:
             raise ValueError(f"cannot be split into words: {error}") from None
         if not self._arguments or shutil.which(self._arguments[0]) is None:
-            raise ValueError("its first word is no program that can be run")
+            raise ValueError("its first word is not an executable program")
         self._timeout_seconds = timeout_seconds
 
     async def deliver(self, alert: Alert) -> None:
-        """Run it. Only exit code 0 is a delivery. Raises NotDeliveredError."""
-        # The sidecar's own settings may have secrets in them.
+        """Run the command. Raises NotDeliveredError for any exit code but 0."""
+        # The sidecar's settings may contain secrets.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SIDECAR_")}
         try:
             process = await asyncio.create_subprocess_exec(
@@ -52,7 +52,7 @@ class CommandChannel:
         finally:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+                    os.killpg(process.pid, signal.SIGKILL)  # with its child processes
                 await process.wait()
         if process.returncode:
             raise NotDeliveredError(f"exit code {process.returncode}")

@@ -1,13 +1,13 @@
-"""How many alerts there were since the start, for whoever measures."""
+"""Counts of alerts since the start, for the metrics."""
 
 from collections import Counter
 
 
 class AlertCounts:
-    """Counts of this process, which only grow."""
+    """Counts of alerts in this process, which only grow."""
 
     def __init__(self) -> None:
-        """Start at nothing."""
+        """Start at 0."""
         self.raised: Counter[str] = Counter()
         """By kind."""
         self.delivered: Counter[tuple[str, str]] = Counter()

@@ -1,4 +1,4 @@
-"""Delivers what the ledger owes to each channel, until it is delivered."""
+"""The dispatcher: delivers the alerts in the outbox, with retries until they are accepted."""
 
 import asyncio
 import logging
@@ -12,22 +12,22 @@ from sidecar.ledger.protocol import AlertOutbox, LedgerUnavailableError
 
 log = logging.getLogger(__name__)
 
-CHECK_EVERY_SECONDS = 1.0
-AT_ONCE = 8
-"""Attempts on one channel at a time."""
+CHECK_SECONDS = 1.0
+MAX_ATTEMPTS = 8
+"""Concurrent attempts on one channel."""
 
 
 class Dispatcher:
-    """Works beside the decisions, and never makes them wait.
+    """Delivers alerts in the background, without delaying decisions.
 
-    Each channel goes at its own pace. While one fails, it costs a transaction a second at
-    most, however much it is owed.
+    Each channel is independent. A channel that fails costs at most one transaction a second,
+    however many alerts are due.
     """
 
     def __init__(
         self, outbox: AlertOutbox, channels: Sequence[Channel], clock: Clock, counts: AlertCounts
     ) -> None:
-        """Deliver from the outbox to the channels. The clock is the wall's, and may jump."""
+        """Deliver from the outbox to the channels, by the wall clock, which may jump."""
         self._outbox = outbox
         self._clock = clock
         self._counts = counts
@@ -36,7 +36,7 @@ class Dispatcher:
         outbox.on_raised(self._raised)
 
     async def run(self) -> None:
-        """Deliver until cancelled; attempts under way are then given up, and owed still."""
+        """Deliver until cancelled; then attempts in progress are abandoned, and stay due."""
         try:
             async with asyncio.TaskGroup() as group:
                 for channel, awake in self._wakers:
@@ -59,13 +59,13 @@ class Dispatcher:
                 log.warning("alerts by %s wait for the ledger: %s", channel.name, error)
                 more = False
             if channel.name in self._failing:
-                await asyncio.sleep(CHECK_EVERY_SECONDS)
+                await asyncio.sleep(CHECK_SECONDS)
             elif not more:
-                await _either(awake, CHECK_EVERY_SECONDS)
+                await _either(awake, CHECK_SECONDS)
 
     async def _deliver(self, channel: Channel) -> bool:
-        """Try what is due, a few at once; return whether there was anything."""
-        due = self._outbox.due(channel.name, self._clock(), AT_ONCE)
+        """Attempt a batch of due deliveries; return whether there were any."""
+        due = self._outbox.due(channel.name, self._clock(), MAX_ATTEMPTS)
         if due:
             outcomes = await asyncio.gather(*(self._attempt(channel, one) for one in due))
             self._note(channel, outcomes)
@@ -78,7 +78,7 @@ class Dispatcher:
             await channel.deliver(alert)
         except NotDeliveredError as failure:
             error = str(failure)
-        except Exception as failure:  # a fault of ours; its text may have anything in it
+        except Exception as failure:  # a bug; its text may contain anything
             error = f"failed: {type(failure).__name__}"
         counted = self._counts.failed if error else self._counts.delivered
         counted[alert.kind.value, channel.name] += 1
@@ -97,7 +97,7 @@ class Dispatcher:
 
 
 async def _either(awake: asyncio.Event, seconds: float) -> None:
-    """Wait until something was raised, or for so long."""
+    """Wait until an alert is raised, or the time is over."""
     try:
         async with asyncio.timeout(seconds):
             await awake.wait()

@@ -1,4 +1,7 @@
-"""Alerts by HTTP, signed as Standard Webhooks says, and in our own way from before."""
+"""The webhook channel: alerts by HTTP POST, signed as in Standard Webhooks.
+
+The older headers Sidecar-Alert-Id and Sidecar-Signature are sent, too.
+"""
 
 import base64
 import binascii
@@ -12,12 +15,12 @@ from standardwebhooks import Webhook
 
 from sidecar.alerts.channel import NotDeliveredError
 from sidecar.domain.alerts import Alert
-from sidecar.web.client import Client, NoAnswerError
+from sidecar.web.client import Client, NoResponseError
 
 TIMEOUT_SECONDS = 10.0
 MIN_SECRET_BYTES = 16
 STANDARD_PREFIX = b"whsec_"
-"""What a secret begins with that is written as Standard Webhooks has it: base64 follows."""
+"""The prefix of a Standard Webhooks secret; base64 follows."""
 
 
 class WebhookChannel:
@@ -28,15 +31,15 @@ class WebhookChannel:
     def __init__(self, url: str, secret: bytes, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """Post to the URL, signed with the secret.
 
-        Raises ValueError for a URL that is neither https nor on this host. It says nothing
-        of the rest of the URL, which may be a secret itself.
+        Raises ValueError for a URL that is neither https nor on this host, without quoting the
+        URL, which may contain a secret.
         """
         self._secret = secret
         self._standard = Webhook(standard_key(secret))
         self._client = Client(url, timeout_seconds)
 
     async def deliver(self, alert: Alert) -> None:
-        """Post it. Only an answer of 2xx is a delivery. Raises NotDeliveredError."""
+        """Post the alert. Raises NotDeliveredError without a 2xx response."""
         body = json.dumps(alert.document(), separators=(",", ":"), ensure_ascii=False).encode()
         at = datetime.now(UTC).replace(microsecond=0)
         at_seconds = int(at.timestamp())
@@ -45,13 +48,13 @@ class WebhookChannel:
             "webhook-id": alert.alert_id,
             "webhook-timestamp": str(at_seconds),
             "webhook-signature": self._standard.sign(alert.alert_id, at, body.decode()),
-            # Ours, from before: until the next major version.
+            # The older headers, until the next major version.
             "Sidecar-Alert-Id": alert.alert_id,
             "Sidecar-Signature": signature(self._secret, at_seconds, body),
         }
         try:
             await self._client.post(body, headers)
-        except NoAnswerError as error:
+        except NoResponseError as error:
             raise NotDeliveredError(str(error)) from None
 
     async def close(self) -> None:
@@ -60,28 +63,28 @@ class WebhookChannel:
 
 
 def signature(secret: bytes, at_seconds: int, body: bytes) -> str:
-    """Return what Sidecar-Signature says of a body that is sent at this time."""
+    """Return the value of Sidecar-Signature for a body sent at this time."""
     signed = hmac.new(secret, b"%d." % at_seconds + body, hashlib.sha256)
     return f"t={at_seconds},v1={signed.hexdigest()}"
 
 
 def standard_key(secret: bytes) -> bytes:
-    """Return the key of `webhook-signature`: the secret itself, or what `whsec_…` stands for.
+    """Return the key of `webhook-signature`: the secret, or the decoded part after `whsec_`.
 
-    Raises ValueError, which says nothing of the secret.
+    Raises ValueError, whose text has nothing of the secret.
     """
     if not secret.startswith(STANDARD_PREFIX):
         return secret
     try:
         return base64.b64decode(secret.removeprefix(STANDARD_PREFIX), validate=True)
     except binascii.Error:
-        raise ValueError("what follows whsec_ is not base64") from None
+        raise ValueError("the part after whsec_ is not base64") from None
 
 
 def read_secret(path: Path) -> bytes:
-    """Read the secret for signatures: all of the file, without the white space around it.
+    """Read the secret of signatures: the file's content without surrounding white space.
 
-    Raises ValueError, which says nothing of what is in the file.
+    Raises ValueError, whose text has nothing of the content.
     """
     try:
         secret = path.read_bytes().strip()
@@ -92,7 +95,7 @@ def read_secret(path: Path) -> bytes:
         raise ValueError(f"{path}: {error}") from None
     if len(key) < MIN_SECRET_BYTES:
         raise ValueError(
-            f"{path}: a secret has at least {MIN_SECRET_BYTES} bytes;"
+            f"{path}: a secret must have at least {MIN_SECRET_BYTES} bytes;"
             " `openssl rand -hex 32` makes one"
         )
     return secret

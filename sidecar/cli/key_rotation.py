@@ -130,7 +130,7 @@ def rollback(
     --key-pepper-file pepper.key
     """
     place = Place(key, ledger, admin_key_file, sink, pepper_file, output, connection)
-    _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=True))
+    _run(place, lambda rotator: rotator.roll_back(place.key_id, stored_too=True))
 
 
 @takes_settings
@@ -152,7 +152,7 @@ def abort(
     --key-pepper-file pepper.key
     """
     place = Place(key, ledger, admin_key_file, sink, pepper_file, output, connection)
-    _run(place, lambda rotator: rotator.turn_back(place.key_id, stored_too=False))
+    _run(place, lambda rotator: rotator.roll_back(place.key_id, stored_too=False))
 
 
 def _run(place: Place, work: Work, wanted: NewKeySpec | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Who calls, and how that is known. Nothing here knows of gRPC.
+"""Authentication of callers: pins, tokens and client certificates, independent of gRPC.
 
-PyJWT and cryptography are named here alone, and loaded only where they are asked for.
+Only this package imports PyJWT and cryptography, and only in the modes that need them.
 """

@@ -1,4 +1,4 @@
-"""What is known of who calls, whatever its requests say."""
+"""Authenticated callers, and the binding of a request's principal to what is proven."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from sidecar.domain.errors import ErrorCode, SidecarError
 from sidecar.domain.keys import KeyName
 
 FIELDS = ("id", "role", "workspace", "key_id")
-"""The fields of a principal that can be proven; labels never are."""
+"""The fields of a principal that can be proven; labels cannot."""
 
 
 class UnauthenticatedError(SidecarError):
-    """The caller does not prove who it is."""
+    """The caller is not authenticated."""
 
     code = ErrorCode.UNAUTHENTICATED
 
     def __init__(self, reason: str, message: str) -> None:
-        """Keep the reason, as in TOKEN_EXPIRED, and the text for people."""
+        """Keep the reason, such as TOKEN_EXPIRED, and the text, which contains no claim."""
         super().__init__(message)
         self.reason = reason
 
@@ -32,74 +32,74 @@ class KeysUnavailableError(SidecarError):
 
 
 class PrincipalMismatchError(SidecarError):
-    """A request names another principal than is proven."""
+    """A request's principal differs from what is proven."""
 
     code, reason = ErrorCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED"
 
     def __init__(self, fields: tuple[str, ...]) -> None:
-        """Keep the names of the principal's fields, never what they say."""
+        """Keep the names of the differing fields, never their values."""
         super().__init__(contradiction(fields))
         self.fields = fields
         self.field = f"principal.{fields[0]}"
 
 
 def contradiction(fields: tuple[str, ...]) -> str:
-    """Say which fields of a principal are not what is proven."""
+    """Return a text that names the fields of a principal that differ from what is proven."""
     names = ", ".join(f"principal.{name}" for name in fields)
-    return f"{names}: not what is proven of this caller; leave out what is proven"
+    return f"{names}: differs from what is proven of this caller; leave proven fields out"
 
 
 class Binding(NamedTuple):
-    """What binding did to a principal, by the names of its fields."""
+    """The result of binding a principal, as names of its fields."""
 
     contradicted: tuple[str, ...]
     asserted: list[str]
-    """What is said of the principal, and is the app's word alone."""
+    """The fields that the app set and that are not proven."""
 
 
 class PresentedCredentials(Protocol):
-    """What a call came with that may prove who calls."""
+    """The credentials of a call: its headers and its connection's certificate."""
 
     def authorization(self) -> Sequence[str | bytes]:
         """Return every `authorization` header."""
 
     def certificate(self) -> bytes | None:
-        """Return the certificate of the connection in PEM; whoever accepted it verified it."""
+        """Return the connection's certificate in PEM, as verified by the listener."""
 
 
 class Authenticator(Protocol):
-    """A way to tell who calls."""
+    """Finds out who the caller is."""
 
     async def caller(self, presented: PresentedCredentials) -> "Caller":
-        """Return who calls. Raises UnauthenticatedError, or KeysUnavailableError."""
+        """Return the caller. Raises UnauthenticatedError or KeysUnavailableError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as far as that is proven."""
+    """A caller, as far as its principal is proven."""
 
     proven: Mapping[str, str]
-    """What is proven, by the names of the principal's fields."""
+    """The proven values, by the principal's field."""
     contradicted: tuple[str, ...] = ()
-    """Fields of which two proofs say different things."""
+    """Fields for which a proof and a pin differ."""
     owner: str = ""
-    """The principal whose holds it may close; empty is anybody's."""
+    """The principal whose holds it may close; "" for all holds."""
     until: float = inf
-    """When the proof ends, in seconds since the epoch."""
+    """When the proof expires, in seconds since the epoch."""
     expired: str = ""
-    """The reason to give when it has ended."""
+    """The reason code after that."""
     _unproven: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Work out what is not proven: it is asked of every request."""
+        """Compute the fields that are not proven, once for all requests."""
         unproven = (*(name for name in FIELDS if name not in self.proven), "labels")
         object.__setattr__(self, "_unproven", unproven)
 
     def bind(self, principal: pb.Principal) -> Binding:
-        """Write what is proven over what a request says, and tell what that changed.
+        """Overwrite a request's principal with what is proven; return what that changed.
 
-        An empty field is filled; one that says something else is contradicted. Which
-        version of a key it is, an app may say: nobody else knows.
+        An empty field is filled in; one that differs is contradicted. The app may add the
+        version of a proven key, as no proof has it.
         """
         contradicted = self.contradicted
         for name, value in self.proven.items():
@@ -111,9 +111,9 @@ class Caller:
         return Binding(contradicted, [name for name in self._unproven if getattr(principal, name)])
 
     def check_bound(self, principal: pb.Principal) -> list[str]:
-        """Bind, and return what is asserted.
+        """Bind, and return the asserted fields; for RPCs whose response is not a decision.
 
-        Raises PrincipalMismatchError, for an answer that could not be a Deny.
+        Raises PrincipalMismatchError.
         """
         contradicted, asserted = self.bind(principal)
         if contradicted:
@@ -121,15 +121,15 @@ class Caller:
         return asserted
 
     def check_consistent(self) -> None:
-        """Raise PrincipalMismatchError where the proofs contradict each other."""
+        """Raise PrincipalMismatchError if a proof and a pin differ."""
         if self.contradicted:
             raise PrincipalMismatchError(self.contradicted)
 
     def check_still_proven(self, now: float) -> None:
-        """Raise UnauthenticatedError where the proof has ended; `now` is in seconds."""
+        """Raise UnauthenticatedError if the proof has expired at `now`, in seconds."""
         if now >= self.until:
             raise UnauthenticatedError(
-                self.expired, "the proof of who calls has expired; show a new one"
+                self.expired, "the caller's credential has expired; present a new one"
             )
 
 

@@ -1,4 +1,4 @@
-"""Certificates: of callers, who prove by them who they are, and the sidecar's own files."""
+"""Certificates: authentication by client certificates, and the sidecar's own TLS files."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,54 +16,54 @@ from cryptography.x509.oid import NameOID
 
 from sidecar.identity.caller import Caller, PresentedCredentials, UnauthenticatedError
 from sidecar.identity.pins import Pins, pinned
-from sidecar.identity.proofs import ClaimMapping, Remembered, caller_of
+from sidecar.identity.proofs import CallerCache, ClaimMapping, caller_of
 
 MAX_FILE_BYTES = 1_048_576
 
 
 class CertificateVerifier:
-    """Says who calls by the certificate that their connection was opened with.
+    """Authenticates callers by the client certificate of their connection.
 
-    gRPC has verified it against the client CA by then. Its end is looked at here, since a
-    connection may outlive it.
+    gRPC has verified it against the client CA. Its expiry is checked here, since a connection
+    may outlive it.
     """
 
     def __init__(
         self, mapping: ClaimMapping, pins: Pins, clock: Callable[[], float] = time.time
     ) -> None:
-        """Make principals by the mapping; the clock is in seconds since the epoch."""
+        """Map certificates to principals; the clock is in seconds since the epoch."""
         self._mapping = mapping
         self._pins = pins
         self._clock = clock
-        self._remembered = Remembered()
+        self._cache = CallerCache()
 
     async def caller(self, presented: PresentedCredentials) -> Caller:
-        """See Proof.caller."""
+        """See Authenticator.caller."""
         pem = presented.certificate()
         if pem is None:
             raise UnauthenticatedError("CERTIFICATE_MISSING", "the connection has no certificate")
         now = self._clock()
-        digest, caller = self._remembered.find(pem, now)
+        digest, caller = self._cache.find(pem, now)
         if caller is None:
             try:
                 certificate = x509.load_pem_x509_certificate(pem)
                 until, claims = certificate.not_valid_after_utc.timestamp(), claims_of(certificate)
-            except Exception:  # gRPC read it, and it is still no certificate to us
+            except Exception:  # gRPC accepts certificates that cryptography cannot parse
                 message = "the certificate cannot be read"
                 raise UnauthenticatedError("CERTIFICATE_INVALID", message) from None
             made = caller_of(self._mapping, claims, until, "CERTIFICATE_EXPIRED")
             caller = pinned(made, self._pins)
-            self._remembered.keep(digest, caller, now, until)
+            self._cache.add(digest, caller, now, until)
         caller.check_still_proven(now)
         return caller
 
 
 def claims_of(certificate: x509.Certificate) -> Mapping[str, Any]:
-    """Return what a certificate says of its holder, as `claims`.
+    """Return a certificate's claims about its holder.
 
-    `san_uri` and `san_dns` are its first subject alternative names of these kinds, and
-    `san_uris` and `san_dnses` all of them; `common_name` is its subject's. What it does
-    not have is not there.
+    `san_uri` and `san_dns` are the first subject alternative names of these kinds, and
+    `san_uris` and `san_dnses` all of them; `common_name` is the subject's. Claims that it does
+    not have are left out.
     """
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -85,7 +85,7 @@ def claims_of(certificate: x509.Certificate) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the sidecar's certificate and key are, and the CA of its callers, all in PEM."""
+    """The files of the sidecar's certificate and key, and of its callers' CA, all in PEM."""
 
     certificate: Path
     key: Path
@@ -94,7 +94,7 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class TlsContent:
-    """What was in the files at one moment. It goes together."""
+    """The content of the TLS files, with a key that fits the certificate."""
 
     certificate: bytes
     key: bytes
@@ -102,17 +102,17 @@ class TlsContent:
 
 
 def read_tls(files: TlsFiles) -> TlsContent:
-    """Read the files. Raises ValueError, which names the file, and has no part of a key."""
+    """Read the files. Raises ValueError, which names the file and has nothing of a key."""
     certificate, key = _read(files.certificate), _read(files.key)
     ca = None if files.client_ca is None else _read(files.client_ca)
     try:
         public = x509.load_pem_x509_certificates(certificate)[0].public_key()
     except ValueError:
-        raise ValueError(f"{files.certificate}: is no certificate in PEM") from None
+        raise ValueError(f"{files.certificate}: is not a certificate in PEM") from None
     try:
         of_key = load_pem_private_key(key, None).public_key()
-    except Exception:  # a kind that is not supported, among others
-        raise ValueError(f"{files.key}: is no private key in PEM without a password") from None
+    except Exception:  # such as an unsupported kind of key
+        raise ValueError(f"{files.key}: is not a private key in PEM without a password") from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if public.public_bytes(*form) != of_key.public_bytes(*form):
         raise ValueError(f"{files.key}: is not the key of {files.certificate}")
@@ -120,7 +120,7 @@ def read_tls(files: TlsFiles) -> TlsContent:
         if ca is not None:
             x509.load_pem_x509_certificates(ca)
     except ValueError:
-        raise ValueError(f"{files.client_ca}: is no certificate in PEM") from None
+        raise ValueError(f"{files.client_ca}: is not a certificate in PEM") from None
     return TlsContent(certificate, key, ca)
 
 

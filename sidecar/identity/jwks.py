@@ -1,7 +1,7 @@
-"""The public keys that tokens are verified by: a JWKS, from a file or a URL, kept fresh.
+"""The JWKS with the public keys that verify tokens, read from a file or URL and refreshed.
 
-What it says is checked, key by key: only keys for signatures that are in pairs, so that no
-public key can ever stand as the secret of an HMAC.
+Each key is checked: only asymmetric signature keys are used, so that no public key can serve
+as the secret of an HMAC.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 from jwt import PyJWK, PyJWTError
 
 from sidecar.identity.caller import KeysUnavailableError
-from sidecar.web.client import Client, NoAnswerError
+from sidecar.web.client import Client, NoResponseError
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,11 @@ MAX_KID_BYTES = 256
 MIN_RSA_BITS = 2048
 TIMEOUT_SECONDS = 5.0
 FRESH_SECONDS = 300.0
-"""After so long, the keys are read again in the background."""
+"""The age at which keys are read again in the background."""
 RETRY_SECONDS = 10.0
-"""Between two attempts to read them, whatever callers present."""
-KEPT_SECONDS = 86_400.0
-"""For so long after they were last read, keys are used while nobody can read them."""
+"""The least time between two attempts to read them."""
+MAX_AGE_SECONDS = 86_400.0
+"""The age up to which keys are used while they cannot be read again."""
 
 ALGORITHMS: Mapping[tuple[str, str], frozenset[str]] = {
     ("RSA", ""): frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
@@ -39,31 +39,28 @@ ALGORITHMS: Mapping[tuple[str, str], frozenset[str]] = {
     ("EC", "P-521"): frozenset({"ES512"}),
     ("OKP", "Ed25519"): frozenset({"EdDSA"}),
 }
-"""What each kind of key may sign, by the kty and crv of RFC 7517, 7518 and 8037."""
+"""The signature algorithms of each kind of key, by kty and crv (RFC 7517, 7518 and 8037)."""
 
 Load = Callable[[], Awaitable[bytes]]
-"""Reads a JWKS as it is now. Raises NoAnswerError, OSError or ValueError."""
+"""Reads the current JWKS. Raises NoResponseError, OSError or ValueError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A public key, and the algorithms that it may be used with."""
+    """A public key, and the algorithms that it may verify."""
 
     public: Any
     algorithms: frozenset[str]
 
 
 def read_jwks(content: bytes) -> dict[str, Key]:
-    """Return the keys that are of use, by their kid. Raises ValueError for what is no JWKS.
-
-    No text has a part of the content.
-    """
+    """Return the usable keys by kid. Raises ValueError, whose text has nothing of the content."""
     try:
         entries = json.loads(content)["keys"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError("no JSON object with `keys`") from None
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
-        raise ValueError(f"`keys` is no list of {MAX_KEYS} at most")
+        raise ValueError(f"`keys` is not a list of at most {MAX_KEYS}")
     keys = {}
     for entry in entries:
         key = _read_key(entry) if isinstance(entry, dict) else None
@@ -71,7 +68,7 @@ def read_jwks(content: bytes) -> dict[str, Key]:
         if key is not None and isinstance(kid, str) and 0 < len(kid) <= MAX_KID_BYTES:
             keys[kid] = key
     if not keys:
-        raise ValueError("no key for signatures with a kid and of a kind that is used here")
+        raise ValueError("no signature key with a kid and of a supported kind")
     return keys
 
 
@@ -103,7 +100,7 @@ class Jwks:
         clock: Callable[[], float] = time.monotonic,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """Read with `load`; the clock is in seconds. Nothing is read yet."""
+        """Read with `load`, later; the clock is in seconds."""
         self._load = load
         self._clock = clock
         self._retry_seconds = retry_seconds
@@ -114,16 +111,16 @@ class Jwks:
         self._reading: asyncio.Task[None] | None = None
 
     async def key(self, kid: str) -> Key | None:
-        """Return a key, None if there is none of that name.
+        """Return the key with this kid, None without one.
 
-        Nobody waits for keys that are there, however old. An unknown name waits for one
-        attempt to read them anew, of which there is one in `retry_seconds` at most.
-        Raises KeysUnavailableError where that cannot be told.
+        A known key is returned at once, up to MAX_AGE_SECONDS old. An unknown kid waits for an
+        attempt to read the JWKS, of which there is at most one in `retry_seconds`.
+        Raises KeysUnavailableError when the JWKS cannot be read.
         """
         age = self._clock() - self._read_at
         if age >= FRESH_SECONDS:
             self._start_reading()
-        key = self._keys.get(kid) if age < KEPT_SECONDS else None
+        key = self._keys.get(kid) if age < MAX_AGE_SECONDS else None
         if key is not None:
             return key
         await self.read()
@@ -132,10 +129,10 @@ class Jwks:
         return self._keys.get(kid)
 
     async def read(self) -> None:
-        """Wait until the keys have been read, or an attempt has failed, or is too soon."""
+        """Read the keys, unless the last attempt is too recent; errors are logged."""
         self._start_reading()
         if self._reading is not None:
-            await asyncio.shield(self._reading)  # others wait for it, too
+            await asyncio.shield(self._reading)  # other callers wait for it, too
 
     def _start_reading(self) -> None:
         if self._reading is None and self._clock() - self._tried_at >= self._retry_seconds:
@@ -147,19 +144,19 @@ class Jwks:
             self._keys = read_jwks(await self._load())
             self._read_at = self._clock()
             failing = ""
-        except (NoAnswerError, OSError, ValueError) as error:
+        except (NoResponseError, OSError, ValueError) as error:
             failing = f"the JWKS cannot be read: {_text(error)}"
         finally:
             self._reading = None
         if failing and failing != self._failing:
-            log.warning("%s; tokens are verified by the keys there are, for a while", failing)
+            log.warning("%s; tokens are verified with the last known keys for a day", failing)
         elif self._failing and not failing:
             log.info("the JWKS can be read again")
         self._failing = failing
 
 
 def from_file(path: Path) -> Load:
-    """Read a file, as it is at that time."""
+    """Return a Load that reads a file."""
 
     async def load() -> bytes:
         return await asyncio.to_thread(read_bounded, path)
@@ -168,7 +165,7 @@ def from_file(path: Path) -> Load:
 
 
 def from_url(client: Client, token_file: Path | None) -> Load:
-    """Read a URL, with the bearer token that is in the file at that time, if any."""
+    """Return a Load that reads a URL, with the bearer token that is then in the file, if any."""
 
     async def load() -> bytes:
         headers = {}
@@ -181,7 +178,7 @@ def from_url(client: Client, token_file: Path | None) -> Load:
 
 
 def read_bounded(path: Path) -> bytes:
-    """Read the file of a JWKS. Raises OSError, or ValueError for one that is too large."""
+    """Read the file of a JWKS. Raises OSError, or ValueError if it is too large."""
     with path.open("rb") as file:
         content = file.read(MAX_JWKS_BYTES + 1)
     if len(content) > MAX_JWKS_BYTES:

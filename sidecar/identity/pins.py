@@ -1,4 +1,4 @@
-"""What the deployment itself knows of every caller."""
+"""Pins: values of the principal that the deployment sets for every caller."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -7,53 +7,53 @@ from sidecar.domain.bounds import MAX_ID_BYTES
 from sidecar.identity.caller import FIELDS, Caller, PresentedCredentials
 
 Pins = Mapping[str, str]
-"""Values by the names of a principal's fields."""
+"""Values by the principal's field."""
 
 
 def read_pins(pairs: Iterable[str]) -> Pins:
-    """Read pins written as FIELD=VALUE. Raises ValueError, which says which is wrong."""
+    """Read pins given as FIELD=VALUE. Raises ValueError, which names the wrong one."""
     pins: dict[str, str] = {}
     for pair in pairs:
         name, value = read_pair(pair, "workspace=prod-workspace")
         if name in pins:
             raise ValueError(f"{name} is pinned twice")
         if not is_value(value):
-            raise ValueError(f"{name}: a value has 1 to {MAX_ID_BYTES} bytes that can be printed")
+            raise ValueError(f"{name}: a value must have 1 to {MAX_ID_BYTES} printable bytes")
         pins[name] = value
     return pins
 
 
 class PinnedAuthenticator:
-    """Nobody proves anything: what is pinned is known of every caller."""
+    """Takes every caller for the pinned principal, without a credential."""
 
     def __init__(self, pins: Pins) -> None:
-        """Know these."""
+        """Use these pins."""
         self._caller = Caller(pins)
 
     async def caller(self, presented: PresentedCredentials) -> Caller:  # noqa: ARG002
-        """See Proof.caller."""
+        """See Authenticator.caller."""
         return self._caller
 
 
 def pinned(caller: Caller, pins: Pins) -> Caller:
-    """Return what is proven of a caller with the pins beside it.
+    """Return a caller with the pins added to what is proven.
 
-    Where a proof says something else than a pin, every request is contradicted.
+    If a proof and a pin differ, every request of the caller is contradicted.
     """
     against = tuple(name for name, value in caller.proven.items() if pins.get(name, value) != value)
     return replace(caller, proven={**caller.proven, **pins}, contradicted=against)
 
 
 def read_pair(pair: str, example: str) -> tuple[str, str]:
-    """Split FIELD=VALUE. Raises ValueError where that names no field of a principal."""
+    """Split FIELD=VALUE. Raises ValueError if FIELD is not a field of a principal."""
     name, equals, value = pair.partition("=")
     if not equals or name not in FIELDS:
-        raise ValueError(f"{pair}: has to be FIELD=…, as in {example}; FIELD is {_ANY_FIELD}")
+        raise ValueError(f"{pair}: must be FIELD=…, as in {example}; FIELD is {_ANY_FIELD}")
     return name, value
 
 
 def is_value(text: str) -> bool:
-    """Whether a text may be a field of a principal, as the contract bounds it."""
+    """Whether a text is valid for a field of a principal, by the contract's bounds."""
     return bool(text.strip()) and text.isprintable() and len(text.encode()) <= MAX_ID_BYTES
 
 

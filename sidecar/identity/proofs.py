@@ -1,4 +1,4 @@
-"""From the claims of a proof to a caller, and remembering those that were verified."""
+"""The mapping of claims to callers, and the cache of verified credentials."""
 
 import hashlib
 import re
@@ -12,33 +12,33 @@ from sidecar.policy.cel.claims import Claims, compile_claims
 from sidecar.policy.cel.engine import CelError, EvaluationError
 from sidecar.policy.files.problems import at
 
-MAX_REMEMBERED = 10_000
-REMEMBERED_SECONDS = 60.0
-"""For so long a proof is not verified again: so late is a key that was taken back."""
+MAX_CACHED_CALLERS = 10_000
+CACHE_SECONDS = 60.0
+"""How long a verified credential is not verified again; a withdrawn key still works this long."""
 
 _PAIR_BEGINS = re.compile(r"\w+=(?!=)")
 
 ClaimMapping = Mapping[str, Claims]
-"""Expressions by the names of the principal's fields that they make."""
+"""An expression over claims for each field of the principal."""
 
 
 def read_mapping(pairs: Iterable[str]) -> ClaimMapping:
-    """Compile claims written as FIELD=CEL.
+    """Compile claims given as FIELD=CEL.
 
-    Raises ValueError, which says which is wrong, and where.
+    Raises ValueError, which names the wrong one and the place in it.
     """
     mapping: dict[str, Claims] = {}
     for pair in _joined(pairs):
         name, source = read_pair(pair, "id=claims.sub")
         if name in mapping:
-            raise ValueError(f"{name} is made of claims twice")
+            raise ValueError(f"{name} is given twice")
         try:
             mapping[name] = compile_claims(source)
         except CelError as error:
             place = (max(1, error.line), max(1, error.column))
             raise ValueError(str(at(name, source, *place, error.message, error.hint))) from None
     if "id" not in mapping:
-        raise ValueError("has to make the principal's id at least, as in --claim id=claims.sub")
+        raise ValueError("the principal's id is required, as in --claim id=claims.sub")
     return mapping
 
 
@@ -56,10 +56,10 @@ def _joined(pieces: Iterable[str]) -> list[str]:
 def caller_of(
     mapping: ClaimMapping, claims: Mapping[str, Any], until: float, expired: str
 ) -> Caller:
-    """Return the caller that claims make.
+    """Return the caller of the claims.
 
-    An expression may yield "" for what these claims do not prove, but for the id. Raises
-    UnauthenticatedError, without a word of the claims.
+    An expression may yield "" for a field that the claims do not prove, except the id. Raises
+    UnauthenticatedError, whose text has nothing of the claims.
     """
     proven = {}
     for name, expression in mapping.items():
@@ -67,33 +67,34 @@ def caller_of(
             value = expression.text(claims)
         except EvaluationError:
             raise UnauthenticatedError(
-                "PRINCIPAL_UNPROVEN", f"no {name} comes of the claims"
+                "PRINCIPAL_UNPROVEN", f"the claims do not yield a {name}"
             ) from None
         if value == "" and name != "id":
             continue
         if not is_value(value):
-            raise UnauthenticatedError("PRINCIPAL_UNPROVEN", f"what the claims make is no {name}")
+            message = f"the claims do not yield a valid {name}"
+            raise UnauthenticatedError("PRINCIPAL_UNPROVEN", message)
         proven[name] = value
     return Caller(proven, owner=proven["id"], until=until, expired=expired)
 
 
-class Remembered:
-    """Callers whose proof was verified a moment ago, by the proof's hash."""
+class CallerCache:
+    """Callers whose credential was verified recently, by the credential's SHA-256."""
 
-    def __init__(self, at_most: int = MAX_REMEMBERED) -> None:
-        """Remember so many; the oldest go first."""
+    def __init__(self, at_most: int = MAX_CACHED_CALLERS) -> None:
+        """Cache at most this many; the oldest are dropped first."""
         self._callers: OrderedDict[bytes, tuple[float, float, Caller]] = OrderedDict()
         self._at_most = at_most
 
-    def find(self, authenticator: bytes, now: float) -> tuple[bytes, Caller | None]:
-        """Return the proof's hash, and the caller if it was verified a moment ago."""
-        digest = hashlib.sha256(authenticator).digest()
+    def find(self, credential: bytes, now: float) -> tuple[bytes, Caller | None]:
+        """Return the credential's hash, and its caller if that is cached."""
+        digest = hashlib.sha256(credential).digest()
         since, until, caller = self._callers.get(digest, (0.0, 0.0, None))
-        # A clock that was set back gives nobody more time.
+        # A clock that was set back does not extend the time.
         return digest, caller if since <= now < until else None
 
-    def keep(self, digest: bytes, caller: Caller, now: float, expires: float) -> None:
-        """Remember a caller from now on, in seconds, never longer than its proof lasts."""
-        self._callers[digest] = (now, min(expires, now + REMEMBERED_SECONDS), caller)
+    def add(self, digest: bytes, caller: Caller, now: float, expires: float) -> None:
+        """Cache a caller, at most until its credential expires; times are in seconds."""
+        self._callers[digest] = (now, min(expires, now + CACHE_SECONDS), caller)
         if len(self._callers) > self._at_most:
             self._callers.popitem(last=False)

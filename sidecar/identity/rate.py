@@ -1,4 +1,4 @@
-"""How fast one caller may ask."""
+"""The rate limit on each caller's requests."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,40 +7,40 @@ from time import monotonic
 from sidecar.domain.errors import ErrorCode, SidecarError
 
 MAX_CALLERS = 10_000
-"""Callers that are counted at a time; one that is pushed out begins anew."""
+"""Callers that are counted at a time; one that is dropped starts with a full bucket again."""
 
 
 class RateLimitedError(SidecarError):
-    """A caller asks faster than it may."""
+    """A caller sends more requests than its rate limit allows."""
 
     code, reason = ErrorCode.EXHAUSTED, "CALLER_TOO_FAST"
-    text = "this caller asks faster than --max-rate lets it"
+    text = "this caller sends more requests a second than --max-rate allows"
 
     def __init__(self, retry_after_seconds: float) -> None:
-        """Keep when it may ask again."""
+        """Keep when the caller may retry."""
         super().__init__()
         self.retry_after_seconds = retry_after_seconds
 
 
 class Rate:
-    """A bucket of tokens for each caller: a second's worth, filled as time goes on."""
+    """A token bucket for each caller, with a capacity of one second."""
 
     def __init__(
         self,
         per_second: float,
         clock: Callable[[], float] = monotonic,
-        callers_at_most: int = MAX_CALLERS,
+        max_callers: int = MAX_CALLERS,
     ) -> None:
-        """Let each caller ask so often in a second; the clock is in seconds."""
+        """Allow each caller this many requests a second; the clock is in seconds."""
         self._per_second = per_second
         self._most = max(1.0, per_second)
         self._clock = clock
-        self._callers_at_most = callers_at_most
-        # By caller: what was left, and when. Who asked last is last.
+        self._max_callers = max_callers
+        # By caller: the tokens left, and when. The most recent caller is last.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, caller: str) -> None:
-        """Count one question. Raises RateLimitedError, and counts nothing then."""
+        """Count one request. Raises RateLimitedError, and then does not count it."""
         now, buckets = self._clock(), self._buckets
         left, since = buckets.get(caller, (self._most, now))
         left = min(self._most, left + (now - since) * self._per_second)
@@ -48,5 +48,5 @@ class Rate:
             raise RateLimitedError((1 - left) / self._per_second)
         buckets[caller] = left - 1, now
         buckets.move_to_end(caller)
-        if len(buckets) > self._callers_at_most:
+        if len(buckets) > self._max_callers:
             buckets.popitem(last=False)

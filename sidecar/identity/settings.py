@@ -22,10 +22,10 @@ ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 
 class Mode(StrEnum):
-    """How callers prove who they are."""
+    """The ways of authentication."""
 
     POD = "pod"
-    """They do not: they are in the same pod."""
+    """None: callers are in the same pod."""
     TOKEN = "token"  # noqa: S105 - a mode
     MTLS = "mtls"
 
@@ -118,18 +118,18 @@ class IdentitySettings:
 
     @property
     def proves_elsewhere(self) -> bool:
-        """Whether callers on other machines prove who they are, and nobody can listen in."""
+        """Whether callers on other machines are authenticated, over an encrypted connection."""
         return self.mode is not Mode.POD and self.tls_cert is not None
 
 
 async def open_authenticator(settings: IdentitySettings) -> Authenticator:
-    """Return what says who calls. Raises ValueError, which names the flag."""
+    """Return the authenticator of the settings. Raises ValueError, which names the flag."""
     with naming("--pin"):
         pins = read_pins(settings.pins)
     _check_together(settings)
     if settings.mode is Mode.POD:
         return PinnedAuthenticator(pins)
-    # What follows takes a while to load, and not all need it.
+    # Imported here because they are slow, and most deployments do not need them.
     from sidecar.identity.proofs import read_mapping  # noqa: PLC0415
 
     with naming("--claim"):
@@ -150,12 +150,12 @@ async def open_authenticator(settings: IdentitySettings) -> Authenticator:
         settings.issuer, settings.audience, frozenset(settings.algorithms or ALGORITHMS)
     )
     jwks = Jwks(_load(settings))
-    await jwks.read()  # a provider that is down now may be back when somebody calls
+    await jwks.read()  # errors are logged, as the provider may be back before the first call
     return tokens.TokenVerifier(jwks, expected, mapping, pins)
 
 
 def open_tls(settings: IdentitySettings) -> "Callable[[], TlsContent] | None":
-    """Return what reads the certificates anew, None without TLS. Raises ValueError."""
+    """Return a function that reads the certificates, None without TLS. Raises ValueError."""
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     from sidecar.identity.certificates import TlsFiles, read_tls  # noqa: PLC0415
@@ -164,12 +164,12 @@ def open_tls(settings: IdentitySettings) -> "Callable[[], TlsContent] | None":
 
 
 def open_rate(settings: IdentitySettings) -> Rate | None:
-    """Return what counts how fast each caller asks, None where nobody minds."""
+    """Return the rate limit, None without one."""
     return Rate(settings.max_rate) if settings.max_rate else None
 
 
 def _check_together(settings: IdentitySettings) -> None:
-    """Refuse what one mode needs and has not, or has and would not look at."""
+    """Raise ValueError for a flag that the mode needs or does not use."""
     of_tokens = {
         "--jwks": settings.jwks,
         "--issuer": settings.issuer,

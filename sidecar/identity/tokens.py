@@ -1,4 +1,4 @@
-"""Bearer tokens: JWTs (RFC 7519) that somebody signed whose keys are known."""
+"""Authentication by bearer tokens: JWTs (RFC 7519) signed with a key of the JWKS."""
 
 import base64
 import json
@@ -12,21 +12,21 @@ import jwt
 from sidecar.identity.caller import Caller, PresentedCredentials, UnauthenticatedError
 from sidecar.identity.jwks import ALGORITHMS, Jwks
 from sidecar.identity.pins import Pins, pinned
-from sidecar.identity.proofs import ClaimMapping, Remembered, caller_of
+from sidecar.identity.proofs import CallerCache, ClaimMapping, caller_of
 
 MAX_TOKEN_BYTES = 8192
 LEEWAY_SECONDS = 30
-"""How far the clocks of those who issue tokens may be from ours."""
+"""The tolerated difference between the issuer's clock and this one."""
 
 ASYMMETRIC = frozenset().union(*ALGORITHMS.values())
-"""All that can ever be allowed: with an HMAC, whoever verifies could also sign."""
+"""The algorithms that can be allowed. An HMAC cannot, as its verifier could also sign."""
 
 _BEARER = "bearer "
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a token has to say."""
+    """The issuer, audience and algorithms that a token must have."""
 
     issuer: str
     audience: str
@@ -34,7 +34,7 @@ class Expected:
 
 
 class TokenVerifier:
-    """Says who calls by the token they carry."""
+    """Authenticates callers by their bearer token."""
 
     def __init__(
         self,
@@ -44,26 +44,26 @@ class TokenVerifier:
         pins: Pins,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Verify by these keys; the clock is in seconds since the epoch."""
+        """Verify with the keys of the JWKS; the clock is in seconds since the epoch."""
         assert expected.algorithms <= ASYMMETRIC, "no HMAC, and never `none`"
         self._jwks = jwks
         self._expected = expected
         self._mapping = mapping
         self._pins = pins
         self._clock = clock
-        self._remembered = Remembered()
+        self._cache = CallerCache()
 
     async def caller(self, presented: PresentedCredentials) -> Caller:
-        """See Proof.caller."""
+        """See Authenticator.caller."""
         token = _bearer(presented.authorization())
         now = self._clock()
-        digest, caller = self._remembered.find(token.encode(), now)
+        digest, caller = self._cache.find(token.encode(), now)
         if caller is None:
             claims = await self._verify(token)
             expires = float(claims["exp"])
             until = expires + LEEWAY_SECONDS
             caller = pinned(caller_of(self._mapping, claims, until, "TOKEN_EXPIRED"), self._pins)
-            self._remembered.keep(digest, caller, now, expires)
+            self._cache.add(digest, caller, now, expires)
         return caller
 
     async def _verify(self, token: str) -> Mapping[str, Any]:
@@ -100,7 +100,7 @@ class TokenVerifier:
             ) from None
         except jwt.InvalidIssuerError:
             raise UnauthenticatedError("TOKEN_INVALID", "the token is of another issuer") from None
-        except Exception:  # a claim may be anything, such as a number that no float can hold
+        except Exception:  # a claim may be anything, such as a number too large for a float
             _refuse("cannot be verified")
         return claims
 
@@ -108,23 +108,23 @@ class TokenVerifier:
 def _bearer(headers: Sequence[str | bytes]) -> str:
     if not headers:
         raise UnauthenticatedError(
-            "TOKEN_MISSING", "this sidecar asks for a token: send the metadata authorization"
+            "TOKEN_MISSING", "this sidecar requires a token: send it as authorization metadata"
         )
     (header, *others) = headers
-    if others:  # whoever looks at them elsewhere may have looked at another
-        _refuse("came with another: send one authorization")
+    if others:  # a proxy may have checked another one
+        _refuse("is not the only one: send one authorization header")
     if not isinstance(header, str) or header[: len(_BEARER)].lower() != _BEARER:
-        _refuse("is no bearer token: send authorization: Bearer …")
+        _refuse("is not a bearer token: send authorization: Bearer …")
     token = header[len(_BEARER) :].strip()
     if not token.isascii() or len(token) > MAX_TOKEN_BYTES:
-        _refuse(f"has more than {MAX_TOKEN_BYTES} bytes, or other than ASCII")
+        _refuse(f"is longer than {MAX_TOKEN_BYTES} bytes, or not ASCII")
     return token
 
 
 def _header(token: str) -> Mapping[str, Any]:
-    """Read which key and algorithm the token says; PyJWT reads it again with all the rest.
+    """Return a token's header, before verification.
 
-    It would read all of it for this, too, which takes as long as to verify it.
+    PyJWT would parse the whole token for that, which takes as long as to verify it.
     """
     part = token.partition(".")[0]
     try:
@@ -132,7 +132,7 @@ def _header(token: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
-        _refuse("is no JWT")
+        _refuse("is not a JWT")
     return header
 
 

@@ -1,1 +1,1 @@
-"""Mistral's API keys: the registry, the audit, rotation. Their secrets are never kept here."""
+"""Mistral's API keys: registry, audit and rotation. No secret is stored here."""

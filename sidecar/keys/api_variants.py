@@ -1,8 +1,8 @@
-"""The shapes of Mistral's administration of keys, and how their answers are read.
+"""The variants of Mistral's API for keys: their requests, and the parsing of responses.
 
-Two are known, and neither could be tried: what the seed of this project shows
-(`/v1/api-keys`), and what Mistral describes as a preview (`/v1/admin/api-keys`). So requests
-are written as the documents show them, and answers are read tolerantly.
+Two are documented, and neither could be tested: the one that this project's first version
+showed (`/v1/api-keys`), and Mistral's preview (`/v1/admin/api-keys`). So requests follow the
+documents exactly, and responses are read tolerantly.
 """
 
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ _LISTS = ("data", "api_keys", "keys", "items")
 
 
 class Auth(StrEnum):
-    """Which header carries the admin key; Mistral's documents show both."""
+    """The header of the admin key; Mistral's documents show both."""
 
     BEARER = "bearer"
     X_API_KEY = "x-api-key"
 
     def headers(self, key: Secret) -> dict[str, str]:
-        """Return the header."""
+        """Return the header with the key."""
         if self is Auth.BEARER:
             return {"Authorization": f"Bearer {key.reveal()}"}
         return {"x-api-key": key.reveal()}
 
 
 class ApiVariantName(StrEnum):
-    """Which shape to speak."""
+    """The variants by name."""
 
     ADMIN = "admin"
     SEED = "seed"
@@ -42,7 +42,7 @@ class ApiVariantName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RemoteKey:
-    """A key as Mistral lists it. What it does not say is "" or None."""
+    """A key as Mistral lists it; "" or None for what a response leaves out."""
 
     id: str
     name: str
@@ -56,7 +56,7 @@ class RemoteKey:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """What a key is to be. The name has to be unique: it finds the key if an answer is lost."""
+    """The fields of a key to create. The unique name finds the key if the response is lost."""
 
     name: str
     workspace: str = ""
@@ -67,7 +67,7 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A key that was just made, and the only sight of its secret."""
+    """A key that was just created, with its secret, which no later response has."""
 
     key: RemoteKey
     secret: Secret
@@ -75,7 +75,7 @@ class CreatedKey:
 
 @dataclass(frozen=True, slots=True)
 class ApiVariant:
-    """Where keys are administered, and what their fields are called there."""
+    """One variant of the API: its path, and its names for the fields of a key."""
 
     path: str
     workspace: str
@@ -84,7 +84,7 @@ class ApiVariant:
     expiration: str = ""
 
     def body(self, new: NewKey) -> dict[str, str]:
-        """Return what to POST. Raises ValueError for what this shape needs and has not."""
+        """Return the body of the POST. Raises ValueError when a required field is missing."""
         if not new.workspace or (self.user and not new.user):
             needed = " and ".join(filter(None, (self.workspace, self.user)))
             raise ValueError(f"a new key needs {needed} at Mistral")
@@ -131,7 +131,7 @@ class MistralSettings:
 
 
 def read_created(document: Any) -> CreatedKey | None:
-    """Read the answer to a POST; None when the id or the secret is missing."""
+    """Read the response to a POST; None when the id or the secret is missing."""
     if isinstance(document, dict) and isinstance(document.get("data"), dict):
         document = document["data"]
     key = _read_key(document)
@@ -143,15 +143,15 @@ def read_created(document: Any) -> CreatedKey | None:
 
 
 def read_page(document: Any) -> tuple[list[RemoteKey], bool | None] | None:
-    """Read one page of a list: its keys, and whether more follow (None: it does not say).
+    """Read one page of a list: its keys, and whether more follow (None if it does not say).
 
-    None when it is no list of keys: to take it for an empty one would lose them all.
+    None when it is not a list of keys, so that it is not taken for an empty one.
     """
     entries, more = document, None
     if isinstance(document, dict):
         entries = next((document[name] for name in _LISTS if name in document), None)
-        said = document.get("has_more", document.get("next", ...))
-        more = None if said is ... else bool(said)
+        following = document.get("has_more", document.get("next", ...))
+        more = None if following is ... else bool(following)
     if not isinstance(entries, list):
         return None
     keys = [_read_key(entry) for entry in entries]
@@ -182,7 +182,7 @@ def _text(entry: Any, *names: str) -> str:
 
 
 def _time(entry: Any, *names: str) -> int | None:
-    """Read a time: ISO 8601, in UTC unless it says otherwise, or seconds since the epoch."""
+    """Read a time in ISO 8601, by default in UTC, or in seconds since the epoch."""
     found = next((entry[name] for name in names if entry.get(name)), None)
     try:
         if isinstance(found, int | float):

@@ -1,4 +1,4 @@
-"""What is to be looked at in the registry of keys, and at Mistral."""
+"""The audit of keys: findings in the registry, and differences from Mistral's list."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ MAX_NAMED = 5
 
 
 class FindingKind(StrEnum):
-    """What may be found."""
+    """The kinds of findings."""
 
     UNUSED = "unused"
     NEVER_USED = "never-used"
@@ -34,9 +34,9 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """Something about a key, in a sentence that says what to do. `key` is the id it has here.
+    """A finding about a key, with a sentence that says what to do.
 
-    For a key that is not here, it is the name that it has at Mistral.
+    `key` is its id in the registry; for a key that is not registered, its name at Mistral.
     """
 
     kind: FindingKind
@@ -46,7 +46,7 @@ class AuditFinding:
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """Looks at keys at one moment. Nothing is told of a time shorter than `unused_days`."""
+    """Audits keys at one moment. A key counted for less than `unused_days` is not called unused."""
 
     catalogue: Catalogue
     at_us: int
@@ -54,15 +54,13 @@ class Auditor:
     old_days: int = 90
 
     def audit(self, keys: Sequence[KeyRecord]) -> Iterator[AuditFinding]:
-        """Find what is wrong with keys that are not revoked."""
+        """Yield findings about the registered keys that are not revoked."""
         for key in keys:
             state = key.state(self.at_us)
             if state is KeyState.REVOKED:
                 continue
             if not key.entry.owner:
-                yield AuditFinding(
-                    FindingKind.NO_OWNER, key.id, "nobody answers for it: give it an owner"
-                )
+                yield AuditFinding(FindingKind.NO_OWNER, key.id, "has no owner: add one")
             if state is KeyState.EXPIRED:
                 since = _day(key.entry.expires.ToMicroseconds())
                 yield AuditFinding(
@@ -78,7 +76,7 @@ class Auditor:
     def _age(self, key: KeyRecord) -> Iterator[AuditFinding]:
         made_us = key.made_us
         if made_us is None:
-            text = "nobody says when it was made: note it as created, or rotate it"
+            text = "its age is unknown: add `created`, or rotate it"
             yield AuditFinding(FindingKind.OLD, key.id, text)
         elif self._days_since(made_us) >= self.old_days:
             text = f"made {_day(made_us)}, {self._ago(made_us)}: rotate it"
@@ -94,7 +92,7 @@ class Auditor:
             yield AuditFinding(FindingKind.NEVER_USED, key.id, text)
 
     def _scope(self, key: KeyRecord) -> Iterator[AuditFinding]:
-        """Compare what it may call with what it has called; of none, `_use` has told."""
+        """Compare the models that it may call with those that it has called, if any."""
         called = {use.model for use in key.used}
         if not called or not self._known_long(key):
             return
@@ -106,7 +104,7 @@ class Auditor:
             yield AuditFinding(FindingKind.WIDE_SCOPE, key.id, text)
 
     def _never_called(self, key: policy_pb.Key, called: set[str]) -> list[str]:
-        """Return names of its list that no call was for; where it may call all, the models."""
+        """Return the allowed names that no call was for; the models where it may call all."""
         models = {m.message.id: m.message for m in self.catalogue.models.values()}
         names = {name for model in called & models.keys() for name in models[model].names}
         if "*" not in key.allowed_models:
@@ -122,7 +120,7 @@ class Auditor:
     def compare(
         self, keys: Sequence[KeyRecord], remote: Sequence[RemoteKey]
     ) -> Iterator[AuditFinding]:
-        """Find where the registry and Mistral's list of living keys differ."""
+        """Yield the differences between the registry and Mistral's list of keys."""
         owner = _Names(keys)
         seen = set()
         for one in remote:
@@ -144,7 +142,7 @@ class Auditor:
                 yield AuditFinding(FindingKind.NOT_AT_MISTRAL, key.id, text)
 
     def _known_long(self, key: KeyRecord) -> bool:
-        """Whether its use has been counted for so long that no use means something."""
+        """Whether its use has been counted for at least `unused_days`."""
         return key.since_us is not None and self._days_since(key.since_us) >= self.unused_days
 
     def _ago(self, at_us: int) -> str:
@@ -155,7 +153,7 @@ class Auditor:
 
 
 class _Names:
-    """Finds the registered key that a key at Mistral is: by its id there, or its name."""
+    """Finds the registered key of a key at Mistral, by its id there or its name."""
 
     def __init__(self, keys: Sequence[KeyRecord]) -> None:
         self._keys = {key.id: key for key in keys}

@@ -1,7 +1,7 @@
-"""Mistral's side of keys: list, create, revoke, and whether a secret works.
+"""The client of Mistral's API for keys: list, create, revoke, and test a secret.
 
-Everything but a create may be asked twice, and is. A create whose answer was lost may have
-had its effect; then OutcomeUnknownError says so, and whoever asked looks for the name.
+All requests but a create are retried. A create whose response was lost may have had its
+effect: then it raises OutcomeUnknownError, and the caller looks for the key by its name.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from sidecar.keys.api_variants import (
     read_page,
 )
 from sidecar.keys.secret import Secret
-from sidecar.web.exchange import Answer, ExchangeError, Http
+from sidecar.web.exchange import ExchangeError, Http, HttpResponse
 
 MODELS = "/v1/models"
 
 ATTEMPTS = 4
 FIRST_WAIT_SECONDS = 0.5
 MAX_WAIT_SECONDS = 30.0
-"""A `Retry-After` beyond this is told to whoever asked, not waited for."""
+"""A longer `Retry-After` is not waited for, but reported as an error."""
 
 PAGE_SIZE = 100
 MAX_PAGES = 100
@@ -43,26 +43,26 @@ _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the key is revoked or invalid: regenerate it on La Plateforme",
     HTTPStatus.PAYMENT_REQUIRED: "a spending limit is reached: review per-key usage",
     HTTPStatus.FORBIDDEN: "the key may not do this: use a key with broader scope",
-    HTTPStatus.NOT_FOUND: "there is no such path or key; --mistral-shape has another",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "the request is not what it takes: see --mistral-shape",
+    HTTPStatus.NOT_FOUND: "no such path or key: try another --mistral-shape",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "it does not accept the request: try another --mistral-shape",
     HTTPStatus.TOO_MANY_REQUESTS: "the workspace's requests per minute are exceeded:"
     " distribute them across workspaces, or wait",
 }
 
 
 class MistralError(Exception):
-    """Mistral refused, or did not answer. The text says what to do, and has no secret."""
+    """Mistral refused a request, or did not respond. The text says what to do, without secrets."""
 
 
 class OutcomeUnknownError(MistralError):
-    """A key may have been created, and nobody knows its secret."""
+    """A key may have been created, and its secret is lost."""
 
 
 class Mistral:
     """A client for one organization's keys. Belongs to the running event loop."""
 
     def __init__(self, settings: MistralSettings, admin_key: Secret) -> None:
-        """Speak as the settings say. Raises ValueError for a URL that is not secure."""
+        """Use the settings and the admin key. Raises ValueError for a URL that is not secure."""
         self._http = Http(settings.url, settings.timeout_seconds)
         self._host = urlsplit(settings.url).hostname
         self._auth = settings.auth.headers(admin_key)
@@ -74,66 +74,66 @@ class Mistral:
         found: dict[str, RemoteKey] = {}
         for number in range(MAX_PAGES):
             params = {"page": str(number), "page_size": str(PAGE_SIZE)}
-            answer = await self._ask("GET", self._shape.path, self._auth, params)
-            page = read_page(answer.document()) if answer.status == HTTPStatus.OK else None
+            response = await self._send("GET", self._shape.path, self._auth, params)
+            page = read_page(response.document()) if response.status == HTTPStatus.OK else None
             if page is None:
-                raise _refused("list keys", answer)
+                raise _refused("list keys", response)
             keys, more = page
             new = {key.id: key for key in keys if key.id not in found}
             found |= new
-            # Where nobody says whether more follow, a page that adds nothing is the last.
+            # If the response does not say whether more follow, a page without new keys is the last.
             if more is False or not new:
                 return list(found.values())
-        raise MistralError(f"list keys: there are more than {MAX_PAGES} pages of them")
+        raise MistralError(f"list keys: there are more than {MAX_PAGES} pages")
 
     async def create(self, new: NewKey) -> CreatedKey:
-        """Create a key. Asked once: raises OutcomeUnknownError, or MistralError if none is."""
+        """Create a key, without retries. Raises OutcomeUnknownError, or MistralError if refused."""
         body = json.dumps(self._shape.body(new)).encode()
         try:
-            answer = await self._ask("POST", self._shape.path, self._auth, body=body)
+            response = await self._send("POST", self._shape.path, self._auth, body=body)
         except ExchangeError as error:
             raise OutcomeUnknownError(f"create a key: {error}") from None
-        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise OutcomeUnknownError(f"create a key: HTTP status {answer.status}")
-        if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
-            raise _refused("create a key", answer)
-        created = read_created(answer.document())
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise OutcomeUnknownError(f"create a key: HTTP status {response.status}")
+        if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
+            raise _refused("create a key", response)
+        created = read_created(response.document())
         if created is None:
-            raise OutcomeUnknownError("create a key: the answer has no id or no secret")
+            raise OutcomeUnknownError("create a key: the response has no id or no secret")
         return created
 
     async def revoke(self, remote_id: str) -> None:
-        """Revoke a key; one that is gone already is revoked. Raises MistralError."""
+        """Revoke a key; one that does not exist counts as revoked. Raises MistralError."""
         path = f"{self._shape.path}/{quote(remote_id, safe='')}"
-        answer = await self._ask("DELETE", path, self._auth)
-        if answer.status != HTTPStatus.NOT_FOUND and not _good(answer):
-            raise _refused("revoke a key", answer)
+        response = await self._send("DELETE", path, self._auth)
+        if response.status != HTTPStatus.NOT_FOUND and not _good(response):
+            raise _refused("revoke a key", response)
 
     async def works(self, secret: Secret) -> bool:
-        """Whether Mistral takes the secret now. Raises MistralError when it does not say."""
-        answer = await self._ask("GET", MODELS, Auth.BEARER.headers(secret))
-        if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        """Whether Mistral accepts the secret now. Raises MistralError when that stays unknown."""
+        response = await self._send("GET", MODELS, Auth.BEARER.headers(secret))
+        if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return False
-        if answer.status != HTTPStatus.OK:
-            raise _refused("list models", answer)
+        if response.status != HTTPStatus.OK:
+            raise _refused("list models", response)
         return True
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
 
-    async def _ask(
+    async def _send(
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
-    ) -> Answer:
-        """Ask until there is an answer, or it makes no sense to ask again.
+    ) -> HttpResponse:
+        """Send a request, with retries; return the response.
 
-        A POST is asked again only when it had no effect for certain: when it was not sent, or
-        was answered with 429. For it alone, ExchangeError is left to the caller.
+        A POST is retried only when it certainly had no effect: it was not sent, or the status
+        was 429. Otherwise it raises ExchangeError, as no other method does.
         """
         if body is not None:
             headers = {**headers, "Content-Type": "application/json"}
@@ -142,42 +142,42 @@ class Mistral:
             left -= 1
             wait = _backoff(ATTEMPTS - left)
             try:
-                answer = await self._http.ask(method, path, headers, params, body)
+                response = await self._http.send(method, path, headers, params, body)
             except ExchangeError as error:
                 if error.sent and not safe:
                     raise
                 if not left:
-                    raise MistralError(f"{self._host} does not answer: {error}") from None
+                    raise MistralError(f"{self._host} does not respond: {error}") from None
             else:
-                if not (_limited(answer) or (safe and _broken(answer))):
-                    return answer
-                wait = max(wait, _retry_after(answer))
+                if not (_limited(response) or (safe and _broken(response))):
+                    return response
+                wait = max(wait, _retry_after(response))
                 if not left or wait > MAX_WAIT_SECONDS:
-                    return answer
+                    return response
             await asyncio.sleep(wait)
 
 
-def _good(answer: Answer) -> bool:
-    return HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+def _good(response: HttpResponse) -> bool:
+    return HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES
 
 
-def _limited(answer: Answer) -> bool:
-    return answer.status == HTTPStatus.TOO_MANY_REQUESTS
+def _limited(response: HttpResponse) -> bool:
+    return response.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
-def _broken(answer: Answer) -> bool:
-    return answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+def _broken(response: HttpResponse) -> bool:
+    return response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _backoff(attempt: int) -> float:
-    """Return a wait that doubles, and differs from that of others who failed just now."""
+    """Return a delay in seconds that doubles with each attempt, with jitter."""
     whole = FIRST_WAIT_SECONDS * (1 << (attempt - 1))
     return whole * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
-def _retry_after(answer: Answer) -> float:
-    """Return how many seconds the server asks for; 0 when it does not."""
-    text = answer.headers.get("Retry-After", "")
+def _retry_after(response: HttpResponse) -> float:
+    """Return the seconds of `Retry-After`; 0 without it."""
+    text = response.headers.get("Retry-After", "")
     if text.isdecimal():
         return float(text[:9])
     try:
@@ -186,17 +186,17 @@ def _retry_after(answer: Answer) -> float:
         return 0.0
 
 
-def _refused(what: str, answer: Answer) -> MistralError:
-    """Say what to do about a status. Of the body only a code that is a plain word is shown."""
-    document: Any = answer.document()
-    said = document.get("type") or document.get("code") if isinstance(document, dict) else None
-    word = f" ({said})" if isinstance(said, str) and re.fullmatch(r"[a-z_]{1,40}", said) else ""
-    if _good(answer):
-        return MistralError(f"{what}: the answer is none that is known; see --mistral-shape")
-    advice = _ADVICE.get(answer.status)
-    wait = _retry_after(answer)
+def _refused(what: str, response: HttpResponse) -> MistralError:
+    """Return an error that says what to do. Of the body it shows only a code that is a word."""
+    document: Any = response.document()
+    code = document.get("type") or document.get("code") if isinstance(document, dict) else None
+    word = f" ({code})" if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else ""
+    if _good(response):
+        return MistralError(f"{what}: unknown form of response: try another --mistral-shape")
+    advice = _ADVICE.get(response.status)
+    wait = _retry_after(response)
     after = f"; it asks to wait {wait:.0f} s" if wait else ""
     return MistralError(
-        f"{what}: HTTP status {answer.status}{word}: "
-        f"{advice or 'Mistral does not do it; try again later'}{after}"
+        f"{what}: HTTP status {response.status}{word}: "
+        f"{advice or 'Mistral refuses it: try again later'}{after}"
     )

@@ -1,4 +1,4 @@
-"""What the ledger keeps of a secret: it knows it again, and gives nothing away."""
+"""The pepper, and the fingerprints that the ledger stores to recognize a secret."""
 
 import hashlib
 import hmac
@@ -9,34 +9,33 @@ MAX_BYTES = 4096
 MARK_DIGITS = 8
 
 DIGEST_DIGITS = 64
-"""What ledgers kept before there were peppers was the digest alone."""
+"""The length of a plain digest, which older versions stored as the fingerprint."""
 
 
 class OtherPepperError(Exception):
-    """A fingerprint was made with another pepper, so nobody can say whose it is."""
+    """A fingerprint was made with another pepper, so it cannot be compared."""
 
 
 class Pepper:
-    """A text that only the operator has, and that every sidecar of one ledger has to have."""
+    """A secret of the operator's, the same for every sidecar of one ledger."""
 
     def __init__(self, content: bytes) -> None:
-        """Take the pepper as it is."""
+        """Use these bytes."""
         self._content = content
         self._prefix = f"hmac-sha256:{self._mac('the mark of this pepper')[:MARK_DIGITS]}:"
 
     def fingerprint(self, digest: str) -> str:
-        """Return the fingerprint of the secret with this digest, or "" for no secret.
+        """Return the fingerprint of the secret with this digest; "" for no secret.
 
-        It is `hmac-sha256:MARK:HEX`: HEX is the HMAC-SHA256 of the digest's 64 digits, MARK tells
-        peppers apart.
+        It is `hmac-sha256:MARK:HEX`: HEX is the HMAC-SHA256 of the digest's 64 digits, MARK
+        identifies the pepper.
         """
         return self._prefix + self._mac(digest) if digest else ""
 
     def is_of(self, fingerprint: str, digest: str) -> bool:
         """Whether the fingerprint is of the secret with this digest.
 
-        Raises OtherPepperError where that cannot be known. Without a digest, or without a
-        fingerprint, it is not.
+        False without a digest or a fingerprint. Raises OtherPepperError.
         """
         if not (fingerprint and digest):
             return False
@@ -50,7 +49,7 @@ class Pepper:
         return fingerprint.startswith(self._prefix)
 
     def knows(self, fingerprint: str) -> bool:
-        """Whether it can be said whose it is: made with this pepper, or before there were any."""
+        """Whether it can be compared: made with this pepper, or a plain digest."""
         return self.made(fingerprint) or len(fingerprint) == DIGEST_DIGITS
 
     def _mac(self, text: str) -> str:
@@ -58,9 +57,9 @@ class Pepper:
 
 
 def read_pepper(path: Path) -> Pepper:
-    """Read a pepper: all of the file, without the white space around it.
+    """Read a pepper: the file's content without surrounding white space.
 
-    Raises ValueError, which says nothing of what is in the file.
+    Raises ValueError, whose text has nothing of the content.
     """
     try:
         with path.open("rb") as file:
@@ -68,5 +67,5 @@ def read_pepper(path: Path) -> Pepper:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     if not MIN_BYTES <= len(content) <= MAX_BYTES:
-        raise ValueError(f"{path}: has to have {MIN_BYTES} to {MAX_BYTES} bytes")
+        raise ValueError(f"{path}: must have {MIN_BYTES} to {MAX_BYTES} bytes")
     return Pepper(content)

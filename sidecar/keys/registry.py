@@ -1,4 +1,4 @@
-"""Each registered key, with what the ledger knows of it."""
+"""Registered keys, each with its usage and versions in the ledger."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from sidecar.v1 import policy_input_pb2 as policy_pb
 
 
 class KeyState(StrEnum):
-    """What a key is at a moment."""
+    """The states of a key."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -21,11 +21,11 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key: its entry in the registry, and what became of it."""
+    """A key: its entry in the registry, its usage and its versions."""
 
     entry: policy_pb.Key
     since_us: int | None
-    """From when on its use is counted; None when it is not."""
+    """When counting of its use began; None if it is not counted."""
     uses: tuple[KeyUse, ...]
     versions: tuple[Version, ...]
     """The oldest first."""
@@ -37,17 +37,17 @@ class KeyRecord:
 
     @property
     def used(self) -> tuple[KeyUse, ...]:
-        """What was allowed: a call that was denied used nothing."""
+        """The uses by allowed calls; a denied call does not use the key."""
         return tuple(use for use in self.uses if use.allowed)
 
     @property
     def last_used_us(self) -> int | None:
-        """When the last call with it was allowed; None when none was."""
+        """When the last call with it was allowed; None without one."""
         return max((use.last_us for use in self.used), default=None)
 
     @property
     def made_us(self) -> int | None:
-        """When the secret that is in use was made, as far as anybody says."""
+        """When the active secret was created, by the ledger or the registry; None if unknown."""
         for version in self.versions:
             if version.state is VersionState.ACTIVE and version.created_at_us is not None:
                 return version.created_at_us
@@ -55,7 +55,7 @@ class KeyRecord:
         return self.entry.created.ToMicroseconds() if made else None
 
     def state(self, at_us: int) -> KeyState:
-        """Return what it is at a moment. It expires at the very moment that its entry says."""
+        """Return its state at a moment. From the time in `expires` on it is expired."""
         if self.entry.state == KeyState.REVOKED:
             return KeyState.REVOKED
         expired = at_us >= self.entry.expires.ToMicroseconds()
@@ -68,7 +68,7 @@ def records(
     uses: Iterable[KeyUse],
     versions: Iterable[Version],
 ) -> list[KeyRecord]:
-    """Put together what is known of each key of the registry, by its id."""
+    """Return a record of each registered key, sorted by id."""
     uses_of, versions_of = defaultdict(list), defaultdict(list)
     for use in uses:
         uses_of[use.name.key].append(use)

@@ -1,15 +1,14 @@
-"""Rotating one key, from top to bottom.
+"""The rotation of one key, stage by stage.
 
-A new key is created at Mistral and has to work before any app can get it. Then it is stored
-where apps find it, and becomes the active version; the old one lives on until the new one has
-been in use for a while, and is revoked. Every stage is on disk before the next begins, so
-whoever finds a rotation unfinished knows what may have happened, and goes on or goes back.
-The secret is in memory and in the sink, nowhere else: if it is lost before it is stored, its
-key is revoked and another created.
+A new key is created at Mistral and tested. Then its secret is stored where apps find it, and
+it becomes the active version. The old key is revoked when the new one has been in use for the
+grace period. Every stage is on disk before the next begins, so after a crash another process
+knows what may have happened, and continues or rolls back. If the secret is lost before it is
+stored, its key is revoked and another created.
 
 K1: at every moment apps find a secret that works. K2: at the end one key is left at Mistral,
-and the ledger knows it. K3: a secret is in memory and in the sink, nowhere else; what the ledger
-keeps of it is of no use without the pepper.
+and it is in the ledger. K3: a secret is in memory and in the sink, nowhere else; its
+fingerprint in the ledger is useless without the pepper.
 """
 
 import asyncio
@@ -33,22 +32,22 @@ from sidecar.keys.settings import RotationError, StillInUseError, in_thread
 from sidecar.keys.sinks.sink import SinkError
 
 SUCCESSES = 3
-"""How often in a row Mistral has to take a new secret: one of its servers may know it first."""
+"""Successful tests in a row that a new secret needs, as not all servers know it at once."""
 
-CREATIONS = 3
-"""How many secrets may be lost in one run before it gives up."""
+MAX_CREATIONS = 3
+"""Keys that one run creates before it gives up."""
 
 OWN_USE_US = 60 * SECOND_US
-"""What Mistral calls a use of the new key until so long after we tried it was our own trial."""
+"""A use of the new key within this time after its test counts as the test itself."""
 
 
 class Rotation(RotationContext):
-    """One run of one rotation, by whoever has its lease."""
+    """One run of one rotation, by the owner of its lease."""
 
     async def run(self, rotation: KeyRotation) -> KeyRotation:
-        """Go on until it has ended, or there is only to wait and nobody does.
+        """Run the stages until the end, or without `waits` until one would have to wait.
 
-        Raises RotationError when it cannot go on, or had to give the new key up;
+        Raises RotationError when it cannot continue, or had to discard the new key;
         StillInUseError when the old key should be revoked and is in use.
         """
         while not rotation.stage.ended:
@@ -61,27 +60,24 @@ class Rotation(RotationContext):
         return rotation
 
     async def recover(self, rotation: KeyRotation) -> KeyRotation:
-        """Find out what became of the secret that whoever was here before had in memory.
-
-        `run` goes on from there.
-        """
+        """Return the stage to `run` from, after a crash that may have lost the secret."""
         lost = "its secret was in the memory of a process that has ended"
         match rotation.stage:
             case Stage.CREATING | Stage.CREATED | Stage.VERIFIED:
                 return await self._to(rotation, Stage.LOST, lost)
             case Stage.STORING:
                 if await self._is_stored(rotation):
-                    return await self._to(rotation, Stage.STORED, "it was stored all the same")
+                    return await self._to(rotation, Stage.STORED, "it was stored nevertheless")
                 return await self._to(rotation, Stage.LOST, lost)
         return rotation
 
     async def create(self, rotation: KeyRotation) -> KeyRotation:
-        """CREATING: ask Mistral for a key like the old one, once."""
+        """CREATING: create a key like the old one at Mistral, without retries."""
         new, old = self._versions(rotation)
         try:
-            asked = await self._remote.like(old, new, self._wanted)
+            new_key = await self._remote.new_key(old, new, self._spec)
             self._created += 1
-            created = await self._mistral.create(asked)
+            created = await self._mistral.create(new_key)
         except OutcomeUnknownError as error:
             return await self._to(rotation, Stage.LOST, str(error))
         except (MistralError, ValueError) as error:  # there is no new key
@@ -90,15 +86,15 @@ class Rotation(RotationContext):
         self._secret = created.secret
         key, fingerprint = created.key, self._pepper.fingerprint(created.secret.digest)
         at_us = key.created_at_us or self._clock()
-        await in_thread(self._book.identify, new, key.id, fingerprint, at_us)
+        await in_thread(self._key_store.identify, new, key.id, fingerprint, at_us)
         return await self._to(rotation, Stage.CREATED, f"{key.name or new.name}, {key.id}")
 
     async def verify(self, rotation: KeyRotation) -> KeyRotation:
-        """CREATED: the new key works, and no other sidecar is making one."""
-        assert self._secret is not None, "a secret that is lost leads to LOST"
-        ends, successes = self._ends(self._pace.verify_seconds), 0
+        """CREATED: test that the new key works, and that no other sidecar has made one."""
+        assert self._secret is not None, "a lost secret leads to LOST"
+        ends, successes = self._ends(self._timings.verify_seconds), 0
         while successes < SUCCESSES:
-            why = "Mistral does not take the new key"
+            why = "Mistral does not accept the new key"
             try:
                 works = await self._mistral.works(self._secret)
             except MistralError as error:
@@ -107,7 +103,7 @@ class Rotation(RotationContext):
             if not works:
                 if asyncio.get_running_loop().time() > ends:
                     return await self._give_up(rotation, why)
-                await asyncio.sleep(self._pace.look_seconds)
+                await asyncio.sleep(self._timings.look_seconds)
         new, _ = self._versions(rotation)
         try:
             rival = await self._remote.rival(new)
@@ -118,8 +114,8 @@ class Rotation(RotationContext):
         return await self._to(rotation, Stage.VERIFIED)
 
     async def store(self, rotation: KeyRotation) -> KeyRotation:
-        """VERIFIED: put the secret where apps find it, and see that it is there."""
-        assert self._secret is not None, "a secret that is lost leads to LOST"
+        """VERIFIED: store the secret in the sink, and check that it is there."""
+        assert self._secret is not None, "a lost secret leads to LOST"
         new, old = self._versions(rotation)
         try:
             held = await self._sink.holds()
@@ -127,7 +123,7 @@ class Rotation(RotationContext):
             return await self._give_up(rotation, str(error))
         note = "" if old is None or await self._is_held(old, held) else NO_WAY_BACK
         rotation = await self._to(rotation, Stage.STORING, note)
-        why = "the sink does not have what it was given"
+        why = "the sink does not have the secret that was stored"
         try:
             await self._sink.store(new.key_id, new.version, self._secret)
         except SinkError as error:
@@ -138,9 +134,9 @@ class Rotation(RotationContext):
         return await self._to(rotation, Stage.STORED)
 
     async def switch(self, rotation: KeyRotation) -> KeyRotation:
-        """STORED: give apps time to find the secret; then its version is the active one."""
+        """STORED: give apps time to find the secret; then make its version the active one."""
         if rotation.from_version:
-            until_us = rotation.stage_at_us + self._us(self._pace.propagation_seconds)
+            until_us = rotation.stage_at_us + self._us(self._timings.propagation_seconds)
             if not self._waits and self._clock() < until_us:
                 await self._note_once(rotation, LEFT_FOR_LATER)
                 return rotation
@@ -148,16 +144,16 @@ class Rotation(RotationContext):
         return await self._to(rotation, Stage.SWITCHED)
 
     async def end_grace(self, rotation: KeyRotation) -> KeyRotation:
-        """SWITCHED: wait until the new key is in use, and the old one is not."""
+        """SWITCHED: wait until the grace period ends, so that the old key can be revoked."""
         new, old = self._versions(rotation)
         if old is None:
             return await self._to(rotation, Stage.DONE)
         while True:
             verdict, until_us = await self._verdict(rotation, new, old)
             if verdict is GraceVerdict.REVOKE or self._force:
-                await self._see_that_it_lives(new)
+                await self._check_exists(new)
                 if not self._force:
-                    await self._see_that_apps_find(new)
+                    await self._check_stored(new)
                 why = (
                     ""
                     if verdict is GraceVerdict.REVOKE
@@ -169,16 +165,16 @@ class Rotation(RotationContext):
                 raise StillInUseError(str(old), str(new))
             if not self._waits:
                 return rotation
-            self._watcher.waits(rotation, f"{old} is in its grace", until_us)
+            self._watcher.waits(rotation, f"{old} is in its grace period", until_us)
             left = (until_us - self._clock()) / SECOND_US
-            await asyncio.sleep(max(0.0, min(self._pace.look_seconds, left)))
+            await asyncio.sleep(max(0.0, min(self._timings.look_seconds, left)))
 
     async def revoke(self, rotation: KeyRotation) -> KeyRotation:
-        """REVOKING: revoke the old key, and whatever else was left behind."""
+        """REVOKING: revoke the old key, and keys left behind by earlier runs."""
         new, old = self._versions(rotation)
         assert old is not None, "a key's first rotation revokes nothing"
         try:
-            await self._see_that_it_lives(new)
+            await self._check_exists(new)
             await self._mistral.revoke(old.remote_id)
             await self._remote.sweep(new.key_id, rotation)
         except MistralError as error:
@@ -187,35 +183,35 @@ class Rotation(RotationContext):
         return await self._to(rotation, Stage.DONE)
 
     async def begin_again(self, rotation: KeyRotation) -> KeyRotation:
-        """LOST: revoke the key whose secret nobody has, and create another."""
+        """LOST: revoke the key whose secret is lost, and create another."""
         await self._revoke_new(rotation)
-        if self._created >= CREATIONS:
-            return await self._give_up(rotation, f"{CREATIONS} new keys were lost")
+        if self._created >= MAX_CREATIONS:
+            return await self._give_up(rotation, f"{MAX_CREATIONS} new keys were lost")
         return await self._to(rotation, Stage.CREATING, nonce=os.urandom(6).hex())
 
     async def restore(self, rotation: KeyRotation) -> KeyRotation:
-        """RESTORING: let apps find the old secret again, and give them time to."""
+        """RESTORING: restore the old secret in the sink, and give apps time to find it."""
         new, old = self._versions(rotation)
-        assert old is not None, "what had no version before is not rolled back"
-        await self._see_that_it_lives(old)
+        assert old is not None, "a key's first version is not rolled back"
+        await self._check_exists(old)
         try:
             if not await self._finds(old):
                 try:
                     await self._sink.restore()
                 except SinkError as error:
-                    if await self._finds(new):  # as before: nothing has to be turned back
+                    if await self._finds(new):  # nothing has changed
                         await self._to(rotation, Stage.STORED, str(error))
                     raise
             if not await self._finds(old):
                 raise RotationError(f"the sink has no secret of {old}: rotate the key again")
         except SinkError as error:
             raise RotationError(str(error)) from None
-        until_us = self._clock() + self._us(self._pace.propagation_seconds)
+        until_us = self._clock() + self._us(self._timings.propagation_seconds)
         await self._pause(rotation, f"apps go back to {old}", until_us)
         return await self._to(rotation, Stage.DISCARDING, f"apps find {old}, not {new}")
 
     async def discard(self, rotation: KeyRotation) -> KeyRotation:
-        """DISCARDING: revoke the new key, which no app can have any more."""
+        """DISCARDING: revoke the new key, which apps cannot find any more."""
         await self._revoke_new(rotation)
         await self._forget_previous(rotation)
         return await self._to(rotation, Stage.ROLLED_BACK)
@@ -232,41 +228,41 @@ class Rotation(RotationContext):
         Stage.DISCARDING: discard,
     }
 
-    async def turn_back(self, rotation: KeyRotation, *, stored_too: bool) -> KeyRotation:
-        """Turn to RESTORING or DISCARDING, from where that can be; `run` goes on from there.
+    async def roll_back(self, rotation: KeyRotation, *, stored_too: bool) -> KeyRotation:
+        """Enter RESTORING or DISCARDING, for `run` to continue from.
 
-        Raises RotationError where it cannot, or where apps may have the new secret and that is
-        not wanted (`stored_too`).
+        Raises RotationError when the stage does not allow it, or when apps may have the new
+        secret and `stored_too` is False.
         """
-        stage, why = rotation.stage, "turned back by hand"
+        stage, why = rotation.stage, "rolled back by hand"
         if stage in (Stage.RESTORING, Stage.DISCARDING):
             return rotation
         if stage is Stage.REVOKING:
-            raise RotationError("the old key may be revoked already: rotate the key again")
+            raise RotationError("the old key may already be revoked: rotate the key again")
         if stage is Stage.STORING and not await self._is_stored(rotation):
             return await self._to(rotation, Stage.DISCARDING, why)
         if stage in (Stage.STORING, Stage.STORED, Stage.SWITCHED):
             if not stored_too:
                 raise RotationError("apps may have the new secret: `sidecar keys rollback` it")
-            await self._see_a_way_back(rotation)
+            await self._check_can_restore(rotation)
             return await self._to(rotation, Stage.RESTORING, why)
         return await self._to(rotation, Stage.DISCARDING, why)
 
     async def _verdict(
         self, rotation: KeyRotation, new: Version, old: Version
     ) -> tuple[GraceVerdict, int]:
-        """Ask Mistral and the decisions who was used when, and what follows from it."""
-        steps = await in_thread(self._book.steps, rotation.id)
+        """Return what to do with the old key, by the uses from Mistral and the decisions."""
+        steps = await in_thread(self._key_store.steps, rotation.id)
         tried_us = max(step.at_us for step in steps if step.stage == Stage.VERIFIED)
         try:
-            await self._remote.see_uses(new, old, tried_us + OWN_USE_US)
-        except MistralError as error:  # who does not know waits, or says so
+            await self._remote.record_uses(new, old, tried_us + OWN_USE_US)
+        except MistralError as error:  # the uses are unknown: wait, or report it
             if not self._waits:
                 raise RotationError(str(error)) from None
             self._watcher.waits(rotation, str(error), None)
-            return GraceVerdict.WAIT, self._clock() + self._us(self._pace.look_seconds)
-        new_first_us, _ = await in_thread(self._book.uses, new)
-        _, old_last_us = await in_thread(self._book.uses, old)
-        return self._pace.grace.verdict(
+            return GraceVerdict.WAIT, self._clock() + self._us(self._timings.look_seconds)
+        new_first_us, _ = await in_thread(self._key_store.uses, new)
+        _, old_last_us = await in_thread(self._key_store.uses, old)
+        return self._timings.grace.verdict(
             self._clock(), rotation.stage_at_us, new_first_us, old_last_us
         )

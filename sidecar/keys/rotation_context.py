@@ -1,4 +1,4 @@
-"""What the steps of a rotation share: the ledger, Mistral and the sink, and care with them."""
+"""What the stages of a rotation share: key store, Mistral, sink, and checks before revoking."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from sidecar.ledger.key_store import KeyStore
 
 
 class RotationContext:
-    """Holds the secret between the steps, and nowhere else."""
+    """Holds what the stages share, such as the new secret, which is only in memory here."""
 
     _secret: Secret | None = None
     _created = 0
@@ -29,39 +29,37 @@ class RotationContext:
         clock: Clock,
         watcher: Watcher,
         timings: Timings,
-        wanted: NewKeySpec,
+        spec: NewKeySpec,
         *,
         waits: bool = True,
         force: bool = False,
     ) -> None:
-        """Work with these. With `waits`, until the old key is revoked; with `force`, at once."""
-        self._book = key_store
+        """With `waits`, a run lasts until the old key is revoked; `force` revokes it at once."""
+        self._key_store = key_store
         self._mistral = mistral
         self._remote = RemoteKeys(key_store, mistral, clock, timings)
         self._sink = sink
         self._pepper = pepper
         self._clock = clock
         self._watcher = watcher
-        self._pace = timings
-        self._wanted = wanted
+        self._timings = timings
+        self._spec = spec
         self._waits = waits
         self._force = force
 
-    async def _see_that_it_lives(self, version: Version) -> None:
-        """Never revoke one key while the other may be gone."""
+    async def _check_exists(self, version: Version) -> None:
+        """Raise RotationError unless Mistral lists a version: then the other is not revoked."""
         try:
-            there = await self._remote.lives(version)
+            exists = await self._remote.is_listed(version)
         except MistralError as error:
             raise RotationError(str(error)) from None
-        if not there:
-            raise RotationError(
-                f"{version} is not at Mistral any more, so the other key stays as it is"
-            )
+        if not exists:
+            raise RotationError(f"Mistral does not list {version}, so the other key is not revoked")
 
     async def _is_stored(self, rotation: KeyRotation) -> bool:
-        """Whether apps find the new secret; what is on its way there is given time."""
+        """Whether apps find the new secret, now or after `consistency_seconds`."""
         new, _ = self._versions(rotation)
-        for seconds in (0.0, self._pace.consistency_seconds):
+        for seconds in (0.0, self._timings.consistency_seconds):
             await asyncio.sleep(seconds)
             try:
                 stored = await self._finds(new)
@@ -82,17 +80,17 @@ class RotationContext:
             raise _other_pepper(version) from None
 
     async def _is_held(self, old: Version, held: str) -> bool:
-        """Whether what is about to be replaced is the old secret; the ledger knows it then."""
+        """Whether the sink has the old secret now; its fingerprint is updated to this pepper."""
         if self._pepper.knows(old.fingerprint):
             is_held = self._pepper.is_of(old.fingerprint, held)
         else:
-            is_held = bool(held)  # nobody can say, but it is what apps have
+            is_held = bool(held)  # not known, but apps use it
         if is_held and not self._pepper.made(old.fingerprint):
-            await in_thread(self._book.identify, old, "", self._pepper.fingerprint(held), None)
+            await in_thread(self._key_store.identify, old, "", self._pepper.fingerprint(held), None)
         return is_held
 
-    async def _see_that_apps_find(self, new: Version) -> None:
-        """Never revoke the old key while the sink may have it, as far as that can be told."""
+    async def _check_stored(self, new: Version) -> None:
+        """Raise RotationError if the sink does not have the new secret, where that is known."""
         if not self._pepper.knows(new.fingerprint):
             return
         try:
@@ -101,16 +99,16 @@ class RotationContext:
             raise RotationError(str(error)) from None
         if not found:
             raise RotationError(
-                f"the sink does not have the secret of {new}, so the old key stays as it is:"
+                f"the sink does not have the secret of {new}, so the old key is not revoked:"
                 " `sidecar keys rollback`, or --force"
             )
 
-    async def _see_a_way_back(self, rotation: KeyRotation) -> None:
-        """Begin no way back that does not lead there: there is none from it but that."""
+    async def _check_can_restore(self, rotation: KeyRotation) -> None:
+        """Raise RotationError if the sink cannot restore the old secret: RESTORING is final."""
         _, old = self._versions(rotation)
         if old is None:
             raise RotationError("there is no older version to go back to")
-        for step in await in_thread(self._book.steps, rotation.id):
+        for step in await in_thread(self._key_store.steps, rotation.id):
             if (step.version, step.note) == (rotation.to_version, NO_WAY_BACK):
                 raise RotationError(f"{NO_WAY_BACK}: `sidecar keys rotate` goes on")
         if not self._pepper.knows(old.fingerprint):
@@ -126,12 +124,12 @@ class RotationContext:
     async def _forget_previous(self, rotation: KeyRotation) -> None:
         try:
             await self._sink.forget()
-        except SinkError as error:  # which has a secret that opens nothing any more
-            await in_thread(self._book.note, rotation.id, str(error))
+        except SinkError as error:  # harmless: the secret left in the sink is revoked
+            await in_thread(self._key_store.note, rotation.id, str(error))
 
     async def _note_once(self, rotation: KeyRotation, text: str) -> None:
-        if (await in_thread(self._book.steps, rotation.id))[-1].note != text:
-            await in_thread(self._book.note, rotation.id, text)
+        if (await in_thread(self._key_store.steps, rotation.id))[-1].note != text:
+            await in_thread(self._key_store.note, rotation.id, text)
 
     async def _give_up(self, rotation: KeyRotation, why: str) -> KeyRotation:
         self._failure, self._secret = why, None
@@ -140,13 +138,13 @@ class RotationContext:
     async def _to(
         self, rotation: KeyRotation, stage: Stage, note: str = "", nonce: str = ""
     ) -> KeyRotation:
-        following = await in_thread(self._book.advance, rotation, stage, note, nonce)
+        following = await in_thread(self._key_store.advance, rotation, stage, note, nonce)
         self._watcher.reached(following, note)
         return following
 
     def _versions(self, rotation: KeyRotation) -> tuple[Version, Version | None]:
         """Return the new version and the old one."""
-        found = {one.version: one for one in self._book.versions(rotation.key_id)}
+        found = {one.version: one for one in self._key_store.versions(rotation.key_id)}
         return found[rotation.to_version], found.get(rotation.from_version)
 
     async def _pause(self, rotation: KeyRotation, why: str, until_us: int) -> None:
@@ -163,6 +161,6 @@ class RotationContext:
 
 def _other_pepper(version: Version) -> RotationError:
     return RotationError(
-        f"the fingerprint of {version} was made with another pepper, so nobody can say"
-        " whether apps have its secret: run this with that pepper (--key-pepper-file)"
+        f"the fingerprint of {version} was made with another pepper, so it is unknown whether"
+        " apps have its secret: run this with that pepper (--key-pepper-file)"
     )

@@ -1,4 +1,4 @@
-"""Who may rotate a key now: the lease, and what is to be found out before anything is done."""
+"""The rotator: begins, continues and rolls back rotations, each under a lease."""
 
 import asyncio
 import os
@@ -21,8 +21,8 @@ from sidecar.ledger.protocol import LedgerUnavailableError
 class Rotator:
     """Rotates keys of one organization. Belongs to the running event loop.
 
-    Its methods raise RotationError, LeaseHeldError when somebody else works at the same
-    rotation, and LedgerUnavailableError.
+    Its methods raise RotationError, LedgerUnavailableError, and LeaseHeldError when another
+    process has the rotation's lease.
     """
 
     key_store: KeyStore
@@ -32,10 +32,10 @@ class Rotator:
     clock: Clock
     watcher: Watcher
     timings: Timings = Timings()  # noqa: RUF009 - frozen
-    wanted: NewKeySpec = NewKeySpec()  # noqa: RUF009 - frozen
+    spec: NewKeySpec = NewKeySpec()  # noqa: RUF009 - frozen
 
     async def survey(self, key_id: str) -> Survey:
-        """Say what Mistral has of a key, and change nothing."""
+        """Return which versions of a key Mistral lists; change nothing."""
         try:
             return await RemoteKeys(self.key_store, self.mistral, self.clock, self.timings).survey(
                 key_id
@@ -44,14 +44,14 @@ class Rotator:
             raise RotationError(str(error)) from None
 
     async def create(self, key_id: str) -> KeyRotation:
-        """Create a key that Mistral does not have yet, or go on with that."""
-        if (there := await in_thread(self.key_store.unfinished, key_id)) is not None:
-            if there.from_version:
-                raise RotationError(f"{key_id} is there, and is being rotated")
-            return await self.go_on(there)
+        """Create a key that Mistral does not have yet, or continue to."""
+        if (begun := await in_thread(self.key_store.unfinished, key_id)) is not None:
+            if begun.from_version:
+                raise RotationError(f"{key_id} already exists, and is being rotated")
+            return await self.resume(begun)
         found = await self.survey(key_id)
         if found.active or found.foreign:
-            raise RotationError(f"{key_id} is at Mistral already: rotate it")
+            raise RotationError(f"{key_id} already exists at Mistral: rotate it")
         return await self._work(await self._begin(key_id))
 
     async def rotate(
@@ -62,12 +62,12 @@ class Rotator:
         force: bool = False,
         of: Version | None = None,
     ) -> KeyRotation:
-        """Rotate a key, or go on with a rotation that is unfinished.
+        """Rotate a key, or continue its unfinished rotation.
 
-        With `of`, only if that is still the active version: somebody else may have been faster.
+        With `of`, only if that is still the active version, as another may have rotated it.
         """
-        if (there := await in_thread(self.key_store.unfinished, key_id)) is not None:
-            return await self.go_on(there, waits=waits, force=force)
+        if (begun := await in_thread(self.key_store.unfinished, key_id)) is not None:
+            return await self.resume(begun, waits=waits, force=force)
         found = await self.survey(key_id)
         if found.doubt or found.active is None:
             hint = "" if found.active or found.foreign else ": `sidecar keys create` makes one"
@@ -77,23 +77,23 @@ class Rotator:
         return await self._work(await self._begin(key_id, of), waits=waits, force=force)
 
     async def adopt(self, key_id: str, found: Survey) -> None:
-        """Write down a key that Mistral has, and this ledger has not seen."""
+        """Record a key that Mistral lists and that is not in this ledger."""
         active = found.active
-        assert active is not None, "what is adopted was found"
+        assert active is not None, "only a listed key is adopted"
         number = version_in(active.name, key_id) or 1
         made_us = active.created_at_us
         await in_thread(self.key_store.adopt, key_id, number, active.name, active.id, made_us)
 
-    async def turn_back(self, key_id: str, *, stored_too: bool) -> KeyRotation:
-        """Go back to the old key; unless `stored_too`, only while no app can have the new one."""
-        there = await in_thread(self.key_store.unfinished, key_id)
-        if there is None:
+    async def roll_back(self, key_id: str, *, stored_too: bool) -> KeyRotation:
+        """Return to the old key; without `stored_too`, only if no app can have the new one."""
+        begun = await in_thread(self.key_store.unfinished, key_id)
+        if begun is None:
             raise RotationError(f"{key_id}: no rotation is under way")
-        there = await in_thread(self.key_store.take_over, there.id)
+        begun = await in_thread(self.key_store.take_over, begun.id)
         rotation = self._rotation()
         return await self._leased(
-            there,
-            lambda: _then(rotation.turn_back(there, stored_too=stored_too), rotation.run),
+            begun,
+            lambda: _then(rotation.roll_back(begun, stored_too=stored_too), rotation.run),
         )
 
     async def _begin(self, key_id: str, of: Version | None = None) -> KeyRotation:
@@ -101,14 +101,14 @@ class Rotator:
         self.watcher.reached(rotation, "")
         return rotation
 
-    async def go_on(
-        self, there: KeyRotation, *, waits: bool = True, force: bool = False
+    async def resume(
+        self, begun: KeyRotation, *, waits: bool = True, force: bool = False
     ) -> KeyRotation:
-        """Go on with a rotation that was found unfinished, and with no other."""
-        there = await in_thread(self.key_store.take_over, there.id)
-        self.watcher.reached(there, "found unfinished")
+        """Continue an unfinished rotation."""
+        begun = await in_thread(self.key_store.take_over, begun.id)
+        self.watcher.reached(begun, "found unfinished")
         rotation = self._rotation(waits=waits, force=force)
-        return await self._leased(there, lambda: _then(rotation.recover(there), rotation.run))
+        return await self._leased(begun, lambda: _then(rotation.recover(begun), rotation.run))
 
     async def _work(
         self, begun: KeyRotation, *, waits: bool = True, force: bool = False
@@ -119,31 +119,31 @@ class Rotator:
     def _rotation(self, *, waits: bool = True, force: bool = False) -> Rotation:
         return Rotation(
             self.key_store, self.mistral, self.sink, self.pepper, self.clock, self.watcher,
-            self.timings, self.wanted, waits=waits, force=force,
+            self.timings, self.spec, waits=waits, force=force,
         )  # fmt: skip
 
     async def _leased(
         self, rotation: KeyRotation, work: Callable[[], Awaitable[KeyRotation]]
     ) -> KeyRotation:
-        """Do the work while the lease is ours, and let go of it at the end."""
-        keeping = asyncio.ensure_future(self._keep_lease(rotation))
-        working = asyncio.ensure_future(work())
+        """Do the work while renewing the lease, and release that at the end."""
+        renewal = asyncio.ensure_future(self._renew_lease(rotation))
+        task = asyncio.ensure_future(work())
         try:
-            await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
-            return working.result() if working.done() else keeping.result()
+            await asyncio.wait({renewal, task}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else renewal.result()
         finally:
-            for task in (working, keeping):
-                task.cancel()
-            await asyncio.gather(working, keeping, return_exceptions=True)
+            for one in (task, renewal):
+                one.cancel()
+            await asyncio.gather(task, renewal, return_exceptions=True)
             await in_thread(self.key_store.release_lease, rotation.id)
 
-    async def _keep_lease(self, rotation: KeyRotation) -> KeyRotation:
-        """Renew the lease until cancelled. Raises LeaseHeldError when it was lost."""
+    async def _renew_lease(self, rotation: KeyRotation) -> KeyRotation:
+        """Renew the lease until cancelled. Raises LeaseHeldError when it is lost."""
         while True:
             await asyncio.sleep(self.timings.lease_seconds / 3)
             try:
                 await in_thread(self.key_store.renew, rotation.id)
-            except LedgerUnavailableError:  # there is time for another try
+            except LedgerUnavailableError:  # the lease lasts for two more attempts
                 continue
 
 

@@ -1,8 +1,8 @@
-"""Rotates keys when they have become old enough, beside a sidecar that serves.
+"""The schedule: rotates keys at a set age, in a sidecar that serves.
 
-Of sidecars that share a ledger file one works at a key, by its lease. Those with ledgers of
-their own see each other's keys at Mistral: while one rotates, the others do nothing, and then
-take over what it made.
+Of sidecars that share a ledger file, one has the lease of a key's rotation. Sidecars with
+separate ledgers see each other's keys at Mistral: while one rotates a key, the others wait,
+and then adopt the new key.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
 
 log = logging.getLogger(__name__)
 
-LOOKS_OF_ONE_ROTATION = 12
-"""Between two looks at all keys there is time for so many at one that is being rotated."""
+CHECK_LOOKS = 12
+"""The time between two checks of all keys, in units of `Timings.look_seconds`."""
 
-AGAIN_AFTER_US = 3600 * SECOND_US
-"""What failed, or waits for a person, is tried and told of again after so long."""
+RETRY_US = 3600 * SECOND_US
+"""When a key that failed, or needs a person, is tried and logged again."""
 
 DAY_US = 86_400 * SECOND_US
 SHARES = 1000
 
 
 class Schedule:
-    """The keys of one organization, as far as this sidecar rotates them."""
+    """The scheduled rotation of an organization's keys."""
 
     def __init__(
         self,
@@ -48,14 +48,11 @@ class Schedule:
         keys: Callable[[], Sequence[str]],
         clock: Clock,
     ) -> None:
-        """Rotate these keys. Raises ValueError, which names the flag, for settings that are none.
-
-        The clock is the wall's.
-        """
+        """Rotate these keys by the wall clock. Raises ValueError, which names the flag."""
         self._settings = settings
         self._keys = keys
         self._clock = clock
-        self._again_us: dict[str, int] = {}
+        self._retry_at_us: dict[str, int] = {}
         self._shares: dict[str, int] = {}
         self._admin_key_file, pepper_file = settings.files()
         with naming("--mistral-admin-key-file"):
@@ -64,48 +61,48 @@ class Schedule:
             self._pepper = read_pepper(pepper_file)
         owner = f"{socket.gethostname()}/{os.getpid()}"
         lease_us = round(settings.timings.lease_seconds * SECOND_US)
-        self._book = KeyStore(ledger, clock, owner, lease_us)
+        self._key_store = KeyStore(ledger, clock, owner, lease_us)
 
     async def run(self) -> None:
-        """Look at all keys now and then, until cancelled."""
-        every_seconds = LOOKS_OF_ONE_ROTATION * self._settings.timings.look_seconds
+        """Check all keys at intervals, until cancelled."""
+        every_seconds = CHECK_LOOKS * self._settings.timings.look_seconds
         try:
             while True:
-                # At no fixed beat, so that those who were started together do not act together.
+                # With jitter, so that sidecars started together do not act together.
                 await asyncio.sleep(every_seconds * random.uniform(0.5, 1.5))  # noqa: S311
-                await self.look()
+                await self.check()
         finally:
-            self._book.close()
+            self._key_store.close()
 
-    async def look(self) -> None:
-        """Do what is due now."""
+    async def check(self) -> None:
+        """Rotate the keys that are due now."""
         for key_id in self._keys():
-            if self._clock() >= self._again_us.get(key_id, 0):
-                await self._look(key_id)
+            if self._clock() >= self._retry_at_us.get(key_id, 0):
+                await self._check(key_id)
 
-    async def _look(self, key_id: str) -> None:
-        """Do what is due for a key; say so if it cannot be done, and not again at once."""
+    async def _check(self, key_id: str) -> None:
+        """Rotate a key if it is due; log an error, and retry after RETRY_US."""
         try:
-            if (there := await in_thread(self._book.unfinished, key_id)) is not None:
+            if (begun := await in_thread(self._key_store.unfinished, key_id)) is not None:
                 async with self._rotator(key_id) as rotator:
-                    await rotator.go_on(there, waits=False)
+                    await rotator.resume(begun, waits=False)
             elif (old := await self._due(key_id)) is not None:
                 async with self._rotator(key_id) as rotator:
                     await rotator.rotate(key_id, waits=False, of=old)
         except LeaseHeldError as error:
             log.info("%s", error)
         except StillInUseError as error:
-            self._say_and_wait(key_id, str(error))
+            self._log_and_delay(key_id, str(error))
         except (RotationError, RotationRefusedError, ValueError) as error:
-            self._say_and_wait(key_id, f"{key_id} is not rotated: {error}")
+            self._log_and_delay(key_id, f"{key_id} is not rotated: {error}")
         except (LedgerUnavailableError, LedgerRefusedError) as error:
-            self._say_and_wait(key_id, f"{key_id} is not rotated: the ledger: {error}")
-        except Exception as error:  # a fault of ours; its text may have anything in it
-            self._say_and_wait(key_id, f"{key_id} is not rotated: failed: {type(error).__name__}")
+            self._log_and_delay(key_id, f"{key_id} is not rotated: the ledger: {error}")
+        except Exception as error:  # a bug; its text may contain anything
+            self._log_and_delay(key_id, f"{key_id} is not rotated: failed: {type(error).__name__}")
 
-    def _say_and_wait(self, key_id: str, text: str) -> None:
+    def _log_and_delay(self, key_id: str, text: str) -> None:
         log.warning("%s", text)
-        self._again_us[key_id] = self._clock() + AGAIN_AFTER_US
+        self._retry_at_us[key_id] = self._clock() + RETRY_US
 
     async def _due(self, key_id: str) -> Version | None:
         """Return the active version if it is old enough to be replaced."""
@@ -116,7 +113,7 @@ class Schedule:
             found = await rotator.survey(key_id)
             if found.doubt:
                 raise RotationError(found.doubt)
-            if found.adopt:  # somebody with another ledger was first
+            if found.adopt:  # a sidecar with another ledger has rotated it
                 await rotator.adopt(key_id, found)
         active = await self._active(key_id)
         return active if active is not None and self._is_old(active) else None
@@ -127,7 +124,7 @@ class Schedule:
         return self._clock() >= due_at_us(since_us, self._settings.every_days * DAY_US, share)
 
     async def _active(self, key_id: str) -> Version | None:
-        versions = await in_thread(self._book.versions, key_id)
+        versions = await in_thread(self._key_store.versions, key_id)
         return next((one for one in versions if one.state is VersionState.ACTIVE), None)
 
     @asynccontextmanager
@@ -140,7 +137,7 @@ class Schedule:
         client = Mistral(settings.mistral, admin_key)
         try:
             yield Rotator(
-                self._book, client, sink, self._pepper, self._clock, self, settings.timings
+                self._key_store, client, sink, self._pepper, self._clock, self, settings.timings
             )
         finally:
             await client.close()
@@ -152,4 +149,4 @@ class Schedule:
         log.info("key %s#%d %s%s", rotation.key_id, rotation.to_version, rotation.stage, why)
 
     def waits(self, rotation: KeyRotation, why: str, until_us: int | None) -> None:
-        """See Watcher.waits: the log has the stages, and that is enough."""
+        """See Watcher.waits: not logged, as the stages are."""

@@ -1,58 +1,58 @@
-"""A secret that no repr, log line or error shows."""
+"""Secrets that no repr, log line or error shows."""
 
 import hashlib
 from pathlib import Path
 from typing import NoReturn
 
 MAX_BYTES = 4096
-"""Bytes of a file that may be a secret; a longer one is something else."""
+"""The largest file that may be a secret."""
 
 
 class Secret:
-    """The text of a credential. Only `reveal` gives it away."""
+    """The text of a credential, which only `reveal` returns."""
 
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        """Keep the text. Raises ValueError for what no HTTP header can carry."""
+        """Keep the text. Raises ValueError for a text that does not fit in an HTTP header."""
         if not text or not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError("is no credential: it is empty, or has white space or control codes")
+            raise ValueError("is not a credential: empty, or with white space or other characters")
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text, to send it or to store it where apps find it."""
+        """Return the text, to send it or to store it in the sink."""
         return self._text
 
     @property
     def digest(self) -> str:
         """The SHA-256 of the text, in hexadecimal, as `printf %s "$SECRET" | sha256sum` prints it.
 
-        To compare with what a sink holds. It is written nowhere: a Pepper makes a fingerprint
-        of it, for the ledger.
+        For comparison with a sink. It is never stored: the ledger has the fingerprint that a
+        Pepper makes of it.
         """
         return hashlib.sha256(self._text.encode()).hexdigest()
 
     def __repr__(self) -> str:
-        """Show that there is one."""
+        """Return a placeholder."""
         return "Secret(…)"
 
     def __eq__(self, other: object) -> bool:
-        """Whether both are the same text."""
+        """Compare the texts."""
         return isinstance(other, Secret) and self.digest == other.digest
 
     def __hash__(self) -> int:
-        """By the digest."""
+        """Hash the digest."""
         return hash(self.digest)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""
-        raise TypeError("a secret is not written down")
+        raise TypeError("a secret cannot be pickled")
 
 
 def read_secret(path: Path) -> Secret:
-    """Read a secret: all of the file, without the white space around it.
+    """Read a secret: the file's content without surrounding white space.
 
-    Raises ValueError, which says nothing of what is in the file.
+    Raises ValueError, whose text has nothing of the content.
     """
     try:
         with path.open("rb") as file:

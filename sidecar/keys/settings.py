@@ -1,4 +1,4 @@
-"""What a rotation can be told, what it says while it works, and how it fails."""
+"""Settings, errors and progress callbacks of rotations."""
 
 import asyncio
 from collections.abc import Callable
@@ -41,17 +41,17 @@ T = TypeVar("T")
 
 
 class RotationError(Exception):
-    """A rotation cannot begin or go on. The text says why, and what to do."""
+    """A rotation cannot begin or continue. The text says why, and what to do."""
 
 
 class StillInUseError(RotationError):
-    """The grace has passed, and somebody still uses the old key."""
+    """The grace period has ended, and the old key is still used."""
 
     def __init__(self, old: str, new: str) -> None:
         """Name both versions."""
         super().__init__(
-            f"{old} should be revoked, and is still in use: find out who does not read {new}"
-            " from the sink, and run this again; --force revokes it all the same"
+            f"{old} should be revoked, and is still in use: find the app that does not read {new}"
+            " from the sink, and run this again; --force revokes it anyway"
         )
 
 
@@ -103,7 +103,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class NewKeySpec:
-    """What a new key is to have, where there is no old one to be like."""
+    """The fields of a new key; an empty one is copied from the old key."""
 
     workspace: str = ""
     user: str = ""
@@ -131,7 +131,7 @@ class KubernetesSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """What a sidecar needs to rotate keys by itself."""
+    """The settings of scheduled rotation."""
 
     PANEL: ClassVar = PANEL
     every_days: int = setting(
@@ -157,15 +157,15 @@ class ScheduleSettings:
 
 
 class Watcher(Protocol):
-    """Is told how a rotation goes. Nothing that it is told is a secret."""
+    """Callbacks for the progress of a rotation. They get no secret."""
 
     def reached(self, rotation: KeyRotation, note: str) -> None:
         """A stage is on disk."""
 
     def waits(self, rotation: KeyRotation, why: str, until_us: int | None) -> None:
-        """It waits, and until when if that is known. Told again and again."""
+        """The rotation waits, until a time if that is known. Called repeatedly."""
 
 
 async def in_thread(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do what waits for the disk, or for another writer, beside the event loop."""
+    """Run blocking work in a thread, off the event loop."""
     return await asyncio.to_thread(work, *args, **kwargs)

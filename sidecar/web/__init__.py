@@ -1,1 +1,1 @@
-"""HTTP: httpx2 for calling others, h11 for being called; named here and nowhere else."""
+"""HTTP clients (httpx2) and server (h11); no other package imports these two libraries."""

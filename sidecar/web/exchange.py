@@ -1,4 +1,4 @@
-"""One HTTP exchange below one URL, bounded in time and size, whatever its status."""
+"""The HTTP client of one server: returns responses of any status, bounded in time and size."""
 
 import asyncio
 import json
@@ -10,33 +10,33 @@ import httpx2
 
 from sidecar.web.client import checked, on_this_host
 
-ANSWER_BYTES = 4 * 2**20
-"""The longest answer that is read; a page of keys has some hundred bytes for each."""
+MAX_RESPONSE_BYTES = 4 * 2**20
+"""The longest response that is read; a page of keys has a few hundred bytes for each."""
 
 TIMEOUT_SECONDS = 20.0
 
-# Nothing of the request has left when one of these is raised.
+# Nothing of the request was sent when one of these is raised.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
 class ExchangeError(Exception):
-    """There was no whole answer. The text is for people, and has no part of any URL."""
+    """There was no complete response. The text says why, without the URL."""
 
     def __init__(self, why: str, *, sent: bool) -> None:
-        """Say why, and whether the request may have had its effect."""
+        """With `sent`, the request may have had its effect."""
         super().__init__(why)
         self.sent = sent
 
 
-class Answer(NamedTuple):
-    """What came back."""
+class HttpResponse(NamedTuple):
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def document(self) -> Any:
-        """Return the body's JSON, None for what is none."""
+        """Return the body's JSON, None if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
 
 class Http:
-    """Asks one server. Belongs to the running event loop."""
+    """Sends requests to one server. Belongs to the running event loop."""
 
     def __init__(
         self,
@@ -52,26 +52,26 @@ class Http:
         timeout_seconds: float = TIMEOUT_SECONDS,
         certificates: ssl.SSLContext | None = None,
     ) -> None:
-        """Ask below a URL that is https, or http on this host. Raises ValueError for others."""
+        """Use a base URL that is https, or http on this host. Raises ValueError for others."""
         self._base = str(checked(base_url)).rstrip("/")
         self._timeout_seconds = timeout_seconds
         self._client = httpx2.AsyncClient(
-            follow_redirects=False,  # a redirect would take the credential elsewhere
-            timeout=None,  # ask has one for all of it
+            follow_redirects=False,  # a redirect would send the credential elsewhere
+            timeout=None,  # each exchange has one timeout as a whole
             trust_env=not on_this_host(httpx2.URL(base_url).host),
             verify=certificates or True,
         )
 
-    async def ask(
+    async def send(
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
-    ) -> Answer:
-        """Send one request, once. Raises ExchangeError."""
-        # Compressed, a short answer could be of any length.
+    ) -> HttpResponse:
+        """Send a request, without retries. Raises ExchangeError."""
+        # A compressed response could expand to any length.
         asked = {"Accept-Encoding": "identity", "Accept": "application/json", **headers}
         request = self._client.stream(
             method, self._base + path, headers=asked, params=params, content=body
@@ -79,12 +79,12 @@ class Http:
         try:
             async with asyncio.timeout(self._timeout_seconds), request as response:
                 content = await _bounded(response)
-                return Answer(response.status_code, response.headers, content)
+                return HttpResponse(response.status_code, response.headers, content)
         except TimeoutError:
-            why = f"no answer in {self._timeout_seconds:g} s"
+            why = f"no response in {self._timeout_seconds:g} s"
             raise ExchangeError(why, sent=True) from None
-        except (httpx2.HTTPError, OSError) as error:  # whose text may have the URL
-            why, sent = f"no answer: {type(error).__name__}", not isinstance(error, _NOT_SENT)
+        except (httpx2.HTTPError, OSError) as error:  # the text may contain the URL
+            why, sent = f"no response: {type(error).__name__}", not isinstance(error, _NOT_SENT)
             raise ExchangeError(why, sent=sent) from None
 
     async def close(self) -> None:
@@ -96,6 +96,6 @@ async def _bounded(response: httpx2.Response) -> bytes:
     content = bytearray()
     async for chunk in response.aiter_raw():
         content += chunk
-        if len(content) > ANSWER_BYTES:
-            raise ExchangeError("the answer is too long", sent=True)
+        if len(content) > MAX_RESPONSE_BYTES:
+            raise ExchangeError("the response is too long", sent=True)
     return bytes(content)

@@ -1,7 +1,6 @@
-"""HTTP/1.1 for whoever may be slow, many or hostile: one request a connection, all bounded.
+"""The HTTP/1.1 server: one request a connection, bounded against slow and hostile clients.
 
-What follows a request on its connection is never read as another, so that nobody can hide
-one request behind another.
+Bytes after a request are never read as another request, which prevents request smuggling.
 """
 
 import asyncio
@@ -15,31 +14,31 @@ import h11
 
 MAX_HEAD_BYTES = 16_384
 READ_SECONDS = 5.0
-"""For TLS and a whole request, however it comes; and again for the answer to be taken."""
+"""The timeout of TLS and the whole request together, and again of the response."""
 _CHUNK_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, all of it."""
+    """A complete request."""
 
     method: str
     target: str
-    """With the query, as it came."""
+    """The raw path with the query."""
     headers: list[tuple[bytes, bytes]]
-    """By lower-case names, in their order."""
+    """Lower-case names and values, in the request's order."""
     body: bytes
     certificate: bytes | None
-    """The client's, in DER."""
+    """The client's certificate in DER."""
 
     def header(self, name: bytes) -> list[bytes]:
-        """Return every header of a name in lower case."""
+        """Return all values of a header, by its lower-case name."""
         return [value for key, value in self.headers if key == name]
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered."""
+    """A response."""
 
     status: int
     content: bytes = b""
@@ -47,23 +46,23 @@ class Response:
 
 
 Handle = Callable[[Request], Awaitable[Response]]
-"""Answers a request; raises nothing."""
+"""Returns the response to a request; raises nothing."""
 
 
 class BadRequestError(Exception):
-    """What came is no request, or larger than what is read."""
+    """The request is invalid or too large."""
 
     def __init__(self, status: int, message: str) -> None:
-        """Keep the status to answer with."""
+        """Keep the status of the response."""
         super().__init__(message)
         self.status = status
 
 
 class HttpServer:
-    """Answers one request on each connection of one listener.
+    """Serves one request on each connection of one listener.
 
-    When there are too many, the oldest that is waited for goes, to send its request or to take
-    its answer: those that do nothing, or little, keep out nobody who asks at once.
+    At the maximum of connections, the oldest one that waits for its client, to send its request
+    or read its response, is dropped: slow clients do not keep others out.
     """
 
     def __init__(
@@ -74,18 +73,19 @@ class HttpServer:
         max_connections: int,
         tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
-        """Answer by `handle`; speak TLS by the context of each connection's moment, if any."""
+        """Respond by `handle`; with `tls`, each new connection uses the context it returns."""
         self._handle = handle
         self._max_body_bytes = max_body_bytes
         self._max_connections = max_connections
         self._tls = tls
-        # Those that are waited for may be sent away, the oldest first; those that wait, not.
-        self._waited_for: dict[asyncio.Task[None], None] = {}
-        self._waiting: set[asyncio.Task[None]] = set()
+        # Connections that wait for their client may be dropped, the oldest first; those whose
+        # request is being handled may not.
+        self._awaiting_client: dict[asyncio.Task[None], None] = {}
+        self._handling: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def start_tcp(self, host: str, port: int) -> int:
-        """Listen, and return the port, since 0 takes a free one. Raises OSError."""
+        """Listen, and return the port, as 0 takes a free one. Raises OSError."""
         server = await asyncio.start_server(self._connected, host, port, reuse_address=True)
         self._server = server
         return int(server.sockets[0].getsockname()[1])
@@ -95,14 +95,14 @@ class HttpServer:
         self._server = await asyncio.start_unix_server(self._connected, path)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more, and let what is being answered finish."""
+        """Accept no more connections, and let requests in progress finish."""
         if self._server is not None:
             self._server.close()
-        for connection in self._waited_for:
+        for connection in self._awaiting_client:
             connection.cancel()
-        if self._waiting:
-            await asyncio.wait(self._waiting, timeout=grace_seconds)
-        rest = [*self._waited_for, *self._waiting]
+        if self._handling:
+            await asyncio.wait(self._handling, timeout=grace_seconds)
+        rest = [*self._awaiting_client, *self._handling]
         for connection in rest:
             connection.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
@@ -110,21 +110,21 @@ class HttpServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._waited_for) + len(self._waiting) >= self._max_connections:
-            if not self._waited_for:
+        if len(self._awaiting_client) + len(self._handling) >= self._max_connections:
+            if not self._awaiting_client:
                 writer.transport.abort()
                 return
-            oldest = next(iter(self._waited_for))
-            del self._waited_for[oldest]
+            oldest = next(iter(self._awaiting_client))
+            del self._awaiting_client[oldest]
             oldest.cancel()
-        self._waited_for[task] = None
+        self._awaiting_client[task] = None
         try:
             with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
                 await self._serve(task, reader, writer)
         finally:
             writer.transport.abort()
-            self._waited_for.pop(task, None)
-            self._waiting.discard(task)
+            self._awaiting_client.pop(task, None)
+            self._handling.discard(task)
 
     async def _serve(
         self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -133,7 +133,7 @@ class HttpServer:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 if self._tls is not None:
-                    # Nothing has been read by now: the task of a connection runs first.
+                    # Nothing has been read yet: the connection's task runs first.
                     await writer.start_tls(self._tls(), ssl_handshake_timeout=READ_SECONDS)
                 request = await self._read(connection, reader, writer)
         except BadRequestError as error:
@@ -142,18 +142,18 @@ class HttpServer:
             response = Response(error.error_status_hint, b"the request is malformed")
         else:
             head_only = request.method == "HEAD"
-            self._waited_for.pop(task, None)
-            self._waiting.add(task)
+            self._awaiting_client.pop(task, None)
+            self._handling.add(task)
             response = await self._handle(request)
-            self._waiting.discard(task)
-            self._waited_for[task] = None
+            self._handling.discard(task)
+            self._awaiting_client[task] = None
         async with asyncio.timeout(READ_SECONDS):
             writer.write(_encoded(connection, response, head_only=head_only))
             writer.transport.set_write_buffer_limits(0)
             await writer.drain()
             if writer.can_write_eof():
                 writer.write_eof()
-            # Let the client close: what it still sends would make the kernel drop the answer.
+            # Read until the client closes: unread bytes would make the kernel drop the response.
             for _ in range(2 * self._max_body_bytes // _CHUNK_BYTES + 2):
                 if not await reader.read(_CHUNK_BYTES):
                     break
@@ -181,7 +181,7 @@ class HttpServer:
                         raise BadRequestError(413, f"more than {self._max_body_bytes} bytes")
                 case h11.EndOfMessage() if head is not None:
                     break
-                case _:  # it closed, and asks nothing
+                case _:  # the client closed without a request
                     raise ConnectionAbortedError
         tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
         return Request(
@@ -194,7 +194,7 @@ class HttpServer:
 
 
 def _check_head(head: h11.Request, max_body_bytes: int) -> None:
-    """Raise BadRequestError for one that is too large, or whose body could end in two places."""
+    """Raise BadRequestError for a head that is too large, or a body of ambiguous length."""
     if sum(len(name) + len(value) for name, value in head.headers) > MAX_HEAD_BYTES:
         raise BadRequestError(431, f"the headers have more than {MAX_HEAD_BYTES} bytes")
     lengths = [value for name, value in head.headers if name == b"content-length"]
@@ -216,7 +216,7 @@ def _encoded(connection: h11.Connection, response: Response, *, head_only: bool)
         "x-content-type-options": "nosniff",
         **response.headers,
     }
-    if connection.our_state not in (h11.SEND_RESPONSE, h11.IDLE):  # it sent what is no HTTP
+    if connection.our_state not in (h11.SEND_RESPONSE, h11.IDLE):  # the client did not send HTTP
         return b""
     phrase = HTTPStatus(response.status).phrase.encode()
     head = h11.Response(status_code=response.status, headers=_latin(headers), reason=phrase)

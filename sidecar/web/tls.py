@@ -1,4 +1,4 @@
-"""TLS for HttpServer, by files that are read again when they change."""
+"""The TLS context of HttpServer, renewed when its files change."""
 
 import logging
 import ssl
@@ -9,18 +9,18 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
-"""Between two looks at the files, however many connections are opened."""
+"""The least time between two checks of the files."""
 
 
 class NewestContext:
-    """The context of the newest files that go together."""
+    """The context of the newest valid certificate and key."""
 
     def __init__(
         self, read: Callable[[], object], certificate: Path, key: Path, client_ca: Path | None
     ) -> None:
-        """Read for the first time; with a client CA, every client needs a certificate.
+        """Read the files; with a client CA, every client needs a certificate.
 
-        `read` returns what is in the files, or raises ValueError, as this does.
+        `read` returns their content, or raises ValueError, as this does.
         """
         self._read = read
         self._files = (certificate, key, client_ca)
@@ -36,13 +36,13 @@ class NewestContext:
                 content = self._read()
                 if content != self._content:
                     self._context, self._content = _context(*self._files), content
-            except ValueError:  # the gRPC listener's own look says what is wrong
-                log.debug("TLS goes on with the files it had")
+            except ValueError:  # the gRPC listener logs what is wrong
+                log.debug("TLS keeps the previous certificate")
         return self._context
 
 
 def _context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """Raise ValueError for files that were changed since they were read."""
+    """Load the files. Raises ValueError if they have changed since they were read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

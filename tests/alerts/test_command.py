@@ -79,7 +79,7 @@ def test_a_command_is_killed_with_what_it_has_started_when_nobody_waits_any_more
 
 
 def gone(pid: int) -> bool:
-    """Whether a process of somebody else's has ended; it may wait to be noticed."""
+    """Whether a process that is not a child of this one has ended."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -96,7 +96,11 @@ def test_a_command_does_not_see_the_sidecars_settings(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("command", "expected"),
-    [("no-such-program x", "no program"), ("", "no program"), ("'x", "cannot be split")],
+    [
+        ("no-such-program x", "not an executable program"),
+        ("", "not an executable program"),
+        ("'x", "cannot be split"),
+    ],
 )
 def test_a_command_that_cannot_be_run_is_refused(command: str, expected: str) -> None:
     """At the start, not when it is needed."""
@@ -107,7 +111,7 @@ def test_a_command_that_cannot_be_run_is_refused(command: str, expected: str) ->
 def test_the_log_has_one_line_whatever_a_scope_is_called(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nobody writes a second line into the log by a name."""
+    """A name cannot add a second line to the log."""
     asyncio.run(LogChannel().deliver(alert(scope="é\nlab\u2028\x1b[31m")))
     (record,) = caplog.records
     assert record.levelname == "WARNING"

@@ -11,7 +11,7 @@ from support.alerts import alert
 from sidecar.alerts import dispatcher
 from sidecar.alerts.channel import NotDeliveredError
 from sidecar.alerts.counts import AlertCounts
-from sidecar.alerts.dispatcher import AT_ONCE, Dispatcher
+from sidecar.alerts.dispatcher import MAX_ATTEMPTS, Dispatcher
 from sidecar.domain.alerts import Alert, Delivery, DeliveryOutcome
 from sidecar.ledger.protocol import LedgerUnavailableError
 
@@ -86,7 +86,7 @@ class Recorder:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look again at once."""
-    monkeypatch.setattr(dispatcher, "CHECK_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(dispatcher, "CHECK_SECONDS", 0.01)
 
 
 def run(
@@ -150,7 +150,7 @@ def test_a_channel_that_hangs_holds_up_no_other_and_takes_a_few_at_a_time() -> N
         webhook.gate = asyncio.Event()
         outbox.put(*(alert(number) for number in range(100)))
         await until(lambda: not outbox.owed["log"])
-        assert (len(webhook.got), webhook.most_at_once) == (AT_ONCE, AT_ONCE)
+        assert (len(webhook.got), webhook.most_at_once) == (MAX_ATTEMPTS, MAX_ATTEMPTS)
         assert counts.delivered == {("threshold", "log"): 100}
 
     run([log, webhook], scene)
@@ -161,7 +161,7 @@ def test_while_a_channel_fails_it_is_asked_no_more_than_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The ledger has one transaction for it each time, whatever is owed and raised."""
-    monkeypatch.setattr(dispatcher, "CHECK_EVERY_SECONDS", 10**6)
+    monkeypatch.setattr(dispatcher, "CHECK_SECONDS", 10**6)
     webhook = Recorder("webhook")
     webhook.fails = [NotDeliveredError("no")] * 1000
 
@@ -171,7 +171,7 @@ def test_while_a_channel_fails_it_is_asked_no_more_than_now_and_then(
         outbox.put(alert(1000))
         for _ in range(100):
             await asyncio.sleep(0)
-        assert counts.failed.total() == AT_ONCE
+        assert counts.failed.total() == MAX_ATTEMPTS
 
     run([webhook], scene)
 

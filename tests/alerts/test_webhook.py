@@ -103,19 +103,19 @@ def test_a_signature_is_what_openssl_says() -> None:
     [
         (200, ""), (201, ""), (299, ""),
         (301, "HTTP status 301"), (307, "HTTP status 307"), (400, "HTTP status 400"),
-        (500, "HTTP status 500"), ("close", "no answer: RemoteProtocolError"),
-        ("hang", "no answer in 0.2 s"),
+        (500, "HTTP status 500"), ("close", "no response: RemoteProtocolError"),
+        ("hang", "no response in 0.2 s"),
     ],
 )  # fmt: skip
 def test_only_2xx_is_a_delivery(answer: int | str, expected: str, posted: Receiver) -> None:
-    """Redirects are not followed, and nobody is waited for for ever."""
+    """Redirects are not followed, and a receiver that hangs is a failure."""
     posted.answer = answer
     assert deliver(posted.url, 0.2 if answer == "hang" else 5) == expected
     assert len(posted.requests) == 1
 
 
 def test_an_answer_that_never_ends_is_an_answer(posted: Receiver) -> None:
-    """Nobody reads what the receiver says beyond its status."""
+    """Of a response only the status is read."""
     posted.answer = "drip"
     assert deliver(posted.url) == ""
 
@@ -125,7 +125,7 @@ def test_nobody_there_is_not_delivered(posted: Receiver) -> None:
     with socket.socket() as bound:  # and not listening
         bound.bind(("127.0.0.1", 0))
         url = posted.url.replace(str(posted.server_address[1]), str(bound.getsockname()[1]))
-        assert deliver(url) == "no answer: ConnectError"
+        assert deliver(url) == "no response: ConnectError"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_nobody_there_is_not_delivered(posted: Receiver) -> None:
 )  # fmt: skip
 def test_other_places_are_refused(url: str) -> None:
     """In clear to this host alone, and without a word of what may be a secret."""
-    with pytest.raises(ValueError, match=r"has to begin with https://|is no URL") as caught:
+    with pytest.raises(ValueError, match=r"must begin with https://|is not a URL") as caught:
         WebhookChannel(url, SECRET.encode())
     assert "hunter2" not in str(caught.value)
 
@@ -158,7 +158,7 @@ def test_a_secret_is_a_whole_file(tmp_path: Path) -> None:
         read_secret(file)
     assert "hunter2" not in str(caught.value)
     file.write_text("whsec_hunter2*hunter2*hunter2\n")
-    with pytest.raises(ValueError, match="what follows whsec_ is not base64") as caught:
+    with pytest.raises(ValueError, match="the part after whsec_ is not base64") as caught:
         read_secret(file)
     assert "hunter2" not in str(caught.value)
     file.write_text("whsec_aHVudGVyMg==\n")  # seven bytes

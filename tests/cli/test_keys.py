@@ -222,7 +222,7 @@ def test_what_is_no_secret_is_refused_and_not_shown(secret: bytes, tmp_path: Pat
     """Nothing of it is in the error."""
     (tmp_path / "pepper").write_bytes(b"0123456789abcdef")
     code, out, err = fingerprint(secret, "--key-pepper-file", tmp_path / "pepper")
-    assert (code, out, "is no credential" in err, "two" in err) == (2, "", True, False)
+    assert (code, out, "is not a credential" in err, "two" in err) == (2, "", True, False)
 
 
 @pytest.mark.parametrize("pepper", [b"", b"too short", b"x" * 5000])

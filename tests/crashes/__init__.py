@@ -1,1 +1,1 @@
-"""Kill -9 under load, again and again on one ledger: `make crashes KILLS=300`."""
+"""Crash tests: kill -9 a sidecar under load, repeatedly, on one ledger (`make crashes KILLS=300`)."""

@@ -1,4 +1,4 @@
-"""Kill a sidecar under load so often, and show what the ledger lost: nothing."""
+"""The command of the crash tests: kills a sidecar N times under load, and prints the faults."""
 
 import argparse
 import sys

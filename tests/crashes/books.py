@@ -1,4 +1,4 @@
-"""The clients' books against the ledger's file."""
+"""Comparison of the clients' records with the ledger's file."""
 
 import sqlite3
 from collections import Counter
@@ -20,7 +20,7 @@ MISSING, DOUBLE, OTHER = "missing", "double", "other"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something the ledger says that is not so."""
+    """A difference between the ledger and the clients' records."""
 
     kind: str
     """MISSING: answered and not there. DOUBLE: counted more than once. OTHER."""
@@ -35,7 +35,7 @@ def verified(ledger: Path) -> list[Fault]:
 
 
 def compared(calls: Sequence[Call], ledger: Path) -> list[Fault]:
-    """Compare the file with what the clients were told; every call has been answered."""
+    """Compare the file with the responses; every call has one."""
     with closing(ledger_file.open_reader(ledger)) as reader:
         reader.row_factory = sqlite3.Row
         reader.execute("BEGIN")  # one moment for all that follows
@@ -48,7 +48,7 @@ def compared(calls: Sequence[Call], ledger: Path) -> list[Fault]:
 
 
 def _decisions(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault]:
-    """Each answer is on record, and nothing else is."""
+    """Each decision is recorded, and nothing else is."""
     logged = {
         row["request_id"]: (row["decision_id"], row["effect"])
         for row in reader.execute("SELECT request_id, decision_id, effect FROM decision_log")
@@ -61,7 +61,7 @@ def _decisions(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fa
         if found != (call.answer.decision_id, effect):
             yield Fault(MISSING, f"{request_id}: answered {effect}, on record is {found}")
     for request_id in logged:
-        yield Fault(DOUBLE, f"{request_id}: on record, and nobody asked for it")
+        yield Fault(DOUBLE, f"{request_id}: recorded, but no call asked for it")
 
 
 def _holds(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault]:
@@ -88,11 +88,11 @@ def _holds(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault]
                 text = f"{hold_id}: {state} with {call.charged}, on record is {_shown(row)}"
                 yield Fault(DOUBLE if row["cost"] > call.charged[0] else MISSING, text)
     for hold_id in holds:
-        yield Fault(DOUBLE, f"{hold_id}: on record, and nobody was told of it")
+        yield Fault(DOUBLE, f"{hold_id}: recorded, but in no response")
 
 
 def _totals(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault]:
-    """Each limit has counted what the clients' books add up to, neither more nor less."""
+    """Each limit has counted the sum of the clients' records, neither more nor less."""
     expected: Counter[tuple[str, str]] = Counter()
     for call in calls:
         if call.allowed:
@@ -120,7 +120,7 @@ def _totals(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault
 
 
 def _ceilings(reader: sqlite3.Connection) -> Iterator[Fault]:
-    """L1: nobody reports more than was held, so no window is ever above its ceiling."""
+    """L1: no call reports more than was held, so no window is ever above its ceiling."""
     for row in reader.execute("SELECT * FROM budgets_by_window WHERE remaining < 0"):
         yield Fault(OTHER, f"above the ceiling: {_shown(row)}")
     admitted: dict[str, list[int]] = {}

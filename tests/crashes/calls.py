@@ -1,4 +1,4 @@
-"""The calls of an app, each from asking to settling, with what it was told."""
+"""The calls of an app, from Authorize to Settle, with their responses."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -50,7 +50,7 @@ _ENDINGS = (
 
 @dataclass
 class Call:
-    """One call. Whatever has no answer is asked for again, with the same ids and content."""
+    """One call. A request without a response is repeated with the same ids and content."""
 
     request: pb.AuthorizeRequest
     ending: PendingReport
@@ -64,26 +64,26 @@ class Call:
 
     @property
     def allowed(self) -> bool:
-        """Whether the app was told that it may go out."""
+        """Whether the response was Allow."""
         return self.answer is not None and self.answer.effect == pb.EFFECT_ALLOW
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to ask for."""
+        """Whether all its requests have a response."""
         if self.answer is None:
             return False
         return not self.allowed or self.ending is PendingReport.FORGET or self.charged is not None
 
     @property
     def expected_charge(self) -> tuple[int, int]:
-        """Nano-USD and tokens that closing it has to cost."""
+        """The expected charge, in nano-USD and tokens."""
         used = self.usage.input_tokens + self.usage.output_tokens
         tokens = 0 if self.ending is PendingReport.RELEASE else used
         return tokens * NANO_USD_PER_TOKEN, tokens
 
     @property
     def tokens_taken(self) -> int:
-        """What it takes of a budget of tokens by what the app was told: the hold, then the use."""
+        """Its amount on a budget of tokens, by the responses: the hold, then the usage."""
         if not self.allowed:
             return 0
         return TOKENS_HELD if self.charged is None else self.charged[1]

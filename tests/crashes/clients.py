@@ -1,4 +1,4 @@
-"""Clients that keep books: many calls in flight, and a note of each answer as it comes."""
+"""Concurrent clients that record each response."""
 
 import asyncio
 import itertools
@@ -30,7 +30,7 @@ class Crowd:
         """What no client should ever see."""
 
     async def load(self, address: str, killed: asyncio.Event) -> None:
-        """Make calls, those without an answer first, until the server has been killed."""
+        """Make calls, those without a response first, until the server has been killed."""
         again = iter([call for call in self.calls if not call.finished])
 
         async def client(asking: "_Asking") -> None:
@@ -45,7 +45,7 @@ class Crowd:
             await asyncio.gather(*(client(asking) for _ in range(IN_FLIGHT)))
 
     async def finish(self, address: str, repeat: Iterable[Call]) -> None:
-        """Ask again for all that has no answer, and for some that has, while nobody disturbs."""
+        """Repeat all requests without a response, and some with one, while no process is killed."""
         unanswered = [call for call in self.calls if not call.finished]
         self.asked_again += len(unanswered)
         repeats = list(repeat)
@@ -73,7 +73,7 @@ class Crowd:
     async def _drive(
         self, call: Call, asking: "_Asking", *, late: bool, repeated: bool = False
     ) -> grpc.aio.AioRpcError | None:
-        """Take a call as far as it goes; return the error that stopped it, if any."""
+        """Make all requests of a call; return the error that stopped it, if any."""
         try:
             if call.answer is None or repeated:
                 await self._authorize(call, asking)

@@ -1,4 +1,4 @@
-"""One ledger, many deaths: serve, load, kill, look, start again."""
+"""A series of crashes on one ledger: serve, load, kill, compare, restart."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ REPEATED = 20
 
 
 class Siege:
-    """Kills a sidecar at moments drawn from a seed, and keeps the count."""
+    """Kills a sidecar at moments drawn from a seed, and counts the kills."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         """Keep policies and ledger in this folder."""
@@ -34,7 +34,7 @@ class Siege:
         self.faults: list[Fault] = []
 
     def run(self, kills: int) -> Iterator[int]:
-        """Kill so often, and yield the number of each; the last start ends in peace.
+        """Kill the sidecar this many times, yielding the number of each; the last run is not killed.
 
         Stops early when something is wrong.
         """
@@ -68,7 +68,7 @@ class Siege:
         await load
 
     def _kill_while_it_starts(self) -> None:
-        """Strike during the recovery of the file, or the making of its tables."""
+        """Kill during the recovery of the file, or the creation of its tables."""
 
         def kill() -> None:
             if self._sidecar.process is not None:
@@ -84,7 +84,7 @@ class Siege:
         self._sidecar.stop(signal.SIGKILL)
 
     def _settle_the_books(self) -> None:
-        """Ask again for what had no answer, repeat some that had one, and compare."""
+        """Repeat requests without a response, and some with one, and compare."""
         answered = [call for call in self.crowd.calls if call.finished]
         repeat = self._random.sample(answered, min(REPEATED, len(answered)))
         self.repeated += len(repeat)
@@ -102,7 +102,7 @@ class Siege:
             self.faults.append(Fault(OTHER, done.stdout + done.stderr))
 
     def close(self) -> None:
-        """Leave no process behind."""
+        """End the sidecar's process."""
         self._runner.close()
         if self._sidecar.process is not None and self._sidecar.process.returncode is None:
             self._sidecar.stop(signal.SIGKILL)

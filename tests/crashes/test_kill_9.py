@@ -1,4 +1,4 @@
-"""L4: what was answered survives kill -9. `make crashes` does this hundreds of times."""
+"""L4: a response survives kill -9. `make crashes` does this hundreds of times."""
 
 from contextlib import closing
 from pathlib import Path
@@ -7,7 +7,7 @@ from crashes.siege import Siege
 
 
 def test_l4_five_deaths_under_load_lose_nothing_and_charge_nothing_twice(tmp_path: Path) -> None:
-    """L4: every answered Allow and Settle is on disk, and a repeat gets the first answer.
+    """L4: every Allow and Settle with a response is on disk, and a repeat gets the same response.
 
     One ledger, killed under load, in the middle of its start, and while clients ask
     again for what they were not told; every budget equals the clients' own books.

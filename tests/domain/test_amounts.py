@@ -1,4 +1,4 @@
-"""Amounts as people write them are counted exactly, or refused."""
+"""Parsing of amounts: exact, or refused."""
 
 import pytest
 
@@ -32,6 +32,6 @@ def test_an_amount_is_counted_exactly(meter: Meter, text: str, amount: int) -> N
     ],
 )
 def test_what_cannot_be_counted_is_refused(meter: Meter, text: str) -> None:
-    """Nobody signs for something else than was written."""
+    """An amount that cannot be represented exactly is refused."""
     with pytest.raises(ValueError, match="number"):
         parse_amount(meter, text)

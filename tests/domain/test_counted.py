@@ -1,4 +1,4 @@
-"""One is one, and all else is many."""
+"""Counts with a noun: 1 is singular, all others are plural."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""When a budget runs out: whole numbers, worked out again with fractions."""
+"""Forecasts of budgets, checked against exact fractions."""
 
 from datetime import UTC
 from fractions import Fraction
@@ -28,7 +28,7 @@ def outlook(
     at_us: int = NOON,
     refused_at_us: int | None = None,
 ) -> BudgetForecast:
-    """Return how a budget stands at noon."""
+    """Return a budget's forecast at noon."""
     span = Calendar().span(window, at_us)
     one = limit(ceiling, Meter.COST, window)
     measured_us = recent_us(window, at_us - span.start_us)
@@ -111,7 +111,7 @@ def test_the_pace_is_measured_over_the_recent_part_of_the_window() -> None:
 
 
 def test_an_estimate_is_written_with_three_digits() -> None:
-    """Nobody takes it for a sum."""
+    """Three digits show that it is not an exact sum."""
     assert format_estimate(Meter.COST, 4_519_770_750) == "≈ $4.51"
     assert format_estimate(Meter.TOKENS, 2_961_937) == "≈ 2,960,000"
     assert format_estimate(Meter.REQUESTS, 7) == "≈ 7"

@@ -1,4 +1,4 @@
-"""The stages of a rotation, and whose a key at Mistral is."""
+"""The order of a rotation's stages, and the survey of keys at Mistral."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,14 +73,14 @@ def test_every_stage_leads_to_an_end() -> None:
 
 @given(st.text(min_size=1, max_size=40), st.integers(1, 10**9 - 1))
 def test_a_name_at_mistral_says_which_version_of_which_key(key_id: str, number: int) -> None:
-    """To whoever made it, and to other sidecars; whatever the key's id is."""
+    """For any key id, on this and on other sidecars."""
     name = name_at_mistral(key_id, number, MARK)
     assert version_in(name, key_id) == number
     assert version_in(name, key_id + "x") is None
     assert version_in(name + "0", key_id) is None
 
 
-def test_a_key_that_nobody_has_rotated_is_found_by_its_id() -> None:
+def test_a_key_that_was_never_rotated_is_found_by_its_id() -> None:
     """And is adopted."""
     found = survey(KEY, [], [listed(1, KEY), listed(2, "other"), listed(3, f"{KEY}-v2-old")])
     assert (found.active, found.adopt, found.doubt) == (listed(1, KEY), True, "")
@@ -96,7 +96,7 @@ def test_a_known_key_is_found_by_its_id_at_mistral() -> None:
 
 
 def test_what_was_given_up_and_lives_is_an_orphan() -> None:
-    """By its id, or by its name where no answer gave the id."""
+    """It is found by its id, or by its name if no response gave the id."""
     known = [
         version(1, VersionState.REVOKED, KEY, "key_1"),
         version(2, VersionState.REVOKED),
@@ -106,7 +106,7 @@ def test_what_was_given_up_and_lives_is_an_orphan() -> None:
     assert survey(KEY, known, keys).orphans == tuple(keys[:2])
 
 
-def test_a_rotation_of_somebody_else_is_waited_for_and_then_taken_over() -> None:
+def test_a_rotation_by_another_sidecar_is_waited_for_and_then_adopted() -> None:
     """While both keys live it is theirs; when one is left, it is the active one."""
     mine = version(1, VersionState.ACTIVE, KEY, "key_1")
     theirs = listed(2, name_at_mistral(KEY, 2, "fedcba987654"))

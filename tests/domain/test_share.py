@@ -1,4 +1,4 @@
-"""A sidecar's share of every ceiling: parts of a whole, in integers, never more than it."""
+"""Shares of ceilings: the integer parts never add up to more than the whole."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ CEILINGS = st.integers(0, 10**18)
 
 @st.composite
 def splits(draw: st.DrawFn) -> list[Share]:
-    """Draw parts of one whole, which may leave some of it to nobody."""
+    """Draw parts whose sum is at most the whole."""
     of = draw(st.integers(1, MAX_PARTS))
     parts, left = [], of
     for wanted in draw(st.lists(st.integers(1, of), min_size=1, max_size=20)):
@@ -36,7 +36,7 @@ def test_the_parts_of_a_ceiling_are_never_more_than_the_whole(
 @pytest.mark.property
 @given(CEILINGS)
 def test_the_whole_is_the_whole(ceiling: int) -> None:
-    """Who is alone has every ceiling as it is written."""
+    """A single sidecar has every ceiling unchanged."""
     assert ceiling == WHOLE.of(ceiling)
 
 

@@ -85,7 +85,7 @@ def test_a_caller_may_save_up_one_second_and_no_more() -> None:
 
 def test_callers_that_are_counted_are_bounded() -> None:
     """The one that has asked nothing for longest is forgotten."""
-    rate = Rate(1, lambda: 0.0, callers_at_most=2)
+    rate = Rate(1, lambda: 0.0, max_callers=2)
     for caller in ("ada", "bob"):
         rate.take(caller)
     rate.take("eve")
@@ -95,7 +95,7 @@ def test_callers_that_are_counted_are_bounded() -> None:
 
 
 def test_an_app_may_say_which_version_of_its_proven_key_it_has() -> None:
-    """Nobody else knows; another key, or what is no version, is contradicted."""
+    """No proof has the version; another key, or an invalid version, is contradicted."""
     for said, contradicted in (
         ("k1#2", ()),
         ("k1", ()),

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from support.identities import Issuer, public_jwk
 
 from sidecar.identity.caller import KeysUnavailableError
-from sidecar.identity.jwks import FRESH_SECONDS, KEPT_SECONDS, RETRY_SECONDS, Jwks, read_jwks
+from sidecar.identity.jwks import FRESH_SECONDS, MAX_AGE_SECONDS, RETRY_SECONDS, Jwks, read_jwks
 
 ISSUER = Issuer()
 
@@ -68,7 +68,7 @@ def test_an_unknown_name_is_asked_for_once_in_a_while() -> None:
 
 
 def test_keys_are_read_again_when_they_are_no_longer_fresh() -> None:
-    """Nobody waits for that, and a key that was taken back is gone afterwards."""
+    """Callers do not wait for the refresh; afterwards a withdrawn key is gone."""
 
     async def test(place: Place) -> None:
         assert await place.has("kid-RS256")
@@ -82,12 +82,12 @@ def test_keys_are_read_again_when_they_are_no_longer_fresh() -> None:
 
 
 def test_old_keys_are_kept_for_a_day_while_nobody_can_read_them() -> None:
-    """Then nobody can tell any more, and it is not the caller's fault."""
+    """Then tokens cannot be verified, which is not the caller's fault."""
 
     async def test(place: Place) -> None:
         assert await place.has("kid-RS256")
         place.content = None
-        place.now += KEPT_SECONDS - 1
+        place.now += MAX_AGE_SECONDS - 1
         assert await place.has("kid-RS256")
         with pytest.raises(KeysUnavailableError, match="Connection refused"):
             await place.has("made-up")
@@ -132,7 +132,7 @@ def test_a_key_that_is_none_for_signatures_by_pairs_is_not_used(entry: Any) -> N
     """Others beside it are; a set without any is an error."""
     content = json.dumps({"keys": [entry, {**GOOD, "kid": "good"}]})
     assert list(read_jwks(content.encode())) == ["good"]
-    with pytest.raises(ValueError, match="no key for signatures"):
+    with pytest.raises(ValueError, match="no signature key"):
         read_jwks(json.dumps({"keys": [entry]}).encode())
 
 
@@ -153,5 +153,5 @@ def test_a_key_is_for_what_it_says_it_is_for() -> None:
 )  # fmt: skip
 def test_what_is_no_jwks_is_refused(content: bytes) -> None:
     """Whatever it is, and without a part of it in the error."""
-    with pytest.raises(ValueError, match=r"keys|no key"):
+    with pytest.raises(ValueError, match=r"keys|no signature key"):
         read_jwks(content)

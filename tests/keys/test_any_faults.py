@@ -50,7 +50,7 @@ def test_no_faults_and_no_commands_take_the_apps_key_away(
                     desk.rotate(force=command == "force")
                 else:
                     stored_too = command == "rollback"
-                    desk.run(lambda one, too=stored_too: one.turn_back(KEY, stored_too=too))  # type: ignore[misc]
+                    desk.run(lambda one, too=stored_too: one.roll_back(KEY, stored_too=too))  # type: ignore[misc]
             except RotationError:
                 continue
         server.faults, server.hidden_lists = [], 0

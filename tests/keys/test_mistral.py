@@ -122,9 +122,9 @@ def test_a_create_without_an_answer_is_not_repeated(how: int | str, server: Mist
 
 
 def test_a_create_without_an_answer_in_time_is_not_repeated(server: MistralAdmin) -> None:
-    """A time-out after the effect is a key that nobody knows the secret of."""
+    """After a timeout a key may exist whose secret is lost."""
     server.faults.append(Fault("create", "late"))
-    with pytest.raises(OutcomeUnknownError, match=r"no answer in 0\.2 s"):
+    with pytest.raises(OutcomeUnknownError, match=r"no response in 0\.2 s"):
         ask(server, lambda one: one.create(NEW), timeout_seconds=0.2)
     assert [key.name for key in server.live] == [NEW.name]
 
@@ -139,14 +139,14 @@ def test_a_create_that_was_turned_away_is_repeated_after_the_time_it_was_told(
 
 
 def test_a_create_that_was_not_sent_is_repeated_and_then_no_key_is_there() -> None:
-    """Nobody listens: there is no doubt about the outcome."""
+    """Without a listener nothing was sent, so the outcome is known."""
     with mistral_admin() as gone:
         pass
     assert "ConnectError" in refused(gone, lambda one: one.create(NEW))
 
 
 def test_a_long_retry_after_is_told_and_not_waited_for(server: MistralAdmin) -> None:
-    """Whoever asked decides."""
+    """The caller decides."""
     server.faults.append(Fault("list", 429, range(1, 99), {"Retry-After": "3600"}))
     said = refused(server, lambda one: one.keys())
     assert "distribute them across workspaces" in said
@@ -192,7 +192,7 @@ def test_keys_are_not_sent_in_clear(url: str) -> None:
 
 
 def test_what_a_shape_needs_is_named_before_anything_is_sent(server: MistralAdmin) -> None:
-    """A key without a workspace is asked for by nobody."""
+    """A key without a workspace is not requested."""
     with pytest.raises(ValueError, match="workspace_uuid and user_id"):
         ask(server, lambda one: one.create(NewKey("x", "ws")))
     assert server.seen["create"] == 0
@@ -207,6 +207,6 @@ def test_a_secret_shows_itself_to_nobody() -> None:
     assert secret == Secret("hunter2")
     assert secret.digest != Secret("hunter3").digest
     for text in ("", "two words", "line\n", "\x7f", "é"):
-        with pytest.raises(ValueError, match="is no credential") as caught:
+        with pytest.raises(ValueError, match="is not a credential") as caught:
             Secret(text)
         assert not text or text not in str(caught.value).replace("white space", "")

@@ -1,4 +1,4 @@
-"""A rotation never leaves an app without a key that works, nor a key that nobody knows of."""
+"""Rotations: apps always have a key that works, and no key is left unrecorded."""
 
 import asyncio
 import sqlite3
@@ -159,7 +159,7 @@ def test_a_lost_key_that_shows_up_late_is_revoked_by_the_end(
     assert desk.rotate().stage is Stage.DONE
     assert [key.name for key in server.live] == [desk.key_store.version(KEY, 3).name]
     notes = [step.note for step in desk.key_store.steps(1)]
-    assert any("its secret is nowhere" in note for note in notes)
+    assert any("its secret is lost" in note for note in notes)
 
 
 def test_a_key_that_does_not_work_yet_is_waited_for(desk: Desk, server: MistralAdmin) -> None:
@@ -172,7 +172,7 @@ def test_a_key_that_does_not_work_yet_is_waited_for(desk: Desk, server: MistralA
 def test_a_key_that_never_works_is_given_up(desk: Desk, server: MistralAdmin) -> None:
     """The old one stays, where it was."""
     server.refused_uses = 10**6
-    with pytest.raises(RotationError, match="does not take the new key"):
+    with pytest.raises(RotationError, match="does not accept the new key"):
         desk.rotate()
     assert desk.states == {1: "active", 2: "revoked"}
     assert server.live == [desk.app]
@@ -314,7 +314,7 @@ def alerts_at(desk: Desk) -> list[str]:
 def test_an_old_key_is_not_revoked_while_nobody_can_tell_who_uses_it(
     desk: Desk, server: MistralAdmin
 ) -> None:
-    """Whoever does not know waits, and says why: otherwise nobody learns that the key lives on."""
+    """While the uses are unknown, a rotation waits and reports why."""
     desk.rotate()
     pass_time(desk, 30)
     server.faults.append(Fault("list", 401, range(1, 99)))
@@ -334,21 +334,21 @@ def test_an_old_key_is_not_revoked_while_the_sink_has_it(desk: Desk, server: Mis
     with pytest.raises(RotationError, match="the sink does not have the secret of dev-team-key#2"):
         desk.rotate()
     assert desk.app is old
-    ended = desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    ended = desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=True))
     assert (ended.stage, server.live) == (Stage.ROLLED_BACK, [old])
 
 
 def test_an_old_key_is_not_revoked_when_the_new_one_is_gone(
     desk: Desk, server: MistralAdmin
 ) -> None:
-    """Somebody revoked the new one by hand: two wrongs make an outage."""
+    """If the new key was revoked by hand, revoking the old one would be an outage."""
     desk.rotate()
     pass_time(desk, 30)
     server.changed = lambda: None
     server.revoke(server.live[1])
-    with pytest.raises(RotationError, match=r"#2 is not at Mistral any more"):
+    with pytest.raises(RotationError, match=r"Mistral does not list dev-team-key#2"):
         desk.rotate()
-    desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=True))
     assert server.live == [desk.app]
 
 
@@ -356,7 +356,7 @@ def test_a_rollback_gives_apps_the_old_key_again(desk: Desk, server: MistralAdmi
     """It is in the sink before the new one is revoked."""
     old = desk.app
     desk.rotate()
-    ended = desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    ended = desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=True))
     assert (ended.stage, desk.app, server.live) == (Stage.ROLLED_BACK, old, [old])
     assert desk.states == {1: "active", 2: "revoked"}
     assert desk.rotate().stage is Stage.SWITCHED
@@ -366,14 +366,14 @@ def test_a_rollback_needs_an_old_key_that_lives(desk: Desk, server: MistralAdmin
     """Otherwise the new one is all there is."""
     desk.rotate()
     server.revoke(server.live[0])
-    with pytest.raises(RotationError, match=r"#1 is not at Mistral any more"):
-        desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    with pytest.raises(RotationError, match=r"Mistral does not list dev-team-key#1"):
+        desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=True))
     assert server.live == [desk.app]
 
 
-def turn_back(desk: Desk) -> KeyRotation:
+def roll_back(desk: Desk) -> KeyRotation:
     """Roll the rotation back."""
-    return desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    return desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=True))
 
 
 def test_no_way_back_is_begun_to_a_secret_that_the_sink_never_had(
@@ -384,7 +384,7 @@ def test_no_way_back_is_begun_to_a_secret_that_the_sink_never_had(
     server.has(KEY)
     desk.rotate()
     with pytest.raises(RotationError, match="no way back"):
-        turn_back(desk)
+        roll_back(desk)
     pass_time(desk, 30)
     assert desk.rotate().stage is Stage.DONE
 
@@ -400,27 +400,27 @@ def test_a_rollback_leaves_apps_the_new_key_if_they_had_a_dead_one(
     desk.put(next(iter(server.keys.values())))
     desk.rotate()
     with pytest.raises(RotationError, match="no way back"):
-        turn_back(desk)
+        roll_back(desk)
     assert desk.app is server.live[-1]
 
 
 def test_a_way_back_that_turns_out_to_be_none_is_left_again(desk: Desk) -> None:
-    """Somebody has removed the old secret; apps still find the new one."""
+    """The old secret was removed from the sink; apps still find the new one."""
     desk.rotate()
     (desk.folder / "key.json.previous").unlink()
     with pytest.raises(RotationError, match="the old secret is gone"):
-        turn_back(desk)
+        roll_back(desk)
     assert desk.rotate().stage is Stage.SWITCHED
     pass_time(desk, 30)
     assert desk.rotate().stage is Stage.DONE
 
 
 def test_a_way_back_is_begun_with_the_right_pepper_alone(desk: Desk) -> None:
-    """Whoever has lost it can still go forward."""
+    """Without the pepper, a rotation can still go forward."""
     desk.rotate()
     desk.pepper = Pepper(b"another of 16 bytes")
     with pytest.raises(RotationError, match="#1 was made with another pepper"):
-        turn_back(desk)
+        roll_back(desk)
     pass_time(desk, 30)
     assert desk.rotate().stage is Stage.DONE
 
@@ -439,7 +439,7 @@ def without_peppers(desk: Desk, server: MistralAdmin) -> None:
 def test_what_was_being_stored_before_there_were_peppers_goes_on(
     stored: bool, desk: Desk, server: MistralAdmin
 ) -> None:
-    """No pepper that anybody has made its fingerprint."""
+    """Its fingerprint was made with a pepper that is lost."""
     desk.at = stop_at(Stage.STORED if stored else Stage.STORING)
     with pytest.raises(InterruptedError):
         desk.rotate()
@@ -459,18 +459,18 @@ def test_what_was_rotated_before_there_were_peppers_is_rolled_back(
     assert old is not None
     desk.rotate()
     without_peppers(desk, server)
-    assert turn_back(desk).stage is Stage.ROLLED_BACK
+    assert roll_back(desk).stage is Stage.ROLLED_BACK
     assert (desk.app, server.live) == (old, [old])
 
 
 @pytest.mark.parametrize("stage", [Stage.RESTORING, Stage.REVOKING])
 def test_what_died_after_the_switch_is_interrupted_too(stage: Stage, desk: Desk) -> None:
-    """Two keys live, and nobody works at it."""
+    """Both keys live, and no process has the lease."""
     desk.rotate()
     desk.at = stop_at(stage)
     pass_time(desk, 30)
     with pytest.raises(InterruptedError):
-        turn_back(desk) if stage is Stage.RESTORING else desk.rotate()
+        roll_back(desk) if stage is Stage.RESTORING else desk.rotate()
     code, out, _ = sidecar("keys", "status", KEY, "--ledger", desk.folder / "desk.sqlite")
     assert (code, "interrupted" in out) == (1, True)
 
@@ -492,7 +492,7 @@ def test_an_abort_is_for_what_no_app_can_have(desk: Desk, server: MistralAdmin) 
     """After that it is a rollback."""
     desk.rotate()
     with pytest.raises(RotationError, match="rollback"):
-        desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=False))
+        desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=False))
     assert len(server.live) == 2
 
 
@@ -515,7 +515,7 @@ def test_an_interrupted_rotation_can_be_aborted(
     with pytest.raises(InterruptedError):
         desk.rotate()
     desk.at = lambda _: None
-    ended = desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=False))
+    ended = desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=False))
     assert (ended.stage, server.live) == (Stage.ROLLED_BACK, [desk.app])
 
 
@@ -527,7 +527,7 @@ def test_with_another_pepper_nothing_is_revoked_that_apps_may_have(
     desk.rotate()
     desk.at = stop_at(Stage.RESTORING)
     with pytest.raises(InterruptedError):
-        desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+        desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=True))
     desk.at, desk.pepper = lambda _: None, Pepper(b"another of 16 bytes")
     with pytest.raises(RotationError, match="#1 was made with another pepper"):
         desk.rotate()
@@ -536,7 +536,7 @@ def test_with_another_pepper_nothing_is_revoked_that_apps_may_have(
     assert desk.rotate().stage is Stage.ROLLED_BACK
     desk.pepper = Pepper(b"another of 16 bytes")  # between two rotations it may change
     desk.rotate()
-    ended = desk.run(lambda rotator: rotator.turn_back(KEY, stored_too=True))
+    ended = desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=True))
     assert (ended.stage, server.live) == (Stage.ROLLED_BACK, [desk.app])
 
 
@@ -574,7 +574,7 @@ def test_two_rotations_of_one_key_are_one(desk: Desk) -> None:
     with pytest.raises(InterruptedError):
         desk.rotate()
     first = desk.key_store
-    first.take_over(1)  # as if it had died before it could let go
+    first.take_over(1)  # as if it had crashed before releasing the lease
     desk.at, desk.key_store = lambda _: None, desk.open_key_store("second")
     with pytest.raises(LeaseHeldError, match="desk is rotating it, and it is created"):
         desk.rotate()

@@ -44,7 +44,7 @@ class Sidecar(Desk):
 
     def look(self) -> None:
         """Do what is due now."""
-        asyncio.run(self.schedule.look())
+        asyncio.run(self.schedule.check())
 
 
 def made_days_ago(server: MistralAdmin, days: float) -> None:
@@ -120,7 +120,7 @@ def test_what_somebody_else_has_rotated_meanwhile_is_not_rotated_again(
     one.look()
     assert one.states == {1: "revoked", 2: "active"}
     (ended,) = one.key_store.rotations(KEY)
-    assert one.run(lambda rotator: rotator.go_on(ended)).stage is Stage.DONE
+    assert one.run(lambda rotator: rotator.resume(ended)).stage is Stage.DONE
     assert one.states == {1: "revoked", 2: "active"}
     assert server.live == [one.app]
 

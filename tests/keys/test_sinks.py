@@ -1,4 +1,4 @@
-"""Where apps find secrets: replaced at once, the one before kept, and shown to nobody else."""
+"""Sinks: secrets are replaced atomically, the previous one is kept, and no other user can read them."""
 
 import asyncio
 import json
@@ -158,7 +158,7 @@ def test_a_folder_that_is_full_or_gone_leaves_the_old_secret(tmp_path: Path) -> 
     with pytest.raises(SinkError, match=r"key: cannot be written") as caught:
         run(sink.store("dev-team-key", 3, NEW))
     assert "s3cr3t" not in str(caught.value)
-    with pytest.raises(ValueError, match="its folder is not there"):
+    with pytest.raises(ValueError, match="its folder does not exist"):
         FileSink(tmp_path / "nowhere" / "key")
 
 
@@ -212,7 +212,7 @@ def test_a_change_of_somebody_elses_is_never_lost(
     run(sink().store("dev-team-key", 2, NEW))
     assert (cluster.entries["theirs"], cluster.entries["api-key"]) == ("precious", "new-s3cr3t")
     cluster.meanwhile = [lambda: cluster.put(theirs="precious")] * 99
-    with pytest.raises(SinkError, match="somebody else keeps changing"):
+    with pytest.raises(SinkError, match="another writer keeps changing"):
         run(sink().store("dev-team-key", 3, OLD))
 
 
@@ -244,7 +244,7 @@ def test_a_lost_answer_is_an_error_that_a_second_look_clears_up(
     """The patch was done all the same."""
     cluster.lost = 1
     sink = in_cluster(cluster, token, certificate[0])
-    with pytest.raises(SinkError, match="no answer"):
+    with pytest.raises(SinkError, match="no response"):
         run(sink().store("dev-team-key", 2, NEW))
     assert run(sink().holds()) == NEW.digest
 
@@ -256,9 +256,9 @@ def test_a_cluster_that_nobody_vouches_for_is_not_told_the_token(
     other = tmp_path / "other"
     other.mkdir()
     ca, _ = make_certificate(other)
-    with pytest.raises(SinkError, match="no answer: ConnectError"):
+    with pytest.raises(SinkError, match="no response: ConnectError"):
         run(in_cluster(cluster, token, ca)().holds())
-    with pytest.raises(ValueError, match="is no file of certificates"):
+    with pytest.raises(ValueError, match="has no certificates in PEM"):
         run(_open(cluster, token, tmp_path / "nothing"))
 
 
@@ -272,12 +272,12 @@ async def _open(cluster: KubernetesApi, token: Path, ca: Path) -> Sink:
 )
 def test_what_is_no_sink_is_refused(text: str) -> None:
     """With the kinds that there are."""
-    with pytest.raises(ValueError, match=r"has to be file:PATH|no program"):
+    with pytest.raises(ValueError, match=r"must be file:PATH|not an executable program"):
         open_sink(text, "dev-team-key", KubernetesSettings())
 
 
 @pytest.mark.parametrize("key_id", ["../../etc/x", "a b", "x'"])
 def test_a_keys_id_never_leads_elsewhere(key_id: str, tmp_path: Path) -> None:
     """What takes the place of {key} is a plain word."""
-    with pytest.raises(ValueError, match="cannot stand in place of"):
+    with pytest.raises(ValueError, match="cannot replace"):
         open_sink(f"file:{tmp_path}/{{key}}", key_id, KubernetesSettings())

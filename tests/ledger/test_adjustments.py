@@ -1,4 +1,4 @@
-"""Corrections and grants: signed rows that count as spend, or give room."""
+"""Adjustments: signed rows that count as spend, or add room."""
 
 import pytest
 from ledger.conftest import Till
@@ -97,14 +97,14 @@ def test_it_says_who_signed_and_why(till: Till) -> None:
 def test_what_cannot_be_adjusted_is_said(
     rule: str, window: Window, message: str, till: Till
 ) -> None:
-    """A name that nobody has counted on, and windows that slide."""
+    """A rule that has counted no call, and sliding windows."""
     till.run(till.ledger.decide(reservation(NOON, limit(1000, window=window))))
     with pytest.raises(NotAdjustableError, match=message):
         adjust(till, 1, rule=rule)
 
 
 def test_a_budget_with_an_adjustment_is_kept(till: Till) -> None:
-    """Pruning takes the calls, not what somebody has signed."""
+    """Pruning deletes calls, not signed adjustments."""
     hold = till.run(till.ledger.decide(reservation(NOON, DAILY, limit(10**12, Meter.COST)))).hold_id
     till.run(till.ledger.settle(hold, settlement(NOON, 5)))
     adjust(till, 7)

@@ -1,4 +1,4 @@
-"""L1, L2, L3, L5, L6, L9: the real ledger does what a few lines of Python say it does."""
+"""L1, L2, L3, L5, L6, L9: the ledger agrees with a model of a few lines of Python."""
 
 import tempfile
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class Held:
     charged: int = 0
 
     def counts(self, window: Window) -> int:
-        """What it takes of a limit: the hold while open, then the charge."""
+        """Its amount on a limit: the hold while open, then the charge."""
         if self.state == "open":
             return self.tokens
         return 0 if window is Window.CONCURRENT else self.charged
@@ -54,7 +54,7 @@ class Held:
 
 @dataclass
 class Model:
-    """The ledger, in as few words as possible."""
+    """A minimal model of the ledger."""
 
     now_us: int = START
     holds: dict[str, Held] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(hold_id=holds, tokens=st.integers(0, 500))
     def settle(self, hold_id: str, tokens: int) -> None:
-        """Charge what was used, once."""
+        """Charge the real usage, once."""
         hold = self._model.holds[hold_id]
         self._model.now_us = max(self._model.now_us, self._clock_us)
         if hold.state in ("open", "expired"):
@@ -149,7 +149,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        """Charge what nobody settled in time."""
+        """Charge the holds that were not settled in time."""
         self._model.now_us = max(self._model.now_us, self._clock_us)
         self._model.expire()
         self._till.run(self._till.ledger.expire(self._clock_us))

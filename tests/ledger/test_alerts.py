@@ -1,4 +1,4 @@
-"""A1: each threshold of each scope and window is told once, with what has reached it."""
+"""A1: each threshold of each scope and window raises one alert, with the decision that reached it."""
 
 import json
 import sqlite3
@@ -33,7 +33,7 @@ def ask(till: Till, tokens: int, at_us: int = NOON, one: Limit = DAILY, **change
 
 
 def told(till: Till, kind: str = "threshold", columns: str = "percent") -> list[Any]:
-    """Return what was raised, in order."""
+    """Return the raised alerts, in order."""
     reader = ledger_file.open_reader(till.path)
     found = reader.execute(f"SELECT {columns} FROM alerts WHERE kind = ? ORDER BY id", (kind,))
     return [row[0] if len(row) == 1 else row for row in found.fetchall()]

@@ -78,7 +78,7 @@ def test_what_was_altered_is_found(sql: str, times: int, till: Till) -> None:
 
 
 def test_a_log_whose_end_is_cut_off_lacks_a_link_that_somebody_kept(till: Till) -> None:
-    """The chain alone cannot tell; whoever has written its head down can."""
+    """The chain alone does not show it; a copy of its head does."""
     busy(till)
     connection = copy(till)
     kept = chain.head(connection)

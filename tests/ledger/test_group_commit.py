@@ -1,4 +1,4 @@
-"""One writer commits groups: all of a group or nothing, and nobody waits for a fault of another."""
+"""Group commit: all of a group or nothing, and one request's error does not fail the others."""
 
 import asyncio
 import sqlite3
@@ -52,7 +52,7 @@ class SlowDisk(ThreadPoolExecutor):
         return super().submit(later)
 
     async def reached(self) -> None:
-        """Wait for a COMMIT, and let whoever is awake have a turn."""
+        """Wait for a COMMIT, and let other tasks run."""
         await asyncio.to_thread(self._reached.wait, 5)
         await asyncio.sleep(0)
 
@@ -91,7 +91,7 @@ def test_work_that_arrives_together_is_committed_together(connection: sqlite3.Co
 def test_more_than_a_group_may_hold_is_done_in_several(
     connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """L4: whoever does not fit into a group is in the next."""
+    """L4: requests beyond the maximum are in the next group."""
     monkeypatch.setattr("sidecar.ledger.group_commit.MAX_GROUP_REQUESTS", 4)
 
     async def all_of_it() -> list[int]:
@@ -104,7 +104,7 @@ def test_more_than_a_group_may_hold_is_done_in_several(
     assert list(range(1, 11)) == asyncio.run(all_of_it())
 
 
-def test_nobody_is_answered_while_the_commit_waits_for_the_disk(
+def test_no_request_is_answered_while_the_commit_waits_for_the_disk(
     connection: sqlite3.Connection,
 ) -> None:
     """L4: the answer comes when what it says cannot be lost any more."""
@@ -145,7 +145,7 @@ def test_what_is_not_on_disk_is_shown_to_nobody(till: Till) -> None:
 def test_a_refusal_is_answered_and_the_rest_of_its_group_stands(
     connection: sqlite3.Connection,
 ) -> None:
-    """A request that is refused takes nobody with it."""
+    """A refused request does not fail the others."""
 
     def refuse() -> None:
         raise Refused
@@ -178,7 +178,7 @@ def test_a_number_too_large_for_the_file_is_an_error_never_a_float(
 def test_a_file_locked_by_somebody_else_is_waited_for(
     connection: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    """A visitor with a short write does not fail anybody."""
+    """Another process's short write fails no request."""
     visitor = sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)
     visitor.execute("BEGIN IMMEDIATE")
 
@@ -199,7 +199,7 @@ def test_a_file_locked_by_somebody_else_is_waited_for(
 def test_a_file_locked_for_long_is_unavailable_and_recovers(
     connection: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever keeps the file locked is not waited for forever."""
+    """The wait for a locked file is bounded."""
     monkeypatch.setattr("sidecar.ledger.group_commit.MAX_BUSY_TRIES", 3)
     visitor = sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)
     visitor.execute("BEGIN IMMEDIATE")
@@ -211,7 +211,7 @@ def test_a_file_locked_for_long_is_unavailable_and_recovers(
 
 
 def test_a_caller_that_goes_away_does_not_undo_its_work(connection: sqlite3.Connection) -> None:
-    """L4: the hold of a client that hung up is kept, and expires if nobody comes back."""
+    """L4: the hold of a client that hung up is kept, and expires unless the client returns."""
 
     async def hang_up() -> None:
         commits = GroupCommit(connection, (), lambda: None)

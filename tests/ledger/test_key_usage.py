@@ -145,7 +145,7 @@ def test_each_version_that_there_is_has_its_own_use(till: Till) -> None:
 
 
 def test_the_versions_that_are_revoked_are_known_at_once(till: Till) -> None:
-    """Whoever revoked them, in whichever process."""
+    """Also when another process revoked them."""
     versions = key_store(till)
     versions.adopt("KEY", 1, "KEY", "id-1", None)
     assert till.ledger.revoked_versions() == frozenset()  # type: ignore[attr-defined]

@@ -30,7 +30,7 @@ def refusal(path: Path) -> str:
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """Somebody's notes are not overwritten."""
+    """Another file is not overwritten."""
     path = tmp_path / "notes.txt"
     path.write_text("remember the milk\n" * 100)
     assert "cannot be opened as a ledger: file is not a database" in refusal(path)

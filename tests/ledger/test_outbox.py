@@ -1,4 +1,4 @@
-"""A2: what a channel is owed stays owed, through anything, until it is delivered."""
+"""A2: a delivery stays due, through any failure, until it succeeds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ DAY = 86_400 * SECOND_US
 
 @pytest.fixture
 def till(tmp_path: Path) -> Iterator[Till]:
-    """A ledger that owes its alerts to two channels."""
+    """A ledger with two alert channels."""
     one = Till(lambda path: SqliteLedger(path, channels=("log", "webhook")), tmp_path / "l.sqlite")
     yield one
     assert one.findings() == []

@@ -116,7 +116,7 @@ def test_l1_concurrent_counts_open_holds_alone(till: Till) -> None:
 
 
 def test_l1_a_hold_that_is_due_makes_room_when_it_is_due(till: Till) -> None:
-    """L1: whoever waited as long as was said is not told to wait again."""
+    """L1: a retry after retry_after is not refused again."""
     one = limit(1, Meter.REQUESTS, Window.CONCURRENT)
     decide(till, NOON, one, ttl_us=SECOND_US)
     refused = decide(till, NOON, one)
@@ -204,7 +204,7 @@ def test_l3_a_released_hold_stays_released(till: Till) -> None:
 
 
 def test_l3_an_unknown_hold_is_said_to_be_unknown(till: Till) -> None:
-    """L3: nothing is made up for an id that nobody was given."""
+    """L3: an id that was never given is not a hold."""
     for work in (
         till.ledger.settle("hold_x", settlement(NOON, 1)),
         till.ledger.release("hold_x", "not sent", NOON),
@@ -235,7 +235,7 @@ def test_l4_what_was_answered_is_there_after_a_restart(till: Till) -> None:
 
 
 def test_l5_a_hold_that_expires_is_charged_in_full(till: Till) -> None:
-    """L5: nobody said how the call ended, so its worst case is spent."""
+    """L5: the call's outcome is unknown, so its worst case is spent."""
     hold = decide(till, NOON, TOKENS, ttl_us=60 * SECOND_US).hold_id
     assert till.run(till.ledger.expire(NOON + 59 * SECOND_US)) == 0
     assert till.run(till.ledger.expire(NOON + 60 * SECOND_US)) == 1

@@ -1,4 +1,4 @@
-"""Old entries are forgotten, but never what an open window or an answer still needs."""
+"""Pruning: old entries are deleted, except those that an open window or a replay needs."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -58,7 +58,7 @@ def test_an_open_window_keeps_all_that_it_counts(till: Till) -> None:
 
 
 def test_an_open_hold_is_kept_however_old(till: Till) -> None:
-    """A hold that nobody closed is not forgotten before it has expired."""
+    """An open hold is not deleted before it has expired."""
     till.run(till.ledger.decide(reservation(FIRST, TOKENS, ttl_us=100 * DAY)))
     till.run(till.ledger.decide(reservation(FIRST + 50 * DAY, TOKENS)))
     prune(till, FIRST + 90 * DAY, 1)

@@ -1,4 +1,4 @@
-"""Repeats of a request_id say that they are repeats, and how the hold stands by now."""
+"""Replays: a repeated request_id is marked as replayed, with its hold's state now."""
 
 from ledger.conftest import Till
 from ledger.test_promises import NOON, TOKENS, allowed, budget, decide

@@ -23,7 +23,7 @@ DAILY = limit(10_000, Meter.TOKENS, Window.DAY, rule="daily")
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[OperatorLedger]:
-    """Books to fill."""
+    """A ledger to fill."""
     with books(tmp_path / "ledger.sqlite") as opened:
         yield opened
 
@@ -144,7 +144,7 @@ def test_the_ledgers_time_is_that_of_its_last_decision_if_the_clock_is_behind(
 
 
 def test_rows_of_two_calendars_are_one_budget(tmp_path: Path) -> None:
-    """A change of the time zone in mid-window divides no budget, and gives it twice to nobody."""
+    """A change of the time zone within a window neither splits a budget nor grants it twice."""
     path, zone = tmp_path / "ledger.sqlite", ZoneInfo("Asia/Kolkata")
     with books(path) as kept:
         kept.spend(NOON, limit(900, rule="daily"), tokens=300)

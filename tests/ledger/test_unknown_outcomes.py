@@ -1,4 +1,4 @@
-"""Calls whose outcome nobody said: spend is what budgets were charged, the rest stands beside it."""
+"""Calls with an unknown outcome: spend is what budgets were charged, the rest is shown apart."""
 
 import json
 import sqlite3
@@ -28,7 +28,7 @@ TODAY = Span(NOON - HOUR, NOON)
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[OperatorLedger]:
-    """Books to fill, which have to add up in the end."""
+    """A ledger to fill, which is verified at the end."""
     with books(tmp_path / "ledger.sqlite") as opened:
         yield opened
         with closing(ledger_file.open_reader(opened.path)) as reader:

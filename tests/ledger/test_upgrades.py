@@ -67,7 +67,7 @@ def hold_of(path: Path, request_id: str) -> str:
 
 
 def test_there_is_an_old_ledger_of_every_version() -> None:
-    """Whoever adds a migration keeps a dump of the version before, and of the new one."""
+    """Each migration needs a dump of the version before it, and of its own."""
     names = [found.name for found in schema.migrations.pending(Database(memory=True))]
     assert names == [dump.stem for dump in OLD]
 

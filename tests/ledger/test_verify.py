@@ -1,4 +1,4 @@
-"""L2: `sidecar ledger verify` finds what a fault of ours, or a hand, has done to a file."""
+"""L2: `sidecar ledger verify` finds what a bug, or an edit by hand, has done to a file."""
 
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def test_each_kind_of_damage_is_found_and_named(promise: str, damage: str, tmp_p
     till.run(till.ledger.expire(2))
     assert till.findings() == []
     ledger: Any = till.ledger
-    connection = ledger._commits._connection  # noqa: SLF001 - damage it as nobody else can
+    connection = ledger._commits._connection  # noqa: SLF001 - damage that only the writer can do
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA writable_schema = ON")
     connection.execute(damage)
@@ -78,7 +78,7 @@ def test_each_kind_of_damage_is_found_and_named(promise: str, damage: str, tmp_p
 
 
 def test_a_ledger_in_use_is_verified_as_it_was_at_one_moment(tmp_path: Path) -> None:
-    """L2: what the sidecar prunes while somebody verifies is not taken for an alteration."""
+    """L2: pruning during a verification is not taken for an alteration."""
     till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
     for n in range(3):
         till.run(till.ledger.decide(reservation(n + 1, reasons=(Reason("NO", "no", "", 403),))))

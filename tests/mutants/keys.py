@@ -55,7 +55,7 @@ K1 = [
     ),
     Mutant(
         "both-gone", "K1", "The old key is revoked though the new one is gone.",
-        "RotationContext._see_that_it_lives", "not there", "False",
+        "RotationContext._check_exists", "not there", "False",
     ),
     Mutant(
         "in-use-and-revoked", "K1", "Grace has no end that anybody waits for.",
@@ -72,9 +72,9 @@ K2 = [
         "left-behind", "K2", "A key whose secret was lost lives on.",
         "Rotation.begin_again",
         "await self._revoke_new(rotation)\n"
-        "if self._created >= CREATIONS:\n"
+        "if self._created >= MAX_CREATIONS:\n"
         "    ...",
-        "if self._created >= CREATIONS:\n"
+        "if self._created >= MAX_CREATIONS:\n"
         "    ...",
     ),
     Mutant(

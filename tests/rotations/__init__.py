@@ -1,1 +1,1 @@
-"""`make rotations`: kill -9 a rotation at every boundary, and see what is left."""
+"""Crash tests of rotations: kill -9 at every boundary, and check what is left (`make rotations`)."""

@@ -1,4 +1,4 @@
-"""Print the table of deaths, and fail if anything was lost."""
+"""The command of the rotations' crash tests: prints a table, and fails on any loss."""
 
 import sys
 
@@ -9,7 +9,7 @@ from sidecar.cli.tables import console
 
 
 def main() -> int:
-    """Die everywhere; return 1 if a key was lost, left over or not recorded."""
+    """Crash at every point; return 1 if a key was lost, left over or not recorded."""
     table = Table(title="kill -9 of a rotation, and what was left", title_justify="left")
     for heading in (
         "dies",

@@ -1,4 +1,4 @@
-"""Every place at which a rotation can die, and what is seen when it does."""
+"""The points at which a rotation can crash, and the outcome of a crash at each."""
 
 import random
 import tempfile
@@ -19,7 +19,7 @@ MANY = 4
 
 
 class Seen(NamedTuple):
-    """What one death left, and what became of it."""
+    """The outcome of one crash."""
 
     death: Death
     then: str
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 def places(nursery: Nursery) -> list[Death]:
-    """Return where a rotation can die: around each of its transactions, renames and requests.
+    """Return the points at which a rotation can crash: around its transactions, renames and requests.
 
     A request that changes nothing is the same before and after.
     """
@@ -55,7 +55,7 @@ def places(nursery: Nursery) -> list[Death]:
 
 
 def die(nursery: Nursery, death: Death, then: str) -> Seen:
-    """Let a rotation die, go on with another command, and say what was seen."""
+    """Crash a rotation, continue it with another command, and return the outcome."""
     with tempfile.TemporaryDirectory() as folder, mistral_admin() as server:
         world = World(Path(folder), server, nursery)
         code = world.sidecar("rotate", death=death)
@@ -72,7 +72,7 @@ def die(nursery: Nursery, death: Death, then: str) -> Seen:
 
 
 def die_often(nursery: Nursery, found: list[Death], seed: int) -> Seen:
-    """Let a rotation die at random places, forward and back, and say what was seen at last."""
+    """Crash a rotation and its rollback at random points; return the final outcome."""
     chance, deaths = random.Random(seed), 0  # noqa: S311 - a seed to come back to
     with tempfile.TemporaryDirectory() as folder, mistral_admin() as server:
         world = World(Path(folder), server, nursery)
@@ -91,7 +91,7 @@ def die_often(nursery: Nursery, found: list[Death], seed: int) -> Seen:
 
 
 def all_deaths(part: int = 0, parts: int = 1) -> Iterator[Seen]:
-    """Die everywhere, and go on; turn back after each transaction; die often. Or a part of it."""
+    """Crash at every point and continue; roll back after each transaction; crash repeatedly."""
     nursery = Nursery()
     try:
         found = places(nursery)

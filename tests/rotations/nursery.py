@@ -1,6 +1,6 @@
-"""Starts real processes of the command line quickly, and lets them die where they are told to.
+"""Forked processes of the command line that crash at a given point.
 
-It imports everything once and forks for each command. A death is a `kill -9` of the process by
+Everything is imported once, then forked for each command. A crash is a `kill -9` of the process by
 itself, just before or just after the n-th transaction or rename; nothing of it is in `sidecar`.
 """
 
@@ -19,7 +19,7 @@ TESTS = Path(__file__).parents[1]
 
 
 class Death(NamedTuple):
-    """Before or after which piece of work a process dies."""
+    """The point of a crash: before or after a piece of work."""
 
     kind: str
     """`write …`: a transaction of the ledger; `rename`: of the sink's file; or a request."""
@@ -62,7 +62,7 @@ class Nursery:
 
 
 def _count(death: Death | None, counts: Path) -> Callable[[str, str], None]:
-    """Return what is to be called around work: it counts, and dies where it is told to."""
+    """Return a wrapper of work that counts calls, and crashes at the given point."""
     seen: dict[str, int] = {}
 
     def at(kind: str, when: str) -> None:
@@ -76,7 +76,7 @@ def _count(death: Death | None, counts: Path) -> Callable[[str, str], None]:
 
 
 def _command(arguments: list[str], log: Path, death: Death | None) -> None:
-    """Be the command, in a process that was just forked."""
+    """Run the command, in a process that was just forked."""
     from sidecar.cli.entry import main  # noqa: PLC0415 - imported by the parent
     from sidecar.ledger.key_store import KeyStore  # noqa: PLC0415
 
@@ -112,7 +112,7 @@ def _command(arguments: list[str], log: Path, death: Death | None) -> None:
 
 
 def main() -> None:
-    """Fork for each line that comes in."""
+    """Fork a process for each line of input."""
     for name in ("sidecar.cli.main", "sidecar.keys.rotator", "sidecar.keys.sinks.factory"):
         importlib.import_module(name)
 

@@ -11,7 +11,7 @@ PARTS = 4
 def test_a_rotation_killed_anywhere_leaves_a_key_that_works_and_ends(part: int) -> None:
     """`kill -9` around every transaction, rename and request; forward, and back.
 
-    At every moment the app's key works and there is one more at most; at the end there is
+    At every moment the app's key works and at most one more exists; at the end there is
     one, apps find it, the ledger says so, and no secret is in any other file.
     """
     seen = list(all_deaths(part, PARTS))

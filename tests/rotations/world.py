@@ -37,7 +37,7 @@ class World:
         server.changed = self._look
 
     def sidecar(self, command: str, *more: str, death: Death | None = None) -> int:
-        """Run a command of `sidecar keys`, which may die; return its exit code."""
+        """Run a command of `sidecar keys`, which may crash; return its exit code."""
         self.server.seen.clear()
 
         def when(kind: str, at: str, number: int) -> None:
@@ -64,19 +64,19 @@ class World:
             if code == 0:
                 return number
             if "is rotating it" not in self.log.read_text().splitlines()[-1]:
-                command = "rotate"  # it cannot be turned back any more
+                command = "rotate"  # it cannot be rolled back any more
             time.sleep(0.1)
         raise AssertionError(f"it does not end:\n{self.log.read_text()}")
 
     @property
     def counts(self) -> Counter[str]:
-        """How many commits, renames and requests there were in the last command."""
+        """The number of commits, renames and requests of the last command."""
         own = json.loads(self.log.with_suffix(".counts").read_text())
         return Counter(own) + self.server.seen
 
     @property
     def stage(self) -> str:
-        """How far the rotation has come, as the ledger has it."""
+        """The rotation's stage in the ledger."""
         found = self.rows("SELECT stage, to_version FROM key_rotations ORDER BY id DESC LIMIT 1")
         return f"#{found[0]['to_version']} {found[0]['stage']}" if found else "not begun"
 
@@ -86,7 +86,7 @@ class World:
         return str(json.loads(self.sink.read_text())["api_key"])
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        """Ask the ledger."""
+        """Query the ledger."""
         if not self.ledger.exists():
             return []
         with closing(sqlite3.connect(self.ledger)) as connection:
@@ -127,7 +127,7 @@ class World:
         ]
 
     def _look(self) -> None:
-        """See that the app has a key that works, and that there is one more at most."""
+        """Check that the app's key works, and that at most one more exists."""
         if self.server.by_secret(self.held) is None:
             self.faults.append("the app's key does not work")
         if len(self.server.live) > 2:

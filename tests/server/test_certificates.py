@@ -153,7 +153,7 @@ def test_certificates_change_under_load_and_a_broken_one_does_not(site: Site) ->
     assert failed == []
     assert site.sidecar.stop() == 0
     assert site.sidecar.log.count("is not the key of") == 1
-    assert site.sidecar.log.count("is no certificate in PEM") == 1
+    assert site.sidecar.log.count("is not a certificate in PEM") == 1
     assert "PRIVATE" not in site.sidecar.log
 
 

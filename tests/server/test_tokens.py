@@ -365,5 +365,5 @@ def test_a_weak_key_is_none(start_sidecar: Start, tmp_path: Path) -> None:
     """A file without a key of use is refused at start, by the name of its flag."""
     weak = public_jwk(rsa.generate_private_key(65537, 1024), "weak")  # noqa: S505 - the point
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": [weak]}))
-    with pytest.raises(AssertionError, match=r"--jwks .*no key for signatures"):
+    with pytest.raises(AssertionError, match=r"--jwks .*no signature key"):
         start_sidecar(minimal(tmp_path / "p"), *ARGS, "--jwks", str(tmp_path / "jwks.json"))

@@ -1,4 +1,4 @@
-"""An app that asks, calls and settles, with all that apps do wrong."""
+"""A simulated app: it authorizes, calls and settles, with the faults of real apps."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ ENDS = [[], ["settle"], ["settle"], ["release"], ["settle", "settle"], ["settle"
 
 
 class GaveUpError(Exception):
-    """The app has crashed, or asks no more."""
+    """The app has crashed or given up."""
 
 
 class Client:
@@ -42,12 +42,12 @@ class Client:
         process: Process,
         promises: Promises,
     ) -> None:
-        """Call this process, at a pace, and hold it to its promises."""
+        """Call this process at a pace, and check its promises."""
         self._pace_seconds = pace_seconds
         self._name, self._loop, self._process, self._promises = name, loop, process, promises
 
     async def live(self) -> None:
-        """Make every call, whatever becomes of it."""
+        """Make all calls, whatever their result."""
         for number in range(self._loop.random.randint(1, MAX_CALLS)):
             await self._loop.pause(self._pace_seconds)
             request_id = f"{self._name}, call {number}"
@@ -112,7 +112,7 @@ class Client:
         raise GaveUpError
 
     async def _settle_the_impossible(self, hold_id: str) -> None:
-        """L7: what no integer of the file can hold fails alone, whoever shares its group."""
+        """L7: an amount too large for the file fails alone, without the rest of its group."""
         report = UsageReport(2**63, 0)
         with suppress(ConnectionError, LedgerUnavailableError):
             await self._process.call(lambda life: life.authorizer.settle(hold_id, report, "", "ok"))
@@ -133,14 +133,14 @@ class Client:
         self._promises.charge(request_id, charge, expected)
 
     def _look(self) -> None:
-        """Ask what is left, which waits for no commit."""
+        """Read the budgets, which waits for no commit."""
         if not self._process.life.ending:
             life = self._process.life
             budgets, _ = life.authorizer.budgets(tester(id=self._name), MODEL)
             self._promises.budgets(life.inspector, budgets)
 
     async def _call(self, what: str, work: Callable[[Life], Awaitable[T]]) -> T:
-        """Ask until there is an answer. Raises what the sidecar refuses with, or GaveUpError."""
+        """Retry until there is a response. Raises the sidecar's refusal, or GaveUpError."""
         gives_up = self._loop.maybe(0.05)
         for _ in range(MAX_TRIES):
             await self._loop.pause(0.01)

@@ -1,4 +1,4 @@
-"""What can go wrong when a transaction is committed, and what a crash leaves of the files."""
+"""A simulated disk: faults of commits, and the files that a crash leaves."""
 
 import itertools
 import resource
@@ -29,7 +29,7 @@ Files = dict[str, bytes]
 
 
 class CrashedError(Exception):
-    """The process is gone; `files` are what the next one finds."""
+    """The process has crashed; `files` are what the next one finds."""
 
     def __init__(self, files: Files) -> None:
         """Keep the files."""

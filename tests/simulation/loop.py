@@ -1,4 +1,4 @@
-"""An event loop whose time is a number, and whose order is a seed's."""
+"""An event loop with simulated time and an order drawn from a seed."""
 
 import asyncio
 import heapq
@@ -20,10 +20,10 @@ OffLoop = Callable[[asyncio.Future[Any], partial[Any]], None]
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """Runs what is due next; what is due at one moment, in the order that the seed says.
+    """Runs callbacks by their time; those of one moment in an order drawn from the seed.
 
-    Nothing sleeps and nothing runs beside it: time jumps to the next thing to do,
-    and what is sent to a thread is done between two steps of the loop.
+    It does not sleep and uses no threads: time jumps to the next callback,
+    and work for a thread runs between two steps of the loop.
     """
 
     off_loop: OffLoop
@@ -50,7 +50,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.trace.append(f"{self._now:10.6f} {what}")
 
     def maybe(self, chance: float) -> bool:
-        """Let the seed decide."""
+        """Return True with this probability, by the seed."""
         return self.random.random() < chance
 
     async def pause(self, mean_seconds: float) -> None:
@@ -73,7 +73,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Call at this moment, before or after whatever else is due."""
+        """Call at this moment, in random order with other callbacks."""
         return self.call_at(self._now, callback, *args, context=context)
 
     def call_at(
@@ -83,7 +83,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Call at a moment to come."""
+        """Call at a later time."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         entry = (when, self.random.random(), next(self._numbers), handle)
         heapq.heappush(self._due, entry)
@@ -95,18 +95,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         func: Callable[[*Ts], T],
         *args: *Ts,
     ) -> asyncio.Future[T]:
-        """Do the work a little later, in no thread."""
+        """Do the work a little later, without a thread."""
         done: asyncio.Future[T] = self.create_future()
         delay = self.random.expovariate(1 / self._commit_seconds)
         self.call_later(delay, self.off_loop, done, partial(func, *args))
         return done
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Stop the world: what fails where nobody waits for it is a failure all the same."""
+        """Stop the world: an error in a task that is not awaited is a failure, too."""
         self._failure = context.get("exception") or RuntimeError(context["message"])
 
     def _run_once(self) -> None:
-        assert self._due, "somebody waits for what will never happen"
+        assert self._due, "deadlock: a task waits for an event that cannot happen"
         self._now, _, _, handle = heapq.heappop(self._due)
         if not handle.cancelled():
             handle._run()  # noqa: SLF001 - as the loops of asyncio do

@@ -1,4 +1,4 @@
-"""A sidecar that dies, and is started again on what it has left on the disk."""
+"""A simulated sidecar process, which crashes and restarts on the files that are left."""
 
 import asyncio
 import sqlite3
@@ -68,7 +68,7 @@ class Life:
 
 
 class Process:
-    """The real authorizer and the real ledger, in one life after another."""
+    """The real authorizer and ledger, through several lives."""
 
     def __init__(self, loop: SimulatedLoop, folder: Path, disk: Disk, promises: Promises) -> None:
         """Start on an empty ledger in the folder."""
@@ -81,9 +81,9 @@ class Process:
     async def call(
         self, work: Callable[[Life], Awaitable[T]], patience_seconds: float | None = None
     ) -> T:
-        """Call the process. Raises what the work raises, or ConnectionError without an answer.
+        """Call the process. Raises what the work raises, or ConnectionError without a response.
 
-        A caller that has lost its patience cancels the call.
+        A caller that times out cancels the call.
         """
         if self.life.ending:
             raise ConnectionRefusedError
@@ -98,14 +98,14 @@ class Process:
         return handler.result()
 
     def restart(self) -> None:
-        """Let this life end, and start the next on what it leaves."""
+        """End this life, and start the next on the files that are left."""
         if not self.life.ending:
             self.life.ending = True
             self._restarting = self._loop.create_task(self._next_life())
             self._restarting.add_done_callback(lambda task: task.cancelled() or task.result())
 
     async def stop(self) -> None:
-        """End for good; all that was promised has to be in the file."""
+        """End the last life, and check all promises against the file."""
         while self._restarting is not None:
             await self._restarting
         await self.life.end()
@@ -114,7 +114,7 @@ class Process:
         inspector.close()
 
     def _off_loop(self, done: asyncio.Future[Any], commit: partial[Any]) -> None:
-        """Commit, and answer a moment later, or die."""
+        """Commit, and return a moment later, or crash."""
         life = self.life
         try:
             answer = partial(done.set_result, self._disk.commit(life.path, commit))
@@ -156,7 +156,7 @@ def _policy() -> PolicySet:
 
 @cache
 def _empty_ledger() -> bytes:
-    """Return the file of a ledger that has just been made."""
+    """Return the file of a new ledger."""
     with tempfile.TemporaryDirectory(dir=FOLDERS) as folder:
         path = Path(folder) / "empty.sqlite"
         asyncio.run(SqliteLedger(path, ZONE).close())

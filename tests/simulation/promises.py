@@ -1,4 +1,4 @@
-"""What must hold in every world, whatever goes wrong in it: checked against the file itself."""
+"""The promises that must hold in every simulated world, checked against the file."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ _HISTORY = {
         WHERE decided_at_us < before_us""",
 }
 _ALERTS = {
-    "A1 a decision reached a threshold that nobody is told of": """
+    "A1 a decision reached a threshold without an alert": """
         SELECT d.decision_id || ': ' || percent || ' % of ' || (b.value ->> 0)
         FROM decisions d, json_each(d.budgets) b,
           (SELECT 50 AS percent UNION SELECT 80 UNION SELECT 100)
@@ -51,7 +51,7 @@ _ALERTS = {
           AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.kind = 'threshold'
             AND a.rule = b.value ->> 0 AND a.scope = b.value ->> 2
             AND a.window_start_us = b.value ->> 3 AND a.percent = percent)""",
-    "A1 a limit without room has a threshold that nobody is told of": """
+    "A1 a limit without room has a threshold without an alert": """
         SELECT d.decision_id || ': ' || (b.value ->> 0)
         FROM decisions d, json_each(d.budgets) b, json_each(d.reasons) r
         WHERE r.value ->> 'rule' = b.value ->> 0 AND b.value ->> 4 >= :forgotten_us
@@ -94,26 +94,26 @@ class BrokenError(AssertionError):
 
 @dataclass
 class Told:
-    """What a client was told of one request."""
+    """The responses to one request."""
 
     at_us: int
     """No later than the decision was made."""
     decision: Decision
     closed: tuple[int, int, bool] | None = None
-    """What the hold was charged, when somebody was told: cost, tokens, overrun."""
+    """What the hold was charged, as in a response: cost, tokens, overrun."""
 
 
 class Promises:
-    """Remembers what the clients were told, and holds the ledger to it."""
+    """Records the responses, and checks the ledger against them."""
 
     def __init__(self) -> None:
-        """Nothing is promised yet."""
+        """Start without responses."""
         self.told: dict[str, Told] = {}
         self.forgotten_before_us = 0
         """What is older than this may have been pruned."""
 
     def decision(self, at_us: int, decision: Decision, amounts: dict[Meter, int]) -> None:
-        """L3: a repeat gets the same answer. L1: an answer was right when it was given."""
+        """L3: a repeat gets the same response. L1: a response was right at its time."""
         told = self.told.get(decision.request_id)
         if told is not None and told.decision != decision:
             self._must(self._old(told), f"L3 {decision.request_id} got another answer", decision)
@@ -129,7 +129,7 @@ class Promises:
             self._must(not fits or budget.rule not in refused, "L1 refused what fits", decision)
 
     def charge(self, request_id: str, charge: Charge, expected: set[int]) -> None:
-        """L3: a hold closes once, with what one of those who closed it had said."""
+        """L3: a hold closes once, with the values of one of the requests that closed it."""
         told = self.told[request_id]
         closed = (charge.cost_nano_usd, charge.tokens, charge.overrun)
         if told.closed is None:
@@ -139,7 +139,7 @@ class Promises:
         told.closed = closed
 
     def unknown(self, request_id: str) -> None:
-        """L4: no hold that somebody was given is unknown, unless it may have been pruned."""
+        """L4: no hold in a response is unknown, unless it may have been pruned."""
         self._must(self._old(self.told[request_id]), f"L4 the hold of {request_id} is unknown")
 
     def reused(self, request_id: str) -> None:
@@ -147,7 +147,7 @@ class Promises:
         self._must(self._old(self.told.pop(request_id)), f"L3 {request_id} stands for two requests")
 
     def admissions(self, connection: sqlite3.Connection) -> None:
-        """L1: nothing was admitted above a ceiling. To be asked after each commit."""
+        """L1: nothing was admitted above a ceiling. To be called after each commit."""
         self._none(connection, _ADMISSIONS)
 
     def budgets(self, connection: sqlite3.Connection, budgets: Sequence[Budget]) -> None:
@@ -159,7 +159,7 @@ class Promises:
                 self._must(used == _used(b), f"L8 {b.rule} is not the sum of its holds", used, b)
 
     def everything(self, connection: sqlite3.Connection) -> None:
-        """L2 to L6, L9: the file adds up, and has all that anybody was told."""
+        """L2 to L6, L9: the file adds up, and has all that responses said."""
         findings, _ = verify(connection)
         self._must(not findings, findings[0].promise if findings else "", findings)
         self._none(connection, _ADMISSIONS | _HISTORY)

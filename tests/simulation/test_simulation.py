@@ -1,4 +1,4 @@
-"""L1 to L9 in every world; and the simulation itself repeats exactly, and sees what is broken."""
+"""L1 to L9 in simulated worlds; the simulation is repeatable, and finds broken promises."""
 
 import asyncio
 import os
@@ -62,12 +62,12 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def everything_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reserve without a look at the ceiling."""
+    """Hold without checking the ceiling."""
     monkeypatch.setattr(Balance, "fits", lambda *_: True)
 
 
 def answers_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answer, and commit afterwards."""
+    """Respond before the commit."""
 
     async def commit(self: Any, group: Any) -> None:
         await self._begin()
@@ -116,7 +116,7 @@ def repeats_are_not_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def what_expires_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Charge nothing for a hold that nobody closed."""
+    """Charge nothing for a hold that expired."""
     move = Settlements._move  # noqa: SLF001
 
     def move_for_free(self: Any, row: int, state: Any, charge: Any) -> None:
@@ -135,8 +135,8 @@ def time_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LedgerTime, "advance", lambda _, at_us: at_us)
 
 
-def nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe of every alert that it was raised before."""
+def no_alert_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every alert for one that was raised before."""
     monkeypatch.setattr(Alerts, "_is_new", lambda *_: False)
 
 
@@ -157,14 +157,14 @@ def what_was_rolled_back_counts_as_told(monkeypatch: pytest.MonkeyPatch) -> None
         (what_expires_is_free, {"L5"}),
         (what_failed_is_not_rolled_back, {"L4"}),
         (time_follows_the_clock, {"L8", "L9"}),
-        (nobody_is_told, {"A1"}),
+        (no_alert_is_raised, {"A1"}),
         (what_was_rolled_back_counts_as_told, {"A1"}),
     ],
 )
 def test_a_broken_promise_is_seen(
     broken: Break, promises: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A ledger that is wrong in one place fails, with the promise, and with the way to see it."""
+    """A ledger with one bug fails, with the promise, and with the command that repeats it."""
     broken(monkeypatch)
     with pytest.raises(AssertionError) as caught:
         run(range(ENOUGH))

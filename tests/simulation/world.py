@@ -1,4 +1,4 @@
-"""One world: the seed decides who does what, when, and what goes wrong."""
+"""A simulated world: the seed decides the events, their times and the faults."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ class World:
     """Built from a seed, run once."""
 
     def __init__(self, seed: int) -> None:
-        """Decide what kind of world this is."""
+        """Draw the world's parameters from the seed."""
         self._seed = seed
         self._loop = loop = SimulatedLoop(seed)
         loop.wall_us = loop.random.choice(STARTS_US)
@@ -48,9 +48,9 @@ class World:
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
 
     def run(self) -> None:
-        """Run to the end. Raises BrokenError, or whatever else should not have happened.
+        """Run to the end. Raises BrokenError, or any other error that should not occur.
 
-        What is raised has a note with the command that makes it happen again.
+        The error has a note with the command that repeats it.
         """
         with tempfile.TemporaryDirectory(dir=FOLDERS) as folder:
             self._process = Process(self._loop, Path(folder), self._disk, self._promises)
@@ -76,7 +76,7 @@ class World:
         await self._process.stop()
 
     async def _let_go(self) -> None:
-        """Leave nothing open, whatever has failed."""
+        """Close everything, also after an error."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -84,7 +84,7 @@ class World:
         await self._process.life.end()
 
     async def _weather(self) -> None:
-        """Let happen what no client asks for."""
+        """Cause the events that no client causes."""
         happenings = [self._expire, self._jump] * 3 + [self._prune, self._stop, self._visit]
         while True:
             await self._loop.pause(2 * self._pace_seconds + 0.3)
@@ -109,7 +109,7 @@ class World:
         self._loop.wall_us += int(seconds * SECOND_US)
 
     async def _visit(self) -> None:
-        """Somebody else keeps the file locked for a while."""
+        """Another process keeps the file locked for a while."""
         with closing(sqlite3.connect(self._process.life.path, 0, isolation_level=None)) as visitor:
             with suppress(sqlite3.OperationalError):  # the ledger has it
                 visitor.execute("BEGIN IMMEDIATE")

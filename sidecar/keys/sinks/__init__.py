@@ -1,1 +1,1 @@
-"""Where apps find the secret of a key: a file, a Kubernetes Secret, or an operator's command."""
+"""Sinks, where apps find a key's secret: a file, a Kubernetes Secret or a command."""

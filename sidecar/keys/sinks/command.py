@@ -1,4 +1,4 @@
-"""Secrets by a program of the operator's, such as one that speaks to a vault."""
+"""The sink that runs a command of the operator's, such as a client of a vault."""
 
 import asyncio
 import json
@@ -17,31 +17,31 @@ DIGEST_DIGITS = 64
 
 
 class CommandSink:
-    """Runs a command with one word more: `store`, `holds`, `restore` or `forget`.
+    """Runs a command with one more argument: `store`, `holds`, `restore` or `forget`.
 
     `store` reads JSON on standard input, with `key_id` as KEY#VERSION and `api_key`. `holds`
-    prints the SHA-256 of the secret that apps find, in hexadecimal, or nothing. Any exit code
-    but 0 means that it was not done.
+    prints the SHA-256 of the secret that apps find, in hexadecimal, or nothing. An exit code
+    other than 0 is a failure.
     """
 
     def __init__(self, command: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        """Run the command, split as a shell does, but by no shell.
+        """Split the command into words as a shell does; no shell runs.
 
-        Raises ValueError when there is no such program.
+        Raises ValueError when its program does not exist.
         """
         try:
             self._arguments = shlex.split(command)
         except ValueError as error:
             raise ValueError(f"cannot be split into words: {error}") from None
         if not self._arguments or shutil.which(self._arguments[0]) is None:
-            raise ValueError("its first word is no program that can be run")
+            raise ValueError("its first word is not an executable program")
         self._timeout_seconds = timeout_seconds
 
     async def holds(self) -> str:
         """See Sink.holds."""
         text = (await self._run("holds")).decode("ascii", "replace").strip()
         if text and (len(text) != DIGEST_DIGITS or set(text) - set("0123456789abcdef")):
-            raise SinkError("the command does not print a SHA-256 when it is asked what it holds")
+            raise SinkError("the command does not print a SHA-256 for `holds`")
         return text
 
     async def store(self, key_id: str, version: int, secret: Secret) -> None:
@@ -61,7 +61,7 @@ class CommandSink:
         """Nothing is open."""
 
     async def _run(self, verb: str, told: bytes = b"") -> bytes:
-        # The sidecar's own settings may have secrets in them.
+        # The sidecar's settings may contain secrets.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SIDECAR_")}
         try:
             process = await asyncio.create_subprocess_exec(
@@ -79,7 +79,7 @@ class CommandSink:
         finally:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+                    os.killpg(process.pid, signal.SIGKILL)  # with its child processes
                 await process.wait()
         if process.returncode:
             raise SinkError(f"the command ended `{verb}` with exit code {process.returncode}")

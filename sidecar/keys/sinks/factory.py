@@ -1,4 +1,4 @@
-"""Opening the sink that was asked for."""
+"""The factory of sinks, by the value of --key-sink."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ from sidecar.keys.sinks.sink import Sink
 
 
 def open_sink(text: str, key_id: str, kubernetes: KubernetesSettings) -> Sink:
-    """Open a sink as `KIND:PLACE`, in which `{key}` stands for the key's id.
+    """Open the sink `KIND:PLACE`, in which `{key}` stands for the key's id.
 
     Belongs to the running event loop. Raises ValueError.
     """
     if "{key}" in text and not re.fullmatch(r"[\w.-]+", key_id, re.ASCII):
-        raise ValueError(f"{key_id} has letters that cannot stand in place of {{key}}")
+        raise ValueError(f"{key_id} has characters that cannot replace {{key}}")
     kind, _, place = text.replace("{key}", key_id).partition(":")
     match kind:
         case "file" | "bare-file" if place:
@@ -27,5 +27,5 @@ def open_sink(text: str, key_id: str, kubernetes: KubernetesSettings) -> Sink:
         case "command" if place:
             return CommandSink(place)
     raise ValueError(
-        "has to be file:PATH, bare-file:PATH, kubernetes:NAMESPACE/NAME or command:COMMAND"
+        "must be file:PATH, bare-file:PATH, kubernetes:NAMESPACE/NAME or command:COMMAND"
     )

@@ -1,4 +1,4 @@
-"""Secrets in a file: replaced at once, on disk before it counts, for its owner alone."""
+"""The sink that is a file: replaced atomically, flushed to disk, readable only by its owner."""
 
 import json
 import os
@@ -11,17 +11,17 @@ PREVIOUS = ".previous"
 
 
 class FileSink:
-    """A file with the secret, beside it the one before.
+    """A file with the secret; a file beside it has the previous one.
 
-    It is JSON with `key_id`, as KEY#VERSION, and `api_key`; or the secret alone, for apps that
-    cannot read that, and so cannot say which version they use. Apps read it again whenever it
-    changes: it is replaced by rename.
+    It is JSON with `key_id` (KEY#VERSION) and `api_key`; with `bare`, only the secret, for
+    apps that cannot read JSON and so cannot say which version they use. It is replaced by a
+    rename, and apps read it again when it changes.
     """
 
     def __init__(self, path: Path, *, bare: bool = False) -> None:
-        """Keep the secret at the path. Raises ValueError when its folder is not there."""
+        """Store the secret at the path. Raises ValueError when its folder does not exist."""
         if not path.parent.is_dir():
-            raise ValueError(f"{path}: its folder is not there")
+            raise ValueError(f"{path}: its folder does not exist")
         self._path = path
         self._previous = path.with_name(path.name + PREVIOUS)
         self._bare = bare
@@ -45,7 +45,7 @@ class FileSink:
         """See Sink.restore."""
         before = _read(self._previous)
         if not before:
-            raise SinkError(f"{self._previous}: is not there; so the old secret is gone")
+            raise SinkError(f"{self._previous}: does not exist; so the old secret is gone")
         _replace(self._path, before)
 
     async def forget(self) -> None:
@@ -72,7 +72,7 @@ def _read(path: Path) -> bytes:
 
 
 def _digest(content: bytes) -> str:
-    """Return the digest of the secret in a file, whichever of the two ways it is written."""
+    """Return the digest of the secret in a file, in JSON or bare."""
     text = content.decode("ascii", "replace").strip()
     try:
         document = json.loads(text)
@@ -89,15 +89,15 @@ def _digest(content: bytes) -> str:
 
 
 def _new(path: Path) -> Path:
-    """Return where a file is written before it gets its name.
+    """Return the temporary name of a file.
 
-    It has one name, so that what a crash leaves there is written over by the next.
+    It is always the same, so that the next write replaces what a crash left.
     """
     return path.with_name(f".{path.name}.new")
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put the content in the file's place: all of it or nothing, whatever happens meanwhile."""
+    """Replace a file atomically, and flush it to disk."""
     new = _new(path)
     try:
         new.unlink(missing_ok=True)

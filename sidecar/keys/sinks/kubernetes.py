@@ -1,4 +1,4 @@
-"""Secrets in a Kubernetes Secret, which pods mount or read from their environment."""
+"""The sink that is a Kubernetes Secret, which pods mount or read from their environment."""
 
 import base64
 import json
@@ -10,37 +10,37 @@ from urllib.parse import quote
 from sidecar.keys.secret import Secret, read_secret
 from sidecar.keys.settings import KubernetesSettings
 from sidecar.keys.sinks.sink import SinkError
-from sidecar.web.exchange import Answer, ExchangeError, Http
+from sidecar.web.exchange import ExchangeError, Http, HttpResponse
 
 KEY_ID, API_KEY = "key-id", "api-key"
 PREVIOUS_KEY_ID, PREVIOUS_API_KEY = "previous-key-id", "previous-api-key"
 
-CONFLICTS = 5
-"""How often somebody else may have changed the Secret just before us."""
+MAX_CONFLICTS = 5
+"""Attempts to change the Secret while other writers change it, too."""
 
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the service account's token is not accepted",
     HTTPStatus.FORBIDDEN: "the service account needs the verbs get and patch on this Secret",
     HTTPStatus.NOT_FOUND: "there is no such Secret; `kubectl create secret generic` makes one",
-    HTTPStatus.CONFLICT: "somebody else keeps changing this Secret",
+    HTTPStatus.CONFLICT: "another writer keeps changing this Secret",
 }
 
 
 class KubernetesSink:
     """The entries `api-key` and `key-id` (KEY#VERSION) of one Secret.
 
-    Until the key before is revoked, `previous-api-key` and `previous-key-id` have it. A change
-    is bound to the version of the Secret that was read, so none of another's is lost.
+    Until the previous key is revoked, `previous-api-key` and `previous-key-id` have it. A change
+    names the resource version that was read, so no other writer's change is lost.
     """
 
     def __init__(self, namespace: str, name: str, settings: KubernetesSettings) -> None:
-        """Keep the secret there. Raises ValueError for settings that cannot be used."""
+        """Use this Secret. Raises ValueError when the CA file cannot be used."""
         certificates = None
         if settings.url.startswith("https:"):
             try:
                 certificates = ssl.create_default_context(cafile=settings.ca_file)
             except (OSError, ssl.SSLError):
-                raise ValueError(f"{settings.ca_file}: is no file of certificates") from None
+                raise ValueError(f"{settings.ca_file}: has no certificates in PEM") from None
         self._http = Http(settings.url, certificates=certificates)
         self._path = f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}"
         self._what = f"secret {namespace}/{name}"
@@ -87,45 +87,45 @@ class KubernetesSink:
         await self._http.close()
 
     async def _change(self, change: Any) -> None:
-        """Change entries, as they were just read; None removes one."""
-        for _ in range(CONFLICTS):
+        """Apply `change` to the entries as they are now; None in its result removes an entry."""
+        for _ in range(MAX_CONFLICTS):
             data, resource_version = await self._get()
             if not (changes := change(data)):
                 return
             patch = {"metadata": {"resourceVersion": resource_version}, "data": changes}
-            answer = await self._ask("PATCH", json.dumps(patch).encode())
-            if answer.status == HTTPStatus.OK:
+            response = await self._send("PATCH", json.dumps(patch).encode())
+            if response.status == HTTPStatus.OK:
                 return
-            if answer.status != HTTPStatus.CONFLICT:
-                raise self._refused(answer)
-        raise self._refused(answer)
+            if response.status != HTTPStatus.CONFLICT:
+                raise self._refused(response)
+        raise self._refused(response)
 
     async def _get(self) -> tuple[dict[str, str], str]:
-        answer = await self._ask("GET")
-        if answer.status != HTTPStatus.OK:
-            raise self._refused(answer)
-        document: Any = answer.document()
+        response = await self._send("GET")
+        if response.status != HTTPStatus.OK:
+            raise self._refused(response)
+        document: Any = response.document()
         try:
             return dict(document.get("data") or {}), str(document["metadata"]["resourceVersion"])
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise SinkError(f"{self._what}: the answer is no Secret") from None
+            raise SinkError(f"{self._what}: the response is not a Secret") from None
 
-    async def _ask(self, method: str, body: bytes | None = None) -> Answer:
+    async def _send(self, method: str, body: bytes | None = None) -> HttpResponse:
         try:
-            token = read_secret(self._token_file)  # each time: the kubelet renews it
+            token = read_secret(self._token_file)  # read each time, as the kubelet renews it
         except ValueError as error:
             raise SinkError(str(error)) from None
         headers = {"Authorization": f"Bearer {token.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/merge-patch+json"
         try:
-            return await self._http.ask(method, self._path, headers, body=body)
+            return await self._http.send(method, self._path, headers, body=body)
         except ExchangeError as error:
             raise SinkError(f"{self._what}: {error}") from None
 
-    def _refused(self, answer: Answer) -> SinkError:
-        advice = _ADVICE.get(answer.status, "try again later")
-        return SinkError(f"{self._what}: HTTP status {answer.status}: {advice}")
+    def _refused(self, response: HttpResponse) -> SinkError:
+        advice = _ADVICE.get(response.status, "try again later")
+        return SinkError(f"{self._what}: HTTP status {response.status}: {advice}")
 
 
 def _encoded(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a sink is: the one place from which apps take the secret of a key."""
+"""The interface of a sink, the place where apps find a key's secret."""
 
 from typing import Protocol
 
@@ -6,26 +6,26 @@ from sidecar.keys.secret import Secret
 
 
 class SinkError(Exception):
-    """The sink does not answer, or refuses. The text says what to do, and has no secret."""
+    """The sink does not respond, or refuses. The text says what to do, without secrets."""
 
 
 class Sink(Protocol):
-    """Keeps the secret of one key, and the one before it until that is forgotten.
+    """Stores the secret of one key, and the previous one until `forget`.
 
     Every method may be repeated after a crash, and raises SinkError.
     """
 
     async def holds(self) -> str:
-        """Return the digest of the secret that apps find, "" if there is none."""
+        """Return the digest of the secret that apps find; "" without one."""
 
     async def store(self, key_id: str, version: int, secret: Secret) -> None:
-        """Let apps find this secret, and keep the one that they found before."""
+        """Store a secret for apps to find, and keep the previous one."""
 
     async def restore(self) -> None:
-        """Let apps find the one before again."""
+        """Put the previous secret back for apps to find."""
 
     async def forget(self) -> None:
-        """Forget the one before."""
+        """Delete the previous secret."""
 
     async def close(self) -> None:
-        """Let go of what is open."""
+        """Close connections."""
