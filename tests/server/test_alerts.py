@@ -252,12 +252,12 @@ def test_alerts_are_listed(start_sidecar: Start, policies: Path) -> None:
     ("flags", "expected"),
     [
         (["--alert-webhook", "http://hunter2.example.com", "--alert-webhook-secret-file", "S"],
-         "--alert-webhook: has to begin with https://"),
+         "--alert-webhook: must begin with https://"),
         (["--alert-webhook", "https://example.com"], "need each other"),
         (["--alert-webhook-secret-file", "S"], "need each other"),
         (["--alert-webhook", "https://example.com", "--alert-webhook-secret-file", "none"],
          "--alert-webhook-secret-file: none: cannot be read: No such file"),
-        (["--alert-command", "no-such-program"], "--alert-command: its first word is no program"),
+        (["--alert-command", "no-such-program"], "--alert-command: its first word is not an executable program"),
     ],
 )  # fmt: skip
 def test_a_wrong_flag_stops_the_start(
