@@ -113,13 +113,16 @@ def test_spend_is_of_the_days_asked_for(
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (("--by", "team"), "--by team: may have workspace, role, principal, model, key, rule, day"),
-        (("--by", ""), "--by : may have"),
+        (
+            ("--by", "team"),
+            "--by team: has to be some of workspace, role, principal, model, key, rule, day",
+        ),
+        (("--by", ""), "--by : has to be some of"),
         (("--since", "yesterday"), "--since yesterday: is neither a day, as 2026-11-24, nor 7d"),
-        (("--since", "2100-11-11"), "are no days"),
-        (("--since", "0001-01-01"), "begin 3660 days ago or more"),
-        (("--until", "0001-01-01"), "begin 3660 days ago or more"),
-        (("--since", "9999d"), "begin 3660 days ago or more"),
+        (("--since", "2100-11-11"), "is not a range of days"),
+        (("--since", "0001-01-01"), "begins 3660 days ago or more"),
+        (("--until", "0001-01-01"), "begins 3660 days ago or more"),
+        (("--since", "9999d"), "begins 3660 days ago or more"),
         (("--time-zone", "Mars/North"), "no such zone"),
     ],
 )
