@@ -229,7 +229,7 @@ def test_init_writes_a_set_that_passes_check_and_test(tmp_path: Path) -> None:
     code, out, _ = sidecar("test", directory, "--coverage")
     assert (code, "conditions seen true and false: 100 %" in out) == (0, True)
     code, _, err = sidecar("init", directory)
-    assert (code, "is there already, and not empty" in err) == (2, True)
+    assert (code, "exists, and is not empty" in err) == (2, True)
 
 
 def test_schema_describes_every_variable_and_the_yaml_files() -> None:
