@@ -16,7 +16,7 @@ from support.sidecar_process import RunningSidecar, chat, tester
 
 PROGRAM = """
 import logging, sys
-from sidecar import logs
+from sidecar.runtime import logs
 logs.LINES_AT_MOST = 10
 with logs.to_standard_error():
     for number in range(3000):
@@ -134,7 +134,7 @@ def test_a_sample_of_allows_is_drawn_by_their_ids(
 
 SURROGATE = """
 import json, logging
-from sidecar import logs
+from sidecar.runtime import logs
 with logs.to_standard_error(logs.LogFormat.JSON):
     log = logging.getLogger("test")
     log.info("half of a pair: %s, a line\\nin a line, \\"quoted\\"", "\\ud800")
