@@ -17,7 +17,7 @@ from support.sidecar_process import RunningSidecar, chat, tester
 PROGRAM = """
 import logging, sys
 from sidecar.runtime import logs
-logs.LINES_AT_MOST = 10
+logs.MAX_LINES = 10
 with logs.to_standard_error():
     for number in range(3000):
         logging.getLogger("test").info("line %d %s", number, "x" * 100)
