@@ -1,1 +1,1 @@
-"""The main job: evaluate a request, reserve its worst case, answer; and explain."""
+"""Authorization: evaluate a request, reserve its worst case, decide, explain."""

@@ -1,9 +1,9 @@
-"""The main job: may this call to Mistral go out, and what is left to spend?
+"""The authorizer: may this call to Mistral go out, and what is left to spend?
 
-    request ─▶ judgement: names, worst case, rules ─▶ ledger: hold all or none ─▶ decision
-    usage   ─▶ what it costs ─▶ ledger: the hold becomes spend ─▶ charge
+    request ─▶ request evaluation: names, worst case, rules ─▶ ledger: reserve ─▶ decision
+    usage   ─▶ cost ─▶ ledger: the hold becomes spend ─▶ charge
 
-Nothing here knows of gRPC, of SQL, or of which evaluator of CEL runs.
+It is independent of gRPC, of SQL, and of the CEL evaluator in use.
 """
 
 import copy
@@ -57,13 +57,13 @@ class Authorizer:
         hold_ttl_us: int,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Take the time from the clock, and what makes ids unique from the entropy.
+        """Create an authorizer; ids take their random part from `entropy`.
 
-        A hold lives `hold_ttl_us` unless its call says more.
+        `hold_ttl_us` is the lifetime of a hold whose request sets none, in microseconds.
         """
         self.policy = policy
         self.revoked_versions: frozenset[str] = frozenset()
-        """Of keys, as KEY#VERSION: the ledger knows them, the policies do not."""
+        """Revoked key versions, as KEY#VERSION. The ledger has them, the policies do not."""
         self._ledger = ledger
         self._clock = clock
         self._hold_ttl_us = hold_ttl_us
@@ -71,20 +71,20 @@ class Authorizer:
         self._usage_log = UsageLog()
 
     def snapshot(self) -> "Authorizer":
-        """Return the same authorizer, staying on the policy set that is served now."""
+        """Return a copy that stays on the current policy set."""
         return copy.copy(self)
 
     def later(self, wait_us: int) -> "Authorizer":
-        """Return the same authorizer, for dry runs after a wait."""
+        """Return a copy whose clock is ahead by `wait_us`, for dry runs."""
         later, now = self.snapshot(), self._clock
         later._clock = lambda: now() + wait_us  # noqa: SLF001 - its own
         return later
 
     async def authorize(self, request: pb.AuthorizeRequest, contradiction: str = "") -> Decision:
-        """Decide one call, and hold its worst case when it is allowed.
+        """Decide one validated request, and hold its worst case when it is allowed.
 
-        The request has been validated. A contradiction between its principal and who
-        calls denies it. Raises what Ledger.decide raises.
+        A `contradiction` between its principal and the authenticated caller denies it.
+        Raises what Ledger.decide raises.
         """
         policy, now_us, recorder = self.policy, self._clock(), current_recorder.get()
         recorder.enter("policy")
@@ -116,7 +116,7 @@ class Authorizer:
         outcome: str,
         owner: str = "",
     ) -> Charge:
-        """Charge what the call really used. What the report leaves out counts as held.
+        """Charge the call's real usage. Counts that the report omits are charged as held.
 
         With an owner, another principal's hold is unknown. Raises what Ledger.settle raises.
         """
@@ -142,7 +142,7 @@ class Authorizer:
         return await run_to_completion(close())
 
     async def release(self, hold_id: str, reason: str, owner: str = "") -> Charge:
-        """Give a hold back: its call was never sent.
+        """Release the hold of a call that was never sent.
 
         With an owner, another principal's hold is unknown. Raises what Ledger.release raises.
         """
@@ -159,13 +159,13 @@ class Authorizer:
         return await run_to_completion(close())
 
     def evaluate(self, request: pb.AuthorizeRequest) -> EvaluationResult:
-        """Return what the policies make of a call now, before the ledger has its say."""
+        """Evaluate the policies for a request now, without the ledger's limits."""
         return self._evaluate(self.policy, request, self._clock())
 
     def budgets(
         self, principal: pb.Principal, model: str
     ) -> tuple[tuple[Budget, ...], tuple[Reason, ...]]:
-        """Return what is left for a principal, and what cannot be told and why."""
+        """Return a principal's budgets, and reasons for those that cannot be determined."""
         now_us = self._clock()
         limits, reasons = limits_of(self.policy, principal, model, now_us)
         return self._ledger.budgets(limits, now_us), reasons
@@ -229,11 +229,11 @@ class Authorizer:
         )
 
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:
-        """Return the hold's tariff, unless the response names another model we know.
+        """Return the tariff of the model that the response names, else the hold's.
 
-        An alias may have moved to a model with another price since it was held; a
-        response that only echoes the alias says nothing of that. A model without a
-        price for such a call cannot have served it.
+        An alias may have moved to a model with another price since the hold. A response
+        that only echoes the alias does not tell, and a model without a price for such a
+        call cannot have served it.
         """
         if response_model == hold.model_requested:
             return hold.tariff
@@ -250,10 +250,10 @@ class Authorizer:
 
 
 def _fingerprint(request: pb.AuthorizeRequest, contradiction: str) -> bytes:
-    """Tell requests apart: L3 answers a repeat of an id by it.
+    """Return the SHA-256 that tells whether a repeated request id is the same request (L3).
 
-    One that is contradicted has the proven principal by now, so without a mark it would
-    get the answer to an honest request. No message begins with a zero.
+    A contradicted request carries the authenticated principal by now. The mark keeps it
+    from replaying the decision of a consistent request; no message begins with a zero.
     """
     mark = f"\0{contradiction}\0".encode() if contradiction else b""
     return hashlib.sha256(mark + request.SerializeToString(deterministic=True)).digest()
@@ -272,7 +272,7 @@ def _hold_ttl_us(request: pb.AuthorizeRequest) -> int:
 
 
 def _terms_that_served(hold: Hold, report: UsageReport, tariff: Tariff) -> Terms:
-    """Return the hold's terms, with the tier that the response names if it has a price."""
+    """Return the hold's terms, with the response's service tier if that has a price."""
     if not report.service_tier:
         return hold.terms
     terms = replace(hold.terms, service_tier=report.service_tier)

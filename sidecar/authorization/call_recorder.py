@@ -1,7 +1,7 @@
-"""What can be seen of the work, for whoever looks; here, nobody does.
+"""Call recorders: receive the stages and results of an RPC; the ones here discard them.
 
-A call under way has a `CallRecorder`, which the work tells when a stage begins and what came of
-it. That is all that the main job knows of metrics, traces and logs.
+Authorization reports to the `CallRecorder` of the current call. It knows no more than that
+of metrics, traces and logs.
 """
 
 import asyncio
@@ -14,19 +14,19 @@ from sidecar.domain.decisions import Charge, Decision, ReservationRequest
 T = TypeVar("T")
 
 Stage = Literal["identity", "policy", "ledger"]
-"""What a call goes through, in this order. It begins with the first."""
+"""The stages of a call, in this order; it starts in the first."""
 
 
 class CallRecorder:
-    """One call under way. This one notes nothing."""
+    """Records one call in progress. This base class discards everything."""
 
     __slots__ = ()
 
     def enter(self, stage: Stage) -> None:
-        """Note that a stage begins, and the one before it ends."""
+        """Record that a stage begins, and the one before it ends."""
 
     def identified(self, asserted: Sequence[str]) -> None:
-        """Note which fields of the principal are the app's own word."""
+        """Record which fields of the principal are asserted by the app, not proven."""
 
     def decided(
         self,
@@ -36,22 +36,22 @@ class CallRecorder:
         *,
         dry_run: bool,
     ) -> None:
-        """Note the decision, which is durable unless it is a dry run."""
+        """Record the decision, which is durable unless it is a dry run."""
 
-    def closed(self, way: Literal["settle", "release"], hold_id: str, charge: Charge) -> None:
-        """Note what a hold has been charged, now or the first time it was closed."""
+    def closed(self, how: Literal["settle", "release"], hold_id: str, charge: Charge) -> None:
+        """Record what a hold was charged when it was closed, now or earlier."""
 
     def end(self, code: str) -> None:
-        """Note that the call is over, with the name of its gRPC status."""
+        """Record the end of the call, with the name of its gRPC status."""
 
 
 class CallRecorders:
-    """Watches calls. This one does not."""
+    """Creates a recorder for each call. This base class creates none that record."""
 
     async def begin(self, method: str, trace: Mapping[str, str]) -> CallRecorder:
-        """Watch a call from now on, as soon as there is room to note it.
+        """Return the recorder of a new call; waits while the decision log is full.
 
-        `trace` has the headers `traceparent` and `tracestate`, as far as they came.
+        `trace` has the headers `traceparent` and `tracestate`, if they were sent.
         """
         del method, trace
         return NULL_RECORDER
@@ -60,20 +60,20 @@ class CallRecorders:
 NULL_RECORDER = CallRecorder()
 NULL_RECORDERS = CallRecorders()
 
-current_recorder: ContextVar[CallRecorder] = ContextVar("watching", default=NULL_RECORDER)
-"""The call that this task works for."""
+current_recorder: ContextVar[CallRecorder] = ContextVar("call_recorder", default=NULL_RECORDER)
+"""The recorder of the call that the current task serves."""
 
 
 async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
-    """Do what lasts, and what notes it, before a caller that hangs up ends the call.
+    """Run a durable change and its recording to the end, even if the client hangs up.
 
-    What is decided would else be in the ledger, and in no log.
+    Cancelled in between, a decision would be in the ledger but missing from the log.
     """
     if current_recorder.get() is NULL_RECORDER:
         return await work
-    working = asyncio.create_task(work)
+    task = asyncio.create_task(work)
     try:
-        return await asyncio.shield(working)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([working])
+        await asyncio.wait([task])
         raise

@@ -17,17 +17,17 @@ from sidecar.domain.worst_case import CallSize
 from sidecar.policy.cel.variables import Values
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
-from sidecar.policy.trace import PartValue, TakenApart
+from sidecar.policy.trace import PartValue, RuleTraces
 
 Change = Callable[[pb.AuthorizeRequest], None]
 
-MAX_TRIED = 40
-"""Models, and roles, that are tried in a denied call: bounds what an explanation costs."""
+MAX_ALTERNATIVES = 40
+"""Models, and roles, tried for a denied call: bounds the time of an explanation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision that was not made, what it came from, and ways to an Allow."""
+    """A dry-run decision, the values behind it, and changes that would allow the call."""
 
     decision: Decision
     result: EvaluationResult
@@ -36,17 +36,17 @@ class Explanation:
 
     @property
     def limits(self) -> list[tuple[ReservationLine, Budget]]:
-        """What the call demands of each limit, and how that stands."""
+        """What the call would hold on each limit, and the limit's budget."""
         budgets = {budget.rule: budget for budget in self.decision.budgets}
         return [
-            (demand, budgets[demand.limit.rule])
-            for demand in self.result.lines
-            if demand.limit.rule in budgets
+            (line, budgets[line.limit.rule])
+            for line in self.result.lines
+            if line.limit.rule in budgets
         ]
 
     @property
     def worst_case(self) -> str:
-        """Write the most that a call may use, and how that comes about."""
+        """The call's worst case as text: tokens and other counts, and the cost."""
         size, tariff = self.result.size, self.result.tariff
         if size is None:
             return ""
@@ -70,19 +70,18 @@ class Explanation:
 class Explainer:
     """Explains calls on one authorizer, holding and recording nothing.
 
-    One explanation is worth many decisions, so there is one at a time, and it
-    lets decisions go first. All of it is about one policy set, also when another takes
-    its place meanwhile.
+    An explanation takes as long as many decisions, so one runs at a time, and it gives
+    way to decisions. It uses one policy set throughout, even if that is replaced meanwhile.
     """
 
     def __init__(self, authorizer: Authorizer) -> None:
-        """Explain what this authorizer would decide."""
+        """Create an explainer of this authorizer's decisions."""
         self._authorizer = authorizer
         self._one_at_a_time = asyncio.Lock()
-        self._rules: tuple[PolicySet, TakenApart] | None = None
+        self._rules: tuple[PolicySet, RuleTraces] | None = None
 
     async def explain(self, request: pb.AuthorizeRequest) -> Explanation:
-        """Explain one call. It has been validated."""
+        """Explain one validated request."""
         async with self._one_at_a_time:
             authorizer = self._authorizer.snapshot()
             trials = _Trials(authorizer, request)
@@ -90,20 +89,20 @@ class Explainer:
             result = authorizer.evaluate(request)
             values = result.values
             policy = authorizer.policy
-            rules = [] if values is None else await asyncio.to_thread(self._apart, policy, values)
+            rules = [] if values is None else await asyncio.to_thread(self._traced, policy, values)
             denied = decision.effect is Effect.DENY
-            ways = await trials.ways(decision, result) if denied else []
-            return Explanation(decision, result, rules, ways)
+            suggestions = await trials.suggestions(decision, result) if denied else []
+            return Explanation(decision, result, rules, suggestions)
 
-    def _apart(self, policy: PolicySet, values: Values) -> list[tuple[Rule, list[PartValue]]]:
-        """Take the rules apart, the first time, and give each part its value."""
+    def _traced(self, policy: PolicySet, values: Values) -> list[tuple[Rule, list[PartValue]]]:
+        """Return each rule's parts with their values; the parts are cached by policy set."""
         if self._rules is None or self._rules[0] is not policy:
-            self._rules = policy, TakenApart(policy)
+            self._rules = policy, RuleTraces(policy)
         return self._rules[1].values(values)
 
 
 class _Trials:
-    """One call with changes, each decided as a dry run."""
+    """Dry runs of one call with changes."""
 
     def __init__(self, authorizer: Authorizer, request: pb.AuthorizeRequest) -> None:
         self._authorizer = authorizer
@@ -111,7 +110,7 @@ class _Trials:
 
     async def decide(self, change: Change, wait_us: int = 0) -> Decision:
         """Decide the call with a change, or after a wait, as a dry run."""
-        await asyncio.sleep(0)  # decisions go first
+        await asyncio.sleep(0)  # give way to decisions
         trial = pb.AuthorizeRequest()
         trial.CopyFrom(self._request)
         trial.dry_run = True
@@ -121,28 +120,27 @@ class _Trials:
     async def _allows(self, change: Change, wait_us: int = 0) -> bool:
         return (await self.decide(change, wait_us)).effect is Effect.ALLOW
 
-    async def ways(self, decision: Decision, result: EvaluationResult) -> list[str]:
+    async def suggestions(self, decision: Decision, result: EvaluationResult) -> list[str]:
         """Try one change at a time: less output, another model, another role, waiting."""
-        ways = [
+        suggestions = [
             await self._less_output(result.size),
             await self._other_models(),
             await self._other_roles(),
             await self._waiting(decision.retry_after_us),
         ]
-        return [way for way in ways if way]
+        return [suggestion for suggestion in suggestions if suggestion]
 
     async def _waiting(self, retry_after_us: int) -> str:
-        """Ask at the time that the answer names, if it names one."""
+        """Try the call after the decision's `retry_after`, if it has one."""
         seconds = -(-retry_after_us // SECOND_US)
         if not seconds or not await self._allows(lambda _: None, seconds * SECOND_US):
             return ""
         return f"wait {seconds} s and ask with a new request_id"
 
     async def _less_output(self, size: CallSize | None) -> str:
-        """Find the most output tokens that would pass, by halving.
+        """Find the most output tokens that would be allowed, by bisection.
 
-        Less than the app asked for, or than the role's maximum that filled it in; where
-        there was neither, than anybody may ask for.
+        The upper end is what the app asked for, else the role's maximum, else MAX_COUNT.
         """
         asked = MAX_COUNT + 1 if size is None else size.max_output_tokens
         if asked <= 1 or not await self._allows(_with_output(1)):
@@ -158,14 +156,14 @@ class _Trials:
 
     async def _other_models(self) -> str:
         catalogue = self._authorizer.policy.catalogue
-        names = sorted({model.message.id for model in catalogue.models.values()})[:MAX_TRIED]
-        # Left out, it would be another call for a model that is for something else.
+        names = sorted({model.message.id for model in catalogue.models.values()})[:MAX_ALTERNATIVES]
+        # Without an endpoint, a model for something else would change what is called.
         endpoint = endpoint_of(self._authorizer.policy, self._request)
         found = [name for name in names if await self._allows(_with_model(name, endpoint))]
         return f"call {_either(found)} instead" if found else ""
 
     async def _other_roles(self) -> str:
-        names = sorted(self._authorizer.policy.catalogue.roles)[:MAX_TRIED]
+        names = sorted(self._authorizer.policy.catalogue.roles)[:MAX_ALTERNATIVES]
         found = [name for name in names if await self._allows(_with_role(name))]
         return f"have the role {_either(found)}" if found else ""
 

@@ -1,4 +1,4 @@
-"""Policies change while it runs: a good set takes the place of the last, a bad one never does."""
+"""Policy reload: valid new files replace the served policy set; invalid ones never do."""
 
 import asyncio
 import logging
@@ -28,17 +28,17 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_LOGGED = 20
-"""Problems of one bad set in the log, a line each."""
+"""Problems of one invalid set that are logged, a line each."""
 
 MAX_KEPT = 100
-"""Problems of one bad set in the status."""
+"""Problems of one invalid set in the status."""
 
-TRY_AGAIN_SECONDS = 60.0
-MAX_TRY_AGAIN_SECONDS = 3600.0
-"""A set that failed and does not change may fail by chance, as when the machine is too busy."""
+RETRY_SECONDS = 60.0
+MAX_RETRY_SECONDS = 3600.0
+"""Unchanged files are retried, because a load may fail by chance, as on a busy machine."""
 
 SWITCH_SECONDS = 0.0005
-"""How long the thread that compiles may keep the interpreter from the decisions."""
+"""The interpreter's switch interval while a set compiles, so that decisions are not held up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class ReloadSettings:
 
 @dataclass(frozen=True, slots=True)
 class PolicyStatus:
-    """Which set is served, and what is wrong with the files if they are no longer that set."""
+    """The policy set that is served, and the problems of newer files that are not."""
 
     digest: str
     generation: int
@@ -67,11 +67,11 @@ class PolicyStatus:
     loaded_at_us: int
     """When it took effect."""
     stale_since_us: int = 0
-    """When the files were first found to be no set that may be served; 0 while they are."""
+    """When loading the current files first failed; 0 while the served set is current."""
     problems: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return a summary in one line."""
         served = f"serving generation {self.generation} ({self.digest[:12]})"
         if not self.stale_since_us:
             return served
@@ -80,10 +80,10 @@ class PolicyStatus:
 
 
 class PolicySource:
-    """The policy directory, the evaluator for it, and what its sets have to be."""
+    """Loads policy sets from a directory, for one engine, share and trust requirement."""
 
     def __init__(self, path: Path, engine: str, share: Share, settings: ReloadSettings) -> None:
-        """Raise ValueError, which names the flag, when what is required makes no sense."""
+        """Create a source. Raises ValueError, which names the flag, for invalid trust settings."""
         self.path = path
         self.seconds = settings.seconds
         self._engine = engine
@@ -92,9 +92,9 @@ class PolicySource:
         self._signed_at_us = 0
 
     def load(self, served: PolicySet | None = None) -> PolicySet:
-        """Read and compile what is there now; if that is the set that is served, return that.
+        """Read and compile the files; return `served` itself if they are still that set.
 
-        Raises PolicyError with all that is wrong.
+        Raises PolicyError with all problems.
         """
         return with_timeout(str(self.path), lambda: self._load(served))
 
@@ -111,74 +111,74 @@ class PolicySource:
 
 
 class Reloader:
-    """Keeps an authorizer on the last good set of a directory."""
+    """Keeps an authorizer on the last valid policy set of a directory."""
 
     def __init__(self, source: PolicySource, authorizer: Authorizer, wall_clock: Clock) -> None:
-        """Begin with the set that the authorizer has."""
+        """Start from the set that the authorizer has."""
         self._source = source
         self._authorizer = authorizer
         self._wall_clock = wall_clock
-        self._one_at_a_time = asyncio.Lock()
-        self._under_way: set[asyncio.Task[PolicyStatus]] = set()
-        self._seen: fingerprint.DirectoryStat | None = None
-        self._tried: fingerprint.DirectoryStat | None = None
-        self._try_again_seconds = TRY_AGAIN_SECONDS
-        self._try_again_at = 0.0
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[PolicyStatus]] = set()
+        self._last_stat: fingerprint.DirectoryStat | None = None
+        self._loaded_stat: fingerprint.DirectoryStat | None = None
+        self._retry_seconds = RETRY_SECONDS
+        self._retry_at = 0.0
         self.status = self._fresh(authorizer.policy)
         self.loads = Counter(loaded=1, refused=0)
-        """How loads ended, but for those that found what is served."""
+        """Loads by result; a load that finds the served set unchanged does not count."""
 
     async def run(self) -> None:
-        """Look again and again, until cancelled. 0 seconds is never."""
+        """Check for changes periodically, until cancelled; return at once if that is off."""
         while self._source.seconds:
             await asyncio.sleep(self._source.seconds)
             try:
-                await self.look()
-            except Exception as error:  # such as no more threads: there is a next time
-                log.error("policies: looking for changes failed: %s", type(error).__name__)  # noqa: TRY400 - once a second
+                await self.check_for_changes()
+            except Exception as error:  # such as no more threads: the next check may work
+                log.error("policies: the check for changes failed: %s", type(error).__name__)  # noqa: TRY400 - once a second
 
-    async def look(self) -> None:
-        """Load what has changed, once it is the same in two looks: nobody writes any more."""
-        seen, before = (
-            await in_thread(lambda: fingerprint.stat_directory(self._source.path)),
-            self._seen,
-        )
-        self._seen = seen
+    async def check_for_changes(self) -> None:
+        """Reload changed files, once two checks in a row saw them the same: writing is over."""
+        before = self._last_stat
+        stat = await in_thread(lambda: fingerprint.stat_directory(self._source.path))
+        self._last_stat = stat
         now = asyncio.get_running_loop().time()
-        due = self.status.stale_since_us and now >= self._try_again_at
-        if seen == before and (seen != self._tried or due):
+        due = self.status.stale_since_us and now >= self._retry_at
+        if stat == before and (stat != self._loaded_stat or due):
             await self.reload()
 
     async def reload(self) -> PolicyStatus:
-        """Load what is there now, and say how that went. Whoever stops waiting stops nothing."""
-        return await asyncio.shield(self.soon())
+        """Load the files and return the new status. Cancelling this does not stop the load."""
+        return await asyncio.shield(self.start_reload())
 
-    def soon(self) -> "asyncio.Task[PolicyStatus]":
-        """Begin to load what is there now."""
+    def start_reload(self) -> "asyncio.Task[PolicyStatus]":
+        """Start a task that loads the files."""
         task = asyncio.create_task(self._reload())
-        self._under_way.add(task)  # or nobody may hold it
-        task.add_done_callback(self._under_way.discard)
+        self._tasks.add(task)  # a task needs a reference, or it may be collected
+        task.add_done_callback(self._tasks.discard)
         return task
 
     async def _reload(self) -> PolicyStatus:
-        async with self._one_at_a_time:
+        async with self._lock:
             served = self._authorizer.policy
             try:
-                self._tried = await in_thread(lambda: fingerprint.stat_directory(self._source.path))
-                with _others_first():
+                self._loaded_stat = await in_thread(
+                    lambda: fingerprint.stat_directory(self._source.path)
+                )
+                with _short_switch_interval():
                     loaded = await in_thread(lambda: self._source.load(served))
-            except Exception as error:  # whatever it is, the set that is served stays
+            except Exception as error:  # whatever it is, the served set stays
                 self._refuse(error)
             else:
                 self._accept(loaded)
             return self.status
 
     def _accept(self, loaded: PolicySet) -> None:
-        self._try_again_seconds = TRY_AGAIN_SECONDS
+        self._retry_seconds = RETRY_SECONDS
         if loaded is self._authorizer.policy:
             if self.status.stale_since_us:
                 self.status = replace(self.status, stale_since_us=0, problems=())
-                log.info("policies: %s; the files are that set again", self.status)
+                log.info("policies: %s; the files are valid and unchanged again", self.status)
             return
         self.loads["loaded"] += 1
         self._authorizer.policy = loaded
@@ -188,20 +188,22 @@ class Reloader:
 
     def _refuse(self, error: Exception) -> None:
         self.loads["refused"] += 1
-        self._try_again_at = asyncio.get_running_loop().time() + self._try_again_seconds
-        self._try_again_seconds = min(2 * self._try_again_seconds, MAX_TRY_AGAIN_SECONDS)
+        self._retry_at = asyncio.get_running_loop().time() + self._retry_seconds
+        self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
         problems = _texts(error)
         known = problems == self.status.problems
         since_us = self.status.stale_since_us or self._wall_clock()
         self.status = replace(self.status, stale_since_us=since_us, problems=problems)
         if known:
             return
-        self._try_again_seconds = TRY_AGAIN_SECONDS
-        log.error("policies: the files cannot be used; %s", self.status)
+        self._retry_seconds = RETRY_SECONDS
+        log.error("policies: the new files are invalid; %s", self.status)
         for problem in problems[:MAX_LOGGED]:
             log.error("policies: %s", problem)
         if len(problems) > MAX_LOGGED:
-            log.error("policies: and more; `sidecar check %s` says them all", self._source.path)
+            log.error(
+                "policies: more problems; `sidecar check %s` lists them all", self._source.path
+            )
 
     def _fresh(self, policy: PolicySet) -> PolicyStatus:
         return PolicyStatus(
@@ -214,13 +216,13 @@ class Reloader:
 
 
 def warn_of_share(policy: PolicySet) -> None:
-    """Log what the share of the ceilings leaves nothing of."""
+    """Log this sidecar's share, and each limit whose share is 0."""
     if policy.share == WHOLE:
         return
-    log.info("every ceiling is divided: this sidecar has %s", policy.share)
+    log.info("ceilings are divided between sidecars: this one has %s", policy.share)
     for rule, ceiling in limits_without_room(policy):
         log.warning(
-            "limit %s: %s of its ceiling %d is 0: every call is refused",
+            "limit %s: %s of its ceiling %d is 0, so every call is denied",
             rule.id,
             policy.share,
             ceiling,
@@ -228,8 +230,8 @@ def warn_of_share(policy: PolicySet) -> None:
 
 
 def _texts(error: Exception) -> tuple[str, ...]:
-    """Write each problem in one line."""
-    if not isinstance(error, PolicyError):  # a fault of ours, or of the machine
+    """Return each problem in one line."""
+    if not isinstance(error, PolicyError):  # a bug, or the machine's
         return (f"loading failed: {type(error).__name__}",)
     texts = [
         f"{problem.file}:{problem.line}:{problem.column}: {problem.message}"
@@ -243,8 +245,8 @@ def _texts(error: Exception) -> tuple[str, ...]:
 
 
 @contextmanager
-def _others_first() -> Iterator[None]:
-    """Let a thread that computes give way soon: a decision takes several turns of others."""
+def _short_switch_interval() -> Iterator[None]:
+    """Make the compiling thread give way often: a decision needs several turns of other threads."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
@@ -254,29 +256,29 @@ def _others_first() -> Iterator[None]:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Do work that takes a while in a thread that the stop does not wait for."""
+    """Run slow work in a daemon thread, which a shutdown does not wait for."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def tell(result: T | None, error: Exception | None) -> None:
+    def deliver(result: T | None, error: Exception | None) -> None:
         if future.done():
             return
         if error is not None:
             future.set_exception(error)
         else:
-            future.set_result(result)  # type: ignore[arg-type] # it is one, without an error
+            future.set_result(result)  # type: ignore[arg-type] # set when there is no error
 
     def run() -> None:
         result: T | None = None
         failure: Exception | None = None
         try:
             result = work()
-        except Exception as error:  # it is the caller's, whatever it is
+        except Exception as error:  # whatever it is, the caller gets it
             failure = error
-        except BaseException as error:  # which would end the loop itself
+        except BaseException as error:  # it would end the event loop itself
             failure = RuntimeError(type(error).__name__)
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(tell, result, failure)
+        with suppress(RuntimeError):  # the event loop has ended meanwhile
+            loop.call_soon_threadsafe(deliver, result, failure)
 
     threading.Thread(target=run, name="policies", daemon=True).start()
     return await future

@@ -1,4 +1,4 @@
-"""What the policies make of one call, before the ledger has its say."""
+"""Request evaluation: what the policies say about one call, before the ledger is asked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ from sidecar.policy.policy_set import PolicySet
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 ReadBudgets = Callable[[Sequence[Limit], int], tuple[Budget, ...]]
-"""Says how limits stand at a time, in microseconds."""
+"""Returns the budgets of limits at a time in microseconds."""
 
 _ENDPOINTS = {
     number: Endpoint(name.removeprefix("ENDPOINT_"))
     for name, number in pb.Endpoint.items()
     if number
 }
-"""The endpoint for each number of the contract; unspecified depends on the model."""
+"""Endpoints by the contract's number; an unspecified one depends on the model."""
 
 _OUTPUT_UNBOUNDED = Reason(
     "OUTPUT_UNBOUNDED",
@@ -38,13 +38,13 @@ _NO_MODEL = Model(policy_pb.Model(), ())
 
 
 def endpoint_of(policy: PolicySet, request: pb.AuthorizeRequest) -> Endpoint:
-    """Return what a request is about to call; left out, it is what its model is for."""
+    """Return a request's endpoint; if it sets none, its model's default."""
     return _ENDPOINTS.get(request.endpoint) or policy.catalogue.endpoint(request.model)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entries:
-    """What the names in a request stand for."""
+    """The catalogue entries that a request names."""
 
     role: Role
     workspace: policy_pb.Workspace
@@ -54,7 +54,7 @@ class _Entries:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """The reasons to deny a call, if any, and what it demands of every limit if not."""
+    """The reasons to deny a call, if any, and what it would hold on every limit."""
 
     reasons: tuple[Reason, ...]
     shadow_reasons: tuple[Reason, ...] = ()
@@ -64,13 +64,13 @@ class EvaluationResult:
     tariff: Tariff | None = None
     cost_nano_usd: int = 0
     values: Values | None = None
-    """What the rules were given; None where no rule was asked."""
+    """The policy input; None where no rule was evaluated."""
 
 
 def evaluate_request(
     policy: PolicySet, request: pb.AuthorizeRequest, now_us: int, read_budgets: ReadBudgets
 ) -> EvaluationResult:
-    """Look the names up, work out the worst case, and let every rule speak."""
+    """Look up the names, compute the worst case, and evaluate every rule."""
     entries, unknown = _look_up(policy, request.principal, request.model)
     if entries is None:
         return EvaluationResult(unknown)
@@ -100,18 +100,17 @@ def evaluate_request(
 
 
 def contradicted(message: str) -> EvaluationResult:
-    """Deny a call whose principal is not the one who calls; no rule is asked of it."""
+    """Deny a call whose principal is not the authenticated caller; no rule is evaluated."""
     return EvaluationResult((Reason("PRINCIPAL_CONTRADICTED", message, "", 403),))
 
 
 def limits_of(
     policy: PolicySet, principal: pb.Principal, model: str, now_us: int
 ) -> tuple[list[Limit], tuple[Reason, ...]]:
-    """Return the limits on a principal's calls, and why some cannot be told.
+    """Return the limits on a principal's calls, and reasons for those that fail.
 
-    Without a call there is no size: a limit that reads `request` sees a call of
-    nothing, to the endpoint that is meant where it is left out. Without a model, it
-    sees an empty one.
+    There is no call yet: limits that read `request` see one of size 0, to the model's
+    default endpoint. Without a model name, they see an empty model.
     """
     entries, unknown = _look_up(policy, principal, model)
     if entries is None:
@@ -125,7 +124,7 @@ def limits_of(
 def _look_up(
     policy: PolicySet, principal: pb.Principal, model_name: str
 ) -> tuple[_Entries | None, tuple[Reason, ...]]:
-    """Find every entry, or say which are unknown. No model name is no model."""
+    """Return the entries, or a reason for each unknown one. An empty model name is allowed."""
     catalogue = policy.catalogue
     role = catalogue.roles.get(principal.role)
     workspace = catalogue.workspaces.get(principal.workspace)
@@ -165,9 +164,9 @@ def _size(endpoint: Endpoint, request: pb.AuthorizeRequest, role: Role) -> CallS
 def _price(
     policy: PolicySet, model: Model, size: CallSize, now_us: int
 ) -> tuple[Tariff | None, int, tuple[Reason, ...]]:
-    """Return the tariff in force and the most the call can cost under it.
+    """Return the tariff in force, the worst-case cost in nano-USD, and reasons to deny.
 
-    A call without a price is denied where a limit counts cost, and else costs 0.
+    A call without a price is denied if a limit counts cost; otherwise it costs 0.
     """
     tariff, missing = model.tariff(now_us), "no price in force"
     if tariff is not None:

@@ -14,7 +14,7 @@ from sidecar.cli.policies import in_directory, load_policies
 from sidecar.policy import policy_set
 from sidecar.policy.files.problems import printable
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.trace import TakenApart
+from sidecar.policy.trace import RuleTraces
 from sidecar.policy_tools.testing import fixtures
 from sidecar.policy_tools.testing.coverage import Coverage
 from sidecar.policy_tools.testing.fixtures import Fixture
@@ -86,7 +86,7 @@ def run_tests(
         Result(fixture, list(outcomes))
         for fixture, *outcomes in zip(chosen, *by_engine, strict=True)
     ]
-    rules = TakenApart(policies[0])
+    rules = RuleTraces(policies[0])
     recorded = None
     if coverage or coverage_min is not None:
         recorded = Coverage(rules)
@@ -118,7 +118,7 @@ def _load(directory: Path) -> list[PolicySet]:
 def _report(
     directory: Path,
     results: list[Result],
-    rules: TakenApart,
+    rules: RuleTraces,
     output: TestFormat,
 ) -> None:
     if output is TestFormat.JUNIT:
@@ -132,7 +132,7 @@ def _report(
         typer.echo(f"{len(results) - failed} passed, {failed} failed, on {engines}")
 
 
-def _failure(directory: Path, result: Result, rules: TakenApart) -> str:
+def _failure(directory: Path, result: Result, rules: RuleTraces) -> str:
     """Write what was expected and what came, with the values of the rules involved."""
     lines = [f"FAILED {printable(result.fixture.name)}"]
     for mismatch, engines in _by_mismatch(result).items():

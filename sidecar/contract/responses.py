@@ -1,4 +1,4 @@
-"""Writing decisions, charges and budgets as the contract's messages."""
+"""Responses: decisions, charges and budgets as the contract's messages."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -21,7 +21,7 @@ from sidecar.domain.decisions import (
 )
 
 if TYPE_CHECKING:
-    from sidecar.authorization.explain import Explanation  # which loads the evaluators
+    from sidecar.authorization.explain import Explanation  # importing it loads the evaluators
 
 _METERS = {
     Meter.REQUESTS: pb.METER_REQUESTS,
@@ -39,8 +39,8 @@ _HOLD_STATES = {
 
 
 def authorize_response(decision: Decision, asserted: Sequence[str] = ()) -> pb.AuthorizeResponse:
-    """Write a decision, and what it had of the principal that was the app's word alone."""
-    answer = pb.AuthorizeResponse(
+    """Write a decision; `asserted` are the principal's fields that nothing proves."""
+    response = pb.AuthorizeResponse(
         request_id=decision.request_id,
         effect=pb.EFFECT_ALLOW if decision.effect is Effect.ALLOW else pb.EFFECT_DENY,
         decision_id=decision.decision_id,
@@ -57,10 +57,10 @@ def authorize_response(decision: Decision, asserted: Sequence[str] = ()) -> pb.A
         hold_state=_HOLD_STATES[decision.hold_state],
     )
     if decision.hold_id:
-        answer.hold_expires_at.CopyFrom(timestamp(decision.hold_expires_at_us))
+        response.hold_expires_at.CopyFrom(timestamp(decision.hold_expires_at_us))
     if decision.retry_after_us:
-        answer.retry_after.CopyFrom(_duration(decision.retry_after_us))
-    return answer
+        response.retry_after.CopyFrom(_duration(decision.retry_after_us))
+    return response
 
 
 def explain_response(
@@ -105,7 +105,7 @@ def explain_response(
 
 
 def settle_response(charge: Charge) -> pb.SettleResponse:
-    """Write what a settled hold was charged."""
+    """Write the charge of a settled hold."""
     return pb.SettleResponse(
         charged_cost_nano_usd=charge.cost_nano_usd,
         charged_tokens=charge.tokens,
@@ -116,7 +116,7 @@ def settle_response(charge: Charge) -> pb.SettleResponse:
 
 
 def release_response(charge: Charge) -> pb.ReleaseResponse:
-    """Write what a hold was charged in the end: nothing, unless it was settled before."""
+    """Write the charge of a released hold: nothing, unless it was settled before."""
     return pb.ReleaseResponse(
         charged_cost_nano_usd=charge.cost_nano_usd,
         charged_tokens=charge.tokens,
@@ -148,9 +148,9 @@ def budget_message(budget: Budget) -> pb.Budget:
     )
 
 
-@lru_cache(maxsize=256)  # the bounds of a window come with every answer
+@lru_cache(maxsize=256)  # the same window bounds are in every response
 def timestamp(at_us: int) -> Timestamp:
-    """Write a time."""
+    """Write a time in microseconds."""
     seconds, microseconds = divmod(at_us, SECOND_US)
     return Timestamp(seconds=seconds, nanos=microseconds * 1000)
 

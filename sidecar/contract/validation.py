@@ -1,4 +1,4 @@
-"""Refusing malformed requests, naming the field, before anything is looked at."""
+"""Validation of requests: refuses malformed ones, by field, before anything else."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ MAX_HOLD_TTL_SECONDS = 86_400
 
 Request = TypeVar("Request", bound=Message)
 
-_PLACE = re.compile(r"(?:(\d{1,18})\.(\d{1,18}))?", re.ASCII)
+_PAGE_TOKEN = re.compile(r"(?:(\d{1,18})\.(\d{1,18}))?", re.ASCII)
 
 _LABELS = "principal.labels"
 _INPUT = ("input_tokens", "input_bytes")
@@ -45,7 +45,7 @@ _NEEDED = {
     "SPEECH": ("characters",),
     "REALTIME": ("audio_seconds",),
 }
-"""The counts of which each endpoint needs one."""
+"""For each endpoint, the counts of which its estimate needs at least one."""
 _COUNTS = (*_INPUT, "max_output_tokens", "pages", "audio_seconds", "characters", "annotated_pages")
 _USED = (
     "input_tokens", "output_tokens", "cached_input_tokens", "pages", "audio_seconds", "characters",
@@ -59,13 +59,13 @@ class InvalidFieldError(SidecarError):
     code, reason = ErrorCode.INVALID, "INVALID_FIELD"
 
     def __init__(self, field: str, problem: str) -> None:
-        """Keep the path of the field, as in `principal.id`, and what is wrong with it."""
+        """Keep the field's path, as in `principal.id`, and the problem."""
         super().__init__(f"{field} {problem}")
         self.field = field
 
 
 def parse(kind: type[Request], encoded: bytes) -> Request:
-    """Decode a request. Raises InvalidFieldError for what is none."""
+    """Decode a request. Raises InvalidFieldError if that fails."""
     try:
         return kind.FromString(encoded)
     except DecodeError:
@@ -73,32 +73,32 @@ def parse(kind: type[Request], encoded: bytes) -> Request:
 
 
 def check_request_id(request_id: str, *, required: bool = False) -> None:
-    """Raise InvalidFieldError for an id that is malformed, or missing where required."""
+    """Raise InvalidFieldError for an id that is malformed, or required and missing."""
     _check_text("request_id", request_id, required=required)
 
 
-def check_authorize(request: pb.AuthorizeRequest, left_out: Endpoint = Endpoint.CHAT) -> None:
-    """Raise InvalidFieldError for the first field that is malformed.
+def check_authorize(request: pb.AuthorizeRequest, default: Endpoint = Endpoint.CHAT) -> None:
+    """Raise InvalidFieldError for the first malformed field.
 
-    `left_out` is the endpoint that a request calls which does not say.
+    `default` is the endpoint of a request that sets none.
     """
     check_request_id(request.request_id)
     _check_principal(request)
     _check_text("model", request.model, required=True)
     if request.endpoint not in pb.Endpoint.values():
-        raise InvalidFieldError("endpoint", "is no endpoint known here")
+        raise InvalidFieldError("endpoint", "is not a known endpoint")
     named = pb.Endpoint.Name(request.endpoint).removeprefix("ENDPOINT_")
-    _check_estimate(named if request.endpoint else left_out, request.estimate)
+    _check_estimate(named if request.endpoint else default, request.estimate)
     if request.HasField("hold_ttl"):
         _check_hold_ttl(request.hold_ttl)
 
 
 def check_settle(request: pb.SettleRequest) -> UsageReport:
-    """Return what the request reports, or raise InvalidFieldError."""
+    """Return the usage that a request reports. Raises InvalidFieldError."""
     _check_text("hold_id", request.hold_id, required=True)
     _check_text("response_model", request.response_model)
     if request.outcome not in pb.Outcome.values():
-        raise InvalidFieldError("outcome", "is no outcome known here")
+        raise InvalidFieldError("outcome", "is not a known outcome")
     if request.WhichOneof("reported") == "usage_json":
         try:
             return parse_usage_json(request.usage_json)
@@ -108,29 +108,29 @@ def check_settle(request: pb.SettleRequest) -> UsageReport:
 
 
 def check_release(request: pb.ReleaseRequest) -> None:
-    """Raise InvalidFieldError for the first field that is malformed."""
+    """Raise InvalidFieldError for the first malformed field."""
     _check_text("hold_id", request.hold_id, required=True)
     _check_text("reason", request.reason)
 
 
 def check_page(page_size: int, page_token: str, most: int) -> tuple[int, int]:
-    """Return the place that a page begins after, or raise InvalidFieldError."""
+    """Return the position that a page starts after. Raises InvalidFieldError."""
     if not 0 <= page_size <= most:
         raise InvalidFieldError("page_size", f"is not between 0 and {most}")
-    found = _PLACE.fullmatch(page_token)
+    found = _PAGE_TOKEN.fullmatch(page_token)
     if found is None:
-        raise InvalidFieldError("page_token", "is none that was given")
+        raise InvalidFieldError("page_token", "was not issued by this server")
     return int(found[1] or -1), int(found[2] or -1)
 
 
 def check_signed(texts: Iterable[tuple[str, str]], most: int = MAX_ID_BYTES) -> None:
-    """Raise InvalidFieldError for the first of some fields that is missing or malformed."""
+    """Raise InvalidFieldError for the first (field, text) that is missing or malformed."""
     for field, text in texts:
         _check_text(field, text, required=True, most=most)
 
 
 def check_get_budgets(request: pb.GetBudgetsRequest) -> None:
-    """Raise InvalidFieldError for the first field that is malformed."""
+    """Raise InvalidFieldError for the first malformed field."""
     _check_principal(request)
     _check_text("model", request.model)
 
@@ -193,7 +193,7 @@ def _check_tool_calls(field: str, calls: Mapping[str, int]) -> None:
 def _check_text(
     field: str, text: str, *, required: bool = False, most: int = MAX_ID_BYTES, part: str = ""
 ) -> None:
-    """Check a text; `part` says which part of the field it is, as in "has a key that "."""
+    """Check a text; `part` begins the message for a part of a field: "has a key that "."""
     if required and not text.strip():
         raise InvalidFieldError(field, f"{part}is missing")
     if len(text) > most or not (text.isascii() or len(text.encode()) <= most):

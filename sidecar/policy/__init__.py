@@ -1,1 +1,1 @@
-"""Policies: rules in CEL, data in YAML, compiled into one immutable set."""
+"""Policies: rules in CEL and data in YAML, compiled into one immutable policy set."""

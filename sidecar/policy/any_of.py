@@ -1,8 +1,8 @@
-"""Whether any of many conditions holds or fails, asked at once.
+"""A disjunction of conditions, which tells in one evaluation that none holds.
 
-`a || b` of CEL is false only when both are false, and an error unless one is true. So
-one expression of all the conditions of deny rules, when it is false, says that none
-holds and none fails; only otherwise do the rules have to be asked one by one.
+CEL's `a || b` is false only if both are false; if neither is true and one fails, it is an
+error. If the disjunction of all deny rules is false, none holds and none fails; otherwise
+the rules have to be evaluated one by one.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ MAX_CHARACTERS = 20_000
 
 
 class AnyOf:
-    """Conditions of one engine, joined."""
+    """The disjunction of conditions, for one engine."""
 
     def __init__(self, engine: Engine, conditions: Sequence[str]) -> None:
-        """Compile them. Each is known to compile by itself."""
+        """Join and compile the conditions, each of which compiles by itself."""
         self._programs: list[Program] | None = None
         if engine.joins:
-            # What does not compile when joined is too deep: then this has no answer.
+            # A joined expression may nest too deep to compile; then `none` is always False.
             with contextlib.suppress(CelError):
                 self._programs = [
                     engine.compile(_join(some), ResultKind.CONDITION)
@@ -30,7 +30,7 @@ class AnyOf:
                 ]
 
     def none(self, binding: Any) -> bool:
-        """Whether certainly none holds and none fails; False is no answer."""
+        """Whether it is certain that no condition holds or fails; False means unknown."""
         if self._programs is None:
             return False
         try:
@@ -51,7 +51,7 @@ def _batches(conditions: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _join(conditions: Sequence[str]) -> str:
-    """Join in halves, so that the depth grows with the logarithm."""
+    """Join in halves, so that the depth grows only logarithmically."""
     if len(conditions) == 1:
         return f"(\n{conditions[0]}\n)"  # a comment at its end ends with the line
     half = len(conditions) // 2

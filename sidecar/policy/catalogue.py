@@ -1,4 +1,4 @@
-"""The entries of the data files in the forms that deciding needs."""
+"""The catalogue: the data files' entries, prepared for evaluation and looked up by name."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from sidecar.policy.files import data as files
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 UNKNOWN_KEY = "unknown"
-"""The state of a key that the data files do not have."""
+"""The state of a key without an entry."""
 
 _NO_KEY = no_key()
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role. `max_tokens_per_request` None is unlimited."""
+    """A role. A `max_tokens_per_request` of None is unlimited."""
 
     message: policy_pb.Role
     max_tokens_per_request: int | None
@@ -37,19 +37,19 @@ class Model:
     message: policy_pb.Model
     tariffs: tuple[Tariff, ...]
     endpoint: Endpoint = Endpoint.CHAT
-    """What a request calls that leaves its endpoint out."""
+    """The endpoint of a request that sets none."""
 
     def tariff(self, at_us: int) -> Tariff | None:
-        """Return the tariff in force at a moment, None before the first."""
+        """Return the tariff in force at a time, None before the first."""
         index = bisect_right(self.tariffs, at_us, key=lambda t: t.price.effective_from_us)
         return self.tariffs[index - 1] if index else None
 
 
 class Catalogue:
-    """Looks up roles, workspaces, models and keys by the names callers use."""
+    """Looks up roles, workspaces, models and keys by the names in requests."""
 
     def __init__(self, data: files.Data) -> None:
-        """Prepare every entry once."""
+        """Prepare every entry."""
         multipliers = Multipliers(
             cached_input=data.multipliers.cached_input,
             batch=data.multipliers.batch,
@@ -63,21 +63,21 @@ class Catalogue:
         self.keys = {key_id: _key(key_id, entry) for key_id, entry in data.keys.items()}
 
     def messages(self) -> Iterator[Message]:
-        """Yield every entry that rules may see."""
+        """Yield every entry that rules can read."""
         yield from (role.message for role in self.roles.values())
         yield from self.workspaces.values()
         yield from (model.message for model in self.models.values())
         yield from self.keys.values()
 
     def endpoint(self, model_name: str) -> Endpoint:
-        """Return what a request for this model calls that leaves its endpoint out."""
+        """Return the endpoint of a request for this model that sets none."""
         model = self.models.get(model_name)
         return Endpoint.CHAT if model is None else model.endpoint
 
     def key(self, key_id: str) -> policy_pb.Key:
-        """Return the key that is named, by itself or by a version of it.
+        """Return a key by its id, or by KEY#VERSION.
 
-        One without an entry has the state "unknown"; where none is named, it is "".
+        A key without an entry has the state "unknown"; an empty id has the state "".
         """
         known = self.keys.get(key_id)
         if known is None and VERSION_MARK in key_id:

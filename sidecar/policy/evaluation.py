@@ -1,4 +1,4 @@
-"""The rules of a policy set at work on one call."""
+"""Evaluation of a policy set's rules for one call."""
 
 import contextlib
 import math
@@ -15,11 +15,11 @@ from sidecar.policy.policy_set import PolicySet, Residual, ResidualLimit
 from sidecar.policy.rules import Expression, Message, Rule
 
 UNLIMITED_FROM = 10**18
-"""A ceiling this high, in tokens or in nano-USD, is none: nothing can reach it."""
+"""A ceiling from here on, in requests, tokens or nano-USD, is unreachable, so unlimited."""
 
 
 class AppliedLimit(NamedTuple):
-    """A limit's rule, with what it comes to for one call."""
+    """A limit rule, and the limit that it yields for one call."""
 
     rule: Rule
     limit: Limit
@@ -27,67 +27,67 @@ class AppliedLimit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RuleVerdict:
-    """What the rules say about one call. Without reasons, the limits decide."""
+    """The result of the allow and deny rules. Without reasons, the limits decide."""
 
     reasons: tuple[Reason, ...]
     shadow_reasons: tuple[Reason, ...]
 
 
 class Evaluation:
-    """The rules at work on one call."""
+    """The evaluation of all rules for one call."""
 
     def __init__(self, policy: PolicySet, values: Values) -> None:
-        """Bind the values once for every expression."""
+        """Bind the values for all expressions."""
         self._values = values
         self._binding = policy.engine.bind(values)
         self._policy = policy
         entries = (values.role.name, values.workspace.name, values.model.id, values.key.id)
-        known = policy.residuals.get(entries)
-        if known is None:
-            known = self._partially_evaluate(policy)
-            if values.key.state != UNKNOWN_KEY:  # those that callers make up are endless
-                policy.remember(entries, known)
-        self._rules = known
+        residual = policy.residuals.get(entries)
+        if residual is None:
+            residual = self._partially_evaluate(policy)
+            if values.key.state != UNKNOWN_KEY:  # callers can make up any number of these
+                policy.cache_residual(entries, residual)
+        self._rules = residual
 
     def value(self, expression: Expression) -> Result:
         """Return the value for this call. Raises EvaluationError."""
-        if expression.field is not None:  # most scopes are: no need to ask an engine
+        if expression.field is not None:  # most scopes are plain fields, read without an engine
             variable, name = expression.field
             text: str = getattr(getattr(self._values, variable), name)
             return text
         return expression.program.evaluate(self._binding)
 
     def limits(self) -> tuple[list[AppliedLimit], list[Reason]]:
-        """Return every limit with its scope and ceiling, and a reason for each that fails."""
+        """Return each limit with its scope and ceiling, and a reason for each that fails."""
         applied, failed = [], []
-        for known in self._rules.limits:
+        for residual in self._rules.limits:
             try:
-                applied.append(AppliedLimit(known.rule, known.limit or self._limit(known)))
+                applied.append(AppliedLimit(residual.rule, residual.limit or self._limit(residual)))
             except EvaluationError:
-                if not known.rule.shadow:
-                    failed.append(policy_error(known.rule))
+                if not residual.rule.shadow:
+                    failed.append(policy_error(residual.rule))
         return applied, failed
 
     def verdict(self) -> RuleVerdict:
-        """Default deny; any deny rule denies, and one that fails denies too."""
+        """Deny by default, and if any deny rule holds or fails."""
         reasons: list[Reason] = []
         shadow_reasons: list[Reason] = []
-        none = all(one.none(self._binding) for one in self._policy.any_denial_of_calls)
+        none = all(any_of.none(self._binding) for any_of in self._policy.request_denials)
         for rule in self._rules.certain_denials if none else self._rules.denials:
             reason = self._denial(rule)
             if reason is not None:
                 (shadow_reasons if rule.shadow else reasons).append(reason)
         if not self._rules.allowed and not any(map(self._holds, self._rules.allowances)):
-            reasons.append(self._nobody_allows())
+            reasons.append(self._no_rule_allows())
             shadow_reasons += [
-                Reason("WOULD_ALLOW", f"rule {rule.id} would allow this", rule.id, 200)
-                for rule in self._policy.trial_allowances
+                Reason("WOULD_ALLOW", f"rule {rule.id} would allow this call", rule.id, 200)
+                for rule in self._policy.shadow_allowances
                 if self._holds(rule)
             ]
         return RuleVerdict(tuple(reasons), tuple(shadow_reasons))
 
     def reason(self, rule: Rule) -> Reason:
-        """Write a rule's reason for this call."""
+        """Return a rule's reason to deny this call."""
         return Reason(rule.reason, self._text(rule.message), rule.id, rule.http_status)
 
     def _partially_evaluate(self, policy: PolicySet) -> Residual:
@@ -108,33 +108,33 @@ class Evaluation:
         )
 
     def _residual_limit(self, rule: Rule) -> ResidualLimit:
-        """Find the ceiling, or the whole limit, where the data files decide it."""
-        known = ResidualLimit(rule, None, None)
+        """Evaluate the ceiling, or the whole limit, where it depends on the data files alone."""
+        residual = ResidualLimit(rule, None, None)
         with contextlib.suppress(EvaluationError):  # it fails again for each call
             if rule.body.from_data:
-                known = ResidualLimit(rule, (self._ceiling(rule),), None)
+                residual = ResidualLimit(rule, (self._ceiling(rule),), None)
                 if rule.terms.per.from_data:
-                    known = ResidualLimit(rule, known.ceiling, self._limit(known))
-        return known
+                    residual = ResidualLimit(rule, residual.ceiling, self._limit(residual))
+        return residual
 
-    def _nobody_allows(self) -> Reason:
+    def _no_rule_allows(self) -> Reason:
         role, workspace = self._values.role.name, self._values.workspace.name
-        message = f"no allow rule lets role {role} into workspace {workspace} with this request"
+        message = f"no allow rule allows this request for role {role} in workspace {workspace}"
         return Reason("NO_RULE_ALLOWS", message, "", 403)
 
-    def _limit(self, known: ResidualLimit) -> Limit:
-        rule, terms = known.rule, known.rule.terms
-        whole = known.ceiling[0] if known.ceiling else self._ceiling(rule)
-        ceiling = self._policy.share.of(whole)  # the only place that divides
+    def _limit(self, residual: ResidualLimit) -> Limit:
+        rule, terms = residual.rule, residual.rule.terms
+        whole = residual.ceiling[0] if residual.ceiling else self._ceiling(rule)
+        ceiling = self._policy.share.of(whole)  # the only place that applies the share
         scope = str(self.value(terms.per))
         return Limit(rule.id, terms.meter, terms.window, scope, ceiling, whole)
 
     def _ceiling(self, rule: Rule) -> int | None:
-        """Return what the rule yields: the ceiling of all shares together."""
+        """Return the ceiling of all shares together."""
         return ceiling_of(self.value(rule.body), rule.terms.meter)
 
     def _holds(self, rule: Rule) -> bool:
-        """An allow rule that fails does not allow."""
+        """Whether an allow rule holds; one that fails does not."""
         try:
             return self.value(rule.body) is True
         except EvaluationError:
@@ -147,10 +147,10 @@ class Evaluation:
             return policy_error(rule)
 
     def _text(self, message: Message) -> str:
-        """Fill in a message; one that fails stays as it is written, and never blocks."""
+        """Fill in a message's placeholders; if one fails, return the message as written."""
         try:
             return "".join(
-                part if isinstance(part, str) else _for_people(self.value(part))
+                part if isinstance(part, str) else _display(self.value(part))
                 for part in message.parts
             )
         except EvaluationError:
@@ -158,10 +158,10 @@ class Evaluation:
 
 
 def ceiling_of(value: Result, meter: Meter) -> int | None:
-    """Convert what a limit yields to a ceiling: requests, tokens or nano-USD.
+    """Convert a limit's value to a ceiling in requests, tokens or nano-USD; None is unlimited.
 
-    Fractions round down and negative ceilings are 0: nothing fits. None is
-    unlimited. Raises EvaluationError for what is no number.
+    Fractions are rounded down, and negative values become 0. Raises EvaluationError if
+    the value is not a number.
     """
     if isinstance(value, str | bool) or math.isnan(value):
         raise EvaluationError
@@ -175,11 +175,11 @@ def ceiling_of(value: Result, meter: Meter) -> int | None:
 
 
 def policy_error(rule: Rule) -> Reason:
-    """Say that a rule failed, without a word of what it was given."""
+    """Return the reason for a rule that failed; it contains no value of the request."""
     return Reason("POLICY_ERROR", f"rule {rule.id} cannot be evaluated", rule.id, 500)
 
 
-def _for_people(value: Result) -> str:
+def _display(value: Result) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)

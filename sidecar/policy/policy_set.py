@@ -1,4 +1,4 @@
-"""All rules and data of one directory, compiled into one immutable snapshot."""
+"""Policy sets: the rules and data of a directory, compiled into an immutable snapshot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ ENGINES = ("cel-cpp", "cel-python")
 Entries = tuple[str, str, str, str]
 """The names of a role, a workspace, a model and a key."""
 
-MAX_REMEMBERED = 10_000
-"""Combinations of entries for which a policy set keeps what the data files decide."""
+MAX_RESIDUALS = 10_000
+"""Combinations of entries whose residual a policy set caches."""
 
 
 class ResidualLimit(NamedTuple):
-    """A limit, its ceiling and the whole of it, each as far as the data files decide it.
+    """A limit rule, with its ceiling and limit where these depend on the data files alone.
 
-    A ceiling stands in a tuple of one, since None is unlimited. It is not divided into shares.
+    The ceiling is a tuple of one, because None is unlimited; it is that of all shares.
     """
 
     rule: Rule
@@ -41,23 +41,23 @@ class ResidualLimit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """What the data files alone decide, for one role, workspace, model and key.
+    """The rules partially evaluated by the data files, for one role, workspace, model and key.
 
-    It is worked out once, on the first such call.
+    It is computed on the first such call.
     """
 
     denials: tuple[Rule, ...]
-    """Without those that cannot hold."""
+    """Without those that never hold for these entries."""
     certain_denials: tuple[Rule, ...]
-    """Those of them that hold or fail whatever the call is."""
+    """Those that hold or fail for every call."""
     allowed: bool
     allowances: tuple[Rule, ...]
-    """Only those that depend on the call."""
+    """Only those that depend on the request."""
     limits: tuple[ResidualLimit, ...]
 
 
 class PolicySet:
-    """A compiled policy directory. What it says never changes once it is made."""
+    """A compiled policy directory; immutable, except for its cache of residuals."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class PolicySet:
         entries: data.Data,
         share: Share = WHOLE,
     ) -> None:
-        """Sort the rules by what they do."""
+        """Group the rules by their effects."""
         self.digest = digest
         self.generation = generation
         self.engine = engine
@@ -78,13 +78,13 @@ class PolicySet:
         self.allowances = tuple(
             rule for rule in rules if rule.effect is RuleEffect.ALLOW and not rule.shadow
         )
-        self.trial_allowances = tuple(
+        self.shadow_allowances = tuple(
             rule for rule in rules if rule.effect is RuleEffect.ALLOW and rule.shadow
         )
         self.denials = tuple(rule for rule in rules if rule.effect is RuleEffect.DENY)
-        of_calls = [rule.body for rule in self.denials if not rule.body.from_data]
-        self.any_denial_of_calls = [  # `unlimited` has one type within an expression
-            AnyOf(engine, [body.source for body in of_calls if body.program.double is double])
+        on_request = [rule.body for rule in self.denials if not rule.body.from_data]
+        self.request_denials = [  # two, as `unlimited` has one type within an expression
+            AnyOf(engine, [body.source for body in on_request if body.program.double is double])
             for double in (False, True)
         ]
         self.limits = tuple(rule for rule in rules if rule.effect is RuleEffect.LIMIT)
@@ -97,20 +97,20 @@ class PolicySet:
         )
         self.residuals: dict[Entries, Residual] = {}
 
-    def remember(self, entries: Entries, known: Residual) -> None:
-        """Keep what the data files decide; it is the same whoever works it out."""
-        if len(self.residuals) >= MAX_REMEMBERED:
+    def cache_residual(self, entries: Entries, residual: Residual) -> None:
+        """Cache a residual; concurrent calls compute the same one."""
+        if len(self.residuals) >= MAX_RESIDUALS:
             self.residuals.clear()
-        self.residuals[entries] = known
+        self.residuals[entries] = residual
 
 
 def load(
     path: Path, engine_name: str = "cel-cpp", generation: int = 1, share: Share = WHOLE
 ) -> PolicySet:
-    """Read and compile a policy directory, for a sidecar that has a share of its ceilings.
+    """Read and compile a policy directory, for a sidecar with this share of its ceilings.
 
-    Raises PolicyError with all that is wrong, or when it takes too long, and
-    ValueError when the engine is not to be had on this machine.
+    Raises PolicyError with all problems, or on timeout, and ValueError if the engine is
+    not available on this machine.
     """
     return with_timeout(
         str(path), lambda: compile_files(directory.read(path), engine_name, generation, share)
@@ -120,7 +120,7 @@ def load(
 def compile_files(
     files: PolicyFiles, engine_name: str, generation: int, share: Share = WHOLE
 ) -> PolicySet:
-    """Compile what was read from a policy directory, in as much time as it takes.
+    """Compile the files of a policy directory, without a timeout.
 
     Raises what `load` raises.
     """
@@ -136,12 +136,12 @@ def compile_files(
 
 
 def largest(files: PolicyFiles, entries: data.Data) -> Largest:
-    """Return how large the values can be that the rules of these files see."""
+    """Return bounds on the sizes of the values that these rules can read."""
     return Largest(Catalogue(entries).messages(), limits=len(files.rules))
 
 
 def _compile(files: PolicyFiles, reader: RuleReader, problems: list[Problem]) -> list[Rule]:
-    """Read the rules. Raises PolicyError with all that is wrong, in data files, too."""
+    """Compile the rules. Raises PolicyError with all problems, those of data files included."""
     problems += files.problems
     rules: list[Rule] = []
     for file, text in sorted(files.rules.items()):
@@ -158,9 +158,9 @@ def _compile(files: PolicyFiles, reader: RuleReader, problems: list[Problem]) ->
 
 
 def cel_cpp() -> Engine | None:
-    """Return Google's evaluator, or None on a machine for which it has no wheel."""
+    """Return the cel-cpp engine, or None on a machine for which it has no wheel."""
     try:
-        from sidecar.policy.cel.cel_cpp import CelCppEngine  # noqa: PLC0415 - not on every machine
+        from sidecar.policy.cel.cel_cpp import CelCppEngine  # noqa: PLC0415 - not available everywhere
     except ImportError:
         return None
     return CelCppEngine()

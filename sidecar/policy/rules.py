@@ -1,4 +1,4 @@
-"""One rule: one `.cel` file, read and compiled."""
+"""Rules: `.cel` files, read, checked and compiled."""
 
 import re
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from sidecar.policy.files.problems import Problem, at, did_you_mean
 
 MAX_RULE_BYTES = 16_384
 MAX_NESTING = 24
-"""Deeper brackets make one parser or the other give up."""
+"""One of the parsers fails on brackets nested deeper."""
 
 ALERT_AT_PERCENT = dict.fromkeys((Window.HOUR, Window.DAY, Window.MONTH), (50, 80, 100))
-"""Where a limit that does not say `alert_at` raises alerts: in windows that take a while."""
+"""The thresholds of limits without `alert_at`, in percent; none for short windows."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _SPEND = re.compile(r"\bspend\s*\[\s*[\"']([^\"']+)[\"']\s*\]|\bspend\.(\w+)")
-# A text that is never closed counts to the end of its line: else each quote in it would be
-# looked at as a beginning, and nothing else runs while a pattern does.
+# An unterminated string ends with its line: otherwise the pattern would start again at each
+# quote in it, and take quadratic time, during which no other thread runs.
 _STRING_OR_COMMENT = re.compile(r"//[^\n]*|\"(?:\\.|[^\"\\\n])*+\"?|'(?:\\.|[^'\\\n])*+'?")
 
 
 class RuleEffect(StrEnum):
-    """What a rule does when it holds."""
+    """The effect of a rule that holds."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -39,24 +39,24 @@ class RuleEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expression:
-    """A compiled piece of CEL. `reads` are the variables in it."""
+    """A compiled CEL expression; `reads` are the variables in it."""
 
     source: str
     program: Program
     reads: frozenset[str]
 
     field: tuple[str, str] | None
-    """The variable and the field that it is, where it is nothing but that, as `principal.id`."""
+    """Its variable and field, if it is only a field access such as `principal.id`."""
 
     @property
     def from_data(self) -> bool:
-        """Whether its value depends on the data files alone, not on the call."""
+        """Whether it depends on the data files alone, not on the request."""
         return self.reads <= variables.FROM_DATA
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A text with CEL in braces: texts and expressions in turn."""
+    """A message with CEL placeholders in braces: `parts` alternate texts and expressions."""
 
     plain: str
     parts: tuple[str | Expression, ...]
@@ -64,19 +64,19 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class LimitTerms:
-    """What only a limit has."""
+    """The part of a rule that only limits have."""
 
     meter: Meter
     window: Window
     per: Expression
     alert_at_percent: tuple[int, ...]
-    """Where it raises alerts, lowest first."""
+    """The thresholds of its alerts, in percent, lowest first."""
     charge_on_expiry: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of a policy set. `reason` and the like are empty for allow rules."""
+    """A rule of a policy set. Allow rules have an empty reason and message, and status 0."""
 
     id: str
     effect: RuleEffect
@@ -91,40 +91,45 @@ class Rule:
 
     @property
     def terms(self) -> LimitTerms:
-        """What the header of a limit says of it."""
-        assert self.limit is not None, "only limits are asked"
+        """The terms of a limit rule; only limits have them."""
+        assert self.limit is not None, "only limits have terms"
         return self.limit
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
-        """Every piece of CEL in the rule."""
+        """Every expression of the rule."""
         filled_in = tuple(part for part in self.message.parts if isinstance(part, Expression))
         scope = () if self.limit is None else (self.limit.per,)
         return (self.body, *scope, *filled_in)
 
 
 class RuleReader:
-    """Reads rule files. Every rule has to please each of the checkers."""
+    """Reads rule files. Each rule has to pass every checker."""
 
     def __init__(
         self, engine: Engine, parser: CelPythonEngine, checker: Engine | None, largest: Largest
     ) -> None:
-        """Compile with the engine; parse and check with the others; bound the cost by sizes."""
+        """Compile with `engine`, check with the other two, and bound steps by `largest`."""
         self._engine = engine
         self._largest = largest
         self._parser = parser
         self._checker = checker
 
     def read(self, file: str, text: str) -> tuple[Rule | None, list[Problem]]:
-        """Return the rule, or all that is wrong with it."""
+        """Return the rule, or all its problems."""
         rule_id = file.removesuffix(".cel")
         problems: list[Problem] = []
         if not _ID.fullmatch(rule_id):
             problems.append(
-                Problem(file, 0, 0, "a rule's file name is lower-case letters, digits, - and _")
+                Problem(
+                    file,
+                    0,
+                    0,
+                    "a rule's file name may have only lower-case letters, digits, - and _",
+                )
             )
-        if too_much := _too_much(text):
-            return None, [*problems, at(file, text, 1, 1, too_much)]
+        if exceeded := _exceeded_bound(text):
+            return None, [*problems, at(file, text, 1, 1, exceeded)]
         entries, wrong = header.parse(file, text)
         problems += wrong
         if "effect" not in entries or entries["effect"].value not in header.KEYS_BY_EFFECT:
@@ -159,7 +164,7 @@ class RuleReader:
             )
             if variables.SPEND in body.reads | scope.reads:
                 problems.append(
-                    at(file, text, *_body_place(text), "a limit may not read `spend`",
+                    at(file, text, *_body_place(text), "a limit must not read `spend`",
                        "spend is what limits count: read it in a deny rule")
                 )  # fmt: skip
         return Rule(
@@ -191,14 +196,14 @@ class RuleReader:
                 parts.append(expression)
                 if "principal" in expression.reads and "labels" in found[1]:
                     problems.append(
-                        at(file, text, place.line, place.column, "a message may not show labels",
-                           "labels are the caller's and stay out of answers and logs")
+                        at(file, text, place.line, place.column, "a message must not show labels",
+                           "labels come from callers, and stay out of responses and logs")
                     )  # fmt: skip
         parts.append(entry.value[end:])
         if any(brace in part for part in parts if isinstance(part, str) for brace in "{}"):
             problems.append(
-                at(file, text, entry.line, entry.column, "a message has a brace without its other",
-                   "CEL stands in braces, as in {role.name}")
+                at(file, text, entry.line, entry.column, "the message has an unmatched brace",
+                   "CEL is written in braces, as in {role.name}")
             )  # fmt: skip
         return Message(entry.value, tuple(parts))
 
@@ -211,13 +216,13 @@ class RuleReader:
         place: Entry,
         problems: list[Problem],
     ) -> Expression | None:
-        """Compile one expression that starts at a place of the file."""
+        """Compile an expression that starts at this place in the file."""
         try:
             if place is not _WHOLE_FILE:
                 _refuse_comments(source)
             cel_errors.check_brackets(source)
-            # The checker is first: the parser takes very long over some texts
-            # that the checker refuses at once, such as a string that never ends.
+            # The checker runs first: the parser takes very long on some texts that the
+            # checker refuses at once, such as an unterminated string.
             checked = None if self._checker is None else self._checker.compile(source, kind)
             tree = self._parser.parse(source)
             portable.check(tree, source, self._checker)
@@ -227,7 +232,7 @@ class RuleReader:
             program = self._engine.compile(source, kind, double=double)
             return Expression(source, program, reads, variables.text_field(source))
         except RecursionError:
-            message, hint = "the expression nests too deep", "make several rules of it"
+            message, hint = "the expression nests too deeply", "split it into several rules"
             place = Entry("", *_body_place(text)) if place is _WHOLE_FILE else place
             problems.append(at(file, text, place.line, place.column, message, hint))
             return None
@@ -235,24 +240,24 @@ class RuleReader:
             if error.line:
                 line = place.line + error.line - 1
                 column = error.column + (place.column - 1 if error.line == 1 else 0)
-            else:  # it is about all of the expression
+            else:  # the error is about the whole expression
                 whole = place is _WHOLE_FILE
                 line, column = _body_place(text) if whole else (place.line, place.column)
             last = len(text.splitlines())
-            if line > last:  # the end of the file: show the last line there is
+            if line > last:  # an error at the end of the file: show the last line
                 line, column = last, len(text.splitlines()[-1]) + 1
             problems.append(at(file, text, line, column, error.message, error.hint))
             return None
 
 
 def _alert_at(text: str, window: Window) -> tuple[int, ...]:
-    """Return the thresholds that a header names, lowest first, or those of its window."""
+    """Return a header's thresholds, lowest first, or else the window's defaults."""
     named = sorted({int(percent) for percent in re.findall(r"\d+", text)})
     return tuple(named) or ALERT_AT_PERCENT.get(window, ())
 
 
 def spend_of_no_limit(rule: Rule, text: str, limits: set[str]) -> list[Problem]:
-    """Find each `spend["…"]` that names no limit: such a rule fails for every call."""
+    """Return a problem for each `spend["…"]` of an unknown limit, which would always fail."""
     if not any(variables.SPEND in expression.reads for expression in rule.expressions):
         return []
     problems = []
@@ -267,7 +272,7 @@ def spend_of_no_limit(rule: Rule, text: str, limits: set[str]) -> list[Problem]:
 
 
 def _cel_of(line: str) -> str:
-    """Return a line of a rule's file with spaces for all that is no CEL."""
+    """Return a line of a rule file, with spaces in place of all that is not CEL."""
     key = line.removeprefix("//").lstrip()
     if line.startswith("//") and key.startswith("per:"):
         return line
@@ -281,11 +286,11 @@ def _cel_of(line: str) -> str:
 _NO_PLACEHOLDER = re.compile(r"(?:^|\})[^{]*")
 
 _WHOLE_FILE = Entry("", 1, 1)
-"""The place of a rule's body: the file is compiled as it stands, comments and all."""
+"""The place of a rule's body: the whole file is compiled, comments included."""
 
 
 def _body_place(text: str) -> tuple[int, int]:
-    """Return the line and column at which the expression itself begins."""
+    """Return the line and column where the expression itself begins."""
     for number, line in enumerate(text.splitlines(), start=1):
         code = line.strip()
         if code and not code.startswith("//"):
@@ -295,16 +300,16 @@ def _body_place(text: str) -> tuple[int, int]:
 
 def _refuse_comments(source: str) -> None:
     if any(found[0].startswith("//") for found in _STRING_OR_COMMENT.finditer(source)):
-        raise CelError("a header has no comments in its CEL", hint="write it below the header")
+        raise CelError("CEL in a header must not have comments", hint="write them below the header")
 
 
 def _reads_money(source: str) -> bool:
-    """Guess whether numbers are doubles, where nobody knows types."""
+    """Guess whether numbers are doubles, without a type checker."""
     return re.search(r"_usd\b|\d\.\d|\bdouble\(", source) is not None
 
 
-def _too_much(text: str) -> str:
-    """Say which bound the file exceeds, "" if none: both parsers have limits."""
+def _exceeded_bound(text: str) -> str:
+    """Return which bound the file exceeds, or ""; both parsers have limits."""
     if len(text.encode()) > MAX_RULE_BYTES:
         return f"the rule is larger than {MAX_RULE_BYTES} bytes"
     depth = 0

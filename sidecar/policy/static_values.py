@@ -1,4 +1,4 @@
-"""What rules come to for every entry of the data files that they read."""
+"""Static values: what rules yield for every combination of the data files' entries."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,20 +12,20 @@ from sidecar.policy.rules import Rule
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 MAX_COMBINATIONS = 2_000
-"""How many roles with workspaces and models a rule is tried on; of more, nothing is said."""
+"""Combinations of role, workspace and model that are evaluated; with more, none is."""
 
-FINITE = FROM_DATA - {"key"}
-"""Variables of which every value can be tried."""
+ENUMERABLE = FROM_DATA - {"key"}
+"""Variables whose values can all be enumerated."""
 
 FAILED = "error"
-"""What a rule that fails comes to."""
+"""The value of a rule that fails."""
 
 
 class StaticValues:
-    """Tries rules that read the data files alone."""
+    """Evaluates rules that read the data files alone."""
 
     def __init__(self, policy: PolicySet) -> None:
-        """Bind what there is when it is first asked for."""
+        """Collect the entries; combinations are bound on first use."""
         self._policy = policy
         catalogue = policy.catalogue
         models = {model.message.id: model.message for model in catalogue.models.values()}
@@ -35,12 +35,12 @@ class StaticValues:
         self._bindings: dict[frozenset[str], list[Any]] = {}
 
     def values(self, rule: Rule, reads: frozenset[str]) -> Iterator[object]:
-        """Yield what a rule comes to for each combination of the variables that count.
+        """Yield a rule's value for each combination of these variables' entries.
 
-        They have to be at least those that the rule reads. Nothing is yielded where it
-        reads a call, or where there are too many combinations.
+        `reads` has to contain every variable of the rule. Nothing is yielded if the rule
+        reads the request, or if there are too many combinations.
         """
-        for binding in self._bound(reads) if reads <= FINITE else []:
+        for binding in self._bound(reads) if reads <= ENUMERABLE else []:
             try:
                 value = rule.body.program.evaluate(binding)
                 yield value if rule.limit is None else ceiling_of(value, rule.limit.meter)
@@ -62,13 +62,13 @@ class StaticValues:
 
 
 def limits_without_room(policy: PolicySet) -> Iterator[tuple[Rule, int]]:
-    """Yield each limit that has a ceiling of which the share is 0, with that ceiling.
+    """Yield each limit with a ceiling of which this sidecar's share is 0, and that ceiling.
 
-    Only where the data files decide it; a ceiling that is 0 by itself may be meant.
+    Only ceilings from the data files are known here; one that is 0 itself may be intended.
     """
-    tried = StaticValues(policy)
+    static = StaticValues(policy)
     for rule in policy.limits:
-        for ceiling in tried.values(rule, rule.body.reads) if not rule.shadow else ():
+        for ceiling in static.values(rule, rule.body.reads) if not rule.shadow else ():
             if isinstance(ceiling, int) and ceiling and not policy.share.of(ceiling):
                 yield rule, ceiling
                 break

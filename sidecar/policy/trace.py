@@ -1,4 +1,4 @@
-"""What each part of a rule came to for one call, and which parts were never both."""
+"""Traces of rules: the value of each sub-expression for one call."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,17 +16,17 @@ Tree = lark.Tree[lark.Token]
 
 _CONNECTIVES = {"conditionalor", "conditionaland"}
 _BOOLEAN = _CONNECTIVES | {"relation"}
-_WORTH_SHOWING = _BOOLEAN | {"expr", "unary", "member_dot", "member_index", "member_dot_arg"}
-_WORTH_SHOWING |= {"addition", "multiplication"}
+_SHOWN = _BOOLEAN | {"expr", "unary", "member_dot", "member_index", "member_dot_arg"}
+_SHOWN |= {"addition", "multiplication"}
 _PREDICATES = {"all", "exists", "exists_one", "contains", "startsWith", "endsWith", "matches"}
 _CHAINS = {"member_dot", "member_index", "member_dot_arg"}
 MAX_SHOWN = 80
-"""Characters of a value; what is longer is cut."""
+"""Characters of a value; longer ones are cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A sub-expression: its text, its place in the file, how deep it stands."""
+    """A sub-expression: its text, its place in the file, and its depth."""
 
     text: str
     line: int
@@ -38,9 +38,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartValue:
-    """A part with its value for one call. None is an error.
+    """A part's value for one call; None is an error.
 
-    Where a part around it has a value all the same, it was not needed.
+    A failed part was not needed if an enclosing part has a value all the same.
     """
 
     part: Part
@@ -49,19 +49,19 @@ class PartValue:
 
     @property
     def shown(self) -> str:
-        """The value as people write it."""
+        """The value as text."""
         return shown(self.value) if self.needed else "not needed"
 
     def __str__(self) -> str:
-        """Write it as `text = value`."""
+        """Return `text = value`."""
         return f"{self.part.text} = {self.shown}"
 
 
 class Tracer:
-    """Takes one expression apart."""
+    """Splits an expression into parts, and evaluates each."""
 
     def __init__(self, parser: CelPythonEngine, expression: Expression) -> None:
-        """Find the parts of an expression that loads."""
+        """Find the parts of a valid expression."""
         self._parser = parser
         self._double = expression.program.double
         source = expression.source
@@ -69,7 +69,7 @@ class Tracer:
         self.parts = list(_parts(tree, source, 0)) or [_whole(tree, source)]
 
     def values(self, binding: Any) -> list[PartValue]:
-        """Return each part's value, with a binding of the parser's engine."""
+        """Return each part's value for a binding of the cel-python engine."""
         values = [PartValue(part, self._value(part, binding)) for part in self.parts]
         return list(_with_needed(values))
 
@@ -80,16 +80,16 @@ class Tracer:
             return None
 
 
-class TakenApart:
-    """Every rule of a policy set, taken apart once."""
+class RuleTraces:
+    """The tracers of every rule of a policy set."""
 
     def __init__(self, policy: PolicySet) -> None:
-        """Take every rule apart, with a parser of its own."""
+        """Split every rule, with a parser of its own."""
         self._parser = CelPythonEngine()
         self.rules = [(rule, Tracer(self._parser, rule.body)) for rule in policy.rules]
 
     def values(self, values: Values) -> list[tuple[Rule, list[PartValue]]]:
-        """Return the value of each part of each rule, for one call."""
+        """Return each rule with the values of its parts, for one call."""
         binding = self._parser.bind(values)
         return [(rule, tracer.values(binding)) for rule, tracer in self.rules]
 
@@ -97,37 +97,39 @@ class TakenApart:
 def _parts(
     tree: Tree, source: str, depth: int, within: str = "", *, is_operand: bool = False
 ) -> Iterator[Part]:
-    """Walk down; a macro's inside has variables of its own, so it is left whole.
+    """Yield the parts in a tree. Macros stay whole: their inside has variables of its own.
 
-    The tree has `a && b && c` as `(a && b) && c`; here its parts are a, b and c.
-    An operand of those, or of `!`, is a condition whatever it is made of.
+    The tree of `a && b && c` is `(a && b) && c`; its parts here are a, b and c. Operands
+    of `&&`, `||` and `!` are always conditions.
     """
     is_call = _called(tree) is not None
-    shown = is_call or (tree.data in _WORTH_SHOWING and len(tree.children) > 1)
-    shown = shown and not (tree.data == within and tree.data in _CONNECTIVES)
+    is_part = is_call or (tree.data in _SHOWN and len(tree.children) > 1)
+    is_part = is_part and not (tree.data == within and tree.data in _CONNECTIVES)
     start, end = getattr(tree.meta, "start_pos", None), getattr(tree.meta, "end_pos", None)
-    if shown and start is not None and end is not None:
+    if is_part and start is not None and end is not None:
         condition = is_operand or _is_condition(tree)
         text = " ".join(source[start:end].split())
         yield Part(text, tree.meta.line, tree.meta.column, depth, condition, tree)
         depth, within, is_operand = depth + 1, tree.data, False
         if tree.data in _CHAINS or is_call:
             return
-    asks_for_bool = len(tree.children) > 1 and (tree.data in _CONNECTIVES or _is_negation(tree))
+    has_bool_operands = len(tree.children) > 1 and (tree.data in _CONNECTIVES or _is_negation(tree))
     for child in tree.children:
         if isinstance(child, lark.Tree):
-            yield from _parts(child, source, depth, within, is_operand=is_operand or asks_for_bool)
+            yield from _parts(
+                child, source, depth, within, is_operand=is_operand or has_bool_operands
+            )
 
 
 def _is_condition(tree: Tree) -> bool:
-    """Whether a part yields a bool by its kind alone."""
+    """Whether a part yields a bool by its syntax alone."""
     if tree.data == "member_dot_arg":
         return str(tree.children[1]) in _PREDICATES
     return tree.data in _BOOLEAN or _called(tree) == "has" or _is_negation(tree)
 
 
 def _called(tree: Tree) -> str | None:
-    """Return the function that a part calls: has() is only itself with what is around it."""
+    """Return the function that a part calls, None if it is not a function call."""
     inner = tree.children[0] if tree.data == "primary" else None
     is_call = isinstance(inner, lark.Tree) and inner.data == "ident_arg"
     return str(inner.children[0]) if is_call and isinstance(inner, lark.Tree) else None
@@ -139,7 +141,7 @@ def _is_negation(tree: Tree) -> bool:
 
 
 def _with_needed(values: list[PartValue]) -> Iterator[PartValue]:
-    """Tell the errors that made a rule fail from those that others made up for."""
+    """Mark failed parts as not needed if an enclosing part has a value."""
     failed_around: list[bool] = []
     for each in values:
         del failed_around[each.part.depth :]
@@ -149,13 +151,13 @@ def _with_needed(values: list[PartValue]) -> Iterator[PartValue]:
 
 
 def _whole(tree: Tree, source: str) -> Part:
-    """Return an expression of one word as its only part."""
+    """Return a whole expression as its only part."""
     text = source[tree.meta.start_pos : tree.meta.end_pos]
     return Part(text, tree.meta.line, tree.meta.column, 0, is_condition=False, tree=tree)
 
 
 def shown(value: Any) -> str:
-    """Write a value as people write it, cut where it is long."""
+    """Format a value, cut to MAX_SHOWN characters."""
     if value is None:
         return "error"
     if value in (UNLIMITED_INT, UNLIMITED_DOUBLE):

@@ -1,1 +1,1 @@
-"""Tools for people who write policies: lint, test, diff, format, schema."""
+"""Tools for policy authors: lint, test, diff, format, schema."""

@@ -1,8 +1,7 @@
-"""JSON Schemas of data files and fixtures, for editors: what is written, not what is read from it.
+"""JSON Schemas of data files and fixtures, in their written form, for editors.
 
-They come from the types in `files/data.py` and `files/fixtures.py`. A schema refuses nothing that
-is read from YAML 1.2, which editors read; what it cannot say, such as a number of decimals, is
-left to `sidecar check`.
+They come from the types of data files and fixtures. They accept every valid file; what they
+cannot express, such as a number of decimals, is left to `sidecar check`.
 """
 
 import json
@@ -19,13 +18,13 @@ from sidecar.policy_tools.testing.fixtures import FixtureFile
 JsonSchema = dict[str, Any]
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
-"""The newest that every editor's language server knows."""
+"""The newest dialect that every editor's language server supports."""
 
 FILES = {"data": ".data.schema.json", "fixtures": ".fixtures.schema.json"}
-"""Where they are in a policy directory: names that begin with a dot are no policy."""
+"""Their file names in a policy directory, where names with a leading dot are ignored."""
 
 _TABLES = ("each",)
-"""What placeholders are filled in from, and so has none."""
+"""The tables that placeholders are filled in from; these have none themselves."""
 
 _PLACEHOLDER = r"\$\{\w+\}"
 _WHOLE = {"type": "string", "pattern": f"^{_PLACEHOLDER}$"}
@@ -61,7 +60,7 @@ def fixture_schema() -> JsonSchema:
 
 
 def write(directory: Path) -> list[Path]:
-    """Write both into a policy directory, where its files name them; return where."""
+    """Write both schemas to a policy directory; return their paths."""
     written = []
     for subject, schema in (("data", data_schema()), ("fixtures", fixture_schema())):
         path = directory / FILES[subject]

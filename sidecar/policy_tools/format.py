@@ -1,7 +1,7 @@
-"""The canonical layout of a rule: what `sidecar fmt` writes.
+"""The canonical format of a rule: what `sidecar fmt` writes.
 
-The words stay as they are, in their order; only the space between them changes. What is too
-long for a line breaks after its weakest operators, then within its widest brackets.
+Tokens keep their text and order; only the space between them changes. Lines that are too long
+break after their weakest operators, then inside their widest brackets.
 """
 
 import re
@@ -68,7 +68,7 @@ class _Piece:
 
 
 def format_rule(text: str, entries: dict[str, Entry]) -> str:
-    """Return the canonical text of a rule without problems, whose header says `entries`."""
+    """Return the canonical text of a valid rule with these header entries."""
     lines = text.splitlines()
     header_ends = next(n for n, line in enumerate(lines) if not line.startswith("//"))
     header = [f"// {key}: {_value(key, entries[key].value)}" for key in KEYS if key in entries]
@@ -233,7 +233,7 @@ def _is_in_brackets(run: list[_Piece]) -> bool:
 
 
 def _expand(piece: _Piece, width: int) -> list[str]:
-    """Write what is in the widest brackets, or in those with comments, on lines of its own."""
+    """Put the content of the widest brackets, or of those with comments, on its own lines."""
     brackets = [item for item in piece.items if isinstance(item, _Brackets)]
     widest = sorted(brackets, key=lambda item: len(_of_item(item)))[-1:]
     opened = [item for item in brackets if _has_comments(item)] or widest

@@ -1,4 +1,4 @@
-"""What a rule can see, for people and editors."""
+"""The schema of the policy input: every variable and field that a rule can read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _WELL_KNOWN = {".google.protobuf.Timestamp": "timestamp"}
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Something a rule can read: a path, its CEL type, and what it is."""
+    """A value that a rule can read: its path, CEL type and description."""
 
     path: str
     type: str

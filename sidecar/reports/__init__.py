@@ -1,1 +1,1 @@
-"""Pages for people, drawn from reports of the domain."""
+"""HTML reports: pages and plots of the domain's reports."""

@@ -1,4 +1,4 @@
-"""Elements of HTML and SVG: text is escaped unless it is Markup already."""
+"""HTML and SVG elements: text is escaped unless it is Markup already."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,20 +11,20 @@ def tag(name: str, *children: str, **attributes: object) -> Markup:
     >>> print(tag("td", "a < b", class_="amount", stroke_width=2))
     <td class="amount" stroke-width="2">a &lt; b</td>
     """
-    written = "".join(
+    attribute_text = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
     )
-    whole = f"<{name}{written}>{Markup().join(children)}</{name}>"
+    whole = f"<{name}{attribute_text}>{Markup().join(children)}</{name}>"
     return Markup(whole)  # noqa: S704 - each part is escaped, names are this program's own
 
 
 def table(
     caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], texts: int
 ) -> Markup:
-    """Return a table in a box that scrolls by itself.
+    """Return a table in a scrollable box.
 
-    The first column heads its row. All but the first `texts` columns are amounts.
+    The first column is its row's header. All columns after the first `texts` are amounts.
     """
     kinds = ["text" if number < texts else "amount" for number in range(len(headings))]
     head = (

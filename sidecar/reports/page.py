@@ -1,4 +1,4 @@
-"""The page of `sidecar spend --html`: one file without scripts, that needs nothing else."""
+"""The page of `sidecar spend --html`: one self-contained file without scripts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from sidecar.reports.markup import table, tag
 from sidecar.reports.plots import budget_plot, daily_plot
 
 MAX_PLOTS, MAX_BUDGETS, MAX_ROWS = 24, 200, 500
-"""Bounds of the page, which has the most urgent budgets and the dearest rows."""
+"""Bounds of the page, which has the most urgent budgets and the most expensive rows."""
 
 LAYERS, MAX_BARS = 7, 31
 
@@ -52,7 +52,7 @@ def page(
     stacks: Sequence[Spend],
     curve: Callable[[BudgetForecast], Sequence[Point]],
 ) -> str:
-    """Return the page; `stacks` are what each day's bar is made of, the dearest first."""
+    """Return the page; `stacks` are the layers of the daily bars, most expensive first."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     main = tag(
         "main",
@@ -60,7 +60,7 @@ def page(
         *_budgets(report, curve),
         *_days(report, stack_by, stacks),
         *_spend(report),
-        tag("h2", "How this was worked out"),
+        tag("h2", "How this was calculated"),
         tag("p", METHOD),
         tag("p", COUNTED),
     )
@@ -128,7 +128,7 @@ def _budgets(
 def _card(
     report: SpendReport, outlook: BudgetForecast, curve: Sequence[Point], name: str
 ) -> Markup:
-    """Draw one budget, with the numbers of the drawing beside it."""
+    """Draw one budget, with its numbers in a table."""
     limit, zone, minutes = outlook.limit, report.zone, outlook.recent_us // MINUTE_US
     amounts = {
         "spent": outlook.spent,
@@ -201,7 +201,7 @@ def _spend(report: SpendReport) -> Iterator[Markup]:
 
 
 def _key(kind: str, what: str) -> Markup:
-    """Return an entry of a legend: a sample in the colour of the class, and what it stands for."""
+    """Return a legend's entry: a sample of a CSS class, and its meaning."""
     line = tag("path", d="M1 6H23", class_=kind)
     if kind not in _LINES:
         line = tag("rect", x=6, y=0, width=12, height=12, class_=kind)

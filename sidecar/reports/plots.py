@@ -1,7 +1,7 @@
-"""Plots as inline SVG: how a budget is used up, and what each day cost.
+"""Plots as inline SVG: the use of a budget, and the cost per day.
 
-Colours and line styles are the page's CSS, by class, so that they follow its
-theme. Names of elements (`name`) are this program's own, each once on a page.
+Colours and line styles come from the page's CSS, by class, so that they follow its
+theme. `name` is the prefix of a plot's element ids, unique on a page.
 """
 
 from collections.abc import Sequence
@@ -26,30 +26,30 @@ _MARKS = {
     Window.DAY: (timedelta(hours=6), "%H:%M"),
     Window.MONTH: (timedelta(days=7), "%m-%d"),
 }
-"""How far apart the marks of the time axis are, on a clock on the wall, and how they read."""
+"""For each window, the distance of the time axis' ticks in local time, and their format."""
 
 _SIZES = {10**12: "T", 10**9: "B", 10**6: "M", 10**3: "k"}
 
 
 class _Axis:
-    """Places values on a line of the drawing, in its units; only such places are floats."""
+    """Maps values to coordinates of the drawing, the only floats here."""
 
     def __init__(self, first: int, last: int, start: int, end: int) -> None:
         self._first, self._length = first, max(1, last - first)
-        self._start, self._way = start, end - start
+        self._start, self._extent = start, end - start
 
     def __call__(self, value: int) -> float:
-        return round(self._start + self._way * (value - self._first) / self._length, 1)
+        return round(self._start + self._extent * (value - self._first) / self._length, 1)
 
 
 def budget_plot(outlook: BudgetForecast, curve: Sequence[Point], zone: tzinfo, name: str) -> Markup:
-    """Draw what is spent over the window, what is held, where the pace leads, and the ceiling."""
+    """Draw a window's spend, what is held, the forecast at this pace, and the ceiling."""
     limit, ceiling, span = outlook.limit, outlook.ceiling, outlook.span
     spent, held, most = (
         format_amount(limit.meter, amount) for amount in (outlook.spent, outlook.held, ceiling)
     )
     x = _Axis(span.start_us, span.end_us, LEFT, RIGHT)
-    lowest = min(0, *(point.spent for point in curve))  # a grant may be more than was spent
+    lowest = min(0, *(point.spent for point in curve))  # a grant may exceed what was spent
     y = _Axis(lowest, max(ceiling, outlook.used), BOTTOM, TOP)
     line = f"M{x(span.start_us)} {y(curve[0].spent)}"
     line += "".join(f"H{x(point.at_us)}V{y(point.spent)}" for point in curve[1:])
@@ -79,13 +79,13 @@ def budget_plot(outlook: BudgetForecast, curve: Sequence[Point], zone: tzinfo, n
 
 
 def daily_plot(dates: Sequence[str], stacks: Sequence[tuple[str, list[int]]], name: str) -> Markup:
-    """Draw the cost of each day, or group of days, as a bar of layers; class s0 is the lowest."""
+    """Draw the cost per day, or group of days, as stacked bars; class s0 is the lowest layer."""
     totals = [sum(column) for column in zip(*(daily for _, daily in stacks), strict=True)]
     top = max(totals, default=0)
     y = _Axis(0, top, BOTTOM, TOP)
     slot = (RIGHT - LEFT) / len(dates)
     bars, below = [], [0] * len(dates)
-    for layer, (whose, daily) in enumerate(stacks):
+    for layer, (layer_name, daily) in enumerate(stacks):
         for number, amount in enumerate(daily):
             floor, roof = y(below[number]), y(below[number] + amount)
             below[number] += amount
@@ -93,7 +93,7 @@ def daily_plot(dates: Sequence[str], stacks: Sequence[tuple[str, list[int]]], na
                 bars.append(
                     tag(
                         "rect",
-                        tag("title", f"{dates[number]}, {whose}: ${format_usd(amount)}"),
+                        tag("title", f"{dates[number]}, {layer_name}: ${format_usd(amount)}"),
                         class_=f"s{layer}",
                         x=round(LEFT + slot * (number + 0.1), 1),
                         width=round(slot * 0.8, 1),
@@ -125,7 +125,7 @@ def _svg(name: str, title: str, description: str, *parts: Markup) -> Markup:
 
 
 def _amounts(y: _Axis, meter: Meter, top: int) -> list[Markup]:
-    """Draw a line across for each round amount: five at most."""
+    """Draw a grid line for each round amount, at most five."""
     step = next(d * 10**n for n in range(20) for d in (1, 2, 5) if 4 * d * 10**n >= top)
     parts = []
     for amount in range(0, top + 1, step):
@@ -135,7 +135,7 @@ def _amounts(y: _Axis, meter: Meter, top: int) -> list[Markup]:
 
 
 def _short(meter: Meter, amount: int, step: int) -> str:
-    """Write a multiple of a round step in as few characters as its place has room for."""
+    """Write a multiple of a round step briefly, as in 20k."""
     unit = NANO_USD_PER_USD if meter is Meter.COST else 1
     for size, suffix in _SIZES.items():
         if step >= size * unit:

@@ -1,4 +1,4 @@
-"""Who can reach the sidecar: apps, operators and probes, each on listeners of their own."""
+"""The sidecar's listeners: for apps, for operators, and for probes."""
 
 import asyncio
 import logging
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NEAR = "has to be unix:PATH, or 127.0.0.1:PORT or [::1]:PORT, whoever apps are"
+_ADMIN_ADDRESS = "has to be unix:PATH, 127.0.0.1:PORT or [::1]:PORT, with any --identity"
 
 
 class Checked(NamedTuple):
-    """What listeners need, and can be opened before anything else."""
+    """What listeners need, checked and opened before the ledger is."""
 
     authenticator: Authenticator
     tls: "Callable[[], TlsContent] | None"
@@ -41,35 +41,41 @@ class Checked(NamedTuple):
 
 
 async def check(settings: Settings) -> Checked:
-    """Check every address, and open how callers prove who they are.
+    """Check every address, and open the authenticator, TLS and adapters.
 
     Raises ListenError, or ValueError, which names the flag.
     """
-    who = settings.identity
+    identity = settings.identity
     for address in settings.listen:
-        check_address(address, proven=who.proves_elsewhere, by_certificate=who.mode is Mode.MTLS)
+        check_address(
+            address, proven=identity.proves_elsewhere, by_certificate=identity.mode is Mode.MTLS
+        )
     if settings.admin_listen:
         _check_admin(settings.admin_listen, settings.listen)
-    return Checked(await open_authenticator(who), open_tls(who), Adapters(settings.adapters, who))
+    return Checked(
+        await open_authenticator(identity),
+        open_tls(identity),
+        Adapters(settings.adapters, identity),
+    )
 
 
 class Listeners:
-    """The listeners of one sidecar. They are bound first, and answer once they are started."""
+    """The listeners of one sidecar: bound on creation, served from `start`."""
 
     def __init__(
         self,
         settings: Settings,
         checked: Checked,
         authorizer: Authorizer,
-        books: OperatorLedger,
+        ledger: OperatorLedger,
         reloader: Reloader,
         clock: Clock,
         recorders: CallRecorders,
     ) -> None:
         """Bind them. Raises ListenError, or ValueError, which names the flag."""
-        who, (authenticator, tls, self._adapters) = settings.identity, checked
+        identity, (authenticator, tls, self._adapters) = settings.identity, checked
         self.health = Health([SERVICE])
-        service = AuthorizationService(authorizer, authenticator, open_rate(who), recorders)
+        service = AuthorizationService(authorizer, authenticator, open_rate(identity), recorders)
         self._apps = Server(
             self._adapters.services(service, authenticator, recorders),
             settings.listen,
@@ -77,45 +83,45 @@ class Listeners:
             reflect=settings.reflection,
             settings=self._adapters.listeners(settings.listeners),
             tls=None if tls is None else Credentials(tls),
-            proven=who.mode is not Mode.POD,
+            proven=identity.mode is not Mode.POD,
         )
         self._operators = Server(
-            [admin.AdminService(books, authorizer, reloader, clock)],
+            [admin.AdminService(ledger, authorizer, reloader, clock)],
             [settings.admin_listen] if settings.admin_listen else [],
             settings=admin.LISTENER,
-            calls_at_most=admin.MAX_CALLS,
+            max_calls=admin.MAX_CALLS,
         )
         self._probes = _bind_probes(self.health, settings.health_listen)
-        self._open_doors = partial(
+        self._start_adapters = partial(
             self._adapters.start, service, authenticator, recorders, settings.listeners
         )
 
     @property
     def addresses(self) -> list[str]:
-        """Where apps ask, with the ports that were chosen for port 0."""
+        """The addresses for apps, with the actual ports for port 0."""
         return self._apps.addresses
 
     async def start_probes(self) -> None:
-        """Answer probes, who are told that nothing is ready yet."""
+        """Serve probes, which see that the sidecar is not ready yet."""
         if self._probes is not None:
             await self._probes.start()
             log.info("health on %s", self._probes.address)
 
     async def start(self) -> None:
-        """Answer apps and operators."""
+        """Serve apps, operators and adapters."""
         await self._apps.start()
         await self._operators.start()
-        await self._open_doors()
+        await self._start_adapters()
         for address in self._operators.addresses:
             log.info("ADMIN on %s", address)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more, and let what is in flight finish. Probes are still answered."""
-        closing = (self._apps, self._operators, self._adapters)
-        await asyncio.gather(*(each.stop(grace_seconds) for each in closing))
+        """Refuse new calls, and let those in flight finish. Probes are still served."""
+        servers = (self._apps, self._operators, self._adapters)
+        await asyncio.gather(*(each.stop(grace_seconds) for each in servers))
 
     async def stop_probes(self) -> None:
-        """Answer nobody any more."""
+        """Stop serving probes."""
         if self._probes is not None:
             await self._probes.stop()
 
@@ -125,13 +131,15 @@ def _check_admin(address: str, apps: Sequence[str]) -> None:
     try:
         check_address(address)
     except ListenError:
-        raise ValueError(f"--admin-listen {address}: {_NEAR}") from None
+        raise ValueError(f"--admin-listen {address}: {_ADMIN_ADDRESS}") from None
     if address in apps:
-        raise ValueError(f"--admin-listen {address}: apps ask there; give operators their own")
+        raise ValueError(
+            f"--admin-listen {address}: is an address for apps; operators need their own"
+        )
 
 
 def _bind_probes(health: Health, address: str) -> HealthListener | None:
-    """Listen for probes from other machines, if that was asked for. Raises ValueError."""
+    """Bind the probes' own address, if configured. Raises ValueError."""
     if not address:
         return None
     try:

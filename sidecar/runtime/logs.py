@@ -1,4 +1,4 @@
-"""The log: lines leave through a thread, so that nobody waits for whoever reads them."""
+"""The log of the process, written by a thread, so that a slow reader delays no call."""
 
 import contextlib
 import json
@@ -13,24 +13,24 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 MAX_LINES = 10_000
-"""Lines that wait to be read; more are dropped, and counted."""
+"""Lines that wait to be written; more are dropped, and counted."""
 
 FLUSH_SECONDS = 1.0
-"""How long the last lines may take when the process ends."""
+"""How long the process waits for the last lines when it ends."""
 
 STANDARD_ERROR = 2
 _END = None
 
 
 class LogFormat(StrEnum):
-    """How a line of the log is written."""
+    """The format of a line of the log."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class _Json(logging.Formatter):
-    """Writes a record as one line of JSON, with what it has under `fields` beside the message."""
+    """Formats a record as one line of JSON, with the members of its `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -44,7 +44,7 @@ class _Json(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = record.stack_info
-        # Half of a surrogate pair is no text; not every reader of JSON takes its escape.
+        # Not every JSON parser accepts the escape of half a surrogate pair.
         return json.dumps(line, ensure_ascii=False, default=repr).encode(errors="replace").decode()
 
 
@@ -54,11 +54,11 @@ _FORMATTERS = {
 }
 
 
-class _NeverWaits(logging.handlers.QueueHandler):
-    """Queues lines, and counts those for which there is no room."""
+class _DroppingQueueHandler(logging.handlers.QueueHandler):
+    """Queues records, and counts those dropped because the queue is full."""
 
     dropped = 0
-    told = 0
+    reported = 0
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
@@ -68,28 +68,28 @@ class _NeverWaits(logging.handlers.QueueHandler):
 
 
 def _write(line: str) -> None:
-    """Write a line past Python's own buffer, whose lock would keep the process from ending."""
+    """Write a line without Python's buffer, whose lock could keep the process from ending."""
     left = f"{line}\n".encode(errors="backslashreplace")
-    with contextlib.suppress(OSError):  # nobody reads any more
+    with contextlib.suppress(OSError):  # the reader is gone
         while left:
             left = left[os.write(STANDARD_ERROR, left) :]
 
 
 class Log:
-    """The log of this process, for whoever measures."""
+    """The log of this process, as metrics see it."""
 
-    def __init__(self, handler: _NeverWaits) -> None:
-        """Tell of what this handler queues."""
+    def __init__(self, handler: _DroppingQueueHandler) -> None:
+        """Report on the lines of this handler."""
         self._handler = handler
 
     @property
     def dropped(self) -> int:
-        """How many lines nobody read in time."""
+        """How many lines were dropped because they were not read in time."""
         return self._handler.dropped
 
 
-def _about_dropped(lines: int) -> logging.LogRecord:
-    text = "%d lines of the log were dropped: nobody read them in time"
+def _dropped_record(lines: int) -> logging.LogRecord:
+    text = "%d lines of the log were dropped: they were not read in time"
     return logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (lines,), None)
 
 
@@ -97,22 +97,22 @@ def _about_dropped(lines: int) -> logging.LogRecord:
 def to_standard_error(log_format: LogFormat = LogFormat.TEXT) -> Iterator[Log]:
     """Log to standard error while the block runs."""
     lines: queue.Queue[logging.LogRecord | None] = queue.Queue(MAX_LINES)
-    handler = _NeverWaits(lines)
+    handler = _DroppingQueueHandler(lines)
     handler.setFormatter(_FORMATTERS[log_format])
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
     def write() -> None:
         while (record := lines.get()) is not _END:
             _write(record.getMessage())
-            if (dropped := handler.dropped) > handler.told:
-                _write(handler.format(_about_dropped(dropped - handler.told)))
-                handler.told = dropped
+            if (dropped := handler.dropped) > handler.reported:
+                _write(handler.format(_dropped_record(dropped - handler.reported)))
+                handler.reported = dropped
 
     writer = threading.Thread(target=write, name="log", daemon=True)
     writer.start()
     try:
         yield Log(handler)
     finally:
-        with contextlib.suppress(queue.Full):  # nobody reads, so nobody misses the rest
+        with contextlib.suppress(queue.Full):  # the reader is stuck, so the rest is lost
             lines.put(_END, timeout=FLUSH_SECONDS)
             writer.join(FLUSH_SECONDS)

@@ -1,4 +1,4 @@
-"""What a ledger needs now and then, whether or not anybody calls."""
+"""Maintenance of a ledger: expiry, pruning, burn alerts and key usage, periodically."""
 
 import asyncio
 import contextlib
@@ -23,23 +23,25 @@ KEYS_EVERY_SECONDS = 10.0
 
 
 async def run_maintenance(ledger: Ledger, clock: Clock, retention_us: int) -> None:
-    """Expire what is due, prune what is old and watch the burn, until cancelled."""
+    """Expire holds, prune old entries and check burn rates, until cancelled."""
     await asyncio.gather(
+        _repeat(EXPIRE_EVERY_SECONDS, lambda: ledger.expire(clock()), "expired holds stay open"),
         _repeat(
-            EXPIRE_EVERY_SECONDS, lambda: ledger.expire(clock()), "holds that are due stay open"
+            PRUNE_EVERY_SECONDS,
+            lambda: ledger.prune(clock(), retention_us),
+            "old entries are not pruned",
         ),
         _repeat(
-            PRUNE_EVERY_SECONDS, lambda: ledger.prune(clock(), retention_us), "old entries stay"
+            BURN_EVERY_SECONDS, lambda: _once(ledger.burn(clock())), "burn rates are not checked"
         ),
-        _repeat(BURN_EVERY_SECONDS, lambda: _once(ledger.burn(clock())), "spending is not watched"),
     )
 
 
 async def maintain_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> int:
-    """Learn which versions are revoked, and count which keys are used; return how many calls.
+    """Update the revoked versions and count the use of keys; return how many calls were counted.
 
-    Tell of old ones that should not be. Much may have changed meanwhile: the registry by a
-    reload, the versions by a rotation.
+    Raises alerts for old versions in use. It starts from the current data: a reload may have
+    changed the keys, and a rotation their versions.
     """
     authorizer.revoked_versions = ledger.revoked_versions()
     await ledger.track(authorizer.policy.catalogue.keys, clock())
@@ -54,18 +56,18 @@ async def sync_keys(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> 
 
 
 async def run_key_maintenance(ledger: KeyLedger, authorizer: Authorizer, clock: Clock) -> None:
-    """Look after keys until cancelled."""
+    """Maintain keys until cancelled."""
 
-    async def look() -> int:
-        # While calls come there is always one more: only a backlog is worked off at once.
+    async def maintain() -> int:
+        # New calls come in all the time: only a full batch is followed by another at once.
         counted = await maintain_keys(ledger, authorizer, clock)
         return counted if counted >= MAX_USES_PER_TRANSACTION else 0
 
-    await _repeat(KEYS_EVERY_SECONDS, look, "the use of keys is not counted")
+    await _repeat(KEYS_EVERY_SECONDS, maintain, "the use of keys is not counted")
 
 
 async def _repeat(every_seconds: float, work: Callable[[], Awaitable[int]], meanwhile: str) -> None:
-    """Do the work until it finds nothing more, again and again."""
+    """Run the work periodically, each time until it returns 0; log `meanwhile` when it fails."""
     while True:
         await asyncio.sleep(every_seconds)
         try:

@@ -1,4 +1,4 @@
-"""The composition root: the only place that builds everything, and runs it."""
+"""The composition root: creates all parts of a sidecar, and runs them."""
 
 import asyncio
 import logging
@@ -37,12 +37,12 @@ def wall_clock_us() -> int:
 
 
 async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambda: 0) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+    """Serve until SIGTERM or SIGINT, then finish the calls in flight.
 
-    Raises PolicyError, LedgerRefusedError, ListenError or ValueError when it
-    cannot start; each says why and the way out.
+    Raises PolicyError, LedgerRefusedError, ListenError or ValueError when it cannot
+    start; each says why, and what to do.
     """
-    stopping = _told_to_stop()
+    stopping = _stop_signal()
     if settings.rotation.every_days:
         settings.rotation.files()
     checked = await listeners.check(settings)
@@ -64,29 +64,29 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         clock = _clock(ledger.latest_us)
         authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
         reloader = Reloader(source, authorizer, wall_clock_us)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.soon)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.start_reload)
         await sync_keys(ledger, authorizer, clock)
-        reachable = Listeners(
+        serving = Listeners(
             settings, checked, authorizer, ledger, reloader, clock, telemetry.recorders
         )
-        readiness = Readiness(ledger, reachable.health.report)
+        readiness = Readiness(ledger, serving.health.report)
         counts = AlertCounts()
         sources = Sources(
-            books=ledger,
+            ledger=ledger,
             clock=clock,
             policies=lambda: reloader.status,
             loads=reloader.loads,
-            ready=lambda: reachable.health.ready,
+            ready=lambda: serving.health.ready,
             alerts=counts,
             log_dropped=log_lines_dropped,
         )
         ledger.watchers += [readiness, *await telemetry.start_metrics(sources)]
-        rotating = _rotating(settings, authorizer)
-        await reachable.start_probes()
-        await reachable.start()
+        rotation = _rotating(settings, authorizer)
+        await serving.start_probes()
+        await serving.start()
         log.info(
             "SERVING on %s; policies %s (%d rules, %s); ledger %s",
-            ", ".join(reachable.addresses),
+            ", ".join(serving.addresses),
             policy.digest[:12],
             len(policy.rules),
             policy.engine.name,
@@ -98,24 +98,24 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
             Dispatcher(ledger, channels, wall_clock_us, counts).run(),
             reloader.run(),
             readiness.run(),
-            *rotating,
+            *rotation,
         )
-        beside = [asyncio.create_task(one) for one in work]
+        tasks = [asyncio.create_task(one) for one in work]
         await stopping.wait()
         log.info("stopping: calls in flight may take up to %g s", settings.grace_seconds)
-        await reachable.stop(settings.grace_seconds)
-        for task in beside:
+        await serving.stop(settings.grace_seconds)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
-        await reachable.stop_probes()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await serving.stop_probes()
     finally:
         await telemetry.close()
         await ledger.close()
     log.info("stopped")
 
 
-def _told_to_stop() -> asyncio.Event:
-    """Return what SIGTERM and SIGINT set."""
+def _stop_signal() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # process 1 ignores what it does not handle
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -123,19 +123,21 @@ def _told_to_stop() -> asyncio.Event:
 
 
 def _log_pins(policy: PolicySet, pins: Iterable[str]) -> None:
-    """Warn of a pin with which every call is denied."""
+    """Log a warning for each pin whose role or workspace is unknown."""
     known = {"role": set(policy.catalogue.roles), "workspace": set(policy.catalogue.workspaces)}
     for pin in pins:
         field, _, name = pin.partition("=")
         if field in known and name not in known[field]:
-            log.warning("--pin %s: the policies have no such %s: every call is denied", pin, field)
+            log.warning(
+                "--pin %s: the policies have no such %s, so every call is denied", pin, field
+            )
 
 
 def _rotating(settings: Settings, authorizer: Authorizer) -> list[Coroutine[Any, Any, None]]:
     """Return what rotates the active keys of whichever policy set is in force, if asked for."""
     if not settings.rotation.every_days:
         return []
-    from sidecar.keys.schedule import Schedule  # noqa: PLC0415 - takes a while, and is rare
+    from sidecar.keys.schedule import Schedule  # noqa: PLC0415 - slow to import, and rarely used
 
     def active() -> list[str]:
         known = authorizer.policy.catalogue.keys.values()
@@ -150,7 +152,7 @@ def _clock(ledger_us: int) -> Clock:
     behind_us = ledger_us - wall_clock_us()
     if behind_us > 60 * SECOND_US:
         log.warning(
-            "the clock is %d s behind the ledger's last entry: no window opens until it has"
+            "the clock is %d s behind the ledger's last entry: no new window opens until it has"
             " caught up",
             behind_us // SECOND_US,
         )

@@ -1,6 +1,6 @@
-"""The gRPC server: gRPC is named here and nowhere else."""
+"""The gRPC server and the adapters; no other folder of the sidecar serves gRPC."""
 
 import os
 
-# Our own errors say what is wrong; gRPC's lines of C++ beside them do not help.
+# The sidecar logs its own errors; the log lines of gRPC's C++ core do not add to them.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

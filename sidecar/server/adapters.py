@@ -1,4 +1,4 @@
-"""Opening the front doors that were asked for, on the service that apps ask."""
+"""The configured adapters (Envoy, AuthZEN) over the authorization service."""
 
 import logging
 from collections.abc import Sequence
@@ -58,10 +58,10 @@ log = logging.getLogger(__name__)
 
 
 class Adapters:
-    """The doors of one sidecar."""
+    """The adapters of one sidecar."""
 
-    def __init__(self, settings: AdapterSettings, who: IdentitySettings) -> None:
-        """Check what was asked for as a whole. Raises ValueError, which names the flag."""
+    def __init__(self, settings: AdapterSettings, identity: IdentitySettings) -> None:
+        """Check the settings together. Raises ValueError, which names the flag."""
         if settings.ext_authz_from and not settings.ext_authz:
             raise ValueError("--ext-authz-from needs --ext-authz")
         with naming("--ext-authz-from"):
@@ -71,19 +71,19 @@ class Adapters:
         with naming("--authzen-url"):
             _check_url(settings.authzen_url)
         if settings.authzen_listen:
-            by_certificate = who.mode is Mode.MTLS
+            by_certificate = identity.mode is Mode.MTLS
             with naming("--authzen-listen"):
                 check_address(
                     settings.authzen_listen,
-                    proven=who.proves_elsewhere,
+                    proven=identity.proves_elsewhere,
                     by_certificate=by_certificate,
                 )
         self._settings = settings
-        self._who = who
+        self._identity = identity
         self._authzen: AuthZen | None = None
 
     def listeners(self, settings: ListenerSettings) -> ListenerSettings:
-        """Return how the listeners of apps behave: Envoy's questions have bodies in them."""
+        """Return the app listeners' settings; with Envoy, requests may contain whole bodies."""
         if not self._settings.ext_authz:
             return settings
         return replace(settings, max_request_bytes=MAX_BODY_BYTES + MAX_REQUEST_BYTES)
@@ -91,7 +91,7 @@ class Adapters:
     def services(
         self, service: AuthorizationService, authenticator: Authenticator, recorders: CallRecorders
     ) -> list[Service]:
-        """Return what is answered where apps ask."""
+        """Return the services of the app listeners."""
         if not self._settings.ext_authz:
             return [service]
         return [service, ExtAuthz(service, authenticator, self._sources, recorders)]
@@ -103,17 +103,17 @@ class Adapters:
         recorders: CallRecorders,
         listeners: ListenerSettings,
     ) -> None:
-        """Speak AuthZEN, if that was asked for. Raises ValueError, which names the flag."""
-        address, who = self._settings.authzen_listen, self._who
+        """Start the AuthZEN listener, if configured. Raises ValueError, which names the flag."""
+        address, identity = self._settings.authzen_listen, self._identity
         if not address:
             return
         from sidecar.server.authzen.server import AuthZen  # noqa: PLC0415 - not all need HTTP
         from sidecar.web.tls import NewestContext  # noqa: PLC0415 - the same
 
-        read, tls = open_tls(who), None
+        read, tls = open_tls(identity), None
         with naming("--authzen-listen"):
-            if read and who.tls_cert and who.tls_key and not is_unix(address):
-                tls = NewestContext(read, who.tls_cert, who.tls_key, who.client_ca)
+            if read and identity.tls_cert and identity.tls_key and not is_unix(address):
+                tls = NewestContext(read, identity.tls_cert, identity.tls_key, identity.client_ca)
             authzen = AuthZen(
                 service,
                 authenticator,
@@ -126,7 +126,7 @@ class Adapters:
         self._authzen = authzen
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more, and let what is being decided finish."""
+        """Accept no new requests, and let those in flight finish."""
         if self._authzen is not None:
             await self._authzen.stop(grace_seconds)
 
@@ -134,6 +134,6 @@ class Adapters:
 def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if url and not (parts.scheme in ("https", "http") and parts.netloc):
-        raise ValueError(f"{url} is no https URL")
+        raise ValueError(f"{url} is not an http or https URL")
     if parts.query or parts.fragment:
         raise ValueError(f"{url} has a query or a fragment")

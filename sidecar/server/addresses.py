@@ -1,4 +1,4 @@
-"""Where the sidecar may be reached: on its own host, or where callers prove who they are."""
+"""Listen addresses: loopback and Unix sockets, others only with authentication."""
 
 import ipaddress
 import os
@@ -13,20 +13,20 @@ _UNIX = "unix:"
 
 
 class ListenError(ValueError):
-    """An address cannot be listened on; the text says why."""
+    """The sidecar cannot listen on an address; the text says why."""
 
 
 def check_address(address: str, *, proven: bool = False, by_certificate: bool = False) -> None:
-    """Refuse what is no address, and unless callers are proven, what others could reach.
+    """Raise ListenError for a malformed address, or one beyond loopback.
 
-    Raises ListenError.
+    With `proven` (callers are authenticated), any host is allowed.
     """
     if by_certificate and is_unix(address):
         raise ListenError(f"{address}: --identity mtls needs HOST:PORT; a Unix socket has no TLS")
     if is_unix(address):
         if not address.removeprefix(_UNIX):
             raise ListenError("unix: needs a path, as in unix:/run/sidecar/sidecar.sock")
-        if set(address) & set("%?#"):  # gRPC would read them as parts of a URL
+        if set(address) & set("%?#"):  # gRPC parses the path as a URL
             raise ListenError(f"{address}: the path of a socket must not have %, ? or # in it")
         return
     host, _, port = address.rpartition(":")
@@ -58,7 +58,7 @@ def socket_path(address: str) -> Path:
 
 @contextmanager
 def created_with(mode: int) -> Iterator[None]:
-    """Let files that are created within have these permissions, and never more."""
+    """Limit the permissions of files created in this context to `mode`, by the umask."""
     before = os.umask(0o777 & ~mode)
     try:
         yield
@@ -67,9 +67,9 @@ def created_with(mode: int) -> Iterator[None]:
 
 
 def refuse_socket_in_use(address: str) -> None:
-    """Refuse a Unix socket that somebody answers on: gRPC would take its place.
+    """Raise ListenError if a process listens on a Unix socket; gRPC would replace it.
 
-    A socket file that a killed process left behind is nobody's.
+    A socket file that a killed process left behind is not in use.
     """
     with socket.socket(socket.AF_UNIX) as trial:
         try:

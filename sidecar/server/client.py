@@ -1,4 +1,4 @@
-"""Asking the admin service of a running sidecar, for the command line."""
+"""Client of the admin service of a running sidecar, for the command line."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from google.protobuf.message import Message
 from sidecar.v1.admin_pb2_grpc import AdminServiceStub
 
 TIMEOUT_SECONDS = 30.0
-"""A reload may take as long as a load may."""
+"""More than a reload may take."""
 
 
 class AskError(Exception):
-    """The sidecar did not answer, or refused the question; the text says which."""
+    """An admin call failed; the text has its status and message."""
 
 
 def admin(address: str, rpc: str, request: Message) -> Any:

@@ -1,22 +1,22 @@
-"""What gRPC has of who calls: the call's metadata, and the certificate of its connection."""
+"""Credentials of a gRPC caller: the call's metadata, and its connection's certificate."""
 
 from sidecar.server.errors import Context
 
 
 class GrpcCredentials:
-    """What came with one call. See sidecar.identity.caller.Presented."""
+    """The PresentedCredentials (sidecar.identity.caller) of one gRPC call."""
 
     __slots__ = ("_context",)
 
     def __init__(self, context: Context) -> None:
-        """Look at the call when asked."""
+        """Read the credentials of this call on demand."""
         self._context = context
 
     def authorization(self) -> list[str | bytes]:
-        """Return every header of that name."""
+        """Return every `authorization` header."""
         metadata = self._context.invocation_metadata() or ()
         return [value for name, value in metadata if name == "authorization"]
 
     def certificate(self) -> bytes | None:
-        """Return the client's certificate in PEM, None where the connection has none."""
+        """Return the client's certificate in PEM; None if it presented none."""
         return next(iter(self._context.auth_context().get("x509_pem_cert", ())), None)

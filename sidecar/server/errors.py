@@ -1,4 +1,4 @@
-"""How errors are answered: a gRPC status with one google.rpc.ErrorInfo, or an HTTP status."""
+"""Errors of RPCs as gRPC statuses with a google.rpc.ErrorInfo, and as HTTP statuses."""
 
 import logging
 from math import ceil
@@ -33,7 +33,7 @@ _STATUS = {
 
 
 class TooManyStreamsError(SidecarError):
-    """As many streams are open as may be at a time."""
+    """The maximum of concurrent streams is reached."""
 
     code, reason = ErrorCode.EXHAUSTED, "TOO_MANY_STREAMS"
     text = "too many streams are open; one carries any number of requests"
@@ -47,7 +47,7 @@ class StoppingError(SidecarError):
 
 
 class InternalError(SidecarError):
-    """Stands for an unexpected error, whose own text may hold what a caller sent."""
+    """Replaces an unexpected error, whose text may contain values of a request."""
 
     code, reason = ErrorCode.UNAVAILABLE, "INTERNAL"
     text = "the sidecar cannot decide"
@@ -59,7 +59,7 @@ class RefusedError(SidecarError):
     code = ErrorCode.INVALID
 
     def __init__(self, reason: str, text: str, http_status: int = 400) -> None:
-        """Take the reason, as in BODY_TRUNCATED, what to do, and the HTTP status."""
+        """Keep the reason, as in BODY_TRUNCATED, the message, and the HTTP status."""
         super().__init__(text)
         self.reason = reason
         self.http_status = http_status
@@ -97,7 +97,7 @@ async def fail(context: Context, error: Exception, about: str = "") -> NoReturn:
 
 
 def as_http(error: Exception) -> HttpError:
-    """Return an error as HTTP has it, with what `fail` would say."""
+    """Return an error as an HTTP error with the same text as `fail`."""
     _log_unexpected(error)
     known = _known(error)
     status = known.http_status if isinstance(known, RefusedError) else _STATUS[known.code][1]

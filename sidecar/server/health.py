@@ -1,4 +1,4 @@
-"""The standard health service: is it alive, is it ready, for anybody who probes."""
+"""grpc.health.v1: liveness and readiness, for probes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
-    """The standard health service, whose watchers do not keep a server from stopping.
+class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health is untyped
+    """The standard health service, whose Watch calls do not keep a server from stopping.
 
-    A sidecar is alive as long as it answers. Whether it is ready is for others to say.
+    A sidecar that responds is alive. Its readiness is set by `report`.
     """
 
     def __init__(self, services: Sequence[str]) -> None:
-        """Be alive, but not ready yet; nor are the services, by their full names."""
+        """Start alive and not ready; `services` are full names that have the same readiness."""
         super().__init__()
         self._ready_names = ("", READINESS, *services)
-        self._watching: set[asyncio.Task[None]] = set()
+        self._watchers: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._server_status |= dict.fromkeys(self._ready_names, _NOT_SERVING)
         self._server_status[LIVENESS] = _SERVING
@@ -37,38 +37,38 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
         self.ready = False
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Answer on this server."""
+        """Serve on this server."""
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the RPC's name
-        """Tell each change, until the client or the server ends it."""
-        if len(self._watching) >= MAX_WATCHERS:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch: use Check")
-        recorder = asyncio.create_task(self._recorder(request.service, context))
-        self._watching.add(recorder)
+        """Send each change of a service's status, until the client or the server ends it."""
+        if len(self._watchers) >= MAX_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many Watch calls")
+        watcher = asyncio.create_task(self._send_changes(request.service, context))
+        self._watchers.add(watcher)
         try:
-            await asyncio.wait([recorder])
+            await asyncio.wait([watcher])
         finally:
-            recorder.cancel()
-            self._watching.discard(recorder)
+            watcher.cancel()
+            self._watchers.discard(watcher)
 
-    async def _recorder(self, name: str, context: Any) -> None:
-        """Tell each change of one name.
+    async def _send_changes(self, name: str, context: Any) -> None:
+        """Send each change of one service's status.
 
-        Its own, since grpc_health's holds a lock while it writes: a peer that reads nothing
-        would keep the status from ever changing, and so the server from stopping.
+        grpc_health's own Watch holds a lock while it writes: a peer that does not read
+        would keep the status from changing, and the server from stopping.
         """
-        told = None
+        sent = None
         while True:
-            changed = self._changed  # before the status is looked at: no change is missed
+            changed = self._changed  # read before the status, so that no change is missed
             status = self._server_status.get(name, _UNKNOWN)
-            if status != told:
-                told = status
+            if status != sent:
+                sent = status
                 await context.write(health_pb2.HealthCheckResponse(status=status))
             await changed.wait()
 
     async def report(self, *, ready: bool) -> None:
-        """Say whether calls can be decided from now on."""
+        """Set whether calls can be decided from now on."""
         self.ready = ready and not self._stopping
         for name in self._ready_names:
             await self.set(name, _SERVING if self.ready else _NOT_SERVING)
@@ -76,14 +76,14 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
         self._changed = asyncio.Event()
 
     async def stop(self) -> None:
-        """Never be ready again."""
+        """Become not ready, for good."""
         self._stopping = True
         await self.report(ready=False)
 
     def end_watches(self) -> None:
-        """End every watch; they have been told NOT_SERVING."""
-        for recorder in self._watching:
-            recorder.cancel()
+        """End every Watch call; NOT_SERVING has been sent to them."""
+        for watcher in self._watchers:
+            watcher.cancel()
 
 
 MAX_CONNECTIONS = 64
@@ -92,18 +92,18 @@ _OPTIONS = (
     ("grpc.max_concurrent_streams", 16),
     ("grpc.max_metadata_size", 4096),
     ("grpc.so_reuseport", 0),
-    # Whoever connects and does nothing must not keep the kubelet out for long.
+    # Idle connections must not keep the kubelet out for long.
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ("grpc.server_handshake_timeout_ms", 2000),
     ("grpc.max_connection_idle_ms", 5_000),
-    # Nor whoever has a call that never ends: who watches calls anew.
+    # Nor must calls that never end: a Watch has to be called again.
     ("grpc.max_connection_age_ms", 5_000),
     ("grpc.max_connection_age_grace_ms", 1000),
 )
 
 
 class HealthListener:
-    """Answers grpc.health.v1 on one address, which may be any."""
+    """Serves grpc.health.v1 alone on an address, which need not be loopback."""
 
     def __init__(self, health: Health, address: str) -> None:
         """Bind the address. Raises ListenError."""
@@ -111,18 +111,20 @@ class HealthListener:
         health.add_to(self._server)
         host, _, number = address.rpartition(":")
         usable = host and number.isascii() and number.isdecimal() and int(number) <= MAX_PORT
-        try:  # gRPC would take a port of 65,536 for 0
+        try:  # gRPC takes port 65,536 for 0
             port = self._server.add_insecure_port(address) if usable else 0
         except RuntimeError:
             port = 0
         if not port:
-            raise ListenError(f"{address}: cannot be listened on: it has to be HOST:PORT, and free")
+            raise ListenError(
+                f"{address}: cannot listen there: it has to be HOST:PORT, with a free port"
+            )
         self.address = f"{host}:{port}"
 
     async def start(self) -> None:
-        """Answer."""
+        """Start to serve."""
         await self._server.start()
 
     async def stop(self) -> None:
-        """Answer no more."""
+        """Stop at once."""
         await self._server.stop(0)

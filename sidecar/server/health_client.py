@@ -1,15 +1,15 @@
-"""Asking for health, as a probe does; imports little, because probes are many."""
+"""Client of grpc.health.v1, for probes; imports little, since probes run often."""
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 
 def status(address: str, service: str, timeout_seconds: float) -> str:
-    """Return SERVING, NOT_SERVING, or why it is not known."""
+    """Return SERVING or NOT_SERVING, or the error's status and message."""
     request = health_pb2.HealthCheckRequest(service=service)
     with grpc.insecure_channel(address) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout_seconds)
+            response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout_seconds)
         except grpc.RpcError as error:
             return f"{error.code().name}: {error.details()}"
-    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))

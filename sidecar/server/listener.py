@@ -1,4 +1,4 @@
-"""One gRPC server on all its addresses."""
+"""The gRPC server: its addresses, services and bounds."""
 
 import asyncio
 import re
@@ -24,18 +24,18 @@ from sidecar.server.tls import Credentials
 
 MAX_REQUEST_BYTES = 262_144
 MAX_CONCURRENT_STREAMS = 1024
-"""Of one connection."""
+"""Concurrent calls of one connection."""
 MAX_METADATA_BYTES = 16_384
 HANDSHAKE_SECONDS = 5
-"""For TLS, and for the first frame of HTTP/2."""
+"""For the TLS handshake, and for HTTP/2's first frame."""
 CONNECTION_IDLE_SECONDS = 60
-"""Without a call; the client then opens another by itself."""
+"""A connection without calls is closed; clients reconnect by themselves."""
 CONNECTION_AGE_SECONDS = 3600
-"""Where callers come from elsewhere: so old is a CA that is trusted no longer."""
+"""Of authenticated connections: bounds how long a removed client CA stays in use."""
 CONNECTION_GRACE_SECONDS = 300
-"""For calls in flight on a connection that is too old."""
+"""For calls in flight on a connection that has reached its age."""
 REFUSE_SECONDS = 0.2
-"""How long new calls are refused by name before the listeners close."""
+"""How long new calls get STOPPING before the listeners close."""
 
 
 def _permissions(text: str) -> int:
@@ -47,7 +47,7 @@ def _permissions(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
-    """How the listeners behave."""
+    """Settings of a listener."""
 
     PANEL: ClassVar = "Listeners"
     socket_mode: int = setting(
@@ -69,22 +69,22 @@ class ListenerSettings:
 
 
 def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[str, int]]:
-    """Return a bound for everything that a peer could do without end."""
+    """Return gRPC's options: a bound on everything that a peer can send or keep open."""
     options = [
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
-        # Between the two, gRPC would refuse calls by chance.
+        # If the two differ, gRPC refuses calls between them at random.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ("grpc.max_connection_idle_ms", CONNECTION_IDLE_SECONDS * 1000),
-        # A peer that is gone is found out; one that pings without end is sent away.
+        # Dead peers are detected; peers that ping too often are disconnected.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_ping_strikes", 2),
-        # Without this, a second sidecar would share the port instead of failing.
+        # With SO_REUSEPORT, a second sidecar would share the port instead of failing.
         ("grpc.so_reuseport", 0),
     ]
     if from_elsewhere:
@@ -96,20 +96,20 @@ def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[
 
 
 class Service(Protocol):
-    """What a server answers with."""
+    """A service of a server."""
 
     name: str
     """The service's full name."""
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Return its RPCs."""
+        """Return the handlers of its RPCs."""
 
     def stop(self) -> None:
-        """Refuse new calls, and end streams."""
+        """Refuse new calls, and end open streams."""
 
 
 class Server:
-    """One gRPC server on all its addresses, with health and on demand reflection."""
+    """One gRPC server on all its addresses, with health and optional reflection."""
 
     def __init__(
         self,
@@ -121,19 +121,19 @@ class Server:
         settings: ListenerSettings | None = None,
         tls: Credentials | None = None,
         proven: bool = False,
-        calls_at_most: int | None = None,
+        max_calls: int | None = None,
     ) -> None:
-        """Bind every address; those of TCP with TLS, if there is any. Raises ListenError.
+        """Bind every address, TCP ones with `tls` if given. Raises ListenError.
 
-        `proven` says that callers prove who they are, by a token or a certificate. More
-        calls at a time than `calls_at_most` are RESOURCE_EXHAUSTED.
+        `proven`: callers are authenticated, by a token or a certificate. Concurrent calls
+        above `max_calls` fail with RESOURCE_EXHAUSTED.
         """
         self._services = services
         self._settings = settings or ListenerSettings()
         self._tls = None if tls is None else tls.grpc()
         self._proven = proven and tls is not None
         options = _options(self._settings, from_elsewhere=proven)
-        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=calls_at_most)
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
         self._server.add_generic_rpc_handlers([service.handlers() for service in services])
         self._health = health_service or Health([service.name for service in services])
         self._health.add_to(self._server)
@@ -147,16 +147,16 @@ class Server:
         self.addresses = [self._bind(address) for address in addresses]
 
     async def start(self) -> None:
-        """Answer, and say so."""
+        """Start to serve, and become ready."""
         await self._server.start()
         await self._health.report(ready=True)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Say that no more is answered, and let calls in flight finish."""
+        """Become not ready, refuse new calls, and let those in flight finish."""
         await self._health.stop()
         for service in self._services:
             service.stop()
-        # Those who call meanwhile are told so; gRPC would only cancel them.
+        # New calls get STOPPING in this time; gRPC would only cancel them.
         await asyncio.sleep(REFUSE_SECONDS)
         self._health.end_watches()
         await self._server.stop(grace_seconds)
@@ -168,17 +168,17 @@ class Server:
             refuse_socket_in_use(address)
             with created_with(self._settings.socket_mode):
                 if not self._add(address, None):
-                    raise ListenError(f"{address}: cannot be listened on; is its folder there?")
-            # A folder may have permissions of its own for what is created in it.
+                    raise ListenError(f"{address}: cannot listen there; does its folder exist?")
+            # A folder's default ACL may have changed the permissions.
             socket_path(address).chmod(self._settings.socket_mode)
             return address
         port = self._add(address, self._tls)
         if not port:
-            raise ListenError(f"{address}: cannot be listened on; is the port taken?")
+            raise ListenError(f"{address}: cannot listen there; is the port in use?")
         return f"{address.rpartition(':')[0]}:{port}"
 
     def _add(self, address: str, tls: grpc.ServerCredentials | None) -> int:
-        """Return the port, 0 if gRPC cannot listen there."""
+        """Return the port; 0 if gRPC cannot listen there."""
         try:
             if tls is None:
                 return self._server.add_insecure_port(address)

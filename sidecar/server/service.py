@@ -124,7 +124,7 @@ class AuthorizationService:
         decided = Stream(decide, requests, self._stopping, recorder)
         self._streams += 1
         try:
-            async for answer in decided.answers():
+            async for answer in decided.responses():
                 yield answer
         finally:
             self._streams -= 1

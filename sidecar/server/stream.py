@@ -1,4 +1,4 @@
-"""AuthorizeStream: many requests of one client in flight at once."""
+"""AuthorizeStream: many concurrent requests of one client on one stream."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,19 +10,18 @@ from sidecar.contract import validation
 from sidecar.server.errors import code_of
 
 MAX_IN_FLIGHT = 256
-"""Requests of one stream that are decided at a time; the rest wait unread."""
+"""Requests of one stream that are decided concurrently; the rest wait unread."""
 
 Decide = Callable[[pb.AuthorizeRequest], Awaitable[pb.AuthorizeResponse]]
-"""Validates and answers one request."""
+"""Validates and decides one request."""
 
 
 class Stream:
-    """The answers to one client's stream of requests, in any order.
+    """The responses to one client's stream of requests, in any order.
 
-    It ends with the requests, with the server, or with the first request that
-    cannot be decided: nothing more is read then, but what is in flight is still
-    answered, so that the client learns of every hold. `failure` says which
-    request that is, and its error.
+    It ends with the requests, with the server, or with the first request that fails.
+    Nothing more is read then, but requests in flight still get a response, so that the
+    client learns of every hold. `failure` is the failed request's name, and its error.
     """
 
     def __init__(
@@ -32,47 +31,47 @@ class Stream:
         stopping: asyncio.Event,
         recorder: Callable[[], Awaitable[CallRecorder]],
     ) -> None:
-        """Decide what comes until `stopping` is set; watch each request."""
+        """Decide requests until `stopping` is set, each with a recorder of its own."""
         self._decide_one = decide
         self._requests = requests
         self._stopping = stopping
         self._recorder = recorder
-        self._answers: asyncio.Queue[pb.AuthorizeResponse | None] = asyncio.Queue()
-        self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._responses: asyncio.Queue[pb.AuthorizeResponse | None] = asyncio.Queue()
+        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._failed = asyncio.Event()
         self.failure: tuple[str, Exception] | None = None
 
-    async def answers(self) -> AsyncIterator[pb.AuthorizeResponse]:
-        """Yield each answer as it comes."""
-        working = asyncio.create_task(self._work())
+    async def responses(self) -> AsyncIterator[pb.AuthorizeResponse]:
+        """Yield each response as it is ready."""
+        work = asyncio.create_task(self._work())
         try:
-            while (answer := await self._answers.get()) is not None:
-                self._places.release()  # a client that does not read holds back its requests
-                yield answer
-            await working
+            while (response := await self._responses.get()) is not None:
+                self._slots.release()  # a client that does not read gets no more requests decided
+                yield response
+            await work
         finally:
-            working.cancel()
+            work.cancel()
 
     async def _work(self) -> None:
-        """Read until there is a reason to stop, then finish what is in flight."""
+        """Read requests until the stream ends, then finish those in flight."""
         deciding: set[asyncio.Task[None]] = set()
         reading = asyncio.create_task(self._read(deciding))
         reasons = [asyncio.create_task(event.wait()) for event in (self._stopping, self._failed)]
         try:
             await asyncio.wait([reading, *reasons], return_when=asyncio.FIRST_COMPLETED)
             reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)  # a client may just vanish
+            await asyncio.gather(reading, return_exceptions=True)  # a client may disconnect
             await asyncio.gather(*deciding)
         finally:
             for task in (reading, *reasons):
                 task.cancel()
-            self._answers.put_nowait(None)
+            self._responses.put_nowait(None)
 
     async def _read(self, deciding: set[asyncio.Task[None]]) -> None:
         number = 0
         async for encoded in self._requests:
             number += 1
-            await self._places.acquire()
+            await self._slots.acquire()
             task = asyncio.create_task(self._decide(number, encoded))
             deciding.add(task)
             task.add_done_callback(deciding.discard)
@@ -84,14 +83,14 @@ class Stream:
         try:
             request = validation.parse(pb.AuthorizeRequest, encoded)
             validation.check_request_id(request.request_id, required=True)
-            about = f"request_id '{request.request_id}'"  # short, and can be printed
-            answer = await self._decide_one(request)
+            about = f"request_id '{request.request_id}'"  # validated: short and printable
+            response = await self._decide_one(request)
         except Exception as error:
             self.failure = self.failure or (about, error)
             self._failed.set()
             code = code_of(error)
         else:
             code = "OK"
-            self._answers.put_nowait(answer)
+            self._responses.put_nowait(response)
         finally:
             recorder.end(code)

@@ -1,4 +1,4 @@
-"""JSON that every parser reads alike, or none: what two could read apart is refused."""
+"""Strict JSON: refuses bodies that two parsers could read differently."""
 
 import json
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ MAX_NUMBER_CHARACTERS = 64
 
 
 def read_object(content: bytes) -> dict[str, Any]:
-    """Return the object that a body is. Raises RefusedError or InvalidFieldError.
+    """Parse a body that is a JSON object. Raises RefusedError or InvalidFieldError.
 
-    UTF-8 without a byte-order mark, every key once, only numbers that a double can hold,
-    and as deep as Python reads without a stack of its own, which is more than anybody means.
+    It has to be UTF-8 without a byte-order mark, with no key twice, only numbers that a
+    double can hold, and nested no deeper than Python's parser can recurse.
     """
     try:
         text = content.decode()
@@ -41,18 +41,17 @@ def read_object(content: bytes) -> dict[str, Any]:
 def refuse_other_spellings(body: dict[str, Any], fields: Sequence[str]) -> None:
     """Raise RefusedError for a key that some parsers take for one of the fields.
 
-    Go's, for one, does not mind upper case, nor the two letters outside ASCII that fold to
-    one inside.
+    Go's parser, for one, ignores case, and two letters outside ASCII fold to ASCII ones.
     """
     for key in body.keys() - set(fields):
         if key.casefold() in fields:
-            raise InvalidFieldError(key.casefold(), "is spelled in another way")
+            raise InvalidFieldError(key.casefold(), "is not spelled in lower case")
 
 
 def member(body: dict[str, Any], name: str, kind: type, path: str = "") -> Any:
-    """Return a member of a kind; None if it is left out, or null. Raises InvalidFieldError."""
+    """Return a member of this type; None if it is missing or null. Raises InvalidFieldError."""
     value = body.get(name)
-    if value is not None and type(value) is not kind:  # True is an int, but none that is meant
+    if value is not None and type(value) is not kind:  # a bool is an int in Python
         raise InvalidFieldError(path + name, f"is not {_KINDS[kind]}")
     return value
 
@@ -73,7 +72,7 @@ def _no_constant(_: str) -> NoReturn:
 
 
 def _integer(text: str) -> int:
-    if len(text) > MAX_NUMBER_CHARACTERS:  # others would round it
+    if len(text) > MAX_NUMBER_CHARACTERS:  # other parsers would round it
         raise ValueError
     return int(text)
 

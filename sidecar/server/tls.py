@@ -1,4 +1,4 @@
-"""TLS with certificates that are read again when their files change."""
+"""TLS credentials of the gRPC server, reloaded when their files change."""
 
 import logging
 import time
@@ -10,11 +10,11 @@ import grpc
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
-"""Between two looks at the files, however many connections are opened."""
+"""Minimum time between two reads of the files, however many connections are opened."""
 
 
 class Content(Protocol):
-    """What is in the files at one moment: PEM."""
+    """The files' content at one time, in PEM."""
 
     @property
     def certificate(self) -> bytes:
@@ -26,51 +26,51 @@ class Content(Protocol):
 
     @property
     def client_ca(self) -> bytes | None:
-        """Who signs the certificates of clients; None where they have none."""
+        """The CA of client certificates; None if clients need none."""
 
 
 class Credentials:
-    """The server's credentials: those of the newest files that go together."""
+    """The server's credentials, from the newest files that match each other."""
 
     def __init__(
         self, read: Callable[[], Content], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Read for the first time. Raises what `read` raises: ValueError, which names a file."""
+        """Read the files. Raises ValueError, which names the file, as `read` does."""
         self._read = read
         self._clock = clock
         self._content = read()
-        self._looked_at = clock()
+        self._read_at = clock()
         self._problem = ""
 
     def grpc(self) -> grpc.ServerCredentials:
-        """Return the credentials. With a client CA, every connection needs a certificate."""
+        """Return gRPC's credentials. With a client CA, every connection needs a certificate."""
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self._content),
-            self._newer,
+            self._changed,
             require_client_authentication=self._content.client_ca is not None,
         )
 
-    def _newer(self) -> Any:
-        """Return what is newer than the last time, None for nothing.
+    def _changed(self) -> Any:
+        """Return the new configuration, None if nothing changed.
 
-        gRPC asks for each connection, in a thread of its own. A file is read rather than
-        looked at, for it may change within the time that a file system can tell.
+        gRPC calls this for each connection, in a thread of its own. The files are compared
+        by content: they may change within the resolution of a modification time.
         """
-        if self._clock() - self._looked_at < CHECK_SECONDS:
+        if self._clock() - self._read_at < CHECK_SECONDS:
             return None
-        self._looked_at = self._clock()
+        self._read_at = self._clock()
         try:
             content = self._read()
         except ValueError as error:
             if str(error) != self._problem:
-                log.error("TLS goes on with the files it had: %s", error)  # noqa: TRY400
+                log.error("TLS: the new files are invalid, so the old ones stay in use: %s", error)  # noqa: TRY400
             self._problem = str(error)
             return None
         self._problem = ""
         if content == self._content:
             return None
         self._content = content
-        log.info("TLS: the certificate or the client CA was changed, and is used from now on")
+        log.info("TLS: a new certificate or client CA is in use")
         return _configuration(content)
 
 

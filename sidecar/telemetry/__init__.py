@@ -1,1 +1,1 @@
-"""What people and their programs see of a running sidecar: metrics, traces, decisions."""
+"""Telemetry: metrics, traces and the decision log."""

@@ -1,4 +1,4 @@
-"""The budgets that metrics show: those used last, up to a number, read from the ledger."""
+"""Metrics of budgets: the most recently used ones, read from the ledger."""
 
 import asyncio
 import math
@@ -16,30 +16,30 @@ from sidecar.telemetry.calls import Decided
 from sidecar.telemetry.counters import Counts
 from sidecar.telemetry.labels import label
 
-AT_ONCE = 8
-"""Budgets that are read before decisions may go first."""
+BATCH = 8
+"""Budgets that are read before giving way to decisions."""
 
 Key = tuple[str, str]
 """A rule and a scope."""
 
 
 class RecentBudgets:
-    """Remembers which budgets were used, and asks the ledger how they stand.
+    """Remembers which budgets were used last, and reads their amounts from the ledger.
 
-    No amount is kept here: one that is would differ from the ledger as soon as a hold
-    expires or a window ends.
+    Amounts are read for each scrape: an amount counted here would be wrong as soon as a
+    hold expires or a window ends.
     """
 
-    def __init__(self, at_most: int) -> None:
-        """Remember so many, and count those that had to make room."""
-        self._at_most = at_most
+    def __init__(self, max_budgets: int) -> None:
+        """Remember at most so many budgets, and count those dropped for others."""
+        self._max_budgets = max_budgets
         self._dropped = Counts(names.BUDGETS_DROPPED, ())
         self._limits: OrderedDict[Key, Limit] = OrderedDict()
-        self._standing: list[Budget] = []
+        self._budgets: list[Budget] = []
 
     def on_call(self, decided: Decided) -> None:
         """Remember the budgets of a decision."""
-        if not self._at_most:
+        if not self._max_budgets:
             return
         limits = self._limits
         for line in decided.reservation.lines:
@@ -49,26 +49,26 @@ class RecentBudgets:
             key = (limit.rule, limit.scope)
             limits[key] = limit
             limits.move_to_end(key)
-            if len(limits) > self._at_most:
+            if len(limits) > self._max_budgets:
                 limits.popitem(last=False)
                 self._dropped.add()
 
     async def refresh(self, ledger: Ledger, clock: Clock) -> None:
-        """Read how they stand, a few at a time; keep what was read if the ledger fails."""
-        limits, balance = list(self._limits.values()), list[Budget]()
-        for first in range(0, len(limits), AT_ONCE):
+        """Read the budgets, in batches; keep the last ones if the ledger fails."""
+        limits, budgets = list(self._limits.values()), list[Budget]()
+        for first in range(0, len(limits), BATCH):
             try:
-                balance += ledger.budgets(limits[first : first + AT_ONCE], clock())
+                budgets += ledger.budgets(limits[first : first + BATCH], clock())
             except LedgerUnavailableError:
                 return
             await asyncio.sleep(0)
-        self._standing = balance
+        self._budgets = budgets
 
     def collect(self) -> Iterator[Metric]:
-        """Write what was read last."""
+        """Return the budgets that were read last, as metrics."""
         families = [GaugeMetricFamily(*name[:2], labels=name.labels) for name in names.BUDGETS]
         by_name = {family.name: family for family in families}
-        for budget in self._standing:
+        for budget in self._budgets:
             labels = (label(budget.rule), label(budget.scope))
             unit = names.UNITS[budget.meter.value]
             for name, amount in (
@@ -81,7 +81,7 @@ class RecentBudgets:
 
 
 def _amount(meter: Meter, amount: int | None) -> float:
-    """Return an amount in the unit of its metric. Only here, for showing, it is a float."""
+    """Return an amount in its metric's unit, as a float, since metrics are floats."""
     if amount is None:
         return math.inf
     return amount / NANO_USD_PER_USD if meter is Meter.COST else float(amount)

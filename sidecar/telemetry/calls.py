@@ -1,4 +1,4 @@
-"""What is noted of a call, and who is told when it is over."""
+"""Recorded calls: the stages and results of each, passed to listeners at its end."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ from sidecar.domain.decisions import Charge, Decision, ReservationRequest
 log = logging.getLogger(__name__)
 
 DECIDING = frozenset(("Authorize", "AuthorizeStream", "Check", "Evaluation"))
-"""The methods that decide, those of front doors last. Explain decides many times, for nothing."""
+"""The methods that decide, including the adapters'. Explain makes dry runs only."""
 
 CLOSING = frozenset(("Settle", "Release"))
 
@@ -19,7 +19,7 @@ NS = 1_000_000_000
 
 
 class Decided(NamedTuple):
-    """A decision, and the call it was made for."""
+    """A decision, and the reservation request it was made for."""
 
     reservation: ReservationRequest
     decision: Decision
@@ -28,22 +28,22 @@ class Decided(NamedTuple):
 
     @property
     def mode(self) -> Literal["enforce", "dry_run", "repeat"]:
-        """Whether it was made now and counts, or only tried, or made for an earlier call."""
+        """enforce: a new decision; dry_run; repeat: a replay of an earlier one."""
         if self.dry_run:
             return "dry_run"
         return "repeat" if self.decision.replayed else "enforce"
 
 
 class Closed(NamedTuple):
-    """How a hold ended."""
+    """The end of a hold by Settle or Release."""
 
-    way: Literal["settle", "release"]
+    how: Literal["settle", "release"]
     hold_id: str
     charge: Charge
 
 
 class StageTimes(NamedTuple):
-    """A stage, and when it began and ended, on a clock of nanoseconds that never jumps."""
+    """A stage, with its start and end on the monotonic clock, in nanoseconds."""
 
     stage: Stage
     began_ns: int
@@ -51,33 +51,33 @@ class StageTimes(NamedTuple):
 
 
 class ObservedCall(CallRecorder):
-    """One call, as far as it has come."""
+    """The record of one call."""
 
     __slots__ = (
-        "_marks", "_over", "asserted", "began_ns", "closing", "code", "deciding", "ended_ns",
+        "_marks", "_on_end", "asserted", "began_ns", "closing", "code", "deciding", "ended_ns",
         "method", "trace",
     )  # fmt: skip
 
     def __init__(
-        self, method: str, trace: Mapping[str, str], over: Callable[["ObservedCall"], None]
+        self, method: str, trace: Mapping[str, str], on_end: Callable[["ObservedCall"], None]
     ) -> None:
-        """Begin now; `over` is told when the call is."""
+        """Start now; `on_end` gets the call when it ends."""
         self.method = method
         self.trace = trace
         self.code = ""
         self.asserted: Sequence[str] = ()
         self.deciding: Decided | None = None
         self.closing: Closed | None = None
-        self._over = over
+        self._on_end = on_end
         self.began_ns = self.ended_ns = time.perf_counter_ns()
         self._marks: list[tuple[Stage | None, int]] = [("identity", self.began_ns)]
 
     def enter(self, stage: Stage) -> None:
-        """See Watch.enter."""
+        """See CallRecorder.enter."""
         self._marks.append((stage, time.perf_counter_ns()))
 
     def identified(self, asserted: Sequence[str]) -> None:
-        """See Watch.identified."""
+        """See CallRecorder.identified."""
         self.asserted = asserted
 
     def decided(
@@ -88,23 +88,23 @@ class ObservedCall(CallRecorder):
         *,
         dry_run: bool,
     ) -> None:
-        """See Watch.decided."""
+        """See CallRecorder.decided."""
         self.deciding = Decided(reservation, decision, labels, dry_run)
         self._marks.append((None, time.perf_counter_ns()))
 
-    def closed(self, way: Literal["settle", "release"], hold_id: str, charge: Charge) -> None:
-        """See Watch.closed."""
-        self.closing = Closed(way, hold_id, charge)
+    def closed(self, how: Literal["settle", "release"], hold_id: str, charge: Charge) -> None:
+        """See CallRecorder.closed."""
+        self.closing = Closed(how, hold_id, charge)
         self._marks.append((None, time.perf_counter_ns()))
 
     def end(self, code: str) -> None:
-        """See Watch.end."""
+        """See CallRecorder.end."""
         self.code = code
         self.ended_ns = time.perf_counter_ns()
-        self._over(self)
+        self._on_end(self)
 
     def stages(self) -> list[StageTimes]:
-        """Return each stage that began, in order; the last of a call that failed ends with it."""
+        """Return the stages in order; the last one ends with the call, if that failed in it."""
         ends = [at_ns for _, at_ns in self._marks[1:]] + [self.ended_ns]
         return [
             StageTimes(stage, began_ns, ended_ns)
@@ -113,8 +113,8 @@ class ObservedCall(CallRecorder):
         ]
 
 
-class _Uncounted(CallRecorder):
-    """A call of which only the end is noted: nothing is decided or closed for good."""
+class _EndRecorder(CallRecorder):
+    """Records only the end of a call, for methods that change nothing."""
 
     __slots__ = ("_call",)
 
@@ -126,27 +126,27 @@ class _Uncounted(CallRecorder):
 
 
 class TelemetryRecorders(CallRecorders):
-    """Notes calls, and tells whoever listens when one is over."""
+    """Creates recorders, and passes each call that ends to the listeners."""
 
     def __init__(self, take_room: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Let no call begin before there is room to note it. Nobody listens yet."""
+        """Create recorders without listeners; `take_room` waits until a call can be logged."""
         self.listeners: list[Callable[[ObservedCall], None]] = []
         self._take_room = take_room
         self._failed = False
 
     async def begin(self, method: str, trace: Mapping[str, str]) -> CallRecorder:
-        """See Observer.begin."""
+        """See CallRecorders.begin."""
         if method not in DECIDING and method not in CLOSING:
-            return _Uncounted(ObservedCall(method, trace, self._over))
+            return _EndRecorder(ObservedCall(method, trace, self._on_end))
         if self._take_room is not None:
             await self._take_room()
-        return ObservedCall(method, trace, self._over)
+        return ObservedCall(method, trace, self._on_end)
 
-    def _over(self, call: ObservedCall) -> None:
+    def _on_end(self, call: ObservedCall) -> None:
         for listen in self.listeners:
             try:
                 listen(call)
-            except Exception as error:  # the answer is made, and durable: it has to go out
+            except Exception as error:  # the decision is durable: its response must be sent
                 if not self._failed:
                     self._failed = True
-                    log.error("a call could not be noted: %s", type(error).__name__)  # noqa: TRY400
+                    log.error("a call could not be recorded: %s", type(error).__name__)  # noqa: TRY400

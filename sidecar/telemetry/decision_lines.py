@@ -1,4 +1,4 @@
-"""Lines of the log about decisions: every denial, and as many allows as were asked for."""
+"""Log lines about decisions: every denial, and a sample of the allows."""
 
 import logging
 import zlib
@@ -16,7 +16,7 @@ _WHOLE = 2**32
 
 
 class Which(StrEnum):
-    """Which decisions have a line."""
+    """Which decisions are logged."""
 
     NONE = "none"
     DENY = "deny"
@@ -25,7 +25,7 @@ class Which(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecisionLineSettings:
-    """Which decisions have a line in the log; of allows only a part, if less than 1."""
+    """Which decisions are logged; `allow_sample` is the share of allows, from 0 to 1."""
 
     PANEL: ClassVar = "Logs, metrics and probes"
     which: Which = setting("--log-decisions", "Which decisions are logged.", default=Which.NONE)
@@ -39,20 +39,20 @@ class DecisionLineSettings:
 
 
 class DecisionLines:
-    """Writes them. They have no names of principals in them, and no labels."""
+    """Logs decisions, without principals and labels."""
 
     def __init__(self, settings: DecisionLineSettings) -> None:
-        """Write those that were asked for."""
+        """Log the decisions that the settings ask for."""
         self._denials_only = settings.which is Which.DENY
         self._allows_below = int(settings.allow_sample * _WHOLE)
 
     def on_call(self, call: ObservedCall) -> None:
-        """Write the line of a decision."""
+        """Log a decision, if it is selected."""
         if call.deciding is None:
             return
         decision, mode = call.deciding.decision, call.deciding.mode
         if decision.effect is Effect.ALLOW and (
-            self._denials_only or not self._is_drawn(decision.decision_id)
+            self._denials_only or not self._is_sampled(decision.decision_id)
         ):
             return
         reasons = [reason.code for reason in decision.reasons]
@@ -64,9 +64,11 @@ class DecisionLines:
             "reasons": reasons,
             "rules": [reason.rule for reason in decision.reasons if reason.rule],
         }
-        what = " ".join((decision.effect.value, *reasons))
-        log.info("decision %s (%s): %s", decision.decision_id, mode, what, extra={"fields": fields})
+        summary = " ".join((decision.effect.value, *reasons))
+        log.info(
+            "decision %s (%s): %s", decision.decision_id, mode, summary, extra={"fields": fields}
+        )
 
-    def _is_drawn(self, decision_id: str) -> bool:
-        """Draw by the id, so that whoever looks for a decision knows whether it has a line."""
+    def _is_sampled(self, decision_id: str) -> bool:
+        """Sample by the id, so that it is reproducible which decisions have a line."""
         return zlib.crc32(decision_id.encode()) < self._allows_below

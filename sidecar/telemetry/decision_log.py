@@ -1,4 +1,4 @@
-"""The decision log beside the ledger: a line of JSON for each decision, Settle and Release."""
+"""The decision log: a file with a line of JSON per decision, Settle and Release."""
 
 import json
 import time
@@ -28,12 +28,12 @@ FIELDS = frozenset(
         *(f"budgets.{name}" for name in _BUDGETS),
     )
 )  # fmt: skip
-"""The path of every field of a line, but labels, which are `principal.labels.NAME`."""
+"""The paths of a line's fields, except labels, which are `principal.labels.NAME`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionLogSettings:
-    """Where decisions are logged, and what of them."""
+    """The decision log's file, and the fields in it."""
 
     PANEL: ClassVar = "Decision log"
     file: str = setting(
@@ -64,32 +64,32 @@ class DecisionLogSettings:
 
 
 class DecisionLog:
-    """Writes what was decided, and what it cost in the end."""
+    """Writes decisions and final charges."""
 
     def __init__(self, settings: DecisionLogSettings) -> None:
-        """Begin to write. Raises ValueError, which names the flag."""
+        """Open the log. Raises ValueError, which names the flag."""
         self._labels = tuple(settings.labels)
         known = FIELDS | {f"principal.labels.{name}" for name in self._labels}
         for path in settings.masks:
-            if path not in known:  # a slip of the pen must not show what should be masked
-                raise ValueError(f"--decision-log-mask: {path}: no such field of a line")
+            if path not in known:  # a typo must not reveal what should be masked
+                raise ValueError(f"--decision-log-mask: {path}: no such field in the decision log")
         self._masks = [_split(path) for path in settings.masks]
         try:
             line_file.check(settings.file)
         except ValueError as error:
             raise ValueError(f"--decision-log: {error}") from None
         self.queue = LineQueue(settings.file, settings.when_full)
-        self._told_dropped = 0
+        self._reported_dropped = 0
 
     def on_call(self, call: ObservedCall) -> None:
-        """Write the line of a call that has come to something."""
+        """Write the line of a call that decided or closed something."""
         if call.deciding is None and call.closing is None:
             self.queue.give_room_back()
         elif self.queue.admit():
             self._write(call)
 
     async def close(self) -> None:
-        """Give the last lines a moment."""
+        """Wait briefly for the last lines."""
         await self.queue.close()
 
     def _write(self, call: ObservedCall) -> None:
@@ -100,9 +100,9 @@ class DecisionLog:
             line = _closing(call.closing)
         for path in self._masks:
             _mask(line, path)
-        if self.queue.dropped != self._told_dropped:
-            line["lines_dropped_before"] = self.queue.dropped - self._told_dropped
-            self._told_dropped = self.queue.dropped
+        if self.queue.dropped != self._reported_dropped:
+            line["lines_dropped_before"] = self.queue.dropped - self._reported_dropped
+            self._reported_dropped = self.queue.dropped
         self.queue.put(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
     def _decision(self, decided: Decided) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class DecisionLog:
 
 def _closing(closed: Closed) -> dict[str, Any]:
     return {
-        "kind": closed.way,
+        "kind": closed.how,
         "at": _time(time.time_ns() // 1000),
         "hold_id": closed.hold_id,
         "charged_cost_nano_usd": closed.charge.cost_nano_usd,
@@ -176,7 +176,7 @@ def _time(at_us: int) -> str:
 
 
 def _split(path: str) -> list[str]:
-    """Divide a path; the name of a label may have points in it."""
+    """Split a path; a label's name may contain dots."""
     return path.split(".", 2) if path.startswith("principal.labels.") else path.split(".")
 
 

@@ -1,4 +1,4 @@
-"""The values of labels, which come from apps and from policies."""
+"""Metric labels: values from apps and policies, bounded and printable."""
 
 import hashlib
 
@@ -6,9 +6,9 @@ MAX_CHARACTERS = 128
 
 
 def label(text: str) -> str:
-    """Return a text as the value of a label: of a bounded length, and all of it printable.
+    """Return a text as a label's value: printable, and of bounded length.
 
-    Texts that differ stay different.
+    Different texts stay different, by a digest.
     """
     if text.isprintable() and len(text) <= MAX_CHARACTERS:
         return text

@@ -1,4 +1,4 @@
-"""A file that lines are added to, which others may rotate, and which may be full or stuck."""
+"""A file that lines are appended to; it may be rotated, and survives a full disk."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 CHECK_EVERY_SECONDS = 1.0
-"""How often the file's name is looked at, in case somebody has rotated it."""
+"""Time between two checks whether the file was rotated."""
 
 RETRY_SECONDS = 0.2
 STANDARD_OUTPUT = "-"
@@ -17,9 +17,9 @@ _MODE = 0o640
 
 
 def check(path: str) -> None:
-    """Raise ValueError if lines cannot be added to this file; the text says why.
+    """Raise ValueError if this file cannot be appended to; the text says why.
 
-    A FIFO is not opened: that would wait for whoever reads it.
+    A FIFO is not opened, which would wait for a reader.
     """
     if path == STANDARD_OUTPUT:
         return
@@ -31,22 +31,22 @@ def check(path: str) -> None:
 
 
 class LineFile:
-    """Adds whole lines, waiting as long as it takes. Belongs to one thread.
+    """Appends whole lines, retrying until it works. For one thread only.
 
-    A line that was cut off, because the disk was full, is gone on with, or written whole to
-    the file that has come in its place.
+    A line that a full disk cut off is completed, or written again in full to the file
+    that replaced it by rotation.
     """
 
-    def __init__(self, path: str, tell: Callable[[str], None]) -> None:
-        """Open nothing yet. `tell` gets why nothing can be written, and "" when it can again."""
+    def __init__(self, path: str, report: Callable[[str], None]) -> None:
+        """Prepare a file; `report` gets the error when writing fails, "" when it works again."""
         self._path = path
-        self._tell = tell
+        self._report = report
         self._file: int | None = 1 if path == STANDARD_OUTPUT else None
-        self._looked = 0.0
+        self._checked_at = 0.0
         self._error = ""
 
     def write(self, lines: bytes) -> None:
-        """Write lines, each of which ends."""
+        """Write lines, each with its line feed."""
         written = 0
         while written < len(lines):
             try:
@@ -56,7 +56,7 @@ class LineFile:
             except OSError as error:
                 self._note(error.strerror or type(error).__name__)
                 time.sleep(RETRY_SECONDS)
-                self._looked = 0.0
+                self._checked_at = 0.0
             else:
                 self._note("")
 
@@ -66,13 +66,13 @@ class LineFile:
         return self._file
 
     def _rotated(self) -> bool:
-        """Let go of the file if another one, or none, has its name by now."""
+        """Close the file if it was renamed or removed; return whether it was."""
         now = time.monotonic()
         if self._file is None or self._path == STANDARD_OUTPUT:
             return False
-        if now < self._looked + CHECK_EVERY_SECONDS:
+        if now < self._checked_at + CHECK_EVERY_SECONDS:
             return False
-        self._looked = now
+        self._checked_at = now
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(self._file), Path(self._path).stat()):
                 return False
@@ -83,4 +83,4 @@ class LineFile:
     def _note(self, error: str) -> None:
         if error != self._error:
             self._error = error
-            self._tell(error)
+            self._report(error)

@@ -1,4 +1,4 @@
-"""Lines on their way to a file: a bounded queue, with a stated choice of what if it is full."""
+"""A bounded queue of lines for a file; when it is full, calls wait or lines are dropped."""
 
 import asyncio
 import contextlib
@@ -13,74 +13,74 @@ from sidecar.telemetry.line_file import LineFile
 log = logging.getLogger(__name__)
 
 MAX_LINES = 4096
-"""Lines that are promised room, or wait to be written."""
+"""Lines that have a reserved place, or wait to be written."""
 
 GATHER_SECONDS = 0.02
-"""How long a line waits for others: a thread that wakes for each would slow decisions."""
+"""How long lines are collected: a thread that wakes for each would slow decisions."""
 
 FLUSH_SECONDS = 1.0
-"""How long the last lines may take when the sidecar stops."""
+"""How long a stop waits for the last lines."""
 
 
 class WhenFull(StrEnum):
-    """What becomes of calls when the queue is full."""
+    """What happens when the queue is full: calls wait, or lines are dropped."""
 
     BLOCK = "block"
     DROP = "drop"
 
 
 class LineQueue:
-    """Takes lines on the event loop, and writes them in a thread of its own."""
+    """Takes lines on the event loop, and writes them in a thread."""
 
-    def __init__(self, path: str, when_full: WhenFull, at_most: int = MAX_LINES) -> None:
-        """Begin to write. Belongs to the running event loop."""
+    def __init__(self, path: str, when_full: WhenFull, max_lines: int = MAX_LINES) -> None:
+        """Start the thread. For the running event loop only."""
         self.written = 0
         self.dropped = 0
         self._when_full = when_full
-        self._at_most = at_most
+        self._max_lines = max_lines
         self._taken = 0
         self._room = asyncio.Event()
         self._room.set()
         self._lines: deque[bytes] = deque()
         self._more = threading.Event()
         self._loop = asyncio.get_running_loop()
-        self._file = LineFile(path, _tell)
+        self._file = LineFile(path, _log_error)
         threading.Thread(target=self._write, name="decision-log", daemon=True).start()
 
     async def take_room(self) -> None:
-        """With `block`, wait until there is room for one line, and take it."""
+        """With `block`, wait for a place in the queue, and reserve it."""
         if self._when_full is WhenFull.BLOCK:
-            while self._taken >= self._at_most:
+            while self._taken >= self._max_lines:
                 self._room.clear()
                 await self._room.wait()
             self._taken += 1
 
     def give_room_back(self) -> None:
-        """Give back what `take_room` took: there will be no line."""
+        """Release a place reserved by `take_room` that gets no line."""
         if self._when_full is WhenFull.BLOCK:
             self._free(1)
 
     def admit(self) -> bool:
-        """Whether a line can be put: with `block` there is room for it; else there may be none."""
+        """Whether a line has a place: with `block` always, with `drop` if the queue is not full."""
         if self._when_full is WhenFull.DROP:
-            if self._taken >= self._at_most:
+            if self._taken >= self._max_lines:
                 self.dropped += 1
                 return False
             self._taken += 1
         return True
 
     def put(self, line: bytes) -> None:
-        """Write a line, which has been admitted, some time soon."""
+        """Queue an admitted line."""
         self._lines.append(line)
         self._more.set()
 
     @property
     def waiting(self) -> int:
-        """Lines that are not written yet, or for which there is room."""
+        """Lines that are queued, and reserved places."""
         return self._taken
 
     async def close(self) -> None:
-        """Give the last lines a moment; what is stuck is left behind, and counted in the log."""
+        """Wait briefly for the last lines; log how many could not be written."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_SECONDS):
                 while self._taken:
@@ -110,8 +110,8 @@ class LineQueue:
         self._room.set()
 
 
-def _tell(error: str) -> None:
+def _log_error(error: str) -> None:
     if error:
-        log.warning("the decision log cannot be written, and is tried again: %s", error)
+        log.warning("the decision log cannot be written; retrying: %s", error)
     else:
-        log.info("the decision log is written again")
+        log.info("the decision log can be written again")

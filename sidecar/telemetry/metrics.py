@@ -1,4 +1,4 @@
-"""Metrics of a sidecar: counted while it works, or looked up when somebody asks."""
+"""Prometheus metrics of a sidecar: counters, and gauges read at each scrape."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -26,10 +26,10 @@ _REPLAYED_STATES = (*(state.value for state in HoldState), _NO_HOLD)
 
 
 class Metrics(Collector):
-    """Counts calls and commits, and writes a page of all there is."""
+    """Counts calls and commits, and writes the page of all metrics."""
 
-    def __init__(self, sources: Sources, budgets_at_most: int) -> None:
-        """Count from nothing; show so many budgets."""
+    def __init__(self, sources: Sources, max_budgets: int) -> None:
+        """Start at 0; show at most so many budgets."""
         self._sources = sources
         self._calls = Counts(names.CALLS)
         self._decisions = Counts(names.DECISIONS)
@@ -42,13 +42,13 @@ class Metrics(Collector):
         self._group = Histogram(names.GROUPS)
         self._commit = Histogram(names.SECONDS)
         self._failures = Counts(names.COMMIT_FAILURES, ())
-        self._budgets = RecentBudgets(budgets_at_most)
+        self._budgets = RecentBudgets(max_budgets)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
     def on_call(self, call: ObservedCall) -> None:
-        """Count a call that is over."""
+        """Count a call that has ended."""
         self._calls.add(call.method, call.code)
         if call.deciding is None or call.method not in DECIDING:
             return
@@ -82,20 +82,22 @@ class Metrics(Collector):
             else:
                 self._closed.add(state, more=holds)
 
-    def failed(self, why: str) -> None:  # noqa: ARG002 - it is counted, whatever it is
+    def failed(self, why: str) -> None:  # noqa: ARG002 - every failure counts
         """See CommitWatcher.failed."""
         self._failures.add()
 
     async def page(self) -> bytes:
-        """Write all metrics in Prometheus' format."""
-        await self._budgets.refresh(self._sources.books, self._sources.clock)
+        """Return all metrics in Prometheus' text format."""
+        await self._budgets.refresh(self._sources.ledger, self._sources.clock)
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Write what was counted, and look the rest up."""
+        """Yield the counters, and read the gauges."""
         for counts in (self._calls, self._decisions, self._replays, self._reasons):
             yield counts.family()
-        yield from (it.family() for it in (self._closed, self._overruns, self._unrecognized))
+        yield from (
+            counts.family() for counts in (self._closed, self._overruns, self._unrecognized)
+        )
         yield _histogram(names.STAGES, {(stage,): times for stage, times in self._stages.items()})
         yield _histogram(names.COMMIT_GROUP, {(): self._group})
         yield _histogram(names.COMMIT_SECONDS, {(): self._commit})
@@ -108,9 +110,9 @@ class Metrics(Collector):
 
 def _of_ledger(sources: Sources) -> Iterator[Metric]:
     yield _gauge(names.READY, float(sources.ready()))
-    yield _gauge(names.COMMIT_QUEUE, sources.books.waiting)
+    yield _gauge(names.COMMIT_QUEUE, sources.ledger.waiting)
     try:
-        open_holds = sources.books.count_open_holds()
+        open_holds = sources.ledger.count_open_holds()
     except LedgerUnavailableError:
         return
     yield _gauge(names.HOLDS_OPEN, open_holds)
@@ -138,7 +140,7 @@ def _of_logs_and_alerts(sources: Sources) -> Iterator[Metric]:
 
 
 def _gauge(name: names.Name, value: float, *labels: str) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name.name, name.tells, labels=name.labels)
+    family = GaugeMetricFamily(name.name, name.help, labels=name.labels)
     family.add_metric(labels, value)
     return family
 
@@ -146,7 +148,7 @@ def _gauge(name: names.Name, value: float, *labels: str) -> GaugeMetricFamily:
 def _counter(
     name: names.Name, counts: Iterable[tuple[tuple[str, ...], int]]
 ) -> CounterMetricFamily:
-    family = CounterMetricFamily(name.name, name.tells, labels=name.labels)
+    family = CounterMetricFamily(name.name, name.help, labels=name.labels)
     for labels, count in counts:
         family.add_metric(labels, count)
     return family
@@ -155,7 +157,7 @@ def _counter(
 def _histogram(
     name: names.Name, histograms: Mapping[tuple[str, ...], Histogram]
 ) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(name.name, name.tells, labels=name.labels)
+    family = HistogramMetricFamily(name.name, name.help, labels=name.labels)
     for labels, histogram in histograms.items():
         histogram.add_to(family, *labels)
     return family

@@ -1,7 +1,7 @@
-"""Every metric by its name, and what it tells; docs/metrics.md is this list.
+"""Names, help texts and labels of all metrics; docs/metrics.md has the same list.
 
-Names follow the conventions of Prometheus: units come last, in seconds, USD and bytes. No
-label has a value that callers can choose, but the scopes of budgets, whose number is bounded.
+Names follow the conventions of Prometheus: units come last, in seconds, USD and bytes.
+Callers cannot choose the values of labels, except scopes of budgets, which are bounded.
 """
 
 from typing import NamedTuple
@@ -13,90 +13,90 @@ GROUPS: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Name(NamedTuple):
-    """A metric: what it is called, what it tells, and by which labels."""
+    """A metric: its name, help text and label names."""
 
     name: str
-    tells: str
+    help: str
     labels: tuple[str, ...] = ()
 
 
-# What happens, counted as it does.
+# Counters and histograms.
 CALLS = Name(
     "sidecar_calls_total",
-    "Calls by method and by the name of their gRPC status; each request of a stream is one.",
+    "Calls by method and gRPC status; each request of a stream counts as one.",
     ("method", "code"),
 )
 DECISIONS = Name(
     "sidecar_decisions_total",
-    "Answers to Authorize. mode is enforce; dry_run; or repeat, for a request_id seen before.",
+    "Decisions. mode is enforce, dry_run, or repeat for a request_id that was seen before.",
     ("effect", "mode"),
 )
 REPLAYS = Name(
     "sidecar_replays_total",
-    "Answers to a request_id seen before, by the state of its hold by then; none for a denial.",
+    "Replays of earlier decisions, by the current state of the hold; none for a denial.",
     ("hold_state",),
 )
 REASONS = Name(
     "sidecar_decision_reasons_total",
-    "Reasons to deny, by code and rule. mode is enforce; shadow, without effect; or dry_run."
-    " Without a rule it is the sidecar's own reason.",
+    "Reasons to deny, by code and rule. mode is enforce, shadow (without effect) or dry_run."
+    " The rule is empty for the sidecar's own reasons.",
     ("code", "rule", "mode"),
 )
 STAGES = Name(
     "sidecar_authorize_seconds",
-    "Time of decisions by stage: identity, policy, ledger (with its commit), and whole.",
+    "Duration of decisions by stage: identity, policy, ledger (with its commit), and whole.",
     ("stage",),
 )
 STAGE_VALUES = ("identity", "policy", "ledger", "whole")
 HOLDS_CLOSED = Name(
     "sidecar_holds_closed_total",
-    "Holds that ended: settled, released, or expired because nobody did either in time.",
+    "Holds that ended, by state: settled, released or expired.",
     ("state",),
 )
-OVERRUNS = Name("sidecar_overruns_total", "Holds settled with more than was held.")
+OVERRUNS = Name("sidecar_overruns_total", "Holds that were settled with more than was held.")
 UNRECOGNIZED_USAGE = Name(
     "sidecar_unrecognized_usage_total",
-    "Holds settled with a usage in which no count is known: they were charged as held.",
+    "Holds that were settled with usage without any known count, and charged as held.",
 )
-COMMIT_GROUP = Name(
-    "sidecar_commit_group_requests", "Requests that were committed to the ledger together."
+COMMIT_GROUP = Name("sidecar_commit_group_requests", "Requests per group commit.")
+COMMIT_SECONDS = Name(
+    "sidecar_commit_seconds", "Duration of each COMMIT, which waits for the disk."
 )
-COMMIT_SECONDS = Name("sidecar_commit_seconds", "Time of each COMMIT, which waits for the disk.")
-COMMIT_FAILURES = Name(
-    "sidecar_commit_failures_total", "Groups that could not be written to the ledger."
-)
+COMMIT_FAILURES = Name("sidecar_commit_failures_total", "Group commits that failed.")
 BUDGETS_DROPPED = Name(
     "sidecar_budgets_dropped_total",
-    "Budgets that are no longer shown, because others were used later.",
+    "Budgets that are no longer shown, because others were used more recently.",
 )
 
-# What is, looked up when somebody asks.
+# Read at each scrape.
 CEILING = "sidecar_budget_ceiling_{unit}"
 REMAINING = "sidecar_budget_remaining_{unit}"
 UNITS = {"requests": "requests", "tokens": "tokens", "cost": "usd"}
 """The unit of each meter."""
 BUDGETS = [
-    Name(name.format(unit=unit), f"{tells} in {unit.replace('usd', 'USD')}.", ("rule", "scope"))
-    for name, tells in (
-        (CEILING, "The ceiling of budgets that were used of late,"),
-        (REMAINING, "What may still be held on budgets that were used of late,"),
+    Name(name.format(unit=unit), f"{text} in {unit.replace('usd', 'USD')}.", ("rule", "scope"))
+    for name, text in (
+        (CEILING, "The ceiling of recently used budgets,"),
+        (REMAINING, "What is left of recently used budgets,"),
     )
     for unit in UNITS.values()
 ]
-HOLDS_OPEN = Name("sidecar_holds_open", "Holds that wait for their Settle.")
+HOLDS_OPEN = Name("sidecar_holds_open", "Open holds.")
 COMMIT_QUEUE = Name("sidecar_commit_queue_requests", "Requests that wait for the next commit.")
-READY = Name("sidecar_ready", "1 while calls can be decided, as the readiness probe is told.")
-POLICY_GENERATION = Name("sidecar_policy_generation", "The generation of the policies in use.")
-POLICY_INFO = Name("sidecar_policy_info", "1, with the digest of the policies in use.", ("digest",))
+READY = Name("sidecar_ready", "1 while calls can be decided, as for the readiness probe; else 0.")
+POLICY_GENERATION = Name("sidecar_policy_generation", "The generation of the policy set in use.")
+POLICY_INFO = Name(
+    "sidecar_policy_info", "1, with the digest of the policy set in use.", ("digest",)
+)
 POLICY_LOADED = Name(
-    "sidecar_policy_loaded_timestamp_seconds", "When the policies in use were loaded."
+    "sidecar_policy_loaded_timestamp_seconds", "When the policy set in use was loaded."
 )
 POLICY_STALE = Name(
     "sidecar_policy_stale_since_timestamp_seconds",
-    "Since when there have been newer policies that cannot be used; 0 while there are none.",
+    "Since when newer policy files have been invalid; 0 while they are valid.",
 )
 POLICY_RELOADS = Name(
-    "sidecar_policy_reloads_total", "Loads of policies, by result: loaded or refused.", ("result",)
+    "sidecar_policy_reloads_total", "Policy loads, by result: loaded or refused.", ("result",)
 )
 ALERTS_RAISED = Name("sidecar_alerts_raised_total", "Alerts, by kind.", ("kind",))
 ALERTS_DELIVERED = Name(
@@ -104,14 +104,18 @@ ALERTS_DELIVERED = Name(
 )
 ALERTS_FAILED = Name(
     "sidecar_alerts_failed_total",
-    "Attempts to deliver an alert that failed, and are repeated.",
+    "Failed attempts to deliver an alert; each is repeated.",
     ("kind", "channel"),
 )
 DECISION_LOG_LINES = Name("sidecar_decision_log_lines_total", "Lines written to the decision log.")
 DECISION_LOG_DROPPED = Name(
-    "sidecar_decision_log_dropped_lines_total", "Lines that the decision log had no room for."
+    "sidecar_decision_log_dropped_lines_total",
+    "Lines that were dropped because the decision log's queue was full.",
 )
 DECISION_LOG_QUEUE = Name(
     "sidecar_decision_log_queue_lines", "Lines that wait to be written to the decision log."
 )
-LOG_DROPPED = Name("sidecar_log_dropped_lines_total", "Lines of the log that nobody read in time.")
+LOG_DROPPED = Name(
+    "sidecar_log_dropped_lines_total",
+    "Lines of the log that were dropped, because they were not read in time.",
+)

@@ -1,4 +1,4 @@
-"""Whether calls can be decided: not while the ledger cannot be written."""
+"""Readiness: calls cannot be decided while the ledger cannot be written."""
 
 import asyncio
 import logging
@@ -13,27 +13,27 @@ TRY_EVERY_SECONDS = 1.0
 
 
 class ReadinessReport(Protocol):
-    """Tells whoever probes."""
+    """Receives changes of readiness."""
 
     async def __call__(self, *, ready: bool) -> None:
-        """Say whether calls can be decided from now on."""
+        """Set whether calls can be decided from now on."""
 
 
 class Readiness:
-    """Hears of commits that fail, and then tries to write until that works.
+    """Becomes not ready when a commit fails, and probes the ledger until a write works.
 
-    Calls alone could not tell: whoever asks for readiness may send none until there is some.
+    It cannot wait for a call to succeed: a load balancer may send none until it is ready.
     """
 
     def __init__(self, ledger: Ledger, report: ReadinessReport) -> None:
-        """Report each change. The ledger has been opened, so calls can be decided."""
+        """Report each change; an open ledger starts as ready."""
         self._ledger = ledger
         self._report = report
         self._failed = asyncio.Event()
         self._why = ""
 
     def committed(self, requests: int, seconds: float, closed: Mapping[str, int]) -> None:
-        """See CommitWatcher.committed. It may have had nothing to write, so it tells nothing."""
+        """See CommitWatcher.committed. It proves nothing: there may have been nothing to write."""
 
     def failed(self, why: str) -> None:
         """See CommitWatcher.failed."""
@@ -41,7 +41,7 @@ class Readiness:
         self._failed.set()
 
     async def run(self) -> None:
-        """Report, until cancelled."""
+        """Report changes until cancelled."""
         while True:
             await self._failed.wait()
             log.warning("not ready: the ledger cannot be written: %s", self._why)

@@ -1,4 +1,4 @@
-"""Opening what was asked for of metrics, traces and logs of decisions; the rest costs nothing."""
+"""Setup of the configured telemetry: metrics, traces and logs of decisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
-    """Where metrics are read, if anywhere, and of how many budgets."""
+    """The address of the metrics listener (empty is off), and how many budgets it shows."""
 
     PANEL: ClassVar = "Logs, metrics and probes"
     listen: str = setting(
@@ -40,7 +40,7 @@ class MetricsSettings:
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySettings:
-    """What is seen from outside."""
+    """Settings of metrics, logs of decisions and traces."""
 
     PANEL: ClassVar = MetricsSettings.PANEL
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
@@ -54,10 +54,10 @@ class TelemetrySettings:
 
 
 class Telemetry:
-    """What was opened. Belongs to the running event loop."""
+    """The telemetry of one sidecar. For the running event loop only."""
 
     def __init__(self, settings: TelemetrySettings) -> None:
-        """Open what needs nothing else. Raises ValueError, which names the flag."""
+        """Open the decision log and traces. Raises ValueError, which names the flag."""
         self._settings = settings
         self._decision_log: DecisionLog | None = None
         self._traces: Traces | None = None
@@ -79,7 +79,7 @@ class Telemetry:
 
     @property
     def recorders(self) -> CallRecorders:
-        """Who watches calls: nobody, if nothing was asked for."""
+        """The recorders for calls; NULL_RECORDERS if no telemetry is on."""
         return (
             self._calls
             if self._calls.listeners or self._settings.metrics.listen
@@ -87,14 +87,14 @@ class Telemetry:
         )
 
     async def start_metrics(self, sources: Sources) -> Sequence[CommitWatcher]:
-        """Listen for scrapers, if that was asked for; return who has to be told of commits.
+        """Start the metrics listener, if configured; return the watchers of the ledger's commits.
 
         Raises ValueError, which names the flag.
         """
         if not self._settings.metrics.listen:
             return ()
-        from sidecar.telemetry.metrics import Metrics  # noqa: PLC0415 - see below
-        from sidecar.telemetry.metrics_listener import MetricsListener  # noqa: PLC0415 - not all need it
+        from sidecar.telemetry.metrics import Metrics  # noqa: PLC0415 - optional
+        from sidecar.telemetry.metrics_listener import MetricsListener  # noqa: PLC0415 - optional
 
         if self._decision_log is not None:
             sources = sources._replace(decision_log=self._decision_log.queue)
@@ -105,7 +105,7 @@ class Telemetry:
         return (metrics,)
 
     async def close(self) -> None:
-        """Write and send what is left, if that takes but a moment."""
+        """Wait briefly until the rest is written and sent."""
         for part in (self._listener, self._decision_log, self._traces):
             if part is not None:
                 await part.close()
@@ -113,7 +113,7 @@ class Telemetry:
 
 def _traces() -> "Traces":
     try:
-        from sidecar.telemetry.traces import Traces  # noqa: PLC0415 - an extra, and large
+        from sidecar.telemetry.traces import Traces  # noqa: PLC0415 - an optional extra, slow to import
     except ImportError:
         raise ValueError(
             "--traces: needs the extra: pip install 'mistral-spend-sidecar[otel]'"

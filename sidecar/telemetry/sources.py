@@ -1,4 +1,4 @@
-"""Where metrics are looked up when somebody asks."""
+"""Sources of the metrics that are read at each scrape."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from sidecar.telemetry.line_queue import LineQueue
 
 
 class Sources(NamedTuple):
-    """Where metrics are looked up."""
+    """The parts of the sidecar that gauges are read from."""
 
-    books: OperatorLedger
+    ledger: OperatorLedger
     clock: Clock
     policies: Callable[[], PolicyStatus]
     loads: Mapping[str, int]
-    """Loads of policies, by how they ended."""
+    """Policy loads, by result."""
     ready: Callable[[], bool]
     alerts: AlertCounts
     log_dropped: Callable[[], int]

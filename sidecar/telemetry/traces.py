@@ -1,6 +1,6 @@
-"""Traces by OpenTelemetry: a span for each call, and one in it for each of its stages.
+"""OpenTelemetry traces: a span for each call, with a child for each stage.
 
-Only loaded where traces were asked for; needs the extra `otel`.
+Only imported with --traces; needs the extra `otel`.
 """
 
 import asyncio
@@ -23,32 +23,32 @@ log = logging.getLogger(__name__)
 
 SERVICE = "sidecar.v1.AuthorizationService"
 FLUSH_SECONDS = 1.0
-"""How long the last spans may take when the sidecar stops."""
+"""How long a stop waits for the last spans."""
 
-_SERVERS_FAULT = {"UNAVAILABLE", "INTERNAL", "UNKNOWN"}
+_SERVER_ERRORS = {"UNAVAILABLE", "INTERNAL", "UNKNOWN"}
 
 Attributes = dict[str, str | list[str]]
 
 
 class Traces:
-    """Sends spans by OTLP over HTTP, as the variables OTEL_… say.
+    """Sends spans by OTLP over HTTP, configured by the variables OTEL_….
 
-    A span is made when its call is over, and queued; a thread sends batches. When the
-    queue is full, because the collector is dead or slow, spans are lost.
+    A span is created and queued when its call ends; a thread sends batches. When the
+    queue is full, because the collector is down or slow, spans are lost.
     """
 
     def __init__(self) -> None:
-        """Begin to send. Raises ValueError for variables that cannot be used."""
-        for name in ("opentelemetry", "urllib3"):  # they would log URLs, and whole tracebacks
+        """Start to send. Raises ValueError for invalid variables."""
+        for name in ("opentelemetry", "urllib3"):  # they log URLs, and whole tracebacks
             logging.getLogger(name).setLevel(logging.CRITICAL)
         ours = {} if "OTEL_SERVICE_NAME" in os.environ else {SERVICE_NAME: "sidecar"}
         self._provider = TracerProvider(resource=Resource.create(ours), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(_Told(OTLPSpanExporter())))
+        self._provider.add_span_processor(BatchSpanProcessor(_LoggedExporter(OTLPSpanExporter())))
         self._tracer = self._provider.get_tracer("sidecar")
         self._parent = TraceContextTextMapPropagator()
 
     def on_call(self, call: ObservedCall) -> None:
-        """Make the spans of a call that is over."""
+        """Create the spans of a call that has ended."""
         to_wall_ns = time.time_ns() - time.perf_counter_ns()
         whole = self._tracer.start_span(
             f"{SERVICE}/{call.method}",
@@ -58,7 +58,7 @@ class Traces:
             start_time=to_wall_ns + call.began_ns,
         )
         if whole.is_recording():
-            if call.code in _SERVERS_FAULT:
+            if call.code in _SERVER_ERRORS:
                 whole.set_status(Status(StatusCode.ERROR))
             within = set_span_in_context(whole)
             for stage, began_ns, ended_ns in call.stages():
@@ -68,24 +68,24 @@ class Traces:
         whole.end(to_wall_ns + call.ended_ns)
 
     async def close(self) -> None:
-        """Send what is queued, if that takes but a moment."""
-        over = asyncio.Event()
+        """Wait briefly until the queued spans are sent."""
+        sent = asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def send() -> None:
             self._provider.shutdown()
-            loop.call_soon_threadsafe(over.set)
+            loop.call_soon_threadsafe(sent.set)
 
         threading.Thread(target=send, name="last-spans", daemon=True).start()
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
-                await over.wait()
+                await sent.wait()
         except TimeoutError:
             log.warning("the last spans were not sent")
 
 
-class _Told(SpanExporter):
-    """An exporter whose failures are logged once, without the URL, which may have secrets."""
+class _LoggedExporter(SpanExporter):
+    """An exporter that logs when it starts to fail, without the URL, which may have secrets."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -95,9 +95,9 @@ class _Told(SpanExporter):
         result = self._exporter.export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing and not self._failing:
-            log.warning("spans cannot be sent to the collector, and are lost meanwhile")
+            log.warning("spans cannot be sent to the collector, and are lost until it works again")
         elif self._failing and not failing:
-            log.info("spans are sent again")
+            log.info("spans can be sent again")
         self._failing = failing
         return result
 
@@ -106,8 +106,8 @@ class _Told(SpanExporter):
 
 
 def _attributes(call: ObservedCall) -> Attributes:
-    """Say what was decided, of nobody: no name of a principal, no label, no message."""
-    found: Attributes = {
+    """Return a span's attributes, without principals, labels and messages."""
+    attributes: Attributes = {
         "rpc.system": "grpc",
         "rpc.service": SERVICE,
         "rpc.method": call.method,
@@ -115,7 +115,7 @@ def _attributes(call: ObservedCall) -> Attributes:
     }
     if call.deciding is not None:
         decision = call.deciding.decision
-        found |= {
+        attributes |= {
             "sidecar.decision_id": decision.decision_id,
             "sidecar.effect": decision.effect.value,
             "sidecar.mode": call.deciding.mode,
@@ -123,4 +123,4 @@ def _attributes(call: ObservedCall) -> Attributes:
             "sidecar.reasons": [reason.code for reason in decision.reasons],
             "sidecar.rules": [reason.rule for reason in decision.reasons if reason.rule],
         }
-    return found
+    return attributes

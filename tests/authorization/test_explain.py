@@ -30,7 +30,7 @@ WAYS = [
                                           estimate={"max_output_tokens": 900}),
      ["ask for at most 400 output tokens (max_output_tokens)",
       "have the role admin, developer or senior"]),
-    ("two changes at once, which nobody is told", chat(
+    ("two changes at once, which are not suggested", chat(
         principal(role="analyst"), model="mistral-large-latest",
         estimate={"max_output_tokens": 9000}), []),
     ("nothing, when it is allowed", chat(), []),
@@ -209,7 +209,7 @@ def test_a_rule_of_one_word_has_its_value(tmp_path: Path, open_desk: OpenDesk) -
 
 
 def test_an_explanation_holds_and_records_nothing(tmp_path: Path, open_desk: OpenDesk) -> None:
-    """However often somebody asks why, nothing is spent."""
+    """However often a call is explained, nothing is spent."""
     desk = open_desk(minimal(tmp_path / "p", daily=limit("1000", meter="tokens")))
     before = desk.authorizer.budgets(tester(), "small-1")
     for tokens in (100, 5000):

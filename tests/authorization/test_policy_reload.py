@@ -150,7 +150,7 @@ def test_each_answer_under_load_is_of_exactly_one_version(
     assert watcher.seen - expected == set()
     assert watcher.calls > SWAPS
     sidecar.stop()
-    assert "the files cannot be used" in sidecar.log
+    assert "the new files are invalid" in sidecar.log
     assert f"serving generation {SWAPS + 1} " in sidecar.log
 
 
@@ -170,8 +170,8 @@ def test_a_bad_set_never_takes_effect_and_is_logged_once(
     threading.Event().wait(0.5)
     assert before == served(sidecar)
     sidecar.stop()
-    assert sidecar.log.count("the files cannot be used") == 1
-    assert sidecar.log.count("the files are that set again") == 1
+    assert sidecar.log.count("the new files are invalid") == 1
+    assert sidecar.log.count("the files are valid and unchanged again") == 1
     assert re.search(r"policies: (broken|roles)\.\w+\S*: ", sidecar.log)
     assert "stale since" in sidecar.log
 

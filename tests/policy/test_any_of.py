@@ -58,7 +58,7 @@ def test_both_kinds_of_unlimited_are_asked_at_once(tmp_path: Path) -> None:
     }
     policy = policy_set.load(minimal(tmp_path / "p", **files))
     binding = policy.engine.bind(VALUES)
-    assert [one.none(binding) for one in policy.any_denial_of_calls] == [True, True]
+    assert [one.none(binding) for one in policy.request_denials] == [True, True]
 
 
 def test_an_engine_that_gains_nothing_is_not_asked() -> None:

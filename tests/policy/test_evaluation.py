@@ -22,7 +22,7 @@ def test_without_an_allow_rule_that_holds_everything_is_denied(
     engine: str, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
     """Default deny: no allow rule true means Deny, 403."""
-    directory = minimal(tmp_path / "p", allow_all=ALLOW + "role.name == 'nobody'\n")
+    directory = minimal(tmp_path / "p", allow_all=ALLOW + "role.name == 'no-such-role'\n")
     decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["NO_RULE_ALLOWS"]
     assert decision.reasons[0].http_status == 403
@@ -139,7 +139,7 @@ def test_a_rule_in_shadow_is_recorded_and_changes_nothing(
 def test_a_limit_in_shadow_counts_and_never_refuses(
     engine: str, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
-    """A limit on trial says what it would have refused; nobody is refused for it."""
+    """A shadow limit logs what it would have denied, and denies nothing."""
     rule = limit("1", extra="// mode: shadow\n")
     desk = open_desk(minimal(tmp_path / "p", trial=rule), engine=engine)
     first, second = (desk.authorize(chat(tester(), model="small-1")) for _ in range(2))

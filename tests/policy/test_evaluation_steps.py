@@ -26,8 +26,8 @@ DOUBLED = ".map(x, x + x)" * 24
 BOMBS = {
     "a text that doubles": (
         f'["ab"]{DOUBLED} == ["ab"]',
-        "may take 4,194,405 steps, and 10,000 is the most",
-        "`x + x` takes 2,097,153 by itself: its texts may be long",
+        "may take 4,194,405 steps; the maximum is 10,000",
+        "`x + x` takes 2,097,153 by itself: its strings may be long",
     ),
     "a list that doubles": (f"[[1]]{DOUBLED} == [[1]]", "may take ", "`x + x` takes"),
     "a text that grows beyond any number": (
@@ -46,7 +46,7 @@ BOMBS = {
     ),
     "a pattern with too many states on a text of the caller's": (
         'principal.labels["team"].matches("(a?b?c?d?){500}e")',
-        "may take ", "by itself: its texts may be long",
+        "may take ", "by itself: its strings may be long",
     ),
     "a long text searched for another, for each label": (
         "principal.labels.all(k, "

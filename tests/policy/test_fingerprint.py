@@ -59,7 +59,7 @@ def test_a_configmap_that_is_swapped_while_it_is_read_gives_one_version(tmp_path
             try:
                 files = directory.read(mounted.volume)
             except PolicyError as error:
-                assert "changes while it is read" in str(error)  # noqa: PT017 - either will do
+                assert "changing while it is read" in str(error)  # noqa: PT017 - either will do
                 continue
             assert files.problems == []
             assert len({text for name, text in files.rules.items() if name.startswith("r-")}) == 1
@@ -95,7 +95,7 @@ def test_a_directory_that_never_stands_still_is_refused(tmp_path: Path) -> None:
             (path / "roles.yaml").with_suffix(".md").write_text(str(number))
             yield
 
-    with meanwhile(writes()), pytest.raises(PolicyError, match="changes while it is read"):
+    with meanwhile(writes()), pytest.raises(PolicyError, match="changing while it is read"):
         directory.read(path)
 
 
@@ -124,8 +124,8 @@ def test_a_link_to_the_directory_is_followed_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("/etc", "a ..data that is a link to outside of the directory"),
-        ("..", "a ..data that is a link to outside of the directory"),
+        ("/etc", "a ..data that links to a folder outside the directory"),
+        ("..", "a ..data that links to a folder outside the directory"),
         ("gone", "cannot be read: No such file or directory"),
         ("..data", "cannot be read: "),
     ],

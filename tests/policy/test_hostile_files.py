@@ -51,7 +51,7 @@ def test_a_file_in_place_of_a_directory_is_told(tmp_path: Path) -> None:
 def test_a_byte_order_mark_has_a_way_out(tmp_path: Path) -> None:
     """Some editors write one unasked."""
     path = minimal(tmp_path / "p", x="\ufeff" + deny("true"))
-    assert "x.cel:1:1: has the character U+FEFF" in (found := report(path))
+    assert "x.cel:1:1: has the invisible character U+FEFF" in (found := report(path))
     assert "save as UTF-8 without a byte order mark" in found
 
 
@@ -79,8 +79,8 @@ def test_what_nests_without_brackets_is_a_problem(body: str, tmp_path: Path) -> 
     [
         (LABELS % r'"\ud800"', "bad.yaml:6:17: has half a character (a surrogate)"),
         (LABELS.replace("x:", r'"\udfff":') % "1", "bad.yaml:6:14: has half a character"),
-        ('a: "\\UFFFFFFFF"\n', "bad.yaml:1:7: is not YAML"),
-        ('a: 1\nb: "\\U00110000"\n', "bad.yaml:2:7: is not YAML"),
+        ('a: "\\UFFFFFFFF"\n', "bad.yaml:1:7: is not valid YAML"),
+        ('a: 1\nb: "\\U00110000"\n', "bad.yaml:2:7: is not valid YAML"),
         ("a: 1\nb: \uffff\n", "bad.yaml:2:4: has the character U+FFFF"),
     ],
 )

@@ -119,8 +119,8 @@ def test_a_start_warns_of_what_has_no_room(
     for found in (budgets, explained.decision.budgets, denied.budgets):
         assert {budget.rule: budget.ceiling for budget in found} == {"few": 0, "many": 3}
     running.stop()
-    assert "every ceiling is divided: this sidecar has 1/3" in running.log
-    assert "limit few: 1/3 of its ceiling 2 is 0: every call is refused" in running.log
+    assert "ceilings are divided between sidecars: this one has 1/3" in running.log
+    assert "limit few: 1/3 of its ceiling 2 is 0, so every call is denied" in running.log
     assert "limit many" not in running.log
 
 
@@ -140,7 +140,7 @@ def test_check_and_explain_take_the_share_and_fixtures_do_not(tmp_path: Path) ->
     assert sidecar("check", directory, "--strict")[0] == 0
     code, out, _ = sidecar("check", directory, "--strict", "--share", "1/3")
     assert code == 1
-    assert "1/3 of the ceiling 2 is 0, so every call is refused" in out
+    assert "1/3 of the ceiling 2 is 0, so every call is denied" in out
     assert "daily.cel:10:1" in out
     assert sidecar("explain", directory, "--request", request)[0] == 0
     code, out, _ = sidecar("explain", directory, "--request", request, "--share", "1/3")

@@ -79,17 +79,17 @@ def altered(**changes: str) -> Callable[[Path], None]:
         (lambda path: (path / "x.cel").unlink(), "the files were changed"),
         (lambda path: (path / "y.cel").write_text(deny("true")), "the files were changed"),
         (lambda path: (path / "x.cel").rename(path / "z.cel"), "the files were changed"),
-        (altered(signed_at="2036-01-01T00:00:00.000000Z"), "is not what the key signed"),
-        (altered(signed_at="2036-13-01T00:00:00.000000Z"), "is not what the key signed"),
-        (altered(signed_at="soon"), "is no signature"),
-        (altered(digest="0" * 64), "is not what the key signed"),
+        (altered(signed_at="2036-01-01T00:00:00.000000Z"), "does not match its digest and time"),
+        (altered(signed_at="2036-13-01T00:00:00.000000Z"), "does not match its digest and time"),
+        (altered(signed_at="soon"), "is not a signature file"),
+        (altered(digest="0" * 64), "does not match its digest and time"),
         (altered(key="0" * 16), "a key that is not trusted here"),
-        (altered(signature="AAAA"), "is not what the key signed"),
-        (altered(signature=base64.b64encode(bytes(64)).decode()), "is not what the key signed"),
-        (altered(signature="not base64"), "is not what the key signed"),
-        (altered(more="1"), "is no signature"),
-        (lambda path: (path / "policies.sig").write_text("[" * 100_000), "is no signature"),
-        (lambda path: (path / "policies.sig").write_text('{"key": 1}'), "is no signature"),
+        (altered(signature="AAAA"), "does not match its digest and time"),
+        (altered(signature=base64.b64encode(bytes(64)).decode()), "does not match its digest and time"),
+        (altered(signature="not base64"), "does not match its digest and time"),
+        (altered(more="1"), "is not a signature file"),
+        (lambda path: (path / "policies.sig").write_text("[" * 100_000), "is not a signature file"),
+        (lambda path: (path / "policies.sig").write_text('{"key": 1}'), "is not a signature file"),
     ],
 )  # fmt: skip
 def test_a_set_that_was_changed_or_is_signed_wrongly_is_refused(
@@ -119,19 +119,19 @@ def test_files_that_are_no_keys_are_wrong_usage(signed: Path, keys: Keys, tmp_pa
     openssl("genpkey", "-algorithm", "rsa", "-pkeyopt", "rsa_keygen_bits:2048", "-out", rsa)
     openssl("pkey", "-in", keys.private, "-aes256", "-passout", "pass:x", "-out", secret)
     for command, key, expected in (
-        ("sign", keys.public, "is no private Ed25519 key"),
-        ("sign", rsa, "is no private Ed25519 key"),
+        ("sign", keys.public, "is not a private Ed25519 key"),
+        ("sign", rsa, "is not a private Ed25519 key"),
         ("sign", secret, "is encrypted"),
         ("sign", tmp_path / "gone", "cannot be read"),
-        ("verify", keys.private, "is no public Ed25519 key"),
-        ("verify", signed / "x.cel", "is no public Ed25519 key"),
+        ("verify", keys.private, "is not a public Ed25519 key"),
+        ("verify", signed / "x.cel", "is not a public Ed25519 key"),
     ):
         code, _, err = sidecar(command, signed, "--key", key)
         assert (code, expected in err, "effect" in err) == (2, True, False), err
 
 
 def test_a_set_that_does_not_load_is_not_signed(tmp_path: Path, keys: Keys) -> None:
-    """Nobody answers for what nobody can use."""
+    """A set that does not load cannot be signed."""
     path = minimal(tmp_path / "q", x="nothing")
     assert sidecar("sign", path, "--key", keys.private)[0] == 1
     assert not (path / "policies.sig").exists()
@@ -182,7 +182,7 @@ def test_only_a_set_of_a_digest_that_is_required_is_served(
     code, _, err = sidecar(*serve, "--require-digest", one)
     assert (code, f"has the digest {two}" in err) == (1, True)
     code, _, err = sidecar(*serve, "--require-digest", two[:12])
-    assert (code, "is not the 64 hexadecimal digits" in err) == (2, True)
+    assert (code, "is not a digest of 64 hexadecimal digits" in err) == (2, True)
     (path / "x.cel").unlink()
     required = ("--require-digest", one, "--require-digest", two)
     running = start_sidecar(path, "--reload-seconds", "0.05", *required)

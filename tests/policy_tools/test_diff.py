@@ -69,7 +69,7 @@ def test_only_what_may_have_changed_is_tried(tmp_path: Path) -> None:
 
 
 def test_a_rule_that_denies_is_shown_for_those_whom_it_denies(tmp_path: Path) -> None:
-    """A new rule for one label is told for callers with it, and for nobody else."""
+    """A new rule for one label is a change for callers with it alone."""
     old = minimal(tmp_path / "old")
     rule = deny('"team" in principal.labels && principal.labels["team"] == "web"')
     found = between(old, minimal(tmp_path / "new", no_web=rule))
@@ -377,7 +377,7 @@ def test_a_label_that_a_limit_counts_by_is_no_doubt(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_is_unlimited_is_none(tmp_path: Path) -> None:
-    """A new limit without a ceiling changes nothing for anybody."""
+    """A new limit without a ceiling changes nothing."""
     rule = limit("workspace.requests_per_minute", window="minute")
     found = between(minimal(tmp_path / "old"), minimal(tmp_path / "new", calls=rule))
     assert (found.added, found.changes) == (("calls",), ())

@@ -7,7 +7,7 @@ import pytest
 from support.policies import SHIPPED, deny, limit, minimal
 
 from sidecar.policy import policy_set
-from sidecar.policy.trace import TakenApart
+from sidecar.policy.trace import RuleTraces
 from sidecar.policy_tools.testing import fixtures
 from sidecar.policy_tools.testing.coverage import Coverage
 from sidecar.policy_tools.testing.runner import Mismatch, run_fixtures
@@ -31,7 +31,7 @@ def test_the_shipped_fixtures_pass_and_see_every_condition_both_ways(engine: str
     assert problems == []
     outcomes = list(run_fixtures(policy, found))
     assert [o.fixture.name for o in outcomes if o.mismatches] == []
-    coverage = Coverage(TakenApart(policy))
+    coverage = Coverage(RuleTraces(policy))
     for outcome in outcomes:
         coverage.recorder(outcome.seen)
     assert [(s.rule, s.part.text, s.missing) for s in coverage.seen if s.missing] == []

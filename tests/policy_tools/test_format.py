@@ -52,9 +52,9 @@ BODIES = {
     "true // why": "true  // why",
     "// first\n\n\n// second\ntrue\n\n// last": "\n// first\n\n// second\ntrue\n\n// last",
     # What is too long breaks after its weakest operators.
-    'principal.id == "somebody with a long name" && role.name == "another" || '
+    'principal.id == "an app with a long name!" && role.name == "another" || '
     'request.model == "mistral-large-latest" && request.batch': """\
-principal.id == "somebody with a long name" && role.name == "another" ||
+principal.id == "an app with a long name!" && role.name == "another" ||
 request.model == "mistral-large-latest" && request.batch""",
     # A comment stays with its operand, and brackets follow what they belong to.
     """request.batch && // of batches
@@ -68,12 +68,12 @@ request.batch &&  // of batches
     """request.batch && (
     // the team
     role.name == "ml"
-    // nobody else
+    // and no other
     )""": """\
 request.batch && (
   // the team
   role.name == "ml"
-  // nobody else
+  // and no other
 )""",
     # A chain of choices is a table.
     """role.name == "admin" ? request.tokens < 500000 : // all of it

@@ -130,7 +130,7 @@ def test_a_directory_with_too_many_tests_is_refused(
 
 def test_reading_fixtures_ends_in_time(policies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes too long is said to."""
-    monkeypatch.setattr("sidecar.policy.files.timeout.LOAD_SECONDS", 0.2)
+    monkeypatch.setattr("sidecar.policy.files.timeout.MAX_LOAD_SECONDS", 0.2)
     text = "tests:\n" + "- {name: a, steps: [{advance: 1s}]}\n" * 20_000
     (policies / "x_test.yaml").write_text(text)
     assert "takes longer than 0.2 s" in str(fixtures.read(policies)[1][0])

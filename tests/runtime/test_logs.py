@@ -1,4 +1,4 @@
-"""The log, when nobody reads it for a while."""
+"""The log, when its reader is slow."""
 
 import json
 import re
@@ -28,7 +28,7 @@ with logs.to_standard_error():
 
 
 def test_lines_that_nobody_reads_in_time_are_dropped_and_counted() -> None:
-    """The program goes on, and the log says how many are missing once somebody reads."""
+    """The program goes on, and the log says how many lines are missing once it is read."""
     process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", PROGRAM],
         stdin=subprocess.PIPE,
@@ -118,7 +118,7 @@ def test_those_decisions_have_a_line_that_were_asked_for(
 def test_a_sample_of_allows_is_drawn_by_their_ids(
     start_sidecar: Callable[..., RunningSidecar], policies: Path
 ) -> None:
-    """Whoever has an id can tell whether it has a line; every denial has one."""
+    """The id decides whether an allow has a line; every denial has one."""
     flags = ("--log-decisions", "all", "--log-allow-sample", "0.5")
     running = start_sidecar(policies, *flags)
     made = decisions(running, 60, 5)

@@ -231,8 +231,8 @@ def test_there_is_no_admin_service_unless_asked_for(start_sidecar: Start, tmp_pa
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     for address, expected in (
-        ("0.0.0.0:1", "has to be unix:PATH, or 127.0.0.1:PORT"),
-        (f"127.0.0.1:{port}", "apps ask there"),
+        ("0.0.0.0:1", "has to be unix:PATH, 127.0.0.1:PORT"),
+        (f"127.0.0.1:{port}", "is an address for apps"),
     ):
         code, _, err = command(
             "serve", "--policies", tmp_path / "p", "--ledger", tmp_path / "l.sqlite",

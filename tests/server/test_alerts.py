@@ -221,7 +221,7 @@ def test_a_receiver_that_fails_is_asked_again_until_it_takes_it(
 def test_a_receiver_that_comes_late_is_told(
     start_sidecar: Start, policies: Path, secret: Path
 ) -> None:
-    """A2: nobody listened when it was raised."""
+    """A2: no process listened when it was raised."""
     with receiver() as server:
         port, url = server.server_address[1], server.url
     names = ("SIDECAR_ALERT_WEBHOOK", "SIDECAR_ALERT_WEBHOOK_SECRET_FILE")

@@ -65,7 +65,7 @@ def test_connections_that_are_too_many_are_closed(start_sidecar: Start) -> None:
 def test_a_connection_that_never_gets_to_its_point_is_closed(
     say: bytes, shared_sidecar: RunningSidecar
 ) -> None:
-    """Whoever is slow on purpose takes a place for some seconds."""
+    """A slow client occupies a connection for some seconds only."""
     with connect(shared_sidecar) as connection:
         closed, left = False, list(say)
         deadline = time.monotonic() + 4 * HANDSHAKE_SECONDS
@@ -172,7 +172,7 @@ def test_a_unix_socket_has_the_permissions_that_were_asked_for(
 
 
 def test_what_is_created_has_its_permissions_from_its_first_moment(tmp_path: Path) -> None:
-    """There is no time in which somebody else could connect; the umask is then what it was."""
+    """There is no time in which another user could connect; the umask is then what it was."""
     before = os.umask(0)
     try:
         with created_with(0o640), socket.socket(socket.AF_UNIX) as listener:

@@ -93,7 +93,7 @@ def test_the_record_has_who_was_proven_also_of_a_lie(site: Site) -> None:
 
 
 def test_nobody_closes_anothers_hold(site: Site) -> None:
-    """A hold that is somebody else's is unknown."""
+    """Another principal's hold is unknown."""
     held = site.ask(site.authority.issue("app", URI))
     eve = x509.UniformResourceIdentifier("spiffe://cluster.local/ns/lab/sa/eve")
     stub = secure_stub(

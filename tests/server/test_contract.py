@@ -174,7 +174,7 @@ USES = [
     ("priority asked, default given", {"service_tier": "priority"},
      '{"prompt_tokens": 40, "completion_tokens": 10, "service_tier": "default"}',
      40 * 150 + 10 * 600),
-    ("a tier nobody priced", {"service_tier": "priority"},
+    ("a tier without a price", {"service_tier": "priority"},
      '{"prompt_tokens": 40, "completion_tokens": 10, "service_tier": "warp"}',
      (40 * 150 + 10 * 600) * 7 // 4),
     ("eu endpoint", {"region": "eu"}, '{"prompt_tokens": 40, "completion_tokens": 10}',
@@ -400,7 +400,7 @@ def test_a_unix_socket_in_use_is_not_taken_over(start_sidecar: Start, tmp_path: 
 def test_a_socket_that_a_killed_sidecar_left_is_used_again(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """After kill -9 the file is still there, and is nobody's."""
+    """After kill -9 the file is still there, and not in use."""
     first = start_sidecar(None, "--listen", f"unix:{tmp_path / 's.sock'}")
     first.stop(signal.SIGKILL)
     assert (tmp_path / "s.sock").exists()

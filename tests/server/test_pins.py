@@ -68,7 +68,7 @@ def test_each_field_that_contradicts_a_pin_is_denied(name: str, pinned: RunningS
 
 
 def test_a_dry_run_is_bound_too(pinned: RunningSidecar) -> None:
-    """Nobody tries out what they may not do."""
+    """Explain does not reveal what other principals may do."""
     answer = pinned.stub.Authorize(chat(principal(role="admin"), dry_run=True))
     assert [reason.code for reason in answer.reasons] == ["PRINCIPAL_CONTRADICTED"]
 
@@ -114,10 +114,10 @@ def test_what_does_not_go_together_is_refused_by_the_name_of_its_flag(
 
 
 def test_a_start_that_cannot_be_meant_is_warned_of(start_sidecar: Start) -> None:
-    """A pin that no entry has, and a variable that nobody reads; those of others are left alone."""
+    """A pin that no entry has, and an unknown variable; those of others are left alone."""
     log = start_sidecar(
         None,
-        *("--pin", "workspace=dev-workspce", "--pin", "id=anybody"),
+        *("--pin", "workspace=dev-workspce", "--pin", "id=any-app"),
         env={"SIDECAR_SHAR": "1/2", "SIDECAR_SERVICE_HOST": "10.0.0.1"},
     ).log
     assert "--pin workspace=dev-workspce: the policies have no such workspace" in log
@@ -133,7 +133,7 @@ JWKS = ("--jwks", "http://localhost:1/")
     ("args", "expected"),
     [
         (("--claim", "id=claims.sub("), "--claim: id:1:11: '(' is never closed"),
-        (("--claim", "id=1"), "--claim: id:1:1: yields int, but has to yield a string"),
+        (("--claim", "id=1"), "--claim: id:1:1: is of type int, but has to be a string"),
         (("--claim", "id=claim.sub"), "--claim: id:1:1: no variable 'claim'"),
         (("--claim", "id=claims.a", "--claim", "id=claims.b"), "id is given twice"),
         (("--claim", "role=claims.role"), "the principal's id is required"),

@@ -130,7 +130,7 @@ FORGED = {
     "claims of another token": ".".join(
         [GOOD.split(".")[0], KEYS.token(sub="system:admin").split(".")[1], GOOD.split(".")[2]]
     ),
-    "signed by somebody else": Issuer().token(),
+    "signed by another issuer": Issuer().token(),
     "alg none": f"{_unsigned({'alg': 'none', 'kid': 'kid-RS256'})}.",
     "alg None": f"{_unsigned({'alg': 'None', 'kid': 'kid-RS256'})}.",
     "no alg": f"{_unsigned({'kid': 'kid-RS256'})}.",
@@ -202,7 +202,7 @@ def test_a_token_that_does_not_hold_now_or_names_nobody_proves_nothing(
     ids=["twice", "two", "in one", "basic", "bare", "empty"],
 )
 def test_one_authorization_and_no_other(metadata: Any, sidecar: RunningSidecar) -> None:
-    """Whoever looked at a second one may have seen somebody else."""
+    """Another reader of the second one could see another caller."""
     assert unauthenticated(sidecar, *metadata) == "TOKEN_INVALID"
 
 
@@ -227,7 +227,7 @@ def test_a_request_that_contradicts_its_token_is_denied(sidecar: RunningSidecar)
 
 
 def test_nobody_gets_anothers_answer_or_closes_anothers_hold(sidecar: RunningSidecar) -> None:
-    """L3: an id that was used is no way in, and a hold that is somebody else's is unknown."""
+    """L3: an id that was used is no way in, and another principal's hold is unknown."""
     ada, eve = bearer(KEYS.token(sub="ada")), bearer(KEYS.token(sub="eve"))
     asked = chat(tester(id="ada"), model="small-1", request_id="adas")
     held = sidecar.stub.Authorize(asked, metadata=ada)
@@ -264,7 +264,7 @@ def test_a_stream_does_not_outlive_its_token(sidecar: RunningSidecar) -> None:
 
 
 def test_a_flood_of_headers_ends_its_own_call_alone(sidecar: RunningSidecar) -> None:
-    """It is refused before anybody looks for a token; others are answered."""
+    """It is refused before its token is read; others are answered."""
     for metadata in (
         (*bearer(GOOD), ("x-flood", "x" * 20_000)),
         (*bearer(GOOD), *((f"x-{n}", "x" * 50) for n in range(400))),
@@ -323,7 +323,7 @@ def test_without_keys_nobody_is_let_in(answer: Any, start_sidecar: Start, tmp_pa
 def test_a_token_is_taken_on_any_address_only_with_tls(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """Without it, whoever listens in could use it; the error says the way out."""
+    """Without TLS, an eavesdropper could use the token; the error says what to do."""
     (tmp_path / "jwks.json").write_text(json.dumps(KEYS.jwks))
     policies = minimal(tmp_path / "p")
     args = (*ARGS, "--jwks", str(tmp_path / "jwks.json"), "--listen", "0.0.0.0:0")

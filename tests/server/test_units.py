@@ -55,7 +55,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any], int, int]] = [
 
 
 def ask(model: str, endpoint: str = "UNSPECIFIED", **estimate: Any) -> pb.AuthorizeRequest:
-    """Return a request of somebody who may call every model."""
+    """Return a request of a principal that may call every model."""
     return pb.AuthorizeRequest(
         principal=principal(id="units", role="admin", workspace="ml-workspace"),
         model=model,

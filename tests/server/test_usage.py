@@ -205,6 +205,6 @@ def test_what_is_not_understood_is_counted_and_logged_by_name(
     assert 200 < log.count("made_up_") < 256
     assert "987654" not in log
     assert "nnnn" not in log
-    warnings = [line for line in log.splitlines() if "no count in its usage is known" in line]
+    warnings = [line for line in log.splitlines() if "its usage has no known count" in line]
     assert len(warnings) == 4
     assert all("hold_" in line for line in warnings)

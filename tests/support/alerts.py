@@ -1,4 +1,4 @@
-"""An alert, for whoever delivers some."""
+"""An alert, for tests of delivery."""
 
 from sidecar.domain.alerts import Alert, AlertKind
 from sidecar.domain.decisions import Meter

@@ -143,7 +143,7 @@ def _server() -> socket.socket:
 def _serve(number: int) -> dict[str, Any]:
     """Fork for each order that comes in, and return it in the process that carries it out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is interrupted closes the line
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the keepers are not waited for
     orders = socket.socket(fileno=number)
     while True:
         _, handles, _, _ = socket.recv_fds(orders, 1, 4)
@@ -170,7 +170,7 @@ def _keep(line: int, *streams: int) -> dict[str, Any]:
         return order
     for handle in (0, 1, 2, *streams):
         os.close(handle)
-    with contextlib.suppress(OSError):  # whoever asked may be gone
+    with contextlib.suppress(OSError):  # the client may be gone
         told.sendall(b"%d\n" % pid)
         told.sendall(b"%d\n" % os.waitpid(pid, 0)[1])
     os._exit(0)

@@ -98,7 +98,7 @@ class Image:
         inside; they are so, too, by mode `ro`.
         """
         root, (uid, _, gid) = shlex.quote(str(self.root)), (user or self.user).partition(":")
-        nobody = ["setpriv", "--reuid", uid, "--regid", gid, "--no-new-privs", "--bounding-set=-all",
+        unprivileged = ["setpriv", "--reuid", uid, "--regid", gid, "--no-new-privs", "--bounding-set=-all",
                   "--inh-caps=-all", f"--groups={groups}" if groups else "--clear-groups"]  # fmt: skip
         prepare = (
             "ip link set lo up",
@@ -110,7 +110,9 @@ class Image:
             ),
         )
         program = words or (*self.entrypoint, *self.command)
-        command_line = self._inside([*nobody, *self._env({}), *program], "--net", prepare=prepare)
+        command_line = self._inside(
+            [*unprivileged, *self._env({}), *program], "--net", prepare=prepare
+        )
         return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, env=OUTSIDE)  # noqa: S603
 
     def _env(self, more: dict[str, str]) -> list[str]:

@@ -47,7 +47,7 @@ class KubernetesApi(ThreadingHTTPServer):
         return {name: base64.b64decode(value).decode() for name, value in self.data.items()}
 
     def put(self, **entries: str) -> None:
-        """Change entries, as somebody else does."""
+        """Change entries, as another client does."""
         self.data |= {name.replace("_", "-"): _encode(text) for name, text in entries.items()}
         self.resource_version += 1
 
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.meanwhile.pop(0)()
 
     def do_PATCH(self) -> None:
-        """Merge, if nobody else has changed it."""
+        """Merge, if no other client has changed it."""
         patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self._is_refused():
             return

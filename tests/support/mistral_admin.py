@@ -54,7 +54,7 @@ class Fault:
 
 
 class MistralAdmin(ThreadingHTTPServer):
-    """Lists, creates and revokes keys, and lists models for whoever has a live one."""
+    """Lists, creates and revokes keys, and lists models for callers with a live one."""
 
     daemon_threads = True
 
@@ -71,7 +71,7 @@ class MistralAdmin(ThreadingHTTPServer):
         self.when: Callable[[str, str, int], None] = lambda *_: None
         """Is told of each request: its kind, "before" or "after" its effect, and its number."""
         self.changed: Callable[[], None] = lambda: None
-        """Is called when keys have changed, before anybody is told."""
+        """Is called when keys have changed, before the response."""
         self.lock = threading.RLock()
         self.released = threading.Event()
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -1,4 +1,4 @@
-"""What somebody outside sees of a running sidecar: its pages, its probes, its logs."""
+"""What is visible of a running sidecar from outside: its pages, its probes, its logs."""
 
 import json
 import re

@@ -29,7 +29,7 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Its URL, with a password and a path that nobody else may see."""
+        """Its URL, with a password and a secret path."""
         return f"http://{CREDENTIALS}@127.0.0.1:{self.server_address[1]}/s3cr3t-path?k=s3cr3t-key"
 
     @property
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-    do_GET = do_POST  # noqa: N815 - whoever followed a redirect would come by this
+    do_GET = do_POST  # noqa: N815 - a client that followed a redirect would call this
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -30,7 +30,7 @@ def refuse(_: Callable[[], bytes]) -> bytes:
 
 
 def hang(forward: Callable[[], bytes], seconds: float = 30) -> bytes:
-    """Let the sidecar decide, and answer when nobody waits any more."""
+    """Let the sidecar decide, and respond when the client has given up."""
     answer = forward()
     time.sleep(seconds)
     return answer

@@ -49,7 +49,7 @@ class Desk:
         self.key_store = self.open_key_store(name)
 
     def open_key_store(self, owner: str) -> KeyStore:
-        """Open the ledger for somebody."""
+        """Open the ledger."""
         lease_us = round(self.timings.lease_seconds * SECOND_US)
         return KeyStore(self.folder / f"{self.name}.sqlite", self.now_us, owner, lease_us)
 

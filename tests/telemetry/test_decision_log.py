@@ -161,7 +161,7 @@ def test_a_full_disk_stops_no_decision_and_lines_are_dropped_and_counted(
     assert value(found, "sidecar_decision_log_queue_lines") == MAX_LINES
     assert value(found, "sidecar_decision_log_lines_total") == 0
     assert running.stop() == 0
-    assert "the decision log cannot be written, and is tried again: No space left" in running.log
+    assert "the decision log cannot be written; retrying: No space left" in running.log
     assert f"{MAX_LINES} lines of the decision log were not written" in running.log
 
 

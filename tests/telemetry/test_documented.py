@@ -52,17 +52,17 @@ def families(
 def test_what_is_declared_documented_and_shown_is_one_list(
     families: dict[str, dict[str, Any]],
 ) -> None:
-    """Each metric with its type, its labels and what it tells; and no other."""
+    """Each metric with its type, its labels and its help text; and no other."""
     rows = re.findall(
         r"^\| `(sidecar_\w+)` \| (\w+) \| ([^|]*) \| (.*) \|$", DOCUMENT, re.MULTILINE
     )
     documented = {
-        name: {"type": kind, "help": tells, "labels": set(re.findall(r"`(\w+)`", labels))}
-        for name, kind, labels, tells in rows
+        name: {"type": kind, "help": text, "labels": set(re.findall(r"`(\w+)`", labels))}
+        for name, kind, labels, text in rows
     }
     shown = {name: family for name, family in families.items() if name.startswith("sidecar_")}
     assert shown == documented
-    declared = {name.name: (name.tells, set(name.labels)) for name in DECLARED}
+    declared = {name.name: (name.help, set(name.labels)) for name in DECLARED}
     assert declared == {name: (f["help"], f["labels"]) for name, f in shown.items()}
 
 

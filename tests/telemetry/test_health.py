@@ -64,7 +64,7 @@ def test_a_probe_is_told_by_each_name_that_it_may_ask_for(start_sidecar: Start) 
         assert check(running.addresses[0], name) == "SERVING"
     assert healthz(where) == (0, "SERVING\n")
     assert healthz(where, "liveness") == (0, "SERVING\n")
-    code, said = healthz(where, "nobody")
+    code, said = healthz(where, "unknown")
     assert (code, "NOT_FOUND" in said) == (1, True)
 
 
@@ -94,7 +94,7 @@ def test_the_health_listener_serves_nothing_but_health(start_sidecar: Start) -> 
 def test_it_is_not_ready_while_the_disk_is_full_and_recovers_by_itself(
     start_sidecar: Start, policies: Path
 ) -> None:
-    """Nobody calls meanwhile; it is alive all along."""
+    """There are no calls meanwhile; it is alive all along."""
     running = start_sidecar(policies, *HEALTH)
     where, own = address(running, "health"), running.stub
     own.Authorize(chat(tester(), model="small-1"))
@@ -120,7 +120,7 @@ def test_it_is_not_ready_while_the_disk_is_full_and_recovers_by_itself(
 def test_it_is_not_ready_while_another_program_locks_the_ledger(
     start_sidecar: Start, policies: Path
 ) -> None:
-    """Even if nobody calls: the housekeeping tells."""
+    """Even without calls: maintenance notices."""
     running = start_sidecar(policies, *HEALTH)
     where = address(running, "health")
     visitor = sqlite3.connect(running.ledger, isolation_level=None)
@@ -172,7 +172,7 @@ def test_connections_that_do_nothing_do_not_keep_a_probe_out(start_sidecar: Star
 
 
 def test_watches_are_bounded(start_sidecar: Start) -> None:
-    """Whoever watches without end takes no more than some places, and none from Check."""
+    """Endless Watch calls are bounded, and do not keep Check out."""
     running = start_sidecar(None)
     request = health_pb2.HealthCheckRequest(service="readiness")
     with grpc.insecure_channel(running.addresses[0]) as channel:

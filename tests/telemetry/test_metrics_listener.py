@@ -69,7 +69,7 @@ def test_only_get_metrics_is_answered(sent: bytes, status: bytes, running: Runni
 
 
 def test_a_scraper_that_never_reads_is_left(running: RunningSidecar) -> None:
-    """Its connection is closed after a while, and nobody waits for it."""
+    """Its connection is closed after a while, and others do not wait for it."""
     crowd = []
     for _ in range(8):
         one = socket.socket()

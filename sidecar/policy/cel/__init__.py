@@ -1,1 +1,1 @@
-"""CEL: two evaluators, and what rules may say so that both read it alike."""
+"""CEL: two evaluators, and the portable subset that both evaluate alike."""

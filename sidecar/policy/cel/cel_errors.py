@@ -1,4 +1,4 @@
-"""What is wrong with an expression, in words for people who write rules."""
+"""Errors of CEL expressions, in words for policy authors."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ METHODS = (
     "matches", "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek",
     "getDayOfYear", "getHours", "getMinutes", "getSeconds", "getMilliseconds",
 )  # fmt: skip
-"""What rules may call."""
+"""The functions and methods that rules may call."""
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _TOO_DEEP = re.compile(r"max recursion depth of (\d+)")
@@ -36,12 +36,12 @@ _HINTS = {
 
 
 def check_brackets(source: str) -> None:
-    """Raise CelError at the first bracket without its other, or text that never ends."""
+    """Raise CelError at the first unmatched bracket or unterminated string."""
     opened: list[tuple[str, int]] = []
     for found in _MARK.finditer(source):
         mark = found[0]
         if mark[0] in "\"'" and not (found[1] or found[2]):
-            raise _at(source, found.start(), "the text is never closed", f"end it with {mark[0]}")
+            raise _at(source, found.start(), "the string is never closed", f"end it with {mark[0]}")
         if mark in ("(", "[", "{"):
             opened.append((mark, found.start()))
         elif mark in (")", "]", "}"):
@@ -51,7 +51,9 @@ def check_brackets(source: str) -> None:
             if other + mark not in ("()", "[]", "{}"):
                 message = f"'{mark}' does not close '{other}'"
                 line = source.count("\n", 0, start) + 1
-                raise _at(source, found.start(), message, f"which stands in line {line} of it")
+                raise _at(
+                    source, found.start(), message, f"which is in line {line} of the expression"
+                )
     if opened:
         raise _at(source, opened[-1][1], f"'{opened[-1][0]}' is never closed")
 
@@ -62,10 +64,10 @@ def _at(source: str, offset: int, message: str, hint: str = "") -> CelError:
 
 
 def read(source: str, text: str, names: Iterable[str] = variables.NAMES) -> CelError:
-    """Read what cel-cpp says of an expression that it does not accept, with these variables."""
+    """Convert cel-cpp's error for an expression with these variables."""
     if depth := _TOO_DEEP.search(text):
-        message = f"has operators or brackets more than {depth[1]} deep in each other"
-        return CelError(message, hint="make several rules of it")
+        message = f"nests operators or brackets deeper than {depth[1]}"
+        return CelError(message, hint="split it into several rules")
     found = _ERROR.search(text)
     if found is None:
         return CelError(text.splitlines()[0].removeprefix("INVALID_ARGUMENT: "))
@@ -79,7 +81,7 @@ def read(source: str, text: str, names: Iterable[str] = variables.NAMES) -> CelE
     elif name := _UNDECLARED.search(message):
         root = name[1].partition(".")[0]
         source_line = source.splitlines()[line - 1]
-        # For a field of it, the column is that of the last dot: go back to the root.
+        # For a field access, the column is that of the last dot: go back to the root.
         column = max(1, source_line.rfind(root, 0, column + len(root)) + 1)
         message, hint = _unknown(root, source_line[column - 1 :], names)
     elif overload := _OVERLOAD.search(message):
@@ -92,22 +94,22 @@ def read(source: str, text: str, names: Iterable[str] = variables.NAMES) -> CelE
 
 
 def _unknown(name: str, rest: str, names: Iterable[str]) -> tuple[str, str]:
-    """Say that a name is not known: a variable, or something that is called."""
+    """Return message and hint for an unknown variable, function or method."""
     if not rest.removeprefix(name).lstrip().startswith("("):
         return f"no variable '{name}'", did_you_mean(name, names)
     close = did_you_mean(name, (*FUNCTIONS, *METHODS))
-    return f"no function or method '{name}'", close or "docs/policies.md lists those there are"
+    return f"no function or method '{name}'", close or "docs/policies.md lists them all"
 
 
 def _overload(function: str, types: list[str]) -> tuple[str, str]:
-    """Say which types do not go together."""
+    """Return message and hint for operands or arguments of wrong types."""
     operator = function.strip("_").replace("_", " ").strip()
     listed = " and ".join(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" for kind in types)
     hint = ""
     if function == "_?_:_":
-        return f"one of {listed} has to be changed: a ? b : c takes a bool and two of one type", ""
+        return f"a ? b : c takes a bool and two values of the same type, not {listed}", ""
     if set(types) == {"int", "double"}:
-        hint = "write a double, as in 100.0, or int(…) of the field"
+        hint = "write a double, as in 100.0, or convert the field with int(…)"
     elif function in ("_&&_", "_||_", "!_"):
         hint = 'it takes bools, as in role.name == "admin"'
     if function.startswith("_") or function.endswith("_"):
@@ -116,7 +118,7 @@ def _overload(function: str, types: list[str]) -> tuple[str, str]:
 
 
 def _of_syntax(source: str, line: int, token: str) -> str:
-    """Suggest what may have been meant."""
+    """Return a hint for a syntax error."""
     found = next((hint for mark, hint in _HINTS.items() if token.startswith(mark)), "")
     if found:
         return found

@@ -1,7 +1,7 @@
-"""cel-python (celpy): parses every rule, and evaluates where cel-cpp cannot run.
+"""The engine cel-python (celpy): parses every rule, and evaluates where cel-cpp cannot run.
 
-Only `InterpretedRunner` is used: `CompiledRunner` keeps the state of a request
-in module globals, where another thread's request can find it.
+It uses only `InterpretedRunner`, since `CompiledRunner` keeps a request's state in module
+globals, where other threads can read it.
 """
 
 import math
@@ -54,7 +54,7 @@ class _Program:
 
 
 class _Claims:
-    """An expression over claims, whose types nobody has declared."""
+    """An expression over claims, which have no declared types."""
 
     def __init__(self, runner: celpy.Runner, variable: str) -> None:
         self._runner = runner
@@ -63,8 +63,8 @@ class _Claims:
     def text(self, claims: Mapping[str, Any]) -> str:
         try:
             value: Any = self._runner.evaluate({self._variable: adapter.json_to_cel(dict(claims))})
-            value.encode()  # which half a surrogate pair has not
-        except Exception:  # a number that is no int64, among others
+            value.encode()  # fails for half a surrogate pair
+        except Exception:  # such as a number beyond int64
             raise EvaluationError from None
         if not isinstance(value, str):
             raise EvaluationError
@@ -76,14 +76,14 @@ def _contains(text: str, part: str) -> celtypes.BoolType:
 
 
 def _int(number: Any) -> celtypes.IntType:
-    """Convert a number; for infinity, fail with an error that others may make up for."""
+    """Convert a number; infinity is an ordinary CEL error, which `||` may absorb."""
     if isinstance(number, float) and not math.isfinite(number):
         raise ValueError
     return celtypes.IntType(number)
 
 
 def _or(one: Any, other: Any) -> Any:
-    """Of two errors, the first: celpy writes both into a third, which doubles each time."""
+    """Return the first of two errors; celpy nests both in a new one, which grows exponentially."""
     if _is_error(one) and _is_error(other):
         return one
     return _celpy_or(one, other)
@@ -102,29 +102,29 @@ def _is_error(value: Any) -> bool:
 _celpy_or, _celpy_and = celtypes.logical_or, celtypes.logical_and
 
 _FUNCTIONS: Any = {"contains": _contains, "int": _int, "_||_": _or, "_&&_": _and}
-"""celpy's own `contains` fails for the sum of two texts, which is a plain str to it."""
+"""Replacements; celpy's `contains` fails for concatenated strings, which are plain str."""
 
 
 def _keep_positions(token: lark.Token) -> lark.Token:
-    """Tell `true` and `false` from names, as celpy does, but keep where they stand."""
+    """Turn `true` and `false` into literals, as celpy does, but keep their places."""
     if token.value in ("true", "false"):
         return lark.Token.new_borrow_pos("BOOL_LIT", token.value, token)
     return token
 
 
 class CelPythonEngine:
-    """Parses and evaluates; it has no static types."""
+    """Parses and evaluates, without static types."""
 
     name = "cel-python"
     joins = False
 
     def __init__(self) -> None:
-        """Make the environment. The parser behind it is one for the whole process."""
+        """Create an environment. celpy has one parser for the whole process."""
         CELParser.ambiguous_literals = staticmethod(_keep_positions)  # type: ignore[assignment,method-assign]
-        celtypes.logical_or = _or  # type: ignore[assignment]  # which macros look up there
+        celtypes.logical_or = _or  # type: ignore[assignment]  # macros use these
         celtypes.logical_and = _and  # type: ignore[assignment]
         self._environment = celpy.Environment(runner_class=celpy.InterpretedRunner)
-        # The data files' messages are converted once, not for each call.
+        # Messages from the data files are converted once, not per call.
         self._converted: dict[int, tuple[Message, celtypes.Value]] = {}
 
     def parse(self, source: str) -> lark.Tree[lark.Token]:
@@ -132,11 +132,9 @@ class CelPythonEngine:
         try:
             return self._environment.compile(source)
         except CELParseError as error:
-            raise CelError(
-                "is not CEL that every implementation reads", error.line or 0, error.column or 0
-            ) from None
+            raise CelError("is not portable CEL", error.line or 0, error.column or 0) from None
         except Exception:  # RecursionError among others
-            raise CelError("is not CEL that every implementation reads") from None
+            raise CelError("is not portable CEL") from None
 
     def compile(self, source: str, kind: ResultKind, *, double: bool = False) -> _Program:
         """Compile an expression. Raises CelError."""
@@ -144,7 +142,7 @@ class CelPythonEngine:
         return _Program(runner, kind, double=double)
 
     def compile_claims(self, source: str, variable: str) -> "_Claims":
-        """Compile an expression over a map of anything. Raises CelError."""
+        """Compile an expression over untyped claims. Raises CelError."""
         return _Claims(self._environment.program(self.parse(source), _FUNCTIONS), variable)
 
     def evaluate_part(
@@ -184,7 +182,7 @@ class CelPythonEngine:
 
 
 def _typed(binding: dict[str, Any], *, double: bool) -> dict[str, Any]:
-    """Let `unlimited` be a double where the types ask for one."""
+    """Replace `unlimited` with a double if the expression needs one."""
     if not double:
         return binding
     return {**binding, "unlimited": celtypes.DoubleType(variables.UNLIMITED_DOUBLE)}
@@ -193,8 +191,8 @@ def _typed(binding: dict[str, Any], *, double: bool) -> dict[str, Any]:
 def roots(tree: lark.Tree[lark.Token]) -> frozenset[str]:
     """Return the variables that an expression reads.
 
-    A macro's own variable is counted too where it has the name of one of ours:
-    the answer may name too many, never too few.
+    A macro's variable with the name of a policy variable is included, too: there may be
+    too many names, never too few.
     """
     names = {
         str(node.children[0])
@@ -205,7 +203,7 @@ def roots(tree: lark.Tree[lark.Token]) -> frozenset[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Convert to plain Python. Some operations of celpy give plain values already."""
+    """Convert to plain Python; some of celpy's operations return plain values already."""
     match value:
         case celtypes.BoolType() | bool():
             return bool(value)
@@ -221,7 +219,7 @@ def _plain(value: Any) -> Any:
 
 
 def _from_message(message: Message) -> celtypes.Value:
-    """Convert a message to a map with every field, those at their default too."""
+    """Convert a message to a map of all fields, including those at their defaults."""
     return celtypes.MapType(
         {
             celtypes.StringType(field.name): _from_field(field, getattr(message, field.name))

@@ -1,9 +1,8 @@
-"""Expressions over `claims`: what a token or a certificate says makes a principal.
+"""CEL expressions over `claims` of a token or certificate, which yield a principal's field.
 
-They are for the same two evaluators as rules. Nobody declares what claims there are, so
-types are known only where the expression itself says them; the rest is seen when a caller
-comes. Without macros an expression goes over a caller's claims at most once for each of
-its parts, so the bound on what callers present bounds its time, too.
+They have to be valid for both engines, like rules. Claims have no declared types, so most
+type errors appear only when a caller presents them. Without macros, each part of an
+expression reads the claims at most once, so the bound on their size bounds its time.
 """
 
 from collections.abc import Mapping
@@ -25,14 +24,14 @@ class Claims(Protocol):
     """A compiled expression over claims."""
 
     def text(self, claims: Mapping[str, Any]) -> str:
-        """Return what claims, as JSON has them, come to. Raises EvaluationError."""
+        """Return the value for JSON claims. Raises EvaluationError."""
 
 
 def compile_claims(source: str, *, cpp: bool = True) -> Claims:
     """Compile an expression that yields a string. Raises CelError.
 
-    Both evaluators have to accept it; Google's evaluates where it can be had, and `cpp`
-    is not False.
+    Both engines have to accept it; cel-cpp evaluates it where available, unless `cpp` is
+    False.
     """
     if len(source.encode()) > MAX_EXPRESSION_BYTES:
         raise CelError(f"is longer than {MAX_EXPRESSION_BYTES} bytes")
@@ -44,16 +43,16 @@ def compile_claims(source: str, *, cpp: bool = True) -> Claims:
     try:
         portable.check(tree, source, None, _NAMES)
     except RecursionError:
-        raise CelError("nests too deep") from None
+        raise CelError("nests too deeply") from None
     if by_cpp is not None and cpp:
         return by_cpp
     return engine.compile_claims(source, VARIABLE)
 
 
 def _by_cpp(source: str) -> Claims | None:
-    """Compile by Google's evaluator, if this machine has it."""
+    """Compile with cel-cpp, if this machine has it."""
     try:
-        from sidecar.policy.cel import cel_cpp  # noqa: PLC0415 - not on every machine
+        from sidecar.policy.cel import cel_cpp  # noqa: PLC0415 - not available everywhere
     except ImportError:
         return None
     return cel_cpp.compile_claims(source, VARIABLE)
@@ -65,6 +64,6 @@ def _refuse_loops(tree: Tree) -> None:
         name = "" if called is None else str(node.children[called])
         if name in _MACROS or name == "has":
             place = children(node)[0].meta if called else node.meta
-            hint = f'a claim is looked for with in, as in "groups" in {VARIABLE}'
-            message = f"{name}() is not for claims"
+            hint = f'test for a claim with in, as in "groups" in {VARIABLE}'
+            message = f"{name}() is not available for claims"
             raise CelError(message, place.line or 0, place.column or 0, hint)

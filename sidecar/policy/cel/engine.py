@@ -1,7 +1,7 @@
-"""What an evaluator of CEL does for us. There are two, on purpose.
+"""The interface of CEL engines. There are two, on purpose.
 
-A rule is accepted only if both accept it: cel-python proves that it is portable
-CEL, cel-cpp that its types are right. Either can evaluate requests.
+A rule has to be accepted by both: cel-python parses it, and cel-cpp checks its types. Either
+can evaluate requests.
 """
 
 from enum import Enum
@@ -13,7 +13,7 @@ Result = bool | int | float | str
 
 
 class ResultKind(Enum):
-    """What an expression has to yield."""
+    """The type of value that an expression has to yield."""
 
     CONDITION = "a bool"
     CEILING = "an int, a double or `unlimited`"
@@ -22,10 +22,10 @@ class ResultKind(Enum):
 
 
 class CelError(Exception):
-    """An expression is not acceptable; line and column start at 1, 0 is all of it."""
+    """An expression is invalid; line and column start at 1, 0 is the whole expression."""
 
     def __init__(self, message: str, line: int = 0, column: int = 0, hint: str = "") -> None:
-        """Keep what is wrong, where, and the way out."""
+        """Keep the message, its place, and a hint."""
         super().__init__(message)
         self.message, self.line, self.column, self.hint = message, line, column, hint
 
@@ -33,7 +33,7 @@ class CelError(Exception):
 class EvaluationError(Exception):
     """An expression yields no usable value for this call.
 
-    It has no text: what the evaluators say may contain values of the request.
+    It has no text, because the engines' messages may contain values of the request.
     """
 
 
@@ -41,23 +41,23 @@ class Program(Protocol):
     """A compiled expression."""
 
     double: bool
-    """Whether `unlimited` is a double in it, not an int."""
+    """Whether `unlimited` is a double in it, rather than an int."""
 
     def evaluate(self, binding: Any) -> Result:
-        """Return the value for a binding of this engine. Raises EvaluationError."""
+        """Return the value for a binding of the same engine. Raises EvaluationError."""
 
 
 class Engine(Protocol):
-    """An evaluator of CEL."""
+    """A CEL engine."""
 
     name: str
     joins: bool
-    """Whether one large expression costs it less than the small ones it is made of."""
+    """Whether one large expression is faster than its parts by themselves."""
 
     def compile(self, source: str, kind: ResultKind, *, double: bool = False) -> Program:
         """Compile an expression. Raises CelError.
 
-        An engine that knows no types is told whether `unlimited` is a double.
+        `double` tells an engine without types whether `unlimited` is a double.
         """
 
     def bind(self, values: Values) -> Any:

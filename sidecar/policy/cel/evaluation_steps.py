@@ -1,7 +1,7 @@
-"""What an expression costs at most: no rule takes long or much memory, whatever a call says.
+"""Evaluation steps: an upper bound on an expression's time and memory, for any request.
 
-A step is the evaluation of one part; operations on texts and lists take more by their
-sizes. The largest sizes are known, so the bound is worked out once, when a rule loads.
+A step is the evaluation of one part; operations on strings and lists take more, by their
+size. Maximum sizes are known, so the bound is computed once, when a rule loads.
 """
 
 import math
@@ -16,10 +16,10 @@ from sidecar.policy.cel.engine import CelError
 from sidecar.policy.cel.sizes import BULK, NUMBER, Largest, ValueSize, either
 
 MAX_STEPS = 10_000
-"""Of one expression: up to about 25 ms on cel-cpp, and 0.5 s on cel-python."""
+"""Of one expression: at most about 25 ms on cel-cpp, and 0.5 s on cel-python."""
 
 CLOCK_STEPS = 8
-"""Reading the clock in a zone takes so many."""
+"""Steps of reading a time in a time zone."""
 
 Tree = lark.Tree[lark.Token]
 
@@ -29,7 +29,7 @@ _MAX_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """One macro around a part: what it goes over, and how often."""
+    """A macro around a part: the text of its list or map, and the most iterations."""
 
     over: str
     times: int
@@ -37,68 +37,70 @@ class _Loop:
 
 @dataclass(frozen=True, slots=True)
 class _Inside:
-    """Where a part stands: the variables of the macros around it, and their loops."""
+    """The context of a part: the variables of the macros around it, and their loops."""
 
     names: Mapping[str, ValueSize]
     loops: tuple[_Loop, ...]
 
     @property
     def times(self) -> int:
-        """How often a part here is evaluated."""
+        """How often a part in this context is evaluated."""
         return math.prod(loop.times for loop in self.loops)
 
 
 def check(tree: Tree, source: str, largest: Largest) -> None:
-    """Raise CelError at the costliest part of an expression that may take too many steps."""
+    """Raise CelError, at the most expensive part, if an expression may take too many steps."""
     meter = _Meter(source, largest)
     try:
         meter.size(tree, _Inside({}, ()))
     except RecursionError:
-        raise CelError("has too many operators in a row", hint="make several rules of it") from None
+        raise CelError(
+            "has too many operators in a row", hint="split it into several rules"
+        ) from None
     if meter.total > MAX_STEPS:
         raise meter.too_many()
 
 
 def estimate(tree: Tree, source: str, largest: Largest) -> tuple[int, ValueSize]:
-    """Return the most steps that an expression may take, and the largest size of its value."""
+    """Return the upper bounds of an expression's steps, and of its value's size."""
     meter = _Meter(source, largest)
     size = meter.size(tree, _Inside({}, ()))
     return meter.total, size
 
 
 class _Meter:
-    """Walks over an expression and counts its steps, by the loops that they are in."""
+    """Walks an expression and counts its steps, by loops."""
 
     def __init__(self, source: str, largest: Largest) -> None:
         self._steps: Counter[tuple[_Loop, ...]] = Counter()
         self._source = source
         self._largest = largest
-        self._dearest: dict[tuple[_Loop, ...], tuple[int, Tree]] = {}
+        self._most_expensive: dict[tuple[_Loop, ...], tuple[int, Tree]] = {}
 
     @property
     def total(self) -> int:
-        """All steps together."""
+        """The sum of all steps."""
         return sum(self._steps.values())
 
     def too_many(self) -> CelError:
-        """Say how many there are, and which loops or which operation take most of them."""
+        """Return the error: the number of steps, and the loops or operation with most of them."""
         loops = max(self._steps, key=lambda each: self._steps[each])
-        once, part = self._dearest[loops]
+        once, part = self._most_expensive[loops]
         if once > math.prod(loop.times for loop in loops):
-            cause = f"`{self._text(part)}` takes {_count(once)} by itself: its texts may be long"
+            cause = f"`{self._text(part)}` takes {_count(once)} by itself: its strings may be long"
         else:
             cause = ", and for each, ".join(
                 f"`{loop.over}` has up to {loop.times:,} items" for loop in loops
             )
         return CelError(
-            f"may take {_count(self.total)} steps, and {MAX_STEPS:,} is the most",
+            f"may take {_count(self.total)} steps; the maximum is {MAX_STEPS:,}",
             part.meta.line,
             part.meta.column,
             cause,
         )
 
     def size(self, node: Tree, inside: _Inside) -> ValueSize:
-        """Return how large a part's value may be, and count its steps."""
+        """Return the maximum size of a part's value, and count its steps."""
         parts = [child for child in node.children if isinstance(child, lark.Tree)]
         match node.data:
             case "ident":
@@ -114,9 +116,9 @@ class _Meter:
                 return self._method(node, parts, inside)
             case "list_lit" | "map_lit":
                 items = self._sizes(parts, inside)
-                any_of_them = ValueSize.any_of(items)
-                key = any_of_them if node.data == "map_lit" else None
-                size = ValueSize(len(items), any_of_them, key)
+                any_item = ValueSize.any_of(items)
+                key = any_item if node.data == "map_lit" else None
+                size = ValueSize(len(items), any_item, key)
             case "expr" if len(parts) > 1:
                 size = ValueSize.any_of(self._sizes(parts, inside)[1:])
             case "ident_arg":
@@ -142,7 +144,7 @@ class _Meter:
     def _field(self, value: ValueSize, name: str) -> ValueSize:
         if value.message:
             return self._largest.field(value.message, name)
-        return value.item or NUMBER  # of a map, where a dot is an index
+        return value.item or NUMBER  # of a map, where a dot is a key
 
     def _operation(self, node: Tree, parts: list[Tree], inside: _Inside) -> ValueSize:
         one, other = self._sizes(parts, inside)
@@ -154,7 +156,7 @@ class _Meter:
             return joined
         by_key = name == "relation_in" and other.key is not None
         if name.startswith("relation") and not by_key and (one.has_messages or other.has_messages):
-            message = "entries are not compared as a whole"
+            message = "whole entries cannot be compared"
             hint = "compare their names, as in role.name == workspace.name"
             raise CelError(message, node.meta.line, node.meta.column, hint)
         compared = min(one.bulk, other.bulk)
@@ -181,7 +183,7 @@ class _Meter:
         return NUMBER
 
     def _macro(self, name: str, parts: list[Tree], value: ValueSize, inside: _Inside) -> ValueSize:
-        """Count what is in it as often as there are items, of which a map's are its keys."""
+        """Count its body once per item; a map's items are its keys."""
         variable, *bodies = (part for part in parts[1].children if isinstance(part, lark.Tree))
         item = value.key or value.item or NUMBER
         within = replace(
@@ -197,8 +199,8 @@ class _Meter:
 
     def _spend(self, node: Tree, once: int, inside: _Inside) -> None:
         self._steps[inside.loops] += once * inside.times
-        if once > self._dearest.get(inside.loops, (0,))[0]:
-            self._dearest[inside.loops] = once, node
+        if once > self._most_expensive.get(inside.loops, (0,))[0]:
+            self._most_expensive[inside.loops] = once, node
 
     def _text(self, node: Tree, at_most: int = _MAX_SHOWN) -> str:
         text = " ".join(self._source[node.meta.start_pos : node.meta.end_pos].split())

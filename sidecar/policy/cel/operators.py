@@ -1,4 +1,4 @@
-"""What an expression compares, joins and negates, whatever brackets are around it."""
+"""Operators in a syntax tree: comparisons, conjunctions, negations, through brackets."""
 
 import ast
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class ComparisonNode(NamedTuple):
 
 
 def joined(tree: Tree, kind: str) -> list[Tree]:
-    """Return what `&&` (conditionaland), `||` (conditionalor) or `+` (addition) joins, in order."""
+    """Return the operands of `&&` (conditionaland), `||` (conditionalor) or `+` (addition)."""
     found: list[Tree] = []
     left = [tree]
     while left:
@@ -35,12 +35,12 @@ def joined(tree: Tree, kind: str) -> list[Tree]:
 
 
 def is_operation(tree: Tree, kind: str) -> bool:
-    """Whether a node is an operator of this kind, and not only on the way down to one."""
+    """Whether a node applies an operator of this kind, rather than only wrapping its operand."""
     return tree.data == kind and len(children(tree)) > 1
 
 
 def negated(tree: Tree) -> Tree | None:
-    """Return what `!` stands before."""
+    """Return the operand of `!`, None if a node is something else."""
     if not is_operation(tree, "unary"):
         return None
     sign, operand = children(tree)
@@ -48,7 +48,7 @@ def negated(tree: Tree) -> Tree | None:
 
 
 def field_of(tree: Tree) -> tuple[str, str] | None:
-    """Return variable and field of what is nothing but that, as `role.name`."""
+    """Return variable and field of a plain field access such as `role.name`, else None."""
     match path(tree):
         case [variable, field]:
             return variable, field
@@ -56,7 +56,7 @@ def field_of(tree: Tree) -> tuple[str, str] | None:
 
 
 def literal_of(tree: Tree) -> str | int | None:
-    """Return the text or the whole number that stands there."""
+    """Return the value of a string or integer literal, else None."""
     tree = bare(tree)
     token = tree.children[0] if tree.data == "literal" else None
     if not isinstance(token, lark.Token) or token.type not in _LITERALS:
@@ -69,13 +69,13 @@ def literal_of(tree: Tree) -> str | int | None:
 
 
 def call_of(tree: Tree) -> tuple[Tree, str] | None:
-    """Return what a method is called of, and its name."""
+    """Return the receiver and name of a method call, else None."""
     tree = bare(tree)
     return (children(tree)[0], str(tree.children[1])) if tree.data == "member_dot_arg" else None
 
 
 def items_of(tree: Tree) -> list[Tree]:
-    """Return the items of a list that is written there."""
+    """Return the items of a list literal, else none."""
     tree = bare(tree)
     return arguments(tree) if tree.data == "list_lit" else []
 

@@ -1,4 +1,4 @@
-"""Regular expressions in rules: RE2's, written as literals, and not large."""
+"""Regular expressions in rules: RE2 patterns in string literals, bounded in size."""
 
 import re
 
@@ -9,14 +9,14 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
 
 class PatternError(Exception):
-    """What is wrong with a pattern, in RE2's words."""
+    """A pattern is invalid; the text is RE2's."""
 
 
 def states(literal: str) -> int:
-    """Return the size of the program that a CEL literal's pattern becomes.
+    """Return the size of the compiled program of a CEL literal's pattern.
 
-    Both evaluators compile the pattern anew each time, which takes about as long
-    as the program is large. Raises PatternError.
+    Both engines compile a pattern at each evaluation, in time about proportional to this
+    size. Raises PatternError.
     """
     options = re2.Options()
     options.log_errors = False

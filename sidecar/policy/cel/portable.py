@@ -1,9 +1,8 @@
-"""CEL that both evaluators read alike; anything else is refused when a rule loads.
+"""The portable subset of CEL, which both engines evaluate alike; rules are limited to it.
 
-They differ in conversions of text, in `has()` on a field with its default value, in
-lists of several types, in the order of a map's keys, in errors within some macros and in
-rare literals. Some of these also take celpy exponential time. What is left is what rules
-need.
+They differ in conversions of strings, in `has()` of a field at its default, in lists of
+mixed types, in the order of a map's keys, in errors inside some macros, and in rare
+literals. Some of these also take celpy exponential time.
 """
 
 import re
@@ -18,13 +17,13 @@ from sidecar.policy.cel.syntax import Tree
 from sidecar.policy.files.problems import did_you_mean
 
 Loops = tuple[tuple[str, str], ...]
-"""The macros around a part, outermost first: what each goes over, and its variable."""
+"""The macros around a part, outermost first: the text of each one's list, and its variable."""
 
 _FUNCTIONS = {"size", "has"}
 _OF_A_NUMBER = {"int", "double"}
 _OF_A_LITERAL = {
-    # One of them has times as 64-bit nanoseconds, which end in 2262. An expression has at most
-    # 32 operators in a row, so what is added to a time is below 110 years.
+    # One engine has times as 64-bit nanoseconds, which end in 2262. An expression has at most
+    # 32 operators in a row, so the sum added to a time stays below 110 years.
     "duration": re.compile(r"""["'](?:\d{1,4}h|\d{1,6}m|\d{1,8}m?s)["']"""),
     "timestamp": re.compile(r"""["']20\d\d(-\d\d){2}T\d\d:\d\d:[0-5]\dZ["']"""),
 }
@@ -54,16 +53,15 @@ def check(
     checker: Engine | None,
     names: frozenset[str] = variables.NAMES,
 ) -> None:
-    """Raise CelError at the first construct that the evaluators may read differently.
+    """Raise CelError at the first construct that the engines may evaluate differently.
 
-    Types are the checker's to know; without one, they are not looked at. `names` are the
-    variables there are.
+    Types are checked only with a `checker`. `names` are the known variables.
     """
     _Check(source, checker, names).walk(tree, ())
 
 
 class _Check:
-    """Walks over one expression."""
+    """Walks one expression."""
 
     def __init__(self, source: str, checker: Engine | None, names: frozenset[str]) -> None:
         self._source = source
@@ -71,7 +69,7 @@ class _Check:
         self._names = names
 
     def walk(self, node: Tree, around: Loops) -> None:  # noqa: C901 - a table of kinds
-        """Look at a part and all that is in it."""
+        """Check a part and all parts in it."""
         match node.data:
             case "literal":
                 _check_literal(node)
@@ -88,7 +86,7 @@ class _Check:
             case "list_lit" | "map_lit":
                 self._check_items(node, around)
             case "dot_ident_arg" | "dot_ident" | "member_object":
-                raise _refused(node, "leading dots and message literals are not used here")
+                raise _refused(node, "leading dots and message literals are not allowed")
             case "member_dot_arg":
                 self._walk_method(node, around)
                 return
@@ -108,55 +106,55 @@ class _Check:
             return
         variable = self._text(arguments[0])
         if variable in self._names or not variable.isidentifier():
-            raise _refused(arguments[0], "give the macro's variable a name of its own")
+            raise _refused(arguments[0], "give the macro's variable a different name")
         if name in _OTHER_MACROS:
             self._check_other_macro(node, name, receiver, around)
         for part in arguments[1:]:
             self.walk(part, (*around, (self._text(receiver), variable)))
 
     def _check_name(self, node: Tree, around: Loops) -> None:
-        """Enums and types have names too, which one of them does not know."""
+        """Refuse names of enums and types, which one engine does not know."""
         name = str(node.children[0])
         if name not in self._names and name not in (variable for _, variable in around):
             raise CelError(f"no variable '{name}'", *_place(node), did_you_mean(name, self._names))
 
     def _check_index(self, node: Tree, around: Loops) -> None:
-        """A negative index is the last item to one of them."""
+        """Refuse computed list indexes: for one engine, -1 is the last item."""
         of, index = syntax.children(node)
         is_literal = _INDEX.fullmatch(syntax.words(index)) and syntax.is_literal(index)
         if not is_literal and self._compiles(
             f"({self._text(of)})[0] == ({self._text(of)})[0]", around
         ):
-            raise _refused(index, "an item of a list is named by a number that is written there")
+            raise _refused(index, "the index of a list has to be a literal number")
 
     def _check_items(self, node: Tree, around: Loops) -> None:
-        """The items of a list, the keys and values of a map: cel-cpp lets them be anything."""
+        """Refuse lists and maps of mixed types, and computed keys, which cel-cpp accepts."""
         items, step = syntax.arguments(node), 1
         if node.data == "map_lit":
             step = 2
             for item in items:
                 if not syntax.is_literal(item):
-                    raise _refused(item, "the keys and values of a map are written there")
+                    raise _refused(item, "the keys and values of a map have to be literals")
         for number, item in enumerate(items):
             if (
                 node.data == "list_lit"
                 and self._text(item).replace(" ", "") == "[]"
                 and len(items) > 1
             ):
-                raise _refused(item, "an empty list has no type beside others")
+                raise _refused(item, "an empty list cannot be mixed with other items")
             same = f"({self._text(items[number % step])}) == ({self._text(item)})"
             if number >= step and self._compiles(same, around) is False:
-                hint = "a list's items have one type, as have a map's keys and values"
+                hint = "a list's items need the same type, and so do a map's keys and values"
                 raise _refused(item, hint)
 
     def _check_sum(self, node: Tree, around: Loops) -> None:
-        """Sums of durations end at different heights."""
+        """Refuse sums of durations, which overflow at different values."""
         if "duration" not in self._source:
             return
         one, other = (self._text(part) for part in syntax.children(node))
         one = one.removesuffix("+").removesuffix("-").strip()
         if all(self._compiles(f'({side}) == duration("1s")', around) for side in (one, other)):
-            raise _refused(node, "add a duration to a time, not to another")
+            raise _refused(node, "add a duration to a time, not to a duration")
 
     def _check_method(self, node: Tree, name: str, receiver: Tree, around: Loops) -> None:
         arguments = syntax.arguments(node)
@@ -173,24 +171,24 @@ class _Check:
             if self._compiles(f"({self._text(receiver)}) == now", around) is False:
                 raise _refused(node, f"{name}() is for times, as in now.{name}()")
         elif name not in _PREDICATES:
-            raise _refused(node, f"no method {name}() that both evaluators have")
+            raise _refused(node, f"{name}() is not a method of both evaluators")
 
     def _check_other_macro(self, node: Tree, name: str, receiver: Tree, around: Loops) -> None:
-        """One of them orders a map's keys otherwise, and lets no error within be made up for."""
+        """Restrict filter, map, exists_one: the engines differ in key order and in errors."""
         bodies = syntax.arguments(node)[1:]
         if len(bodies) > 1:
             raise _refused(node, f"{name}() takes a variable and an expression")
         of = self._text(receiver)
         if name != "exists_one" and self._compiles(f'({of})[""] == ({of})[""]', around):
-            raise _refused(node, f"{name}() is for lists; a map's keys have no order")
+            raise _refused(node, f"{name}() is only for lists; a map's keys have no order")
         for part in bodies[0].iter_subtrees():
             if part.data in _MAY_FAIL and len(part.children) > 1 and not _is_safe_call(part):
-                raise _refused(part, f"what stands in {name}() must not be able to fail")
+                raise _refused(part, f"the expression in {name}() must not be able to fail")
             if part.data == "member_dot" and _MAPS & set(syntax.path(part)[1:-1]):
-                raise _refused(part, f"what stands in {name}() must not be able to fail")
+                raise _refused(part, f"the expression in {name}() must not be able to fail")
 
     def _compiles(self, condition: str, around: Loops) -> bool | None:
-        """Whether a condition has the right types, where it stands; None if nobody can tell."""
+        """Whether a condition is well typed in this context; None without a checker."""
         if self._checker is None:
             return None
         for items_of, variable in reversed(around):
@@ -207,24 +205,22 @@ class _Check:
 
 def _check_literal(node: Tree) -> None:
     (token,) = node.children
-    assert isinstance(token, lark.Token), "a literal is a word"
+    assert isinstance(token, lark.Token), "a literal is one token"
     if token.type in ("UINT_LIT", "BYTES_LIT", "NULL_LIT"):
-        raise _refused(token, "write ints, doubles, bools and strings; no uints, bytes or null")
+        raise _refused(token, "use ints, doubles, bools and strings; no uints, bytes or null")
     if token.type == "MLSTRING_LIT" or (
         token.type == "STRING_LIT" and not _TEXT.fullmatch(str(token))
     ):
-        raise _refused(
-            token, r"write strings in one line with \\ \" \' \n \r \t and no other escape"
-        )
+        raise _refused(token, r"write strings in one line, with no escapes but \\ \" \' \n \r \t")
 
 
 def _check_division(node: Tree) -> None:
-    """Zero divides doubles into infinity on one of them, and -1 the least int into an error."""
+    """Refuse computed divisors: the engines differ for doubles by 0, and the least int by -1."""
     operator, divisor = node.children
     if isinstance(operator, lark.Tree) and operator.data != "multiplication_mul":
         assert isinstance(divisor, lark.Tree), "an operator has operands"
         if not syntax.is_literal(divisor) or not _DIVISOR.fullmatch(syntax.words(divisor)):
-            raise _refused(node, "divide by a number that is written there and is not 0 or -1")
+            raise _refused(node, "divide by a literal number other than 0 and -1")
 
 
 def _check_function(node: Tree) -> None:
@@ -233,7 +229,7 @@ def _check_function(node: Tree) -> None:
         _check_has(node, arguments)
     elif name in _OF_A_NUMBER:
         if not all(_is_number(argument) for argument in arguments):
-            raise _refused(node, f"{name}() takes a field that is a number, or a literal")
+            raise _refused(node, f"{name}() takes a numeric field or a literal")
     elif name in _OF_A_LITERAL:
         form = _OF_A_LITERAL[name]
         if not all(
@@ -242,29 +238,31 @@ def _check_function(node: Tree) -> None:
             raise _refused(node, f'{name}() takes a literal, as in duration("90s")')
     elif name not in _FUNCTIONS:
         known = ", ".join(sorted(_FUNCTIONS | _OF_A_NUMBER | set(_OF_A_LITERAL)))
-        raise _refused(node, f"{name}() is read differently by the evaluators; there are {known}")
+        raise _refused(node, f"{name}() is not portable; use one of {known}")
 
 
 def _check_has(node: Tree, arguments: list[Tree]) -> None:
-    """A field is always there, and has() of its default differs; a map's key may be missing."""
+    """Refuse has() of fields, whose defaults the engines treat differently; keys are fine."""
     path = syntax.path(arguments[0]) if arguments else []
     of_labels = len(path) == 3 and path[0] in variables.MESSAGES and path[1] in _MAPS  # noqa: PLR2004
     if not of_labels and not (len(path) == 2 and path[0] == variables.SPEND):  # noqa: PLR2004
-        raise _refused(node, "has() is for keys of maps, as in has(principal.labels.team)")
+        raise _refused(node, "has() is only for keys of maps, as in has(principal.labels.team)")
 
 
 def _check_pattern(place: Tree, literal: str) -> None:
-    """A pattern that RE2 cannot read fails for every call."""
+    """Refuse patterns that RE2 cannot compile, which would fail for every call."""
     try:
         patterns.states(literal)
     except patterns.PatternError as error:
-        raise CelError(f"is no pattern: {error}", *_place(place), "patterns are RE2's") from None
+        raise CelError(
+            f"is not a valid pattern: {error}", *_place(place), "patterns use RE2's syntax"
+        ) from None
 
 
 def _check_zone(place: Tree, literal: str) -> None:
-    """A zone is looked up among files: by a name that is known, never by one from a call."""
+    """Refuse computed and unknown time zones: a zone's name is looked up as a file."""
     if not literal:
-        raise _refused(place, 'a time zone is written there, as in "Europe/Paris"')
+        raise _refused(place, 'a time zone has to be a literal, as in "Europe/Paris"')
     known = available_timezones() - {"localtime"}
     if literal[1:-1] not in known:
         message = f"no time zone is named '{literal[1:-1]}'"
@@ -272,7 +270,7 @@ def _check_zone(place: Tree, literal: str) -> None:
 
 
 def _is_number(node: Tree) -> bool:
-    """Whether a node is a numeric literal, or the path of a field that is a number."""
+    """Whether a node is a numeric literal or a numeric field."""
     if syntax.is_literal(node) and _NUMBER.fullmatch(syntax.words(node)):
         return True
     path = syntax.path(node)
@@ -292,4 +290,4 @@ def _place(place: Tree | lark.Token) -> tuple[int, int]:
 
 def _refused(place: Tree | lark.Token, hint: str) -> CelError:
     word = place if isinstance(place, lark.Token) else syntax.first_word(place)
-    return CelError(f"'{word}' is not read alike by both evaluators", *_place(place), hint)
+    return CelError(f"'{word}' is not portable between the evaluators", *_place(place), hint)

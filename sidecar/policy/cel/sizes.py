@@ -1,4 +1,4 @@
-"""How large values may be: those of a request by the contract, those of the data by looking."""
+"""Maximum sizes of values: of a request by the contract's bounds, of the data as it is."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -20,36 +20,36 @@ from sidecar.policy.cel.variables import no_key
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 BULK = 16
-"""Characters or items that are copied or compared in the time of one step."""
+"""Characters or items that are copied or compared in one step."""
 
 MAX_RULE_ID = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ValueSize:
-    """How large a value may be: characters of a text, entries of a list or map, 0 for a number."""
+    """A value's maximum size: characters of a string, items of a list or map, 0 of a number."""
 
     count: int = 0
     item: "ValueSize | None" = None
-    """Of a list's items, of a map's values."""
+    """The size of a list's items, or of a map's values."""
     key: "ValueSize | None" = None
     message: str = ""
-    """The full name of its type, where it is a message."""
+    """The full name of its type, if it is a message."""
 
     @property
     def bulk(self) -> int:
-        """How many steps it takes to go over all of it."""
+        """The steps of reading all of it."""
         if self.item is None:
             return self.count // BULK
         return self.count * (1 + self.item.bulk + (self.key.bulk if self.key else 0))
 
     @property
     def has_messages(self) -> bool:
-        """Whether it is an entry of the data or the like, or has such."""
+        """Whether it is a message, or contains messages."""
         return bool(self.message or (self.item and self.item.has_messages))
 
     def or_else(self, other: "ValueSize") -> "ValueSize":
-        """Return the size of what may be either."""
+        """Return the size of a value that may be either."""
         return ValueSize(
             max(self.count, other.count),
             either(self.item, other.item),
@@ -59,7 +59,7 @@ class ValueSize:
 
     @staticmethod
     def any_of(sizes: "Iterable[ValueSize]") -> "ValueSize":
-        """Return the size of what may be any of them."""
+        """Return the size of a value that may be any of them."""
         return functools.reduce(ValueSize.or_else, sizes, NUMBER)
 
 
@@ -67,15 +67,15 @@ NUMBER = ValueSize()
 
 
 def either(one: ValueSize | None, other: ValueSize | None) -> ValueSize | None:
-    """Return the size of what may be either, None if neither is there."""
+    """Return the size of a value that may be either; None if both are None."""
     return one.or_else(other) if one and other else one or other
 
 
 class Largest:
-    """The largest sizes that the fields of variables have."""
+    """The maximum sizes of the variables' fields."""
 
     def __init__(self, entries: Iterable[Message], limits: int) -> None:
-        """Look at all messages of the data files; of limits, count the rules."""
+        """Measure all entries of the data files; `limits` bounds the entries of `spend`."""
         self._fields: dict[str, ValueSize] = {}
         for message in (*_REQUESTS, *entries):
             self._measure(message)
@@ -113,7 +113,7 @@ class Largest:
 
 
 def _message_of_values(field: Any) -> str | None:
-    """Return the type of a map's values, where they are messages."""
+    """Return the type of a map's values if they are messages, else None."""
     if field.message_type is None or not field.message_type.GetOptions().map_entry:
         return None
     value = field.message_type.fields_by_name["value"]
@@ -141,4 +141,4 @@ _REQUESTS = (
     ),
     no_key(_ID),
 )
-"""The largest that a request may be."""
+"""Messages of the maximum size that the contract allows."""

@@ -1,4 +1,4 @@
-"""Looking at the syntax tree of an expression."""
+"""Helpers for the syntax trees of expressions."""
 
 from collections.abc import Iterator
 
@@ -14,30 +14,30 @@ _WRAPPERS = {
 
 
 def bare(node: Tree) -> Tree:
-    """Go through brackets, and through nodes that only say what could have stood there."""
+    """Strip brackets, and nodes of the grammar that only wrap one other."""
     while node.data in _WRAPPERS and len(node.children) == 1:
         (node,) = children(node)
     return node
 
 
 def children(node: Tree) -> list[Tree]:
-    """Return the children that are parts themselves."""
+    """Return the children that are trees."""
     return [child for child in node.children if isinstance(child, lark.Tree)]
 
 
 def arguments(node: Tree) -> list[Tree]:
-    """Return what stands between the brackets of a call, a list or a map."""
+    """Return the arguments of a call, or the items of a list or map."""
     lists = children(node)
     return children(lists[-1]) if lists and lists[-1].data in ("exprlist", "mapinits") else []
 
 
 def is_literal(node: Tree) -> bool:
-    """Whether a part is one word that is no name, and nothing else."""
+    """Whether a part is a literal."""
     return bare(node).data == "literal"
 
 
 def path(node: Tree) -> list[str]:
-    """Return the names of `a.b.c`, and nothing for what is not just that."""
+    """Return the names of `a.b.c`, empty for any other part."""
     node = bare(node)
     if node.data == "ident":
         return [str(node.children[0])]
@@ -48,12 +48,12 @@ def path(node: Tree) -> list[str]:
 
 
 def first_word(node: Tree) -> str:
-    """Return the first word of a part; an empty list has none."""
+    """Return the first token of a part; an empty list has none."""
     return str(next(_tokens(node), "[]"))
 
 
 def words(node: Tree) -> str:
-    """Return the words of a part run together; operators and brackets have none."""
+    """Return a part's tokens, concatenated; operators and brackets are not tokens."""
     return "".join(str(token) for token in _tokens(node))
 
 

@@ -1,4 +1,4 @@
-"""The variables that a rule can see, and their values for one call."""
+"""The policy input: the variables that a rule can read, and their values for one call."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ UNLIMITED_INT = 2**63 - 1
 UNLIMITED_DOUBLE = float("inf")
 
 NEVER = datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)
-"""When a key expires that never does: later than any time that data files may have."""
+"""The `expires` of a key that never does: later than any time in the data files."""
 
 FROM_DATA = frozenset({"role", "workspace", "model", "key", UNLIMITED})
-"""Variables whose values come from the data files alone, so they are few."""
+"""Variables whose values come from the data files alone."""
 
 
 def text_field(source: str) -> tuple[str, str] | None:
-    """Return variable and field of an expression that is just one text field of a message."""
+    """Return variable and field of an expression that is only a string field, else None."""
     variable, _, name = source.strip().partition(".")
     message = MESSAGES.get(variable)
     field = message.fields_by_name.get(name) if message is not None else None
@@ -43,7 +43,7 @@ def text_field(source: str) -> tuple[str, str] | None:
 
 
 def no_key(key_id: str = "", state: str = "") -> policy_pb.Key:
-    """Return a key without an entry, which narrows nothing by itself."""
+    """Return the key of an unknown or missing key_id, without any restriction."""
     return policy_pb.Key(
         id=key_id,
         state=state,
@@ -55,7 +55,7 @@ def no_key(key_id: str = "", state: str = "") -> policy_pb.Key:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """A value for every variable but `unlimited`, whose value is fixed."""
+    """The values of all variables for one call, except `unlimited`, which is constant."""
 
     request: policy_pb.Request
     principal: pb.Principal
@@ -70,7 +70,7 @@ class Values:
 def values_of(
     role: policy_pb.Role, workspace: policy_pb.Workspace, model: policy_pb.Model
 ) -> Values:
-    """Return the values of a call of which only these entries are known."""
+    """Return the values of a call with only these entries."""
     return Values(
         request=policy_pb.Request(),
         principal=pb.Principal(),

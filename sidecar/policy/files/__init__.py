@@ -1,1 +1,1 @@
-"""The files of a policy directory, and what is wrong with them."""
+"""The files of a policy directory: reading, parsing, and their problems."""

@@ -1,4 +1,4 @@
-"""The data files: roles, workspaces, models with dated prices, keys."""
+"""The data files: roles, workspaces, models with dated prices, and keys."""
 
 import contextlib
 import sys
@@ -25,7 +25,7 @@ from sidecar.policy.files.yaml_file import Loc, YamlFile
 
 
 def _ceiling(value: object) -> object:
-    """Read `unlimited` and `.inf` as None; a number has to be one; nothing is not unlimited."""
+    """Read `unlimited` and `.inf` as None, and refuse other non-numbers, null included."""
     if value in ("unlimited", float("inf")):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -34,7 +34,7 @@ def _ceiling(value: object) -> object:
 
 
 def _number(value: object) -> object:
-    """Read a number as it is written, not through a float."""
+    """Read a number as the decimal that is written."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("has to be a number")
     return Decimal(str(value))
@@ -63,7 +63,7 @@ def _list(value: object) -> object:
 
 def _instant(value: object) -> object:
     """Read a day, which starts at midnight UTC, or a time with its zone."""
-    if isinstance(value, str):  # put together from a placeholder and more
+    if isinstance(value, str):  # composed from a placeholder
         with contextlib.suppress(ValueError):
             value = datetime.fromisoformat(value)
     if isinstance(value, date) and not MIN_YEAR <= value.year <= MAX_YEAR:
@@ -81,16 +81,16 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"
 KeyId = Annotated[
     str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^#\x00-\x1f\x7f-\x9f]+$")
 ]
-"""Without a #: KEY#VERSION names a version of it."""
+"""Without #, since KEY#VERSION names a version."""
 Words = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-"""A line for people."""
+"""A line of text for people."""
 Names = Annotated[tuple[Name, ...], BeforeValidator(_list, json_schema_input_type=list[Name])]
 Labels = Mapping[Name, str]
 Tool = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_TOOL_NAME_BYTES, pattern=r"^[\x21-\x7e]+$"),
 ]
-"""A tool that Mistral runs and bills by the call, as in web_search."""
+"""A tool that Mistral runs and bills per call, as in web_search."""
 EndpointName = Literal[
     "CHAT", "FIM", "EMBEDDINGS", "OCR", "MODERATION", "TRANSCRIPTION", "SPEECH", "REALTIME"
 ]
@@ -99,10 +99,10 @@ Endpoints = Annotated[
     BeforeValidator(_list, json_schema_input_type=list[EndpointName]),
 ]
 
-# What is read before it is validated says in its input type how it is written: editors go by
-# that (`sidecar schema`). The bounds stand once for both, and in the unit they are written in.
+# For values that a validator converts, the input type is the written form, which editors get
+# by `sidecar schema`. Bounds are declared once for both, in the written unit.
 Unlimited = Literal["unlimited"] | Annotated[float, Field(gt=sys.float_info.max)]
-"""As it is written: the word, or `.inf`, the only number above all."""
+"""The written form: the word, or `.inf`, the only number above the maximum."""
 _BUDGET_BOUNDS = Field(ge=0, lt=10**9)
 _USD_BOUNDS = Field(ge=0, le=10_000)
 
@@ -120,7 +120,7 @@ Usd = Annotated[
     _USD_BOUNDS,
     BeforeValidator(_number, json_schema_input_type=Annotated[float, _USD_BOUNDS]),
 ]
-# Their defaults are as they are written, too: 1, not a thousand thousandths.
+# Defaults are in the written form, too: 1, not a thousand thousandths.
 Factor = Annotated[int, Field(validate_default=True), _thousandths(10)]
 Discount = Annotated[int, Field(validate_default=True), _thousandths(1)]
 _WRITTEN_INSTANT = r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:\d\d))?$"
@@ -137,9 +137,9 @@ class _Entry(BaseModel):
 
 
 class PriceEntry(_Entry):
-    """What a model costs from a day on; `source` says where that stands.
+    """A model's prices from a date on; `source` names where they are published.
 
-    Cached input that has no price of its own costs `multipliers.cached_input` of input.
+    Without a price of its own, cached input costs `multipliers.cached_input` times input.
     """
 
     effective_from: Instant
@@ -155,10 +155,10 @@ class PriceEntry(_Entry):
 
 
 class ModelEntry(_Entry):
-    """A model: its aliases and family are names that allow-lists may use.
+    """A model; allow-lists may name it by id, alias or family.
 
-    A request that leaves its endpoint out calls the first of `endpoints`, where these
-    are without CHAT.
+    A request without an endpoint calls chat, or the first of `endpoints` if these are
+    without CHAT.
     """
 
     family: Name
@@ -169,7 +169,7 @@ class ModelEntry(_Entry):
 
 
 class MultipliersEntry(_Entry):
-    """Factors on list prices. Cached input is never dearer: a hold assumes none."""
+    """Factors on list prices. Cached input is at most 1, since holds assume none is cached."""
 
     cached_input: Discount = 1
     batch: Factor = 1
@@ -178,7 +178,7 @@ class MultipliersEntry(_Entry):
 
 
 class RoleEntry(_Entry):
-    """What principals of a role may do. None is unlimited."""
+    """What principals with a role may do. None is unlimited."""
 
     allowed_models: Names
     max_tokens_per_request: CountOrNone
@@ -204,7 +204,7 @@ class WorkspaceEntry(_Entry):
 
 
 class KeyEntry(_Entry):
-    """A Mistral API key, by its id; never its secret. None is unlimited, or never."""
+    """A Mistral API key, by its id, never its secret. None is unlimited, or never expires."""
 
     workspace: Name
     name: Words = ""
@@ -219,7 +219,7 @@ class KeyEntry(_Entry):
 
 
 class DataFile(_Entry):
-    """What one data file may hold."""
+    """The content of one data file."""
 
     models: Mapping[Name, ModelEntry] = {}
     multipliers: MultipliersEntry | None = None
@@ -238,11 +238,11 @@ class Data:
     keys: dict[str, KeyEntry] = field(default_factory=dict)
     multipliers: MultipliersEntry = field(default_factory=MultipliersEntry)
     names: dict[str, str] = field(default_factory=dict)
-    """The id of the model for each id and alias."""
+    """Model ids by id and alias."""
 
 
 def read(files: Mapping[str, str]) -> tuple[Data, list[Problem]]:
-    """Read all data files; return what they say, and all that is wrong with them."""
+    """Read all data files; return the data and all problems."""
     data, problems = Data(), []
     multipliers_in = ""
     for file, text in sorted(files.items()):
@@ -256,7 +256,7 @@ def read(files: Mapping[str, str]) -> tuple[Data, list[Problem]]:
         if content.multipliers is not None:
             if multipliers_in:
                 problems.append(
-                    document.problem(("multipliers",), f"stands in {multipliers_in} already")
+                    document.problem(("multipliers",), f"is already in {multipliers_in}")
                 )
             data.multipliers, multipliers_in = content.multipliers, file
         problems += _name_models(document, data, content)
@@ -277,7 +277,7 @@ def _validate(document: YamlFile) -> tuple[DataFile | None, list[Problem]]:
 def describe(
     document: YamlFile, details: Any, inside: Loc = (), schema: type[BaseModel] = DataFile
 ) -> Problem:
-    """Say in our words, and at its place, what pydantic found."""
+    """Convert a pydantic error to a problem at its place."""
     loc = tuple(part for part in details["loc"] if part != "[key]")
     key = str(loc[-1]) if loc else ""
     place = (*inside, *loc)
@@ -291,13 +291,13 @@ def describe(
     if details["type"] == "literal_error":
         expected = details["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
         hint = did_you_mean(str(details["input"]), expected.split(", "))
-        return document.problem(place, f"'{details['input']}' is no {key}", hint)
+        return document.problem(place, f"'{details['input']}' is not a valid {key}", hint)
     about = f"'{key}': " if isinstance(key, str) and not key.isdecimal() and key else ""
     return document.problem(place, f"{about}{message[0].lower()}{message[1:]}")
 
 
 def _keys(schema: type[BaseModel], loc: Loc) -> set[str]:
-    """Return the keys that may stand where an unknown one was found."""
+    """Return the keys that are valid where an unknown one was found."""
     found: type[BaseModel] | None = schema
     for part in loc[:-1]:
         field = found.model_fields.get(str(part)) if found is not None else None
@@ -308,7 +308,7 @@ def _keys(schema: type[BaseModel], loc: Loc) -> set[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model within a type such as a mapping or a tuple of it."""
+    """Return the model in a type such as a mapping or tuple of it."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     inner = (_model_in(argument) for argument in get_args(annotation))
@@ -318,24 +318,24 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 def _merge(
     document: YamlFile, section: str, into: dict[str, Any], more: Mapping[str, Any]
 ) -> list[Problem]:
-    twice = [
-        document.problem((section, name), f"'{name}' stands in another file already")
+    duplicates = [
+        document.problem((section, name), f"'{name}' is already in another file")
         for name in more
         if name in into
     ]
     into.update(more)
-    return twice
+    return duplicates
 
 
 def _name_models(document: YamlFile, data: Data, content: DataFile) -> list[Problem]:
-    """Give each id and alias to one model."""
+    """Map each id and alias to its model; report those of two models."""
     problems = []
     for model_id, entry in content.models.items():
         for name in (model_id, *entry.aliases):
             owner = data.names.setdefault(name, model_id)
             if owner != model_id:
                 problems.append(
-                    document.problem(("models", model_id), f"'{name}' already names {owner}")
+                    document.problem(("models", model_id), f"'{name}' is already a name of {owner}")
                 )
     return problems
 
@@ -358,14 +358,14 @@ def _check_prices(document: YamlFile, content: DataFile) -> list[Problem]:
             if cached is not None and (fresh is None or cached > fresh):
                 key = "cached_input_usd_per_million_tokens"
                 place = ("models", model_id, "prices", index, key)
-                message = f"'{key}': is more than input_usd_per_million_tokens, which is held"
+                message = f"'{key}': is more than input_usd_per_million_tokens, which holds assume"
                 problems.append(document.problem(place, message))
     return problems
 
 
 def _check_keys(document: YamlFile, content: DataFile) -> list[Problem]:
     return [
-        document.problem(("keys", key_id, "expires"), "is not after the day it was created")
+        document.problem(("keys", key_id, "expires"), "is not after `created`")
         for key_id, key in content.keys.items()
         if key.expires is not None and key.created is not None and key.expires <= key.created
     ]

@@ -1,4 +1,4 @@
-"""The files of a policy directory, read once and as they are."""
+"""Reads all files of a policy directory, in one consistent version."""
 
 import hashlib
 import unicodedata
@@ -14,19 +14,19 @@ MAX_FILE_BYTES = 1_048_576
 
 FIXTURES = "_test.yaml"
 SIGNATURE = "policies.sig"
-"""Who answers for the set: see sidecar/policy/trust."""
+"""The signature of the set: see sidecar/policy/trust."""
 
-TRIES = 5
-"""How often a directory may change under the reader's hands."""
+MAX_READS = 5
+"""Attempts to read a directory that changes meanwhile."""
 
 _NO_MARK = "save as UTF-8 without a byte order mark"
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyFiles:
-    """Texts by file name, the SHA-256 over all that decides, and what is wrong.
+    """Texts by file name, their SHA-256 digest, and their problems.
 
-    The signature is no part of that; it is empty where there is none.
+    The signature is not part of the digest; it is empty if there is no such file.
     """
 
     rules: dict[str, str]
@@ -37,15 +37,15 @@ class PolicyFiles:
 
 
 def read(directory: Path) -> PolicyFiles:
-    """Read the rules (*.cel) and the data (*.yaml) of a flat directory, of one moment.
+    """Read the rules (*.cel) and data (*.yaml) of a flat directory, in one version.
 
-    Names that begin with a dot are ignored, as a Kubernetes ConfigMap needs;
-    so are fixtures (*_test.yaml) and notes (*.md), which decide nothing. Any
-    other file is an error: somebody may believe that it is read.
+    Names that begin with a dot are ignored, as a Kubernetes ConfigMap needs; so are
+    fixtures (*_test.yaml) and notes (*.md). Any other file is a problem, since its
+    author may expect that it is read.
 
-    Raises PolicyError when the directory cannot be read at all, or never stands still.
+    Raises PolicyError if the directory cannot be read at all, or keeps changing.
     """
-    for _ in range(TRIES):
+    for _ in range(MAX_READS):
         before, failure = fingerprint.stat_directory(directory), None
         try:
             files = _read(directory)
@@ -55,7 +55,7 @@ def read(directory: Path) -> PolicyFiles:
             if failure is not None:
                 raise failure
             return files
-    raise PolicyError([Problem(str(directory), 0, 0, "changes while it is read, again and again")])
+    raise PolicyError([Problem(str(directory), 0, 0, "keeps changing while it is read")])
 
 
 def _read(directory: Path) -> PolicyFiles:
@@ -74,7 +74,7 @@ def _read(directory: Path) -> PolicyFiles:
     rules = {name: text for name, text in texts.items() if name.endswith(".cel")}
     if not rules and not problems:
         problems.append(
-            Problem(str(directory), 0, 0, "has no .cel files, so everything would be denied")
+            Problem(str(directory), 0, 0, "has no .cel files, so every call would be denied")
         )
     data = {name: text for name, text in texts.items() if name.endswith(".yaml")}
     signature = ""
@@ -86,12 +86,12 @@ def _read(directory: Path) -> PolicyFiles:
 
 
 def fixture_files(directory: Path) -> list[Path]:
-    """Return the fixtures of a policy directory. Raises PolicyError when it cannot be read."""
+    """Return the fixtures of a policy directory. Raises PolicyError if it cannot be read."""
     return [entry for entry in _entries(directory) if entry.name.endswith(FIXTURES)][:MAX_FILES]
 
 
 def _entries(directory: Path) -> list[Path]:
-    """Return what is in a directory, without names that begin with a dot."""
+    """Return a directory's entries, without names that begin with a dot."""
     try:
         inside = fingerprint.folder(directory).iterdir()
         return sorted(p for p in inside if not p.name.startswith("."))
@@ -100,28 +100,30 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def _misplaced(entry: Path) -> list[Problem]:
-    """Say why an entry of a policy directory should not be in it."""
+    """Return a problem for an entry that does not belong in a policy directory."""
     wrong, hint = "", ""
     try:
         if not entry.name.isprintable():
             wrong = "the name has characters that cannot be printed"
         elif entry.is_dir():
-            wrong = "a policy directory has no folders in it"
+            wrong = "is a folder, which a policy directory must not have"
         elif entry.suffix not in (".cel", ".yaml", ".md") and entry.name != SIGNATURE:
-            wrong = "is neither a rule nor data, and would not be read"
+            wrong = "is neither a rule nor data, so it would be ignored"
             hint = "rules end in .cel, data in .yaml, notes in .md"
-    except OSError as error:  # a link to a name that is too long, or into a closed folder
+    except (
+        OSError
+    ) as error:  # such as a link to a name that is too long, or into a folder without permission
         wrong = f"cannot be read: {error.strerror}"
     return [Problem(entry.name, 0, 0, wrong, hint=hint)] if wrong else []
 
 
 def read_text(path: Path) -> tuple[str, list[Problem]]:
-    """Read a file of a policy directory, or say why it is not one that is read."""
+    """Read a file of a policy directory; return its text, or its problems."""
     try:
         if not path.is_file():
             return "", [Problem(path.name, 0, 0, "is not a regular file")]
         if not path.resolve().is_relative_to(path.parent.resolve()):
-            return "", [Problem(path.name, 0, 0, "is a link to outside of the directory")]
+            return "", [Problem(path.name, 0, 0, "is a link to a file outside the directory")]
         with path.open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
         text = content.decode("utf-8")
@@ -135,22 +137,22 @@ def read_text(path: Path) -> tuple[str, list[Problem]]:
 
 
 def _deceptive(file: str, text: str) -> Iterator[Problem]:
-    """Find characters that make a text read differently to people and to programs.
+    """Yield the first character that makes a text look different to people and programs.
 
-    Those are other ends of lines than a line feed, control characters, byte order marks
-    and marks that change the direction of writing.
+    Those are line ends other than a line feed, control characters, byte order marks and
+    marks that change the writing direction.
     """
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         for column, character in enumerate(line, start=1):
             if character != "\t" and unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp"):
                 hint = _NO_MARK if character == "\ufeff" and (number, column) == (1, 1) else ""
-                message = f"has the character U+{ord(character):04X}"
+                message = f"has the invisible character U+{ord(character):04X}"
                 yield Problem(file, number, column, message, hint=hint)
                 return
 
 
 def _digest(texts: dict[str, str]) -> str:
-    """Hash names and texts; lengths keep two different directories apart."""
+    """Hash names and texts, each with its length, so that the input is unambiguous."""
     digest = hashlib.sha256()
     for name, text in sorted(texts.items()):
         for part in (name.encode(), text.encode()):

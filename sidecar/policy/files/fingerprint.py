@@ -1,9 +1,8 @@
-"""Where the files of a policy directory are at this moment, and whether they have changed.
+"""Fingerprints of a policy directory, by which a change is noticed.
 
-Kubernetes writes a ConfigMap as a folder of its own, and then turns the link `..data` to
-that, at once; each file is a link through `..data`. Whoever reads through these links may
-read one file of the old set and the next of the new one. So the links are followed once,
-and everything is read from where they led.
+Kubernetes writes each version of a ConfigMap to a folder of its own, and then replaces the
+link `..data` to it; each file is a link through `..data`. Reading through these links could
+mix files of two versions, so `..data` is resolved once, and all files are read from there.
 """
 
 from pathlib import Path
@@ -13,11 +12,11 @@ from sidecar.policy.files.problems import PolicyError, Problem
 CURRENT = "..data"
 
 DirectoryStat = tuple[object, ...]
-"""What can be seen of a directory without reading its files. Two that differ are a change."""
+"""Metadata of a directory's files; two different ones mean a change."""
 
 
 def folder(directory: Path) -> Path:
-    """Return the folder that has the files now. Raises PolicyError when there is none."""
+    """Return the folder that has the files now. Raises PolicyError if it cannot be found."""
     try:
         found = directory.resolve(strict=True)
         current = found / CURRENT
@@ -27,16 +26,16 @@ def folder(directory: Path) -> Path:
     except (OSError, RuntimeError) as error:
         raise unreadable(directory, error) from None
     if not pinned.is_relative_to(found):
-        wrong = f"has a {CURRENT} that is a link to outside of the directory"
+        wrong = f"has a {CURRENT} that links to a folder outside the directory"
         raise PolicyError([Problem(str(directory), 0, 0, wrong)])
     return pinned
 
 
 def stat_directory(directory: Path) -> DirectoryStat:
-    """See where the files are, their names, and when each was last written or replaced.
+    """Return the folder, and each file's name, inode, size and times.
 
-    The kernel's time of change (ctime) cannot be set, and so is not the same twice, as long
-    as a look and the next are more than a tick of its clock apart.
+    A file's ctime cannot be set, so it differs after every change, if two calls are more
+    than a tick of the kernel's clock apart.
     """
     try:
         pinned = folder(directory)
@@ -45,19 +44,19 @@ def stat_directory(directory: Path) -> DirectoryStat:
         return (str(error),)
     except OSError as error:
         return (error.errno,)
-    return (pinned, *(_seen(pinned / name) for name in names if not name.startswith(".")))
+    return (pinned, *(_file_stat(pinned / name) for name in names if not name.startswith(".")))
 
 
-def _seen(file: Path) -> tuple[object, ...]:
+def _file_stat(file: Path) -> tuple[object, ...]:
     try:
-        seen = file.stat()
+        stat = file.stat()
     except OSError as error:
         return file.name, error.errno
-    return file.name, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    return file.name, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def unreadable(directory: Path, error: Exception) -> PolicyError:
-    """Say why a directory cannot be read."""
+    """Return the error for a directory that cannot be read."""
     why = error.strerror if isinstance(error, OSError) else "a link to itself"
     wrong = "is a file: give its directory"
     if not isinstance(error, NotADirectoryError):

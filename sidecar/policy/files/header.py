@@ -1,4 +1,4 @@
-"""The header of a rule file: `// METADATA`, then strict `// key: value` lines."""
+"""The header of a rule file: `// METADATA`, then `// key: value` lines."""
 
 import re
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _LINE = re.compile(r"// ?(\s*)([A-Za-z_][\w-]*):(\s*)(.*?)\s*")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The value of a key, and where it starts in the file."""
+    """A key's value, and where it starts in the file."""
 
     value: str
     line: int
@@ -49,7 +49,7 @@ class Entry:
 
 
 def parse(file: str, text: str) -> tuple[dict[str, Entry], list[Problem]]:
-    """Read the header of a rule file; return what it says, and what is wrong with it."""
+    """Read the header of a rule file; return its entries and problems."""
     lines = text.splitlines()
     if not lines or lines[0].rstrip() != FIRST_LINE:
         hint = f"the header comes first, and its first line is exactly '{FIRST_LINE}'"
@@ -63,11 +63,11 @@ def parse(file: str, text: str) -> tuple[dict[str, Entry], list[Problem]]:
         if found is None:
             problems.append(
                 at(file, text, number, 1, "a header line is '// key: value'",
-                   "comments of other kinds go below the header, after an empty line")
+                   "other comments go below the header, after an empty line")
             )  # fmt: skip
         elif found[2] in entries:
             problems.append(
-                at(file, text, number, found.start(2) + 1, f"'{found[2]}' stands twice")
+                at(file, text, number, found.start(2) + 1, f"'{found[2]}' is there twice")
             )
         else:
             entries[found[2]] = Entry(found[4], number, found.start(4) + 1)
@@ -76,22 +76,22 @@ def parse(file: str, text: str) -> tuple[dict[str, Entry], list[Problem]]:
 
 
 def _cut_short(file: str, text: str, entries: dict[str, Entry]) -> list[Problem]:
-    """Find where a header goes on after an empty line, which ends it."""
+    """Return a problem if the header seems to go on after an empty line."""
     lines = text.splitlines()
     end = next((n for n, line in enumerate(lines) if not line.startswith("//")), len(lines))
     for number, line in enumerate(lines[end:], start=end + 1):
         found = _LINE.fullmatch(line)
         if found is not None and found[2] in KNOWN and found[2] not in entries:
-            message = f"the header ended in line {end}, so this is only a comment"
+            message = f"the header ended in line {end}, so this is a comment"
             return [at(file, text, number, 1, message, "a header has no empty lines")]
     return []
 
 
 def _check(file: str, text: str, entries: dict[str, Entry]) -> list[Problem]:
-    """Check that the keys are those of the effect, and their values of the right form."""
+    """Return problems of keys that do not fit the effect, and of malformed values."""
     effect = entries.get("effect")
     if effect is None:
-        hint = "header lines are '// effect: …', right below the first; allow, deny or limit"
+        hint = "write '// effect: …' below the first line, with allow, deny or limit"
         return [at(file, text, 1, 1, "the header has no 'effect'", hint)]
     allowed = KEYS_BY_EFFECT.get(effect.value)
     if allowed is None:
@@ -103,7 +103,7 @@ def _check(file: str, text: str, entries: dict[str, Entry]) -> list[Problem]:
         if not any(f"'{key}'" in did_you_mean(name, allowed) for name in unknown)
     ]
     for key, entry in entries.items():
-        column = entry.column - 2 - len(key)  # about where the key starts
+        column = entry.column - 2 - len(key)  # roughly where the key starts
         if key not in allowed:
             known_elsewhere = any(key in keys for keys in KEYS_BY_EFFECT.values())
             message = (
@@ -130,6 +130,6 @@ def _choice(file: str, text: str, key: str, entry: Entry) -> Problem:
         text,
         entry.line,
         entry.column,
-        f"'{entry.value}' is no {key}",
+        f"'{entry.value}' is not a valid {key}",
         did_you_mean(entry.value, CHOICES[key]),
     )

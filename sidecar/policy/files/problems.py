@@ -1,4 +1,4 @@
-"""What is wrong with a policy directory, and where."""
+"""Problems: errors and warnings of a policy directory, with their places."""
 
 import difflib
 import functools
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 MAX_LISTED = 12
-"""Known names that a hint still lists."""
+"""Up to so many known names, a hint lists them all."""
 
 MAX_COMPARED = 500
-"""Known names that a wrong one is compared with; of more, those that begin alike."""
+"""Above so many known names, only those with the same first letter are compared."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong. Line and column start at 1; 0 is the whole file."""
+    """An error or warning. Line and column start at 1; 0 is the whole file."""
 
     file: str
     line: int
@@ -23,25 +23,25 @@ class Problem:
     source_line: str = ""
     hint: str = ""
     lint: str = ""
-    """The name of a warning, as in docs/lints.md; an error has none."""
+    """The name of a warning, as in docs/lints.md; empty for an error."""
 
     def __post_init__(self) -> None:
-        """Keep only what can be printed: names and lines of files may hold anything."""
+        """Escape what is not printable: names and lines of files may contain anything."""
         for name in ("file", "message", "source_line", "hint"):
             object.__setattr__(self, name, printable(getattr(self, name)))
 
     def as_warning(self, lint: str) -> "Problem":
-        """Return the same as a warning."""
+        """Return this as a warning."""
         return replace(self, lint=lint)
 
     def __str__(self) -> str:
-        """Write it as compilers do: place, message, the line, and a caret."""
+        """Format it like a compiler: place, message, the line, and a caret."""
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         text = f"{place}: {self.message}"
         if self.lint:
             text = f"{place}: warning: {self.message} [{self.lint}]"
         if self.source_line:
-            # Tabs stay tabs below the line too, so that the caret stays in place.
+            # Tabs are kept below the line, too, so that the caret is in place.
             lead = "".join("\t" if c == "\t" else " " for c in self.source_line[: self.column - 1])
             text += f"\n    {self.source_line}\n    {lead}^"
         if self.hint:
@@ -50,16 +50,16 @@ class Problem:
 
 
 class PolicyError(Exception):
-    """A policy directory cannot be used; `problems` says all that is wrong."""
+    """A policy directory is invalid; `problems` has all reasons."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        """Keep the problems in the order of their places."""
+        """Keep the problems, sorted by place."""
         self.problems = sorted(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 def at(file: str, text: str, line: int, column: int, message: str, hint: str = "") -> Problem:
-    """Make a problem at a place of a text, with the line that it is on."""
+    """Return a problem at a place in a text, with its line."""
     lines = _lines(text)
     source_line = lines[line - 1][:200] if 0 < line <= len(lines) else ""
     return Problem(file, line, column, message, source_line, hint)
@@ -67,12 +67,12 @@ def at(file: str, text: str, line: int, column: int, message: str, hint: str = "
 
 @functools.lru_cache(maxsize=4)
 def _lines(text: str) -> list[str]:
-    """Split a text; the last ones are kept, since problems come many to a file."""
+    """Split a text; cached, since a file may have many problems."""
     return text.splitlines()
 
 
 def printable(text: str) -> str:
-    """Return a text with escapes for whatever is no letter, sign, space or tab."""
+    """Return a text with escapes for characters that are neither printable nor tabs."""
     if text.isprintable():
         return text
     return "".join(
@@ -81,7 +81,7 @@ def printable(text: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name that is closest, or list them when they are few."""
+    """Return a hint: the closest known name, or all of them if they are few."""
     known = sorted(known)
     if len(known) > MAX_COMPARED:
         known = [each for each in known if each[:1] == name[:1]]
@@ -89,4 +89,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = close or [each for each in known if each.lower() == name.lower()]
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"known here: {', '.join(known)}" if 0 < len(known) <= MAX_LISTED else ""
+    return f"known: {', '.join(known)}" if 0 < len(known) <= MAX_LISTED else ""

@@ -1,4 +1,4 @@
-"""YAML whose every entry knows its place, and that cannot blow up."""
+"""YAML files with the place of every entry, without features that could blow up."""
 
 import re
 from typing import Any, ClassVar, cast
@@ -14,7 +14,7 @@ Loc = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads scalars as YAML 1.2 does: `010` and `1:30` are no numbers, `yes` is no bool."""
+    """Reads scalars as YAML 1.2 does: `010` and `1:30` are not numbers, `yes` is not a bool."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
@@ -35,20 +35,20 @@ for _tag, _pattern in (
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_HALF = "has half a character (a surrogate), which no text can hold", r"write it as \U0001F600"
+_HALF = "has half a character (a surrogate), which is not valid text", r"write it as \U0001F600"
 
 
 class YamlFile:
-    """A parsed data file: plain values, and the place of each."""
+    """A parsed YAML file: plain values, and the place of each."""
 
     def __init__(self, file: str, text: str) -> None:
-        """Parse the text; `problems` says what is wrong with it as YAML."""
+        """Parse the text; `problems` has its errors as YAML."""
         self.file, self.text = file, text
         self.problems: list[Problem] = []
         self.value: Any = {}
         self._places: dict[Loc, tuple[int, int]] = {}
         self._values: dict[Loc, tuple[int, int]] = {}
-        """Where the values of keys are that are one word."""
+        """The places of scalar values."""
         if len(text.encode()) > MAX_YAML_BYTES:
             self.problems.append(Problem(file, 0, 0, f"is larger than {MAX_YAML_BYTES} bytes"))
             return
@@ -60,7 +60,7 @@ class YamlFile:
             self._wrong(line, column, f"has the character U+{ord(text[error.position]):04X}")
             return
         try:
-            self._refuse_what_blows_up(events)
+            self._refuse_unsafe_features(events)
             node = loader.get_single_node()
             if node is not None:
                 self._walk(loader, node, ())
@@ -69,17 +69,17 @@ class YamlFile:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self._wrong(line, column, error.problem or "is not YAML")
+            self._wrong(line, column, error.problem or "is not valid YAML")
         except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
-            mark = events.get_mark()  # about where: an escape of a character that is none
+            mark = events.get_mark()  # roughly where: an escape of an invalid character
             line = min(mark.line + 1, len(text.splitlines()))
-            self._wrong(max(1, line), mark.column + 1, "is not YAML")
+            self._wrong(max(1, line), mark.column + 1, "is not valid YAML")
         finally:
             loader.dispose()
             events.dispose()
 
     def problem(self, loc: Loc, message: str, hint: str = "", *, at_key: bool = False) -> Problem:
-        """Make a problem at the value of an entry, or its key, or the nearest one around it."""
+        """Return a problem at an entry's value, or its key, or the nearest enclosing entry."""
         while loc and loc not in self._places:
             loc = loc[:-1]
         line, column = self._places.get(loc, (1, 1))
@@ -88,11 +88,11 @@ class YamlFile:
         return at(self.file, self.text, line, column, message, hint)
 
     def has(self, loc: Loc) -> bool:
-        """Whether the file has such an entry."""
+        """Whether the file has this entry."""
         return loc in self._places
 
     def line(self, loc: Loc) -> int:
-        """Return the line of an entry, or of the nearest one around it."""
+        """Return the line of an entry, or of the nearest enclosing one."""
         while loc and loc not in self._places:
             loc = loc[:-1]
         return self._places.get(loc, (1, 1))[0]
@@ -100,8 +100,8 @@ class YamlFile:
     def _wrong(self, line: int, column: int, message: str, hint: str = "") -> None:
         self.problems.append(at(self.file, self.text, line, column, message, hint))
 
-    def _refuse_what_blows_up(self, events: yaml.SafeLoader) -> None:
-        """Refuse what lets a small file stand for a huge value, or for any object."""
+    def _refuse_unsafe_features(self, events: yaml.SafeLoader) -> None:
+        """Refuse features by which a small file can expand to a huge value or to any object."""
         depth = 0
         while events.check_event():
             event = events.get_event()  # type: ignore[no-untyped-call]
@@ -109,11 +109,11 @@ class YamlFile:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             problem = ""
             if isinstance(event, yaml.AliasEvent):
-                problem = "YAML aliases are not used here"
+                problem = "YAML aliases are not allowed"
             elif getattr(event, "tag", None) is not None:
-                problem = "YAML tags are not used here"
+                problem = "YAML tags are not allowed"
             elif depth > MAX_DEPTH:
-                problem = "nests too deep"
+                problem = "nests too deeply"
             if problem:
                 mark = cast("yaml.Mark", event.start_mark)
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
@@ -137,25 +137,25 @@ class YamlFile:
             try:
                 loader.construct_object(node)
             except (ValueError, yaml.YAMLError):
-                self._wrong(*_place(node), "is not a value that YAML knows")
+                self._wrong(*_place(node), "is not a valid YAML value")
 
     def _check_key(self, key: yaml.Node, loc: Loc) -> None:
         place = _place(key)
         if loc in self._places:
-            self._wrong(*place, f"'{key.value}' stands twice")
+            self._wrong(*place, f"'{key.value}' is there twice")
         elif key.tag == "tag:yaml.org,2002:merge":
-            self._wrong(*place, "YAML merge keys are not used here")
+            self._wrong(*place, "YAML merge keys are not allowed")
         elif not _is_text(key.value):
             self._wrong(*place, *_HALF)
         elif key.tag != "tag:yaml.org,2002:str":
-            self._wrong(*place, "a key has to be a text", "put it in quotes")
+            self._wrong(*place, "a key has to be a string", "put it in quotes")
 
 
 def _place(node: yaml.Node) -> tuple[int, int]:
-    """Return the line and column at which a node starts."""
+    """Return the line and column where a node starts."""
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _is_text(value: object) -> bool:
-    """Whether a scalar can be written as UTF-8: an escape can say otherwise."""
+    """Whether a scalar can be encoded as UTF-8; escapes can make one that cannot."""
     return not isinstance(value, str) or value.isascii() or not _SURROGATE.search(value)

@@ -1,1 +1,1 @@
-"""Which policy sets may take effect: those of a known digest, or signed with a known key."""
+"""Trust: which policy sets may take effect, by digest or signature."""

@@ -1,4 +1,4 @@
-"""What a policy set has to be before it may take effect."""
+"""The trust requirement that a policy set has to meet before it takes effect."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class TrustSettings:
-    """Digests, and files of public keys. Without either every set is good enough."""
+    """Digests, and files of public keys. Without either, every set is trusted."""
 
     PANEL: ClassVar = "Changing policies"
     digests: Sequence[str] = setting(
@@ -38,28 +38,27 @@ class TrustSettings:
 
 
 class Requirement:
-    """A list of digests, a list of keys, both or neither."""
+    """Required digests, required signing keys, both or neither."""
 
     def __init__(
         self, digests: Sequence[str] = (), keys: "Sequence[Ed25519PublicKey]" = ()
     ) -> None:
-        """Ask for one of the digests, and for a signature with one of the keys."""
+        """Require one of the digests, and a signature by one of the keys; empty is no check."""
         self._digests = digests
         self._keys = keys
 
     def check(self, path: Path, files: PolicyFiles, not_before_us: int = 0) -> int:
-        """Return when a set was signed, 0 where that is not asked for.
+        """Return when a set was signed, in microseconds; 0 if no signature is required.
 
-        It may not be signed earlier than `not_before_us`: whoever can write files, but not
-        sign, would else put an old set with more room in the place of a newer one.
-        Raises PolicyError.
+        A signature earlier than `not_before_us` is refused: otherwise an attacker who can
+        write files, but not sign, could bring back an older set. Raises PolicyError.
         """
         if self._digests and files.digest not in self._digests:
-            wrong = f"has the digest {files.digest}, which is none of those required"
+            wrong = f"has the digest {files.digest}, which is not one of those required"
             raise PolicyError([Problem(str(path), 0, 0, wrong)])
         if not self._keys:
             return 0
-        from sidecar.policy.trust import signatures  # noqa: PLC0415 - takes a while; few need it
+        from sidecar.policy.trust import signatures  # noqa: PLC0415 - slow to import, rarely used
 
         try:
             signed_at_us = signatures.verify(files.signature, files.digest, self._keys).signed_at_us
@@ -67,7 +66,7 @@ class Requirement:
             problem = Problem(SIGNATURE, 0, 0, str(error), hint="sidecar sign DIR --key FILE")
             raise PolicyError([problem]) from None
         if signed_at_us < not_before_us:
-            wrong = "was signed before the set that is served"
+            wrong = "was signed before the set in use"
             hint = "to go back to an older set, sign it again"
             raise PolicyError([Problem(SIGNATURE, 0, 0, wrong, hint=hint)])
         return signed_at_us
@@ -78,12 +77,12 @@ def open_requirement(settings: TrustSettings) -> Requirement:
     for digest in settings.digests:
         if not _DIGEST.fullmatch(digest):
             raise ValueError(
-                f"--require-digest {digest}: is not the 64 hexadecimal digits that"
-                " `sidecar check` prints"
+                f"--require-digest {digest}: is not a digest of 64 hexadecimal digits, as"
+                " `sidecar check` prints it"
             )
     if not settings.keys:
         return Requirement(settings.digests)
-    from sidecar.policy.trust import signatures  # noqa: PLC0415 - takes a while, and few need it
+    from sidecar.policy.trust import signatures  # noqa: PLC0415 - slow, rarely used
 
     try:
         keys = [signatures.read_public_key(path) for path in settings.keys]

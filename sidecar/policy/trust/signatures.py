@@ -1,4 +1,4 @@
-"""Signatures of policy sets: Ed25519 over the digest of a set and the time of signing."""
+"""Signatures of policy sets: Ed25519 over a set's digest and the time of signing."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sidecar.domain.clock import to_datetime, to_us
 
 CONTEXT = "sidecar policy set, version 1"
-"""Goes before what is signed, so that nothing else signed with the key is taken for it."""
+"""A prefix of the signed message, so that other signatures by the key are not valid here."""
 
 MAX_BYTES = 4096
 
@@ -25,12 +25,12 @@ _FIELDS = {"key", "digest", "signed_at", "signature"}
 
 
 class NotSignedError(Exception):
-    """A set is not signed as it has to be; the text says why."""
+    """A set has no valid signature; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Who signed which set, and when, in microseconds. It holds."""
+    """A valid signature: the key's id, the set's digest, and the time in microseconds."""
 
     key_id: str
     digest: str
@@ -45,10 +45,10 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     except (ValueError, UnsupportedAlgorithm):
         key = None
     except TypeError:
-        raise ValueError(f"{path}: is encrypted; give it as `openssl pkey` writes it") from None
+        raise ValueError(f"{path}: is encrypted; decrypt it with `openssl pkey`") from None
     if isinstance(key, Ed25519PrivateKey):
         return key
-    raise ValueError(f"{path}: is no private Ed25519 key in PEM; {_MAKE}")
+    raise ValueError(f"{path}: is not a private Ed25519 key in PEM; {_MAKE}")
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
@@ -60,19 +60,21 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         key = None
     if isinstance(key, Ed25519PublicKey):
         return key
-    raise ValueError(f"{path}: is no public Ed25519 key in PEM; `openssl pkey -pubout` writes it")
+    raise ValueError(
+        f"{path}: is not a public Ed25519 key in PEM; `openssl pkey -pubout` writes one"
+    )
 
 
 _MAKE = "`openssl genpkey -algorithm ed25519` makes one"
 
 
 def key_id(key: Ed25519PublicKey) -> str:
-    """Return a name of a key: the first 16 hexadecimal digits of its SHA-256."""
+    """Return a key's id: the first 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
 def sign(digest: str, key: Ed25519PrivateKey, at_us: int) -> str:
-    """Return the text of a signature's file."""
+    """Return the content of a signature file."""
     signed_at = to_datetime(at_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     signature = {
         "key": key_id(key.public_key()),
@@ -84,25 +86,25 @@ def sign(digest: str, key: Ed25519PrivateKey, at_us: int) -> str:
 
 
 def verify(text: str, digest: str, keys: Sequence[Ed25519PublicKey]) -> Signature:
-    """Return what a signature's file says, if it is one of the digest by one of the keys.
+    """Verify a signature file against a digest and the trusted keys.
 
     Raises NotSignedError.
     """
     if not text:
         raise NotSignedError("the set is not signed")
-    said = _parse(text)
-    key = {key_id(key): key for key in keys}.get(said["key"])
+    fields = _parse(text)
+    key = {key_id(key): key for key in keys}.get(fields["key"])
     if key is None:
         raise NotSignedError("is signed with a key that is not trusted here")
     try:
-        signature = base64.b64decode(said["signature"], validate=True)
-        key.verify(signature, _message(said["digest"], said["signed_at"]))
-        signed_at_us = to_us(datetime.fromisoformat(said["signed_at"]))
+        signature = base64.b64decode(fields["signature"], validate=True)
+        key.verify(signature, _message(fields["digest"], fields["signed_at"]))
+        signed_at_us = to_us(datetime.fromisoformat(fields["signed_at"]))
     except (InvalidSignature, ValueError):
-        raise NotSignedError("is not what the key signed") from None
-    if said["digest"] != digest:
-        raise NotSignedError("is of another set: the files were changed after it was signed")
-    return Signature(said["key"], digest, signed_at_us)
+        raise NotSignedError("does not match its digest and time") from None
+    if fields["digest"] != digest:
+        raise NotSignedError("is for another set: the files were changed after signing")
+    return Signature(fields["key"], digest, signed_at_us)
 
 
 def _message(digest: str, signed_at: str) -> bytes:
@@ -111,17 +113,17 @@ def _message(digest: str, signed_at: str) -> bytes:
 
 def _parse(text: str) -> dict[str, str]:
     try:
-        said = json.loads(text) if len(text) <= MAX_BYTES else None
+        fields = json.loads(text) if len(text) <= MAX_BYTES else None
     except (ValueError, RecursionError):
-        said = None
+        fields = None
     if (
-        not isinstance(said, dict)
-        or said.keys() != _FIELDS
-        or not all(isinstance(value, str) for value in said.values())
-        or not _TIME.fullmatch(said["signed_at"])
+        not isinstance(fields, dict)
+        or fields.keys() != _FIELDS
+        or not all(isinstance(value, str) for value in fields.values())
+        or not _TIME.fullmatch(fields["signed_at"])
     ):
-        raise NotSignedError("is no signature that `sidecar sign` wrote")
-    return said
+        raise NotSignedError("is not a signature file of `sidecar sign`")
+    return fields
 
 
 def _content(path: Path) -> bytes:

@@ -1,1 +1,1 @@
-"""What changes for which callers between two policy sets."""
+"""The diff of two policy sets: what changes, and for which callers."""

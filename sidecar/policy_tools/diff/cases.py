@@ -1,7 +1,7 @@
-"""Every case that two policy sets can tell from another.
+"""Diff cases: every combination of inputs that two policy sets can distinguish.
 
 The roles, workspaces, models and keys of data files are finite, and so are the labels
-and the amounts spent that rules compare with.
+and spent amounts that rules compare with.
 """
 
 import itertools
@@ -61,7 +61,7 @@ class Spent:
 def budgets_of_case(
     spent: Sequence[Spent], limits: Sequence[Limit], _at_us: int
 ) -> tuple[Budget, ...]:
-    """Return how limits stand in a case; of those that no rule looks at, nothing is spent."""
+    """Return the limits' budgets in a case; those that no rule reads are unspent."""
     by_rule = {each.rule: each for each in spent}
     return tuple(
         Budget(
@@ -80,7 +80,7 @@ def budgets_of_case(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One caller with one key and one name of a model, at one endpoint of it."""
+    """One combination: a caller with a key, a model and endpoint, and spent amounts."""
 
     role: str
     workspace: str
@@ -92,7 +92,7 @@ class Case:
 
 
 class CaseSpace:
-    """All that there is to try on two policy sets; each combination is a case."""
+    """The space of cases of two policy sets: the values of each input."""
 
     def __init__(self, old: PolicySet, new: PolicySet, reading: Dependencies, now_us: int) -> None:
         """Find each role, workspace, key and name of a model of either set."""
@@ -113,7 +113,7 @@ class CaseSpace:
 
     @property
     def count(self) -> int:
-        """How many cases there are; none is made, since there may be more than memory holds."""
+        """The number of cases, without creating them: there may be too many for memory."""
         singles = len(self._roles) * len(self._workspaces) * len(self.keys) * len(self._calls)
         labels = math.prod(len(choices) for choices in self._labels)
         return singles * labels * math.prod(len(choices) for choices in self._spent)

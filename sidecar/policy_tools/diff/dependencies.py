@@ -1,6 +1,6 @@
-"""What the rules of a policy set read of a call, and what they compare it with.
+"""Dependencies: the inputs that rules read, and the values they compare them with.
 
-It is found in their syntax trees, so it makes no difference how a rule is spelled.
+They come from syntax trees, so a rule's formatting makes no difference.
 """
 
 import ast
@@ -40,7 +40,7 @@ for in it; SCOPE is what a limit counts by, which decides nothing."""
 
 @dataclass(frozen=True, slots=True, order=True)
 class Inexact:
-    """A rule that reads something of which not all that it tells apart is known."""
+    """A rule that reads an input in a way that the diff cannot enumerate exactly."""
 
     rule: str
     reads: str
@@ -48,7 +48,7 @@ class Inexact:
 
 @dataclass(slots=True)
 class Dependencies:
-    """What rules read, with the values that they tell from all others."""
+    """The inputs that rules read, with the values that they distinguish."""
 
     labels: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     keys: set[str] = field(default_factory=set)
@@ -63,7 +63,7 @@ class Dependencies:
 
 
 def read(*policies: PolicySet) -> Dependencies:
-    """Find what the rules that decide read of a call; messages decide nothing."""
+    """Return the dependencies of the policy sets' rules; messages do not count."""
     found = Dependencies()
     for policy in policies:
         data = _Data(policy)

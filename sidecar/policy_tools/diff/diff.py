@@ -1,4 +1,4 @@
-"""What changes for whom between two policy sets: every case is tried, at one moment."""
+"""The diff of two policy sets: evaluates every case on both, at one time."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,13 +25,13 @@ from sidecar.policy_tools.diff.cases import (
 from sidecar.policy_tools.diff.dependencies import Inexact, read
 
 MAX_CASES = 200_000
-"""Roles with workspaces, labels, keys, models and amounts spent: more are not tried."""
+"""Combinations of role, workspace, labels, key, model and spent amounts."""
 
 MIN_TOKENS, MAX_TOKENS = 2, MAX_COUNT
-"""Where the search for the largest request begins and ends."""
+"""The bounds of the search for the largest request, in tokens."""
 
 UNLIMITED = "unlimited"
-"""What the ceiling of a limit is that is not there."""
+"""The ceiling of a limit that one of the sets does not have."""
 
 Track = Callable[[Sequence[Case]], Iterable[Case]]
 """Goes over the cases, and may show how far it is."""
@@ -39,9 +39,9 @@ Track = Callable[[Sequence[Case]], Iterable[Case]]
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What a case comes to: why it is denied, or how large a request may be and its limits.
+    """A case's result: the reasons to deny it, or the largest request and its limits.
 
-    `model` is what the name of the model stands for, where that changes.
+    `model` is the id of the model that the name stands for, if that changes.
     """
 
     denied: tuple[str, ...]
@@ -96,7 +96,7 @@ class TooManyCasesError(Exception):
 
 
 def compare(old: PolicySet, new: PolicySet, now_us: int, track: Track = iter) -> PolicyDiff:
-    """Try every case on both sets that they may not decide alike. Raises TooManyCasesError."""
+    """Evaluate every case that may differ on both sets. Raises TooManyCasesError."""
     at = to_datetime(now_us).isoformat().replace("+00:00", "Z")
     if old.digest == new.digest:
         return PolicyDiff(at)
@@ -201,7 +201,7 @@ def _tariffs(policy: PolicySet, name: str) -> list[tuple[Price, Multipliers]]:
 
 
 def _common(found: tuple[Labels, ...], all_labels: list[Labels]) -> tuple[Labels, bool]:
-    """Return the labels that all have, and whether nobody else has these."""
+    """Return the labels common to all, and whether all cases with these are included."""
     common = set(found[0]).intersection(*found)
     with_these = sum(common <= set(labels) for labels in all_labels)
     return tuple(sorted(common)), with_these == len(found)
@@ -266,10 +266,10 @@ def _most_tokens(policy: PolicySet, case: Case, now_us: int) -> int | None:
 
 
 def _try(policy: PolicySet, case: Case, tokens: int, now_us: int) -> EvaluationResult:
-    """Judge a call of so many tokens, of which one is input where there is output, too."""
+    """Evaluate a call of so many tokens, of which one is input if it has output."""
     has_output = case.endpoint in WITH_OUTPUT
     principal = pb.Principal(
-        id="(anybody)",
+        id="(any)",
         role=case.role,
         workspace=case.workspace,
         labels=dict(case.labels),

@@ -1,1 +1,1 @@
-"""Warnings about rules and data that load and are probably not meant."""
+"""Lints: warnings about valid rules, data and fixtures that are probably mistakes."""

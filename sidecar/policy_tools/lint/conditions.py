@@ -1,4 +1,4 @@
-"""The conditions that a rule's body is made of, and whether data files alone make one false."""
+"""The conditions of a rule's body, and whether the data files alone make one false."""
 
 from sidecar.policy.cel.cel_python import CelPythonEngine, roots
 from sidecar.policy.cel.engine import EvaluationError

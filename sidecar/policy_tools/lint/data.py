@@ -1,4 +1,4 @@
-"""Warnings about the entries of the data files, and about what no rule makes of them."""
+"""Lints of data files: unknown names, missing prices, entries without effect."""
 
 import itertools
 import re
@@ -11,26 +11,26 @@ from sidecar.policy.policy_set import PolicySet
 from sidecar.policy_tools.lint.conditions import Conditions
 
 UNRESTRICTED = (None, (), ("*",), "active")
-"""Values of a field that need no rule."""
+"""Values of a field that have no effect."""
 
 NOTHING = {"allowed_models": '["*"]', "services": "{}", "state": "active", "expires": "left out"}
-"""What a field has to be to have no effect."""
+"""For a hint, the value with which a field has no effect."""
 
 MAX_PAIRS = 2_000
-"""How many roles with workspaces are tried."""
+"""Pairs of role and workspace that are checked; with more, none is."""
 
 READ_BY_RULES = {
     "roles": ("allowed_models", "daily_token_budget"),
     "workspaces": ("allowed_models", "requests_per_minute", "monthly_budget_usd", "services"),
     "keys": ("allowed_models", "requests_per_minute", "expires", "state"),
 }
-"""What has an effect only through rules; the sidecar itself reads the rest."""
+"""Fields that have an effect only through rules; the sidecar itself reads the others."""
 
 
 def lint(
     documents: list[YamlFile], policy: PolicySet, entries: data.Data
 ) -> Iterator[Iterator[Problem]]:
-    """Yield the warnings of each kind, found as they are asked for."""
+    """Yield an iterator of warnings for each kind."""
     yield _names_that_match_no_model(documents, entries)
     yield _keys_of_no_workspace(documents, entries)
     yield _models_without_price(documents, policy)
@@ -92,7 +92,7 @@ def _in_data(
 def _fields_that_no_rule_reads(
     documents: list[YamlFile], policy: PolicySet, entries: data.Data
 ) -> Iterator[Problem]:
-    """A number that limits nothing looks like a limit to whoever reads the file."""
+    """Warn of fields that no rule reads: they look like limits, and have no effect."""
     sources = [expression.source for rule in policy.rules for expression in rule.expressions]
     for kind, fields in READ_BY_RULES.items():
         variable = kind.removesuffix("s")
@@ -110,7 +110,7 @@ def _fields_that_no_rule_reads(
 
 
 def _entries_that_open_nothing(documents: list[YamlFile], policy: PolicySet) -> Iterator[Problem]:
-    """A role or a workspace for which no allow rule can hold."""
+    """Warn of roles and workspaces for which no allow rule can hold."""
     allowances = [Conditions(rule) for rule in policy.allowances]
     catalogue = policy.catalogue
     if len(catalogue.roles) * len(catalogue.workspaces) > MAX_PAIRS:

@@ -1,4 +1,4 @@
-"""Warnings about fixtures that pass for another reason than the one that is meant."""
+"""Lints of fixtures that pass for another reason than intended."""
 
 from collections.abc import Iterable, Iterator
 
@@ -26,7 +26,7 @@ _FIELDS = {
 
 
 def lint(tests: Iterable[Fixture], policy: PolicySet) -> Iterator[Problem]:
-    """Find names that are nowhere, and denials that may be for any reason; each once."""
+    """Yield a warning for each unknown name, and each denial without reasons; each once."""
     lint = _LintOfFixtures(policy)
     seen: set[Problem] = set()
     for test in tests:
@@ -94,7 +94,7 @@ class _LintOfFixtures:
         return name in self._known[what]
 
     def _scope(self, test: Fixture, loc: Loc, scope: str, rule: Rule) -> Iterator[Problem]:
-        """Find balances that no call can meet."""
+        """Warn of balances of scopes in which no call counts."""
         assert rule.limit is not None, "only a limit has a balance"
         field = text_field(rule.limit.per.source)
         literal = literal_of(self._parse(rule.limit.per.source))

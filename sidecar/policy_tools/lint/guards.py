@@ -1,4 +1,4 @@
-"""What is sure where a part of an expression counts, because of the conditions around it."""
+"""Guards: facts that hold for a part of an expression, by the conditions around it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

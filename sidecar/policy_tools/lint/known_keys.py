@@ -1,4 +1,4 @@
-"""Which keys the maps of the data files have, and which values a key can be."""
+"""Known keys: which keys the data files' maps have, and which values a key can take."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Warnings about keys that a map may not have: labels, services, and maps written in a rule."""
+"""Lints of map keys that may be missing: labels, services, and map literals."""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,7 +17,7 @@ LABELS = ("principal", "labels")
 
 
 def lint(source: RuleSource, names: Mapping[Field, Names], entries: data.Data) -> Iterator[Problem]:
-    """A key that is missing makes a deny rule or a limit fail, and so deny everybody."""
+    """Warn of unguarded keys: if one is missing, a deny rule or limit fails, and denies."""
     if source.rule.effect is RuleEffect.ALLOW:
         return
     known = KnownKeys(names, entries)

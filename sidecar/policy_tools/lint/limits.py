@@ -1,4 +1,4 @@
-"""Warnings about ceilings: their units, and those that never bite."""
+"""Lints of ceilings: wrong units, and ceilings that are never reached."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from sidecar.domain.windows import Window
 from sidecar.policy.cel.operators import field_of, is_operation, joined
 from sidecar.policy.cel.syntax import Tree, bare, children
 from sidecar.policy.files.problems import Problem
-from sidecar.policy.static_values import FAILED, FINITE, StaticValues
+from sidecar.policy.static_values import ENUMERABLE, FAILED, StaticValues
 from sidecar.policy_tools.lint.rule_source import RuleSource
 
 UNLIMITED = float("inf")
@@ -20,7 +20,7 @@ _WITH_UNITS = {"role", "workspace", "request"}
 
 
 def other_units(source: RuleSource) -> Iterator[Problem]:
-    """A limit of tokens whose ceiling is money, or a ceiling for a day that counts a month."""
+    """Warn of ceilings in other units, as of money for tokens, or a day's for a month."""
     terms = source.rule.terms
     for tree in _ceilings(source.body):
         variable, field = field_of(tree) or ("", "")
@@ -52,12 +52,12 @@ def _ceilings(tree: Tree) -> Iterator[Tree]:
 
 
 def above_others(sources: Sequence[RuleSource], tried: StaticValues) -> Iterator[Problem]:
-    """Find limits that never bite, since a longer window of the same scope has no more."""
+    """Warn of limits that are never reached, since a longer window has no higher ceiling."""
     limits = [
         source
         for source in sources
         if source.rule.limit is not None
-        and source.rule.body.reads <= FINITE
+        and source.rule.body.reads <= ENUMERABLE
         and source.rule.limit.window in SHORTEST_FIRST
         and not source.rule.shadow
     ]

@@ -1,4 +1,4 @@
-"""What loads and is probably not meant: warnings, each explained in docs/lints.md."""
+"""Runs all lints of a policy directory; docs/lints.md explains each warning."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from sidecar.policy_tools.lint import rules
 from sidecar.policy_tools.testing.fixtures import Fixture
 
 MAX_WARNINGS = 50
-"""Of one kind. Whoever has more of them has one cause for all."""
+"""Of one kind; more of them usually have the same cause."""
 
 HELP = {
     "no-such-model": "Mend the name in the allow-list, or add the model to the data.",
@@ -30,19 +30,19 @@ HELP = {
     "unguarded-label": 'Guard the label: "team" in principal.labels && …',
     "unguarded-key": "Guard the key: key in map && …",
     "constant-rule": "Say what the rule is about, or remove it.",
-    "limit-never-bites": "Give somebody a ceiling that can be reached, or remove the limit.",
-    "limit-always-bites": "Deny in a deny rule, which says so, or give somebody a ceiling.",
+    "limit-never-bites": "Add a ceiling that can be reached, or remove the limit.",
+    "limit-always-bites": "Use a deny rule instead, or add a ceiling above 0.",
     "same-as-another": "Remove one of the two rules.",
     "shadowed-rule": "Remove the narrower rule, or the broader.",
     "unit-mismatch": "Name the meter, window or field that is meant.",
 }
-"""What to do about each warning, in a line."""
+"""How to fix each warning, in a line."""
 
 
 def lint(
     files: PolicyFiles, policy: PolicySet, entries: data.Data, tests: Iterable[Fixture] = ()
 ) -> list[Problem]:
-    """Return the warnings for a directory that loads, of each kind up to a number."""
+    """Return the warnings of a valid directory, up to MAX_WARNINGS of each kind."""
     documents = [YamlFile(file, text) for file, text in sorted(files.data.items())]
     found: list[Problem] = []
     for of_one_kind in (
@@ -55,7 +55,7 @@ def lint(
 
 
 def _first(problems: Iterator[Problem]) -> Iterator[Problem]:
-    """Yield what comes until there are too many of a kind, and then say that there are more."""
+    """Yield the warnings up to the maximum of a kind, then one that there are more."""
     kinds: Counter[str] = Counter()
     for problem in problems:
         kinds[problem.lint] += 1

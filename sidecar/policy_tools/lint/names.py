@@ -1,4 +1,4 @@
-"""Warnings about names and times that a rule compares with, and that never come."""
+"""Lints of names and times in comparisons that can never hold."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -35,19 +35,19 @@ TIMES = {
     "getSeconds": (0, 59, ""),
     "getMilliseconds": (0, 999, ""),
 }
-"""From, to, and what helps to remember it."""
+"""For each getter: minimum, maximum, and a hint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a field may be."""
+    """The possible values of a field."""
 
     what: str
     known: frozenset[str]
 
 
 def names_of(entries: data.Data) -> dict[Field, Names]:
-    """Return what each field may be, for those that the data files or the contract decide."""
+    """Return the possible values of each field whose values come from data or the contract."""
     families = {model.family for model in entries.models.values()}
     roles = Names("role", frozenset(entries.roles))
     workspaces = Names("workspace", frozenset(entries.workspaces))
@@ -66,7 +66,7 @@ def names_of(entries: data.Data) -> dict[Field, Names]:
 
 
 def lint(source: RuleSource, names: Mapping[Field, Names], entries: data.Data) -> Iterator[Problem]:
-    """A rule that waits for a name that never comes never speaks, and nobody notices."""
+    """Warn of comparisons with names and times that never occur: the rule has no effect."""
     for comparison in comparisons(source.body):
         yield from _names(source, comparison, names, entries)
         yield from _times(source, comparison)
@@ -117,13 +117,13 @@ def _times(source: RuleSource, comparison: ComparisonNode) -> Iterator[Problem]:
             first, last, hint = TIMES[getter]
             if isinstance(number, int) and not first <= number <= last:
                 if number == last + 1 and operator in ("lt" if is_right else "gt"):
-                    continue  # `< 24` is all of the rest of a day
+                    continue  # `< 24` is the rest of the day
                 message = f"{getter}() is from {first} to {last}"
                 yield source.warn_at(bare(tree), "no-such-time", message, hint)
 
 
 def _getter(tree: Tree) -> str:
-    """Return which part of the present moment is read: durations have hours beyond 23."""
+    """Return the getter of `now` that is called, if any; durations have hours beyond 23."""
     called = call_of(tree)
     if called is None:
         return ""

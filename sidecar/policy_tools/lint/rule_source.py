@@ -1,4 +1,4 @@
-"""A rule as the lints look at it: its text, its syntax tree, and warnings at its places."""
+"""The source of a rule for lints: its text, its syntax tree, and warnings at places."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ class RuleSource:
 
     @property
     def per(self) -> str:
-        """What a limit counts for, without the layout; "" for other rules."""
+        """A limit's scope expression, normalized; "" for other rules."""
         return "" if self.rule.limit is None else " ".join(self.rule.limit.per.source.split())
 
     def warn(self, warning: str, message: str, hint: str = "") -> Problem:
-        """Warn of the rule as a whole: where its expression begins."""
+        """Return a warning about the whole rule, at the start of its expression."""
         return self.warn_at(self.body, warning, message, hint)
 
     def warn_at(self, tree: Tree, warning: str, message: str, hint: str = "") -> Problem:
-        """Warn of a part of the body."""
+        """Return a warning about a part of the body."""
         return self._warn(tree.meta.line, tree.meta.column, warning, message, hint)
 
     def warn_in_scope(self, tree: Tree, warning: str, message: str, hint: str = "") -> Problem:
-        """Warn of a part of what a limit counts for, which stands in the header."""
+        """Return a warning about a part of the scope, in the header."""
         per = header.parse(self.rule.id, self.text)[0]["per"]
         return self._warn(per.line, per.column + tree.meta.column - 1, warning, message, hint)
 

@@ -1,4 +1,4 @@
-"""Warnings about rules: what one says by itself, and beside the others."""
+"""Lints of rules, each by itself and compared with the others."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ from sidecar.policy_tools.lint.conditions import Conditions
 from sidecar.policy_tools.lint.rule_source import RuleSource, sources
 
 MIN_NANO_USD = 1_000_000
-"""Less than a thousandth of a dollar: a number this small was meant in dollars."""
+"""A thousandth of a dollar: a smaller number was probably meant in dollars."""
 
 _COMMENT = re.compile(r"(?m)^[ \t]*//.*$")
 _MONEY = re.compile(
@@ -28,7 +28,7 @@ _MONEY = re.compile(
 def lint(
     texts: Mapping[str, str], policy: PolicySet, entries: data.Data
 ) -> Iterator[Iterator[Problem]]:
-    """Yield the warnings of each kind, found as they are asked for; texts are of the files."""
+    """Yield an iterator of warnings for each kind; `texts` are the rule files."""
     rules = sources(texts, policy)
     limits = [source for source in rules if source.rule.limit is not None]
     names = lints_of_names.names_of(entries)
@@ -49,7 +49,7 @@ def _each(found: Iterator[Iterator[Problem]]) -> Iterator[Problem]:
 
 
 def _constant(source: RuleSource, tried: StaticValues) -> Iterator[Problem]:
-    """Try a rule that reads the data files alone on all that they hold."""
+    """Warn of rules that yield the same for all entries of the data files."""
     rule = source.rule
     if rule.effect is RuleEffect.ALLOW:
         return
@@ -71,7 +71,7 @@ def _constant(source: RuleSource, tried: StaticValues) -> Iterator[Problem]:
 
 
 def _money_in_dollars(source: RuleSource, meters: Mapping[str, Meter]) -> Iterator[Problem]:
-    """`used` and `ceiling` of a cost are nano-USD."""
+    """Warn of small numbers compared with `used` or `ceiling` of a cost, in nano-USD."""
     text = source.text
     code = _COMMENT.sub(lambda comment: " " * len(comment[0]), text)
     for found in _MONEY.finditer(code):
@@ -85,7 +85,7 @@ def _money_in_dollars(source: RuleSource, meters: Mapping[str, Meter]) -> Iterat
 
 
 def _shadowed(rules: Sequence[RuleSource]) -> Iterator[Problem]:
-    """Find rules that say the same as another, or hold only where another holds."""
+    """Warn of rules that are equal to another, or hold only if another holds."""
     for effect in RuleEffect:
         alike = [
             (source, Conditions(source.rule).texts)

@@ -1,4 +1,4 @@
-"""Limits that a share of their ceiling leaves without room for a single call."""
+"""Lint of limits whose ceiling is 0 in this sidecar's share."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,9 +9,9 @@ from sidecar.policy_tools.lint.rule_source import RuleSource
 
 
 def lint(sources: Sequence[RuleSource], policy: PolicySet) -> Iterator[Problem]:
-    """Warn of each at its rule."""
+    """Warn of each such limit."""
     of_rule = {source.rule.id: source for source in sources}
     for rule, ceiling in limits_without_room(policy):
-        message = f"{policy.share} of the ceiling {ceiling} is 0, so every call is refused"
+        message = f"{policy.share} of the ceiling {ceiling} is 0, so every call is denied"
         hint = "raise the ceiling, or share among fewer"
         yield of_rule[rule.id].warn("limit-always-bites", message, hint)

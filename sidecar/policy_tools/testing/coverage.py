@@ -1,10 +1,10 @@
-"""Which conditions of the rules a set of calls has seen true, and which false."""
+"""Coverage: which conditions of the rules were true, and which false, in some calls."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sidecar.policy.cel.variables import Values
-from sidecar.policy.trace import Part, TakenApart
+from sidecar.policy.trace import Part, RuleTraces
 
 
 @dataclass(slots=True)
@@ -17,15 +17,15 @@ class Seen:
 
     @property
     def missing(self) -> list[str]:
-        """What it has never been."""
+        """The values that it never had."""
         return [str(value).lower() for value in (True, False) if value not in self.values]
 
 
 class Coverage:
-    """Watches the conditions of every rule."""
+    """Records the values of every rule's conditions."""
 
-    def __init__(self, rules: TakenApart) -> None:
-        """Nothing has been seen yet."""
+    def __init__(self, rules: RuleTraces) -> None:
+        """Start without any value."""
         self._rules = rules
         self.seen = [
             Seen(rule.id, part)
@@ -36,7 +36,7 @@ class Coverage:
         self._by_part = {id(seen.part): seen for seen in self.seen}
 
     def recorder(self, calls: Iterable[Values]) -> None:
-        """Note what every condition is for these calls."""
+        """Record the value of every condition for these calls."""
         for values in calls:
             for _, parts in self._rules.values(values):
                 for traced in parts:
@@ -44,6 +44,6 @@ class Coverage:
                         self._by_part[id(traced.part)].values.add(traced.value)
 
     def percent(self) -> int:
-        """Return how much has been both, in whole percent, rounded down."""
+        """Return the covered part of all conditions, each true and false, in whole percent."""
         both = sum(len(seen.values) for seen in self.seen)
         return 100 * both // (2 * len(self.seen)) if self.seen else 100

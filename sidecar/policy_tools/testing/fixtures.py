@@ -1,4 +1,4 @@
-"""Fixtures: `*_test.yaml`, tests of a policy directory as sequences of steps."""
+"""Fixtures: `*_test.yaml` files, tests of a policy directory as sequences of steps."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from sidecar.policy.files.yaml_file import Loc, YamlFile
 from sidecar.policy_tools.testing.placeholders import Template
 
 DEFAULT_AT_US = 1_794_312_000_000_000
-"""Noon UTC of 10 November 2026: when tests take place that do not say when."""
+"""Noon UTC of 10 November 2026: the time of tests that set none."""
 
 MAX_TESTS = 5_000
 """Of a directory. Each runs on a ledger of its own, once for each evaluator."""
@@ -88,7 +88,7 @@ class _Entry(BaseModel):
 
 
 class PrincipalEntry(_Entry):
-    """Who calls."""
+    """The principal of a call."""
 
     id: str
     role: str
@@ -98,7 +98,7 @@ class PrincipalEntry(_Entry):
 
 
 class EstimateEntry(_Entry):
-    """How large the call may become."""
+    """The estimate of a call."""
 
     input_tokens: Count | None = None
     input_bytes: Count | None = None
@@ -115,7 +115,7 @@ class EstimateEntry(_Entry):
 
 
 class AuthorizeStep(_Entry):
-    """A call that asks. `as` names its hold for later steps; "hold" if it has none."""
+    """An Authorize call. `as` names its hold for later steps; the default is "hold"."""
 
     principal: PrincipalEntry
     model: str
@@ -141,7 +141,7 @@ class ReleaseStep(_Entry):
 
 
 class Expectation(_Entry):
-    """What has to come; what is left out may be anything.
+    """The expected result; fields that are left out are not compared.
 
     `remaining` is by rule, in requests, tokens or USD; `unlimited` is written so.
     """
@@ -161,7 +161,7 @@ THINGS = ("authorize", "settle", "release", "advance")
 
 
 class FixtureStep(_Entry):
-    """One thing that happens, and what is expected of it."""
+    """One event, and the expected result."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": [thing]} for thing in THINGS]}
@@ -230,7 +230,7 @@ class Fixture:
 
 
 def read(directory: Path) -> tuple[list[Fixture], list[Problem]]:
-    """Read the fixtures of a policy directory; return them, and all that is wrong."""
+    """Read the fixtures of a policy directory; return them and all problems."""
     fixtures: list[Fixture] = []
     problems: list[Problem] = []
 
@@ -286,7 +286,7 @@ def _test(document: YamlFile, loc: Loc, entry: Any) -> tuple[list[Fixture], list
     try:
         test = TestEntry.model_validate(entry)
     except ValidationError as error:
-        # A list whose items are wrong is then said to be too short, which helps nobody.
+        # A list with invalid items is also reported as too short, which is misleading.
         errors = [e for e in error.errors() if e["type"] != "too_short"] or error.errors()
         return [], [describe(document, details, loc, TestEntry) for details in errors]
     steps = tuple(

@@ -12,7 +12,7 @@ from sidecar.policy.files.yaml_file import Loc, YamlFile
 MAX_ROWS = 2_000
 
 MAX_PROBLEMS = 20
-"""Placeholders without a value that are told of in one test."""
+"""Placeholders without a value that are reported per test."""
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
@@ -21,7 +21,7 @@ class Template:
     """One test as it is written, with the rows of its table; `problems` says what is wrong."""
 
     def __init__(self, document: YamlFile, loc: Loc, entry: Any) -> None:
-        """Look at the rows and at every placeholder. Nothing is filled in yet."""
+        """Check the rows and placeholders, without filling them in."""
         each = entry.get("each", [{}]) if isinstance(entry, dict) else [{}]
         self._test = _without_table(entry)
         self._found = list(_placeholders(self._test, ()))

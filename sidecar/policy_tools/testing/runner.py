@@ -1,7 +1,7 @@
-"""Running fixtures: the real authorizer on a real ledger, with a clock that stands still.
+"""The test runner: fixtures on the real authorizer and ledger, with a simulated clock.
 
-Each test runs once on each evaluator of CEL, on a fresh ledger; both have to give
-what is expected.
+Each test runs once on each CEL engine, on a fresh ledger; both have to give the expected
+result.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ HOLD_TTL_US = 600 * SECOND_US
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Something expected that did not come."""
+    """A difference between the expected and the actual result."""
 
     line: int
     what: str
@@ -61,17 +61,17 @@ class Mismatch:
 
 @dataclass(slots=True)
 class FixtureResult:
-    """How one test went on one evaluator."""
+    """The result of one test on one engine."""
 
     fixture: Fixture
     engine: str
     mismatches: list[Mismatch] = field(default_factory=list)
     seen: list[Values] = field(default_factory=list)
-    """What the rules were given at each authorize, in order."""
+    """The policy input of each authorize step, in order."""
     failed_at: Values | None = None
-    """What they were given at the first that did not go as expected."""
+    """The policy input of the first step with a mismatch."""
     involved: set[str] = field(default_factory=set)
-    """The rules that spoke there, or should have."""
+    """The rules with a reason in that step, or expected to have one."""
 
 
 def run_fixtures(policy: PolicySet, fixtures: list[Fixture]) -> Iterator[FixtureResult]:

@@ -1,4 +1,4 @@
-"""What a fixture's schema cannot tell: requests that the contract refuses, rules that are none."""
+"""Validation of fixtures beyond their schema: invalid requests, unknown rules."""
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -19,9 +19,9 @@ MAX_BALANCE_COUNT = 10**15
 
 
 def validate_fixture(fixtures: Iterable[Fixture], policy: PolicySet | None) -> list[Problem]:
-    """Return all that is wrong with fixtures; without a policy set, only with their requests.
+    """Return the fixtures' problems; without a policy set, only those of requests.
 
-    The tests of a table share their places, so each problem is told once.
+    Tests of one table share their places, so each problem is reported once.
     """
     found: dict[Problem, None] = {}
     for fixture in fixtures:

@@ -1,9 +1,9 @@
-"""AuthZEN's Authorization API 1.0: its information model, made into questions and back.
+"""Messages of AuthZEN's Authorization API 1.0, translated to Authorize and back.
 
 https://openid.net/specs/authorization-api-1_0.html. The subject is the principal, the
-resource the model, the action's name the endpoint; the context has the estimate. What is
-not known here is passed over, as it asks; but not in the estimate, where a name that is
-misspelled would make a call look small.
+resource the model, the action's name the endpoint; the context has the estimate. Unknown
+members are ignored, as the specification asks, except in the estimate, where a misspelled
+name would make a call look smaller.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from sidecar.server.errors import RefusedError
 from sidecar.server.strict_json import member
 
 MAX_EVALUATIONS = 32
-"""In one request, since each may wait for the disk."""
+"""Of one request; each may wait for the disk."""
 
 ACTIONS = {
     "chat": pb.ENDPOINT_CHAT,
@@ -42,7 +42,7 @@ _MAX_INT64 = 2**63 - 1
 
 
 class Semantic(StrEnum):
-    """When a batch of evaluations ends."""
+    """When a batch of evaluations stops early."""
 
     EXECUTE_ALL = "execute_all"
     DENY_ON_FIRST_DENY = "deny_on_first_deny"
@@ -56,16 +56,16 @@ class Semantic(StrEnum):
 
 
 class Batch(NamedTuple):
-    """Evaluations in their order, each with what it leaves out filled in."""
+    """Evaluations in order, each with the request's defaults filled in."""
 
     evaluations: list[dict[str, Any]]
     semantic: Semantic
 
 
 def batch(body: dict[str, Any]) -> Batch | None:
-    """Return the evaluations of a request, None where it is a single one itself.
+    """Return a request's evaluations; None if the request is itself a single one.
 
-    Raises RefusedError for what concerns all of them.
+    Raises RefusedError for what is wrong with the request as a whole.
     """
     options = member(body, "options", dict) or {}
     wanted = member(options, "evaluations_semantic", str, "options.")
@@ -73,7 +73,7 @@ def batch(body: dict[str, Any]) -> Batch | None:
         semantic = Semantic(wanted or Semantic.EXECUTE_ALL)
     except ValueError:
         raise InvalidFieldError(
-            "options.evaluations_semantic", f"is none of {_SEMANTICS}"
+            "options.evaluations_semantic", f"is not one of {_SEMANTICS}"
         ) from None
     evaluations = member(body, "evaluations", list)
     if not evaluations:
@@ -86,11 +86,11 @@ def batch(body: dict[str, Any]) -> Batch | None:
     return Batch([{**defaults, **one} for one in evaluations], semantic)
 
 
-def question(evaluation: dict[str, Any]) -> pb.AuthorizeRequest:
-    """Return the question that an evaluation asks. Raises RefusedError or InvalidFieldError.
+def authorize_request(evaluation: dict[str, Any]) -> pb.AuthorizeRequest:
+    """Translate an evaluation into a request. Raises RefusedError or InvalidFieldError.
 
-    It holds only where the context says `"hold": true`: an evaluation is a question, and
-    whoever asks by AuthZEN may not know of anything to settle.
+    It is a dry run unless the context has `"hold": true`: other AuthZEN clients do not
+    know that a hold has to be settled.
     """
     subject, action, resource = (_required(evaluation, key, dict) for key in _ENTITIES)
     _required(subject, "type", str, "subject.")
@@ -121,7 +121,7 @@ def question(evaluation: dict[str, Any]) -> pb.AuthorizeRequest:
     if kind != RESOURCE_TYPE:
         raise RefusedError("RESOURCE_TYPE_UNKNOWN", f"resource.type is not {RESOURCE_TYPE}", 404)
     if name not in ACTIONS:
-        raise RefusedError("ACTION_UNKNOWN", f"action.name is none of {', '.join(ACTIONS)}", 404)
+        raise RefusedError("ACTION_UNKNOWN", f"action.name is not one of {', '.join(ACTIONS)}", 404)
     request.endpoint = ACTIONS[name]
     return request
 
@@ -130,30 +130,30 @@ _SEMANTICS = ", ".join(Semantic)
 _MAX_TTL_SECONDS = 86_400
 
 
-def decision(answer: pb.AuthorizeResponse) -> dict[str, Any]:
-    """Write a decision, and in its context all that the contract answers with."""
+def decision(response: pb.AuthorizeResponse) -> dict[str, Any]:
+    """Write a decision; its context has every other field of the response."""
     context: dict[str, Any] = {
-        "request_id": answer.request_id,
-        "decision_id": answer.decision_id,
-        "hold_id": answer.hold_id,
-        "hold_expires_at": _time(answer, "hold_expires_at"),
+        "request_id": response.request_id,
+        "decision_id": response.decision_id,
+        "hold_id": response.hold_id,
+        "hold_expires_at": _time(response, "hold_expires_at"),
         "reasons": [
             {"code": r.code, "message": r.message, "rule": r.rule, "http_status": r.http_status}
-            for r in answer.reasons
+            for r in response.reasons
         ],
-        "budgets": [_budget(budget) for budget in answer.budgets],
-        "retry_after_seconds": -(-answer.retry_after.ToNanoseconds() // 10**9),
-        "resolved_model": answer.resolved_model,
-        "max_output_tokens": answer.max_output_tokens,
-        "held_cost_nano_usd": answer.held_cost_nano_usd,
-        "policy_digest": answer.policy_digest,
-        "policy_generation": answer.policy_generation,
-        "asserted": list(answer.asserted),
-        "replayed": answer.replayed,
-        "hold_state": _HOLD_STATES[answer.hold_state],
+        "budgets": [_budget(budget) for budget in response.budgets],
+        "retry_after_seconds": -(-response.retry_after.ToNanoseconds() // 10**9),
+        "resolved_model": response.resolved_model,
+        "max_output_tokens": response.max_output_tokens,
+        "held_cost_nano_usd": response.held_cost_nano_usd,
+        "policy_digest": response.policy_digest,
+        "policy_generation": response.policy_generation,
+        "asserted": list(response.asserted),
+        "replayed": response.replayed,
+        "hold_state": _HOLD_STATES[response.hold_state],
     }
-    allowed = answer.effect == pb.EFFECT_ALLOW
-    if allowed and answer.replayed and answer.hold_state != pb.HOLD_STATE_OPEN:
+    allowed = response.effect == pb.EFFECT_ALLOW
+    if allowed and response.replayed and response.hold_state != pb.HOLD_STATE_OPEN:
         context["reasons"] = [_hold_closed(context["hold_state"])]
         allowed = False
     return {"decision": allowed, "context": context}
@@ -166,19 +166,19 @@ _HOLD_STATES = {
 
 
 def _hold_closed(state: str) -> dict[str, Any]:
-    """Write why an earlier Allow lets no call out: only a decision of false says so here."""
-    message = f"this request_id was decided before, and its hold is {state}: take a new one"
+    """Return the reason why a replayed Allow is now denied: AuthZEN has no other way to say it."""
+    message = f"this request_id was decided before, and its hold is {state}: use a new one"
     return {"code": "HOLD_CLOSED", "message": message, "rule": "", "http_status": 409}
 
 
 def failure(code: str, message: str, http_status: int) -> dict[str, Any]:
-    """Write what kept one evaluation of a batch from being decided: denied, then."""
+    """Write the error of one evaluation of a batch, which denies it."""
     error = {"status": http_status, "code": code, "message": message}
     return {"decision": False, "context": {"error": error}}
 
 
 def metadata(url: str) -> Mapping[str, str]:
-    """Write where the API is: what is not there is not offered."""
+    """Write the metadata document: the URLs of the supported endpoints."""
     return {
         "policy_decision_point": url,
         "access_evaluation_endpoint": f"{url}{EVALUATION}",
@@ -203,7 +203,7 @@ def _text(entity: dict[str, Any], name: str, path: str) -> str:
 
 
 def _printable(text: str, field: str) -> str:
-    if not text.isprintable():  # half a surrogate pair, for one, is no text
+    if not text.isprintable():  # half a surrogate pair, for example
         raise InvalidFieldError(field, "has characters that cannot be printed")
     return text
 
@@ -216,7 +216,7 @@ def _labels(properties: dict[str, Any]) -> dict[str, str]:
 
 
 def _estimate(context: dict[str, Any]) -> pb.Estimate:
-    """Read the contract's Estimate, by the names of its fields."""
+    """Read the contract's Estimate, by its field names."""
     estimate = member(context, "estimate", dict, "context.") or {}
     fields = pb.Estimate.DESCRIPTOR.fields_by_name
     if "input_tokens" in estimate and "input_bytes" in estimate:
@@ -225,9 +225,9 @@ def _estimate(context: dict[str, Any]) -> pb.Estimate:
     for name in estimate:
         if name not in fields:
             raise InvalidFieldError(
-                "context.estimate", f"has a field that is none of {', '.join(fields)}"
+                "context.estimate", f"has a field that is not one of {', '.join(fields)}"
             )
-        kind = _KINDS.get(fields[name].type, dict)  # the one that is none of these is a map
+        kind = _KINDS.get(fields[name].type, dict)  # the only other field is a map
         value = member(estimate, name, kind, "context.estimate.")
         if kind is dict:
             read.tool_calls.update(_tool_calls(value or {}))

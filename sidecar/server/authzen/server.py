@@ -1,4 +1,4 @@
-"""AuthZEN over HTTP: the same questions, asked of the same service."""
+"""The AuthZEN listener: HTTP requests decided by the authorization service."""
 
 import json
 import ssl
@@ -27,24 +27,24 @@ MAX_REQUEST_ID_BYTES = 256
 _METHODS = {messages.EVALUATION: "POST", messages.EVALUATIONS: "POST", messages.METADATA: "GET"}
 
 
-class _Presented:
-    """What came with one HTTP request. See sidecar.identity.caller.Presented."""
+class _HttpCredentials:
+    """The PresentedCredentials (sidecar.identity.caller) of one HTTP request."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
 
     def authorization(self) -> Sequence[str | bytes]:
-        """Return every header of that name."""
+        """Return every `authorization` header."""
         return [value.decode("latin-1") for value in self._request.header(b"authorization")]
 
     def certificate(self) -> bytes | None:
-        """Return the client's certificate in PEM, None where the connection has none."""
+        """Return the client's certificate in PEM; None if it presented none."""
         der = self._request.certificate
         return None if der is None else ssl.DER_cert_to_PEM_cert(der).encode()
 
 
 class AuthZen:
-    """One listener that speaks AuthZEN."""
+    """An HTTP listener for AuthZEN."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class AuthZen:
         settings: ListenerSettings,
         tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
-        """Ask this service for whoever the proof says calls; `url` is what metadata says."""
+        """Serve authenticated callers from this service; `url` is the metadata's, if not empty."""
         self._service = service
         self._authenticator = authenticator
         self._recorders = recorders
@@ -72,7 +72,7 @@ class AuthZen:
         )
 
     async def start(self, address: str) -> str:
-        """Listen, and return the address with the port that was chosen for port 0.
+        """Listen, and return the address, with the actual port for port 0.
 
         Raises ListenError.
         """
@@ -88,45 +88,45 @@ class AuthZen:
             host, _, port = address.rpartition(":")
             number = await self._server.start_tcp(host.strip("[]"), int(port))
         except OSError as error:
-            raise ListenError(f"{address}: cannot be listened on: {error.strerror}") from None
+            raise ListenError(f"{address}: cannot listen there: {error.strerror}") from None
         scheme = "http" if self._tls is None else "https"
         self._url = self._url or f"{scheme}://{host}:{number}"
         return f"{host}:{number}"
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more, and let what is being decided finish."""
+        """Accept no new requests, and let those in flight finish."""
         self._stopping = True
         await self._server.stop(grace_seconds)
 
     async def _handle(self, request: Request) -> Response:
-        """Answer one request; every answer carries the X-Request-ID it came with."""
+        """Handle one request; the response repeats its X-Request-ID."""
         ids = request.header(b"x-request-id")
         if len(ids) > 1 or any(len(one) > MAX_REQUEST_ID_BYTES for one in ids):
-            return _text(400, f"one x-request-id, of {MAX_REQUEST_ID_BYTES} bytes at most", {})
+            return _text(400, f"send one x-request-id of at most {MAX_REQUEST_ID_BYTES} bytes", {})
         echo = {"x-request-id": ids[0].decode("latin-1")} if ids else {}
         try:
-            found = await self._answer(request)
+            document = await self._dispatch(request)
         except Exception as error:
             status, _, message, headers = as_http(error)
             return _text(status, message, echo | headers)
-        content = json.dumps(found, ensure_ascii=False).encode()
+        content = json.dumps(document, ensure_ascii=False).encode()
         return Response(200, content, {"content-type": "application/json", **echo})
 
-    async def _answer(self, request: Request) -> object:
+    async def _dispatch(self, request: Request) -> object:
         if self._stopping:
             raise StoppingError
         path = request.target
         method = _METHODS.get(path)
         if method is None:
-            raise RefusedError("NOT_FOUND", "nothing is here", 404)
+            raise RefusedError("NOT_FOUND", "no such path", 404)
         if request.method != method:
             raise RefusedError("METHOD_NOT_ALLOWED", f"the method is not {method}", 405)
         if request.header(b"origin"):
-            # A page in a browser on this host can reach what listens on loopback.
-            raise RefusedError("FROM_A_BROWSER", "pages of browsers are not answered", 403)
+            # A web page in a browser on this host can reach loopback listeners.
+            raise RefusedError("FROM_A_BROWSER", "requests from web pages are not allowed", 403)
         if path == messages.METADATA:
             return messages.metadata(self._url)
-        caller = await self._authenticator.caller(_Presented(request))
+        caller = await self._authenticator.caller(_HttpCredentials(request))
         body = _body(request)
         trace = _trace(request)
         batch = messages.batch(body) if path == messages.EVALUATIONS else None
@@ -134,7 +134,7 @@ class AuthZen:
             return await self._evaluate(body, caller, trace)
         decisions = []
         for evaluation in batch.evaluations:
-            decisions.append(await self._evaluate_one_of(evaluation, caller, trace))
+            decisions.append(await self._evaluate_in_batch(evaluation, caller, trace))
             if batch.semantic.ends_with(decisions[-1]["decision"]):
                 break
         return {"evaluations": decisions}
@@ -142,12 +142,12 @@ class AuthZen:
     async def _evaluate(
         self, evaluation: dict[str, Any], caller: Caller, trace: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Decide one evaluation. What is asked of things unknown here is denied."""
+        """Decide one evaluation. An unknown resource type or action is denied."""
         recorder, code = await self._recorders.begin("Evaluation", trace), "CANCELLED"
         current_recorder.set(recorder)
         try:
-            question = messages.question(evaluation)
-            answer = await self._service.authorize(question, caller)
+            authorize = messages.authorize_request(evaluation)
+            response = await self._service.authorize(authorize, caller)
         except Exception as error:
             code = code_of(error)
             if isinstance(error, RefusedError) and error.http_status == _UNKNOWN:
@@ -155,16 +155,16 @@ class AuthZen:
             raise
         else:
             code = "OK"
-            return messages.decision(answer)
+            return messages.decision(response)
         finally:
             recorder.end(code)
 
-    async def _evaluate_one_of(
+    async def _evaluate_in_batch(
         self, evaluation: dict[str, Any], caller: Caller, trace: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Decide one of several: what keeps it from being decided denies it alone.
+        """Decide one evaluation of a batch: an error denies this one alone.
 
-        The others may hold something by now, so their answers have to be given.
+        The others may have made holds, so their decisions have to be returned.
         """
         try:
             return await self._evaluate(evaluation, caller, trace)
@@ -181,19 +181,19 @@ _UNKNOWN = 404
 
 
 def _trace(request: Request) -> Mapping[str, str]:
-    """Return the headers that say which trace a request belongs to, if any."""
+    """Return a request's W3C trace context headers, if any."""
     found = {name: request.header(name.encode()) for name in ("traceparent", "tracestate")}
     return {name: values[0].decode("latin-1") for name, values in found.items() if values}
 
 
 def _body(request: Request) -> dict[str, Any]:
-    """Return the JSON object that was sent. Raises RefusedError."""
+    """Return the request's JSON object. Raises RefusedError."""
     kinds = request.header(b"content-type")
     kind, _, parameters = (kinds[0] if len(kinds) == 1 else b"").lower().partition(b";")
     if kind.strip() != b"application/json" or parameters.strip() not in (b"", b"charset=utf-8"):
         raise RefusedError("BODY_NOT_JSON", "the content-type is not application/json")
     if request.header(b"content-encoding"):
-        raise RefusedError("BODY_ENCODED", "the body is compressed: send it as it is")
+        raise RefusedError("BODY_ENCODED", "the body is compressed: send it uncompressed")
     return read_object(request.body)
 
 

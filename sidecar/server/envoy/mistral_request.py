@@ -1,4 +1,4 @@
-"""A call to Mistral as it is on the wire, made into a question: path, headers, body."""
+"""A call to Mistral's HTTP API, translated to Authorize: path, headers, body."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,19 +22,19 @@ ENDPOINTS = {
     "/v1/audio/transcriptions": pb.ENDPOINT_TRANSCRIPTION,
     "/v1/audio/speech": pb.ENDPOINT_SPEECH,
 }
-"""Mistral's paths, to the letter: what only looks like one may be another to Mistral."""
+"""Mistral's paths, matched exactly: Mistral may read a similar path as another one."""
 WITH_OUTPUT = frozenset({pb.ENDPOINT_CHAT, pb.ENDPOINT_FIM})
 
 SAFE_PROMPT_BYTES = 512
-"""More than the text that Mistral adds to a chat that asks for its safe_prompt."""
+"""An upper bound of the text that Mistral adds to a chat with safe_prompt."""
 MAX_TOKENS_BYTES = 64
-"""More than a body grows by when it is given the max_tokens that it lacks."""
+"""An upper bound of what a body grows by when max_tokens is added."""
 
 _READ = ("model", "max_tokens", "n", "messages", "pages", "safe_prompt", "service_tier")
 _ANNOTATIONS = ("document_annotation_format", "bbox_annotation_format")
 _READ_TOO = {pb.ENDPOINT_OCR: _ANNOTATIONS, pb.ENDPOINT_SPEECH: ("input",)}
 _TEXT = {"text", "thinking", "reference"}
-"""Parts of a message whose bytes bound their tokens."""
+"""Types of a message's parts whose bytes bound their tokens."""
 
 _PARTIAL = "x-envoy-auth-partial-body"
 
@@ -44,22 +44,22 @@ def endpoint_of(method: str, path: str) -> pb.Endpoint:
     endpoint = ENDPOINTS.get(path)
     if endpoint is None:
         raise RefusedError(
-            "ENDPOINT_UNKNOWN", f"the path is none of {', '.join(ENDPOINTS)}, to the letter", 403
+            "ENDPOINT_UNKNOWN", f"the path is not exactly one of {', '.join(ENDPOINTS)}", 403
         )
     if method != "POST":
         raise RefusedError("METHOD_NOT_ALLOWED", "the method is not POST", 405)
     if endpoint == pb.ENDPOINT_TRANSCRIPTION:
         raise RefusedError(
             "AUDIO_UNBOUNDED",
-            "nothing of the request tells how long the audio is: ask sidecar.v1 with"
-            " estimate.audio_seconds, and call past this filter",
+            "the request does not say how long the audio is: authorize it by sidecar.v1 with"
+            " estimate.audio_seconds, and send it around this filter",
             403,
         )
     return endpoint
 
 
 def check_whole(headers: Mapping[str, str], body: bytes) -> None:
-    """Raise RefusedError for a body that is not all there, or not JSON as it stands."""
+    """Raise RefusedError for a body that is incomplete, compressed or not JSON."""
     if not body:
         raise RefusedError("BODY_MISSING", "there is no body: does Envoy have with_request_body?")
     if len(body) > MAX_BODY_BYTES:
@@ -69,12 +69,12 @@ def check_whole(headers: Mapping[str, str], body: bytes) -> None:
     if not whole or (length is not None and length != str(len(body))):
         raise RefusedError(
             "BODY_TRUNCATED",
-            "the body is not known to be whole: raise max_request_bytes of Envoy, without"
+            "the body may be incomplete: raise max_request_bytes in Envoy, without"
             " allow_partial_message",
             413,
         )
     if headers.get("content-encoding", "identity") != "identity":
-        raise RefusedError("BODY_ENCODED", "the body is compressed: send it as it is", 415)
+        raise RefusedError("BODY_ENCODED", "the body is compressed: send it uncompressed", 415)
     kind, _, parameters = headers.get("content-type", "").lower().partition(";")
     if kind.strip() != "application/json" or parameters.strip() not in _UTF_8:
         raise RefusedError("BODY_NOT_JSON", "the content-type is not application/json", 415)
@@ -83,10 +83,10 @@ def check_whole(headers: Mapping[str, str], body: bytes) -> None:
 _UTF_8 = {"", "charset=utf-8", 'charset="utf-8"'}
 
 
-def question(endpoint: pb.Endpoint, content: bytes) -> pb.AuthorizeRequest:
-    """Return the question that a body asks, without its principal.
+def authorize_request(endpoint: pb.Endpoint, content: bytes) -> pb.AuthorizeRequest:
+    """Translate a body into a request without a principal.
 
-    `max_output_tokens` is 0 where the body does not say.
+    `max_output_tokens` is 0 if the body has no max_tokens.
     Raises RefusedError or InvalidFieldError.
     """
     body = read_object(content)
@@ -111,7 +111,7 @@ def question(endpoint: pb.Endpoint, content: bytes) -> pb.AuthorizeRequest:
 
 
 def _check_bounded(body: dict[str, Any]) -> None:
-    """Raise RefusedError where a message holds what its bytes do not bound."""
+    """Raise RefusedError if a message has a part whose bytes do not bound its tokens."""
     for message in member(body, "messages", list) or ():
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
@@ -119,8 +119,8 @@ def _check_bounded(body: dict[str, Any]) -> None:
             if not isinstance(kind, str) or kind not in _TEXT:
                 raise RefusedError(
                     "INPUT_UNBOUNDED",
-                    "messages has a part that is no text, and nothing tells how many tokens it"
-                    " takes: ask sidecar.v1 with an estimate of your own, and call past this"
+                    "messages has a part that is not text, and its tokens are unknown: authorize"
+                    " it by sidecar.v1 with an estimate of your own, and send it around this"
                     " filter",
                     403,
                 )
@@ -128,13 +128,13 @@ def _check_bounded(body: dict[str, Any]) -> None:
 
 def _text(body: dict[str, Any], name: str) -> str:
     text: str = member(body, name, str) or ""
-    if not text.isprintable():  # half a surrogate pair, for one, is no text
+    if not text.isprintable():  # half a surrogate pair, for example
         raise InvalidFieldError(name, "has characters that cannot be printed")
     return text
 
 
 def _count(body: dict[str, Any], name: str, most: int) -> int:
-    """Return a count of 1 or more, or 0 where it is left out."""
+    """Return a count of at least 1; 0 if it is missing."""
     count: int | None = member(body, name, int)
     if count is not None and not 1 <= count <= most:
         raise InvalidFieldError(name, f"is not between 1 and {most}")
@@ -145,6 +145,6 @@ def _pages(body: dict[str, Any]) -> int:
     pages: list[Any] | None = member(body, "pages", list)
     if not pages or not all(type(page) is int for page in pages):
         raise RefusedError(
-            "PAGES_UNBOUNDED", "nothing tells how many pages are read: list them in pages", 400
+            "PAGES_UNBOUNDED", "the number of pages is unknown: list them in pages", 400
         )
     return len(pages)

@@ -1,4 +1,4 @@
-"""Where Envoy's question says who calls: only what the configuration names is looked at."""
+"""Mapping of Envoy's request to a principal: reads only the configured sources."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from sidecar.server.errors import RefusedError
 
 LABEL = "labels."
 FIELDS = ("id", "role", "workspace", "key_id", "region")
-"""What may be made of a source, beside labels: fields of the principal, and the region."""
+"""The fields that a source can set, beside labels: the principal's, and the region."""
 
 _SECRET = {"authorization", "cookie", "proxy-authorization", "x-api-key"}
 _EXAMPLE = "as in id=header:x-user, workspace=extension:workspace or id=peer"
@@ -20,17 +20,17 @@ _EXAMPLE = "as in id=header:x-user, workspace=extension:workspace or id=peer"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One field, and where it comes from."""
+    """A field and its source."""
 
     field: str
     kind: str
     """header, extension or peer."""
     name: str = ""
-    """Of the header, in lower case, or of the context extension."""
+    """The name of the header, in lower case, or of the context extension."""
 
 
 def read_sources(pairs: Iterable[str]) -> Sequence[Source]:
-    """Read sources written as FIELD=SOURCE. Raises ValueError, which says which is wrong."""
+    """Parse sources written as FIELD=SOURCE. Raises ValueError, which names the wrong one."""
     sources: dict[str, Source] = {}
     for pair in pairs:
         field, equals, where = pair.partition("=")
@@ -44,13 +44,13 @@ def read_sources(pairs: Iterable[str]) -> Sequence[Source]:
         if kind == "header":
             name = name.lower()
             if name in _SECRET:
-                raise ValueError(f"{pair}: that header holds a secret, and is never looked at")
+                raise ValueError(f"{pair}: that header has a secret, and is never read")
         sources[field] = Source(field, kind, name)
     return tuple(sources.values())
 
 
 def headers_of(request: envoy.HttpRequest) -> Mapping[str, str]:
-    """Return the headers by lower-case name; several of one name are joined by commas."""
+    """Return the headers by lower-case name; repeated ones are joined by commas."""
     headers: dict[str, str] = {}
     for name, value in (
         *request.headers.items(),
@@ -62,30 +62,28 @@ def headers_of(request: envoy.HttpRequest) -> Mapping[str, str]:
 
 
 def fill(
-    question: pb.AuthorizeRequest,
+    request: pb.AuthorizeRequest,
     sources: Sequence[Source],
     attributes: envoy.Attributes,
     headers: Mapping[str, str],
 ) -> None:
-    """Write into a question what the sources say of it. Raises RefusedError or InvalidFieldError.
+    """Fill in a request from its sources. Raises RefusedError or InvalidFieldError.
 
-    What a source does not say stays empty; whether that will do is not known here.
+    A source without a value leaves its field empty; validation comes later.
     """
-    question.principal.SetInParent()
+    request.principal.SetInParent()
     for source in sources:
         value = _value(source, attributes, headers)
         if not value:
             continue
         if not is_value(value):
-            raise InvalidFieldError(
-                source.field, "has no value of 1 to 256 bytes that can be printed"
-            )
+            raise InvalidFieldError(source.field, "is not a printable value of 1 to 256 bytes")
         if source.field == "region":
-            question.estimate.region = value
+            request.estimate.region = value
         elif source.field.startswith(LABEL):
-            question.principal.labels[source.field.removeprefix(LABEL)] = value
+            request.principal.labels[source.field.removeprefix(LABEL)] = value
         else:
-            setattr(question.principal, source.field, value)
+            setattr(request.principal, source.field, value)
 
 
 def _value(source: Source, attributes: envoy.Attributes, headers: Mapping[str, str]) -> str:
@@ -95,9 +93,10 @@ def _value(source: Source, attributes: envoy.Attributes, headers: Mapping[str, s
         case "extension":
             return attributes.context_extensions.get(source.name, "")
     value = headers.get(source.name, "")
-    if "," in value:  # the client's, and the one that somebody added behind it
+    if "," in value:  # the client sent one, too, beside the trusted one
         raise RefusedError(
-            "PRINCIPAL_AMBIGUOUS", f"there is more than one {source.name}: who calls is not clear"
+            "PRINCIPAL_AMBIGUOUS",
+            f"there is more than one {source.name}, so the principal is ambiguous",
         )
     return value
 

@@ -1,4 +1,4 @@
-"""Decisions in Envoy's words: what goes on with the request, or back to who sent it."""
+"""Envoy's CheckResponse for a decision: headers to add, or the denial to send back."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,33 +14,33 @@ HOLD_ID = "x-sidecar-hold-id"
 HOLD_EXPIRES_AT = "x-sidecar-hold-expires-at"
 BUDGETS = "x-sidecar-budgets"
 MAX_TOKENS = "x-sidecar-max-tokens"
-"""What a body may say as max_tokens, where another value would have been let through."""
+"""The max_tokens that would be allowed, if it differs from the body's."""
 
 _PERMISSION_DENIED = 7
 
 
-def allowed(answer: pb.AuthorizeResponse) -> envoy.CheckResponse:
-    """Let a request through, and tell its sender, not Mistral, of what is held for it."""
-    ids = {"decision_id": answer.decision_id, "hold_id": answer.hold_id}
-    response = envoy.CheckResponse(
+def allowed(response: pb.AuthorizeResponse) -> envoy.CheckResponse:
+    """Allow a request; the client, not Mistral, gets headers with the hold and budgets."""
+    ids = {"decision_id": response.decision_id, "hold_id": response.hold_id}
+    check = envoy.CheckResponse(
         ok_response=envoy.OkHttpResponse(
             response_headers_to_add=_headers(
                 {
-                    DECISION_ID: answer.decision_id,
-                    HOLD_ID: answer.hold_id,
-                    HOLD_EXPIRES_AT: answer.hold_expires_at.ToJsonString(),
-                    BUDGETS: _budgets(answer.budgets),
+                    DECISION_ID: response.decision_id,
+                    HOLD_ID: response.hold_id,
+                    HOLD_EXPIRES_AT: response.hold_expires_at.ToJsonString(),
+                    BUDGETS: _budgets(response.budgets),
                 }
             )
         ),
     )
-    response.status.SetInParent()
-    response.dynamic_metadata.update(ids)
-    return response
+    check.status.SetInParent()
+    check.dynamic_metadata.update(ids)
+    return check
 
 
 def denied(refusal: HttpError) -> envoy.CheckResponse:
-    """Answer a request in Mistral's place, in the shape of its errors."""
+    """Deny a request, with a body like Mistral's errors."""
     error = {
         "object": "error",
         "message": refusal.message,
@@ -58,30 +58,30 @@ def denied(refusal: HttpError) -> envoy.CheckResponse:
     )
 
 
-def denied_by_decision(answer: pb.AuthorizeResponse, max_tokens: int = 0) -> envoy.CheckResponse:
-    """Answer with every reason of a Deny, and the status of the first.
+def denied_by_decision(response: pb.AuthorizeResponse, max_tokens: int = 0) -> envoy.CheckResponse:
+    """Deny a request with all reasons of a decision, and the HTTP status of the first.
 
-    `max_tokens` is what would be let through instead, 0 for nothing.
+    `max_tokens` would be allowed instead; 0 if no value would.
     """
-    first = answer.reasons[0]
-    message = "; ".join(reason.message for reason in answer.reasons)
-    headers = {DECISION_ID: answer.decision_id, BUDGETS: _budgets(answer.budgets)}
+    first = response.reasons[0]
+    message = "; ".join(reason.message for reason in response.reasons)
+    headers = {DECISION_ID: response.decision_id, BUDGETS: _budgets(response.budgets)}
     if max_tokens:
-        message += f"; a max_tokens of {max_tokens} would be let through now"
+        message += f"; a max_tokens of {max_tokens} would be allowed now"
         headers[MAX_TOKENS] = str(max_tokens)
-    if answer.HasField("retry_after"):
-        headers["retry-after"] = retry_after(answer.retry_after.ToNanoseconds() / 10**9)
+    if response.HasField("retry_after"):
+        headers["retry-after"] = retry_after(response.retry_after.ToNanoseconds() / 10**9)
     return denied(HttpError(first.http_status or 403, first.code, message, headers))
 
 
 def max_tokens_missing(max_tokens: int) -> envoy.CheckResponse:
-    """Say what the body has to say: it cannot be changed on its way."""
-    message = f"the body has no max_tokens: send {max_tokens}, or less"
+    """Deny a body without max_tokens, which Envoy cannot add, and say which is allowed."""
+    message = f"the body has no max_tokens: send at most {max_tokens}"
     return denied(HttpError(400, "MAX_TOKENS_MISSING", message, {MAX_TOKENS: str(max_tokens)}))
 
 
 def _budgets(budgets: Iterable[pb.Budget]) -> str:
-    """Write `RULE;meter=cost;remaining=N`, joined by commas; whom it counts for is left out."""
+    """Write `RULE;meter=cost;remaining=N`, joined by commas, without the scopes."""
     return ", ".join(
         f"{quote(budget.rule)};meter={pb.Meter.Name(budget.meter).removeprefix('METER_').lower()};"
         + ("unlimited" if budget.unlimited else f"remaining={budget.remaining}")
@@ -90,7 +90,7 @@ def _budgets(budgets: Iterable[pb.Budget]) -> str:
 
 
 def _headers(values: Mapping[str, str]) -> list[envoy.HeaderValueOption]:
-    """Write headers that take the place of any that the other side sent."""
+    """Write headers that overwrite any of the same name."""
     return [
         envoy.HeaderValueOption(
             header=envoy.HeaderValue(key=key, value=value),

@@ -1,4 +1,4 @@
-"""envoy.service.auth.v3.Authorization: Envoy asks of each request on its way to Mistral."""
+"""envoy.service.auth.v3.Authorization: decides each request that Envoy sends to Mistral."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ SERVICE = "envoy.service.auth.v3.Authorization"
 
 
 class ExtAuthz:
-    """Answers Envoy by the same service that apps ask.
+    """Envoy's external authorization, by the authorization service.
 
-    What the request is to blame for is a denied request. What Envoy is to blame for, and
-    what keeps the sidecar from deciding, ends the call, as for apps: whether requests go
-    through then is for Envoy's failure_mode_allow to say.
+    An invalid HTTP request is denied. Errors of Envoy's call itself, and failures of the
+    sidecar, end the RPC with a gRPC status, as for apps; Envoy's failure_mode_allow then
+    says whether the HTTP request goes through.
     """
 
     name = SERVICE
@@ -42,7 +42,7 @@ class ExtAuthz:
         sources: Sequence[Source],
         recorders: CallRecorders = NULL_RECORDERS,
     ) -> None:
-        """Ask this service, of principals that the proof and the sources make."""
+        """Use this service; the principal comes from the authenticator and the sources."""
         self._service = service
         self._recorders = recorders
         self._authenticator = authenticator
@@ -52,55 +52,55 @@ class ExtAuthz:
     async def check(self, request: envoy.CheckRequest, caller: Caller) -> envoy.CheckResponse:
         """Decide one HTTP request. Raises what AuthorizationService.authorize raises."""
         try:
-            question = self._question(request.attributes)
-            return await self._decide(question, caller)
+            authorize = self._authorize_request(request.attributes)
+            return await self._decide(authorize, caller)
         except (RefusedError, InvalidFieldError, RateLimitedError) as error:
             return responses.denied(as_http(error))
 
-    def _question(self, attributes: envoy.Attributes) -> pb.AuthorizeRequest:
-        """Make a question of a request.
+    def _authorize_request(self, attributes: envoy.Attributes) -> pb.AuthorizeRequest:
+        """Translate an HTTP request.
 
-        Its x-request-id is not the question's: a client may send one twice, and would pay
-        for one call.
+        Its x-request-id does not become the request_id: a client could repeat one, and make
+        two calls with one hold.
         """
         http = attributes.request.http
         endpoint = mistral_request.endpoint_of(http.method, http.path)
         headers, body = headers_of(http), http.raw_body or http.body.encode()
         mistral_request.check_whole(headers, body)
-        question = mistral_request.question(endpoint, body)
-        fill(question, self._sources, attributes, headers)
-        return question
+        request = mistral_request.authorize_request(endpoint, body)
+        fill(request, self._sources, attributes, headers)
+        return request
 
-    async def _decide(self, question: pb.AuthorizeRequest, caller: Caller) -> envoy.CheckResponse:
-        # What would be answered of as much output as the role may have. Asking fills in a
-        # principal, so the trial is made before.
+    async def _decide(self, request: pb.AuthorizeRequest, caller: Caller) -> envoy.CheckResponse:
+        # A dry run with the role's maximum output. Authorize fills in the request's
+        # principal, so the copy is made before.
         trial = pb.AuthorizeRequest()
-        trial.CopyFrom(question)
+        trial.CopyFrom(request)
         trial.dry_run, trial.estimate.max_output_tokens = True, 0
         trial.estimate.input_bytes += mistral_request.MAX_TOKENS_BYTES
-        asked = question.estimate.max_output_tokens
-        if question.endpoint in mistral_request.WITH_OUTPUT and not asked:
-            answer = await self._try(trial, caller)
-            if answer.effect == pb.EFFECT_ALLOW:
-                return responses.max_tokens_missing(answer.max_output_tokens)
-            return responses.denied_by_decision(answer)
-        answer = await self._service.authorize(question, caller)
-        if answer.effect == pb.EFFECT_ALLOW:
-            return responses.allowed(answer)
+        asked = request.estimate.max_output_tokens
+        if request.endpoint in mistral_request.WITH_OUTPUT and not asked:
+            response = await self._try(trial, caller)
+            if response.effect == pb.EFFECT_ALLOW:
+                return responses.max_tokens_missing(response.max_output_tokens)
+            return responses.denied_by_decision(response)
+        response = await self._service.authorize(request, caller)
+        if response.effect == pb.EFFECT_ALLOW:
+            return responses.allowed(response)
         smaller = await self._smaller(trial, caller, asked) if asked else 0
-        return responses.denied_by_decision(answer, smaller)
+        return responses.denied_by_decision(response, smaller)
 
     async def _smaller(self, trial: pb.AuthorizeRequest, caller: Caller, asked: int) -> int:
-        """Return a smaller max_tokens that would be let through, 0 where none is known."""
+        """Return a smaller max_tokens that would be allowed; 0 if none is known."""
         try:
-            answer = await self._try(trial, caller)
+            response = await self._try(trial, caller)
         except RateLimitedError:
             return 0
-        smaller = answer.effect == pb.EFFECT_ALLOW and answer.max_output_tokens < asked
-        return answer.max_output_tokens if smaller else 0
+        smaller = response.effect == pb.EFFECT_ALLOW and response.max_output_tokens < asked
+        return response.max_output_tokens if smaller else 0
 
     async def _try(self, trial: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
-        """Ask what would be answered. Nobody watches: it is no question of the request's."""
+        """Decide a trial, without a recorder: it is not the client's request."""
         before = current_recorder.set(NULL_RECORDER)
         try:
             return await self._service.authorize(trial, caller)

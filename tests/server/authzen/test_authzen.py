@@ -320,7 +320,7 @@ def test_metadata_says_where_it_is(sidecar: RunningSidecar, start_sidecar: Start
 def test_it_listens_on_a_unix_socket_of_the_mode_that_was_asked_for(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """Also where a killed process left one; not where somebody listens."""
+    """Also where a killed process left one; not where a process listens."""
     address = f"unix:{tmp_path}/authzen.sock"
     args = ("--authzen-listen", address, "--socket-mode", "0600", "--pin", "id=app")
     sidecar = start_sidecar(None, *args)
@@ -420,7 +420,7 @@ def test_a_caller_that_is_too_fast_is_told_when_to_come_back(start_sidecar: Star
         (("--authzen-listen", "nowhere"), "--authzen-listen: nowhere: not HOST:PORT"),
         (("--authzen-listen", "unix:/nowhere/a.sock"), "--authzen-listen: unix:/nowhere/a.sock: cannot"),
         (("--authzen-url", "https://a"), "--authzen-url needs --authzen-listen"),
-        (("--authzen-listen", "127.0.0.1:0", "--authzen-url", "a"), "--authzen-url: a is no https URL"),
+        (("--authzen-listen", "127.0.0.1:0", "--authzen-url", "a"), "--authzen-url: a is not an http or https URL"),
         (("--authzen-listen", "127.0.0.1:0", "--authzen-url", "https://a?b"), "has a query"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

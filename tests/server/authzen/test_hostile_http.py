@@ -116,7 +116,7 @@ def test_connections_are_bounded(address: str) -> None:
 
 
 def test_those_who_do_little_keep_nobody_out(address: str) -> None:
-    """A hundred connections: silent ones, half requests, and answers that nobody takes."""
+    """A hundred connections: silent ones, half requests, and responses that are not read."""
     half = request(ONE, QUESTION)
     opened = []
     for number in range(100):

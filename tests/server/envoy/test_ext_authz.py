@@ -150,7 +150,7 @@ def test_a_body_without_max_tokens_is_told_which_to_send(sidecar: RunningSidecar
         answer = asked(sidecar, body)
         assert refusal(answer) == (400, "MAX_TOKENS_MISSING")
     send = int(told(answer)["x-sidecar-max-tokens"])
-    assert f"send {send}" in answer.denied_response.body
+    assert f"send at most {send}" in answer.denied_response.body
     assert before == held(sidecar)
     assert asked(sidecar, {**BODY, "max_tokens": send - 10}).status.code == 0
 
@@ -161,7 +161,7 @@ def test_more_than_the_role_may_have_is_told_what_would_do(sidecar: RunningSidec
     assert refusal(answer) == (403, "REQUEST_TOO_LARGE")
     send = int(told(answer)["x-sidecar-max-tokens"])
     assert 0 < send < 10**6
-    assert f"a max_tokens of {send} would be let through" in answer.denied_response.body
+    assert f"a max_tokens of {send} would be allowed" in answer.denied_response.body
     assert told(answer)["x-sidecar-decision-id"].startswith("dec_")
 
 
@@ -268,7 +268,7 @@ def test_a_body_that_two_could_read_apart_is_refused(
     ids=str,
 )  # fmt: skip
 def test_a_message_that_bytes_do_not_bound_is_refused(part: Any, sidecar: RunningSidecar) -> None:
-    """Images, documents and audio take what nobody knows; text in parts goes through."""
+    """Images, documents and audio take unknown tokens; text in parts is allowed."""
     text = {"type": "text", "text": "Why?"}
     for content, status in (([text], 0), ([text, part], 7)):
         body = {**BODY, "messages": [{"role": "user", "content": content}]}
@@ -300,7 +300,7 @@ def test_a_body_that_is_not_all_there_as_it_stands_is_refused(
 
 
 def test_a_body_of_chunks_is_whole_when_envoy_says_so(sidecar: RunningSidecar) -> None:
-    """Without its length; and by its length, where whoever asks says nothing."""
+    """Without its length; and by its length, where Envoy does not say."""
     assert asked(sidecar, None, {"content-length": ""}).status.code == 0
     assert asked(sidecar, None, {"x-envoy-auth-partial-body": ""}).status.code == 0
 
@@ -330,7 +330,7 @@ def test_what_no_body_bounds_is_refused(sidecar: RunningSidecar) -> None:
 
 
 def test_only_configured_sources_say_who_calls(sidecar: RunningSidecar) -> None:
-    """Headers that look like it are not looked at; two of one name are nobody's word."""
+    """Headers that look like it are not looked at; two of one name are ambiguous."""
     spoofed = {
         "x-role": "admin",
         "role": "admin",
@@ -356,7 +356,7 @@ def test_only_configured_sources_say_who_calls(sidecar: RunningSidecar) -> None:
 
 
 def test_pins_count_for_envoy_too(start_sidecar: Start) -> None:
-    """What a source says against a pin is denied, on record, and nobody is told what would do."""
+    """What a source says against a pin is denied, on record, and no other value is suggested."""
     sidecar = start_sidecar(
         None, *FROM[:5], "--pin", "workspace=dev-workspace", "--pin", "role=developer"
     )
@@ -408,7 +408,7 @@ def test_bytes_that_are_no_question_end_the_call(sidecar: RunningSidecar) -> Non
         (("--ext-authz", "--ext-authz-from", "id=peer:x"), "has to be FIELD=SOURCE"),
         (("--ext-authz", "--ext-authz-from", "id=header"), "has to be FIELD=SOURCE"),
         (("--ext-authz", "--ext-authz-from", "id=cookie:x"), "has to be FIELD=SOURCE"),
-        (("--ext-authz", "--ext-authz-from", "id=header:Authorization"), "holds a secret"),
+        (("--ext-authz", "--ext-authz-from", "id=header:Authorization"), "has a secret"),
         (("--ext-authz", "--ext-authz-from", "id=peer", "--ext-authz-from", "id=header:x"),
          "id has two sources"),
     ],
