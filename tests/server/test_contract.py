@@ -461,7 +461,7 @@ def test_a_port_that_is_taken_is_not_shared(start_sidecar: Start) -> None:
     """A second server on the same port would get half of the calls."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(AssertionError, match="is the port taken"):
+        with pytest.raises(AssertionError, match="is the port in use"):
             start_sidecar(None, "--listen", f"127.0.0.1:{port}")
 
 
