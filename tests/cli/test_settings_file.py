@@ -62,7 +62,8 @@ def test_a_process_takes_its_settings_from_a_file(config_by: str, tmp_path: Path
     try:  # `start` gives --listen, a flag, which comes before the file
         assert running.addresses[0].startswith("127.0.0.1:")
         assert socket.stat().st_mode & 0o777 == 0o600
-        assert '"message": "every ceiling is divided: this sidecar has 1/2"' in running.log
+        share = "ceilings are divided between sidecars: this one has 1/2"
+        assert f'"message": "{share}"' in running.log
         assert running.stub.Authorize(chat(tester())).effect
     finally:
         assert running.stop() == 0
@@ -101,7 +102,7 @@ def test_a_flag_comes_before_the_variable_and_that_before_the_file(tmp_path: Pat
         ("reflection: 1", "reflection has to be true or false"),
         ("share:", "share has to be a text or a number"),
         ("- share", "has to be a mapping"),
-        ("share: 1/2\nshare: 1/3", "s.yaml:2:1: 'share' stands twice"),
+        ("share: 1/2\nshare: 1/3", "s.yaml:2:1: 'share' is there twice"),
         ("share: [", "s.yaml:1:9:"),
         ("config: other.yaml", "no such setting: config"),
         ("hold-ttl: 0", "Invalid value for '--hold-ttl'"),
