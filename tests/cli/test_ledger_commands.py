@@ -86,7 +86,7 @@ def test_verify_knows_a_head_that_was_noted(stopped: Path) -> None:
     with sqlite3.connect(stopped) as connection:
         for sql in ("hold_amounts WHERE hold", "holds WHERE id", "decisions WHERE id"):
             connection.execute(f"DELETE FROM {sql} = 3")
-        connection.execute("UPDATE budgets SET held = (SELECT sum(held) FROM hold_amounts"
+        connection.execute("UPDATE budgets SET held = (SELECT total(held) FROM hold_amounts"
                            " WHERE budget = budgets.id)")  # fmt: skip
     assert sidecar("ledger", "verify", "--ledger", stopped)[0] == 0
     code, out, _ = sidecar("ledger", "verify", "--ledger", stopped, "--head", head)

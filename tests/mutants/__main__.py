@@ -1,19 +1,25 @@
 """Apply each mutant to a copy of the source, and name the test that notices.
 
-The plain tests of the ledger come first, since they are fast and say most, or those of keys
-for what is promised of keys; then the property tests, real sidecars, and at last everything.
+The tests that cite the broken promise come first, or those of keys for what is promised of keys;
+then the plain tests of the ledger, since they are fast and say most; the property tests; real
+sidecars; and at last everything. As many mutants are tried at once as there are cores.
 """
 
 import argparse
 import os
+import queue
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import NamedTuple
 
+import pytest
 from rich.progress import track
 from rich.table import Table
 
@@ -30,14 +36,20 @@ LEDGER = (
     "tests/authorization/test_authorizer.py",
     "tests/runtime/test_maintenance.py",
 )
+PLAIN = (*LEDGER, "-m", "not property")
+IN_PARALLEL = ("-n", "auto", "--dist", "worksteal")
 STAGES: tuple[tuple[str, ...], ...] = (
-    (*LEDGER, "-m", "not property"),
+    PLAIN,
     (*LEDGER, "-m", "property"),
-    ("tests/server", "tests/crashes"),
-    ("tests", *(f"--ignore={done}" for done in (*LEDGER, "tests/server", "tests/crashes"))),
+    ("tests/server", "tests/crashes", *IN_PARALLEL),
+    (
+        "tests",
+        *(f"--ignore={done}" for done in (*LEDGER, "tests/server", "tests/crashes")),
+        *IN_PARALLEL,
+    ),
 )
 KEYS = ("tests/keys", "tests/cli/test_keys.py")
-STAGE_SECONDS = 300
+STAGE_SECONDS = 1800
 NOT_ENDED = "it did not end"
 
 
@@ -59,27 +71,26 @@ class Copy:
         before = file.read_text(encoding="utf-8")
         file.write_text(mutated, encoding="utf-8")
         try:
-            return self._first_failure(keys_first=mutant.promise.startswith("K"))
+            return self._first_failure(_first_stage(mutant.promise))
         finally:
             file.write_text(before, encoding="utf-8")
 
-    def _first_failure(self, *, keys_first: bool = False) -> str:
-        stages = (KEYS, *STAGES) if keys_first else STAGES
-        return next(filter(None, map(self._stage, stages)), "")
+    def _first_failure(self, *first: tuple[str, ...]) -> str:
+        return next(filter(None, map(self._stage, (*first, *STAGES))), "")
 
     def _stage(self, arguments: tuple[str, ...]) -> str:
         try:
             done = self._pytest(arguments)
         except subprocess.TimeoutExpired:
             return NOT_ENDED
-        if done.returncode == 0:
+        if done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             return ""
         failed = re.search(
             r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - |$)", done.stdout, re.MULTILINE
         )
         if done.returncode != 1 or failed is None:
             raise RuntimeError(f"the tests did not run:\n{done.stdout}{done.stderr}")
-        if arguments != STAGES[0] and self._pytest((failed[1],)).returncode == 0:
+        if arguments[: len(PLAIN)] != PLAIN and self._pytest((failed[1],)).returncode == 0:
             # Real processes on a busy machine: what fails by chance notices nothing.
             return self._stage((*arguments, f"--deselect={failed[1]}"))
         return failed[1]
@@ -94,6 +105,40 @@ class Copy:
         )  # fmt: skip
 
 
+def _first_stage(promise: str) -> tuple[str, ...]:
+    """Return the arguments for the tests most likely to notice."""
+    return KEYS if promise.startswith("K") else (*PLAIN, "-k", f"{promise.lower()}_")
+
+
+class Result(NamedTuple):
+    """What became of one mutant."""
+
+    mutant: Mutant
+    killer: str
+    """The test that noticed it; "" is none."""
+    seconds: float
+
+
+def results(mutants: Sequence[Mutant], folder: Path) -> Iterator[Result]:
+    """Try each mutant, and yield the results as they come."""
+    cores = os.cpu_count() or 1
+    copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+    for number in range(min(cores, len(mutants))):
+        copies.put(Copy(folder / str(number)))
+
+    def tried(mutant: Mutant) -> Result:
+        copy = copies.get()
+        started = time.monotonic()
+        try:
+            return Result(mutant, copy.killer(mutant), time.monotonic() - started)
+        finally:
+            copies.put(copy)
+
+    with ThreadPoolExecutor(cores) as pool:
+        for done in as_completed([pool.submit(tried, mutant) for mutant in mutants]):
+            yield done.result()
+
+
 def main() -> int:
     """Run the chosen mutants; return 1 if one survives, 2 if the tests fail without any."""
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
@@ -103,21 +148,20 @@ def main() -> int:
     table = Table(title="Mutants and the tests that notice", title_justify="left")
     for heading in ("mutant", "promise", "noticed by", "seconds"):
         table.add_column(heading, overflow="fold")
-    survivors = 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = Copy(Path(folder))
-        if not names and (broken := copy.killer(None)):
+        if not names and (broken := Copy(Path(folder) / "unchanged").killer(None)):
             console().print(f"fails without any mutant: {broken}", markup=False)
             return 2
-        for mutant in track(chosen, "mutants", console=console()):
-            started = time.monotonic()
-            killer = copy.killer(mutant)
-            survivors += not killer
-            shown = killer.replace("[", r"\[") or f"[bold red]no test[/]: {mutant.breaks}"
-            seconds = f"{time.monotonic() - started:.0f}"
-            table.add_row(mutant.name, mutant.promise, shown, seconds)
+        progress = track(
+            results(chosen, Path(folder)), "mutants", total=len(chosen), console=console()
+        )
+        ended = sorted(progress, key=lambda result: chosen.index(result.mutant))
+    for mutant, killer, seconds in ended:
+        shown = killer.replace("[", r"\[") or f"[bold red]no test[/]: {mutant.breaks}"
+        table.add_row(mutant.name, mutant.promise, shown, f"{seconds:.0f}")
+    survivors = sum(not result.killer for result in ended)
     console().print(table)
-    console().print(f"{len(chosen)} mutants, {survivors} survivors")
+    console().print(f"{len(ended)} mutants, {survivors} survivors")
     return 1 if survivors else 0
 
 
