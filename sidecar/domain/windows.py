@@ -18,8 +18,41 @@ class Window(StrEnum):
     MINUTE = "minute"
     HOUR = "hour"
     DAY = "day"
+    WEEK = "week"
     MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+    TOTAL = "total"
     CONCURRENT = "concurrent"
+
+
+CALENDAR = (
+    Window.HOUR, Window.DAY, Window.WEEK, Window.MONTH, Window.QUARTER, Window.YEAR
+)  # fmt: skip
+"""The windows that follow the calendar, the shortest first."""
+
+SHORTEST_FIRST = (Window.MINUTE, *CALENDAR, Window.TOTAL)
+"""The windows that count over time, which is all but concurrent."""
+
+BEGINS_ON_A_DAY = CALENDAR[2:]
+"""The windows of several days: an anchor says on which day they begin."""
+
+BEGINS_AT_AN_HOUR = CALENDAR[1:]
+"""The windows of a day or more: an anchor says at which hour they begin."""
+
+
+class Anchor(NamedTuple):
+    """Where in the calendar a limit's windows begin. A part that a window has not is ignored."""
+
+    day: int = 1
+    """The day of the month, 1 to 28, of which a quarter's and a year's is in their first month;
+    for a week the weekday, from 1 for Monday to 7 for Sunday."""
+    hour: int = 0
+    """The hour of the day, 0 to 23."""
+
+
+DEFAULT_ANCHOR = Anchor()
+"""Days begin at midnight, weeks on Monday, all that is longer on the first day of a month."""
 
 
 class Span(NamedTuple):
@@ -29,18 +62,63 @@ class Span(NamedTuple):
     end_us: int
 
 
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+
 HORIZON_US: dict[Window, int] = {
     Window.MINUTE: 62 * SECOND_US,
-    Window.HOUR: 4 * 3600 * SECOND_US,
-    Window.DAY: 2 * 86_400 * SECOND_US,
-    Window.MONTH: 32 * 86_400 * SECOND_US,
+    Window.HOUR: 4 * HOUR_US,
+    Window.DAY: 2 * DAY_US,
+    Window.WEEK: 8 * DAY_US,
+    Window.MONTH: 32 * DAY_US,
+    Window.QUARTER: 93 * DAY_US,
+    Window.YEAR: 367 * DAY_US,
 }
 """The longest that a window can be, with a margin for clocks that are set back in it.
 
 The current window is found even if it is longer: see sidecar/ledger/balances.py.
 """
 
-MINUTE_US = 60 * SECOND_US
+_PER_MONTH = {
+    Window.MINUTE: 31 * 24 * 60,
+    Window.HOUR: 31 * 24,
+    Window.DAY: 31,
+    Window.WEEK: 5,
+    Window.MONTH: 1,
+    Window.QUARTER: 1,
+    Window.YEAR: 1,
+    Window.TOTAL: 1,
+}
+
+
+def windows_per_month(window: Window) -> int | None:
+    """Return the most windows of a kind that begin within one month of 31 days.
+
+    Times the ceiling, this bounds what a limit can admit in such a month beside what the window
+    that it begins in has left. None for a concurrent limit, which does not add up over time.
+    """
+    return _PER_MONTH.get(window)
+
+
+def is_inside(shorter: Window, its_anchor: Anchor, longer: Window, anchor: Anchor) -> bool:
+    """Whether each window of the shorter kind is inside one window of the longer kind.
+
+    A sliding minute is inside nothing but a total, and a week may be in two months. Neither
+    window may be concurrent.
+    """
+    if SHORTEST_FIRST.index(shorter) >= SHORTEST_FIRST.index(longer):
+        return False
+    if longer is Window.TOTAL:
+        return True
+    match shorter:
+        case Window.HOUR:
+            return True
+        case Window.DAY:
+            return its_anchor.hour == anchor.hour
+        case Window.MONTH | Window.QUARTER:
+            return its_anchor == anchor
+    return False
 
 
 class Calendar:
@@ -54,9 +132,9 @@ class Calendar:
     def __init__(self, zone: tzinfo = UTC) -> None:
         """Use the calendar of this zone."""
         self._zone = zone
-        self._latest: dict[Window, Span] = {}
+        self._latest: dict[tuple[Window, Anchor], Span] = {}
 
-    def span(self, window: Window, at_us: int) -> Span:
+    def span(self, window: Window, at_us: int, anchor: Anchor = DEFAULT_ANCHOR) -> Span:
         """Return the window of this kind that contains the moment.
 
         A sliding minute has one span for each second with admissions: it starts with the
@@ -65,11 +143,11 @@ class Calendar:
         """
         if window is Window.MINUTE:
             return Span(at_us - at_us % SECOND_US, at_us + MINUTE_US)
-        if window is Window.CONCURRENT:
+        if window is Window.CONCURRENT or window is Window.TOTAL:
             return Span(0, FOREVER_US)
-        latest = self._latest.get(window)
+        latest = self._latest.get((window, anchor))
         if latest is None or not latest.start_us <= at_us < latest.end_us:
-            latest = self._latest[window] = self._find(window, at_us)
+            latest = self._latest[window, anchor] = self._find(window, at_us, anchor)
         return latest
 
     def days(self, span: Span) -> tuple[Span, ...]:
@@ -81,8 +159,8 @@ class Calendar:
             at_us = found[-1].end_us
         return tuple(found)
 
-    def _find(self, window: Window, at_us: int) -> Span:
-        begins = _floor(window, self._shown(at_us))
+    def _find(self, window: Window, at_us: int, anchor: Anchor) -> Span:
+        begins = _floor(window, self._shown(at_us), anchor)
         start_us = self._first_shown_us(begins)
         while True:
             begins = _next(window, begins)
@@ -115,18 +193,36 @@ class Calendar:
         return to_us(local.replace(tzinfo=self._zone, fold=fold).astimezone(UTC))
 
 
-def _floor(window: Window, local: datetime) -> datetime:
-    """Return the beginning of the hour, day or month."""
-    hour = local.replace(minute=0, second=0, microsecond=0)
+def _floor(window: Window, local: datetime, anchor: Anchor) -> datetime:
+    """Return when the window that contains a local time begins, on the same clock."""
     if window is Window.HOUR:
-        return hour
-    return hour.replace(hour=0) if window is Window.DAY else hour.replace(hour=0, day=1)
+        return local.replace(minute=0, second=0, microsecond=0)
+    days = anchor.day - 1 if window in BEGINS_ON_A_DAY else 0
+    after = timedelta(days=days, hours=anchor.hour)
+    day = (local - after).replace(hour=0, minute=0, second=0, microsecond=0)
+    match window:
+        case Window.WEEK:
+            day -= timedelta(days=day.weekday())
+        case Window.MONTH:
+            day = day.replace(day=1)
+        case Window.QUARTER:
+            day = day.replace(month=day.month - (day.month - 1) % 3, day=1)
+        case Window.YEAR:
+            day = day.replace(month=1, day=1)
+    return day + after
+
+
+_LENGTH = {
+    Window.HOUR: timedelta(hours=1),
+    Window.DAY: timedelta(days=1),
+    Window.WEEK: timedelta(weeks=1),
+}
+_MONTHS = {Window.MONTH: 1, Window.QUARTER: 3, Window.YEAR: 12}
 
 
 def _next(window: Window, begins: datetime) -> datetime:
-    """Return the beginning of the hour, day or month after the one that begins then."""
-    if window is Window.HOUR:
-        return begins + timedelta(hours=1)
-    if window is Window.DAY:
-        return begins + timedelta(days=1)
-    return (begins + timedelta(days=32)).replace(day=1)
+    """Return when the window after the one that begins then begins."""
+    if window in _LENGTH:
+        return begins + _LENGTH[window]
+    month = begins.year * 12 + begins.month - 1 + _MONTHS[window]
+    return begins.replace(year=month // 12, month=month % 12 + 1)

@@ -186,8 +186,20 @@ L6 = [
         "(amount.held if state is HoldState.OPEN else 0, charged - amount.charged, self._balances.of(amount.limit, self._balances.advance(0)).row or amount.budget_row)",
     ),
     Mutant(
-        "month-ends-early", "L6", "A month ends when it has 31 days.",
-        "_next", "32", "30",
+        "quarter-ends-early", "L6", "A quarter ends after its first month.",
+        "_next", "_MONTHS[window]", "1",
+    ),
+    Mutant(
+        "anchor-ignored", "L6", "Every month begins on its first day.",
+        "Calendar.span", "self._find(window, at_us, anchor)", "self._find(window, at_us, DEFAULT_ANCHOR)",
+    ),
+    Mutant(
+        "anchors-share-a-window", "L6", "Two limits with different first days get one window.",
+        "Calendar.span", "self._latest.get((window, anchor))", "self._latest.get((window, DEFAULT_ANCHOR))",
+    ),
+    Mutant(
+        "week-without-its-hour", "L6", "A week begins at midnight, whatever its header says.",
+        "_floor", "timedelta(days=days, hours=anchor.hour)", "timedelta(days=days)",
     ),
     Mutant(
         "day-is-24-hours", "L6", "The day that summer time ends has an hour too few.",
