@@ -21,7 +21,7 @@ from sidecar.policy.files.timeout import with_timeout
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy_tools.lint.lint import lint
 from sidecar.policy_tools.testing import fixtures
-from sidecar.policy_tools.testing.validate import validate_fixture
+from sidecar.policy_tools.testing.validate import validate_fixtures
 from sidecar.runtime.shared_flags import EngineName
 
 
@@ -74,7 +74,7 @@ def _problems(directory: Path, engine: str, share: Share) -> tuple[PolicySet | N
         found |= dict.fromkeys(error.problems)
 
     def look_for_warnings() -> None:
-        found.update(dict.fromkeys(validate_fixture(tests, policy)))
+        found.update(dict.fromkeys(validate_fixtures(tests, policy)))
         if policy is not None:
             files = policy_directory.read(directory)
             found.update(dict.fromkeys(lint(files, policy, data.read(files.data)[0], tests)))

@@ -19,7 +19,7 @@ from sidecar.policy_tools.testing import fixtures
 from sidecar.policy_tools.testing.coverage import Coverage
 from sidecar.policy_tools.testing.fixtures import Fixture
 from sidecar.policy_tools.testing.runner import FixtureResult, Mismatch, run_fixtures
-from sidecar.policy_tools.testing.validate import validate_fixture
+from sidecar.policy_tools.testing.validate import validate_fixtures
 
 
 class TestFormat(StrEnum):
@@ -39,7 +39,7 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether every evaluator gave what was expected."""
+        """Whether every engine gave the expected result."""
         return not any(outcome.mismatches for outcome in self.outcomes)
 
 
@@ -75,7 +75,7 @@ def run_tests(
     """
     policies = _load(directory)
     found, problems = fixtures.read(directory)
-    problems += validate_fixture(found, policies[0])
+    problems += validate_fixtures(found, policies[0])
     if problems:
         raise fail("\n".join(str(in_directory(directory, problem)) for problem in sorted(problems)))
     chosen = [fixture for fixture in found if only.lower() in fixture.name.lower()]
@@ -87,25 +87,25 @@ def run_tests(
         for fixture, *outcomes in zip(chosen, *by_engine, strict=True)
     ]
     rules = RuleTraces(policies[0])
-    recorded = None
+    measured = None
     if coverage or coverage_min is not None:
-        recorded = Coverage(rules)
-        recorded.recorder(values for outcome in by_engine[0] for values in outcome.seen)
+        measured = Coverage(rules)
+        measured.record(values for outcome in by_engine[0] for values in outcome.inputs)
     _report(directory, results, rules, output)
-    if recorded is not None and output is not TestFormat.JSON:
+    if measured is not None and output is not TestFormat.JSON:
         partial = " (partial: by the tests that -k chose)" if only else ""
-        _report_coverage(directory, recorded, partial, err=output is TestFormat.JUNIT)
+        _report_coverage(directory, measured, partial, err=output is TestFormat.JUNIT)
     elif output is TestFormat.JSON:
-        typer.echo(json.dumps(_as_json(results, recorded), indent=2))
-    if recorded is not None and recorded.percent() < (coverage_min or 0):
-        seen = f"{recorded.percent()} % of the conditions are seen true and false"
-        raise fail(f"{seen}; --coverage-min asks for {coverage_min} %")
+        typer.echo(json.dumps(_as_json(results, measured), indent=2))
+    if measured is not None and measured.percent() < (coverage_min or 0):
+        covered = f"{measured.percent()} % of the conditions are seen true and false"
+        raise fail(f"{covered}; --coverage-min asks for {coverage_min} %")
     if not all(result.passed for result in results):
         raise typer.Exit(1)
 
 
 def _load(directory: Path) -> list[PolicySet]:
-    """Load the set once for each evaluator that runs here."""
+    """Load the policy set once for each engine that runs on this machine."""
     policies = []
     for engine in policy_set.ENGINES:
         try:
@@ -133,14 +133,14 @@ def _report(
 
 
 def _failure(directory: Path, result: Result, rules: RuleTraces) -> str:
-    """Write what was expected and what came, with the values of the rules involved."""
+    """Return the expected and the actual results, with the values of the rules involved."""
     lines = [f"FAILED {printable(result.fixture.name)}"]
     for mismatch, engines in _by_mismatch(result).items():
         place = f"{directory / result.fixture.file}:{mismatch.line}"
         lines += [
             f"  {place}: {mismatch.what} (on {' and '.join(engines)})",
-            f"    expected: {_came(mismatch.expected)}",
-            f"    actual:   {_came(mismatch.actual)}",
+            f"    expected: {_shown(mismatch.expected)}",
+            f"    actual:   {_shown(mismatch.actual)}",
         ]
     outcome = next((o for o in result.outcomes if o.failed_at is not None), None)
     if outcome is not None and outcome.failed_at is not None:
@@ -151,13 +151,13 @@ def _failure(directory: Path, result: Result, rules: RuleTraces) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _came(text: str) -> str:
-    """Write what was expected, or what came; nothing is "none"."""
+def _shown(text: str) -> str:
+    """Return a result as text for people; an empty one is "none"."""
     return printable(text) or "none"
 
 
 def _by_mismatch(result: Result) -> dict[Mismatch, list[str]]:
-    """Give each mismatch with the evaluators that it came on: both, if all is well with them."""
+    """Return each mismatch with the engines that it occurred on, usually both."""
     found: dict[Mismatch, list[str]] = {}
     for outcome in result.outcomes:
         for mismatch in outcome.mismatches:
@@ -165,15 +165,18 @@ def _by_mismatch(result: Result) -> dict[Mismatch, list[str]]:
     return found
 
 
-def _report_coverage(directory: Path, recorded: Coverage, partial: str, *, err: bool) -> None:
-    typer.echo(f"\nconditions seen true and false: {recorded.percent()} %{partial}", err=err)
-    for seen in recorded.seen:
-        if seen.missing:
-            place = f"{directory / seen.rule}.cel:{seen.part.line}:{seen.part.column}"
-            typer.echo(f"  {place}: never {' or '.join(seen.missing)}: {seen.part.text}", err=err)
+def _report_coverage(directory: Path, measured: Coverage, partial: str, *, err: bool) -> None:
+    typer.echo(f"\nconditions seen true and false: {measured.percent()} %{partial}", err=err)
+    for condition in measured.conditions:
+        if condition.missing:
+            place = (
+                f"{directory / condition.rule}.cel:{condition.part.line}:{condition.part.column}"
+            )
+            values = " or ".join(condition.missing)
+            typer.echo(f"  {place}: never {values}: {condition.part.text}", err=err)
 
 
-def _as_json(results: list[Result], recorded: Coverage | None) -> dict[str, object]:
+def _as_json(results: list[Result], measured: Coverage | None) -> dict[str, object]:
     report: dict[str, object] = {
         "tests": [
             {
@@ -196,18 +199,18 @@ def _as_json(results: list[Result], recorded: Coverage | None) -> dict[str, obje
             for result in results
         ]
     }
-    if recorded is not None:
-        report["coverage_percent"] = recorded.percent()
+    if measured is not None:
+        report["coverage_percent"] = measured.percent()
         report["not_covered"] = [
             {
-                "rule": seen.rule,
-                "line": seen.part.line,
-                "column": seen.part.column,
-                "text": seen.part.text,
-                "never": seen.missing,
+                "rule": condition.rule,
+                "line": condition.part.line,
+                "column": condition.part.column,
+                "text": condition.part.text,
+                "never": condition.missing,
             }
-            for seen in recorded.seen
-            if seen.missing
+            for condition in measured.conditions
+            if condition.missing
         ]
     return report
 
@@ -225,7 +228,7 @@ def _junit(results: list[Result]) -> str:
         if not result.passed:
             text = "\n".join(
                 f"line {m.line}: {printable(m.what)} (on {' and '.join(engines)}): "
-                f"expected {_came(m.expected)}, actual {_came(m.actual)}"
+                f"expected {_shown(m.expected)}, actual {_shown(m.actual)}"
                 for m, engines in _by_mismatch(result).items()
             )
             ET.SubElement(case, "failure", message=text.splitlines()[0]).text = text

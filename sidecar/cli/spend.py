@@ -85,10 +85,10 @@ def spend(
         typer.echo(json.dumps(_as_json(report), indent=2, ensure_ascii=False))
         return
     console().print(_spend_table(report))
-    if report.outlooks:
+    if report.forecasts:
         console().print(_budget_table(report))
-    if len(report.outlooks) > MAX_BUDGETS:
-        more = counted(len(report.outlooks) - MAX_BUDGETS, "more budget")
+    if len(report.forecasts) > MAX_BUDGETS:
+        more = counted(len(report.forecasts) - MAX_BUDGETS, "more budget")
         typer.echo(f"{more}: --format json has all")
 
 
@@ -169,7 +169,7 @@ def _budget_table(report: SpendReport) -> Table:
     for heading in ("ceiling", "spent", "held", "pace an hour"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(f"runs out ({report.zone})", no_wrap=True)
-    for one in report.outlooks[:MAX_BUDGETS]:
+    for one in report.forecasts[:MAX_BUDGETS]:
         verdict, amounts = one.verdict(report.zone), (one.ceiling, one.spent, one.held)
         table.add_row(
             escape(one.limit.rule),
@@ -191,7 +191,7 @@ def _as_json(report: SpendReport) -> dict[str, Any]:
         "days": report.dates,
         "rows": [dict(zip(report.by, row.names, strict=True)) | _sums(row) for row in report.rows],
         "total": _sums(report.total),
-        "budgets": [_outlook(one, report.zone) for one in report.outlooks],
+        "budgets": [_forecast(one, report.zone) for one in report.forecasts],
         "method": METHOD,
     }
 
@@ -200,7 +200,7 @@ def _sums(row: Spend) -> dict[str, Any]:
     return {name: value for name, value in asdict(row).items() if name != "names"}
 
 
-def _outlook(one: BudgetForecast, zone: tzinfo) -> dict[str, Any]:
+def _forecast(one: BudgetForecast, zone: tzinfo) -> dict[str, Any]:
     runs_out_us, refused_at_us = one.exhausted_at_us, one.refused_at_us
     return {
         "rule": one.limit.rule,

@@ -93,7 +93,7 @@ class SpendReport:
     rows: tuple[Spend, ...]
     total: Spend
     """Each call counted once. By rule, a call counts for each limit, so rows add up to more."""
-    outlooks: tuple[BudgetForecast, ...]
+    forecasts: tuple[BudgetForecast, ...]
     """For each hourly, daily and monthly budget with a ceiling; the most urgent first."""
 
     @property

@@ -57,7 +57,7 @@ class RemoteKeys:
         while await self._find(version.remote_id) is None:
             if asyncio.get_running_loop().time() >= ends:
                 return False
-            await asyncio.sleep(self._timings.look_seconds)
+            await asyncio.sleep(self._timings.poll_interval_seconds)
         return True
 
     async def rival(self, new: Version) -> str:
@@ -101,7 +101,7 @@ class RemoteKeys:
                 note = f"no key named {version.name} was seen at Mistral"
                 await in_thread(self._key_store.note, rotation.id, note)
                 return
-            await asyncio.sleep(self._timings.look_seconds)
+            await asyncio.sleep(self._timings.poll_interval_seconds)
 
     async def sweep(self, key_id: str, rotation: KeyRotation) -> None:
         """Revoke keys given up before that Mistral listed too late to be found then."""

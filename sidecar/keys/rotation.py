@@ -103,7 +103,7 @@ class Rotation(RotationContext):
             if not works:
                 if asyncio.get_running_loop().time() > ends:
                     return await self._give_up(rotation, why)
-                await asyncio.sleep(self._timings.look_seconds)
+                await asyncio.sleep(self._timings.poll_interval_seconds)
         new, _ = self._versions(rotation)
         try:
             rival = await self._remote.rival(new)
@@ -167,7 +167,7 @@ class Rotation(RotationContext):
                 return rotation
             self._watcher.waits(rotation, f"{old} is in its grace period", until_us)
             left = (until_us - self._clock()) / SECOND_US
-            await asyncio.sleep(max(0.0, min(self._timings.look_seconds, left)))
+            await asyncio.sleep(max(0.0, min(self._timings.poll_interval_seconds, left)))
 
     async def revoke(self, rotation: KeyRotation) -> KeyRotation:
         """REVOKING: revoke the old key, and keys left behind by earlier runs."""
@@ -260,7 +260,7 @@ class Rotation(RotationContext):
             if not self._waits:
                 raise RotationError(str(error)) from None
             self._watcher.waits(rotation, str(error), None)
-            return GraceVerdict.WAIT, self._clock() + self._us(self._timings.look_seconds)
+            return GraceVerdict.WAIT, self._clock() + self._us(self._timings.poll_interval_seconds)
         new_first_us, _ = await in_thread(self._key_store.uses, new)
         _, old_last_us = await in_thread(self._key_store.uses, old)
         return self._timings.grace.verdict(

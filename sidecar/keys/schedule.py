@@ -28,8 +28,8 @@ from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
 
 log = logging.getLogger(__name__)
 
-CHECK_LOOKS = 12
-"""The time between two checks of all keys, in units of `Timings.look_seconds`."""
+POLLS_PER_CHECK = 12
+"""The time between two checks of all keys, in units of `Timings.poll_interval_seconds`."""
 
 RETRY_US = 3600 * SECOND_US
 """When a key that failed, or needs a person, is tried and logged again."""
@@ -65,7 +65,7 @@ class Schedule:
 
     async def run(self) -> None:
         """Check all keys at intervals, until cancelled."""
-        every_seconds = CHECK_LOOKS * self._settings.timings.look_seconds
+        every_seconds = POLLS_PER_CHECK * self._settings.timings.poll_interval_seconds
         try:
             while True:
                 # With jitter, so that sidecars started together do not act together.

@@ -69,7 +69,7 @@ class Timings:
     consistency_seconds: float = setting(
         "--consistency-seconds", "How long Mistral may take to list a new key.", default=30.0, min=0
     )
-    look_seconds: float = setting(
+    poll_interval_seconds: float = setting(
         "--look-seconds",
         "The interval between two checks while a step waits.",
         default=5.0,

@@ -82,10 +82,10 @@ class Reports:
         """Return the spend of the days that the span touches, and all budgets as of now."""
         days = self.calendar.days(span)
         totals = self.spend((), days) or [Spend((), (0,) * len(days), 0, 0, 0, 0, 0, 0, 0)]
-        outlooks = sorted(self.outlooks(), key=lambda outlook: outlook.urgency)
+        forecasts = sorted(self.forecasts(), key=lambda forecast: forecast.urgency)
         rows = tuple(self.spend(by, days))
         return SpendReport(
-            self.at_us, self._zone, tuple(by), days, rows, totals[0], tuple(outlooks)
+            self.at_us, self._zone, tuple(by), days, rows, totals[0], tuple(forecasts)
         )
 
     def spend(self, by: Sequence[Dimension], days: Sequence[Span]) -> list[Spend]:
@@ -119,7 +119,7 @@ class Reports:
         by_day = Dimension.DAY in by
         return sorted(rows, key=lambda row: (0 if by_day else -row.cost_nano_usd, row.names))
 
-    def outlooks(self) -> list[BudgetForecast]:
+    def forecasts(self) -> list[BudgetForecast]:
         """Return a forecast of each hourly, daily and monthly budget with a ceiling."""
         found = []
         since_us = self.at_us - max(RECENT_US.values())
@@ -149,16 +149,16 @@ class Reports:
             )
         return found
 
-    def curve(self, outlook: BudgetForecast, steps: int = 96) -> list[Point]:
+    def curve(self, forecast: BudgetForecast, steps: int = 96) -> list[Point]:
         """Return the growth of a budget's spend so far, at most one point for each step.
 
         A call counts from the time of its charge, an adjustment from the time it was made.
         """
-        start_us, end_us = outlook.span
+        start_us, end_us = forecast.span
         step_us = max(1, (end_us - start_us) // steps)
         steps_of = {"start_us": start_us, "step_us": step_us}
-        growth = self._sql.execute(_GROWTH, self._of(outlook.limit) | steps_of).fetchall()
-        spent = outlook.spent - sum(amount for _, amount in growth)  # 0, by L2
+        growth = self._sql.execute(_GROWTH, self._of(forecast.limit) | steps_of).fetchall()
+        spent = forecast.spent - sum(amount for _, amount in growth)  # 0, by L2
         points = [Point(start_us, spent)]
         for step, amount in growth:
             spent += amount

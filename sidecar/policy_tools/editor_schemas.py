@@ -1,7 +1,7 @@
-"""JSON Schemas of data files and fixtures, in their written form, for editors.
+"""JSON Schemas of data files and fixtures as people write them, for editors.
 
-They come from the types of data files and fixtures. They accept every valid file; what they
-cannot express, such as a number of decimals, is left to `sidecar check`.
+They are generated from the types of data files and fixtures, and accept every valid file. What a
+schema cannot express, such as a number of decimals, is left to `sidecar check`.
 """
 
 import json
@@ -23,26 +23,26 @@ DIALECT = "http://json-schema.org/draft-07/schema#"
 FILES = {"data": ".data.schema.json", "fixtures": ".fixtures.schema.json"}
 """Their file names in a policy directory, where names with a leading dot are ignored."""
 
-_TABLES = ("each",)
-"""The tables that placeholders are filled in from; these have none themselves."""
+_PLACEHOLDER_TABLES = ("each",)
+"""Fields with the values of placeholders; they contain no placeholders themselves."""
 
 _PLACEHOLDER = r"\$\{\w+\}"
-_WHOLE = {"type": "string", "pattern": f"^{_PLACEHOLDER}$"}
+_ONLY_PLACEHOLDER = {"type": "string", "pattern": f"^{_PLACEHOLDER}$"}
 _ANY_TEXT = {"type": "string"}
-_ABOUT = ("title", "description", "default")
-_WITHIN = {"type": "string", "pattern": _PLACEHOLDER}
+_ANNOTATIONS = ("title", "description", "default")
+_WITH_PLACEHOLDER = {"type": "string", "pattern": _PLACEHOLDER}
 
 
-class _Written(GenerateJsonSchema):
-    """Schemas of what people write."""
+class _WrittenForm(GenerateJsonSchema):
+    """Generates schemas of what people write, which is less than what pydantic accepts."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Leave out defaults of None: what is left out is not written as null."""
+        """Leave out defaults of None: people leave such a field out, and do not write null."""
         written = super().default_schema(schema)
         return {key: item for key, item in written.items() if (key, item) != ("default", None)}
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
-        """Refuse names that are none: a pattern alone lets others through unseen."""
+        """Refuse names that do not match the pattern; JSON Schema would ignore them."""
         written = super().dict_schema(schema)
         return written | ({"additionalProperties": False} if "patternProperties" in written else {})
 
@@ -53,9 +53,11 @@ def data_schema() -> JsonSchema:
 
 
 def fixture_schema() -> JsonSchema:
-    """Return the JSON Schema of fixtures (*_test.yaml), in which placeholders may be anywhere."""
+    """Return the JSON Schema of fixtures (*_test.yaml), with placeholders allowed anywhere."""
     schema = _schema(FixtureFile)
-    schema["$defs"] = {name: _inside(entry) for name, entry in schema["$defs"].items()}
+    schema["$defs"] = {
+        name: _with_placeholders_inside(entry) for name, entry in schema["$defs"].items()
+    }
     return schema
 
 
@@ -70,38 +72,38 @@ def write(directory: Path) -> list[Path]:
 
 
 def as_text(schema: JsonSchema) -> str:
-    """Return a schema as it is in a file."""
+    """Return the text of a schema file."""
     return json.dumps(schema, indent=1) + "\n"
 
 
 def _schema(model: type[BaseModel]) -> JsonSchema:
-    return {"$schema": DIALECT, **model.model_json_schema(schema_generator=_Written)}
+    return {"$schema": DIALECT, **model.model_json_schema(schema_generator=_WrittenForm)}
 
 
-def _inside(schema: JsonSchema) -> JsonSchema:
-    """Allow placeholders for what is within a value, but not for the value itself."""
-    filled = dict(schema)
+def _with_placeholders_inside(schema: JsonSchema) -> JsonSchema:
+    """Allow placeholders inside a value, but not in place of the whole value."""
+    changed = dict(schema)
     for key in ("properties", "patternProperties"):
         if key in schema:
-            filled[key] = {
-                name: part if name in _TABLES else _or_placeholder(part)
+            changed[key] = {
+                name: part if name in _PLACEHOLDER_TABLES else _or_placeholder(part)
                 for name, part in schema[key].items()
             }
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
-            filled[key] = _or_placeholder(schema[key])
+            changed[key] = _or_placeholder(schema[key])
     if "anyOf" in schema:
-        filled["anyOf"] = [_inside(part) for part in schema["anyOf"]]
-    return filled
+        changed["anyOf"] = [_with_placeholders_inside(part) for part in schema["anyOf"]]
+    return changed
 
 
 def _or_placeholder(schema: JsonSchema) -> JsonSchema:
-    """Allow a placeholder for a value; in a text, or in the digits of a count, as a part of it."""
-    filled = _inside(schema)
-    kinds = filled.pop("anyOf", None) or [
-        {key: item for key, item in filled.items() if key not in _ABOUT}
+    """Allow a placeholder in place of a value; in a text or a count also as a part of it."""
+    changed = _with_placeholders_inside(schema)
+    kinds = changed.pop("anyOf", None) or [
+        {key: item for key, item in changed.items() if key not in _ANNOTATIONS}
     ]
-    within = any(kind.get("type") in ("string", "integer") for kind in kinds)
+    may_be_part = any(kind.get("type") in ("string", "integer") for kind in kinds)
     if _ANY_TEXT not in kinds:
-        kinds = [*kinds, _WITHIN if within else _WHOLE]
-    return {key: schema[key] for key in _ABOUT if key in schema} | {"anyOf": kinds}
+        kinds = [*kinds, _WITH_PLACEHOLDER if may_be_part else _ONLY_PLACEHOLDER]
+    return {key: schema[key] for key in _ANNOTATIONS if key in schema} | {"anyOf": kinds}

@@ -1,7 +1,7 @@
-"""The canonical format of a rule: what `sidecar fmt` writes.
+"""The canonical format of a rule, as `sidecar fmt` writes it.
 
-Tokens keep their text and order; only the space between them changes. Lines that are too long
-break after their weakest operators, then inside their widest brackets.
+Tokens keep their text and order; only the white space between them changes. A line that is too
+long breaks after its operators of the lowest precedence, then inside its widest brackets.
 """
 
 import re
@@ -21,9 +21,9 @@ KEYS = (
 assert set(KEYS) == set().union(*KEYS_BY_EFFECT.values())
 
 SEPARATORS = (",", ":", "?", "||", "&&")
-"""Where an expression may break, the weakest first; the colon is that of `a ? b : c`."""
+"""Where an expression may break, the lowest precedence first; `:` is that of `a ? b : c`."""
 
-_WORD = re.compile(
+_TOKEN = re.compile(
     r"""(?P<blank>\s+)|(?P<comment>//[^\n]*)
     |"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'
     |0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?
@@ -35,34 +35,35 @@ _OPERAND_ENDS = re.compile(r"[\w.]*\w|[\"'].*|[)\]}]", re.DOTALL)
 
 
 @dataclass(slots=True)
-class _Word:
-    """A token of CEL, with the comments that stand above it and beside it."""
+class _Token:
+    """A token of CEL, with the comments above and beside it."""
 
     text: str
     above: list[str]
     """Comments on lines of their own; "" is an empty line."""
     beside: str = ""
     spaced: bool = False
-    """Whether a space stands before it."""
+    """Whether a space comes before it."""
     separates: bool = False
+    """Whether it is one of SEPARATORS, where the expression may break."""
 
 
 @dataclass(slots=True)
 class _Brackets:
-    """A pair of brackets and what is in it; `above_close` are the comments at its end."""
+    """A pair of brackets and its content; `above_close` are the comments at the end of it."""
 
-    open: _Word
-    pieces: "list[_Piece]"
+    open: _Token
+    segments: "list[_Segment]"
     above_close: list[str]
-    close: _Word
+    close: _Token
 
 
 @dataclass(slots=True)
-class _Piece:
-    """What stands between two separators, with the one after it, and its comments."""
+class _Segment:
+    """The part of an expression up to a separator, with that separator, and its comments."""
 
-    items: list[_Word | _Brackets] = field(default_factory=list)
-    separator: _Word | None = None
+    items: list[_Token | _Brackets] = field(default_factory=list)
+    separator: _Token | None = None
     above: list[str] = field(default_factory=list)
     beside: str = ""
 
@@ -72,11 +73,11 @@ def format_rule(text: str, entries: dict[str, Entry]) -> str:
     lines = text.splitlines()
     header_ends = next(n for n, line in enumerate(lines) if not line.startswith("//"))
     header = [f"// {key}: {_value(key, entries[key].value)}" for key in KEYS if key in entries]
-    pieces, at_end, _ = _read(iter(_words("\n".join(lines[header_ends:]))))
-    body = [*_layout(pieces, WIDTH), *at_end]
+    segments, at_end, _ = _read(iter(_tokens("\n".join(lines[header_ends:]))))
+    body = [*_layout(segments, WIDTH), *at_end]
     while not body[0]:
         del body[0]
-    apart = [""] if body[0].startswith("//") else []  # or the comment would be of the header
+    apart = [""] if body[0].startswith("//") else []  # else the comment would belong to the header
     return "\n".join([FIRST_LINE, *header, *apart, *body, ""])
 
 
@@ -93,113 +94,113 @@ def _value(key: str, value: str) -> str:
 
 def in_line(source: str) -> str:
     """Return an expression without comments, on one line."""
-    pieces, _, _ = _read(iter(_words(source)))
-    return _flat(pieces)
+    segments, _, _ = _read(iter(_tokens(source)))
+    return _flat(segments)
 
 
-def _words(source: str) -> list[_Word]:
-    """Cut a source into words; the last is empty and has the comments at the end."""
-    words: list[_Word] = []
+def _tokens(source: str) -> list[_Token]:
+    """Split a source into tokens; the last one is empty and has the comments at the end."""
+    tokens: list[_Token] = []
     above: list[str] = []
     newlines = 1
-    for found in _WORD.finditer(source):
+    for found in _TOKEN.finditer(source):
         if found["blank"]:
             newlines = found[0].count("\n")
             continue
         if not found["comment"]:
-            words.append(_Word(found[0], above))
+            tokens.append(_Token(found[0], above))
             above = []
-        elif newlines or not words or above:
+        elif newlines or not tokens or above:
             above += [*([""] if newlines > 1 else []), found[0].rstrip()]
         else:
-            words[-1].beside = found[0].rstrip()
+            tokens[-1].beside = found[0].rstrip()
         newlines = 0
-    _space(words)
-    return [*words, _Word("", above)]
+    _set_spacing(tokens)
+    return [*tokens, _Token("", above)]
 
 
-def _space(words: list[_Word]) -> None:
-    """Say before which words a space stands, and which words are separators."""
-    choices = [0]  # for each open bracket, how many `?` still lack their `:`
+def _set_spacing(tokens: list[_Token]) -> None:
+    """Set `spaced` and `separates` of each token."""
+    choices = [0]  # for each open bracket, the number of `?` without their `:` so far
     previous, joined = "", True
-    for word in words:
-        text = word.text
+    for token in tokens:
+        text = token.text
         after_operand = previous != "in" and bool(_OPERAND_ENDS.fullmatch(previous))
-        word.separates = text in SEPARATORS and (text != ":" or choices[-1] > 0)
+        token.separates = text in SEPARATORS and (text != ":" or choices[-1] > 0)
         if text in ("(", "[", "{"):
             choices.append(0)
         elif text in (")", "]", "}"):
             choices.pop()
-        elif word.separates and text in "?:":
+        elif token.separates and text in "?:":
             choices[-1] += 1 if text == "?" else -1
-        word.spaced = not (
+        token.spaced = not (
             joined
             or text in (")", "]", "}", ",", ".")
             or (text in ("(", "[", "{") and after_operand)
-            or (text == ":" and not word.separates)
+            or (text == ":" and not token.separates)
         )
         joined = text in ("(", "[", "{", ".", "!") or (text == "-" and not after_operand)
         previous = text
 
 
-def _read(words: Iterator[_Word]) -> tuple[list[_Piece], list[str], _Word]:
-    """Read pieces up to the bracket that closes them; return them, the comments above it, and it.
+def _read(tokens: Iterator[_Token]) -> tuple[list[_Segment], list[str], _Token]:
+    """Read segments up to the closing bracket; return them, its comments above, and the bracket.
 
-    A comment in the midst of a piece goes above the piece.
+    A comment within a segment moves above the segment.
     """
-    pieces = [_Piece()]
-    for word in words:
-        piece = pieces[-1]
-        if word.text in (")", "]", "}", ""):
-            kept = [piece for piece in pieces if piece.items]
-            return kept, word.above, word
-        if word.separates:
-            piece.separator = word
-            pieces.append(_Piece(above=word.above))
-            if piece.beside and word.beside:
-                pieces[-1].above.append(word.beside)
-            piece.beside = piece.beside or word.beside
+    segments = [_Segment()]
+    for token in tokens:
+        segment = segments[-1]
+        if token.text in (")", "]", "}", ""):
+            kept = [segment for segment in segments if segment.items]
+            return kept, token.above, token
+        if token.separates:
+            segment.separator = token
+            segments.append(_Segment(above=token.above))
+            if segment.beside and token.beside:
+                segments[-1].above.append(token.beside)
+            segment.beside = segment.beside or token.beside
             continue
-        piece.above += [*([piece.beside] if piece.beside else []), *word.above]
-        if word.text in ("(", "[", "{"):
-            inside, above_close, close = _read(words)
-            above_all = [word.beside] if word.beside else []
+        segment.above += [*([segment.beside] if segment.beside else []), *token.above]
+        if token.text in ("(", "[", "{"):
+            inside, above_close, close = _read(tokens)
+            above_all = [token.beside] if token.beside else []
             if inside:
                 inside[0].above[:0] = above_all
             else:
                 above_close[:0] = above_all
-            piece.items.append(_Brackets(word, inside, above_close, close))
-            piece.beside = close.beside
+            segment.items.append(_Brackets(token, inside, above_close, close))
+            segment.beside = close.beside
         else:
-            piece.items.append(word)
-            piece.beside = word.beside
+            segment.items.append(token)
+            segment.beside = token.beside
     raise AssertionError("the rule parses, so its brackets match")
 
 
-def _layout(pieces: list[_Piece], width: int) -> list[str]:
-    """Write pieces on one line where they fit and no comment is within, on several if not."""
-    line = _flat(pieces)
-    if len(line) <= width and not _comments_within(pieces):
+def _layout(segments: list[_Segment], width: int) -> list[str]:
+    """Write segments on one line if they fit and have no comments within, else on several."""
+    line = _flat(segments)
+    if len(line) <= width and not _comments_within(segments):
         block = [line]
-    elif len(pieces) > 1:
-        return _stack(pieces, width)
+    elif len(segments) > 1:
+        return _stack(segments, width)
     else:
-        block = _expand(pieces[0], width)
-    beside = pieces[-1].beside
-    return [*pieces[0].above, *block[:-1], f"{block[-1]}  {beside}" if beside else block[-1]]
+        block = _expand(segments[0], width)
+    beside = segments[-1].beside
+    return [*segments[0].above, *block[:-1], f"{block[-1]}  {beside}" if beside else block[-1]]
 
 
-def _stack(pieces: list[_Piece], width: int) -> list[str]:
-    """Break after the weakest separators."""
-    present = {piece.separator.text for piece in pieces[:-1] if piece.separator}
-    weakest = next(text for text in SEPARATORS if text in present)
+def _stack(segments: list[_Segment], width: int) -> list[str]:
+    """Break after the separators of the lowest precedence."""
+    present = {segment.separator.text for segment in segments[:-1] if segment.separator}
+    lowest = next(text for text in SEPARATORS if text in present)
     lines: list[str] = []
-    for run in _runs(pieces, weakest):
-        stepped = weakest == "?" and bool(lines)
+    for run in _runs(segments, lowest):
+        stepped = lowest == "?" and bool(lines)
         block = _layout(run, width - len(INDENT) * stepped)
         if stepped:
             block = _indented(block)
-        elif weakest == "||" and len(run) > 1:  # one operand, perhaps on several lines
+        elif lowest == "||" and len(run) > 1:  # one operand, perhaps on several lines
             first = len(run[0].above) + 1
             block = [*block[:first], *_indented(block[first:])]
         if lines and len(block) > 1 and _is_in_brackets(run) and "//" not in lines[-1]:
@@ -208,21 +209,21 @@ def _stack(pieces: list[_Piece], width: int) -> list[str]:
     return lines
 
 
-def _runs(pieces: list[_Piece], weakest: str) -> list[list[_Piece]]:
-    """Cut after each separator of a kind; of colons, after that of the first `?` alone."""
-    runs: list[list[_Piece]] = [[]]
+def _runs(segments: list[_Segment], lowest: str) -> list[list[_Segment]]:
+    """Split after each separator of a kind; of colons, only after that of the first `?`."""
+    runs: list[list[_Segment]] = [[]]
     choices = 0
-    for piece in pieces:
-        runs[-1].append(piece)
-        text = piece.separator.text if piece.separator else ""
+    for segment in segments:
+        runs[-1].append(segment)
+        text = segment.separator.text if segment.separator else ""
         choices += (text == "?") - (text == ":")
-        if text == weakest and (text != ":" or (len(runs) == 1 and not choices)):
+        if text == lowest and (text != ":" or (len(runs) == 1 and not choices)):
             runs.append([])
     return [run for run in runs if run]
 
 
-def _is_in_brackets(run: list[_Piece]) -> bool:
-    """Whether a run is nothing but `( … )`."""
+def _is_in_brackets(run: list[_Segment]) -> bool:
+    """Whether a run is one pair of parentheses, `( … )`, and nothing else."""
     items = run[0].items
     return (
         len(run) == len(items) == 1
@@ -232,59 +233,60 @@ def _is_in_brackets(run: list[_Piece]) -> bool:
     )
 
 
-def _expand(piece: _Piece, width: int) -> list[str]:
-    """Put the content of the widest brackets, or of those with comments, on its own lines."""
-    brackets = [item for item in piece.items if isinstance(item, _Brackets)]
-    widest = sorted(brackets, key=lambda item: len(_of_item(item)))[-1:]
+def _expand(segment: _Segment, width: int) -> list[str]:
+    """Put the content of the widest brackets, or of brackets with comments, on separate lines."""
+    brackets = [item for item in segment.items if isinstance(item, _Brackets)]
+    widest = sorted(brackets, key=lambda item: len(_item_text(item)))[-1:]
     opened = [item for item in brackets if _has_comments(item)] or widest
     lines = [""]
-    for item in piece.items:
+    for item in segment.items:
         if isinstance(item, _Brackets) and any(item is each for each in opened):
-            lines[-1] += _of_word(item.open)
-            inside = _layout(item.pieces, width - len(INDENT)) if item.pieces else []
+            lines[-1] += _token_text(item.open)
+            inside = _layout(item.segments, width - len(INDENT)) if item.segments else []
             lines += [*_indented([*inside, *item.above_close]), item.close.text]
         else:
-            lines[-1] += _of_item(item)
-    lines[-1] += _of_word(piece.separator) if piece.separator else ""
+            lines[-1] += _item_text(item)
+    lines[-1] += _token_text(segment.separator) if segment.separator else ""
     return [lines[0].lstrip(), *lines[1:]]
 
 
-def _comments_within(pieces: list[_Piece]) -> bool:
-    """Whether there are comments elsewhere than above all and beside all."""
+def _comments_within(segments: list[_Segment]) -> bool:
+    """Whether a comment is anywhere but above the first segment and beside the last one."""
     return (
-        any(piece.beside for piece in pieces[:-1])
-        or any(piece.above for piece in pieces[1:])
+        any(segment.beside for segment in segments[:-1])
+        or any(segment.above for segment in segments[1:])
         or any(
             _has_comments(item)
-            for piece in pieces
-            for item in piece.items
+            for segment in segments
+            for item in segment.items
             if isinstance(item, _Brackets)
         )
     )
 
 
 def _has_comments(brackets: _Brackets) -> bool:
-    pieces = brackets.pieces
-    if brackets.above_close or _comments_within(pieces):
+    segments = brackets.segments
+    if brackets.above_close or _comments_within(segments):
         return True
-    return bool(pieces) and bool(pieces[0].above or pieces[-1].beside)
+    return bool(segments) and bool(segments[0].above or segments[-1].beside)
 
 
-def _flat(pieces: list[_Piece]) -> str:
+def _flat(segments: list[_Segment]) -> str:
     return "".join(
-        "".join(map(_of_item, piece.items)) + (_of_word(piece.separator) if piece.separator else "")
-        for piece in pieces
+        "".join(map(_item_text, segment.items))
+        + (_token_text(segment.separator) if segment.separator else "")
+        for segment in segments
     ).lstrip()
 
 
-def _of_item(item: _Word | _Brackets) -> str:
-    if isinstance(item, _Word):
-        return _of_word(item)
-    return f"{_of_word(item.open)}{_flat(item.pieces)}{item.close.text}"
+def _item_text(item: _Token | _Brackets) -> str:
+    if isinstance(item, _Token):
+        return _token_text(item)
+    return f"{_token_text(item.open)}{_flat(item.segments)}{item.close.text}"
 
 
-def _of_word(word: _Word) -> str:
-    return f" {word.text}" if word.spaced else word.text
+def _token_text(token: _Token) -> str:
+    return f" {token.text}" if token.spaced else token.text
 
 
 def _indented(lines: list[str]) -> list[str]:

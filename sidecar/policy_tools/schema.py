@@ -49,7 +49,7 @@ def rule_variables() -> list[Variable]:
         rows += _fields(name, *found[descriptor.name])
     rows += _fields(f"{variables.SPEND}[rule]", *found["Spend"])
     rows.append(Variable(variables.NOW, "timestamp", "The moment of the decision."))
-    rows.append(Variable(variables.UNLIMITED, "int or double", "The ceiling that is none."))
+    rows.append(Variable(variables.UNLIMITED, "int or double", "A limit without a ceiling."))
     return rows
 
 

@@ -69,12 +69,12 @@ def page(
 
 
 def _summary(report: SpendReport) -> Iterator[Markup]:
-    short = sum(outlook.falls_short for outlook in report.outlooks)
+    short = sum(forecast.falls_short for forecast in report.forecasts)
     tiles = {
         "spent": f"${format_usd(report.total.cost_nano_usd)}",
         "calls": f"{report.total.calls:,}",
         **_unknown(report.total),
-        "budgets run out in their window, or refuse calls": f"{short} of {len(report.outlooks)}",
+        "budgets run out in their window, or refuse calls": f"{short} of {len(report.forecasts)}",
     }
     yield tag("h1", "Spend on Mistral")
     yield tag(
@@ -97,7 +97,7 @@ def _budgets(
     report: SpendReport, curve: Callable[[BudgetForecast], Sequence[Point]]
 ) -> Iterator[Markup]:
     yield tag("h2", "When each budget runs out")
-    if not report.outlooks:
+    if not report.forecasts:
         yield tag("p", "No budget of an hour, a day or a month that has a ceiling is open.")
         return
     headings = ("limit", "for", "runs out", "pace an hour", "spent", "held", "ceiling", "counts")
@@ -115,36 +115,36 @@ def _budgets(
             ),
             one.counts,
         )
-        for one in report.outlooks[:MAX_BUDGETS]
+        for one in report.forecasts[:MAX_BUDGETS]
     ]
     yield table("Budgets, the most urgent first", headings, rows, texts=2)
-    yield _bounded("more budget", MAX_BUDGETS, report.outlooks)
+    yield _bounded("more budget", MAX_BUDGETS, report.forecasts)
     yield tag("ul", *(_key(kind, what) for kind, what in _LINES.items()), class_="key")
-    for number, outlook in enumerate(report.outlooks[:MAX_PLOTS]):
-        yield _card(report, outlook, curve(outlook), f"budget{number}")
-    yield _bounded("more plot", MAX_PLOTS, report.outlooks)
+    for number, forecast in enumerate(report.forecasts[:MAX_PLOTS]):
+        yield _card(report, forecast, curve(forecast), f"budget{number}")
+    yield _bounded("more plot", MAX_PLOTS, report.forecasts)
 
 
 def _card(
-    report: SpendReport, outlook: BudgetForecast, curve: Sequence[Point], name: str
+    report: SpendReport, forecast: BudgetForecast, curve: Sequence[Point], name: str
 ) -> Markup:
     """Draw one budget, with its numbers in a table."""
-    limit, zone, minutes = outlook.limit, report.zone, outlook.recent_us // MINUTE_US
+    limit, zone, minutes = forecast.limit, report.zone, forecast.recent_us // MINUTE_US
     amounts = {
-        "spent": outlook.spent,
-        "held": outlook.held,
-        "left": outlook.left,
-        "ceiling": outlook.ceiling,
+        "spent": forecast.spent,
+        "held": forecast.held,
+        "left": forecast.left,
+        "ceiling": forecast.ceiling,
     }
     facts = [(what, format_number(limit.meter, amount)) for what, amount in amounts.items()]
     facts += [
-        ("pace an hour", format_estimate(limit.meter, outlook.hourly)),
+        ("pace an hour", format_estimate(limit.meter, forecast.hourly)),
         (
             "by the window's end, at this pace",
-            format_estimate(limit.meter, outlook.used_at(outlook.span.end_us)),
+            format_estimate(limit.meter, forecast.used_at(forecast.span.end_us)),
         ),
-        ("runs out", outlook.verdict(zone)),
-        ("window ends", format_time(outlook.span.end_us, zone)),
+        ("runs out", forecast.verdict(zone)),
+        ("window ends", format_time(forecast.span.end_us, zone)),
         ("pace measured over", f"{minutes // 60} h {minutes % 60} min"),
     ]
     points = [
@@ -153,8 +153,8 @@ def _card(
     return tag(
         "section",
         tag("h3", f"{limit.rule}, ", tag("bdi", limit.scope)),
-        tag("div", budget_plot(outlook, curve, zone, name), class_="plot"),
-        table(outlook.counts.capitalize(), ("", "amount"), facts, texts=1),
+        tag("div", budget_plot(forecast, curve, zone, name), class_="plot"),
+        table(forecast.counts.capitalize(), ("", "amount"), facts, texts=1),
         tag(
             "details",
             tag("summary", "The line's points"),

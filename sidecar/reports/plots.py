@@ -42,38 +42,40 @@ class _Axis:
         return round(self._start + self._extent * (value - self._first) / self._length, 1)
 
 
-def budget_plot(outlook: BudgetForecast, curve: Sequence[Point], zone: tzinfo, name: str) -> Markup:
+def budget_plot(
+    forecast: BudgetForecast, curve: Sequence[Point], zone: tzinfo, name: str
+) -> Markup:
     """Draw a window's spend, what is held, the forecast at this pace, and the ceiling."""
-    limit, ceiling, span = outlook.limit, outlook.ceiling, outlook.span
+    limit, ceiling, span = forecast.limit, forecast.ceiling, forecast.span
     spent, held, most = (
-        format_amount(limit.meter, amount) for amount in (outlook.spent, outlook.held, ceiling)
+        format_amount(limit.meter, amount) for amount in (forecast.spent, forecast.held, ceiling)
     )
     x = _Axis(span.start_us, span.end_us, LEFT, RIGHT)
     lowest = min(0, *(point.spent for point in curve))  # a grant may exceed what was spent
-    y = _Axis(lowest, max(ceiling, outlook.used), BOTTOM, TOP)
+    y = _Axis(lowest, max(ceiling, forecast.used), BOTTOM, TOP)
     line = f"M{x(span.start_us)} {y(curve[0].spent)}"
     line += "".join(f"H{x(point.at_us)}V{y(point.spent)}" for point in curve[1:])
-    now, at_us = x(outlook.at_us), outlook.exhausted_at_us
+    now, at_us = x(forecast.at_us), forecast.exhausted_at_us
     until_us = span.end_us if at_us is None else at_us
-    end = x(until_us), y(max(outlook.used, min(ceiling, outlook.used_at(until_us))))
+    end = x(until_us), y(max(forecast.used, min(ceiling, forecast.used_at(until_us))))
     anchor = "end" if end[0] > WIDTH / 2 else "start"
     runs_out = (
         tag("circle", cx=end[0], cy=end[1], r=4, class_="exhausted"),
-        _label(*end, outlook.verdict(zone), anchor, above=22, class_="exhausted"),
+        _label(*end, forecast.verdict(zone), anchor, above=22, class_="exhausted"),
     )
     return _svg(
         name,
         f"{limit.rule}, {limit.scope}",
-        f"{spent} spent and {held} held of {most}. Runs out: {outlook.verdict(zone)}.",
-        *_amounts(y, limit.meter, max(ceiling, outlook.used)),
-        *_times(x, outlook, zone),
+        f"{spent} spent and {held} held of {most}. Runs out: {forecast.verdict(zone)}.",
+        *_amounts(y, limit.meter, max(ceiling, forecast.used)),
+        *_times(x, forecast, zone),
         _path("area", f"{line}V{y(0)}H{LEFT}Z"),
         _path("now", f"M{now} {BOTTOM}V{TOP}"),
         _path("ceiling", f"M{LEFT} {y(ceiling)}H{RIGHT}"),
         _label(LEFT, y(ceiling), f"ceiling {most}", "start", above=6),
         _path("spent", line),
-        _path("held", f"M{now} {y(outlook.spent)}V{y(outlook.used)}"),
-        _path("pace", f"M{now} {y(outlook.used)}L{end[0]} {end[1]}"),
+        _path("held", f"M{now} {y(forecast.spent)}V{y(forecast.used)}"),
+        _path("pace", f"M{now} {y(forecast.used)}L{end[0]} {end[1]}"),
         *(runs_out if at_us is not None else ()),
     )
 
@@ -143,11 +145,11 @@ def _short(meter: Meter, amount: int, step: int) -> str:
     return format_number(meter, amount).removesuffix(".00")
 
 
-def _times(x: _Axis, outlook: BudgetForecast, zone: tzinfo) -> list[Markup]:
-    every, form = _MARKS[outlook.limit.window]
-    at = to_datetime(outlook.span.start_us).astimezone(zone)
+def _times(x: _Axis, forecast: BudgetForecast, zone: tzinfo) -> list[Markup]:
+    every, form = _MARKS[forecast.limit.window]
+    at = to_datetime(forecast.span.start_us).astimezone(zone)
     parts = []
-    while (at_us := to_us(at.astimezone(UTC))) < outlook.span.end_us:
+    while (at_us := to_us(at.astimezone(UTC))) < forecast.span.end_us:
         parts.append(_path("grid", f"M{x(at_us)} {BOTTOM}v4"))
         parts.append(_label(x(at_us), BOTTOM, f"{at:{form}}", "middle", above=-20))
         at += every

@@ -45,7 +45,7 @@ def test_sarif_explains_each_warning(tmp_path: Path) -> None:
     (run,) = json.loads(sidecar("check", directory, "--format", "sarif")[1])["runs"]
     rules = {rule["id"]: rule for rule in run["tool"]["driver"]["rules"]}
     assert rules.keys() == {"constant-rule", "no-such-name"}
-    assert rules["no-such-name"]["help"]["text"].startswith("Mend the name")
+    assert rules["no-such-name"]["help"]["text"].startswith("Fix the name")
     uri = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert uri.endswith("/a%20b/x.cel")
 

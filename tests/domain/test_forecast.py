@@ -18,7 +18,7 @@ from sidecar.domain.windows import Calendar, Window
 amounts = st.integers(0, 10**15)
 
 
-def outlook(
+def forecast(
     *,
     ceiling: int = 1000,
     spent: int = 0,
@@ -37,8 +37,8 @@ def outlook(
     )  # fmt: skip
 
 
-outlooks = st.builds(
-    outlook,
+forecasts = st.builds(
+    forecast,
     ceiling=amounts,
     spent=amounts,
     held=amounts,
@@ -49,7 +49,7 @@ outlooks = st.builds(
 
 
 @pytest.mark.property
-@given(outlooks)
+@given(forecasts)
 def test_a_budget_runs_out_at_the_first_microsecond_at_which_its_pace_has_taken_all(
     one: BudgetForecast,
 ) -> None:
@@ -67,10 +67,10 @@ def test_a_budget_runs_out_at_the_first_microsecond_at_which_its_pace_has_taken_
 
 
 @pytest.mark.property
-@given(outlooks, st.integers(1, 10**6))
+@given(forecasts, st.integers(1, 10**6))
 def test_spending_faster_never_lasts_longer(one: BudgetForecast, more: int) -> None:
     """And what is sooner used up is more urgent."""
-    faster = outlook(
+    faster = forecast(
         ceiling=one.ceiling,
         spent=one.spent,
         held=one.held,
@@ -85,15 +85,15 @@ def test_spending_faster_never_lasts_longer(one: BudgetForecast, more: int) -> N
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (outlook(spent=400, recent=100), "not today"),  # 18 hours are too many
-        (outlook(spent=400, held=300, recent=300), "≈ 2100-11-10 15:00"),
-        (outlook(spent=700, held=300), "used up"),
-        (outlook(spent=1200), "used up"),
-        (outlook(spent=999), "not today"),
-        (outlook(spent=999, refused_at_us=NOON - HOUR), "refuses calls"),
-        (outlook(spent=999, refused_at_us=NOON - 4 * HOUR), "not today"),
-        (outlook(spent=400, recent=300, refused_at_us=NOON), "≈ 2100-11-10 18:00"),
-        (outlook(ceiling=0), "used up"),
+        (forecast(spent=400, recent=100), "not today"),  # 18 hours are too many
+        (forecast(spent=400, held=300, recent=300), "≈ 2100-11-10 15:00"),
+        (forecast(spent=700, held=300), "used up"),
+        (forecast(spent=1200), "used up"),
+        (forecast(spent=999), "not today"),
+        (forecast(spent=999, refused_at_us=NOON - HOUR), "refuses calls"),
+        (forecast(spent=999, refused_at_us=NOON - 4 * HOUR), "not today"),
+        (forecast(spent=400, recent=300, refused_at_us=NOON), "≈ 2100-11-10 18:00"),
+        (forecast(ceiling=0), "used up"),
     ],
 )
 def test_the_verdict_says_when_or_why_not(one: BudgetForecast, expected: str) -> None:
@@ -107,7 +107,7 @@ def test_the_pace_is_measured_over_the_recent_part_of_the_window() -> None:
     assert recent_us(Window.MONTH, 7 * HOUR) == 7 * HOUR
     assert recent_us(Window.HOUR, HOUR) == 15 * MINUTE
     assert recent_us(Window.DAY, 1) == MINUTE
-    assert outlook(recent=300).hourly == 100
+    assert forecast(recent=300).hourly == 100
 
 
 def test_an_estimate_is_written_with_three_digits() -> None:

@@ -186,9 +186,9 @@ def test_a_month_that_goes_on_in_another_zone_says_when_it_ends(tmp_path: Path) 
 
     adjusted = asyncio.run(adjust())
     assert (adjusted.spent, adjusted.held) == (10, 200)
-    outlook = only_outlook(path, at_us)
-    assert (outlook.spent, outlook.held) == (10, 200)
-    assert outlook.span == Calendar().span(Window.MONTH, at_us)
+    forecast = only_forecast(path, at_us)
+    assert (forecast.spent, forecast.held) == (10, 200)
+    assert forecast.span == Calendar().span(Window.MONTH, at_us)
 
 
 def test_a_report_has_the_ceiling_of_the_window_that_counts_now(tmp_path: Path) -> None:
@@ -197,16 +197,16 @@ def test_a_report_has_the_ceiling_of_the_window_that_counts_now(tmp_path: Path) 
     old, new = (limit(ceiling, window=Window.MONTH) for ceiling in (1000, 900))
     opened(path, "Europe/London", reservation(at_us - HOUR_US, old), reservation(at_us, old))
     opened(path, "UTC", reservation(at_us, new))
-    outlook = only_outlook(path, at_us)
-    assert (outlook.ceiling, outlook.held) == (900, 300)
-    assert outlook.span == Calendar().span(Window.MONTH, at_us)
+    forecast = only_forecast(path, at_us)
+    assert (forecast.ceiling, forecast.held) == (900, 300)
+    assert forecast.span == Calendar().span(Window.MONTH, at_us)
 
 
-def only_outlook(path: Path, at_us: int) -> BudgetForecast:
+def only_forecast(path: Path, at_us: int) -> BudgetForecast:
     """Return how the only budget stands."""
     with closing(ledger_file.open_reader(path)) as reader:
-        (outlook,) = Reports(reader, at_us).outlooks()
-    return outlook
+        (forecast,) = Reports(reader, at_us).forecasts()
+    return forecast
 
 
 @st.composite

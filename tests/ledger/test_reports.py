@@ -101,7 +101,7 @@ def test_by_rule_a_call_counts_for_each_of_its_limits_and_once_in_total(
 def test_a_ledger_without_calls_has_a_report_of_nothing(kept: OperatorLedger) -> None:
     """No row, no budget, and a total of 0."""
     report = kept.reports().report([Dimension.MODEL], WEEK)
-    assert (report.rows, report.outlooks) == ((), ())
+    assert (report.rows, report.forecasts) == ((), ())
     assert report.total == Spend((), (0,) * 7, 0, 0, 0, 0, 0, 0, 0)
     assert report.total.share(report.total) == ""
 
@@ -112,11 +112,11 @@ def test_a_report_is_of_one_moment(kept: OperatorLedger) -> None:
     reports = kept.reports()
     kept.spend(NOON, MONTH)
     report = reports.report([Dimension.MODEL], WEEK)
-    (outlook,) = report.outlooks
-    assert (report.total.calls, outlook.spent) == (1, report.total.cost_nano_usd)
+    (forecast,) = report.forecasts
+    assert (report.total.calls, forecast.spent) == (1, report.total.cost_nano_usd)
 
 
-def test_each_open_budget_with_a_ceiling_has_an_outlook(kept: OperatorLedger) -> None:
+def test_each_open_budget_with_a_ceiling_has_a_forecast(kept: OperatorLedger) -> None:
     """Of hours, days and months; what is over, slides, or has no ceiling has none."""
     over = limit(10**6, Meter.COST, Window.HOUR, rule="hourly")
     others = [limit(None, rule="free"), limit(9, Meter.REQUESTS, Window.MINUTE, rule="minute")]
@@ -125,7 +125,7 @@ def test_each_open_budget_with_a_ceiling_has_an_outlook(kept: OperatorLedger) ->
     kept.spend(NOON - 2 * HOUR, MONTH, DAILY, *others, tokens=50)
     kept.spend(NOON - 4 * HOUR, MONTH, DAILY, tokens=60)
     kept.hold(NOON, MONTH, DAILY, tokens=70)
-    found = {one.limit.rule: one for one in kept.reports().outlooks()}
+    found = {one.limit.rule: one for one in kept.reports().forecasts()}
     assert found.keys() == {"monthly", "daily"}
     monthly, daily = found["monthly"], found["daily"]
     assert (monthly.spent, monthly.held, monthly.ceiling) == (150_000, 70_000, 10**9)
@@ -139,8 +139,8 @@ def test_the_ledgers_time_is_that_of_its_last_decision_if_the_clock_is_behind(
     """L9: the window that is enforced is the one that is reported."""
     kept.spend(NOON, DAILY)
     assert kept.reports(NOON - 9 * DAY).at_us == NOON
-    assert [one.spent for one in kept.reports(NOON - 9 * DAY).outlooks()] == [100]
-    assert kept.reports(NOON + 9 * DAY).outlooks() == []
+    assert [one.spent for one in kept.reports(NOON - 9 * DAY).forecasts()] == [100]
+    assert kept.reports(NOON + 9 * DAY).forecasts() == []
 
 
 def test_rows_of_two_calendars_are_one_budget(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_rows_of_two_calendars_are_one_budget(tmp_path: Path) -> None:
         kept.spend(NOON, limit(900, rule="daily"), tokens=300)
     with books(path, zone) as kept:
         kept.spend(NOON + HOUR, limit(800, rule="daily"), tokens=200)
-        (one,) = kept.reports(NOON + HOUR, zone).outlooks()
+        (one,) = kept.reports(NOON + HOUR, zone).forecasts()
         curve = kept.reports(NOON + HOUR, zone).curve(one)
     assert (one.spent, one.ceiling, one.recent) == (500, 800, 500)
     assert curve[-1] == (NOON + HOUR, 500)
@@ -164,7 +164,7 @@ def test_a_budget_that_refuses_calls_says_when_it_last_did(kept: OperatorLedger)
         decision = kept.decide(reservation(at_us, MONTH, DAILY))
         assert decision.effect is Effect.DENY
     found = {
-        (one.limit.rule, one.limit.scope): one.refused_at_us for one in kept.reports().outlooks()
+        (one.limit.rule, one.limit.scope): one.refused_at_us for one in kept.reports().forecasts()
     }
     assert found == {
         ("monthly", "lab"): None,
@@ -178,7 +178,7 @@ def test_a_curve_grows_to_what_is_spent_when_it_was_charged(kept: OperatorLedger
     for number in range(300):
         kept.spend(NOON - 10 * HOUR + number * MINUTE, DAILY, tokens=number % 7)
     reports = kept.reports()
-    (one,) = reports.outlooks()
+    (one,) = reports.forecasts()
     curve = reports.curve(one, steps=24)
     assert (curve[0], curve[-1]) == ((NOON - 12 * HOUR, 0), (NOON, one.spent))
     by_hour = [sum(n % 7 for n in range(60 * hour)) for hour in range(6)]
@@ -192,7 +192,7 @@ def test_adjustments_count_as_spent_but_not_as_pace(kept: OperatorLedger) -> Non
     kept.adjust("daily", "lab", 70, NOON - HOUR)
     reports = kept.reports()
     report = reports.report([Dimension.RULE], WEEK)
-    (one,) = report.outlooks
+    (one,) = report.forecasts
     assert (one.spent, one.recent, report.total.output_tokens) == (20, 100, 100)
     assert [point.spent for point in reports.curve(one)] == [0, 100, -50, 20, 20]
 

@@ -1,1 +1,1 @@
-"""Each promise of the ledger broken on purpose: `make mutants` shows that the tests notice."""
+"""Mutants break each promise on purpose; `make mutants` checks that a test fails for each."""

@@ -1,8 +1,8 @@
-"""Apply each mutant to a copy of the source, and name the test that notices.
+"""Apply each mutant to a copy of the source, and report the first test that fails.
 
-The tests that cite the broken promise come first, or those of keys for what is promised of keys;
-then the plain tests of the ledger, since they are fast and say most; the property tests; real
-sidecars; and at last everything. As many mutants are tried at once as there are cores.
+The tests most likely to fail run first: those that cite the broken promise (of keys, all tests of
+keys), then the other fast tests of the ledger, its property tests, tests with real sidecars, and
+all others. Each core runs one mutant at a time.
 """
 
 import argparse
@@ -50,21 +50,21 @@ STAGES: tuple[tuple[str, ...], ...] = (
 )
 KEYS = ("tests/keys", "tests/cli/test_keys.py")
 STAGE_SECONDS = 1800
-NOT_ENDED = "it did not end"
+TIMED_OUT = "the tests did not end"
 
 
 class Copy:
     """A copy of the source, in which one file at a time is mutated."""
 
     def __init__(self, folder: Path) -> None:
-        """Copy what the tests need."""
+        """Copy the repository without caches and build results."""
         self._root = folder / "copy"
         ignored = shutil.ignore_patterns(".*", "build", "__pycache__", "*.egg-info")
         shutil.copytree(ROOT, self._root, ignore=ignored)
         self._package = Package(self._root / "sidecar")
 
     def killer(self, mutant: Mutant | None) -> str:
-        """Return the first test that fails with the mutant, "" when all pass."""
+        """Return the first test that fails with the mutant, "" if all pass."""
         if mutant is None:
             return self._first_failure()
         file, mutated = mutant.apply(self._package)
@@ -82,7 +82,7 @@ class Copy:
         try:
             done = self._pytest(arguments)
         except subprocess.TimeoutExpired:
-            return NOT_ENDED
+            return TIMED_OUT
         if done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             return ""
         failed = re.search(
@@ -91,7 +91,7 @@ class Copy:
         if done.returncode != 1 or failed is None:
             raise RuntimeError(f"the tests did not run:\n{done.stdout}{done.stderr}")
         if arguments[: len(PLAIN)] != PLAIN and self._pytest((failed[1],)).returncode == 0:
-            # Real processes on a busy machine: what fails by chance notices nothing.
+            # A test with real processes may fail by chance on a busy machine; then it does not count.
             return self._stage((*arguments, f"--deselect={failed[1]}"))
         return failed[1]
 
@@ -106,27 +106,27 @@ class Copy:
 
 
 def _first_stage(promise: str) -> tuple[str, ...]:
-    """Return the arguments for the tests most likely to notice."""
+    """Return pytest's arguments for the tests most likely to fail."""
     return KEYS if promise.startswith("K") else (*PLAIN, "-k", f"{promise.lower()}_")
 
 
 class Result(NamedTuple):
-    """What became of one mutant."""
+    """The result of one mutant."""
 
     mutant: Mutant
     killer: str
-    """The test that noticed it; "" is none."""
+    """The first test that failed; "" if none did."""
     seconds: float
 
 
 def results(mutants: Sequence[Mutant], folder: Path) -> Iterator[Result]:
-    """Try each mutant, and yield the results as they come."""
+    """Run the tests on each mutant, and yield each result when it is ready."""
     cores = os.cpu_count() or 1
     copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
     for number in range(min(cores, len(mutants))):
         copies.put(Copy(folder / str(number)))
 
-    def tried(mutant: Mutant) -> Result:
+    def run(mutant: Mutant) -> Result:
         copy = copies.get()
         started = time.monotonic()
         try:
@@ -135,22 +135,22 @@ def results(mutants: Sequence[Mutant], folder: Path) -> Iterator[Result]:
             copies.put(copy)
 
     with ThreadPoolExecutor(cores) as pool:
-        for done in as_completed([pool.submit(tried, mutant) for mutant in mutants]):
+        for done in as_completed([pool.submit(run, mutant) for mutant in mutants]):
             yield done.result()
 
 
 def main() -> int:
-    """Run the chosen mutants; return 1 if one survives, 2 if the tests fail without any."""
+    """Run the chosen mutants; return 1 if one survives, 2 if the tests fail on the unchanged source."""
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="only these mutants")
     names = set(parser.parse_args().names)
     chosen = [mutant for mutant in ALL if not names or mutant.name in names]
-    table = Table(title="Mutants and the tests that notice", title_justify="left")
-    for heading in ("mutant", "promise", "noticed by", "seconds"):
+    table = Table(title="Mutants, and the first test that fails", title_justify="left")
+    for heading in ("mutant", "promise", "failed test", "seconds"):
         table.add_column(heading, overflow="fold")
     with tempfile.TemporaryDirectory() as folder:
         if not names and (broken := Copy(Path(folder) / "unchanged").killer(None)):
-            console().print(f"fails without any mutant: {broken}", markup=False)
+            console().print(f"fails on the unchanged source: {broken}", markup=False)
             return 2
         progress = track(
             results(chosen, Path(folder)), "mutants", total=len(chosen), console=console()

@@ -4,7 +4,7 @@ from mutants.mutant import Mutant, TextMutant
 
 L1 = [
     Mutant(
-        "reserve-check-dropped", "L1", "Every call is admitted, whatever is spent.",
+        "limits-not-checked", "L1", "Every call is admitted, whatever is spent.",
         "Balance.fits", "ceiling is None or self.spent + self.held + amount <= ceiling", "True",
     ),
     Mutant(
@@ -21,18 +21,18 @@ L1 = [
         "Balance.fits", "self.spent + self.held", "self.held",
     ),
     Mutant(
-        "own-hold-does-not-count", "L1", "A call is admitted while anything at all is left.",
+        "own-hold-does-not-count", "L1", "A call is admitted while anything is left, however large the call is.",
         "Balance.fits",
         "self.spent + self.held + amount <= ceiling", "self.spent + self.held < ceiling",
     ),
     Mutant(
-        "first-limit-alone", "L1", "Only the first limit is asked.",
+        "only-first-limit-checked", "L1", "Only the first limit of a call is checked.",
         "check_reservation",
         "[(d, balance) for d, balance in checked if not balance.fits(d.amount)]",
         "[(d, balance) for d, balance in checked[:1] if not balance.fits(d.amount)]",
     ),
     Mutant(
-        "refused-call-keeps-what-fitted", "L1", "A refusal leaves holds on the limits that fit.",
+        "refused-call-keeps-holds", "L1", "A refused call leaves holds on the limits that had room.",
         "Admission._record",
         "if not decision.hold_id:\n"
         "    self._sql.execute(...)\n"
@@ -49,7 +49,7 @@ L1 = [
         "amounts = sorted((self._balances.hold(balance, line.amount), line.amount, int(line.charge_on_expiry)) for line, balance in checked)",
     ),
     Mutant(
-        "too-large-is-told-to-wait", "L1", "A call larger than a budget asks again for ever.",
+        "too-large-gets-retry-after", "L1", "A call larger than its budget gets a retry_after, and retries forever.",
         "_refusal",
         "if too_small:\n"
         "    ...",
@@ -57,7 +57,7 @@ L1 = [
         "    ...",
     ),
     Mutant(
-        "shadow-is-too-small", "L1", "A limit without effect says that no wait helps.",
+        "shadow-limit-too-small", "L1", "A shadow limit can cause the answer that waiting does not help.",
         "_refusal",
         "enforced = [(d, balance) for d, balance in refused if not d.shadow]\n"
         "reasons = tuple(...)\n"
@@ -69,32 +69,32 @@ L1 = [
         "too_small = [(d, balance) for d, balance in refused if balance.never_fits(d.amount)]",
     ),
     Mutant(
-        "as-large-as-the-budget", "L1", "What fits into an empty budget is told that no wait helps.",
+        "as-large-as-the-budget", "L1", "A call exactly as large as its budget gets the answer that waiting does not help.",
         "Balance.never_fits",
         "amount + min(self.spent, 0) > ceiling", "amount + min(self.spent, 0) >= ceiling",
     ),
     Mutant(
-        "grant-is-not-room", "L1", "A call that an adjustment has room for is told that no wait helps.",
+        "grant-ignored-for-too-large", "L1", "A grant that makes room for a call is ignored when the call is compared with its budget.",
         "Balance.never_fits", "amount + min(self.spent, 0)", "amount",
     ),
     Mutant(
-        "larger-than-what-is-left", "L1", "A full budget is told from one that is too small by nobody.",
+        "larger-than-what-is-left", "L1", "A full budget gives the answer that waiting does not help.",
         "Balance.never_fits", "min(self.spent, 0)", "self.spent",
     ),
     Mutant(
-        "preview-holds-what-is-due", "L5", "Whoever asks ahead is refused by a hold that has expired.",
+        "preview-counts-due-holds", "L5", "A dry run is refused because of a hold that has expired.",
         "SqliteLedger.__init__", "PreviewBalances", "Balances",
     ),
     TextMutant(
-        "preview-frees-what-is-charged", "L5", "Whoever asks ahead is let through by what will be spent.",
+        "preview-ignores-expiry-charges", "L5", "A dry run counts a hold that is due as free, although expiry will charge it.",
         "_FREED_BY_EXPIRY", "AND (?8 OR NOT a.charge_on_expiry)", "AND (?8 OR 1)",
     ),
     Mutant(
-        "looking-ahead-moves-time", "L9", "A question about tomorrow makes it tomorrow.",
+        "preview-moves-time", "L9", "A dry run for a later time moves the ledger's time forward.",
         "SqliteLedger.preview", "self._time.peek", "self._time.advance",
     ),
     Mutant(
-        "blind-to-its-group", "L1", "Calls of one group commit do not see each other.",
+        "group-calls-unseen", "L1", "Calls of one group commit do not count each other's holds.",
         "SqliteLedger.__init__",
         "calendar, time = Calendar(zone), LedgerTime(reader)\n"
         "self._time = time\n"
@@ -104,84 +104,84 @@ L1 = [
         "self._balances = balances = GroupBalances(reader, ...)",
     ),
     Mutant(
-        "group-forgets-what-it-holds", "L1", "Calls of one group see what was there before it.",
+        "group-holds-not-added", "L1", "A group's balance does not grow with the holds of its calls.",
         "GroupBalances.hold",
         "cached.held += amount\n"
         "cached.added += amount",
         "cached.added += amount",
     ),
     Mutant(
-        "group-outlives-its-window", "L1", "A group that began before midnight counts in that day.",
+        "group-outlives-its-window", "L1", "A group that began before midnight counts its later calls in the day before.",
         "_GroupBalance.counts",
         "span.start_us == self.start_us and (self.ends_us is None or at_us < self.ends_us)",
         "self.ends_us is None or at_us < self.ends_us",
     ),
     Mutant(
-        "row-ends-after-its-group", "L1", "A minute ends for all of a group or for none.",
+        "row-ends-after-its-group", "L1", "A row that ends while a group is collected still counts for the rest of the group.",
         "_GroupBalance.counts", "at_us < self.ends_us", "self.ends_us",
     ),
     Mutant(
-        "group-writes-nothing", "L2", "What a group holds is never written.",
+        "group-holds-not-written", "L2", "The holds of a group are never written.",
         "SqliteLedger.__init__", "GroupCommit(..., finish=balances.write)", "GroupCommit(...)",
     ),
     Mutant(
-        "group-written-too-late", "L2", "An adjustment does not find what its group holds.",
+        "adjustment-before-group-holds", "L2", "An adjustment is applied before the holds of its group are written.",
         "SqliteLedger.run_after_decisions",
         "self._balances.write()\n"
         "return work()",
         "return work()",
     ),
     Mutant(
-        "adjustment-not-seen", "L1", "An adjustment counts for no call of its own group.",
+        "adjustment-not-seen", "L1", "An adjustment does not count for the calls of its own group.",
         "Adjustments.adjust",
         "self._balances.write()\n"
         "values = (at_us, row, amount, signed_by, reason)",
         "values = (at_us, row, amount, signed_by, reason)",
     ),
     Mutant(
-        "due-before-its-group", "L2", "What expires for a call does not find what its group holds.",
+        "expiry-before-group-holds", "L2", "An expiry in a group is applied before the holds of its group are written.",
         "Settlements.expire", "self._balances.write()", "pass",
     ),
     Mutant(
-        "wait-for-what-is-written", "L1", "A refusal does not know of the holds of its group.",
+        "wait-without-group-holds", "L1", "retry_after ignores the holds of the call's own group.",
         "GroupBalances.wait_us",
         "self.write()\n"
         "return super().wait_us(balance, amount)",
         "return super().wait_us(balance, amount)",
     ),
     Mutant(
-        "rolled-back-holds-remembered", "L2", "What a failed group held is held by the next.",
+        "rolled-back-holds-remembered", "L2", "The holds of a group that failed are written by the next group.",
         "SqliteLedger._forget",
         "self._balances.forget()\n"
         "self._admission.forget()",
         "self._admission.forget()",
     ),
     Mutant(
-        "those-who-need-come-first", "L1", "A settlement frees nothing for the call before it.",
+        "authorize-before-settle", "L1", "In a group, calls are decided before earlier settlements are applied.",
         "GroupCommit._drain", "sorted(group, key=lambda request: not request.frees)", "group",
     ),
     Mutant(
-        "share-rounds-up", "L1", "Parts of a ceiling are together more than the whole.",
+        "share-rounds-up", "L1", "The shares of a ceiling add up to more than the ceiling.",
         "Share.of", "ceiling * self.part // self.parts", "-(-ceiling * self.part // self.parts)",
     ),
     Mutant(
-        "minute-by-the-clock", "L1", "A minute begins anew at every full minute.",
+        "minute-by-the-clock", "L1", "The minute window starts again at every full minute, and does not slide.",
         "Calendar.span",
         "Span(..., at_us - at_us % SECOND_US, at_us + MINUTE_US)",
         "Span(..., at_us - at_us % MINUTE_US, at_us - at_us % MINUTE_US + MINUTE_US)",
     ),
     Mutant(
-        "minute-of-59-seconds", "L1", "A second's admissions are forgotten when its first is due.",
+        "minute-of-59-seconds", "L1", "A row of the minute window ends 60 seconds after the start of its second, and not after its last admission.",
         "Calendar.span", "at_us + MINUTE_US", "at_us - at_us % SECOND_US + MINUTE_US",
     ),
     TextMutant(
-        "second-not-prolonged", "L1", "A later admission of the same second ends with the first.",
+        "second-not-prolonged", "L1", "A later admission in the same second does not extend the row of that second.",
         "_HOLD",
         "ceiling = ?, window_end_us = ? WHERE id = ?",
         "ceiling = ?, window_end_us = coalesce(window_end_us, ?) WHERE id = ?",
     ),
     Mutant(
-        "lowered-ceiling-ignored", "L1", "The ceiling of a window's first call holds to its end.",
+        "lowered-ceiling-ignored", "L1", "A window keeps the ceiling that its first call had.",
         "GroupBalances.of",
         "return Balance(limit, at_us, span, cached.row, cached.spent, cached.held)",
         "if cached.row is not None:\n"
@@ -191,110 +191,110 @@ L1 = [
         "return Balance(limit, at_us, span, cached.row, cached.spent, cached.held)",
     ),
     Mutant(
-        "concurrent-spends", "L1", "A closed hold keeps its place among the open ones.",
+        "concurrent-spends", "L1", "A closed hold still counts as a concurrent call.",
         "Settlements._move",
         "0 if amount.limit.window is Window.CONCURRENT else charge(amount)", "charge(amount)",
     ),
     Mutant(
-        "due-hold-keeps-its-place", "L1", "Who waited as long as was said is refused again.",
+        "due-hold-still-counts", "L1", "A call that waited for its retry_after is refused because of holds that are due.",
         "SqliteLedger._decide", "self._settlements.expire(reservation.at_us)", "pass",
     ),
     Mutant(
-        "month-of-30-days", "L1", "On the 31st the first of the month is out of sight.",
+        "month-of-30-days", "L1", "On the 31st, rows from the first of the month are not read.",
         "HORIZON_US", "32", "30",
     ),
     TextMutant(
-        "scopes-share", "L1", "All scopes of a limit draw on one budget.",
+        "scopes-share-a-budget", "L1", "All scopes of a limit count against one budget.",
         "_STILL_OPEN", "AND scope = ?4", "AND ?4 <> ''",
     ),
     TextMutant(
-        "row-of-the-old-zone-inserted-twice", "L8", "A month that the old zone has ended is lost.",
+        "row-of-the-old-zone-inserted-twice", "L8", "After a change of the time zone, a row whose window has ended in the old zone is inserted again.",
         "_STILL_OPEN", " OR window_start_us = ?7)", ")",
     ),
     TextMutant(
-        "row-of-the-old-zone-forgotten", "L1", "Another zone gives each budget anew.",
+        "row-of-the-old-zone-forgotten", "L1", "After a change of the time zone, every budget starts at zero.",
         "_STILL_OPEN", "(window_end_us > ?6 OR window_start_us = ?7)", "window_start_us = ?7",
     ),
     TextMutant(
-        "wait-until-the-old-zone-ended", "L1", "Told to ask again at once, and refused till then.",
+        "wait-until-the-old-zone-ended", "L1", "After a change of the time zone, retry_after ends with the window of the old zone, and is too short.",
         "_ENDS", "ELSE ?8 END, spent", "ELSE window_end_us END, spent",
     ),
     Mutant(
-        "choices-not-held", "L1", "Four results to one call are held as one.",
+        "choices-not-held", "L1", "The output of only one of several choices is held.",
         "worst_case", "output_tokens * choices", "output_tokens",
     ),
     Mutant(
-        "four-bytes-a-token", "L1", "The bound on the input is a guess.",
+        "four-bytes-a-token", "L1", "The bound on input tokens assumes four bytes a token.",
         "_size", "estimate.input_bytes", "estimate.input_bytes // 4",
     ),
     Mutant(
-        "no-price-is-free", "L1", "A unit without a price is held at nothing.",
+        "no-price-is-free", "L1", "A unit without a price is held at no cost.",
         "Tariff.bound_nano_usd", "price is None", "False",
     ),
     Mutant(
-        "two-writers", "L1", "Two sidecars on one file each believe that they know what is left.",
+        "two-writers", "L1", "Two sidecars can write one ledger, each with balances of its own.",
         "lock", "fcntl.LOCK_EX", "fcntl.LOCK_SH",
     ),
 ]  # fmt: skip
 
 L3 = [
     Mutant(
-        "replay-ignores-content", "L3", "An id that was used for another call gets its answer.",
+        "replay-ignores-content", "L3", "A request_id that was used for another call returns that call's decision.",
         "Admission._earlier", "fingerprint != call.fingerprint", "not fingerprint",
     ),
     Mutant(
-        "content-is-the-id", "L3", "The digest of a request leaves its content out.",
+        "fingerprint-without-content", "L3", "The fingerprint of a request does not cover its content.",
         "_fingerprint",
         "request.SerializeToString(deterministic=True)", "request.request_id.encode()",
     ),
     Mutant(
-        "content-without-the-estimate", "L3", "A repeat may ask for more than the first.",
+        "fingerprint-without-estimate", "L3", "The fingerprint of a request does not cover its estimate.",
         "_fingerprint",
         "request.SerializeToString(deterministic=True)",
         "f'{request.principal}{request.model}{request.endpoint}'.encode()",
     ),
     Mutant(
-        "replay-holds-again", "L3", "A repeat is a second call.",
+        "replay-holds-again", "L3", "A replay is decided as a new call.",
         "Admission._decision_values", "call.request_id or None", "None",
     ),
     Mutant(
-        "denials-not-kept", "L3", "A repeat of a denied call is decided anew.",
+        "denials-not-replayed", "L3", "A replay of a denied call is decided again.",
         "Admission._decision_values",
         "(decision.decision_id, call.request_id or None, ...)",
         "(decision.decision_id, call.request_id or None if decision.hold_id else None, ...)",
     ),
     Mutant(
-        "replay-without-reasons", "L3", "A repeated denial does not say why.",
+        "replay-without-reasons", "L3", "A replay of a denial has no reasons.",
         "replayed_decision",
         "Decision(..., reasons=reasons_from_json(reasons))", "Decision(..., reasons=())",
     ),
     Mutant(
-        "replay-with-todays-expiry", "L3", "A repeat says that its hold never ends.",
+        "replay-without-expiry", "L3", "A replay has no time at which its hold expires.",
         "replayed_decision",
         "Decision(..., hold_expires_at_us=expires_at_us or 0)",
         "Decision(..., hold_expires_at_us=0)",
     ),
     Mutant(
-        "replay-looks-new", "L3", "A repeat does not say that it is one.",
+        "replay-looks-new", "L3", "A replay is not marked as a replay.",
         "replayed_decision", "Decision(..., replayed=True)", "Decision(...)",
     ),
     Mutant(
-        "replay-is-always-open", "L3", "A repeat of a settled call may be called again.",
+        "replay-is-always-open", "L3", "A replay of a settled call says that its hold is open.",
         "replayed_decision",
         "Decision(..., hold_id=hold_id or '', hold_state=hold_state)",
         "Decision(..., hold_id=hold_id or '', hold_state=hold_id and HoldState.OPEN)",
     ),
     Mutant(
-        "due-hold-is-open-to-a-replay", "L3", "A repeat is let out on a hold that is over.",
+        "due-hold-is-open-to-a-replay", "L3", "A replay says that a hold is open which is due to expire.",
         "replayed_decision", "hold_state is HoldState.OPEN and expires_at_us <= at_us", "False",
     ),
     Mutant(
-        "second-settle-counts", "L3", "A second Settle overwrites the first.",
+        "second-settle-counts", "L3", "A second Settle replaces the usage of the first.",
         "Settlements.settle",
         "state in (HoldState.OPEN, HoldState.EXPIRED)", "state is not HoldState.RELEASED",
     ),
     Mutant(
-        "settled-twice-charged-twice", "L3", "A second Settle is added to the first.",
+        "settled-twice-charged-twice", "L3", "A second Settle is charged in addition to the first.",
         "Settlements.settle",
         "if state in (HoldState.OPEN, HoldState.EXPIRED):\n"
         "    self._move(row, state, charge)\n"
@@ -308,17 +308,17 @@ L3 = [
         "        ...",
     ),
     Mutant(
-        "settle-after-release", "L3", "A hold that was given back is charged.",
+        "settle-after-release", "L3", "A Settle charges a hold that was released.",
         "Settlements.settle",
         "state in (HoldState.OPEN, HoldState.EXPIRED)", "state is not HoldState.SETTLED",
     ),
     Mutant(
-        "release-after-settle", "L3", "What was spent is given back.",
+        "release-after-settle", "L3", "A Release undoes the charge of a settled hold.",
         "Settlements.release",
         "state in (HoldState.OPEN, HoldState.EXPIRED)", "state is not HoldState.RELEASED",
     ),
     Mutant(
-        "release-gives-back-twice", "L3", "A second Release frees what others hold.",
+        "released-twice", "L3", "A second Release subtracts the amount of the hold again.",
         "Settlements.release",
         "if state in (HoldState.OPEN, HoldState.EXPIRED):\n"
         "    self._move(row, state, lambda _: 0)\n"
@@ -332,7 +332,7 @@ L3 = [
 
 L4 = [
     Mutant(
-        "answered-before-commit", "L4", "A crash takes back what was answered.",
+        "answered-before-commit", "L4", "A decision is answered before it is on disk, so a crash loses it.",
         "GroupCommit._commit",
         "results = [self._run(request.work) for request in group]\n"
         "self._finish()",
@@ -341,7 +341,7 @@ L4 = [
         "_resolve(group, results)",
     ),
     Mutant(
-        "answered-although-it-failed", "L4", "A full disk is not noticed.",
+        "answered-although-it-failed", "L4", "A decision is answered although its commit failed.",
         "GroupCommit._commit",
         "loop = asyncio.get_running_loop()\n"
         "await loop.run_in_executor(..., 'COMMIT')",
@@ -352,37 +352,37 @@ L4 = [
         "    self._roll_back()",
     ),
     Mutant(
-        "group-loses-one", "L4", "Of more than a group can hold, one is never done.",
+        "group-loses-one", "L4", "A request that does not fit into a full group is never executed.",
         "GroupCommit._drain", "self._queue[MAX_GROUP_REQUESTS:]", "self._queue[MAX_GROUP_REQUESTS + 1:]",
     ),
     Mutant(
-        "group-fails-together", "L4", "The fault of one call fails all of its group.",
+        "group-fails-together", "L4", "An error of one request fails all requests of its group.",
         "GroupCommit._commit", "len(group) == 1 or isinstance(error, _FILE_ERRORS)", "group",
     ),
     TextMutant(
-        "no-rollback", "L4", "What a failed call had written stays.",
+        "no-rollback", "L4", "What a failed request had written is committed with its group.",
         "GroupCommit._roll_back", "ROLLBACK", "COMMIT",
     ),
     Mutant(
-        "rolled-back-ids-remembered", "L4", "A hold points to a price that was rolled back.",
+        "rolled-back-ids-remembered", "L4", "A hold refers to a price whose row was rolled back.",
         "Admission.forget",
         "self._row_ids.clear()\n"
         "self._chain.forget()",
         "self._chain.forget()",
     ),
     Mutant(
-        "rolled-back-link-remembered", "L4", "A decision follows one that was rolled back.",
+        "rolled-back-link-remembered", "L4", "A decision is linked to one that was rolled back.",
         "Admission.forget",
         "self._row_ids.clear()\n"
         "self._chain.forget()",
         "self._row_ids.clear()",
     ),
     TextMutant(
-        "commit-does-not-wait-for-the-disk", "L4", "Power loss takes back what was answered.",
+        "commit-does-not-wait-for-the-disk", "L4", "A commit is not flushed to disk, so a power failure loses answered decisions.",
         "_set_durability", "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
     ),
     Mutant(
-        "decision-before-its-hold", "L4", "A crash leaves an Allow without a hold.",
+        "decision-before-its-hold", "L4", "A decision is committed before its hold, so a crash leaves an Allow without a hold.",
         "Admission._record",
         "self._sql.execute(_INSERT_HOLD, (row, 'open', *hold))",
         "self._sql.execute('COMMIT')\n"
@@ -390,7 +390,7 @@ L4 = [
         "self._sql.execute(_INSERT_HOLD, (row, 'open', *hold))",
     ),
     Mutant(
-        "uncommitted-is-shown", "L4", "Budgets show holds that may yet be rolled back.",
+        "uncommitted-is-shown", "L4", "Budgets include holds that are not committed yet.",
         "SqliteLedger.__init__",
         "self._key_usage = KeyUsage(writer)\n"
         "self._committed_balances = Balances(reader, ...)",
@@ -398,7 +398,7 @@ L4 = [
         "self._committed_balances = Balances(writer, ...)",
     ),
     Mutant(
-        "uncommitted-hold-is-shown", "L4", "A hold can be settled before it is on disk.",
+        "uncommitted-hold-settled", "L4", "A hold can be settled before it is on disk.",
         "SqliteLedger.__init__", "self._writer = writer", "self._writer = self._reader = writer",
     ),
 ]  # fmt: skip

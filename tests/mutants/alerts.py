@@ -4,41 +4,41 @@ from mutants.mutant import Mutant, TextMutant
 
 A1 = [
     Mutant(
-        "threshold-a-token-late", "A1", "What has just been reached is not told.",
+        "threshold-a-token-late", "A1", "A threshold that is reached exactly raises no alert.",
         "Alerts.thresholds",
         "bisect_right(line.alert_at_percent, reached)",
         "__import__('bisect').bisect_left(line.alert_at_percent, reached)",
     ),
     Mutant(
-        "own-hold-reaches-nothing", "A1", "A threshold is told one call late.",
+        "own-hold-raises-no-alert", "A1", "A call's own hold does not count for the thresholds that it reaches.",
         "Alerts.thresholds",
         "balance.spent + balance.held + (line.amount if holds else 0)",
         "balance.spent + balance.held",
     ),
     Mutant(
-        "refusals-are-not-told", "A1", "A limit that refuses may never have been reached.",
+        "refusal-raises-no-alert", "A1", "A refusal by a limit does not raise the alert at 100 %.",
         "Alerts.thresholds", "reached = max(reached, 100)", "pass",
     ),
     Mutant(
-        "too-large-reaches-all", "A1", "One call that could never fit uses up a window's alert.",
+        "too-large-raises-alerts", "A1", "A call that is larger than its budget raises the alerts of all thresholds.",
         "Alerts.thresholds",
         "ceiling > 0 and balance.never_fits(amount)", "False and balance.never_fits(amount)",
     ),
     Mutant(
-        "rolled-back-alerts-remembered", "A1", "What was rolled back is never told.",
+        "rolled-back-alerts-remembered", "A1", "An alert that was rolled back is never raised again.",
         "Alerts.forget",
         "self._known.clear()\n"
         "self._raised.clear()",
         "pass",
     ),
     Mutant(
-        "scopes-told-together", "A1", "One scope's alert keeps another's from being raised.",
+        "scopes-share-an-alert", "A1", "An alert of one scope keeps other scopes from raising theirs.",
         "Alerts._passed",
         "(AlertKind.THRESHOLD, rule, window, scope, span.start_us, percents)",
         "(AlertKind.THRESHOLD, rule, window, '', span.start_us, percents)",
     ),
     TextMutant(
-        "alerts-pruned-in-open-windows", "A1", "A month is told of again.",
+        "alerts-pruned-in-open-windows", "A1", "Pruning removes the alerts of a window that is still open, and they are raised again.",
         "Outbox.prune", "WHERE window_end_us < ?", "WHERE raised_at_us < ?",
     ),
     Mutant(
@@ -46,44 +46,44 @@ A1 = [
         "_lines", "rule.terms.alert_at_percent", "(50, 80, 100)",
     ),
     Mutant(
-        "burn-of-a-few-hours", "A1", "One hour is enough to know what is usual.",
+        "burn-of-a-few-hours", "A1", "A burn rate is compared with the average of too few hours.",
         "MIN_BURN_HOURS", "6", "1",
     ),
     Mutant(
-        "nobody-looks-for-burn", "A1", "The running sidecar never looks at what an hour spends.",
+        "burn-never-checked", "A1", "The running sidecar never checks burn rates.",
         "run_maintenance", "_once(ledger.burn(clock()))", "asyncio.sleep(0, 0)",
     ),
 ]  # fmt: skip
 
 A2 = [
     Mutant(
-        "failed-is-delivered", "A2", "An attempt is enough.",
+        "failed-is-delivered", "A2", "A failed attempt counts as a delivery.",
         "Outbox.record", "None if error else now_us", "now_us",
     ),
     Mutant(
-        "owed-to-the-first-alone", "A2", "Only one channel is told.",
+        "only-first-channel", "A2", "An alert is delivered only to the first channel.",
         "Alerts._raise", "self._channels", "self._channels[:1]",
     ),
     TextMutant(
-        "retries-wait-for-the-clock", "A2", "A clock set back puts deliveries off.",
+        "retries-wait-for-the-clock", "A2", "After the clock was set back, retries wait until it has caught up.",
         "_DUE", "next_at_us <= ? OR next_at_us > ?", "next_at_us <= ? OR 0 AND ?",
     ),
     Mutant(
-        "any-answer-is-a-delivery", "A2", "A receiver that fails has been told.",
+        "any-response-is-a-delivery", "A2", "A response with an error status counts as a delivery.",
         "Client._exchange", "HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES", "status",
     ),
     Mutant(
-        "redirects-followed", "A2", "An alert goes where its receiver says.",
+        "redirects-followed", "A2", "An alert follows redirects to other hosts.",
         "Client.__init__", "False", "True",
     ),
     Mutant(
-        "urls-in-the-log", "A2", "The log shows where alerts go.",
+        "urls-in-the-log", "A2", "The log shows the URL of a webhook.",
         "",
         "logging.getLogger('httpx2').setLevel(logging.WARNING)",
         "logging.getLogger('httpx2').setLevel(logging.INFO)",
     ),
     Mutant(
-        "any-exit-is-a-delivery", "A2", "A command that fails has told somebody.",
+        "any-exit-is-a-delivery", "A2", "A command that fails counts as a delivery.",
         "CommandChannel.deliver",
         "if process.returncode:\n"
         "    ...",
@@ -91,12 +91,12 @@ A2 = [
         "    ...",
     ),
     Mutant(
-        "one-waits-for-the-other", "A2", "A dead receiver holds up the log.",
+        "channels-wait-for-each-other", "A2", "A channel that does not respond delays the other channels.",
         "Dispatcher.run",
         "group.create_task(self._serve(channel, awake))", "await self._serve(channel, awake)",
     ),
     TextMutant(
-        "verify-blind-to-lost-deliveries", "A2", "An alert that nobody is owed passes.",
+        "verify-blind-to-lost-deliveries", "A2", "`ledger verify` accepts an alert without any delivery.",
         "_CHECKS",
         "WHERE NOT EXISTS (SELECT 1 FROM alert_deliveries",
         "WHERE 0 AND NOT EXISTS (SELECT 1 FROM alert_deliveries",

@@ -4,7 +4,7 @@ from mutants.mutant import Mutant, TextMutant
 
 U1 = [
     Mutant(
-        "pruned-uncounted", "U1", "A use is forgotten with its decision.",
+        "pruned-uncounted", "U1", "Decisions are pruned before the use of their keys is counted.",
         "SqliteLedger._prune", "self._key_usage.count()", "pass",
     ),
     TextMutant(
@@ -13,39 +13,39 @@ U1 = [
         "UPDATE key_usage_until SET decision = ?", "UPDATE key_usage_until SET decision = ? - 1",
     ),
     TextMutant(
-        "uncounted-unseen", "U1", "A reader sees what is summed up alone.",
+        "uncounted-unseen", "U1", "A report on keys omits decisions that are not yet counted.",
         "USAGE", "1 FROM key_usage_uncounted", "1 FROM key_usage_uncounted WHERE 0",
     ),
     TextMutant(
-        "made-up-versions", "U1", "Versions that nobody made take room.",
+        "made-up-versions", "U1", "A use is counted for versions that do not exist.",
         "USAGE", "iif(v.version IS NULL, t.key_id, d.key_id)", "d.key_id",
     ),
     Mutant(
-        "counting-since-now", "U1", "The date says less than what is counted.",
+        "counting-since-now", "U1", "The time from which uses are counted is later than the first counted use.",
         "KeyUsage.track", "at_us if first_us is None else first_us", "at_us",
     ),
     Mutant(
-        "registered-in-memory-alone", "U1", "A key whose registration was rolled back is not counted.",
+        "registered-in-memory-alone", "U1", "A key whose registration was rolled back is not registered again.",
         "KeyUsage.forget", "self._tracked.clear()", "pass",
     ),
     Mutant(
-        "revoked-versions-pass", "U1", "A version that is revoked opens what its key opens.",
+        "revoked-versions-pass", "U1", "A revoked version of a key is accepted.",
         "Authorizer._evaluate",
         "key_id in self.revoked_versions", "not key_id and self.revoked_versions",
     ),
     Mutant(
-        "nobody-looks-after-keys", "U1", "A running sidecar learns of no revoked version, and counts nothing.",
+        "keys-never-maintained", "U1", "The running sidecar never reads revoked versions, and counts no uses.",
         "run_key_maintenance", "KEYS_EVERY_SECONDS", "1000000000.0",
     ),
 ]  # fmt: skip
 
 K1 = [
     Mutant(
-        "untried", "K1", "Apps find a secret that Mistral does not take yet.",
+        "new-key-not-verified", "K1", "A new key is stored without a check that Mistral accepts it.",
         "Rotation.verify", "SUCCESSES", "0",
     ),
     Mutant(
-        "stored-and-revoked", "K1", "Who died after storing a secret revokes its key.",
+        "stored-and-revoked", "K1", "After a crash, recovery revokes a key whose secret was already stored for apps.",
         "Rotation.recover",
         "await self._is_stored(rotation)", "not await self._is_stored(rotation)",
     ),
@@ -54,22 +54,22 @@ K1 = [
         "Pepper.is_of", "raise OtherPepperError", "return False",
     ),
     Mutant(
-        "both-gone", "K1", "The old key is revoked though the new one is gone.",
+        "both-gone", "K1", "The old key is revoked although the new one no longer exists.",
         "RotationContext._check_exists", "not there", "False",
     ),
     Mutant(
-        "in-use-and-revoked", "K1", "Grace has no end that anybody waits for.",
+        "in-use-and-revoked", "K1", "The old key is revoked while it is still used.",
         "Rotation.end_grace", "verdict is GraceVerdict.IN_USE", "verdict is None",
     ),
     Mutant(
-        "two-at-work", "K1", "A lease keeps nobody out.",
+        "two-at-work", "K1", "Two processes can hold the lease of one rotation.",
         "KeyStore.take_over", "current.owner != self._owner", "current.owner is None",
     ),
 ]  # fmt: skip
 
 K2 = [
     Mutant(
-        "left-behind", "K2", "A key whose secret was lost lives on.",
+        "left-behind", "K2", "A key whose secret was lost is not revoked.",
         "Rotation.begin_again",
         "await self._revoke_new(rotation)\n"
         "if self._created >= MAX_CREATIONS:\n"
@@ -78,11 +78,11 @@ K2 = [
         "    ...",
     ),
     Mutant(
-        "too-late-to-be-found", "K2", "What was listed late only is never revoked.",
+        "too-late-to-be-found", "K2", "A key that Mistral lists late is never revoked.",
         "Rotation.revoke", "await self._remote.sweep(new.key_id, rotation)", "pass",
     ),
     Mutant(
-        "rotated-twice", "K2", "A key that somebody else has just rotated is rotated again.",
+        "rotated-twice", "K2", "A key that another process has just rotated is rotated again.",
         "KeyStore.begin",
         "of is not None and of.version != before", "of is None and before is None",
     ),
@@ -90,11 +90,11 @@ K2 = [
 
 K3 = [
     Mutant(
-        "no-pepper", "K3", "Whoever has the ledger can try secrets.",
+        "no-pepper", "K3", "Fingerprints are made without the pepper, so that secrets can be guessed from the ledger.",
         "Pepper._mac", "self._content", "b''",
     ),
     Mutant(
-        "readable", "K3", "Others on the machine can read the secret.",
+        "secret-readable", "K3", "Other users of the machine can read the secret's file.",
         "_replace", "384", "420",
     ),
 ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""A small change of the source that breaks one promise, found by names and syntax."""
+"""Mutants: small changes of the source, each of which breaks one promise.
+
+The place of a change is found by the name of a definition and a syntax pattern.
+"""
 
 import ast
 import builtins
@@ -10,11 +13,11 @@ from mutants.pattern import Match
 
 
 class StaleError(Exception):
-    """The source has changed, so that a mutant no longer says what it breaks."""
+    """A mutant does not fit the source, which has changed; the mutant has to be adapted."""
 
 
 class Package:
-    """The modules of a folder, and what each defines."""
+    """The modules of a folder, found by the names that they define."""
 
     def __init__(self, folder: Path) -> None:
         """Read all modules."""
@@ -32,22 +35,22 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """Replaces an expression, or statements, of one definition, which have to be there once.
+    """Replaces one expression, or a run of statements, that occurs exactly once in a definition.
 
-    Files and formatting do not matter. Local variables of the source may have other names than
-    in the pattern, if each keeps its own. `...` stands for any statements of a block, and for
-    the other arguments of a call.
+    Files and formatting do not matter. A local variable may have another name in the source than
+    in the pattern, if the names correspond one to one. `...` stands for any statements of a
+    block, and for the other arguments of a call.
     """
 
     name: str
     promise: str
     breaks: str
-    """What becomes of the promise, in a sentence."""
+    """How the mutant breaks the promise, in a sentence."""
     at: str
     """The function, class or constant, as "Balance.fits"; "" is anywhere."""
     old: str
     new: str
-    """Nothing means that the statements are left out."""
+    """If empty, the statements are removed."""
 
     def apply(self, package: Package) -> tuple[Path, str]:
         """Return the path and the mutated text of the file to change. Raises StaleError."""
@@ -58,11 +61,13 @@ class Mutant:
                 changed = path, ast.unparse(ast.fix_missing_locations(tree))
                 total += found
         if total != 1:
-            raise StaleError(f"{self.name}: its piece is {total} times in {self.at}, not once")
+            raise StaleError(
+                f"{self.name}: its pattern occurs {total} times in {self.at}, not once"
+            )
         return changed
 
     def _change(self, tree: ast.Module, scope: ast.AST) -> int:
-        """Mutate a scope if it has one match; return how many there are."""
+        """Mutate a scope that matches once; return the number of matches."""
         old, new = _parsed(self.old, self.new or "pass")
         known = module_names(tree)
         own = bound(scope) - known
@@ -83,7 +88,7 @@ class Mutant:
 
 
 class TextMutant(Mutant):
-    """Replaces a part of a text, as of an SQL statement, in one definition."""
+    """Replaces a part of a string literal, such as an SQL statement, in one definition."""
 
     __slots__ = ()
 
@@ -104,7 +109,7 @@ class _Run:
     parent: ast.AST
     field: str
     start: int | None
-    """Their place in the field's list; None when the field holds one node."""
+    """The index in the field's list; None if the field has a single node."""
     nodes: list[ast.AST]
 
     def replace(self, nodes: list[ast.AST]) -> None:
@@ -116,7 +121,7 @@ class _Run:
 
 
 def _runs(scope: ast.AST, length: int) -> Iterator[_Run]:
-    """Find all neighbouring nodes, so many at a time."""
+    """Yield every run of this many neighbouring nodes."""
     for parent in ast.walk(scope):
         for field, value in ast.iter_fields(parent):
             if isinstance(value, list):
@@ -127,7 +132,7 @@ def _runs(scope: ast.AST, length: int) -> Iterator[_Run]:
 
 
 def _parsed(*sources: str) -> list[list[ast.AST]]:
-    """Return an expression of each, if all are expressions; else the statements of each."""
+    """Parse each source as an expression if all are expressions, else as statements."""
     bodies = [ast.parse(source).body for source in sources]
     only = [body[0].value for body in bodies if len(body) == 1 and isinstance(body[0], ast.Expr)]
     return [[node] for node in only] if len(only) == len(bodies) else [[*body] for body in bodies]
@@ -139,7 +144,7 @@ def _scopes(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
-    """Yield what a module or a class defines: qualified names, and their nodes."""
+    """Yield the definitions of a module or class: qualified names, and their nodes."""
     for child in getattr(node, "body", []):
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield prefix + child.name, child
@@ -150,7 +155,7 @@ def _definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST
 
 
 def module_names(tree: ast.Module) -> set[str]:
-    """Return what stands for the same in the whole module: its definitions, imports, builtins."""
+    """Return the names that mean the same in the whole module: definitions, imports, builtins."""
     aliases = [node for node in ast.walk(tree) if isinstance(node, ast.alias)]
     imported = {alias.asname or alias.name.partition(".")[0] for alias in aliases}
     return {name for name, _ in _definitions(tree)} | imported | {*dir(builtins)}

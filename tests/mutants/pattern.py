@@ -1,4 +1,4 @@
-"""Patterns on syntax trees, in which local variables may have any names."""
+"""Patterns on syntax trees, whose local variables may have other names than the source's."""
 
 import ast
 import copy
@@ -6,66 +6,66 @@ from typing import Any
 
 
 class Match:
-    """One comparison of a pattern with nodes of the source, and what it has found."""
+    """The match of one pattern with nodes of the source: the names and the parts that `...` covers."""
 
     def __init__(self, own: set[str], known: set[str]) -> None:
-        """Take the scope's own variables, and the names that stand for themselves alone."""
+        """Use the scope's local variables, and the names that must be equal in pattern and source."""
         self._own, self._known = own, known
         self._names: dict[str, str] = {}
         self._rests: list[list[ast.AST]] = []
 
-    def lists(self, old: list[Any], there: list[Any]) -> bool:
-        """Tell whether a list of nodes matches; `...` in it matches any number of them."""
-        at = next((at for at, node in enumerate(old) if is_rest(node)), None)
+    def lists(self, pattern: list[Any], actual: list[Any]) -> bool:
+        """Whether a list of nodes matches; `...` in the pattern matches any number of them."""
+        at = next((at for at, node in enumerate(pattern) if is_rest(node)), None)
         if at is None:
-            return len(old) == len(there) and all(map(self._same, old, there))
-        end = len(there) - (len(old) - at - 1)
-        if end < at or not self.lists(old[:at], there[:at]):
+            return len(pattern) == len(actual) and all(map(self._same, pattern, actual))
+        end = len(actual) - (len(pattern) - at - 1)
+        if end < at or not self.lists(pattern[:at], actual[:at]):
             return False
-        self._rests.append(there[at:end])
-        return self.lists(old[at + 1 :], there[end:])
+        self._rests.append(actual[at:end])
+        return self.lists(pattern[at + 1 :], actual[end:])
 
     def filled(self, new: ast.AST) -> ast.AST:
-        """Return a new node, in which names and `...` are those of the source."""
+        """Return the replacement with the names of the source, and the parts that `...` covers."""
         filled: ast.AST = _Filled(self._names, [*self._rests]).visit(copy.deepcopy(new))
         return filled
 
-    def _same(self, old: Any, there: Any) -> bool:
-        if type(old) is not type(there):
+    def _same(self, pattern: Any, actual: Any) -> bool:
+        if type(pattern) is not type(actual):
             return False
-        if isinstance(old, list):
-            return self.lists(old, there)
-        if isinstance(old, ast.Name | ast.arg):
-            field = "id" if isinstance(old, ast.Name) else "arg"
-            return self._same_name(getattr(old, field), getattr(there, field))
-        if isinstance(old, ast.Call) and any(map(is_rest, old.args)):
-            return self._same_call(old, there)
-        if not isinstance(old, ast.AST):
-            return bool(old == there)
-        fields = old._fields
-        return all(self._same(getattr(old, f, None), getattr(there, f, None)) for f in fields)
+        if isinstance(pattern, list):
+            return self.lists(pattern, actual)
+        if isinstance(pattern, ast.Name | ast.arg):
+            field = "id" if isinstance(pattern, ast.Name) else "arg"
+            return self._same_name(getattr(pattern, field), getattr(actual, field))
+        if isinstance(pattern, ast.Call) and any(map(is_rest, pattern.args)):
+            return self._same_call(pattern, actual)
+        if not isinstance(pattern, ast.AST):
+            return bool(pattern == actual)
+        fields = pattern._fields
+        return all(self._same(getattr(pattern, f, None), getattr(actual, f, None)) for f in fields)
 
-    def _same_call(self, old: ast.Call, there: ast.Call) -> bool:
-        """Compare the arguments that the pattern names, and leave the others."""
-        named = {keyword.arg for keyword in old.keywords}
-        keywords = [keyword for keyword in there.keywords if keyword.arg in named]
+    def _same_call(self, pattern: ast.Call, actual: ast.Call) -> bool:
+        """Compare the arguments in the pattern, and ignore the others."""
+        named = {keyword.arg for keyword in pattern.keywords}
+        keywords = [keyword for keyword in actual.keywords if keyword.arg in named]
         same = (
-            self._same(old.func, there.func)
-            and self.lists(old.args, there.args)
-            and self.lists(old.keywords, keywords)
+            self._same(pattern.func, actual.func)
+            and self.lists(pattern.args, actual.args)
+            and self.lists(pattern.keywords, keywords)
         )
-        self._rests.append([keyword for keyword in there.keywords if keyword.arg not in named])
+        self._rests.append([keyword for keyword in actual.keywords if keyword.arg not in named])
         return same
 
-    def _same_name(self, old: str, there: str) -> bool:
-        if old in self._known or there not in self._own:
-            return old == there
-        taken = there in self._names.values() and old not in self._names
-        return not taken and self._names.setdefault(old, there) == there
+    def _same_name(self, pattern: str, actual: str) -> bool:
+        if pattern in self._known or actual not in self._own:
+            return pattern == actual
+        taken = actual in self._names.values() and pattern not in self._names
+        return not taken and self._names.setdefault(pattern, actual) == actual
 
 
 class _Filled(ast.NodeTransformer):
-    """Puts what a pattern has matched into the new code."""
+    """Inserts what a pattern has matched into the replacement."""
 
     def __init__(self, names: dict[str, str], rests: list[list[ast.AST]]) -> None:
         self._names, self._rests = names, rests
@@ -93,6 +93,6 @@ class _Filled(ast.NodeTransformer):
 
 
 def is_rest(node: Any) -> bool:
-    """Tell whether a node is `...`."""
+    """Whether a node is `...`."""
     node = node.value if isinstance(node, ast.Expr) else node
     return isinstance(node, ast.Constant) and node.value is ...

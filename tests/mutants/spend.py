@@ -4,148 +4,148 @@ from mutants.mutant import Mutant, TextMutant
 
 L2 = [
     Mutant(
-        "closed-hold-still-held", "L2", "A budget keeps the hold beside its charge.",
+        "closed-hold-still-held", "L2", "A budget keeps the held amount of a hold that is charged.",
         "Settlements._move", "amount.held if state is HoldState.OPEN else 0", "0",
     ),
     Mutant(
-        "expired-hold-given-back-twice", "L2", "A late Settle frees what others hold.",
+        "expired-hold-given-back-twice", "L2", "A late Settle subtracts the held amount of an expired hold again.",
         "Settlements._move", "amount.held if state is HoldState.OPEN else 0", "amount.held",
     ),
     TextMutant(
-        "charge-not-on-the-hold", "L2", "A budget is charged, and no hold says for what.",
+        "charge-not-on-the-hold", "L2", "The charge is added to the budget, and not written on the hold.",
         "Settlements._move",
         "UPDATE hold_amounts SET charged = ? WHERE",
         "UPDATE hold_amounts SET charged = 0 * ? WHERE",
     ),
     Mutant(
-        "late-charge-added", "L2", "A late Settle adds to what expiry charged.",
+        "late-charge-added", "L2", "A late Settle is charged in addition to the charge of the expiry.",
         "Settlements._move", "charged - amount.charged", "charged",
     ),
     TextMutant(
-        "verify-blind-to-missing-holds", "L2", "A counter that lost a hold passes verification.",
+        "verify-blind-to-missing-holds", "L2", "`ledger verify` accepts a balance that lacks a hold.",
         "_CHECKS",
         "HAVING b.held <> coalesce(sum(x.held), 0)", "HAVING b.held > coalesce(sum(x.held), 0)",
     ),
     TextMutant(
-        "verify-blind-to-double-charges", "L2", "A counter that counted twice passes verification.",
+        "verify-blind-to-double-charges", "L2", "`ledger verify` accepts a balance that counts a charge twice.",
         "_CHECKS",
         "HAVING b.spent <> coalesce(sum(x.charged), 0)",
         "HAVING b.spent < coalesce(sum(x.charged), 0)",
     ),
     TextMutant(
-        "verify-blind-to-costs", "L2", "A hold and its budgets may disagree on its cost.",
+        "verify-blind-to-costs", "L2", "`ledger verify` accepts a hold whose cost differs from its budgets' charges.",
         "_CHECKS", "WHERE h.state = 'settled' AND b.window", "WHERE h.state = 'x' AND b.window",
     ),
     TextMutant(
-        "verify-blind-to-lost-holds", "L2", "An Allow whose hold is gone passes verification.",
+        "verify-blind-to-lost-holds", "L2", "`ledger verify` accepts an Allow without a hold.",
         "_CHECKS",
         "WHERE (d.effect = 'allow') <> (h.id IS NOT NULL)",
         "WHERE (d.effect = 'allow') < (h.id IS NOT NULL)",
     ),
     TextMutant(
-        "verify-blind-to-charged-releases", "L5", "A released hold with a charge passes.",
+        "verify-blind-to-charged-releases", "L5", "`ledger verify` accepts a released hold with a charge.",
         "_CHECKS", "WHERE h.state IN ('open', 'released')", "WHERE h.state IN ('open')",
     ),
     TextMutant(
-        "verify-blind-to-negative-amounts", "L7", "A budget of less than nothing passes.",
+        "verify-blind-to-negative-amounts", "L7", "`ledger verify` accepts a negative amount.",
         "_CHECKS", "budgets WHERE held < 0 OR", "budgets WHERE",
     ),
     TextMutant(
-        "verify-blind-to-missing-prices", "L7", "A cost without a price passes verification.",
+        "verify-blind-to-missing-prices", "L7", "`ledger verify` accepts a cost without a price.",
         "_CHECKS", "WHERE price IS NULL AND", "WHERE price IS NULL AND 0 AND",
     ),
     Mutant(
-        "verify-blind-to-altered-decisions", "L2", "A decision that was rewritten passes.",
+        "verify-blind-to-altered-decisions", "L2", "`ledger verify` accepts an altered decision.",
         "breaks", "link != _link(previous, *content)", "not link",
     ),
     Mutant(
-        "chain-without-holds", "L2", "What a decision held can be rewritten unseen.",
+        "chain-without-holds", "L2", "The hash chain does not cover what a decision held.",
         "_link", "[row, hold, amounts]", "[row]",
     ),
     Mutant(
-        "chain-without-the-previous", "L2", "A decision can be taken out unseen.",
+        "chain-without-the-previous", "L2", "The hash chain does not cover the previous link, so a decision can be removed.",
         "_link", "previous + content.encode()", "content.encode()",
     ),
     Mutant(
-        "prune-loses-the-link", "L2", "After pruning, nobody can tell what went before.",
+        "prune-loses-the-link", "L2", "Pruning does not keep the link of the last decision that it removes.",
         "Settlements.prune", "(last, link)", "(last, b'')",
     ),
     TextMutant(
-        "adjustment-not-counted", "L2", "A correction is on record, and changes nothing.",
+        "adjustment-not-counted", "L2", "An adjustment is recorded, and not added to the balance.",
         "Adjustments.adjust", "SET spent = spent + ?, window", "SET spent = spent + 0 * ?, window",
     ),
     TextMutant(
-        "prune-keeps-the-sum", "L2", "A budget counts holds that are forgotten.",
+        "prune-keeps-the-sum", "L2", "Pruning removes holds, and not their amounts in the balance.",
         "Settlements.prune",
         "SET spent = spent -\n",
         "SET spent = spent - 0 *\n",
     ),
     TextMutant(
-        "prune-open-windows", "L2", "A month forgets its first days.",
+        "prune-open-windows", "L2", "Pruning removes rows of a window that is still open.",
         "Settlements.prune", "AND b.window_end_us >= ?2))", "AND b.window_start_us >= ?2))",
     ),
     TextMutant(
-        "prune-open-holds", "L2", "A hold is forgotten before its call has ended.",
+        "prune-open-holds", "L2", "Pruning removes holds that are still open.",
         "Settlements.prune", "h.state <> 'open' AND h.closed_at_us", "coalesce(h.closed_at_us, 0)",
     ),
     Mutant(
-        "prune-at-once", "L3", "The retention is not waited for.",
+        "prune-at-once", "L3", "Pruning removes decisions before the end of the retention.",
         "Settlements.prune",
         "self._balances.advance(at_us) - retention_us", "self._balances.advance(at_us)",
     ),
     TextMutant(
-        "prune-what-was-closed-late", "L3", "A hold that was just closed is unknown to a repeat.",
+        "prune-what-was-closed-late", "L3", "Pruning removes a hold that was closed only now, so that a replay does not find it.",
         "Settlements.prune", "AND h.closed_at_us < ?2 AND NOT", "AND ?2 AND NOT",
     ),
 ]  # fmt: skip
 
 L5 = [
     Mutant(
-        "unrecognized-usage-unsaid", "L5", "Nothing says that a usage was not understood.",
+        "unrecognized-usage-not-flagged", "L5", "A usage that is not understood is not flagged.",
         "Settlements._close",
         "(..., settlement.unrecognized_usage, cost_nano_usd, used.tokens, row)",
         "(..., False, cost_nano_usd, used.tokens, row)",
     ),
     Mutant(
-        "unrecognized-usage-of-the-second-settle", "L3", "A second Settle has a flag of its own.",
+        "unrecognized-usage-of-the-second-settle", "L3", "A second Settle returns the flag of its own usage, not of the first.",
         "Settlements._charge", "Charge(..., bool(unrecognized_usage))", "Charge(..., False)",
     ),
     TextMutant(
-        "expiry-forgotten", "L5", "A hold that nobody closes is held for ever.",
+        "holds-never-expire", "L5", "A hold that is never closed does not expire.",
         "Settlements.expire",
         "WHERE state = 'open' AND expires_at_us <= ?",
         "WHERE state = 'gone' AND expires_at_us <= ?",
     ),
     Mutant(
-        "nobody-expires", "L5", "The running sidecar never looks for holds that are due.",
+        "expiry-never-run", "L5", "The running sidecar never expires holds that are due.",
         "run_maintenance", "ledger.expire(clock())", "asyncio.sleep(0, 0)",
     ),
     TextMutant(
-        "expiry-too-late", "L5", "A hold outlives its time.",
+        "expiry-too-late", "L5", "A hold expires later than its time.",
         "Settlements.expire", "AND expires_at_us <= ?", "AND expires_at_us < ?",
     ),
     Mutant(
-        "unknown-is-free", "L5", "A hold that expires costs nothing.",
+        "expiry-is-free", "L5", "A hold that expires is charged nothing.",
         "Settlements.expire", "amount.held * amount.charge_on_expiry", "0",
     ),
     Mutant(
-        "expiry-always-charges", "L5", "`on_expiry: release` charges all the same.",
+        "expiry-always-charges", "L5", "`on_expiry: release` is ignored, and the hold is charged.",
         "Settlements.expire", "amount.held * amount.charge_on_expiry", "amount.held",
     ),
     Mutant(
-        "released-is-spend", "L5", "What every budget gave back is in the sum of spend.",
+        "released-is-spend", "L5", "The sum of spend includes expired holds that every limit released.",
         "_charged", "cost_nano_usd = 0", "pass",
     ),
     Mutant(
-        "released-by-one-is-released", "L5", "One limit that releases hides what another charged.",
+        "released-by-one-is-released", "L5", "The sum of spend omits an expired hold that one limit released and another charged.",
         "_charges", "any", "all",
     ),
     Mutant(
-        "uncounted-is-released", "L5", "What no limit counts leaves the sum when it expires.",
+        "uncounted-is-released", "L5", "The sum of spend omits an expired hold that no limit counts.",
         "_charges", "any(counted) if counted else None", "any(counted) if counted else False",
     ),
     TextMutant(
-        "verify-blind-to-unknown-outcomes", "L2", "A cost that no budget was charged passes.",
+        "verify-blind-to-unknown-outcomes", "L2", "`ledger verify` accepts an expired hold with a cost that no budget was charged.",
         "_CHECKS",
         "HAVING h.charged_cost_nano_usd <> coalesce(", "HAVING h.charged_cost_nano_usd < coalesce(",
     ),
@@ -154,25 +154,25 @@ L5 = [
         "_lines", "rule.limit is None or rule.limit.charge_on_expiry", "True",
     ),
     Mutant(
-        "late-settle-ignored", "L5", "What expiry charged is never corrected.",
+        "late-settle-ignored", "L5", "A late Settle does not correct the charge of the expiry.",
         "Settlements.settle", "(HoldState.OPEN, HoldState.EXPIRED)", "(HoldState.OPEN,)",
     ),
     Mutant(
-        "late-release-ignored", "L5", "A call that was never sent stays charged.",
+        "late-release-ignored", "L5", "A late Release does not undo the charge of the expiry.",
         "Settlements.release", "(HoldState.OPEN, HoldState.EXPIRED)", "(HoldState.OPEN,)",
     ),
     Mutant(
-        "unreported-is-free", "L5", "Counts that the report leaves out cost nothing.",
+        "unreported-is-free", "L5", "Counts that a report omits are charged nothing.",
         "_first", "held if reported is None else reported", "reported or 0",
     ),
     Mutant(
-        "overrun-cut-off", "L5", "Use above the hold is not charged.",
+        "overrun-cut-off", "L5", "Usage above the hold is not charged.",
         "Settlements.settle",
         "actual.get(amount.limit.meter, amount.held)",
         "min(actual.get(amount.limit.meter, amount.held), amount.held)",
     ),
     Mutant(
-        "own-ttl-ignored", "L5", "A call's own hold_ttl is not listened to.",
+        "own-ttl-ignored", "L5", "A call's own hold_ttl is ignored.",
         "Authorizer._reservation",
         "_hold_ttl_us(request) or self._hold_ttl_us", "self._hold_ttl_us",
     ),
@@ -180,13 +180,13 @@ L5 = [
 
 L6 = [
     Mutant(
-        "settles-into-today", "L6", "Yesterday's call is charged to today's budget.",
+        "settles-into-today", "L6", "A call of yesterday that is settled today is charged to today's window.",
         "Settlements._move",
         "(amount.held if state is HoldState.OPEN else 0, charged - amount.charged, amount.budget_row)",
         "(amount.held if state is HoldState.OPEN else 0, charged - amount.charged, self._balances.of(amount.limit, self._balances.advance(0)).row or amount.budget_row)",
     ),
     Mutant(
-        "quarter-ends-early", "L6", "A quarter ends after its first month.",
+        "quarter-ends-early", "L6", "A quarter ends after one month.",
         "_next", "_MONTHS[window]", "1",
     ),
     Mutant(
@@ -202,7 +202,7 @@ L6 = [
         "_floor", "timedelta(days=days, hours=anchor.hour)", "timedelta(days=days)",
     ),
     Mutant(
-        "day-is-24-hours", "L6", "The day that summer time ends has an hour too few.",
+        "day-is-24-hours", "L6", "A day has 24 hours even when the clocks change.",
         "Calendar._find",
         "start_us = self._first_shown_us(begins)\n"
         "while True:\n"
@@ -222,7 +222,7 @@ L6 = [
         "    start_us = end_us",
     ),
     Mutant(
-        "zone-ignored", "L6", "Windows follow UTC in every zone.",
+        "zone-ignored", "L6", "Windows follow UTC in every time zone.",
         "Calendar._shown", "self._zone", "UTC",
     ),
     Mutant(
@@ -233,16 +233,16 @@ L6 = [
 
 L7 = [
     Mutant(
-        "float-money", "L7", "A cost is a quotient of floats.",
+        "float-money", "L7", "A cost is computed with floats.",
         "Tariff.cost_nano_usd",
         "ceil_div(thousandths, denominator)", "int(-(-(thousandths / denominator) // 1))",
     ),
     Mutant(
-        "costs-rounded-down", "L7", "A cost may be below the real one.",
+        "costs-rounded-down", "L7", "A cost is rounded down, below the real one.",
         "Tariff.cost_nano_usd", "ceil_div(thousandths, denominator)", "thousandths // denominator",
     ),
     Mutant(
-        "ceilings-rounded-up", "L7", "A ceiling is widened by its conversion.",
+        "ceilings-rounded-up", "L7", "A ceiling is rounded up when it is converted.",
         "nano_usd", "ROUND_FLOOR", "'ROUND_CEILING'",
     ),
     Mutant(
@@ -251,7 +251,7 @@ L7 = [
         "(usd * NANO_USD_PER_USD).to_integral_value(ROUND_FLOOR)", "float(usd) * NANO_USD_PER_USD",
     ),
     TextMutant(
-        "table-takes-anything", "L7", "A budget may hold a float or a text.",
+        "table-takes-anything", "L7", "The table of budgets accepts amounts that are floats or texts.",
         "_TABLES",
         "UNIQUE (rule, window, meter, scope, window_start_us)\n"
         ") STRICT;",
@@ -259,16 +259,16 @@ L7 = [
         ");",
     ),
     Mutant(
-        "price-not-recorded", "L7", "Nobody can tell which price a hold was valued at.",
+        "price-not-recorded", "L7", "The price that a hold was valued at is not recorded.",
         "Admission._hold_values",
         "None if call.tariff is None else self._price(call.tariff)", "None",
     ),
     Mutant(
-        "price-a-moment-late", "L7", "A new price is not in force in its first moment.",
+        "price-a-moment-late", "L7", "A new price is not in force at its first moment.",
         "Model.tariff", "bisect_right(..., at_us)", "bisect_right(..., at_us - 1)",
     ),
     Mutant(
-        "price-of-the-settlement", "L7", "A new price applies to what is already held.",
+        "price-of-the-settlement", "L7", "A hold is charged at the price of the time of its settlement.",
         "Authorizer._tariff_that_served",
         "model = self.policy.catalogue.models.get(response_model)\n"
         "if hold.tariff is None or model is None or model.message.id == hold.model_id:\n"
@@ -280,45 +280,45 @@ L7 = [
         "served = model.tariff(self._clock())",
     ),
     Mutant(
-        "other-models-price-of-today", "L7", "The model that answered is charged as of today.",
+        "other-models-price-of-today", "L7", "The model that answered is charged at its price at the settlement.",
         "Authorizer._tariff_that_served", "hold.opened_at_us", "self._clock()",
     ),
     Mutant(
-        "discount-above-the-input", "L7", "More cached tokens than input make a call a gain.",
+        "discount-above-the-input", "L7", "More cached tokens than input tokens give a negative cost.",
         "UsageReport.completed",
         "min(self.cached_input_tokens or 0, input_tokens)", "self.cached_input_tokens or 0",
     ),
     Mutant(
-        "connectors-for-nothing", "L7", "What Mistral's connectors put before the model is free.",
+        "connectors-for-nothing", "L7", "Tokens that Mistral's connectors add to the input are not charged.",
         "UsageReport.completed",
         "max(0, self.total_tokens - input_tokens - output_tokens)",
         "0 * max(0, self.total_tokens - input_tokens - output_tokens)",
     ),
     Mutant(
-        "total-as-the-price", "L7", "A total that is too small lowers what is charged.",
+        "total-as-the-price", "L7", "A total below the sum of its parts lowers the charge.",
         "UsageReport.completed",
         "max(0, self.total_tokens - input_tokens - output_tokens)",
         "self.total_tokens - input_tokens - output_tokens",
     ),
     Mutant(
-        "audio-charged-as-tokens-too", "L7", "The audio in a total is charged twice.",
+        "audio-charged-as-tokens-too", "L7", "Audio in a total of tokens is charged twice.",
         "UsageReport.completed",
         "self.total_tokens and endpoint in BY_TOKENS and (not audio_seconds)",
         "self.total_tokens and endpoint in BY_TOKENS",
     ),
     Mutant(
-        "echoed-alias-is-another-model", "L7", "A response that repeats the alias is priced anew.",
+        "echoed-alias-is-another-model", "L7", "A response that repeats the requested alias is priced as another model.",
         "Authorizer._tariff_that_served", "hold.model_requested", "hold",
     ),
     TextMutant(
-        "annotated-pages-not-read", "L5", "Pages that were annotated are charged as held.",
+        "annotated-pages-not-read", "L5", "Annotated pages in a report are ignored, and charged as held.",
         "_ANNOTATED", "pages_processed_annotation", "annotation",
     ),
 ]  # fmt: skip
 
 L8 = [
     Mutant(
-        "window-set-to-zero", "L8", "A new window wipes the counters of the last.",
+        "window-set-to-zero", "L8", "A new window resets the rows of the previous one.",
         "GroupBalances.open_window",
         "values = (limit.rule, limit.window.value, limit.meter.value, limit.scope, *span)",
         "wipe = 'UPDATE budgets SET spent = 0, held = 0 WHERE rule = ? AND window_end_us <= ?'\n"
@@ -326,7 +326,7 @@ L8 = [
         "values = (limit.rule, limit.window.value, limit.meter.value, limit.scope, *span)",
     ),
     Mutant(
-        "balances-remembered", "L8", "A limit stands as it stood when it was last read.",
+        "balances-remembered", "L8", "A balance stays cached after it has changed.",
         "Balances",
         "def of(self, limit: Limit, at_us: int) -> Balance:\n"
         "    ...",
@@ -335,7 +335,7 @@ L8 = [
         "    ...",
     ),
     TextMutant(
-        "windows-share-a-row", "L8", "The day's first call counts in yesterday's row.",
+        "windows-share-a-row", "L8", "The first call of a day counts in the row of the day before.",
         "_SUMS",
         "max(CASE WHEN window_start_us = ?7 THEN id END)",
         "max(CASE WHEN window_start_us <= ?7 THEN id END)",
@@ -344,27 +344,27 @@ L8 = [
 
 L9 = [
     Mutant(
-        "clock-may-go-back", "L9", "A clock set back brings older prices and rules' times back.",
+        "clock-may-go-back", "L9", "After the clock was set back, decisions use earlier prices and times.",
         "monotonic", "max(latest_us, clock())", "clock()",
     ),
     Mutant(
-        "clock-starts-anew", "L9", "After a restart, time may be before the last decision.",
+        "clock-starts-anew", "L9", "After a restart, decisions may use a time before the last decision.",
         "_clock", "monotonic(..., ledger_us)", "monotonic(...)",
     ),
     Mutant(
-        "ledger-time-may-go-back", "L9", "A clock set back opens a window again.",
+        "ledger-time-may-go-back", "L9", "After the clock was set back, a window that has ended counts again.",
         "LedgerTime.advance", "max(self.latest_us, at_us)", "at_us",
     ),
     Mutant(
-        "ledger-time-starts-anew", "L9", "A restart after the clock was set back opens a window.",
+        "ledger-time-starts-anew", "L9", "After a restart with the clock set back, a window that has ended counts again.",
         "LedgerTime.__init__", "(latest.fetchone() or (0,))[0]", "0",
     ),
     TextMutant(
-        "prune-the-latest", "L9", "Pruning takes the ledger's time with it.",
+        "prune-the-latest", "L9", "Pruning removes the decision that keeps the ledger's time.",
         "Settlements.prune", " AND d.id < (SELECT max(id) FROM decisions)", "",
     ),
     Mutant(
-        "repeated-hour-given-twice", "L9", "The hour that the clocks repeat has two budgets.",
+        "repeated-hour-given-twice", "L9", "The hour that the clocks repeat has two windows.",
         "Calendar._find",
         "start_us = self._first_shown_us(begins)\n"
         "while True:\n"
@@ -382,11 +382,11 @@ L9 = [
         "    start_us = end_us",
     ),
     Mutant(
-        "clocks-set-back-open-the-window-before", "L9", "An hour that was over is begun again.",
+        "clocks-set-back-open-the-window-before", "L9", "When the clocks are set back, the window before starts again.",
         "Calendar._find", "end_us > at_us", "end_us",
     ),
     Mutant(
-        "skipped-time-begins-late", "L9", "An hour whose beginning is skipped begins too late.",
+        "skipped-time-begins-late", "L9", "A window whose start the clocks skip starts too late.",
         "Calendar._first_shown_us", "first_us <= second_us", "first_us",
     ),
 ]  # fmt: skip

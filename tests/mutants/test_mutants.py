@@ -1,4 +1,4 @@
-"""The list of mutants keeps up with the source. `make mutants` runs the tests on each."""
+"""Every mutant fits the source. `make mutants` runs the tests on each."""
 
 import ast
 import itertools
@@ -21,16 +21,16 @@ def package() -> Package:
 
 @pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.name)
 def test_each_mutant_changes_the_source_in_one_place(mutant: Mutant, package: Package) -> None:
-    """What it replaces is there exactly once; what it leaves is another program."""
+    """Its pattern occurs exactly once, and the replacement changes the program."""
     path, mutated = mutant.apply(package)
     before = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.dump(ast.parse(mutated)) != ast.dump(before)
 
 
 def test_renamed_variables_and_moved_code_keep_the_mutants(tmp_path: Path) -> None:
-    """Each applies where every local variable and every file has another name."""
+    """Every mutant still applies if each local variable and each file gets another name."""
     for number, path in enumerate(SIDECAR.rglob("*.py")):
-        tree = with_other_names(path.read_text(encoding="utf-8"))
+        tree = with_variables_renamed(path.read_text(encoding="utf-8"))
         (tmp_path / f"file_{number}.py").write_text(ast.unparse(tree), encoding="utf-8")
     renamed = Package(tmp_path)
     for mutant in ALL:
@@ -38,34 +38,34 @@ def test_renamed_variables_and_moved_code_keep_the_mutants(tmp_path: Path) -> No
 
 
 def test_every_promise_has_several_mutants() -> None:
-    """L1 to L9, A1, A2, U1 and K1 to K3 are each broken in several ways; no two mutants share a name."""
+    """Each promise (L1 to L9, A1, A2, U1, K1 to K3) has at least two mutants; names are unique."""
     promises = [mutant.promise for mutant in ALL]
     kept = [*(f"L{number}" for number in range(1, 10)), "A1", "A2", "U1", "K1", "K2", "K3"]
     assert all(promises.count(promise) > 1 for promise in kept)
     assert len({mutant.name for mutant in ALL}) == len(ALL)
 
 
-def with_other_names(source: str) -> ast.Module:
-    """Parse a module, and number the local variables of its functions."""
+def with_variables_renamed(source: str) -> ast.Module:
+    """Parse a module, and rename the local variables of its functions to v0, v1 and so on."""
     tree = ast.parse(source)
     known = module_names(tree)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     for node in itertools.chain(tree.body, *(owner.body for owner in classes)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            Numbered(bound(node) - known - {"self"}).visit(node)
+            VariableRenamer(bound(node) - known - {"self"}).visit(node)
     return tree
 
 
-class Numbered(ast.NodeTransformer):
-    """Gives variables other names."""
+class VariableRenamer(ast.NodeTransformer):
+    """Renames variables to v0, v1 and so on."""
 
     def __init__(self, local: set[str]) -> None:
-        """Take the variables."""
+        """Rename these variables."""
         self._local = local
         self._names: dict[str, str] = {}
 
     def visit(self, node: ast.AST) -> ast.AST:
-        """Rename it where it is assigned, used, a parameter, an exception or nonlocal."""
+        """Rename a variable where it is assigned, used, a parameter, an exception or nonlocal."""
         for field, value in ast.iter_fields(node):
             if field in {"id", "arg", "name"} and not isinstance(node, ast.keyword):
                 setattr(node, field, self._other(value))

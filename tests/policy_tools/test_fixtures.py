@@ -33,8 +33,8 @@ def test_the_shipped_fixtures_pass_and_see_every_condition_both_ways(engine: str
     assert [o.fixture.name for o in outcomes if o.mismatches] == []
     coverage = Coverage(RuleTraces(policy))
     for outcome in outcomes:
-        coverage.recorder(outcome.seen)
-    assert [(s.rule, s.part.text, s.missing) for s in coverage.seen if s.missing] == []
+        coverage.record(outcome.inputs)
+    assert [(s.rule, s.part.text, s.missing) for s in coverage.conditions if s.missing] == []
 
 
 def test_a_sequence_holds_settles_and_lets_time_pass(engine: str, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_step_that_closes_what_was_never_held_fails(tmp_path: Path) -> None:
     """A fixture cannot settle a call that was denied."""
     directory = minimal(tmp_path / "p", no=deny("true"))
     assert mismatches(directory, f"  - {CALL}\n  - release: {{}}\n") == [
-        ("hold", "a hold named 'hold'", "no step before has held it")
+        ("hold", "a hold named 'hold'", "no earlier step made it")
     ]
 
 

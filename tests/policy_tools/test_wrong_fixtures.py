@@ -10,7 +10,7 @@ from sidecar.policy import policy_set
 from sidecar.policy.files.problems import Problem
 from sidecar.policy_tools.testing import fixtures
 from sidecar.policy_tools.testing.runner import run_fixtures
-from sidecar.policy_tools.testing.validate import validate_fixture
+from sidecar.policy_tools.testing.validate import validate_fixtures
 
 WHO = "principal: {id: ada, role: tester, workspace: lab}"
 CALL = f"authorize: {{{WHO}, model: small-1}}"
@@ -21,7 +21,7 @@ def found(directory: Path, text: str) -> list[Problem]:
     (directory / "x_test.yaml").write_text(text)
     tests, problems = fixtures.read(directory)
     policy = policy_set.load(directory)
-    problems += validate_fixture(tests, policy)
+    problems += validate_fixtures(tests, policy)
     if not problems:
         list(run_fixtures(policy, tests))
     return problems
@@ -54,7 +54,7 @@ WRONG = [
      "x_test.yaml:4:14: 'usage': prompt_tokens is not a number"),
     ("a count without end", steps("settle: {usage: {prompt_tokens: .inf}}"), "prompt_tokens is not between"),
     ("a length without end", steps("advance: 9999999999d"), "x_test.yaml:4:14: 'advance': is longer than 3660 days"),
-    ("a length of many digits", steps(f"advance: {'9' * 5000}d"), "x_test.yaml:4:14: 'advance': has to be a length"),
+    ("a length of many digits", steps(f"advance: {'9' * 5000}d"), "x_test.yaml:4:14: 'advance': has to be a duration"),
     ("many lengths", steps("advance: 3660d\n" + "  - advance: 3660d\n" * 12), "x_test.yaml:2:3: the steps advance by more than"),
     ("a count of 20 digits", steps(
         f'authorize: {{{WHO}, model: small-1, estimate: {{input_tokens: "{"9" * 20}"}}}}'),
@@ -77,7 +77,7 @@ WRONG = [
     ("a balance of no limit", steps(CALL, BALANCE.format("montly", "1")),
      "x_test.yaml:4:12: no limit is named 'montly'\n"
      "      - {rule: montly, scope: lab, spent: 1}\n               ^\n    did you mean 'monthly'?"),
-    ("a balance of a deny rule", steps(CALL, BALANCE.format("no-batch", "1")), "no-batch is a deny rule, and counts nothing"),
+    ("a balance of a deny rule", steps(CALL, BALANCE.format("no-batch", "1")), "no-batch is a deny rule, not a limit"),
     ("a rule that is none", steps(CALL + "\n    expect: {rules: [daily, no-bach]}"),
      "x_test.yaml:5:29: no rule is named 'no-bach'"),
     ("a rule on trial that is none", steps(CALL + "\n    expect: {shadow: [no-bach]}"), "did you mean 'no-batch'?"),
@@ -86,7 +86,7 @@ WRONG = [
     ("rows that are no list", "tests:\n- name: one\n  each: 5\n  steps:\n  - advance: 1s\n",
      "x_test.yaml:3:9: 'each' has to be a list of rows"),
     ("a row that is none", "tests:\n- name: one\n  each: [1]\n  steps:\n  - advance: 1s\n",
-     "x_test.yaml:3:10: a row of 'each' has to have names"),
+     "x_test.yaml:3:10: a row of 'each' has to be a mapping"),
     ("no rows", "tests:\n- name: one\n  each: []\n  steps:\n  - advance: 1s\n", "'each' has no rows, so nothing is tested"),
     ("too many rows", "tests:\n- name: ${a}\n  each:\n" + "  - {a: 1}\n" * 2001 + "  steps:\n  - advance: 1s\n",
      "x_test.yaml:3:3: 'each' has more than 2,000 rows"),

@@ -26,7 +26,7 @@ KEY = "dev-team-key"
 HOUR_US = 3600 * SECOND_US
 
 QUICK = Timings(
-    propagation_seconds=0.0, verify_seconds=1.0, consistency_seconds=0.3, look_seconds=0.02,
+    propagation_seconds=0.0, verify_seconds=1.0, consistency_seconds=0.3, poll_interval_seconds=0.02,
     lease_seconds=30.0, grace_after_use_seconds=3600.0, grace_at_most_seconds=86_400.0,
 )  # fmt: skip
 

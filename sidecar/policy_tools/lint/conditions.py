@@ -1,4 +1,4 @@
-"""The conditions of a rule's body, and whether the data files alone make one false."""
+"""The conditions that a rule's expression joins by `&&`, and which of them data files decide."""
 
 from sidecar.policy.cel.cel_python import CelPythonEngine, roots
 from sidecar.policy.cel.engine import EvaluationError
@@ -9,23 +9,24 @@ from sidecar.policy_tools.format import in_line
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 KNOWN = frozenset({"role", "workspace", UNLIMITED})
+"""The variables whose values the data files alone determine."""
 
 
 class Conditions:
-    """The body of a rule as conditions that all have to hold."""
+    """The conditions of one rule, which all have to be true."""
 
     def __init__(self, rule: Rule) -> None:
-        """Take it apart at each `&&` that is not within another operator."""
+        """Split the rule's expression at each `&&` that is not inside another operator."""
         self._parser = CelPythonEngine()
         source = rule.body.source
-        trees = _and(self._parser.parse(source))
+        trees = _conjuncts(self._parser.parse(source))
         self.texts = frozenset(
             in_line(source[tree.meta.start_pos : tree.meta.end_pos]) for tree in trees
         ) - {"true"}
         self._known = [tree for tree in trees if roots(tree) <= KNOWN]
 
-    def may_hold(self, role: policy_pb.Role, workspace: policy_pb.Workspace) -> bool:
-        """Whether there may be a call of this role in this workspace for which all hold."""
+    def may_be_true(self, role: policy_pb.Role, workspace: policy_pb.Workspace) -> bool:
+        """Whether all can be true for a call of this role in this workspace."""
         binding = self._parser.bind(values_of(role, workspace, policy_pb.Model()))
         return not any(self._is_false(tree, binding) for tree in self._known)
 
@@ -36,9 +37,9 @@ class Conditions:
             return False
 
 
-def _and(tree: Tree) -> list[Tree]:
-    """Return what `&&` joins, through brackets."""
+def _conjuncts(tree: Tree) -> list[Tree]:
+    """Return the operands of `&&`, through brackets."""
     tree = bare(tree)
     if tree.data != "conditionaland":
         return [tree]
-    return [part for child in children(tree) for part in _and(child)]
+    return [part for child in children(tree) for part in _conjuncts(child)]

@@ -1,4 +1,4 @@
-"""Lints of data files: unknown names, missing prices, entries without effect."""
+"""Lints of data files: unknown names, missing prices, fields and entries without effect."""
 
 import itertools
 import re
@@ -11,31 +11,36 @@ from sidecar.policy.policy_set import PolicySet
 from sidecar.policy_tools.lint.conditions import Conditions
 
 UNRESTRICTED = (None, (), ("*",), "active")
-"""Values of a field that have no effect."""
+"""Values of a field that restrict nothing."""
 
-NOTHING = {"allowed_models": '["*"]', "services": "{}", "state": "active", "expires": "left out"}
-"""For a hint, the value with which a field has no effect."""
+UNRESTRICTED_HINTS = {
+    "allowed_models": 'set it to ["*"]',
+    "services": "set it to {}",
+    "state": "set it to active",
+    "expires": "leave it out",
+}
+"""How to write a field so that it restricts nothing; `unlimited` for all others."""
 
 MAX_PAIRS = 2_000
-"""Pairs of role and workspace that are checked; with more, none is."""
+"""The most pairs of role and workspace that are checked; with more, none is."""
 
 READ_BY_RULES = {
     "roles": ("allowed_models", "daily_token_budget"),
     "workspaces": ("allowed_models", "requests_per_minute", "monthly_budget_usd", "services"),
     "keys": ("allowed_models", "requests_per_minute", "expires", "state"),
 }
-"""Fields that have an effect only through rules; the sidecar itself reads the others."""
+"""Fields that have an effect only if a rule reads them; the sidecar itself reads the others."""
 
 
 def lint(
     documents: list[YamlFile], policy: PolicySet, entries: data.Data
 ) -> Iterator[Iterator[Problem]]:
-    """Yield an iterator of warnings for each kind."""
+    """Yield one iterator of warnings for each kind of warning."""
     yield _names_that_match_no_model(documents, entries)
     yield _keys_of_no_workspace(documents, entries)
     yield _models_without_price(documents, policy)
     yield _fields_that_no_rule_reads(documents, policy, entries)
-    yield _entries_that_open_nothing(documents, policy)
+    yield _entries_that_no_rule_allows(documents, policy)
 
 
 def _names_that_match_no_model(documents: list[YamlFile], entries: data.Data) -> Iterator[Problem]:
@@ -66,7 +71,7 @@ def _names_that_match_no_model(documents: list[YamlFile], entries: data.Data) ->
 def _keys_of_no_workspace(documents: list[YamlFile], entries: data.Data) -> Iterator[Problem]:
     for key_id, key in entries.keys.items():
         if key.workspace not in entries.workspaces:
-            message = f"no workspace is named '{key.workspace}', so the key opens nothing"
+            message = f"no workspace is named '{key.workspace}', so no workspace can use the key"
             hint = did_you_mean(key.workspace, entries.workspaces)
             loc: Loc = ("keys", key_id, "workspace")
             yield from _in_data(documents, loc, "no-such-workspace", message, hint)
@@ -102,33 +107,33 @@ def _fields_that_no_rule_reads(
             for name, entry in getattr(entries, kind).items():
                 if getattr(entry, field) not in (*UNRESTRICTED, {}):
                     message = f"no rule reads {variable}.{field}, so this has no effect"
-                    nothing = NOTHING.get(field, "unlimited")
-                    hint = f"write a rule that does, or let it be {nothing}"
+                    other = UNRESTRICTED_HINTS.get(field, "set it to unlimited")
+                    hint = f"write a rule that reads it, or {other}"
                     loc: Loc = (kind, name, field)
                     yield from _in_data(documents, loc, "no-rule-reads", message, hint)
                     break
 
 
-def _entries_that_open_nothing(documents: list[YamlFile], policy: PolicySet) -> Iterator[Problem]:
-    """Warn of roles and workspaces for which no allow rule can hold."""
-    allowances = [Conditions(rule) for rule in policy.allowances]
+def _entries_that_no_rule_allows(documents: list[YamlFile], policy: PolicySet) -> Iterator[Problem]:
+    """Warn of roles and workspaces for which no allow rule can be true."""
+    allow_rules = [Conditions(rule) for rule in policy.allowances]
     catalogue = policy.catalogue
     if len(catalogue.roles) * len(catalogue.workspaces) > MAX_PAIRS:
         return  # it would take too long to try them all
-    openings = [
+    allowed_pairs = [
         (role, workspace)
         for role, workspace in itertools.product(catalogue.roles, catalogue.workspaces)
         if any(
-            conditions.may_hold(catalogue.roles[role].message, catalogue.workspaces[workspace])
-            for conditions in allowances
+            conditions.may_be_true(catalogue.roles[role].message, catalogue.workspaces[workspace])
+            for conditions in allow_rules
         )
     ]
-    for kind, names, opened in (
-        ("roles", catalogue.roles, {role for role, _ in openings}),
-        ("workspaces", catalogue.workspaces, {workspace for _, workspace in openings}),
+    for kind, names, allowed in (
+        ("roles", catalogue.roles, {role for role, _ in allowed_pairs}),
+        ("workspaces", catalogue.workspaces, {workspace for _, workspace in allowed_pairs}),
     ):
         for name in names if policy.allowances else ():
-            if name not in opened:
-                message = f"no allow rule can hold here, so every call with '{name}' is denied"
+            if name not in allowed:
+                message = f"no allow rule can be true for '{name}', so every such call is denied"
                 hint = "write an allow rule for it, or remove it"
                 yield from _in_data(documents, (kind, name), "no-rule-allows", message, hint)

@@ -1,4 +1,4 @@
-"""Lints of fixtures that pass for another reason than intended."""
+"""Lints of fixtures that may pass for another reason than the intended one."""
 
 from collections.abc import Iterable, Iterator
 
@@ -22,22 +22,22 @@ _FIELDS = {
     ("principal", "key_id"): "key",
     ("key", "id"): "key",
 }
-"""The fields that a limit may count by, and whose values the data files or the steps name."""
+"""Fields that a limit may count by, and the kind of entry that each one names."""
 
 
 def lint(tests: Iterable[Fixture], policy: PolicySet) -> Iterator[Problem]:
-    """Yield a warning for each unknown name, and each denial without reasons; each once."""
-    lint = _LintOfFixtures(policy)
+    """Yield a warning for each unknown name, and for each denial without reasons; no duplicates."""
+    linter = _FixtureLinter(policy)
     seen: set[Problem] = set()
     for test in tests:
-        for problem in lint.problems(test):
+        for problem in linter.problems(test):
             if problem not in seen:
                 seen.add(problem)
                 yield problem
 
 
-class _LintOfFixtures:
-    """The names of one policy set."""
+class _FixtureLinter:
+    """Checks fixtures against the names of one policy set."""
 
     def __init__(self, policy: PolicySet) -> None:
         catalogue = policy.catalogue
@@ -55,6 +55,7 @@ class _LintOfFixtures:
         self._parse = CelPythonEngine().parse
 
     def problems(self, test: Fixture) -> Iterator[Problem]:
+        """Yield the warnings of one fixture."""
         for number, (_, step) in enumerate(test.steps):
             loc: Loc = ("steps", number)
             if step.authorize is not None:
@@ -62,8 +63,8 @@ class _LintOfFixtures:
             if step.expect.effect == "deny" and step.expect.reasons is None:
                 yield test.problem(
                     (*loc, "expect"),
-                    "a denial for any reason passes, also for one that is not meant",
-                    "name them: reasons: [MODEL_NOT_ALLOWED]",
+                    "this passes for any denial, also for an unintended reason",
+                    "add the reasons, as in `reasons: [MODEL_NOT_ALLOWED]`",
                     at_key=True,
                 ).as_warning("no-reasons")
         for index, balance in enumerate(test.balances):
@@ -74,7 +75,7 @@ class _LintOfFixtures:
     def _names(
         self, test: Fixture, loc: Loc, step: FixtureStep, call: AuthorizeStep
     ) -> Iterator[Problem]:
-        """Find names that no data file has, unless the step expects to be denied for that."""
+        """Find names that no data file has, unless the step expects that reason to deny."""
         principal = call.principal
         for what, name, place in (
             ("role", principal.role, (*loc, "principal", "role")),
@@ -94,7 +95,7 @@ class _LintOfFixtures:
         return name in self._known[what]
 
     def _scope(self, test: Fixture, loc: Loc, scope: str, rule: Rule) -> Iterator[Problem]:
-        """Warn of balances of scopes in which no call counts."""
+        """Warn of balances of scopes that no call is counted in."""
         assert rule.limit is not None, "only a limit has a balance"
         field = text_field(rule.limit.per.source)
         literal = literal_of(self._parse(rule.limit.per.source))

@@ -1,4 +1,7 @@
-"""Guards: facts that hold for a part of an expression, by the conditions around it."""
+"""Guards: facts that are certain where a part of an expression is evaluated.
+
+They follow from the conditions around it, such as `"team" in principal.labels && …`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,48 +26,52 @@ MAPS = {
     for one in message.fields
     if one.message_type is not None and one.message_type.GetOptions().map_entry
 }
-"""The fields that are maps, as ("principal", "labels")."""
+"""The fields that are maps, such as ("principal", "labels")."""
 
 
-class Read(NamedTuple):
-    """A key that is read from a map: `holder[key]`, or `holder.key`, whose key is a name."""
+class KeyRead(NamedTuple):
+    """The read of a key from a map: `holder[key]`, or `holder.key`, where the key is a name."""
 
     tree: Tree
     holder: Tree
     key: Tree | str
 
     @property
-    def place(self) -> tuple[str, str]:
-        """What of what is read, alike however it is written."""
-        return same(self.holder), repr(self.key) if isinstance(self.key, str) else same(self.key)
+    def identity(self) -> tuple[str, str]:
+        """The map and the key in normal form, which is equal for all ways to write them."""
+        key = repr(self.key) if isinstance(self.key, str) else normal_form(self.key)
+        return normal_form(self.holder), key
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The keys that are sure to be there, and the values that parts can only have."""
+    """The keys that certainly exist, and the only values that some parts can have.
 
-    there: frozenset[tuple[str, str]] = frozenset()
+    Both are by normal form.
+    """
+
+    present: frozenset[tuple[str, str]] = frozenset()
     values: Mapping[str, frozenset[Value]] = field(default_factory=dict)
 
     def both(self, other: "Facts") -> "Facts":
-        """Return what is sure where both hold."""
+        """Return what is certain if both apply."""
         values = dict(self.values)
         for part, some in other.values.items():
             values[part] = values[part] & some if part in values else some
-        return Facts(self.there | other.there, values)
+        return Facts(self.present | other.present, values)
 
     def either(self, other: "Facts") -> "Facts":
-        """Return what is sure where one of them holds, and it is not known which."""
+        """Return what is certain if one of them applies, and it is unknown which one."""
         common = self.values.keys() & other.values.keys()
         values = {part: self.values[part] | other.values[part] for part in common}
-        return Facts(self.there & other.there, values)
+        return Facts(self.present & other.present, values)
 
 
-ANYTHING = Facts()
+NO_FACTS = Facts()
 
 
 def facts_if(tree: Tree, *, value: bool) -> Facts:
-    """Return what is sure where a condition has a value."""
+    """Return what is certain where a condition has this value."""
     tree = bare(tree)
     operand = negated(tree)
     if operand is not None:
@@ -85,9 +92,9 @@ def facts_if(tree: Tree, *, value: bool) -> Facts:
 def _facts_of(tree: Tree, *, value: bool) -> Facts:
     if tree.data == "ident_arg" and tree.children[0] == "has" and value:
         read = read_of(bare(children(children(tree)[0])[0]))
-        return ANYTHING if read is None else Facts(frozenset({read.place}))
+        return NO_FACTS if read is None else Facts(frozenset({read.identity}))
     if not is_operation(tree, "relation"):
-        return ANYTHING
+        return NO_FACTS
     operator, right = children(tree)
     left = children(operator)[0]
     if operator.data == "relation_in" and value:
@@ -96,42 +103,42 @@ def _facts_of(tree: Tree, *, value: bool) -> Facts:
         for part, other in ((left, right), (right, left)):
             literal = literal_of(other)
             if literal is not None:
-                return Facts(values={same(part): frozenset({literal})})
-    return ANYTHING
+                return Facts(values={normal_form(part): frozenset({literal})})
+    return NO_FACTS
 
 
 def _facts_of_in(left: Tree, right: Tree) -> Facts:
-    there = frozenset({(same(right), same(left))})
+    present = frozenset({(normal_form(right), normal_form(left))})
     some = keys_of(right)
     if bare(right).data == "list_lit":
         items = [literal_of(item) for item in items_of(right)]
         some = frozenset(item for item in items if item is not None)
         some = some if len(items) == len([item for item in items if item is not None]) else None
-    return Facts(there) if some is None else Facts(there, {same(left): some})
+    return Facts(present) if some is None else Facts(present, {normal_form(left): some})
 
 
-def read_of(tree: Tree) -> Read | None:
-    """Return which key is read from a map, if that is what a part does.
+def read_of(tree: Tree) -> KeyRead | None:
+    """Return the read of a key if a part is one, else None.
 
-    An item of a list is named by a number that is written there (`policy/cel/portable.py`).
-    `spend["…"]` is looked at where rules are loaded: each of its keys is the id of a limit.
+    `list[0]` is none: the index of a list is always a number literal (`policy/cel/portable.py`).
+    `spend["…"]` is none: loading a rule checks that its key is the id of a limit.
     """
     tree = bare(tree)
     if tree.data == "member_index":
         holder, key = children(tree)
         literal = literal_of(key)
         is_map = not isinstance(literal, int) or bare(holder).data == "map_lit"
-        is_spend = same(holder) == f"ident({SPEND})" and literal is not None
-        return Read(tree, holder, key) if is_map and not is_spend else None
+        is_spend = normal_form(holder) == f"ident({SPEND})" and literal is not None
+        return KeyRead(tree, holder, key) if is_map and not is_spend else None
     if tree.data == "member_dot":
         (holder,) = children(tree)
         if field_of(holder) in MAPS or bare(holder).data == "map_lit":
-            return Read(tree, holder, str(tree.children[1]))
+            return KeyRead(tree, holder, str(tree.children[1]))
     return None
 
 
 def keys_of(holder: Tree) -> frozenset[Value] | None:
-    """Return the keys that a map surely has which is written in the rule; None of others."""
+    """Return the keys that a map literal certainly has; None if a part is no map literal."""
     holder = bare(holder)
     if is_operation(holder, "expr"):
         _, yes, no = children(holder)
@@ -143,13 +150,13 @@ def keys_of(holder: Tree) -> frozenset[Value] | None:
     return frozenset(key for key in keys if key is not None)
 
 
-def same(tree: Tree) -> str:
-    """Return a text that two parts share which say the same, however they are laid out."""
+def normal_form(tree: Tree) -> str:
+    """Return a text that is equal for two parts that differ only in layout or notation."""
     tree = bare(tree)
     literal = literal_of(tree)
     if literal is not None:
         return repr(literal)
     if tree.data == "member_dot" and (read := read_of(tree)) is not None:
-        return f"member_index({', '.join(read.place)})"
-    inside = (str(part) if isinstance(part, str) else same(part) for part in tree.children)
+        return f"member_index({', '.join(read.identity)})"
+    inside = (str(part) if isinstance(part, str) else normal_form(part) for part in tree.children)
     return f"{tree.data}({', '.join(inside)})"

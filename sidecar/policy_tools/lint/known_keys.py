@@ -1,4 +1,4 @@
-"""Known keys: which keys the data files' maps have, and which values a key can take."""
+"""Known keys: the keys that maps of the data files have, and the values that a key can have."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 from sidecar.policy.cel.operators import field_of, is_operation, literal_of
 from sidecar.policy.cel.syntax import Tree, bare, children
 from sidecar.policy.files import data
-from sidecar.policy_tools.lint.guards import Facts, Read, Value, keys_of, same
+from sidecar.policy_tools.lint.guards import Facts, KeyRead, Value, keys_of, normal_form
 from sidecar.policy_tools.lint.names import Field, Names
 
 MAX_SHOWN = 3
-"""Of what a map leaves out."""
+"""The most missing keys that a warning lists."""
 
 
 class KnownKeys:
-    """Whether a key that is read is always there, by what the data files hold."""
+    """Decides by the data files whether a key always exists where it is read."""
 
     def __init__(self, names: Mapping[Field, Names], entries: data.Data) -> None:
-        """Take the names that fields can have, and the entries."""
+        """Use the possible values of fields, and the entries of the data files."""
         self._names = names
         self._entries = entries
         self._of = {
@@ -25,9 +25,9 @@ class KnownKeys:
             for variable in ("role", "workspace", "model")
         }
 
-    def has(self, read: Read, facts: Facts) -> bool:
+    def has(self, read: KeyRead, facts: Facts) -> bool:
         """Whether the map has the key wherever it is read."""
-        if read.place in facts.there:
+        if read.identity in facts.present:
             return True
         possible = self._values(read.key, facts)
         if possible is None:
@@ -42,8 +42,8 @@ class KnownKeys:
             if all(value in facts.values.get(part, {value}) for part, value in fields.items())
         )
 
-    def lacking(self, read: Read) -> str:
-        """Say which values a map that is written in the rule leaves out, if that is known."""
+    def lacking(self, read: KeyRead) -> str:
+        """Return a text with the possible keys that a map literal lacks, "" if they are unknown."""
         possible, written = self._values(read.key, Facts()), keys_of(read.holder)
         if possible is None or written is None or not possible - written:
             return ""
@@ -52,7 +52,7 @@ class KnownKeys:
         return f"; it may be {', '.join(left_out[:MAX_SHOWN])}{more}"
 
     def _values(self, key: Tree | str, facts: Facts) -> frozenset[Value] | None:
-        """Return all that a key can be, or None where that is not known."""
+        """Return all possible values of a key, or None if they are unknown."""
         if isinstance(key, str):
             return frozenset({key})
         key = bare(key)
@@ -63,7 +63,7 @@ class KnownKeys:
             _, yes, no = children(key)
             one, other = self._values(yes, facts), self._values(no, facts)
             return None if one is None or other is None else one | other
-        by_guard, by_data = facts.values.get(same(key)), self._by_data(key)
+        by_guard, by_data = facts.values.get(normal_form(key)), self._by_data(key)
         if by_guard is None or by_data is None:
             return by_guard if by_data is None else by_data
         return by_guard & by_data

@@ -1,4 +1,4 @@
-"""Lints of map keys that may be missing: labels, services, and map literals."""
+"""Lints of keys that may be missing from a map: of labels, services and map literals."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +8,7 @@ from sidecar.policy.files import data
 from sidecar.policy.files.problems import Problem
 from sidecar.policy.rules import RuleEffect
 from sidecar.policy_tools.format import in_line
-from sidecar.policy_tools.lint.guards import ANYTHING, Facts, Read, facts_if, read_of
+from sidecar.policy_tools.lint.guards import NO_FACTS, Facts, KeyRead, facts_if, read_of
 from sidecar.policy_tools.lint.known_keys import KnownKeys
 from sidecar.policy_tools.lint.names import Field, Names
 from sidecar.policy_tools.lint.rule_source import RuleSource
@@ -17,15 +17,15 @@ LABELS = ("principal", "labels")
 
 
 def lint(source: RuleSource, names: Mapping[Field, Names], entries: data.Data) -> Iterator[Problem]:
-    """Warn of unguarded keys: if one is missing, a deny rule or limit fails, and denies."""
+    """Warn of unguarded keys: without the key, a deny rule or limit fails, and so denies."""
     if source.rule.effect is RuleEffect.ALLOW:
         return
     known = KnownKeys(names, entries)
-    for read, facts in _reads(source.body, ANYTHING):
+    for read, facts in _reads(source.body, NO_FACTS):
         if not known.has(read, facts):
             name, message, guard = _described(read, source.rule.body.source, known.lacking(read))
             yield source.warn_at(read.tree, name, message, f"guard it: {guard} && …")
-    for read, facts in _reads(source.scope, ANYTHING) if source.scope is not None else ():
+    for read, facts in _reads(source.scope, NO_FACTS) if source.scope is not None else ():
         if not known.has(read, facts):
             assert source.rule.limit is not None, "only a limit has a scope"
             per = source.rule.limit.per.source
@@ -34,8 +34,8 @@ def lint(source: RuleSource, names: Mapping[Field, Names], entries: data.Data) -
             yield source.warn_in_scope(read.tree, name, message, hint)
 
 
-def _described(read: Read, source: str, lacking: str) -> tuple[str, str, str]:
-    """Return the name of the warning, what it says, and what would be a guard."""
+def _described(read: KeyRead, source: str, lacking: str) -> tuple[str, str, str]:
+    """Return the name and the message of the warning, and an expression that is a guard."""
     holder = in_line(source[read.holder.meta.start_pos : read.holder.meta.end_pos])
     if isinstance(read.key, str):
         literal: str | int | None = read.key
@@ -52,19 +52,19 @@ def _described(read: Read, source: str, lacking: str) -> tuple[str, str, str]:
     return name, f"{message}{lacking}", f"{key} in {holder}"
 
 
-def _reads(tree: Tree, facts: Facts) -> Iterator[tuple[Read, Facts]]:
-    """Yield each key that is read, with what is sure where it is.
+def _reads(tree: Tree, facts: Facts) -> Iterator[tuple[KeyRead, Facts]]:
+    """Yield each read of a key, with the facts that are certain there.
 
-    `a && b` is false where b is, even if a fails, whichever comes first; so a counts only
-    where b is true. In `a || b` it counts only where b is false.
+    `a && b` is false if b is false, even if a fails, in either order. So a failure of a matters
+    only where b is true. In `a || b` it matters only where b is false.
     """
     tree = bare(tree)
     if is_operation(tree, "conditionaland") or is_operation(tree, "conditionalor"):
         parts = joined(tree, tree.data)
-        shown = [facts_if(part, value=tree.data == "conditionaland") for part in parts]
+        implied = [facts_if(part, value=tree.data == "conditionaland") for part in parts]
         for index, part in enumerate(parts):
             others = facts
-            for other in (*shown[:index], *shown[index + 1 :]):
+            for other in (*implied[:index], *implied[index + 1 :]):
                 others = others.both(other)
             yield from _reads(part, others)
     elif is_operation(tree, "expr"):
@@ -76,7 +76,7 @@ def _reads(tree: Tree, facts: Facts) -> Iterator[tuple[Read, Facts]]:
         read = read_of(tree)
         if read is not None:
             yield read, facts
-        is_asked = tree.data == "ident_arg" and tree.children[0] == "has"
-        asked = read_of(children(children(tree)[0])[0]) if is_asked else None
-        for part in children(tree) if asked is None else [asked.holder]:
+        is_has = tree.data == "ident_arg" and tree.children[0] == "has"
+        tested = read_of(children(children(tree)[0])[0]) if is_has else None
+        for part in children(tree) if tested is None else [tested.holder]:
             yield from _reads(part, facts)

@@ -1,4 +1,4 @@
-"""Lints of ceilings: wrong units, and ceilings that are never reached."""
+"""Lints of ceilings: in another unit than the limit counts, or never reached."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -19,8 +19,8 @@ _WINDOWS = {"per_minute": Window.MINUTE, "daily": Window.DAY, "monthly": Window.
 _WITH_UNITS = {"role", "workspace", "request"}
 
 
-def other_units(source: RuleSource) -> Iterator[Problem]:
-    """Warn of ceilings in other units, as of money for tokens, or a day's for a month."""
+def mismatched_units(source: RuleSource) -> Iterator[Problem]:
+    """Warn of ceilings in another unit: money for tokens, or a day's ceiling for a month."""
     terms = source.rule.terms
     for tree in _ceilings(source.body):
         variable, field = field_of(tree) or ("", "")
@@ -28,18 +28,18 @@ def other_units(source: RuleSource) -> Iterator[Problem]:
             continue
         units = [unit for part, unit in _UNITS.items() if part in field]
         if units and terms.meter not in units:
-            message = f"the limit counts {terms.meter.value}, and {field} is {units[0].value}"
+            message = f"the limit counts {terms.meter.value}, but {field} is {units[0].value}"
             hint = f"`meter: {units[0].value}`, or another field"
             yield source.warn_at(tree, "unit-mismatch", message, hint)
         for part, window in _WINDOWS.items():
             if part in field and terms.window is not window:
-                message = f"the window is {terms.window.value}, and {field} is for a {window.value}"
+                message = f"the window is {terms.window.value}, but {field} is for a {window.value}"
                 hint = f"`window: {window.value}`, or another field"
                 yield source.warn_at(tree, "unit-mismatch", message, hint)
 
 
 def _ceilings(tree: Tree) -> Iterator[Tree]:
-    """Yield what may be the ceiling: each branch and each summand, and no factor of it."""
+    """Yield the parts that are in the unit of the ceiling: branches and summands, not factors."""
     tree = bare(tree)
     if is_operation(tree, "expr"):
         for branch in children(tree)[1:]:
@@ -51,8 +51,8 @@ def _ceilings(tree: Tree) -> Iterator[Tree]:
         yield tree
 
 
-def above_others(sources: Sequence[RuleSource], tried: StaticValues) -> Iterator[Problem]:
-    """Warn of limits that are never reached, since a longer window has no higher ceiling."""
+def never_reached(sources: Sequence[RuleSource], static_values: StaticValues) -> Iterator[Problem]:
+    """Warn of limits whose ceiling is never below that of the same limit on a longer window."""
     limits = [
         source
         for source in sources
@@ -66,18 +66,21 @@ def above_others(sources: Sequence[RuleSource], tried: StaticValues) -> Iterator
         if rule.terms.meter is not longer.terms.meter or source.per != other.per:
             continue
         lengths = [SHORTEST_FIRST.index(each.terms.window) for each in (rule, longer)]
-        if lengths[0] < lengths[1] and _never_less(source, other, tried):
+        if lengths[0] < lengths[1] and _is_never_below(source, other, static_values):
             message = f"never below the ceiling of {longer.id}, which counts a longer window"
             shorter = rule.terms.window.value
             hint = f"a {shorter} should have less than a {longer.terms.window.value}"
             yield source.warn("limit-never-bites", message, hint)
 
 
-def _never_less(source: RuleSource, other: RuleSource, tried: StaticValues) -> bool:
-    """Whether each ceiling, where both are numbers or unlimited, is one that is never reached."""
+def _is_never_below(source: RuleSource, other: RuleSource, static_values: StaticValues) -> bool:
+    """Whether the ceiling is at least the other one, for every combination of entries.
+
+    False if either fails for one of them, or if the longer window never has a ceiling.
+    """
     reads = source.rule.body.reads | other.rule.body.reads
-    values = [tried.values(each.rule, reads) for each in (source, other)]
-    # A minute slides, so it may have calls of two hours.
+    values = [static_values.values(each.rule, reads) for each in (source, other)]
+    # A sliding minute may contain calls of two windows of the longer limit.
     times = 2 if source.rule.terms.window is Window.MINUTE else 1
     bounded = False
     for ceiling, longer in zip(*values, strict=True):

@@ -1,4 +1,4 @@
-"""Runs all lints of a policy directory; docs/lints.md explains each warning."""
+"""All lints of a policy directory; docs/lints.md explains each warning."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,29 +14,29 @@ from sidecar.policy_tools.lint import rules
 from sidecar.policy_tools.testing.fixtures import Fixture
 
 MAX_WARNINGS = 50
-"""Of one kind; more of them usually have the same cause."""
+"""The most warnings of one kind that are shown; more of them usually have the same cause."""
 
 HELP = {
-    "no-such-model": "Mend the name in the allow-list, or add the model to the data.",
-    "no-such-workspace": "Mend the name of the key's workspace.",
-    "no-such-name": "Mend the name: the comparison never holds, so the rule does not speak.",
-    "no-such-entry": "Mend the name in the fixture, or expect the reason that it is unknown.",
-    "no-such-scope": "Mend the balance's scope: no call of the fixture can meet it.",
-    "no-reasons": "Name the reasons of the denial that the fixture expects.",
-    "no-such-time": "Compare with a number that this part of a time can be.",
+    "no-such-model": "Fix the name in the allow-list, or add the model to the data.",
+    "no-such-workspace": "Fix the name of the key's workspace.",
+    "no-such-name": "Fix the name: the comparison is never true, so it has no effect.",
+    "no-such-entry": "Fix the name in the fixture, or expect the reason for an unknown name.",
+    "no-such-scope": "Fix the scope of the balance: no call of the fixture is counted in it.",
+    "no-reasons": "List the reasons of the denial that the fixture expects.",
+    "no-such-time": "Compare with a number that this part of a time can have.",
     "no-price": "Add a price with its effective_from; a free model costs 0.",
-    "no-rule-reads": "Write a rule that reads the field, or take the field away.",
+    "no-rule-reads": "Write a rule that reads the field, or remove the field.",
     "no-rule-allows": "Write an allow rule for the entry, or remove it.",
     "unguarded-label": 'Guard the label: "team" in principal.labels && …',
     "unguarded-key": "Guard the key: key in map && …",
-    "constant-rule": "Say what the rule is about, or remove it.",
+    "constant-rule": "Add a condition that depends on the call, or remove the rule.",
     "limit-never-bites": "Add a ceiling that can be reached, or remove the limit.",
     "limit-always-bites": "Use a deny rule instead, or add a ceiling above 0.",
     "same-as-another": "Remove one of the two rules.",
     "shadowed-rule": "Remove the narrower rule, or the broader.",
-    "unit-mismatch": "Name the meter, window or field that is meant.",
+    "unit-mismatch": "Use the meter, window or field that is meant.",
 }
-"""How to fix each warning, in a line."""
+"""How to fix each warning, in one line."""
 
 
 def lint(
@@ -45,22 +45,22 @@ def lint(
     """Return the warnings of a valid directory, up to MAX_WARNINGS of each kind."""
     documents = [YamlFile(file, text) for file, text in sorted(files.data.items())]
     found: list[Problem] = []
-    for of_one_kind in (
+    for warnings in (
         *lints_of_data.lint(documents, policy, entries),
         *rules.lint(files.rules, policy, entries),
         lints_of_fixtures.lint(tests, policy),
     ):
-        found += _first(of_one_kind)
+        found += _at_most(warnings)
     return sorted(found)
 
 
-def _first(problems: Iterator[Problem]) -> Iterator[Problem]:
-    """Yield the warnings up to the maximum of a kind, then one that there are more."""
+def _at_most(problems: Iterator[Problem]) -> Iterator[Problem]:
+    """Yield MAX_WARNINGS of each kind, and after those a note that there are more."""
     kinds: Counter[str] = Counter()
     for problem in problems:
         kinds[problem.lint] += 1
         if kinds[problem.lint] > MAX_WARNINGS:
-            message = f"there are more of these: {MAX_WARNINGS} are shown"
+            message = f"there are more warnings of this kind; {MAX_WARNINGS} are shown"
             yield Problem(problem.file, 0, 0, message).as_warning(problem.lint)
             return
         yield problem

@@ -1,4 +1,4 @@
-"""Lints of names and times in comparisons that can never hold."""
+"""Lints of comparisons that are never true: with unknown names, or impossible times."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,14 +40,14 @@ TIMES = {
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The possible values of a field."""
+    """The possible values of a field; `what` is the kind of value, for messages."""
 
     what: str
     known: frozenset[str]
 
 
 def names_of(entries: data.Data) -> dict[Field, Names]:
-    """Return the possible values of each field whose values come from data or the contract."""
+    """Return the possible values of each field that data files or the contract define."""
     families = {model.family for model in entries.models.values()}
     roles = Names("role", frozenset(entries.roles))
     workspaces = Names("workspace", frozenset(entries.workspaces))
@@ -66,7 +66,7 @@ def names_of(entries: data.Data) -> dict[Field, Names]:
 
 
 def lint(source: RuleSource, names: Mapping[Field, Names], entries: data.Data) -> Iterator[Problem]:
-    """Warn of comparisons with names and times that never occur: the rule has no effect."""
+    """Warn of comparisons with names and times that no call can have."""
     for comparison in comparisons(source.body):
         yield from _names(source, comparison, names, entries)
         yield from _times(source, comparison)
@@ -79,11 +79,11 @@ def _names(
         name = literal_of(tree)
         known = names[field].known if field in names else frozenset()
         if known and isinstance(name, str) and name not in known:
-            message, hint = _wrong(field, name, names[field], entries)
+            message, hint = _unknown_name(field, name, names[field], entries)
             yield source.warn_at(bare(tree), "no-such-name", message, hint)
 
 
-def _wrong(field: Field, name: str, names: Names, entries: data.Data) -> tuple[str, str]:
+def _unknown_name(field: Field, name: str, names: Names, entries: data.Data) -> tuple[str, str]:
     if field == ("model", "id") and name in entries.names:
         hint = f"model.id is '{entries.names[name]}'; or write \"{name}\" in model.names"
         return f"'{name}' is an alias", hint
@@ -91,7 +91,7 @@ def _wrong(field: Field, name: str, names: Names, entries: data.Data) -> tuple[s
 
 
 def _compared(comparison: ComparisonNode) -> Iterator[tuple[Field, Tree]]:
-    """Yield each field that is compared, with what it is compared with."""
+    """Yield each field that is compared, with the other operand."""
     operator, left, right = comparison
     one, other = field_of(left), field_of(right)
     if operator in ("eq", "ne"):
@@ -123,7 +123,10 @@ def _times(source: RuleSource, comparison: ComparisonNode) -> Iterator[Problem]:
 
 
 def _getter(tree: Tree) -> str:
-    """Return the getter of `now` that is called, if any; durations have hours beyond 23."""
+    """Return the getter that a part calls on `now`, else "".
+
+    Getters of a duration are not checked: its hours may exceed 23.
+    """
     called = call_of(tree)
     if called is None:
         return ""

@@ -1,4 +1,4 @@
-"""The source of a rule for lints: its text, its syntax tree, and warnings at places."""
+"""The source of a rule: its text and syntax trees, for warnings with a line and column."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sidecar.policy.rules import Rule
 
 @dataclass(frozen=True, slots=True)
 class RuleSource:
-    """One rule, with the tree of its body and, of a limit, of its scope."""
+    """One rule, with the syntax tree of its body and, if it is a limit, of its scope."""
 
     rule: Rule
     text: str
@@ -43,7 +43,7 @@ class RuleSource:
 
 
 def sources(texts: Mapping[str, str], policy: PolicySet) -> list[RuleSource]:
-    """Parse every rule again; texts are those of the files."""
+    """Return the source of every rule; `texts` are the rule files by name."""
     parse = CelPythonEngine().parse
     return [
         RuleSource(

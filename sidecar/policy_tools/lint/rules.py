@@ -1,4 +1,4 @@
-"""Lints of rules, each by itself and compared with the others."""
+"""Lints of rules: of each rule alone, and of each in comparison with the others."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ from sidecar.policy_tools.lint.conditions import Conditions
 from sidecar.policy_tools.lint.rule_source import RuleSource, sources
 
 MIN_NANO_USD = 1_000_000
-"""A thousandth of a dollar: a smaller number was probably meant in dollars."""
+"""$0.001: a smaller number was probably meant to be in dollars."""
 
 _COMMENT = re.compile(r"(?m)^[ \t]*//.*$")
 _MONEY = re.compile(
@@ -28,18 +28,18 @@ _MONEY = re.compile(
 def lint(
     texts: Mapping[str, str], policy: PolicySet, entries: data.Data
 ) -> Iterator[Iterator[Problem]]:
-    """Yield an iterator of warnings for each kind; `texts` are the rule files."""
+    """Yield one iterator of warnings for each kind; `texts` are the rule files by name."""
     rules = sources(texts, policy)
     limits = [source for source in rules if source.rule.limit is not None]
     names = lints_of_names.names_of(entries)
     meters = {rule.id: rule.terms.meter for rule in policy.limits}
-    tried = StaticValues(policy)
+    static_values = StaticValues(policy)
     yield _each(labels.lint(source, names, entries) for source in rules)
     yield _each(lints_of_names.lint(source, names, entries) for source in rules)
-    yield _each(_constant(source, tried) for source in rules)
+    yield _each(_constant(source, static_values) for source in rules)
     yield _each(_money_in_dollars(source, meters) for source in rules)
-    yield _each(lints_of_limits.other_units(source) for source in limits)
-    yield lints_of_limits.above_others(limits, tried)
+    yield _each(lints_of_limits.mismatched_units(source) for source in limits)
+    yield lints_of_limits.never_reached(limits, static_values)
     yield shares.lint(limits, policy)
     yield _shadowed(rules)
 
@@ -48,13 +48,13 @@ def _each(found: Iterator[Iterator[Problem]]) -> Iterator[Problem]:
     return itertools.chain.from_iterable(found)
 
 
-def _constant(source: RuleSource, tried: StaticValues) -> Iterator[Problem]:
-    """Warn of rules that yield the same for all entries of the data files."""
+def _constant(source: RuleSource, static_values: StaticValues) -> Iterator[Problem]:
+    """Warn of rules whose value is the same for all entries of the data files."""
     rule = source.rule
     if rule.effect is RuleEffect.ALLOW:
         return
     values: set[object] = set()
-    for value in tried.values(rule, rule.body.reads):
+    for value in static_values.values(rule, rule.body.reads):
         values.add(value)
         if len(values) > 1:
             return
@@ -85,7 +85,7 @@ def _money_in_dollars(source: RuleSource, meters: Mapping[str, Meter]) -> Iterat
 
 
 def _shadowed(rules: Sequence[RuleSource]) -> Iterator[Problem]:
-    """Warn of rules that are equal to another, or hold only if another holds."""
+    """Warn of rules that are equal to another, or true only if another is true."""
     for effect in RuleEffect:
         alike = [
             (source, Conditions(source.rule).texts)
@@ -95,11 +95,11 @@ def _shadowed(rules: Sequence[RuleSource]) -> Iterator[Problem]:
         for (source, mine), (another, others) in itertools.permutations(alike, 2):
             rule, other = source.rule, another.rule
             if mine == others and _scope(source) == _scope(another) and other.id < rule.id:
-                message, hint = f"says the same as {other.id}", "one of them is enough"
+                message, hint = f"the same rule as {other.id}", "remove one of them"
                 yield source.warn("same-as-another", message, hint)
             elif rule.limit is None and others < mine:
-                message = f"holds only where {other.id} holds, which is about more calls"
-                yield source.warn("shadowed-rule", message, "remove the narrower, or both")
+                message = f"true only where {other.id} is true, which covers more calls"
+                yield source.warn("shadowed-rule", message, "remove the narrower rule")
 
 
 def _scope(source: RuleSource) -> tuple[object, ...]:

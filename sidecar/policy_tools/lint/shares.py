@@ -1,4 +1,4 @@
-"""Lint of limits whose ceiling is 0 in this sidecar's share."""
+"""Lint of limits of which this sidecar's share is 0."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,9 +9,9 @@ from sidecar.policy_tools.lint.rule_source import RuleSource
 
 
 def lint(sources: Sequence[RuleSource], policy: PolicySet) -> Iterator[Problem]:
-    """Warn of each such limit."""
+    """Warn of each limit of which the share is 0."""
     of_rule = {source.rule.id: source for source in sources}
     for rule, ceiling in limits_without_room(policy):
         message = f"{policy.share} of the ceiling {ceiling} is 0, so every call is denied"
-        hint = "raise the ceiling, or share among fewer"
+        hint = "raise the ceiling, or share it among fewer sidecars"
         yield of_rule[rule.id].warn("limit-always-bites", message, hint)

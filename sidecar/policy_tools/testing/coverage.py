@@ -1,4 +1,4 @@
-"""Coverage: which conditions of the rules were true, and which false, in some calls."""
+"""Coverage of rules by tests: each condition should be true in some call, and false in another."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from sidecar.policy.trace import Part, RuleTraces
 
 
 @dataclass(slots=True)
-class Seen:
-    """One condition of a rule, and what it has been."""
+class ConditionCoverage:
+    """One condition of a rule, with the values that it had."""
 
     rule: str
     part: Part
@@ -25,17 +25,17 @@ class Coverage:
     """Records the values of every rule's conditions."""
 
     def __init__(self, rules: RuleTraces) -> None:
-        """Start without any value."""
+        """Start with no values recorded."""
         self._rules = rules
-        self.seen = [
-            Seen(rule.id, part)
+        self.conditions = [
+            ConditionCoverage(rule.id, part)
             for rule, tracer in rules.rules
             for part in tracer.parts
             if part.is_condition
         ]
-        self._by_part = {id(seen.part): seen for seen in self.seen}
+        self._by_part = {id(condition.part): condition for condition in self.conditions}
 
-    def recorder(self, calls: Iterable[Values]) -> None:
+    def record(self, calls: Iterable[Values]) -> None:
         """Record the value of every condition for these calls."""
         for values in calls:
             for _, parts in self._rules.values(values):
@@ -44,6 +44,6 @@ class Coverage:
                         self._by_part[id(traced.part)].values.add(traced.value)
 
     def percent(self) -> int:
-        """Return the covered part of all conditions, each true and false, in whole percent."""
-        both = sum(len(seen.values) for seen in self.seen)
-        return 100 * both // (2 * len(self.seen)) if self.seen else 100
+        """Return how many of the conditions' two values each were recorded, in whole percent."""
+        covered = sum(len(condition.values) for condition in self.conditions)
+        return 100 * covered // (2 * len(self.conditions)) if self.conditions else 100

@@ -24,38 +24,39 @@ DEFAULT_AT_US = 1_794_312_000_000_000
 """Noon UTC of 10 November 2026: the time of tests that set none."""
 
 MAX_TESTS = 5_000
-"""Of a directory. Each runs on a ledger of its own, once for each evaluator."""
+"""The most tests of a directory. Each runs on a ledger of its own, once on each engine."""
 
-MAX_FILLED_IN = 8_000_000
-"""Characters that the tests of one file have, with their rows filled in."""
+MAX_EXPANDED_CHARACTERS = 8_000_000
+"""The most characters of one file's tests, with placeholders replaced in every row."""
 
-MAX_DAYS = 3_660
-"""The longest that a step may take."""
+MAX_STEP_DAYS = 3_660
+"""The most days that one step may advance."""
 
-MAX_DAYS_TOGETHER = 36_600
+MAX_TEST_DAYS = 36_600
+"""The most days that the steps of one test may advance, in total."""
 
-_LENGTH = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
 _UNITS_US = {"ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 * 10**6}
 
 
 MAX_AMOUNT = 10**15
 
 
-def _length(value: object) -> object:
-    found = _LENGTH.fullmatch(value) if isinstance(value, str) else None
+def _duration_us(value: object) -> object:
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError("has to be a length of time, as in 90s, 61s, 2h or 1d")
-    length_us = int(Decimal(found[1]) * _UNITS_US[found[2]])
-    if length_us > MAX_DAYS * _UNITS_US["d"]:
-        raise ValueError(f"is longer than {MAX_DAYS} days")
-    return length_us
+        raise ValueError("has to be a duration, such as 90s, 2h or 1d")
+    duration_us = int(Decimal(found[1]) * _UNITS_US[found[2]])
+    if duration_us > MAX_STEP_DAYS * _UNITS_US["d"]:
+        raise ValueError(f"is longer than {MAX_STEP_DAYS} days")
+    return duration_us
 
 
 def _number(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("has to be a number")
-    if not abs(value) <= MAX_AMOUNT:  # nor is .nan one
-        raise ValueError("has to be a number that can be counted")
+    if not abs(value) <= MAX_AMOUNT:  # .nan compares as False
+        raise ValueError(f"has to be a number between -{MAX_AMOUNT:,} and {MAX_AMOUNT:,}")
     return Decimal(str(value))
 
 
@@ -63,14 +64,14 @@ def _usage(value: object) -> object:
     try:
         parse_usage_json(json.dumps(value))
     except TypeError:
-        raise ValueError("has a value that is not JSON, such as a day") from None
+        raise ValueError("has a value that is not JSON, such as a date") from None
     return value
 
 
-Length = Annotated[
+DurationUs = Annotated[
     int,
     BeforeValidator(
-        _length, json_schema_input_type=Annotated[str, Field(pattern=f"^{_LENGTH.pattern}$")]
+        _duration_us, json_schema_input_type=Annotated[str, Field(pattern=f"^{_DURATION.pattern}$")]
     ),
 ]
 _WrittenAmount = Annotated[float, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
@@ -122,12 +123,12 @@ class AuthorizeStep(_Entry):
     endpoint: EndpointName | None = None
     estimate: EstimateEntry = EstimateEntry(input_tokens=100, max_output_tokens=100)
     dry_run: bool = False
-    hold_ttl: Length | None = None
+    hold_ttl: DurationUs | None = None
     name: str = Field(default="hold", alias="as")
 
 
 class SettleStep(_Entry):
-    """A call that ended; `usage` is Mistral's object."""
+    """A Settle call; `usage` is the object in Mistral's response."""
 
     hold: str = "hold"
     usage: Annotated[Mapping[str, Any], BeforeValidator(_usage)] = {}
@@ -135,7 +136,7 @@ class SettleStep(_Entry):
 
 
 class ReleaseStep(_Entry):
-    """A call that was never sent."""
+    """A Release call: the call to Mistral was never sent."""
 
     hold: str = "hold"
 
@@ -143,7 +144,7 @@ class ReleaseStep(_Entry):
 class Expectation(_Entry):
     """The expected result; fields that are left out are not compared.
 
-    `remaining` is by rule, in requests, tokens or USD; `unlimited` is written so.
+    `remaining` is what is left of each rule, in requests, tokens or USD, or `unlimited`.
     """
 
     effect: Literal["allow", "deny"] | None = None
@@ -157,31 +158,31 @@ class Expectation(_Entry):
     remaining: Mapping[Name, Amount | Literal["unlimited"]] = {}
 
 
-THINGS = ("authorize", "settle", "release", "advance")
+STEP_KINDS = ("authorize", "settle", "release", "advance")
 
 
 class FixtureStep(_Entry):
-    """One event, and the expected result."""
+    """One event of a test, and the expected result."""
 
     model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": [thing]} for thing in THINGS]}
+        json_schema_extra={"oneOf": [{"required": [kind]} for kind in STEP_KINDS]}
     )
 
     authorize: AuthorizeStep | None = None
     settle: SettleStep | None = None
     release: ReleaseStep | None = None
-    advance: Length | None = None
+    advance: DurationUs | None = None
     expect: Expectation = Expectation()
 
     @model_validator(mode="after")
-    def _one_thing(self) -> "FixtureStep":
-        if sum(getattr(self, thing) is not None for thing in THINGS) != 1:
-            raise ValueError(f"a step is one of {', '.join(THINGS)}")
+    def _has_one_kind(self) -> "FixtureStep":
+        if sum(getattr(self, kind) is not None for kind in STEP_KINDS) != 1:
+            raise ValueError(f"a step is one of {', '.join(STEP_KINDS)}")
         return self
 
 
 class BalanceEntry(_Entry):
-    """What a limit has used before the first step: requests, tokens or USD."""
+    """What a limit has spent before the first step, in requests, tokens or USD."""
 
     rule: Name
     scope: Name
@@ -198,14 +199,14 @@ class TestEntry(_Entry):
     steps: tuple[FixtureStep, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _not_too_far(self) -> "TestEntry":
-        if sum(step.advance or 0 for step in self.steps) > MAX_DAYS_TOGETHER * _UNITS_US["d"]:
-            raise ValueError(f"the steps advance by more than {MAX_DAYS_TOGETHER} days")
+    def _bounded_in_time(self) -> "TestEntry":
+        if sum(step.advance or 0 for step in self.steps) > MAX_TEST_DAYS * _UNITS_US["d"]:
+            raise ValueError(f"the steps advance by more than {MAX_TEST_DAYS} days")
         return self
 
 
 class FixtureFile(_Entry):
-    """What one fixture file may hold."""
+    """The content of one fixture file."""
 
     tests: tuple[TestEntry, ...]
 
@@ -223,14 +224,15 @@ class Fixture:
     """Each with its line in the file."""
     document: YamlFile = field(repr=False, compare=False)
     loc: Loc
+    """The place of the test in the file."""
 
     def problem(self, loc: Loc, message: str, hint: str = "", *, at_key: bool = False) -> Problem:
-        """Make a problem at a place within the test."""
+        """Return a problem at a place within the test."""
         return self.document.problem((*self.loc, *loc), message, hint, at_key=at_key)
 
 
 def read(directory: Path) -> tuple[list[Fixture], list[Problem]]:
-    """Read the fixtures of a policy directory; return them and all problems."""
+    """Read the fixtures of a policy directory; return them, and all problems."""
     fixtures: list[Fixture] = []
     problems: list[Problem] = []
 
@@ -271,9 +273,11 @@ def _tests(document: YamlFile) -> tuple[list[Fixture], list[Problem]]:
         template = Template(document, ("tests", index), entry)
         problems |= dict.fromkeys(template.problems)
         size += template.size
-        if size > MAX_FILLED_IN:
-            message = f"the tests of this file have more than {MAX_FILLED_IN:,} characters"
-            problems[template.problem(f"{message}, with all rows filled in")] = None
+        if size > MAX_EXPANDED_CHARACTERS:
+            message = (
+                f"the tests of this file have more than {MAX_EXPANDED_CHARACTERS:,} characters"
+            )
+            problems[template.problem(f"{message}, counting every row of 'each'")] = None
             break
         for test in () if template.problems else template.tests():
             found, wrong = _test(document, ("tests", index), test)

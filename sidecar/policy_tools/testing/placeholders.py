@@ -1,4 +1,4 @@
-"""`each:` of a fixture: rows that the placeholders of a test are filled in from, with bounds."""
+"""Placeholders of a fixture: `each:` has the rows of values that replace them, one test a row."""
 
 import re
 from collections import Counter
@@ -12,18 +12,18 @@ from sidecar.policy.files.yaml_file import Loc, YamlFile
 MAX_ROWS = 2_000
 
 MAX_PROBLEMS = 20
-"""Placeholders without a value that are reported per test."""
+"""The most placeholders without a value that are reported for a test."""
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
 
 class Template:
-    """One test as it is written, with the rows of its table; `problems` says what is wrong."""
+    """A test with placeholders, and the rows of its `each`; `problems` has what is wrong."""
 
     def __init__(self, document: YamlFile, loc: Loc, entry: Any) -> None:
-        """Check the rows and placeholders, without filling them in."""
+        """Check the rows and placeholders, without replacing any."""
         each = entry.get("each", [{}]) if isinstance(entry, dict) else [{}]
-        self._test = _without_table(entry)
+        self._test = _without_each(entry)
         self._found = list(_placeholders(self._test, ()))
         self._document, self._loc = document, loc
         self.problems = self._wrong_rows(each)
@@ -33,22 +33,22 @@ class Template:
 
     @property
     def size(self) -> int:
-        """Return at most how many characters all tests have together, without making them."""
-        often = Counter(name for _, name in self._found)
-        filled_in = sum(
-            times * len(str(row.get(name, "")))
+        """An upper bound of the characters of all tests, without creating them."""
+        occurrences = Counter(name for _, name in self._found)
+        replaced = sum(
+            count * len(str(row.get(name, "")))
             for row in self._rows
-            for name, times in often.items()
+            for name, count in occurrences.items()
         )
-        return _size(self._test) * len(self._rows) + filled_in
+        return _size(self._test) * len(self._rows) + replaced
 
     def tests(self) -> Iterator[Any]:
         """Yield the test for each row."""
         for row in self._rows:
-            yield _fill_in(self._test, row)
+            yield _replaced(self._test, row)
 
     def problem(self, message: str) -> Problem:
-        """Make a problem of the table as a whole."""
+        """Return a problem about `each` as a whole."""
         return self._document.problem((*self._loc, "each"), message, at_key=True)
 
     def _wrong_rows(self, each: Any) -> list[Problem]:
@@ -61,13 +61,15 @@ class Template:
         if len(each) > MAX_ROWS:
             return [self.problem(f"'each' has more than {MAX_ROWS:,} rows")]
         return [
-            self._document.problem((*loc, index), "a row of 'each' has to have names and values")
+            self._document.problem(
+                (*loc, index), "a row of 'each' has to be a mapping of names to values"
+            )
             for index, row in enumerate(each)
             if not isinstance(row, dict)
         ][:MAX_PROBLEMS]
 
     def _without_value(self) -> Iterator[Problem]:
-        """Find each placeholder that a row has no value for: it would stay as it is written."""
+        """Find each placeholder without a value in some row: it would stay in the test."""
         names = {name for _, name in self._found}
         lacking: dict[str, dict[str, Any]] = {}
         for row in self._rows:
@@ -81,7 +83,7 @@ class Template:
                 yield self._document.problem((*self._loc, *loc), f"${{{name}}}: {message}", hint)
 
 
-def _without_table(entry: Any) -> Any:
+def _without_each(entry: Any) -> Any:
     if not isinstance(entry, dict):
         return entry
     return {key: item for key, item in entry.items() if key != "each"}
@@ -101,7 +103,7 @@ def _placeholders(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
 
 
 def _size(value: Any) -> int:
-    """Return about how many characters a value takes as it is written."""
+    """Return about how many characters it takes to write a value."""
     if isinstance(value, dict):
         return sum(len(str(key)) + _size(item) + 1 for key, item in value.items())
     if isinstance(value, list):
@@ -109,12 +111,12 @@ def _size(value: Any) -> int:
     return len(str(value))
 
 
-def _fill_in(value: Any, row: dict[str, Any]) -> Any:
-    """Put a row's values where the placeholders are."""
+def _replaced(value: Any, row: dict[str, Any]) -> Any:
+    """Return a value with its placeholders replaced by the values of a row."""
     if isinstance(value, dict):
-        return {key: _fill_in(item, row) for key, item in value.items()}
+        return {key: _replaced(item, row) for key, item in value.items()}
     if isinstance(value, list):
-        return [_fill_in(item, row) for item in value]
+        return [_replaced(item, row) for item in value]
     if not isinstance(value, str):
         return value
     whole = _PLACEHOLDER.fullmatch(value)

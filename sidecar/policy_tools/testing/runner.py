@@ -1,6 +1,6 @@
-"""The test runner: fixtures on the real authorizer and ledger, with a simulated clock.
+"""The test runner: runs fixtures on the real authorizer and ledger, with a simulated clock.
 
-Each test runs once on each CEL engine, on a fresh ledger; both have to give the expected
+Each test runs once on each CEL engine, on a fresh ledger. It passes if both give the expected
 result.
 """
 
@@ -66,7 +66,7 @@ class FixtureResult:
     fixture: Fixture
     engine: str
     mismatches: list[Mismatch] = field(default_factory=list)
-    seen: list[Values] = field(default_factory=list)
+    inputs: list[Values] = field(default_factory=list)
     """The policy input of each authorize step, in order."""
     failed_at: Values | None = None
     """The policy input of the first step with a mismatch."""
@@ -82,7 +82,7 @@ def run_fixtures(policy: PolicySet, fixtures: list[Fixture]) -> Iterator[Fixture
 
 
 class _TestRun:
-    """One test on one evaluator."""
+    """One test on one engine."""
 
     def __init__(self, policy: PolicySet, fixture: Fixture, path: Path) -> None:
         self._policy = policy
@@ -91,22 +91,22 @@ class _TestRun:
         self._ledger = SqliteLedger(path)
         self._authorizer = Authorizer(policy, self._ledger, lambda: self._now_us, HOLD_TTL_US)
         self._holds: dict[str, str] = {}
-        self._outcome = FixtureResult(fixture, policy.engine.name)
+        self._result = FixtureResult(fixture, policy.engine.name)
         self._line = fixture.line
 
     async def run(self) -> FixtureResult:
         try:
             for balance in self._fixture.balances:
-                await self._start_with(balance)
+                await self._spend_balance(balance)
             for line, step in self._fixture.steps:
                 self._line = line
                 await self._ledger.expire(self._now_us)
-                await self._do(step)
+                await self._run_step(step)
         finally:
             await self._ledger.close()
-        return self._outcome
+        return self._result
 
-    async def _do(self, step: FixtureStep) -> None:
+    async def _run_step(self, step: FixtureStep) -> None:
         expected = step.expect
         if step.advance is not None:
             self._now_us += step.advance
@@ -122,7 +122,7 @@ class _TestRun:
         try:
             report = parse_usage_json(json.dumps(dict(step.usage)))
         except ValueError as error:
-            self._compare("usage", "a usage object", f"one whose {error}")
+            self._compare("usage", "a valid usage object", f"the usage {error}")
             return
         charge = await self._authorizer.settle(hold_id, report, step.response_model, "ok")
         self._compare_charge(expected, charge)
@@ -133,46 +133,46 @@ class _TestRun:
             left_out = self._policy.catalogue.endpoint(request.model)
             validation.check_authorize(request, left_out)
         except validation.InvalidFieldError as error:
-            self._compare("request", "a request that is well formed", str(error))
+            self._compare("request", "a valid request", str(error))
             return
         values = evaluate_request(self._policy, request, self._now_us, self._ledger.budgets).values
         decision = await self._authorizer.authorize(request)
         if decision.hold_id:
             self._holds[step.name] = decision.hold_id
-        before = len(self._outcome.mismatches)
+        before = len(self._result.mismatches)
         self._compare_decision(expected, decision)
         if values is not None:
-            self._outcome.seen.append(values)
-            if len(self._outcome.mismatches) > before and self._outcome.failed_at is None:
-                self._outcome.failed_at = values
-                self._outcome.involved = self._involved(expected, decision)
+            self._result.inputs.append(values)
+            if len(self._result.mismatches) > before and self._result.failed_at is None:
+                self._result.failed_at = values
+                self._result.involved = self._involved(expected, decision)
 
     def _involved(self, expected: Expectation, decision: Decision) -> set[str]:
-        spoke = {reason.rule for reason in (*decision.reasons, *decision.shadow_reasons)}
+        with_reason = {reason.rule for reason in (*decision.reasons, *decision.shadow_reasons)}
         named = {*(expected.rules or ()), *(expected.shadow or ())}
         by_reason = {
             rule.id for rule in self._policy.rules if rule.reason in (expected.reasons or ())
         }
         known = {rule.id for rule in self._policy.rules}
-        return (spoke | named | by_reason) & known or known
+        return (with_reason | named | by_reason) & known or known
 
     def _hold(self, name: str) -> str:
-        """Return the id of a hold; "" with a mismatch when no step has held it."""
+        """Return the id of a hold; if no earlier step made it, add a mismatch and return ""."""
         hold_id = self._holds.get(name, "")
         if not hold_id:
-            self._compare("hold", f"a hold named '{name}'", "no step before has held it")
+            self._compare("hold", f"a hold named '{name}'", "no earlier step made it")
         return hold_id
 
     def _compare_decision(self, expected: Expectation, decision: Decision) -> None:
         if expected.effect is not None:
             self._compare("effect", expected.effect, decision.effect.value)
-        for what, wanted, came in (
+        for what, wanted, actual in (
             ("reasons", expected.reasons, [reason.code for reason in decision.reasons]),
             ("rules", expected.rules, [reason.rule for reason in decision.reasons]),
             ("shadow", expected.shadow, [reason.rule for reason in decision.shadow_reasons]),
         ):
             if wanted is not None:
-                self._compare(what, ", ".join(sorted(wanted)), ", ".join(sorted(came)))
+                self._compare(what, ", ".join(sorted(wanted)), ", ".join(sorted(actual)))
         if expected.max_output_tokens is not None:
             self._compare(
                 "max_output_tokens",
@@ -196,17 +196,17 @@ class _TestRun:
         left = {budget.rule: budget for budget in budgets}
         for rule, wanted in expected.remaining.items():
             budget = left.get(rule)
-            came = "no such limit" if budget is None else _left(budget)
+            actual = "no such limit" if budget is None else _left(budget)
             is_cost = budget is not None and budget.meter is Meter.COST
             amount = wanted if isinstance(wanted, str) else _amount(wanted, is_cost=is_cost)
-            self._compare(f"remaining of {rule}", amount, came)
+            self._compare(f"remaining of {rule}", amount, actual)
 
     def _compare(self, what: str, expected: str, actual: str) -> None:
         if expected != actual:
-            self._outcome.mismatches.append(Mismatch(self._line, what, expected, actual))
+            self._result.mismatches.append(Mismatch(self._line, what, expected, actual))
 
-    async def _start_with(self, balance: BalanceEntry) -> None:
-        """Spend a balance as a call would that was settled before the first step."""
+    async def _spend_balance(self, balance: BalanceEntry) -> None:
+        """Spend a balance before the first step, as an earlier call that was settled."""
         rule = next((rule for rule in self._policy.limits if rule.id == balance.rule), None)
         if rule is None:
             self._compare("balances", "a limit of the policy set", balance.rule)
@@ -214,19 +214,19 @@ class _TestRun:
         meter = rule.terms.meter
         spent = nano_usd(balance.spent) if meter is Meter.COST else int(balance.spent)
         limit = Limit(rule.id, meter, rule.terms.window, balance.scope, None)
-        reservation = _balance_proposal(self._policy, limit, spent, self._now_us)
+        reservation = _balance_reservation(self._policy, limit, spent, self._now_us)
         hold_id = (await self._ledger.decide(reservation)).hold_id
         used = Usage(input_tokens=spent if meter is Meter.TOKENS else 0)
         cost = spent if meter is Meter.COST else 0
         await self._ledger.settle(hold_id, Settlement(used, cost, "ok", "", self._now_us))
 
 
-def _balance_proposal(
+def _balance_reservation(
     policy: PolicySet, limit: Limit, amount: int, now_us: int
 ) -> ReservationRequest:
-    never = Reason("", "", limit.rule, 429)
+    unused = Reason("", "", limit.rule, 429)
     line = ReservationLine(
-        limit, amount, charge_on_expiry=True, shadow=False, refusal=lambda: never
+        limit, amount, charge_on_expiry=True, shadow=False, refusal=lambda: unused
     )
     call = CallFacts(
         request_id="",

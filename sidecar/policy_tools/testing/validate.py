@@ -1,4 +1,4 @@
-"""Validation of fixtures beyond their schema: invalid requests, unknown rules."""
+"""Validation of fixtures beyond their schema: invalid requests, unknown rules, wrong balances."""
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -18,10 +18,10 @@ MAX_BALANCE_USD = 999_999_999
 MAX_BALANCE_COUNT = 10**15
 
 
-def validate_fixture(fixtures: Iterable[Fixture], policy: PolicySet | None) -> list[Problem]:
+def validate_fixtures(fixtures: Iterable[Fixture], policy: PolicySet | None) -> list[Problem]:
     """Return the fixtures' problems; without a policy set, only those of requests.
 
-    Tests of one table share their places, so each problem is reported once.
+    Tests from rows of one `each` share their places, so equal problems are reported once.
     """
     found: dict[Problem, None] = {}
     for fixture in fixtures:
@@ -54,10 +54,10 @@ def _malformed(
     fixture: Fixture, loc: Loc, step: AuthorizeStep, policy: PolicySet | None
 ) -> Iterator[Problem]:
     if policy is None and not step.endpoint:
-        return  # what is left out depends on the model
-    left_out = Endpoint.CHAT if policy is None else policy.catalogue.endpoint(step.model)
+        return  # the default endpoint depends on the model
+    default_endpoint = Endpoint.CHAT if policy is None else policy.catalogue.endpoint(step.model)
     try:
-        validation.check_authorize(request_of(step), left_out)
+        validation.check_authorize(request_of(step), default_endpoint)
     except validation.InvalidFieldError as error:
         yield fixture.problem((*loc, "authorize", *error.field.split(".")), str(error))
 
@@ -68,7 +68,7 @@ def _unknown_rules(
     known = {rule.id for rule in policy.rules}
     for key, names in (("rules", expected.rules), ("shadow", expected.shadow)):
         for index, name in enumerate(names or ()):
-            if name and name not in known:  # what the sidecar itself denies has no rule
+            if name and name not in known:  # the sidecar's own reasons have no rule
                 message, hint = f"no rule is named '{name}'", did_you_mean(name, known)
                 yield fixture.problem((*loc, "expect", key, index), message, hint)
     for name in expected.remaining:
@@ -89,18 +89,18 @@ def _wrong_balances(fixture: Fixture, policy: PolicySet) -> Iterator[Problem]:
                 yield fixture.problem((*loc, "spent"), wrong)
 
 
-def _wrong_amount(balance: BalanceEntry, rule: Rule, together: Decimal) -> str:
-    """Say why a limit cannot have used so much, "" if it can."""
+def _wrong_amount(balance: BalanceEntry, rule: Rule, total: Decimal) -> str:
+    """Return why a limit cannot have spent this total, "" if it can."""
     meter = rule.terms.meter
     if meter is Meter.COST:
         return (
             f"a limit of cost counts at most {MAX_BALANCE_USD:,} USD"
-            if together > MAX_BALANCE_USD
+            if total > MAX_BALANCE_USD
             else ""
         )
     if balance.spent != int(balance.spent):
         return f"a limit of {meter.value} counts whole numbers"
-    return f"a limit counts at most {MAX_BALANCE_COUNT:,}" if together > MAX_BALANCE_COUNT else ""
+    return f"a limit counts at most {MAX_BALANCE_COUNT:,}" if total > MAX_BALANCE_COUNT else ""
 
 
 def _no_limit(
@@ -110,7 +110,7 @@ def _no_limit(
         return
     effect = next((rule.effect.value for rule in policy.rules if rule.id == name), "")
     article = "an" if effect == "allow" else "a"
-    message, hint = f"{name} is {article} {effect} rule, and counts nothing", ""
+    message, hint = f"{name} is {article} {effect} rule, not a limit", ""
     if not effect:
         message = f"no limit is named '{name}'"
         hint = did_you_mean(name, (rule.id for rule in policy.limits))
