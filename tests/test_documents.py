@@ -33,7 +33,7 @@ IDENTITY = (ROOT / "docs" / "identity.md").read_text()
 POLICIES = (ROOT / "docs" / "policies.md").read_text()
 POLICY_DATA = (ROOT / "docs" / "policy-data.md").read_text()
 POLICY_TOOLS = (ROOT / "docs" / "policy-tools.md").read_text()
-DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
+FAILURES = (ROOT / "docs" / "failures.md").read_text()
 THREATS = (ROOT / "docs" / "threat-model.md").read_text()
 
 
@@ -131,10 +131,10 @@ def test_every_key_of_a_header_is_documented() -> None:
 
 
 def test_the_documented_ways_to_fail_do_so(start_sidecar: Callable[..., RunningSidecar]) -> None:
-    """docs/deploy.md: open calls without an answer, closed does not; a Deny is one for both."""
-    (snippet,) = re.findall(r"```python\n(.*?)```", DEPLOY, re.DOTALL)
+    """docs/failures.md: open calls without an answer, closed does not; a Deny is one for both."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", FAILURES, re.DOTALL)
     names: dict[str, Any] = {}
-    exec(compile(snippet, "deploy.md", "exec"), names)  # noqa: S102 - our own document
+    exec(compile(snippet, "failures.md", "exec"), names)  # noqa: S102 - our own document
     running = start_sidecar()
     denied = chat(principal(role="analyst"), model="mistral-large-latest")
     for sidecar, request, closed, opened in (

@@ -23,7 +23,9 @@ from sidecar.policy_tools.editor_schemas import FILES
 
 ROOT = Path(__file__).parents[2]
 BASE, EXAMPLE = ROOT / "deploy/base", ROOT / "deploy/example"
-DEPLOY = (ROOT / "docs/deploy.md").read_text()
+DEPLOY, REPLICAS, FAILURES = (
+    (ROOT / "docs" / page).read_text() for page in ("deploy.md", "replicas.md", "failures.md")
+)
 KUBERNETES = "1.33"  # the first in which native sidecars are stable
 CONFIG_MAP_BYTES = 2**20
 
@@ -125,10 +127,10 @@ def test_the_share_is_one_of_as_many_as_there_are_replicas(rendered: list[Manife
 
 
 def test_what_is_named_exists() -> None:
-    """Every flag, variable and command of deploy/, the Dockerfile and docs/deploy.md."""
+    """Every flag, variable and command of deploy/, the Dockerfile and the pages about pods."""
     known = "".join(sidecar(*words, "--help", COLUMNS="1000")[1]
                     for words in ((), ("serve",), ("budgets",), ("check",), ("explain",)))  # fmt: skip
-    document = (ROOT / "docs/deploy.md").read_text()
+    document = DEPLOY + REPLICAS + FAILURES
     texts = [
         document,
         *(file.read_text() for file in BASE.iterdir()),
@@ -164,8 +166,8 @@ def test_probes_ask_the_health_port_by_its_two_services() -> None:
 
 
 def test_an_app_that_fails_open_stays_in_its_service(tmp_path: Path) -> None:
-    """The patch of docs/deploy.md takes the readiness probe from the base, and nothing else."""
-    (patch,) = re.findall(r"(?m)^( {4}patches:\n(?: {4}.*\n)+)", DEPLOY)
+    """The patch of docs/failures.md takes the readiness probe from the base, and nothing else."""
+    (patch,) = re.findall(r"(?m)^( {4}patches:\n(?: {4}.*\n)+)", FAILURES)
     overlay = tmp_path / "overlay"
     overlay.mkdir()
     resources = f"resources: [{os.path.relpath(BASE, overlay.resolve())}]\n"
