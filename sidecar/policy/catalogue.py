@@ -13,7 +13,8 @@ from sidecar.domain.money import nano_usd
 from sidecar.domain.prices import Multipliers, Price, Tariff
 from sidecar.domain.usage import Endpoint
 from sidecar.policy.cel.variables import NEVER, UNLIMITED_DOUBLE, UNLIMITED_INT, no_key
-from sidecar.policy.files import data as files
+from sidecar.policy.files import entries
+from sidecar.policy.files.data import Data
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 UNKNOWN_KEY = "unknown"
@@ -48,7 +49,7 @@ class Model:
 class Catalogue:
     """Looks up roles, workspaces, models and keys by the names in requests."""
 
-    def __init__(self, data: files.Data) -> None:
+    def __init__(self, data: Data) -> None:
         """Prepare every entry."""
         multipliers = Multipliers(
             cached_input=data.multipliers.cached_input,
@@ -88,7 +89,7 @@ class Catalogue:
         return no_key(key_id, UNKNOWN_KEY) if key_id else _NO_KEY
 
 
-def _role(name: str, entry: files.RoleEntry) -> Role:
+def _role(name: str, entry: entries.RoleEntry) -> Role:
     message = policy_pb.Role(
         name=name,
         allowed_models=entry.allowed_models,
@@ -99,7 +100,7 @@ def _role(name: str, entry: files.RoleEntry) -> Role:
     return Role(message, entry.max_tokens_per_request)
 
 
-def _workspace(name: str, entry: files.WorkspaceEntry) -> policy_pb.Workspace:
+def _workspace(name: str, entry: entries.WorkspaceEntry) -> policy_pb.Workspace:
     budget = entry.monthly_budget_usd
     return policy_pb.Workspace(
         name=name,
@@ -115,7 +116,7 @@ def _workspace(name: str, entry: files.WorkspaceEntry) -> policy_pb.Workspace:
     )
 
 
-def _key(key_id: str, entry: files.KeyEntry) -> policy_pb.Key:
+def _key(key_id: str, entry: entries.KeyEntry) -> policy_pb.Key:
     return policy_pb.Key(
         id=key_id,
         workspace=entry.workspace,
@@ -131,7 +132,7 @@ def _key(key_id: str, entry: files.KeyEntry) -> policy_pb.Key:
     )
 
 
-def _model(model_id: str, entry: files.ModelEntry, multipliers: Multipliers) -> Model:
+def _model(model_id: str, entry: entries.ModelEntry, multipliers: Multipliers) -> Model:
     message = policy_pb.Model(
         id=model_id,
         aliases=entry.aliases,
@@ -146,7 +147,7 @@ def _model(model_id: str, entry: files.ModelEntry, multipliers: Multipliers) -> 
     return Model(message, tariffs, Endpoint.CHAT if chat else Endpoint(entry.endpoints[0]))
 
 
-def _price(model_id: str, entry: files.PriceEntry) -> Price:
+def _price(model_id: str, entry: entries.PriceEntry) -> Price:
     since = to_datetime(entry.effective_from)
     day = since.date().isoformat() if since.time().isoformat() == "00:00:00" else since.isoformat()
     return Price(

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from sidecar.policy.files.data import DataFile
+from sidecar.policy.files.entries import DataFile
 from sidecar.policy_tools.testing.fixtures import FixtureFile
 
 JsonSchema = dict[str, Any]

@@ -12,16 +12,16 @@ from sidecar.keys.api_variants import RemoteKey
 from sidecar.keys.audit import AuditFinding, Auditor
 from sidecar.keys.registry import KeyRecord, records
 from sidecar.policy.catalogue import Catalogue
-from sidecar.policy.files import data
+from sidecar.policy.files import data, entries
 
 DAY = 86_400 * SECOND_US
 LONG_AGO = NOON - 60 * DAY
 
 MODELS = {
-    name: data.ModelEntry.model_validate({"family": name, "aliases": [f"{name}-latest"]})
+    name: entries.ModelEntry.model_validate({"family": name, "aliases": [f"{name}-latest"]})
     for name in ("small", "large", "code")
 }
-WORKSPACE = data.WorkspaceEntry.model_validate(
+WORKSPACE = entries.WorkspaceEntry.model_validate(
     {
         "allowed_models": ["small", "large"],
         "requests_per_minute": "unlimited",
@@ -34,7 +34,7 @@ def catalogue(**entry: object) -> Catalogue:
     """Return a registry of one key, in which nothing is to be found, with changes."""
     fields = {"workspace": "lab", "owner": "ada", "created": to_datetime(LONG_AGO), **entry}
     names = {alias: name for name in MODELS for alias in (name, f"{name}-latest")}
-    keys = {"KEY": data.KeyEntry.model_validate(fields)}
+    keys = {"KEY": entries.KeyEntry.model_validate(fields)}
     return Catalogue(
         data.Data(models=MODELS, workspaces={"lab": WORKSPACE}, keys=keys, names=names)
     )
@@ -197,7 +197,7 @@ def test_without_versions_the_comparison_is_that_of_two_sets(
     here: set[str], there: set[str]
 ) -> None:
     """What only one side has is found, and nothing else."""
-    registry = Catalogue(data.Data(keys={key: data.KeyEntry(workspace="lab") for key in here}))
+    registry = Catalogue(data.Data(keys={key: entries.KeyEntry(workspace="lab") for key in here}))
     remote = [RemoteKey(f"id of {name}", name) for name in sorted(there)]
     found = list(Auditor(registry, NOON).compare(records(registry, {}, (), ()), remote))
     assert _named(found, "not-registered") == there - here
@@ -211,7 +211,7 @@ def _named(found: list[AuditFinding], kind: str) -> set[str]:
 
 def test_ten_thousand_keys_are_audited_one_by_one() -> None:
     """Each with its own uses, and each compared with ten thousand at Mistral."""
-    keys = {f"k{n}": data.KeyEntry(workspace="lab", owner="ada") for n in range(10_000)}
+    keys = {f"k{n}": entries.KeyEntry(workspace="lab", owner="ada") for n in range(10_000)}
     registry = Catalogue(data.Data(keys=keys))
     uses = [KeyUse(KeyName(key, 0), "small", True, NOON, NOON, 1) for key in keys]
     listed: list[KeyRecord] = records(registry, dict.fromkeys(keys, LONG_AGO), uses, ())

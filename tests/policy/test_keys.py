@@ -18,7 +18,7 @@ from sidecar.domain.keys import KeyName
 from sidecar.policy import policy_set
 from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.cel.variables import NEVER, UNLIMITED_INT
-from sidecar.policy.files import data
+from sidecar.policy.files import data, entries
 from sidecar.policy.files import directory as policy_files
 from sidecar.policy.files.problems import PolicyError
 from sidecar.policy.policy_set import PolicySet
@@ -146,7 +146,7 @@ LISTS = st.lists(
     max_size=3,
 )
 ENTRIES = st.builds(
-    data.KeyEntry,
+    entries.KeyEntry,
     workspace=st.sampled_from(["dev-workspace", "ml-workspace"]),
     allowed_models=LISTS,
     requests_per_minute=st.just("unlimited") | st.integers(0, 10**6),
@@ -175,7 +175,7 @@ def policy() -> PolicySet:
     tokens=st.sampled_from([10, 3000]),
 )
 def test_a_key_never_widens_what_its_caller_may_do(
-    entry: data.KeyEntry, who: pb.Principal, model: str, tokens: int, policy: PolicySet
+    entry: entries.KeyEntry, who: pb.Principal, model: str, tokens: int, policy: PolicySet
 ) -> None:
     """Whatever stands in an entry: with it come more reasons to deny, and none goes."""
     policy.catalogue.keys = Catalogue(data.Data(keys={"KEY": entry})).keys

@@ -16,13 +16,13 @@ from sidecar.policy.cel.operators import (
     literal_of,
 )
 from sidecar.policy.cel.syntax import Tree, bare
-from sidecar.policy.files import data
+from sidecar.policy.files import data, entries
 from sidecar.policy.files.problems import Problem, did_you_mean
 from sidecar.policy_tools.lint.rule_source import RuleSource
 
 Field = tuple[str, str]
 
-KEY_STATES = {*get_args(data.KeyEntry.model_fields["state"].annotation), UNKNOWN_KEY, ""}
+KEY_STATES = {*get_args(entries.KeyEntry.model_fields["state"].annotation), UNKNOWN_KEY, ""}
 
 TIMES = {
     "getMonth": (0, 11, "0 is January"),

@@ -13,10 +13,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from sidecar.domain.bounds import MAX_CHOICES, MAX_ID_BYTES
 from sidecar.domain.usage import MAX_COUNT
 from sidecar.domain.usage_json import parse_usage_json
-from sidecar.policy.files.data import EndpointName, Instant, Name, describe
+from sidecar.policy.files.data import describe
 from sidecar.policy.files.directory import fixture_files, read_text
 from sidecar.policy.files.problems import PolicyError, Problem, did_you_mean
 from sidecar.policy.files.timeout import with_timeout
+from sidecar.policy.files.values import EndpointName, Instant, Name
 from sidecar.policy.files.yaml_file import Loc, YamlFile
 from sidecar.policy_tools.testing.placeholders import Template
 
