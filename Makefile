@@ -28,7 +28,7 @@ standin: .venv/ready ## Start a stand-in for Mistral, its models and keys, to tr
 test: .venv/ready ## Run the tests
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
-test-versions: .venv/ready ## Run them on every Python that is here; FAST=1: a part, oldest and newest
+test-versions: .venv/ready ## Run them on every Python that is here; FAST=1: a part, on the oldest and newest beside .venv
 	@PYTHONPATH=tests $(BIN)/python -m versions --jobs $(JOBS) $(if $(FAST),--fast)
 
 check: .venv/ready ## Lint, types, import rules, and whether the generated code is current

@@ -77,10 +77,13 @@ def test_what_nests_without_brackets_is_a_problem(body: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (LABELS % r'"\ud800"', "bad.yaml:6:17: has half a character (a surrogate)"),
-        (LABELS.replace("x:", r'"\udfff":') % "1", "bad.yaml:6:14: has half a character"),
-        ('a: "\\UFFFFFFFF"\n', "bad.yaml:1:7: is not valid YAML"),
-        ('a: 1\nb: "\\U00110000"\n', "bad.yaml:2:7: is not valid YAML"),
+        (LABELS % r'"\ud800"', "bad.yaml:6:20: found invalid Unicode character escape"),
+        (
+            LABELS.replace("x:", r'"\udfff":') % "1",
+            "bad.yaml:6:17: found invalid Unicode character escape",
+        ),
+        ('a: "\\UFFFFFFFF"\n', "bad.yaml:1:7: found invalid Unicode character escape"),
+        ('a: 1\nb: "\\U00110000"\n', "bad.yaml:2:7: found invalid Unicode character escape"),
         ("a: 1\nb: \uffff\n", "bad.yaml:2:4: has the character U+FFFF"),
     ],
 )

@@ -61,7 +61,7 @@ WRONG = [
      "'input_tokens': input should be less than or equal to"),
     ("a count below 0", steps(f"authorize: {{{WHO}, model: small-1, estimate: {{pages: -1}}}}"), "'pages': "),
     ("half a character", steps(f'authorize: {{{WHO}, model: small-1, estimate: {{region: "\\ud800"}}}}'),
-     "has half a character"),
+     "found invalid Unicode character escape"),
     ("no input", steps(f"authorize: {{{WHO}, model: small-1, estimate: {{pages: 1}}}}"),
      "x_test.yaml:4:85: estimate.input_tokens or estimate.input_bytes is needed"),
     ("an id of control characters", steps(CALL.replace("ada", '"a\\x07"')),

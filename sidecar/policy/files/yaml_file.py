@@ -13,7 +13,7 @@ MAX_DEPTH = 16
 Loc = tuple[str | int, ...]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Reads scalars as YAML 1.2 does: `010` and `1:30` are not numbers, `yes` is not a bool."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
@@ -34,8 +34,11 @@ for _tag, _pattern in (
     )
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_HALF = "has half a character (a surrogate), which is not valid text", r"write it as \U0001F600"
+_NOT_A_CHARACTER = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What YAML 1.2 does not allow outside of escapes (its section 5.1)."""
+
+
+_ESCAPE_HINT = r"one character is one escape, as in \U0001F600"
 
 
 class YamlFile:
@@ -52,13 +55,12 @@ class YamlFile:
         if len(text.encode()) > MAX_YAML_BYTES:
             self.problems.append(Problem(file, 0, 0, f"is larger than {MAX_YAML_BYTES} bytes"))
             return
-        try:
-            loader, events = _Loader(text), yaml.SafeLoader(text)
-        except yaml.reader.ReaderError as error:
-            before = text[: error.position]
+        if wrong := _NOT_A_CHARACTER.search(text):
+            before = text[: wrong.start()]
             line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-            self._wrong(line, column, f"has the character U+{ord(text[error.position]):04X}")
+            self._wrong(line, column, f"has the character U+{ord(wrong[0]):04X}")
             return
+        loader, events = _Loader(text), yaml.CSafeLoader(text)
         try:
             self._refuse_unsafe_features(events)
             node = loader.get_single_node()
@@ -69,11 +71,10 @@ class YamlFile:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self._wrong(line, column, error.problem or "is not valid YAML")
+            message = error.problem or "is not valid YAML"
+            self._wrong(line, column, message, _ESCAPE_HINT if "escape code" in message else "")
         except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
-            mark = events.get_mark()  # roughly where: an escape of an invalid character
-            line = min(mark.line + 1, len(text.splitlines()))
-            self._wrong(max(1, line), mark.column + 1, "is not valid YAML")
+            self._wrong(1, 1, "is not valid YAML")
         finally:
             loader.dispose()
             events.dispose()
@@ -100,11 +101,11 @@ class YamlFile:
     def _wrong(self, line: int, column: int, message: str, hint: str = "") -> None:
         self.problems.append(at(self.file, self.text, line, column, message, hint))
 
-    def _refuse_unsafe_features(self, events: yaml.SafeLoader) -> None:
+    def _refuse_unsafe_features(self, events: yaml.CSafeLoader) -> None:
         """Refuse features by which a small file can expand to a huge value or to any object."""
         depth = 0
         while events.check_event():
-            event = events.get_event()  # type: ignore[no-untyped-call]
+            event = cast("yaml.Event", events.get_event())
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             problem = ""
@@ -131,8 +132,6 @@ class YamlFile:
             for index, value in enumerate(node.value):
                 self._places[(*loc, index)] = _place(value)
                 self._walk(loader, value, (*loc, index))
-        elif not _is_text(node.value):
-            self._wrong(*_place(node), *_HALF)
         else:
             try:
                 loader.construct_object(node)
@@ -145,8 +144,6 @@ class YamlFile:
             self._wrong(*place, f"'{key.value}' is there twice")
         elif key.tag == "tag:yaml.org,2002:merge":
             self._wrong(*place, "YAML merge keys are not allowed")
-        elif not _is_text(key.value):
-            self._wrong(*place, *_HALF)
         elif key.tag != "tag:yaml.org,2002:str":
             self._wrong(*place, "a key has to be a string", "put it in quotes")
 
@@ -154,8 +151,3 @@ class YamlFile:
 def _place(node: yaml.Node) -> tuple[int, int]:
     """Return the line and column where a node starts."""
     return node.start_mark.line + 1, node.start_mark.column + 1
-
-
-def _is_text(value: object) -> bool:
-    """Whether a scalar can be encoded as UTF-8; escapes can make one that cannot."""
-    return not isinstance(value, str) or value.isascii() or not _SURROGATE.search(value)
