@@ -20,7 +20,7 @@ from ledger.conftest import Till
 from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US, to_us
-from sidecar.domain.decisions import Effect, Limit, Meter
+from sidecar.domain.decisions import Effect, Meter
 from sidecar.domain.windows import Calendar, Window
 from sidecar.ledger.sqlite import SqliteLedger
 
@@ -56,11 +56,12 @@ class Held:
 class Model:
     """A minimal model of the ledger."""
 
-    now_us: int = START
+    now_us: int = 0
+    """The ledger's time, which changes of the ledger move on; reads do not."""
     holds: dict[str, Held] = field(default_factory=dict)
 
-    def used(self, window: Window) -> int:
-        """Add up what counts in the window of this moment."""
+    def used(self, window: Window, now_us: int) -> int:
+        """Add up what counts in the window of a moment."""
         if window is Window.CONCURRENT:
             inside = list(self.holds.values())
         elif window is Window.MINUTE:  # by the second: all of it goes when its last one goes
@@ -71,16 +72,18 @@ class Model:
             inside = [
                 hold
                 for hold in self.holds.values()
-                if last[hold.at_us // SECOND_US] + 60 * SECOND_US > self.now_us
+                if last[hold.at_us // SECOND_US] + 60 * SECOND_US > now_us
             ]
         else:
-            span = Calendar().span(window, self.now_us)
+            span = Calendar().span(window, now_us)
             inside = [h for h in self.holds.values() if span.start_us <= h.at_us < span.end_us]
         return sum(hold.counts(window) for hold in inside)
 
     def fits(self, tokens: int) -> bool:
         """L1, for every limit."""
-        return all(self.used(window) + tokens <= top for window, top in CEILINGS.items())
+        return all(
+            self.used(window, self.now_us) + tokens <= top for window, top in CEILINGS.items()
+        )
 
     def expire(self) -> None:
         """L5."""
@@ -182,14 +185,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def stands_alike(self) -> None:
         """Every limit has used what the model says, and never more than its ceiling by a hold."""
-        self._model.now_us = max(self._model.now_us, self._clock_us)
-        budgets = self._till.ledger.budgets(LIMITS, self._model.now_us)
-        used = {b.rule: b.spent + b.held for b in budgets}
-        assert {_rule(one): self._model.used(one.window) for one in LIMITS} == used
-
-
-def _rule(one: Limit) -> str:
-    return one.rule
+        now_us = max(self._model.now_us, self._clock_us)
+        used = {b.rule: b.spent + b.held for b in self._till.ledger.budgets(LIMITS, now_us)}
+        assert {one.rule: self._model.used(one.window, now_us) for one in LIMITS} == used
 
 
 LedgerMachine.TestCase.settings = settings(
