@@ -174,12 +174,14 @@ class LedgerMachine(RuleBasedStateMachine):
         The ledger's time goes on from its last decision.
         """
         self._till.reopen()
-        latest = [hold.at_us for hold in self._model.holds.values()]
-        self._clock_us = max(self._clock_us, self._model.now_us, *latest)
+        assert isinstance(self._till.ledger, SqliteLedger)
+        self._model.now_us = self._till.ledger.latest_us
+        self._clock_us = max(self._clock_us, self._model.now_us)  # else it would not start
 
     @rule()
     def prune(self) -> None:
         """Forgetting what is a year old forgets nothing that counts."""
+        self._model.now_us = max(self._model.now_us, self._clock_us)
         self._till.run(self._till.ledger.prune(self._clock_us, 365 * 86_400 * SECOND_US))
 
     @invariant()
