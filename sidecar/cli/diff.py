@@ -2,14 +2,15 @@
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 from sidecar.cli.options import (
@@ -24,14 +25,12 @@ from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
 from sidecar.policy.cel.variables import NOW
-from sidecar.policy_tools.diff.cases import Case
-from sidecar.policy_tools.diff.diff import (
-    CaseResult,
-    Change,
-    PolicyDiff,
-    TooManyCasesError,
-    compare,
-)
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy_tools.diff.case_results import CaseResult
+from sidecar.policy_tools.diff.changes import Change
+from sidecar.policy_tools.diff.comparison import Progress as ReportProgress
+from sidecar.policy_tools.diff.diff import DEFAULT_SEED, PolicyDiff, compare
+from sidecar.policy_tools.diff.fields import FieldChange
 from sidecar.runtime.shared_flags import EngineName
 
 
@@ -39,29 +38,46 @@ def diff(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="The current policies.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The new policies.")],
     at: MomentOption = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Which sample to try where the cases are too many.")
+    ] = DEFAULT_SEED,
     engine: EngineOption = EngineName.CEL_CPP,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show which calls two policy directories decide differently. Exit 1 if there are any.
+    """Show what two policy directories say differently, and which calls that changes.
 
     Every role, workspace, model, key and label that rules distinguish is tried, and amounts
-    spent where rules read them. Exit 1, too, if a rule cannot be tried exhaustively.
+    spent where rules read them. Exit 0 if nothing differs, 1 if anything does, and 2 if a
+    directory cannot be loaded.
 
     Example: sidecar diff policies my-policies
     """
-    before, after = (load_policies(directory, engine.value) for directory in (old, new))
-    try:
-        now_us = int(time.time()) * SECOND_US if at is None else at
-        found = compare(before, after, now_us, _with_progress)
-    except TooManyCasesError as error:
-        raise fail(error) from None
+    before, after = (_load(directory, engine) for directory in (old, new))
+    now_us = int(time.time()) * SECOND_US if at is None else at
+    with _progress() as progress:
+        found = compare(before, after, now_us, progress, seed)
     if output is Format.JSON:
         typer.echo(json.dumps(asdict(found), indent=2))
     else:
         _print(found)
-    missed = any(doubt.reads != NOW for doubt in found.not_exact)
-    if any((found.changes, found.added, found.removed, found.changed, found.repriced, missed)):
+    if any((found.added, found.removed, found.changed, found.fields, found.changes)):
         raise typer.Exit(1)
+
+
+def _load(directory: Path, engine: EngineName) -> PolicySet:
+    try:
+        return load_policies(directory, engine.value, exit_code=2)
+    except ValueError as error:  # no wheel of cel-cpp for this machine
+        raise fail(error, 2) from None
+
+
+@contextmanager
+def _progress() -> Iterator[ReportProgress]:
+    """Show the progress on a terminal."""
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("evaluating every rule", total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def _print(found: PolicyDiff) -> None:
@@ -72,6 +88,8 @@ def _print(found: PolicyDiff) -> None:
     ):
         if rules:
             typer.echo(f"rules {what}: {', '.join(rules)}")
+    for field in found.fields:
+        typer.echo(_field(field))
     if found.repriced:
         typer.echo(f"prices changed: {', '.join(found.repriced)}")
     if found.changes:
@@ -80,62 +98,89 @@ def _print(found: PolicyDiff) -> None:
         how = "; only that moment was tried"
         how = how if doubt.reads == NOW else " in a way that cannot be tried exhaustively"
         typer.echo(f"not exact: rule {doubt.rule} reads {doubt.reads}{how}")
+    cases = _cases(found.cases)
+    if found.sampled is not None:
+        typer.echo(
+            f"not exact: {found.sampled:,} of {cases} were tried, a sample with the seed"
+            f" {found.seed}; there may be other changes"
+        )
+    changes = counted(len(found.changes), "change")
     if found.cases:
-        changes, cases = counted(len(found.changes), "change"), counted(found.cases, "case")
         typer.echo(f"{changes}, in {cases} at {found.at}")
     else:
         typer.echo("0 changes: both directories decide the same")
 
 
+def _cases(count: int) -> str:
+    return counted(count, "case") if count < 10**12 else "more than 10^12 cases"
+
+
+def _field(field: FieldChange) -> str:
+    """Write a key or field with both values, or an entry that only one set has."""
+    name = f"{field.kind} {field.name}".rstrip()
+    if not field.field:
+        return f"{name}: {'removed' if field.after is None else 'added'}"
+    before, after = (
+        "(absent)" if value is None else value or '""' for value in (field.before, field.after)
+    )
+    meaning = f" ({field.meaning})" if field.meaning else ""
+    return f"{name}: {field.field}: {before} → {after}{meaning}"
+
+
 def _print_changes(found: PolicyDiff) -> None:
-    shows_spent = len(found.spent) > 1
+    """Print those that decide anew; of calls that both deny, only how many have new reasons."""
+    still_denied = [each for each in found.changes if each.before.denied and each.after.denied]
+    decided = [each for each in found.changes if each not in still_denied]
+    console().print(_table(decided or still_denied, found))
+    if not all(change.only or change.every for change in decided or still_denied):
+        typer.echo(
+            "(some): only some of those with these labels; other labels matter, or one is missing"
+        )
+    if decided and still_denied:
+        rows = counted(len(still_denied), "change")
+        typer.echo(f"and {rows} of reasons only, of calls that both deny: see --format json")
+
+
+def _table(changes: Iterable[Change], found: PolicyDiff) -> Table:
+    shows_spent = len(found.spent) > 1 or any(any(change.spent) for change in changes)
     table = Table()
     headings = ["role", "workspace", "labels", "keys", "spent", "models", "before", "after"]
     for heading in headings:
         if heading != "spent" or shows_spent:
             table.add_column(heading, overflow="fold")
-    for change in found.changes:
+    for change in changes:
         spent = ["any" if change.spent == found.spent else "; ".join(change.spent)]
         who, what = _row(change, found.keys)
         table.add_row(*who, *(spent if shows_spent else ()), *what)
-    console().print(table)
-    if not all(change.only for change in found.changes):
-        typer.echo(
-            "(some): only some of those with these labels; other labels matter, or one is missing"
-        )
-
-
-def _with_progress(cases: Sequence[Case]) -> Iterable[Case]:
-    """Show the progress on a terminal."""
-    return track(cases, "trying every case", console=Console(stderr=True), transient=True)
+    return table
 
 
 def _row(change: Change, all_keys: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Return the row of a change: whose calls, and the models and both results."""
-    labels = ", ".join(f"{name}: {value}" for name, value in change.labels) or "any"
-    labels = labels if change.only else f"{labels} (some)"
     keys = "any" if change.keys == all_keys else ", ".join(k or "(none)" for k in change.keys)
-    before, after = _texts(change.before, change.after)
-    return [change.role, change.workspace, labels, keys], [", ".join(change.models), before, after]
+    before, after = _text(change.before), _text(change.after)
+    models = ", ".join(change.models)
+    return [change.role, change.workspace, _labels(change), keys], [models, before, after]
 
 
-def _texts(before: CaseResult, after: CaseResult) -> tuple[str, str]:
-    """Write both, without the limits that they share."""
-    if before.denied or after.denied:  # the limits are not what has changed
-        shared = {*before.ceilings, *after.ceilings}
-    else:
-        shared = set(before.ceilings) & set(after.ceilings)
-    return _text(before, shared), _text(after, shared)
+def _labels(change: Change) -> str:
+    if change.every and not change.only:
+        return ", ".join(
+            f"{name}: {' or '.join('(none)' if text is None else text for text in texts)}"
+            for name, texts in change.choices
+        )
+    labels = ", ".join(f"{name}: {value}" for name, value in change.labels) or "any"
+    return labels if change.only else f"{labels} (some)"
 
 
-def _text(outlook: CaseResult, shared: set[tuple[str, str]]) -> str:
-    model = f"as {outlook.model}: " if outlook.model else ""
-    if outlook.denied:
-        return f"{model}deny: {', '.join(outlook.denied)}"
+def _text(result: CaseResult) -> str:
+    model = f"as {result.model}: " if result.model else ""
+    if result.denied:
+        return f"{model}deny: {', '.join(result.denied)}"
     most = (
         "any size"
-        if outlook.most_tokens is None
-        else f"up to {counted(outlook.most_tokens, 'token')}"
+        if result.most_tokens is None
+        else f"up to {counted(result.most_tokens, 'token')}"
     )
-    limits = [f"{rule}: {top}" for rule, top in outlook.ceilings if (rule, top) not in shared]
-    return "; ".join([f"{model}allow, {most}", *limits])
+    ceilings = [f"{rule}: {top}" for rule, top in result.ceilings]
+    return "; ".join([f"{model}allow, {most}", *ceilings])

@@ -17,10 +17,12 @@ def in_directory(directory: Path, problem: Problem) -> Problem:
     return replace(problem, file=str(directory / problem.file))
 
 
-def load_policies(directory: Path, engine: str, share: Share = WHOLE) -> PolicySet:
-    """Load a policy directory, or print all that is wrong and exit 1."""
+def load_policies(
+    directory: Path, engine: str, share: Share = WHOLE, *, exit_code: int = 1
+) -> PolicySet:
+    """Load a policy directory, or print all that is wrong and exit."""
     try:
         return policy_set.load(directory, engine, share=share)
     except PolicyError as error:
         problems = (str(in_directory(directory, problem)) for problem in error.problems)
-        raise fail("\n".join(problems)) from None
+        raise fail("\n".join(problems), exit_code) from None

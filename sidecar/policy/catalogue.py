@@ -63,6 +63,11 @@ class Catalogue:
         self.models = {name: models[model_id] for name, model_id in data.names.items()}
         self.keys = {key_id: _key(key_id, entry) for key_id, entry in data.keys.items()}
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether there is a role, a workspace and a model: without them, no call is evaluated."""
+        return bool(self.roles and self.workspaces and self.models)
+
     def messages(self) -> Iterator[Message]:
         """Yield every entry that rules can read."""
         yield from (role.message for role in self.roles.values())

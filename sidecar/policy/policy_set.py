@@ -1,5 +1,6 @@
 """Policy sets: the rules and data of a directory, compiled into an immutable snapshot."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +69,22 @@ class PolicySet:
         entries: data.Data,
         share: Share = WHOLE,
     ) -> None:
-        """Group the rules by their effects."""
+        """Prepare the entries, and group the rules by their effects."""
         self.digest = digest
         self.generation = generation
         self.engine = engine
         self.share = share
+        self.entries = entries
         self.catalogue = Catalogue(entries)
+        self._group(rules)
+
+    def only(self, *rules: Rule) -> "PolicySet":
+        """Return a set with the same entries, and only these of its rules: for tools."""
+        part = copy.copy(self)
+        PolicySet._group(part, rules)
+        return part
+
+    def _group(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         self.allowances = tuple(
             rule for rule in rules if rule.effect is RuleEffect.ALLOW and not rule.shadow
@@ -84,7 +95,9 @@ class PolicySet:
         self.denials = tuple(rule for rule in rules if rule.effect is RuleEffect.DENY)
         on_request = [rule.body for rule in self.denials if not rule.body.from_data]
         self.request_denials = [  # two, as `unlimited` has one type within an expression
-            AnyOf(engine, [body.source for body in on_request if body.program.double is double])
+            AnyOf(
+                self.engine, [body.source for body in on_request if body.program.double is double]
+            )
             for double in (False, True)
         ]
         self.limits = tuple(rule for rule in rules if rule.effect is RuleEffect.LIMIT)

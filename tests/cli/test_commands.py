@@ -291,35 +291,34 @@ def test_diff_shows_what_changes_for_whom(tmp_path: Path) -> None:
     assert (code, json.loads(out)["changes"][0]["role"]) == (1, "tester")
 
 
-def test_diff_says_what_is_not_exact(tmp_path: Path) -> None:
-    """Exit 1 where a change may have been missed, but not for the time of day alone."""
-    more = ROLES.replace("10_000", "10_001")
-    for condition, expected, expected_code in (
-        (
-            "size(principal.labels) > 9",
-            "not exact: rule no reads labels in a way that cannot be",
-            1,
-        ),
-        ("now.getHours() > 18", "not exact: rule no reads now; only that moment was tried", 0),
-    ):
-        old = minimal(tmp_path / "old", no=deny(condition))
-        new = minimal(tmp_path / "new", no=deny(condition), roles_yaml=more)
-        code, out, _ = sidecar("diff", old, new)
-        assert (code, expected in out, "0 changes, in 2 cases at " in out) == (
-            expected_code,
-            True,
-            True,
-        )
-        code, out, _ = sidecar("diff", old, new, "--format", "json", "--at", "2026-11-10T12:00:00Z")
-        found = json.loads(out)
-        assert (code, found["not_exact"][0]["rule"]) == (expected_code, "no")
-        assert found["at"] == "2026-11-10T12:00:00Z"
+@pytest.mark.parametrize(
+    ("condition", "more", "expected"),
+    [
+        ("size(principal.labels) > 9", "8", "labels in a way that cannot be tried exhaustively"),
+        ("now.getHours() > 19", "18", "now; only that moment was tried"),
+    ],
+)
+def test_diff_says_what_is_not_exact(
+    condition: str, more: str, expected: str, tmp_path: Path
+) -> None:
+    """Where a changed rule may change more than what was tried, the rule is named."""
+    old = minimal(tmp_path / "old", no=deny(condition))
+    new = minimal(tmp_path / "new", no=deny(condition.replace(condition[-2:].strip(), more)))
+    code, out, _ = sidecar("diff", old, new, "--at", "2026-11-10T12:00:00Z")
+    assert (code, f"not exact: rule no reads {expected}" in out) == (1, True), out
+    assert out.endswith("0 changes, in 2 cases at 2026-11-10T12:00:00Z\n")
+    code, out, _ = sidecar("diff", old, new, "--format", "json", "--at", "2026-11-10T12:00:00Z")
+    found = json.loads(out)
+    assert (code, found["not_exact"][0]["rule"]) == (1, "no")
+    assert found["at"] == "2026-11-10T12:00:00Z"
 
 
 def test_diff_explains_some_and_shows_what_is_spent(tmp_path: Path) -> None:
     """Words that are not plain have a legend; spend has a column where rules read it."""
     old = minimal(tmp_path / "old", calls=limit("9"))
-    rule = deny('!("team" in principal.labels) || spend["calls"].fraction > 0.5')
+    rule = deny(
+        '("a" in principal.labels) != ("b" in principal.labels) || spend["calls"].fraction > 0.5'
+    )
     code, out, _ = sidecar("diff", old, minimal(tmp_path / "new", calls=limit("9"), no=rule))
     assert (code, "any (some)" in out, "(some): " in out, "calls: just over 50 %" in out) == (
         1,
@@ -327,6 +326,28 @@ def test_diff_explains_some_and_shows_what_is_spent(tmp_path: Path) -> None:
         True,
         True,
     )
+
+
+@pytest.mark.parametrize("broken", ["old", "new"])
+def test_diff_of_what_does_not_load_exits_2(broken: str, tmp_path: Path) -> None:
+    """An error is no difference: 1 says that something differs."""
+    minimal(tmp_path / "old")
+    minimal(tmp_path / "new", no=deny("true"))
+    (tmp_path / broken / "roles.yaml").write_text("roles: [")
+    code, out, err = sidecar("diff", tmp_path / "old", tmp_path / "new")
+    assert (code, out, f"{broken}/roles.yaml" in err) == (2, "", True), err
+    code, _, err = sidecar("diff", tmp_path / "missing", tmp_path / "new")
+    assert (code, "cannot be read" in err) == (2, True), err
+
+
+def test_diff_shows_what_is_written_differently(tmp_path: Path) -> None:
+    """Exit 1, also where no decision changes."""
+    old = minimal(tmp_path / "old", no=deny("false"))
+    keys = "keys:\n  a: {workspace: lab}\n"
+    new = minimal(tmp_path / "new", no=deny("false", message="never"), keys_yaml=keys)
+    code, out, _ = sidecar("diff", old, new)
+    assert code == 1
+    assert "rule no: message: no → never\nkey a: added\n0 changes, in " in out
 
 
 @pytest.mark.parametrize("at", ["yesterday", "2026-11-10T12:00:00", ""])

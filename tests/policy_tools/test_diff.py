@@ -1,6 +1,5 @@
 """What changes for whom between two policy directories."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,7 @@ from support.desk import NOON
 from support.policies import MODELS, ROLES, SHIPPED, WORKSPACES, deny, limit, minimal, shipped
 
 from sidecar.policy import policy_set
-from sidecar.policy_tools.diff.cases import Case
-from sidecar.policy_tools.diff.diff import PolicyDiff, TooManyCasesError, compare
+from sidecar.policy_tools.diff.diff import PolicyDiff, compare
 
 KEYS = "keys:\n  a: {workspace: lab}\n  b: {workspace: lab}\n"
 REVOKED = KEYS.replace("b: {workspace: lab}", "b: {workspace: lab, state: revoked}")
@@ -52,20 +50,20 @@ def test_the_same_files_are_not_tried(tmp_path: Path) -> None:
     assert (found.changes, found.not_exact, found.cases) == ((), (), 0)
 
 
-def test_only_what_may_have_changed_is_tried(tmp_path: Path) -> None:
-    """With the same rules, a case whose entries are the same comes to the same."""
+def test_a_rule_is_evaluated_for_what_it_reads_and_not_for_each_case(tmp_path: Path) -> None:
+    """A changed budget of one workspace changes its calls alone."""
     new = shipped(tmp_path / "new")
     text = (new / "workspaces.yaml").read_text()
     (new / "workspaces.yaml").write_text(text.replace("usd: 50\n", "usd: 51\n"))
-    tried: list[str] = []
-
-    def track(cases: Sequence[Case]) -> Sequence[Case]:
-        tried.extend(case.workspace for case in cases)
-        return cases
-
-    found = compare(policy_set.load(SHIPPED), policy_set.load(new), NOON, track)
-    assert {workspace for _, workspace, *_ in told(found)} == {"dev-workspace"} == set(tried)
-    assert len(tried) < found.cases
+    evaluations = [0]
+    found = compare(
+        policy_set.load(SHIPPED),
+        policy_set.load(new),
+        NOON,
+        lambda done, _: evaluations.append(done),
+    )
+    assert {workspace for _, workspace, *_ in told(found)} == {"dev-workspace"}
+    assert max(evaluations) < found.cases / 10
 
 
 def test_a_rule_that_denies_is_shown_for_those_whom_it_denies(tmp_path: Path) -> None:
@@ -160,27 +158,42 @@ def test_rules_are_listed_by_what_happened_to_them(tmp_path: Path) -> None:
     assert found.changes == ()
 
 
-def test_more_cases_than_can_be_tried_are_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """No answer is better than half of one."""
-    monkeypatch.setattr("sidecar.policy_tools.diff.diff.MAX_CASES", 10)
-    with pytest.raises(TooManyCasesError, match="cases are more than 10"):
-        between(SHIPPED, minimal(tmp_path / "new"))
-
-
-def test_cases_are_counted_before_any_is_made(tmp_path: Path) -> None:
-    """Labels multiply: 32 of them are more combinations than memory holds."""
-    rules = {
+def labels_that_multiply(rules: str, labels: int) -> dict[str, str]:
+    """Write rules that each read so many labels of their own."""
+    return {
         f"no_{rule}": deny(" || ".join(
             f'"l{rule}{n}" in principal.labels && principal.labels["l{rule}{n}"] == "x"'
-            for n in range(8)
+            for n in range(labels)
         ))
-        for rule in "abcd"
+        for rule in rules
     }  # fmt: skip
-    old = minimal(tmp_path / "old")
-    with pytest.raises(TooManyCasesError, match="more than 10\\^12 cases are more than 200,000"):
-        between(old, minimal(tmp_path / "new", **rules))
+
+
+def test_more_cases_than_memory_holds_are_decided_exactly(tmp_path: Path) -> None:
+    """Labels multiply: 32 of them are 3^32 combinations, of which a changed budget reads none."""
+    rules = labels_that_multiply("abcd", 8)
+    money = limit("workspace.monthly_budget_usd", meter="cost", window="month")
+    old = minimal(tmp_path / "old", money=money, **rules)
+    text = WORKSPACES.replace("monthly_budget_usd: unlimited", "monthly_budget_usd: 40")
+    found = between(old, minimal(tmp_path / "new", money=money, workspaces_yaml=text, **rules))
+    (change,) = found.changes
+    assert (found.cases, found.sampled, found.not_exact) == (2 * 3**32, None, ())
+    assert change.every  # of two choices for each label, the other one being denied
+    assert dict(change.choices) == {
+        f"l{r}{n}": (None, "(any other)") for r in "abcd" for n in range(8)
+    }
+
+
+def test_a_rule_that_reads_too_much_is_tried_with_a_sample(tmp_path: Path) -> None:
+    """The sample is named by its seed, and is the same for the same seed."""
+    rules = labels_that_multiply("a", 14)
+    old, new = minimal(tmp_path / "old"), minimal(tmp_path / "new", **rules)
+    sets = [policy_set.load(each) for each in (old, new)]
+    found, again, other = (compare(sets[0], sets[1], NOON, seed=seed) for seed in (1, 1, 2))
+    assert (found.sampled, found.seed, found.cases) == (10_000, 1, 2 * 3**14)
+    assert found == again != other
+    assert {c.after.denied for c in found.changes} == {("NO (no-a)",)}
+    assert not any(change.only or change.every for change in found.changes)
 
 
 def test_a_rule_on_spend_hides_no_ceiling(tmp_path: Path) -> None:
@@ -350,8 +363,9 @@ def test_endpoints_are_found_however_they_are_written(tmp_path: Path) -> None:
 def test_what_cannot_be_tried_out_in_full_is_said(
     condition: str, reads: str, tmp_path: Path
 ) -> None:
-    """No changes is an answer only where there cannot be any."""
-    rules = {"calls": limit("100"), "no": deny(condition)}
+    """The rule may deny what was tried of the calls that another change is about."""
+    size = deny("request.tokens > role.max_tokens_per_request")
+    rules = {"calls": limit("100"), "no": deny(condition), "size": size}
     old = minimal(tmp_path / "old", **rules)
     text = ROLES.replace("10_000", "10_001")
     assert (("no", reads)) in doubts(

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
 
-from sidecar.domain.clock import MAX_YEAR, MIN_YEAR, to_us
+from sidecar.domain.clock import MAX_YEAR, MIN_YEAR, to_datetime, to_us
 from sidecar.domain.prices import THOUSANDTHS
 from sidecar.domain.usage import MAX_TOOL_NAME_BYTES
 
@@ -67,6 +67,26 @@ def _instant(value: object) -> object:
     raise ValueError("has to be a day, as in 2026-08-21, or a time, as in 2026-08-21T12:00:00Z")
 
 
+def _written(value: int | Decimal | None) -> str:
+    """Write a ceiling or a price as a data file has it."""
+    return "unlimited" if value is None else f"{Decimal(value).normalize():f}"
+
+
+def _written_instant(at_us: int) -> str:
+    """Write a day, or a time with its zone."""
+    moment = to_datetime(at_us)
+    return moment.date().isoformat() if moment.time() == time() else moment.isoformat()
+
+
+def _written_factor(thousandths: int) -> str:
+    return _written(Decimal(thousandths) / THOUSANDTHS)
+
+
+# As JSON, entries are as they are written: `sidecar diff` shows them to people.
+_AS_WRITTEN = PlainSerializer(_written, when_used="json")
+_FACTOR_AS_WRITTEN = PlainSerializer(_written_factor, when_used="json")
+_INSTANT_AS_WRITTEN = PlainSerializer(_written_instant, when_used="json")
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
 KeyId = Annotated[
     str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^#\x00-\x1f\x7f-\x9f]+$")
@@ -98,25 +118,28 @@ _USD_BOUNDS = Field(ge=0, le=10_000)
 
 Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 CountOrNone = Annotated[
-    Count | None, BeforeValidator(_ceiling, json_schema_input_type=Count | Unlimited)
+    Count | None, BeforeValidator(_ceiling, json_schema_input_type=Count | Unlimited), _AS_WRITTEN
 ]
 Budget = Annotated[
     Annotated[Decimal, BeforeValidator(_number), _BUDGET_BOUNDS] | None,
     BeforeValidator(_ceiling, json_schema_input_type=Annotated[float, _BUDGET_BOUNDS] | Unlimited),
+    _AS_WRITTEN,
 ]
 Usd = Annotated[
     Decimal,
     Field(decimal_places=9),
     _USD_BOUNDS,
     BeforeValidator(_number, json_schema_input_type=Annotated[float, _USD_BOUNDS]),
+    _AS_WRITTEN,
 ]
 # Defaults are in the written form, too: 1, not a thousand thousandths.
-Factor = Annotated[int, Field(validate_default=True), _thousandths(10)]
-Discount = Annotated[int, Field(validate_default=True), _thousandths(1)]
+Factor = Annotated[int, Field(validate_default=True), _thousandths(10), _FACTOR_AS_WRITTEN]
+Discount = Annotated[int, Field(validate_default=True), _thousandths(1), _FACTOR_AS_WRITTEN]
 _WRITTEN_INSTANT = r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:\d\d))?$"
 Instant = Annotated[
     int,
     BeforeValidator(
         _instant, json_schema_input_type=Annotated[str, Field(pattern=_WRITTEN_INSTANT)]
     ),
+    _INSTANT_AS_WRITTEN,
 ]

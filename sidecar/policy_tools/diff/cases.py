@@ -6,16 +6,29 @@ and spent amounts that rules compare with.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from sidecar.domain.amounts import format_amount
 from sidecar.domain.decisions import Budget, Limit, Meter
 from sidecar.domain.prices import Price
 from sidecar.domain.usage import Endpoint
+from sidecar.policy.cel.variables import SPEND
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy_tools.diff.dependencies import NO_KEY, UNKNOWN_KEY, Dependencies
+from sidecar.policy_tools.diff.dependencies import (
+    CALL,
+    KEY,
+    LABEL,
+    NO_KEY,
+    ROLE,
+    UNKNOWN,
+    WORKSPACE,
+    Dependencies,
+    Input,
+)
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 _OF_TOKENS = (Endpoint.CHAT, Endpoint.EMBEDDINGS)
@@ -59,7 +72,7 @@ class Spent:
 
 
 def budgets_of_case(
-    spent: Sequence[Spent], limits: Sequence[Limit], _at_us: int
+    spent: Iterable[Spent], limits: Sequence[Limit], _at_us: int
 ) -> tuple[Budget, ...]:
     """Return the limits' budgets in a case; those that no rule reads are unspent."""
     by_rule = {each.rule: each for each in spent}
@@ -78,63 +91,82 @@ def budgets_of_case(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One combination: a caller with a key, a model and endpoint, and spent amounts."""
+Call = tuple[str, Endpoint]
+"""A model, by one of its names, at an endpoint."""
 
-    role: str
-    workspace: str
-    labels: Labels
-    key: str
-    model: str
-    endpoint: Endpoint
-    spent: tuple[Spent, ...]
+Case = Mapping[Input, Any]
+"""One combination of inputs, or a part of one. A role, workspace or key is its name, and a label
+its text, None if it is missing; a call is a Call, and what is spent of a limit a Spent."""
+
+Level = Sequence[Case]
+"""The values that inputs are tried with: parts of cases, all with the same inputs."""
 
 
 class CaseSpace:
-    """The space of cases of two policy sets: the values of each input."""
+    """The space of cases of two policy sets: the values of each input.
+
+    `levels` has a level for each input: those of ROLE and WORKSPACE first, then the labels,
+    then what is spent, and those of KEY and CALL last.
+    """
 
     def __init__(self, old: PolicySet, new: PolicySet, reading: Dependencies, now_us: int) -> None:
         """Find each role, workspace, key and name of a model of either set."""
         catalogues = (old.catalogue, new.catalogue)
-        self._roles = sorted({name for each in catalogues for name in each.roles})
-        self._workspaces = sorted({name for each in catalogues for name in each.workspaces})
-        self._labels = [
-            [None, *((name, value) for value in sorted({*values, "(any other)"}))]
-            for name, values in sorted(reading.labels.items())
-        ]
-        self._calls = [
+        self.keys = _keys(old, new, reading, now_us)
+        calls = [
             (name, endpoint)
             for name in _model_names(old, new, reading)
             for endpoint in _endpoints(name, old, new, reading)
         ]
-        self._spent = _levels(old, new, reading)
-        self.keys = _keys(old, new, reading, now_us)
+        values: dict[Input, Sequence[Any]] = {
+            ROLE: sorted({name for each in catalogues for name in each.roles}) or [UNKNOWN],
+            WORKSPACE: (
+                sorted({name for each in catalogues for name in each.workspaces}) or [UNKNOWN]
+            ),
+            **{
+                (LABEL, name): [None, *sorted({*texts, "(any other)"})]
+                for name, texts in sorted(reading.labels.items())
+            },
+            **_levels(old, new, reading),
+            KEY: self.keys,
+            CALL: calls or [(UNKNOWN, Endpoint.CHAT)],
+        }
+        self.levels: list[Level] = [
+            [{input_: value} for value in tried] for input_, tried in values.items()
+        ]
 
     @property
     def count(self) -> int:
         """The number of cases, without creating them: there may be too many for memory."""
-        singles = len(self._roles) * len(self._workspaces) * len(self.keys) * len(self._calls)
-        labels = math.prod(len(choices) for choices in self._labels)
-        return singles * labels * math.prod(len(choices) for choices in self._spent)
+        return math.prod(map(len, self.levels))
 
-    def label_sets(self) -> list[Labels]:
-        """Return every combination of labels that a rule can tell from another.
-
-        A label may be missing, be any text that a rule compares it with, or something else.
-        """
-        return [tuple(filter(None, chosen)) for chosen in itertools.product(*self._labels)]
-
-    def spent(self) -> list[tuple[Spent, ...]]:
+    def spent(self) -> list[str]:
         """Return every combination of what may be spent of the limits that rules look at."""
-        return list(itertools.product(*self._spent))
+        choices = [level for level in self.levels if any(kind == SPEND for kind, _ in level[0])]
+        return [
+            spent_of({k: v for part in parts for k, v in part.items()})
+            for parts in itertools.product(*choices)
+        ]
 
-    def cases(self) -> Iterator[Case]:
-        """Yield every case."""
-        for role, workspace, labels, key, call, spent in itertools.product(
-            self._roles, self._workspaces, self.label_sets(), self.keys, self._calls, self.spent()
-        ):
-            yield Case(role, workspace, labels, key, *call, spent)
+    def sample(self, seed: int, count: int) -> Level:
+        """Draw cases at random, each input's value by itself; the same for the same seed."""
+        draw = random.Random(seed)  # noqa: S311 - a sample, no secret
+        return [
+            {input_: value for level in self.levels for input_, value in draw.choice(level).items()}
+            for _ in range(count)
+        ]
+
+
+def labels_of(case: Case) -> Labels:
+    """Return the labels that a case has, by name."""
+    return tuple(
+        (name, text) for (kind, name), text in case.items() if kind == LABEL and text is not None
+    )
+
+
+def spent_of(case: Case) -> str:
+    """Write what is spent in a case."""
+    return ", ".join(str(spent) for (kind, _), spent in case.items() if kind == SPEND)
 
 
 def model_id(policy: PolicySet, name: str) -> str:
@@ -198,10 +230,10 @@ def _keys(old: PolicySet, new: PolicySet, reading: Dependencies, now_us: int) ->
         return [NO_KEY]
     every = {key_id for each in (old, new) for key_id in each.catalogue.keys}
     alike: dict[object, str] = {}
-    for key_id in sorted((every | reading.keys) - {NO_KEY, UNKNOWN_KEY}):
+    for key_id in sorted((every | reading.keys) - {NO_KEY, UNKNOWN}):
         kinds = tuple(_kind(each.catalogue.key(key_id), now_us) for each in (old, new))
         alike.setdefault(key_id if reading.each_key else kinds, key_id)
-    return [NO_KEY, UNKNOWN_KEY, *alike.values()]
+    return [NO_KEY, UNKNOWN, *alike.values()]
 
 
 def _kind(key: policy_pb.Key, now_us: int) -> tuple[object, ...]:
@@ -210,17 +242,17 @@ def _kind(key: policy_pb.Key, now_us: int) -> tuple[object, ...]:
     return key.workspace, key.state, (*key.allowed_models,), key.requests_per_minute, expired
 
 
-def _levels(old: PolicySet, new: PolicySet, reading: Dependencies) -> list[list[Spent]]:
+def _levels(old: PolicySet, new: PolicySet, reading: Dependencies) -> dict[Input, Sequence[Spent]]:
     """Return nothing, each amount and share that a rule looks for, and all, for each limit."""
     meters = {rule.id: rule.terms.meter for each in (old, new) for rule in each.limits}
-    return [
-        [
+    return {
+        (SPEND, rule): [
             Spent(rule, meter, mark, beside)
             for mark, beside in _marks(reading.shares[rule], reading.amounts[rule])
         ]
         for rule, meter in sorted(meters.items())
         if rule in reading.shares
-    ]
+    }
 
 
 def _marks(shares: set[Fraction], amounts: set[int]) -> Iterator[tuple[Fraction | int, int]]:

@@ -18,15 +18,27 @@ import lark
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import EvaluationError
 from sidecar.policy.cel.syntax import Tree, bare, children
-from sidecar.policy.cel.variables import FROM_DATA, NAMES, values_of
+from sidecar.policy.cel.variables import FROM_DATA, NAMES, SPEND, values_of
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
-NO_KEY, UNKNOWN_KEY = "", "(unknown)"
+NO_KEY, UNKNOWN = "", "(unknown)"
+"""Of keys; a set without any role, workspace or model is tried with one that is unknown, too."""
 
 MAX_COMBINATIONS = 2_000
 """Of roles, workspaces, models and keys, on which a part of a rule is evaluated."""
+
+Input = tuple[str, str]
+"""What a case sets, and rules read: ROLE, WORKSPACE, KEY, CALL, or a label or a limit's spend
+with its name."""
+
+LABEL = "label"
+ALL_LABELS = (LABEL, "")
+ROLE, WORKSPACE, KEY, CALL = ("role", ""), ("workspace", ""), ("key", ""), ("call", "")
+"""A call is a model, by one of its names, at an endpoint."""
+
+_OF_VARIABLE = {"role": ROLE, "workspace": WORKSPACE, "key": KEY, "model": CALL, "request": CALL}
 
 _NAMES, _SIZES = {"endpoint", "model"}, {"max_output_tokens", "tokens"}
 """Fields of a request that are tried with every name, and for the largest that passes."""
@@ -60,6 +72,18 @@ class Dependencies:
     amounts: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """How much of a limit is spent, by its id: shares of its ceiling, and what it counts."""
     doubts: set[Inexact] = field(default_factory=set)
+    inputs: dict[str, set[Input]] = field(default_factory=lambda: defaultdict(set))
+    """What each rule reads, by its id."""
+
+    def inputs_of(self, rule_id: str) -> frozenset[Input]:
+        """Return what a rule reads; where it reads a limit's spend, what the limit reads, too."""
+        found = set(self.inputs[rule_id])
+        for kind, name in self.inputs[rule_id]:
+            if kind == SPEND:
+                found |= self.inputs[name]
+        if ALL_LABELS in found:
+            found |= {(LABEL, name) for name in self.labels}
+        return frozenset(found)
 
 
 def read(*policies: PolicySet) -> Dependencies:
@@ -85,7 +109,7 @@ class _Data:
             "role": [role.message for role in catalogue.roles.values()],
             "workspace": list(catalogue.workspaces.values()),
             "model": list(models.values()),
-            "key": [*catalogue.keys.values(), *map(catalogue.key, (NO_KEY, UNKNOWN_KEY))],
+            "key": [*catalogue.keys.values(), *map(catalogue.key, (NO_KEY, UNKNOWN))],
         }
 
     def values(self, tree: Tree) -> set[Any] | None:
@@ -112,6 +136,7 @@ class _RuleReader:
 
     def __init__(self, rule: Rule, data: _Data, found: Dependencies) -> None:
         self._rule, self._data, self._found = rule, data, found
+        self._inputs = found.inputs[rule.id]
         self._texts: list[Tree] = []
         self._vague: list[set[str]] = []
 
@@ -121,6 +146,8 @@ class _RuleReader:
         if self._rule.limit is not None:
             scope = self._data.parser.parse(self._rule.limit.per.source)
             self._visit(scope, _Meets.SCOPE)
+        if not self._vague:
+            return
         values = {value for tree in self._texts for value in self._data.values(tree) or ()}
         for vague in self._vague:
             vague.update(_texts(values) - self._found.labels.keys())
@@ -160,10 +187,12 @@ class _RuleReader:
         if _path(over) != ["principal", "labels"]:
             self._visit(over)
             return
-        for name in self._equals("labels", _Meets.EQUAL, index) or ():
+        for name in self._label_names(index):
             self._label(name, meets, other)
 
     def _note(self, path: list[str], node: Tree, meets: _Meets, other: Tree | None) -> None:
+        if path[0] in _OF_VARIABLE:
+            self._inputs.add(_OF_VARIABLE[path[0]])
         match path:
             case ["principal", *fields]:
                 self._principal(fields, meets, other)
@@ -189,19 +218,21 @@ class _RuleReader:
             case ["labels", name]:
                 self._label(name, meets, other)
             case ["labels"] if meets is _Meets.KEY and other is not None:
-                for name in self._equals("labels", _Meets.EQUAL, other) or ():
+                for name in self._label_names(other):
                     self._label(name, _Meets.HAS, None)
             case ["labels"]:
+                self._inputs.add(ALL_LABELS)
                 self._doubt("labels", meets)
             case ["id"]:
                 self._doubt("principal.id", meets)
             case ["key_id"]:
                 self._key_id(meets, other)
             case []:
+                self._inputs |= {ALL_LABELS, ROLE, WORKSPACE}
                 self._doubt("principal", meets)
                 self._key_id(meets, None)
             case _:
-                pass  # role and workspace: they are those of the entries
+                self._inputs.add((fields[0], ""))  # role or workspace: that of the entry
 
     def _doubt(self, reads: str, meets: _Meets) -> None:
         if meets is not _Meets.SCOPE:
@@ -215,13 +246,22 @@ class _RuleReader:
             return None
         return _texts(values)
 
+    def _label_names(self, tree: Tree) -> set[str]:
+        """Return the labels that a part names; all are read if it may name any."""
+        names = self._equals("labels", _Meets.EQUAL, tree)
+        if names is None:
+            self._inputs.add(ALL_LABELS)
+        return names or set()
+
     def _label(self, name: str, meets: _Meets, other: Tree | None) -> None:
         """A label that a limit counts by is there or not; more of it decides nothing."""
+        self._inputs.add((LABEL, name))
         values = self._found.labels[name]
         if meets not in (_Meets.HAS, _Meets.SCOPE):
             self._tell(values, "labels", meets, other)
 
     def _key_id(self, meets: _Meets, other: Tree | None) -> None:
+        self._inputs.add(KEY)
         if meets is not _Meets.SCOPE:
             self._found.each_key = True
             self._tell(self._found.keys, "the key", meets, other)
@@ -244,6 +284,7 @@ class _RuleReader:
     def _spend(self, steps: list[str], meets: _Meets, other: Tree | None) -> None:
         """Note what a limit's spend is compared with."""
         for limit in steps[:1] or self._data.limits:
+            self._inputs.add((SPEND, limit))
             self._found.shares[limit] |= set()  # it is read, whatever it is compared with
         if steps[1:] == ["ceiling"] or meets is _Meets.HAS:
             return

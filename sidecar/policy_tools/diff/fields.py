@@ -1,0 +1,156 @@
+"""What is written differently in two policy sets: keys of headers, and fields of data entries.
+
+Comments, formatting and the order of entries are no difference, nor is a default that one of
+the sets writes out.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from sidecar.domain.windows import Window, windows_per_month
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.files import header
+from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.rules import Rule
+
+_DEFAULTS = {"mode": "enforce", "on_expiry": "charge"}
+
+_ORDERED = {"endpoints"}
+"""Lists whose order counts: the first endpoint is the default. The rest are sets of names."""
+
+_DERIVED = {"names"}
+"""Of the data: made from other fields."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A key or field that is written differently; None is not there.
+
+    `kind` is rule, role, workspace, model, key or multipliers, `name` the entry's, and `field`
+    is empty where the whole entry is new or gone. `meaning` says what follows, if that is not
+    plain from the values.
+    """
+
+    kind: str
+    name: str
+    field: str
+    before: str | None
+    after: str | None
+    meaning: str = ""
+
+
+def rule_changes(old: PolicySet, new: PolicySet) -> Iterator[FieldChange]:
+    """Find the keys that differ in the headers of rules that both sets have."""
+    before, after = ({rule.id: rule for rule in each.rules} for each in (old, new))
+    for rule_id in sorted(before.keys() & after.keys()):
+        one, other = header_of(before[rule_id]), header_of(after[rule_id])
+        for key in sorted(one.keys() | other.keys()):
+            was, is_now = one.get(key), other.get(key)
+            if was != is_now:
+                meaning = _meaning(key, was or "", is_now or "")
+                yield FieldChange("rule", rule_id, key, was, is_now, meaning)
+
+
+def entry_changes(old: PolicySet, new: PolicySet) -> Iterator[FieldChange]:
+    """Find the fields that differ in the data files, and the entries that one set lacks."""
+    for section in dataclasses.fields(old.entries):
+        if section.name in _DERIVED:
+            continue
+        one, other = (getattr(each.entries, section.name) for each in (old, new))
+        if isinstance(one, BaseModel):
+            yield from _entry_changes(section.name, "", one, other)
+            continue
+        kind = section.name.removesuffix("s")
+        for name in sorted(one.keys() | other.keys()):
+            if name in one and name in other:
+                yield from _entry_changes(kind, name, one[name], other[name])
+            else:
+                there = ("present", None) if name in one else (None, "present")
+                yield FieldChange(kind, name, "", *there)
+
+
+def header_of(rule: Rule) -> Mapping[str, str]:
+    """Return a rule's header, with defaults filled in."""
+    entries, _ = header.parse(f"{rule.id}.cel", rule.body.source)
+    allowed = header.KEYS_BY_EFFECT[rule.effect]
+    found = {key: value for key, value in _DEFAULTS.items() if key in allowed}
+    found |= {key: entry.value for key, entry in entries.items()}
+    if rule.limit is not None:
+        thresholds = rule.limit.alert_at_percent
+        found["alert_at"] = ", ".join(f"{percent}%" for percent in thresholds) or "none"
+    return found
+
+
+def same_body(one: Rule, other: Rule) -> bool:
+    """Whether two rules have the same expression, however it is formatted."""
+    parser = CelPythonEngine()
+    sources = (one.body.source, other.body.source)
+    return sources[0] == sources[1] or parser.parse(sources[0]) == parser.parse(sources[1])
+
+
+def per(window: Window) -> str:
+    """Write what a ceiling is for, after an amount: "a day"."""
+    match window:
+        case Window.CONCURRENT:
+            return "at once"
+        case Window.TOTAL:
+            return "in total"
+    return f"{'an' if window is Window.HOUR else 'a'} {window.value}"
+
+
+def _entry_changes(kind: str, name: str, one: BaseModel, other: BaseModel) -> Iterator[FieldChange]:
+    if one == other:
+        return
+    before, after = (dict(_fields(each.model_dump(mode="json"), "")) for each in (one, other))
+    for path in sorted(before.keys() | after.keys()):
+        if before.get(path) != after.get(path):
+            yield FieldChange(kind, name, path, before.get(path), after.get(path))
+
+
+def _fields(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield each field by its path; a list of maps by the first field of each, as a price's day."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _fields(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for inner in value:
+            yield from _fields(inner, f"{path}[{next(iter(inner.values()))}]")
+    elif isinstance(value, list):
+        yield path, ", ".join(value if path in _ORDERED else sorted(value)) or "none"
+    else:
+        yield path, "none" if value is None else str(value)
+
+
+def _meaning(key: str, before: str, after: str) -> str:
+    match key:
+        case "window":
+            return _of_window(Window(before), Window(after)) if before and after else ""
+        case "per":
+            return f"the ceiling is for each {after}, no longer for each {before}"
+        case "meter":
+            return f"the ceiling is a number of {after}, no longer of {before}"
+        case "mode":
+            return "it decides calls now" if after == "enforce" else "it decides no calls any more"
+        case "on_expiry":
+            how = "is charged" if after == "charge" else "frees what it held"
+            return f"a call whose end is never reported {how}"
+    return ""
+
+
+def _of_window(before: Window, after: Window) -> str:
+    """Say what a month may cost, in ceilings."""
+    now, was = (_ceilings_per_month(window) for window in (after, before))
+    return f"{now}; before, {was}"
+
+
+def _ceilings_per_month(window: Window) -> str:
+    count = windows_per_month(window)
+    if count is None:
+        return "no bound on what a month adds up to"
+    if count > 1:
+        return f"up to {count:,} times the ceiling in a month"
+    is_longer = window not in (Window.MONTH, Window.CONCURRENT)
+    return f"the ceiling once {per(window)}" + (", which one month may use up" if is_longer else "")
