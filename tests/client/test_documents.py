@@ -50,14 +50,16 @@ def url() -> Iterator[str]:
         yield found
 
 
-def snippet(document: str, language: str, sidecar: RunningSidecar) -> str:
-    """Return the document's code in a language, with the address of a test."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", document, re.DOTALL)
+def snippet(document: str, language: str, sidecar: RunningSidecar, number: int = -1) -> str:
+    """Return a snippet of the document in a language, with the address of a test."""
+    found = re.findall(rf"```{language}\n(.*?)```", document, re.DOTALL)[number]
     return str(found).replace("127.0.0.1:50051", sidecar.addresses[0])
 
 
-def run_python(document: str, sidecar: RunningSidecar, url: str) -> dict[str, Any]:
-    """Run the document's Python; return its names."""
+def run_python(
+    document: str, sidecar: RunningSidecar, url: str, number: int = -1
+) -> dict[str, Any]:
+    """Run a snippet of Python; return its names."""
 
     def post(model: str, messages: Any, max_tokens: int) -> Any:
         body = {"model": model, "messages": messages, "max_tokens": max_tokens}
@@ -74,7 +76,8 @@ def run_python(document: str, sidecar: RunningSidecar, url: str) -> dict[str, An
         "SERVER_URL": url,
         "post": lambda *what, **more: asyncio.to_thread(post, *what, **more),
     }
-    exec(compile(snippet(document, "python", sidecar), "document", "exec"), names)  # noqa: S102 - our own
+    code = snippet(document, "python", sidecar, number)
+    exec(compile(code, "document", "exec"), names)  # noqa: S102 - our own
     return names
 
 
@@ -110,6 +113,25 @@ def test_the_readmes_python_works(
     hold = ends_well(sidecar, before)
     assert hold.charged_tokens == names["response"].usage.total_tokens
     assert capsys.readouterr().out == ""
+    names["sidecar"].close()
+
+
+def test_the_guarded_sdk_streams_and_awaits_as_documented(
+    sidecar: RunningSidecar, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/clients.md: a stream to its end, and a call of asyncio, are settled as used."""
+    before = len(holds(sidecar.ledger))
+    names = run_python(CLIENTS, sidecar, url, 0)
+    names["stream"]()
+    ends_well(sidecar, before)
+    assert capsys.readouterr().out != ""
+
+    async def answer() -> Any:
+        async with names["mistral"]:  # which closes the SDK's connections
+            return await names["answer"]()
+
+    response = asyncio.run(answer())
+    assert ends_well(sidecar, before + 1).charged_tokens == response.usage.total_tokens
     names["sidecar"].close()
 
 
