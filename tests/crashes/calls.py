@@ -12,7 +12,7 @@ TOKENS_HELD = 200
 NANO_USD_PER_TOKEN = 1000
 
 CALLS_OF_A_PRINCIPAL = 100
-"""A principal makes so many calls and no more, so that ceilings bite again and again."""
+"""The calls of one principal; then a new one follows, so that ceilings are reached repeatedly."""
 
 DAILY_TOKENS = 12_000
 REQUESTS_PER_MINUTE = 70
@@ -20,7 +20,7 @@ OPEN_HOLDS = 60
 
 
 def policies(directory: Path) -> Path:
-    """Write limits of every kind of window and meter, three of them tight."""
+    """Write policies with a limit of each window and each meter; three of them are often reached."""
     return minimal(
         directory,
         daily_tokens=limit(str(DAILY_TOKENS), meter="tokens", per="principal.id"),
@@ -31,8 +31,8 @@ def policies(directory: Path) -> Path:
     )
 
 
-class PendingReport(Enum):
-    """What the app does with its hold."""
+class Ending(Enum):
+    """How the app ends its hold."""
 
     SETTLE = "settle"
     SETTLE_LATE = "settle when the hold may have expired"
@@ -41,10 +41,10 @@ class PendingReport(Enum):
 
 
 _ENDINGS = (
-    *[PendingReport.SETTLE] * 6,
-    *[PendingReport.RELEASE] * 2,
-    PendingReport.SETTLE_LATE,
-    PendingReport.FORGET,
+    *[Ending.SETTLE] * 6,
+    *[Ending.RELEASE] * 2,
+    Ending.SETTLE_LATE,
+    Ending.FORGET,
 )
 
 
@@ -53,14 +53,14 @@ class Call:
     """One call. A request without a response is repeated with the same ids and content."""
 
     request: pb.AuthorizeRequest
-    ending: PendingReport
+    ending: Ending
     usage: pb.Usage
     streamed: bool
     copies: int
-    """How often it is asked for at the same time."""
+    """The number of identical requests that are sent at the same time."""
     answer: pb.AuthorizeResponse | None = None
     charged: tuple[int, int] | None = None
-    """Nano-USD and tokens, as Settle or Release answered."""
+    """Nano-USD and tokens, from the response to Settle or Release."""
 
     @property
     def allowed(self) -> bool:
@@ -72,13 +72,13 @@ class Call:
         """Whether all its requests have a response."""
         if self.answer is None:
             return False
-        return not self.allowed or self.ending is PendingReport.FORGET or self.charged is not None
+        return not self.allowed or self.ending is Ending.FORGET or self.charged is not None
 
     @property
     def expected_charge(self) -> tuple[int, int]:
         """The expected charge, in nano-USD and tokens."""
         used = self.usage.input_tokens + self.usage.output_tokens
-        tokens = 0 if self.ending is PendingReport.RELEASE else used
+        tokens = 0 if self.ending is Ending.RELEASE else used
         return tokens * NANO_USD_PER_TOKEN, tokens
 
     @property
@@ -90,9 +90,9 @@ class Call:
 
 
 def make(number: int) -> Call:
-    """Make the call with this number: a mix of principals, endings and ways to ask."""
+    """Return the call with this number; numbers give a mix of principals, endings and RPCs."""
     ending = _ENDINGS[number * 7 % len(_ENDINGS)]
-    short_lived = ending in (PendingReport.SETTLE_LATE, PendingReport.FORGET)
+    short_lived = ending in (Ending.SETTLE_LATE, Ending.FORGET)
     return Call(
         request=chat(
             tester(id=f"p{number // CALLS_OF_A_PRINCIPAL}"),

@@ -12,54 +12,54 @@ from mistral_spend.v1 import authorization_pb2 as pb
 from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
 from support.sidecar_process import recorded
 
-from crashes.books import MISSING, OTHER, Fault
-from crashes.calls import Call, PendingReport, make
+from crashes.calls import Call, Ending, make
+from crashes.comparison import MISSING, OTHER, Fault
 
 IN_FLIGHT = 32
 TIMEOUT_SECONDS = 30.0
 
 
-class Crowd:
-    """All calls so far, and the clients that make them."""
+class Clients:
+    """The calls so far, and the concurrent clients that make them."""
 
     def __init__(self) -> None:
-        """Begin with no calls."""
+        """Start without calls."""
         self.calls: list[Call] = []
-        self.asked_again = 0
+        self.repeated_unanswered = 0
         self.faults: list[Fault] = []
-        """What no client should ever see."""
+        """Responses that are wrong."""
 
     async def load(self, address: str, killed: asyncio.Event) -> None:
         """Make calls, those without a response first, until the server has been killed."""
-        again = iter([call for call in self.calls if not call.finished])
+        unanswered = iter([call for call in self.calls if not call.finished])
 
-        async def client(asking: "_Asking") -> None:
+        async def one_client(client: "_Client") -> None:
             while True:
-                call = next(again, None) or self._new()
-                if error := await self._drive(call, asking, late=False):
+                call = next(unanswered, None) or self._new()
+                if error := await self._drive(call, client, late=False):
                     if not killed.is_set():
                         self._failed(call, error)
                     return
 
-        async with _asking(address) as asking:
-            await asyncio.gather(*(client(asking) for _ in range(IN_FLIGHT)))
+        async with _connected(address) as client:
+            await asyncio.gather(*(one_client(client) for _ in range(IN_FLIGHT)))
 
     async def finish(self, address: str, repeat: Iterable[Call]) -> None:
         """Repeat all requests without a response, and some with one, while no process is killed."""
         unanswered = [call for call in self.calls if not call.finished]
-        self.asked_again += len(unanswered)
+        self.repeated_unanswered += len(unanswered)
         repeats = list(repeat)
         places = asyncio.Semaphore(IN_FLIGHT)
 
-        async def one(call: Call, asking: "_Asking", *, repeated: bool) -> None:
+        async def one(call: Call, client: "_Client", *, repeated: bool) -> None:
             async with places:
-                error = await self._drive(call, asking, late=True, repeated=repeated)
+                error = await self._drive(call, client, late=True, repeated=repeated)
             if error:
                 self._failed(call, error)
 
-        async with _asking(address) as asking:
-            await asyncio.gather(*(one(call, asking, repeated=False) for call in unanswered))
-            await asyncio.gather(*(one(call, asking, repeated=True) for call in repeats))
+        async with _connected(address) as client:
+            await asyncio.gather(*(one(call, client, repeated=False) for call in unanswered))
+            await asyncio.gather(*(one(call, client, repeated=True) for call in repeats))
 
     def _new(self) -> Call:
         self.calls.append(make(len(self.calls)))
@@ -71,23 +71,23 @@ class Crowd:
         self.faults.append(Fault(kind, text))
 
     async def _drive(
-        self, call: Call, asking: "_Asking", *, late: bool, repeated: bool = False
+        self, call: Call, client: "_Client", *, late: bool, repeated: bool = False
     ) -> grpc.aio.AioRpcError | None:
         """Make all requests of a call; return the error that stopped it, if any."""
         try:
             if call.answer is None or repeated:
-                await self._authorize(call, asking)
-            postponed = call.ending is PendingReport.SETTLE_LATE and not late
-            if call.allowed and call.ending is not PendingReport.FORGET and not postponed:
-                await self._close(call, asking, repeated=repeated)
+                await self._authorize(call, client)
+            postponed = call.ending is Ending.SETTLE_LATE and not late
+            if call.allowed and call.ending is not Ending.FORGET and not postponed:
+                await self._close(call, client, repeated=repeated)
         except grpc.aio.AioRpcError as error:
             return error
         return None
 
-    async def _authorize(self, call: Call, asking: "_Asking") -> None:
-        ask = asking.by_stream if call.streamed else asking.authorize
+    async def _authorize(self, call: Call, client: "_Client") -> None:
+        authorize = client.by_stream if call.streamed else client.authorize
         answers = await asyncio.gather(
-            *(ask(call.request) for _ in range(call.copies)), return_exceptions=True
+            *(authorize(call.request) for _ in range(call.copies)), return_exceptions=True
         )
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -98,16 +98,16 @@ class Crowd:
                 text = f"{answer.request_id}: answered {call.answer}, then {answer}"
                 self.faults.append(Fault(OTHER, text))
 
-    async def _close(self, call: Call, asking: "_Asking", *, repeated: bool) -> None:
+    async def _close(self, call: Call, client: "_Client", *, repeated: bool) -> None:
         assert call.answer is not None
         hold_id = call.answer.hold_id
         answer: pb.ReleaseResponse | pb.SettleResponse
-        if call.ending is PendingReport.RELEASE:
-            answer = await asking.release(pb.ReleaseRequest(hold_id=hold_id))
+        if call.ending is Ending.RELEASE:
+            answer = await client.release(pb.ReleaseRequest(hold_id=hold_id))
         else:
-            # A hold closes once: what a repeat reports must not matter.
+            # A hold closes once: the usage of a repeated Settle is ignored.
             usage = pb.Usage(input_tokens=1, output_tokens=1) if repeated else call.usage
-            answer = await asking.settle(pb.SettleRequest(hold_id=hold_id, usage=usage))
+            answer = await client.settle(pb.SettleRequest(hold_id=hold_id, usage=usage))
         charged = (answer.charged_cost_nano_usd, answer.charged_tokens)
         if charged != call.expected_charge:
             text = f"{hold_id}: charged {charged} instead of {call.expected_charge}"
@@ -115,8 +115,8 @@ class Crowd:
         call.charged = charged
 
 
-class _Asking:
-    """A client of one server: every RPC once, and a stream that all share."""
+class _Client:
+    """A client of one server: unary RPCs, and one stream that all calls share."""
 
     def __init__(self, stub: Any) -> None:
         self._stub = stub
@@ -130,7 +130,7 @@ class _Asking:
 
     async def by_stream(self, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
         if self._reading.done():
-            self._reading.result()  # raises why the stream has ended
+            self._reading.result()  # raises the error that ended the stream
         future: asyncio.Future[pb.AuthorizeResponse] = asyncio.get_running_loop().create_future()
         self._waiting[request.request_id].append(future)
         self._requests.put_nowait(request)
@@ -165,8 +165,8 @@ class _Asking:
 
 
 @asynccontextmanager
-async def _asking(address: str) -> AsyncIterator[_Asking]:
+async def _connected(address: str) -> AsyncIterator[_Client]:
     async with grpc.aio.insecure_channel(address, options=[("grpc.enable_retries", 0)]) as channel:
-        asking = _Asking(AuthorizationServiceStub(channel))  # type: ignore[no-untyped-call]
-        yield asking
-        await asking.end()
+        client = _Client(AuthorizationServiceStub(channel))  # type: ignore[no-untyped-call]
+        yield client
+        await client.end()

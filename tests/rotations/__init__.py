@@ -1,1 +1,1 @@
-"""Crash tests of rotations: kill -9 at every boundary, and check what is left (`make rotations`)."""
+"""Crash tests of rotations: kill -9 at every boundary, and check what remains (`make rotations`)."""

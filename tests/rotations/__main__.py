@@ -4,34 +4,34 @@ import sys
 
 from rich.table import Table
 
-from rotations.deaths import all_deaths
+from rotations.crashes import all_crashes
 from sidecar.cli.tables import console
 
 
 def main() -> int:
-    """Crash at every point; return 1 if a key was lost, left over or not recorded."""
-    table = Table(title="kill -9 of a rotation, and what was left", title_justify="left")
+    """Crash at every point; return 1 if a key is lost, left over or not recorded."""
+    table = Table(title="kill -9 of a rotation, and the state after it", title_justify="left")
     for heading in (
-        "dies",
-        "ledger says",
-        "keys live",
-        "app has",
-        "then",
+        "crash",
+        "stage",
+        "live keys",
+        "app's key",
+        "next command",
         "runs",
-        "ends",
-        "most live",
+        "end",
+        "most live keys",
         "faults",
     ):
         table.add_column(heading)
     faults = number = 0
-    for seen in all_deaths():
-        faults, number = faults + len(seen.faults), number + 1
+    for result in all_crashes():
+        faults, number = faults + len(result.faults), number + 1
         table.add_row(
-            str(seen.death), seen.stage, str(seen.live), seen.app, seen.then, str(seen.runs),
-            seen.end, str(seen.most_live), "\n".join(seen.faults) or "none",
+            str(result.crash_point), result.stage, str(result.live), result.app, result.then, str(result.runs),
+            result.end, str(result.most_live), "\n".join(result.faults) or "none",
         )  # fmt: skip
     console().print(table)
-    console().print(f"{number} deaths, {faults} faults")
+    console().print(f"{number} crashes, {faults} faults")
     return 1 if faults else 0
 
 

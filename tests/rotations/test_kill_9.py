@@ -2,18 +2,18 @@
 
 import pytest
 
-from rotations.deaths import all_deaths
+from rotations.crashes import all_crashes
 
 PARTS = 4
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_rotation_killed_anywhere_leaves_a_key_that_works_and_ends(part: int) -> None:
-    """`kill -9` around every transaction, rename and request; forward, and back.
+    """`kill -9` before and after every transaction, rename and request of a rotation and a rollback.
 
-    At every moment the app's key works and at most one more exists; at the end there is
-    one, apps find it, the ledger says so, and no secret is in any other file.
+    At every moment the app's key works, and at most one more exists. At the end one key
+    exists, apps find it, the ledger says so, and no other file contains a secret.
     """
-    seen = list(all_deaths(part, PARTS))
-    assert [(str(one.death), one.then, one.faults) for one in seen if one.faults] == []
-    assert len(seen) > 10
+    results = list(all_crashes(part, PARTS))
+    assert [(str(one.crash_point), one.then, one.faults) for one in results if one.faults] == []
+    assert len(results) > 10

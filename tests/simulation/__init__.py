@@ -1,1 +1,1 @@
-"""Deterministic simulation: every seed is a world in which clients, disk and clock misbehave."""
+"""Deterministic simulation: each seed is a world with faults of clients, disk and clock."""

@@ -1,4 +1,4 @@
-"""Simulate many worlds, or one again: `make simulate SEEDS=10000`, `make simulate SEED=1234`."""
+"""The command of the simulation: `make simulate SEEDS=10000`, or one seed again with `SEED=1234`."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def many(seeds: range) -> int:
-    """Run the seeds, up to the first in which a promise does not hold; return the exit code."""
+    """Run the seeds until one breaks a promise; return the exit code."""
     out, faults, failure, done, rate = console(), Counter[str](), None, 0, 0.0
     started = time.monotonic()
     with Progress(*COLUMNS, console=out) as progress:
@@ -40,7 +40,7 @@ def many(seeds: range) -> int:
 
 
 def one(seed: int) -> int:
-    """Run one seed, show all that happens in it, and return the exit code."""
+    """Run one seed, print its trace, and return the exit code."""
     world = World(seed)
     failure = failure_of(world)
     sys.stdout.write("".join(f"{step}\n" for step in [*world.trace, f"digest {world.digest}"]))
@@ -48,7 +48,7 @@ def one(seed: int) -> int:
 
 
 def failure_of(world: World) -> Exception | None:
-    """Run a world; return what should not have happened in it, if anything."""
+    """Run a world; return the error that ended it, if any."""
     try:
         world.run()
     except Exception as error:
@@ -57,7 +57,7 @@ def failure_of(world: World) -> Exception | None:
 
 
 def report(failure: Exception | None) -> int:
-    """Show a failure, with the command that repeats it last, and return the exit code."""
+    """Print a failure, with the command that repeats it at the end; return the exit code."""
     if failure is None:
         return 0
     sys.stdout.flush()
@@ -70,6 +70,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, help="replay this one")
     parser.add_argument("--seeds", type=int, default=10_000, help="how many to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
-    asked = parser.parse_args()
-    several = range(asked.first, asked.first + asked.seeds)
-    sys.exit(many(several) if asked.seed is None else one(asked.seed))
+    options = parser.parse_args()
+    seeds = range(options.first, options.first + options.seeds)
+    sys.exit(many(seeds) if options.seed is None else one(options.seed))

@@ -13,7 +13,7 @@ from sidecar.domain.usage import UsageReport
 from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError, RequestIdReusedError
 from simulation.loop import SimulatedLoop
 from simulation.process import Life, Process
-from simulation.promises import BrokenError, Promises
+from simulation.promises import BrokenPromiseError, Promises
 
 T = TypeVar("T")
 
@@ -21,18 +21,18 @@ MODEL = "small-latest"
 NANO_USD_PER_TOKEN = 1000
 MAX_CALLS = 3
 MAX_TRIES = 100
-"""So many failures in a row are no bad luck."""
+"""With more failures in a row, the process has stopped answering."""
 
 ENDS = [[], ["settle"], ["settle"], ["release"], ["settle", "settle"], ["settle", "release"]]
 """How an app ends a hold: not at all, once, or twice at the same time."""
 
 
 class GaveUpError(Exception):
-    """The app has crashed or given up."""
+    """The app has crashed, or retries no longer."""
 
 
 class Client:
-    """One app, with a few calls to make, one after another."""
+    """One app, which makes a few calls, one after another."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class Client:
         process: Process,
         promises: Promises,
     ) -> None:
-        """Call this process at a pace, and check its promises."""
+        """Call this process at this mean pace, and record the responses."""
         self._pace_seconds = pace_seconds
         self._name, self._loop, self._process, self._promises = name, loop, process, promises
 
-    async def live(self) -> None:
+    async def make_calls(self) -> None:
         """Make all calls, whatever their result."""
         for number in range(self._loop.random.randint(1, MAX_CALLS)):
             await self._loop.pause(self._pace_seconds)
@@ -54,9 +54,9 @@ class Client:
             try:
                 await self._one_call(request_id)
             except GaveUpError:
-                self._loop.note(f"{request_id} is given up")
+                self._loop.note(f"{request_id} is abandoned")
             except HoldUnknownError:
-                self._promises.unknown(request_id)
+                self._promises.check_unknown_hold(request_id)
 
     async def _one_call(self, request_id: str) -> None:
         loop = self._loop
@@ -72,12 +72,12 @@ class Client:
         if loop.maybe(0.2):
             decision = await self._authorize(request)
         if loop.maybe(0.1):
-            await self._ask_for_something_else(request)
+            await self._reuse_request_id(request)
         if loop.maybe(0.1):
-            self._look()
+            self._read_budgets()
         if decision.hold_id:
             if loop.maybe(0.05):
-                await self._settle_the_impossible(decision.hold_id)
+                await self._settle_too_much(decision.hold_id)
             if loop.maybe(0.2):
                 await asyncio.sleep(ttl_seconds)
             used = loop.random.randint(0, tokens) + (50 if loop.maybe(0.1) else 0)
@@ -89,34 +89,34 @@ class Client:
 
     async def _authorize(self, request: pb.AuthorizeRequest) -> Decision:
         at_us = self._loop.clock()
-        what = f"{request.request_id} asks"
+        what = f"{request.request_id} authorizes"
         decision = await self._call(what, lambda life: life.authorizer.authorize(request))
-        told = ", ".join([decision.effect, *(reason.rule for reason in decision.reasons)])
-        self._loop.note(f"{request.request_id} is told {told}")
+        result = ", ".join([decision.effect, *(reason.rule for reason in decision.reasons)])
+        self._loop.note(f"{request.request_id} gets {result}")
         tokens = request.estimate.input_tokens + request.estimate.max_output_tokens
         cost = tokens * NANO_USD_PER_TOKEN
         amounts = {Meter.REQUESTS: 1, Meter.TOKENS: tokens, Meter.COST: cost}
-        self._promises.decision(at_us, decision, amounts)
+        self._promises.check_decision(at_us, decision, amounts)
         return decision
 
-    async def _ask_for_something_else(self, request: pb.AuthorizeRequest) -> None:
+    async def _reuse_request_id(self, request: pb.AuthorizeRequest) -> None:
         other = pb.AuthorizeRequest()
         other.CopyFrom(request)
         other.estimate.input_tokens += 1
-        what = f"{request.request_id} asks for something else"
+        what = f"{request.request_id} authorizes with other content"
         try:
             await self._call(what, lambda life: life.authorizer.authorize(other))
         except RequestIdReusedError:
             return
-        self._promises.reused(request.request_id)
+        self._promises.check_reuse(request.request_id)
         raise GaveUpError
 
-    async def _settle_the_impossible(self, hold_id: str) -> None:
-        """L7: an amount too large for the file fails alone, without the rest of its group."""
+    async def _settle_too_much(self, hold_id: str) -> None:
+        """L7: an amount too large for the ledger fails, and the rest of its group does not."""
         report = UsageReport(2**63, 0)
         with suppress(ConnectionError, LedgerUnavailableError):
             await self._process.call(lambda life: life.authorizer.settle(hold_id, report, "", "ok"))
-            raise BrokenError("L7 2**63 tokens were settled")
+            raise BrokenPromiseError("L7 2**63 tokens were settled")
 
     async def _end(
         self, end: str, request_id: str, hold_id: str, used: int, expected: set[int]
@@ -130,17 +130,17 @@ class Client:
             ),
         )
         self._loop.note(f"{request_id} is charged {charge.tokens}")
-        self._promises.charge(request_id, charge, expected)
+        self._promises.check_charge(request_id, charge, expected)
 
-    def _look(self) -> None:
-        """Read the budgets, which waits for no commit."""
+    def _read_budgets(self) -> None:
+        """Read the budgets, without waiting for a commit."""
         if not self._process.life.ending:
             life = self._process.life
             budgets, _ = life.authorizer.budgets(tester(id=self._name), MODEL)
-            self._promises.budgets(life.inspector, budgets)
+            self._promises.check_budgets(life.inspector, budgets)
 
     async def _call(self, what: str, work: Callable[[Life], Awaitable[T]]) -> T:
-        """Retry until there is a response. Raises the sidecar's refusal, or GaveUpError."""
+        """Call with retries until there is a response. Raises the sidecar's error, or GaveUpError."""
         gives_up = self._loop.maybe(0.05)
         for _ in range(MAX_TRIES):
             await self._loop.pause(0.01)
@@ -153,4 +153,4 @@ class Client:
             if gives_up:
                 raise GaveUpError
             await self._loop.pause(0.1)
-        raise BrokenError(f"L4 {what}, and is never answered")
+        raise BrokenPromiseError(f"L4 {what}, and is never answered")

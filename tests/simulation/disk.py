@@ -1,4 +1,4 @@
-"""A simulated disk: faults of commits, and the files that a crash leaves."""
+"""A simulated disk: faults of commits, and the content of files after a crash."""
 
 import itertools
 import resource
@@ -25,29 +25,29 @@ FULL = 2
 """PRAGMA synchronous: a commit is flushed to the disk before it returns."""
 
 Files = dict[str, bytes]
-"""A database, by the ends of its files' names. Its index is shared memory, and made anew."""
+"""A database: its files by the ends of their names, without the shared-memory index."""
 
 
 class CrashedError(Exception):
-    """The process has crashed; `files` are what the next one finds."""
+    """The process has crashed; `files` are the content that the next one finds."""
 
     def __init__(self, files: Files) -> None:
         """Keep the files."""
-        super().__init__("the process has died")
+        super().__init__("the process has crashed")
         self.files = files
 
 
 class Disk:
-    """Commits, with the faults of a seed."""
+    """Commits with faults, which the seed determines."""
 
     def __init__(self, loop: SimulatedLoop, rate: float) -> None:
-        """Fail at this rate, from 0 to 1."""
+        """Fail this share of the commits, from 0 to 1."""
         self._loop = loop
         self.rate = rate
         self.faults: Counter[str] = Counter()
 
     def commit(self, path: Path, commit: partial[Any]) -> Any:
-        """Commit, or raise sqlite3.Error or CrashedError, as the seed says."""
+        """Commit. Raises sqlite3.Error or CrashedError for a fault."""
         if not self._loop.maybe(self.rate):
             return commit()
         fault, before = self._loop.random.choice(FAULTS), read(path)
@@ -57,7 +57,7 @@ class Disk:
         if fault == CRASH_BEFORE:
             raise CrashedError(before)
         answer, connection = commit(), commit.func.__self__  # type: ignore[attr-defined]
-        if fault == DISK_FULL:  # from now on, and for a while: the file cannot grow
+        if fault == DISK_FULL:  # for a while the file cannot grow
             connection.execute("PRAGMA max_page_count = 1")
             self._loop.call_later(self._loop.random.uniform(0, 3), self._make_room, connection)
             return answer
@@ -77,7 +77,7 @@ class Disk:
         self._loop.note(f"disk: {fault}")
 
     def _commit_with_short_write(self, wal_bytes: int, commit: partial[Any]) -> Any:
-        """Let the kernel cut a write of the commit short, and refuse those that follow."""
+        """Commit with a limit of the file size, at which the kernel cuts a write short."""
         limit = self._loop.random.randrange(wal_bytes // 2, wal_bytes + 20_000)
         try:
             with _no_file_beyond(limit):
@@ -87,14 +87,14 @@ class Disk:
             raise
 
     def _torn(self, before: bytes, after: bytes) -> bytes:
-        """Return a file of which only some of what was written last has reached the disk."""
+        """Return a file after torn writes: only some of the last written bytes are on disk."""
         sectors = [slice(at, at + SECTOR_BYTES) for at in range(0, len(after), SECTOR_BYTES)]
         written = [sector for sector in sectors if before[sector] != after[sector]]
-        if written and self._loop.maybe(0.5):  # in order, up to some byte
+        if written and self._loop.maybe(0.5):  # written in order, up to a random byte
             pairs = zip(before[written[0]], after[written[0]], strict=False)
             kept = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
             return after[: self._loop.random.randint(written[0].start + kept, len(after))]
-        torn = bytearray(after)  # in any order
+        torn = bytearray(after)  # written in any order
         for sector in written:
             if self._loop.maybe(0.2):
                 torn[sector] = before[sector].ljust(len(after[sector]), b"\0")
@@ -102,7 +102,7 @@ class Disk:
 
 
 def read(path: Path) -> Files:
-    """Return the files of a database as they are now."""
+    """Return the current content of a database's files."""
     found = {end: Path(f"{path}{end}") for end in ("", "-wal")}
     return {end: file.read_bytes() if file.exists() else b"" for end, file in found.items()}
 

@@ -1,4 +1,4 @@
-"""An event loop with simulated time and an order drawn from a seed."""
+"""An event loop with simulated time, and an order of callbacks that a seed determines."""
 
 import asyncio
 import heapq
@@ -16,11 +16,11 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 OffLoop = Callable[[asyncio.Future[Any], partial[Any]], None]
-"""Does the work that was sent to a thread, and resolves the future, now or later."""
+"""Runs work that was sent to a thread, and resolves its future, now or later."""
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """Runs callbacks by their time; those of one moment in an order drawn from the seed.
+    """Runs callbacks in the order of their times; for equal times the seed determines the order.
 
     It does not sleep and uses no threads: time jumps to the next callback,
     and work for a thread runs between two steps of the loop.
@@ -34,19 +34,19 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.random = Random(seed)  # noqa: S311 - no secret
         self.trace: list[str] = []
         self.wall_us = 0
-        """How far the wall clock is ahead of the loop's; a world may change it at any time."""
+        """The wall clock minus the loop's time; a world may change it at any time."""
         self.latest_us = 0
-        """The latest time that was seen on the wall."""
+        """The latest time that the wall clock has shown."""
         self._commit_seconds = self.random.choice([0.001, 0.03])
         self._now = 0.0
         self._due: list[tuple[float, float, int, asyncio.TimerHandle]] = []
         self._numbers = itertools.count()
         self._failure: BaseException | None = None
         self.over = False
-        """Whether the world has ended, so that nothing can fail any more."""
+        """Whether the world has ended, so that errors are ignored."""
 
     def note(self, what: str) -> None:
-        """Write down what happens."""
+        """Add an event to the trace."""
         self.trace.append(f"{self._now:10.6f} {what}")
 
     def maybe(self, chance: float) -> bool:
@@ -54,11 +54,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return self.random.random() < chance
 
     async def pause(self, mean_seconds: float) -> None:
-        """Wait, for longer or shorter than the mean."""
+        """Wait for a random time with this mean."""
         await asyncio.sleep(self.random.expovariate(1 / mean_seconds))
 
     def clock(self) -> int:
-        """Return the time on the wall, in microseconds since the epoch."""
+        """Return the wall clock's time, in microseconds since the epoch."""
         now_us = self.wall_us + int(self._now * SECOND_US)
         self.latest_us = max(self.latest_us, now_us)
         return now_us
@@ -73,7 +73,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Call at this moment, in random order with other callbacks."""
+        """Call at the current time, in random order with other callbacks."""
         return self.call_at(self._now, callback, *args, context=context)
 
     def call_at(
@@ -91,7 +91,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def run_in_executor(
         self,
-        executor: Executor | None,  # noqa: ARG002 - whichever it is
+        executor: Executor | None,  # noqa: ARG002 - threads are simulated
         func: Callable[[*Ts], T],
         *args: *Ts,
     ) -> asyncio.Future[T]:
@@ -102,7 +102,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return done
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Stop the world: an error in a task that is not awaited is a failure, too."""
+        """Fail the world: an error in a task that no code awaits is a failure, too."""
         self._failure = context.get("exception") or RuntimeError(context["message"])
 
     def _run_once(self) -> None:

@@ -1,4 +1,4 @@
-"""A simulated sidecar process, which crashes and restarts on the files that are left."""
+"""A simulated sidecar process, which crashes, and restarts on the files after the crash."""
 
 import asyncio
 import sqlite3
@@ -29,7 +29,7 @@ ANSWER_SECONDS = 0.001
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made there
 FOLDERS = str(_MEMORY) if _MEMORY.is_dir() else None
-"""Files need no real disk here: what a crash leaves of them is the seed's to say."""
+"""In memory if possible: the seed determines what a crash leaves, not the disk."""
 
 _POLICIES = {
     "minute": policies.limit("8", window="minute"),
@@ -43,17 +43,17 @@ _POLICIES = {
 
 @dataclass
 class Life:
-    """One process, from its start to its end."""
+    """One run of the process, from its start to its end."""
 
     path: Path
     ledger: SqliteLedger
     authorizer: Authorizer
     inspector: sqlite3.Connection
-    """Sees what is committed, and nothing else."""
+    """A connection of its own, which sees only committed data."""
     in_flight: list[asyncio.Task[Any]] = field(default_factory=list)
     ending: bool = False
     left: Files | None = None
-    """What a crash has left, if it ended by one."""
+    """The files after the crash, if it ended by one."""
 
     async def end(self) -> None:
         """Finish the calls in flight, and close the files."""
@@ -63,12 +63,12 @@ class Life:
         self.inspector.close()
         try:
             await self.ledger.close()
-        except asyncio.CancelledError:  # it died of its last commit; let go of the files
+        except asyncio.CancelledError:  # it crashed in its last commit; close the files
             await self.ledger.close()
 
 
 class Process:
-    """The real authorizer and ledger, through several lives."""
+    """The real authorizer and ledger, with restarts. Each run of the process is a Life."""
 
     def __init__(self, loop: SimulatedLoop, folder: Path, disk: Disk, promises: Promises) -> None:
         """Start on an empty ledger in the folder."""
@@ -98,19 +98,19 @@ class Process:
         return handler.result()
 
     def restart(self) -> None:
-        """End this life, and start the next on the files that are left."""
+        """End this run, and start the next one on its files."""
         if not self.life.ending:
             self.life.ending = True
             self._restarting = self._loop.create_task(self._next_life())
             self._restarting.add_done_callback(lambda task: task.cancelled() or task.result())
 
     async def stop(self) -> None:
-        """End the last life, and check all promises against the file."""
+        """End the last run, and check all promises on the ledger."""
         while self._restarting is not None:
             await self._restarting
         await self.life.end()
         inspector = sqlite3.connect(self.life.path)
-        self._promises.everything(inspector)
+        self._promises.check_ledger(inspector)
         inspector.close()
 
     def _off_loop(self, done: asyncio.Future[Any], commit: partial[Any]) -> None:
@@ -127,14 +127,14 @@ class Process:
             self.restart()
             return
         if not life.ending:
-            self._promises.admissions(life.inspector)
+            self._promises.check_admissions(life.inspector)
         self._loop.call_later(self._loop.random.expovariate(1 / ANSWER_SECONDS), answer)
 
     async def _next_life(self) -> None:
         await self.life.end()
         await self._loop.pause(DOWN_SECONDS)
         self.life = self._start(self.life.left or read(self.life.path))
-        self._promises.everything(self.life.inspector)
+        self._promises.check_ledger(self.life.inspector)
         self._restarting = None
 
     def _start(self, files: Files) -> Life:

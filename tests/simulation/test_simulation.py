@@ -1,4 +1,4 @@
-"""L1 to L9 in simulated worlds; the simulation is repeatable, and finds broken promises."""
+"""L1 to L9 and A1 in simulated worlds; the simulation is repeatable, and finds broken promises."""
 
 import asyncio
 import os
@@ -23,12 +23,12 @@ from simulation.world import World
 
 BATCH = 250
 BATCHES = 8
-ENOUGH = 300
-"""Seeds in which any broken promise is seen."""
+SEEDS_FOR_A_BUG = 300
+"""As many seeds as it takes to find any of the bugs below."""
 
 
 def run(seeds: Iterable[int]) -> set[str]:
-    """Run them all; return the faults that happened."""
+    """Run the worlds; return the faults of the disk that occurred."""
     faults: set[str] = set()
     for seed in seeds:
         world = World(seed)
@@ -39,13 +39,13 @@ def run(seeds: Iterable[int]) -> set[str]:
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_every_promise_holds_in_every_world(batch: int) -> None:
-    """L1 to L9: whatever clients and the clock do, and however commits fail, in every way."""
+    """L1 to L9: with every fault of clients, clock and commits."""
     faults = run(range(batch * BATCH, (batch + 1) * BATCH))
     assert set(FAULTS) == faults
 
 
 def test_a_seed_replays_exactly() -> None:
-    """The same seed is the same world step by step, in another process, too."""
+    """The same seed has the same trace, in another process, too."""
     first, second = World(11), World(11)
     first.run()
     second.run()
@@ -56,17 +56,17 @@ def test_a_seed_replays_exactly() -> None:
     assert [*first.trace, f"digest {first.digest}"] == replay.stdout.splitlines()
 
 
-# -- Each of these breaks one thing, and gives the promise that is then broken ------
+# -- Bugs: each patches one piece of the ledger, so that a promise is broken ------
 
-Break = Callable[[pytest.MonkeyPatch], None]
+Bug = Callable[[pytest.MonkeyPatch], None]
 
 
-def everything_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold without checking the ceiling."""
+def ceiling_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Admit calls above the ceiling."""
     monkeypatch.setattr(Balance, "fits", lambda *_: True)
 
 
-def answers_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def response_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Respond before the commit."""
 
     async def commit(self: Any, group: Any) -> None:
@@ -80,7 +80,7 @@ def answers_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GroupCommit, "_commit", commit)
 
 
-def the_disk_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def commit_without_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commit without a flush."""
     open_writer = ledger_file.open_writer
 
@@ -92,16 +92,16 @@ def the_disk_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_file, "open_writer", open_lazily)
 
 
-def holds_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settle a hold each time it is asked for."""
+def closed_holds_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settle a hold again for each Settle."""
     state = Settlements._state  # noqa: SLF001
     monkeypatch.setattr(
         Settlements, "_state", lambda self, hold_id: (state(self, hold_id)[0], HoldState.OPEN)
     )
 
 
-def an_id_stands_for_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not compare what a request id was used for."""
+def content_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accept a request_id with other content."""
     decide = Admission.decide
 
     def without_content(self: Any, reservation: Any) -> Any:
@@ -110,12 +110,12 @@ def an_id_stands_for_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Admission, "decide", without_content)
 
 
-def repeats_are_not_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decide a repeated request anew."""
+def replays_not_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decide a repeated request again."""
     monkeypatch.setattr(Admission, "_earlier", lambda *_: None)
 
 
-def what_expires_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def expiry_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charge nothing for a hold that expired."""
     move = Settlements._move  # noqa: SLF001
 
@@ -125,49 +125,49 @@ def what_expires_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Settlements, "_move", move_for_free)
 
 
-def what_failed_is_not_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the transaction of a group that failed as it is."""
+def failed_group_not_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commit what a failed group had written."""
     monkeypatch.setattr(GroupCommit, "_roll_back", lambda _: None)
 
 
-def time_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go back when the clock does."""
+def ledger_time_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the ledger's time go back with the clock."""
     monkeypatch.setattr(LedgerTime, "advance", lambda _, at_us: at_us)
 
 
 def no_alert_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take every alert for one that was raised before."""
+    """Treat every alert as already raised."""
     monkeypatch.setattr(Alerts, "_is_new", lambda *_: False)
 
 
-def what_was_rolled_back_counts_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remember alerts that are not in the file."""
+def rolled_back_alerts_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat alerts that were rolled back as raised."""
     monkeypatch.setattr(Alerts, "forget", lambda _: None)
 
 
 @pytest.mark.parametrize(
-    ("broken", "promises"),
+    ("bug", "promises"),
     [
-        (everything_fits, {"L1"}),
-        (answers_come_first, {"L4"}),
-        (the_disk_is_not_waited_for, {"L4"}),
-        (holds_stay_open, {"L2", "L3"}),
-        (an_id_stands_for_anything, {"L3"}),
-        (repeats_are_not_recognized, {"L4"}),
-        (what_expires_is_free, {"L2", "L5"}),  # its budgets say 0, its hold the worst case
-        (what_failed_is_not_rolled_back, {"L4"}),
-        (time_follows_the_clock, {"L8", "L9"}),
+        (ceiling_not_checked, {"L1"}),
+        (response_before_commit, {"L4"}),
+        (commit_without_flush, {"L4"}),
+        (closed_holds_stay_open, {"L2", "L3"}),
+        (content_not_compared, {"L3"}),
+        (replays_not_recognized, {"L4"}),
+        (expiry_is_free, {"L2", "L5"}),  # the budgets have 0, the hold its worst case
+        (failed_group_not_rolled_back, {"L4"}),
+        (ledger_time_goes_back, {"L8", "L9"}),
         (no_alert_is_raised, {"A1"}),
-        (what_was_rolled_back_counts_as_told, {"A1"}),
+        (rolled_back_alerts_remembered, {"A1"}),
     ],
 )
-def test_a_broken_promise_is_seen(
-    broken: Break, promises: set[str], monkeypatch: pytest.MonkeyPatch
+def test_a_bug_in_the_ledger_is_found(
+    bug: Bug, promises: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A ledger with one bug fails, with the promise, and with the command that repeats it."""
-    broken(monkeypatch)
+    """The failure names the broken promise, and the command that repeats it."""
+    bug(monkeypatch)
     with pytest.raises(AssertionError) as caught:
-        run(range(ENOUGH))
+        run(range(SEEDS_FOR_A_BUG))
     assert str(caught.value)[:2] in promises
     (note,) = caught.value.__notes__
     with pytest.raises(AssertionError) as again:

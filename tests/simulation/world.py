@@ -1,4 +1,4 @@
-"""A simulated world: the seed decides the events, their times and the faults."""
+"""A simulated world: the seed determines the events, their times and the faults."""
 
 import asyncio
 import hashlib
@@ -22,14 +22,14 @@ NAMES = ["ada", "bob", "cy", "dot", "eve"]
 
 STARTS_US = [
     to_us(datetime(2026, 10, 25, 0, 59, 50, tzinfo=UTC)),  # Paris sets its clocks back
-    to_us(datetime(2026, 10, 31, 22, 59, 50, tzinfo=UTC)),  # a month ends there
+    to_us(datetime(2026, 10, 31, 22, 59, 50, tzinfo=UTC)),  # a month ends in Paris
     to_us(datetime(2026, 11, 10, 12, tzinfo=UTC)),
 ]
 JUMPS_SECONDS = [0.1, 1, 10, 20, 60, 3600, 86_400, 40 * 86_400, -0.1, -20, -3600, -86_400]
 
 
 class World:
-    """Built from a seed, run once."""
+    """One world, built from a seed, which runs once."""
 
     def __init__(self, seed: int) -> None:
         """Draw the world's parameters from the seed."""
@@ -44,38 +44,38 @@ class World:
 
     @property
     def digest(self) -> str:
-        """A hash of all that happened."""
+        """A hash of the trace."""
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
 
     def run(self) -> None:
-        """Run to the end. Raises BrokenError, or any other error that should not occur.
+        """Run to the end. Raises BrokenPromiseError, or any other error that should not occur.
 
         The error has a note with the command that repeats it.
         """
         with tempfile.TemporaryDirectory(dir=FOLDERS) as folder:
             self._process = Process(self._loop, Path(folder), self._disk, self._promises)
             try:
-                self._loop.run_until_complete(self._live())
+                self._loop.run_until_complete(self._run_clients())
             except BaseException as error:
                 error.add_note(f"make simulate SEED={self._seed}")
                 raise
             finally:
                 self._disk.rate, self._loop.over = 0, True
-                self._loop.run_until_complete(self._let_go())
+                self._loop.run_until_complete(self._close())
                 self._loop.close()
 
-    async def _live(self) -> None:
-        weather = self._loop.create_task(self._weather())
+    async def _run_clients(self) -> None:
+        events = self._loop.create_task(self._cause_events())
         clients = [
             Client(name, self._pace_seconds, self._loop, self._process, self._promises)
             for name in NAMES[: self._loop.random.randint(1, len(NAMES))]
         ]
-        await asyncio.gather(*(client.live() for client in clients))
-        weather.cancel()
+        await asyncio.gather(*(client.make_calls() for client in clients))
+        events.cancel()
         self._disk.rate = 0
         await self._process.stop()
 
-    async def _let_go(self) -> None:
+    async def _close(self) -> None:
         """Close everything, also after an error."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
@@ -83,15 +83,15 @@ class World:
         await asyncio.gather(*others, return_exceptions=True)
         await self._process.life.end()
 
-    async def _weather(self) -> None:
-        """Cause the events that no client causes."""
-        happenings = [self._expire, self._jump] * 3 + [self._prune, self._stop, self._visit]
+    async def _cause_events(self) -> None:
+        """Cause events other than calls: maintenance, jumps of the clock, restarts, locks."""
+        events = [self._expire, self._jump] * 3 + [self._prune, self._restart, self._lock]
         while True:
             await self._loop.pause(2 * self._pace_seconds + 0.3)
             try:
-                await self._loop.random.choice(happenings)()
+                await self._loop.random.choice(events)()
             except (ConnectionError, LedgerUnavailableError) as error:
-                self._loop.note(f"housekeeping: {type(error).__name__} {error}")
+                self._loop.note(f"event failed: {type(error).__name__} {error}")
 
     async def _expire(self) -> None:
         expired = await self._process.call(lambda life: life.ledger.expire(self._loop.clock()))
@@ -99,23 +99,23 @@ class World:
 
     async def _prune(self) -> None:
         now_us = self._loop.clock()
-        self._promises.forgotten_before_us = self._loop.latest_us - RETENTION_US
-        gone = await self._process.call(lambda life: life.ledger.prune(now_us, RETENTION_US))
-        self._loop.note(f"pruned: {gone}")
+        self._promises.pruned_before_us = self._loop.latest_us - RETENTION_US
+        pruned = await self._process.call(lambda life: life.ledger.prune(now_us, RETENTION_US))
+        self._loop.note(f"pruned: {pruned}")
 
     async def _jump(self) -> None:
         seconds = self._loop.random.choice(JUMPS_SECONDS)
         self._loop.note(f"the clock jumps by {seconds} s")
         self._loop.wall_us += int(seconds * SECOND_US)
 
-    async def _visit(self) -> None:
-        """Another process keeps the file locked for a while."""
-        with closing(sqlite3.connect(self._process.life.path, 0, isolation_level=None)) as visitor:
-            with suppress(sqlite3.OperationalError):  # the ledger has it
-                visitor.execute("BEGIN IMMEDIATE")
-                self._loop.note("a visitor locks the file")
+    async def _lock(self) -> None:
+        """Lock the file for a while, as another process could."""
+        with closing(sqlite3.connect(self._process.life.path, 0, isolation_level=None)) as locker:
+            with suppress(sqlite3.OperationalError):  # the ledger has locked it
+                locker.execute("BEGIN IMMEDIATE")
+                self._loop.note("another process locks the file")
             await asyncio.sleep(self._loop.random.uniform(0, 3))
 
-    async def _stop(self) -> None:
-        self._loop.note("the sidecar is stopped, and started again")
+    async def _restart(self) -> None:
+        self._loop.note("the sidecar restarts")
         self._process.restart()

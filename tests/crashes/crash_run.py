@@ -12,31 +12,31 @@ from pathlib import Path
 
 from support.sidecar_process import RunningSidecar
 
-from crashes import books, calls
-from crashes.books import OTHER, Fault
-from crashes.clients import Crowd
+from crashes import calls, comparison
+from crashes.clients import Clients
+from crashes.comparison import OTHER, Fault
 
 KILLED_WITHIN_SECONDS = 0.8
-REPEATED = 20
-"""Answers of each round that are asked for once more."""
+MAX_REPEATED = 20
+"""The answered calls that each round repeats."""
 
 
-class Siege:
-    """Kills a sidecar at moments drawn from a seed, and counts the kills."""
+class CrashRun:
+    """Kills a sidecar at random moments, repeatedly, and compares its ledger with the responses."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         """Keep policies and ledger in this folder."""
         self._sidecar = RunningSidecar(calls.policies(folder / "policies"), folder / "l.sqlite")
         self._random = random.Random(seed)  # noqa: S311 - no secret
         self._runner = asyncio.Runner()
-        self.crowd = Crowd()
+        self.clients = Clients()
         self.killed_starting = self.repeated = 0
         self.faults: list[Fault] = []
 
     def run(self, kills: int) -> Iterator[int]:
-        """Kill the sidecar this many times, yielding the number of each; the last run is not killed.
+        """Kill the sidecar this many times; yield the number of each kill.
 
-        Stops early when something is wrong.
+        Then it runs once more without a kill. Stops at the first fault.
         """
         for kill in range(1, kills + 1):
             self._round(kill)
@@ -44,8 +44,8 @@ class Siege:
             if self.faults:
                 return
         self._sidecar.restart()
-        self._settle_the_books()
-        self._verify_as_people_do()
+        self._repeat_and_compare()
+        self._verify_by_command()
         code = self._sidecar.stop()
         if code:
             self.faults.append(Fault(OTHER, f"exit code {code} after SIGTERM"))
@@ -54,14 +54,14 @@ class Siege:
         if kill % 5 == 0:
             self._kill_while_it_starts()
         self._sidecar.restart()
-        if kill % 4:  # else this kill strikes those who ask again after the last one, too
-            self._settle_the_books()
+        if kill % 4:  # else the next kill also hits the repeats after this one
+            self._repeat_and_compare()
         self._runner.run(self._load_and_kill())
-        self.faults += books.verified(self._sidecar.ledger)
+        self.faults += comparison.verified(self._sidecar.ledger)
 
     async def _load_and_kill(self) -> None:
         killed = asyncio.Event()
-        load = asyncio.create_task(self.crowd.load(self._sidecar.addresses[0], killed))
+        load = asyncio.create_task(self.clients.load(self._sidecar.addresses[0], killed))
         await asyncio.sleep(self._random.uniform(0, KILLED_WITHIN_SECONDS))
         killed.set()
         self._sidecar.stop(signal.SIGKILL)
@@ -77,23 +77,23 @@ class Siege:
         self._sidecar.process = None
         timer = threading.Timer(self._random.uniform(0.1, 1.5), kill)
         timer.start()
-        with suppress(AssertionError):  # it says that it did not start
+        with suppress(AssertionError):  # raised when it did not start
             self._sidecar.restart()
         timer.join()
         self.killed_starting += 1
         self._sidecar.stop(signal.SIGKILL)
 
-    def _settle_the_books(self) -> None:
+    def _repeat_and_compare(self) -> None:
         """Repeat requests without a response, and some with one, and compare."""
-        answered = [call for call in self.crowd.calls if call.finished]
-        repeat = self._random.sample(answered, min(REPEATED, len(answered)))
+        answered = [call for call in self.clients.calls if call.finished]
+        repeat = self._random.sample(answered, min(MAX_REPEATED, len(answered)))
         self.repeated += len(repeat)
-        self._runner.run(self.crowd.finish(self._sidecar.addresses[0], repeat))
-        self.faults += self.crowd.faults
+        self._runner.run(self.clients.finish(self._sidecar.addresses[0], repeat))
+        self.faults += self.clients.faults
         if not self.faults:
-            self.faults += books.compared(self.crowd.calls, self._sidecar.ledger)
+            self.faults += comparison.compared(self.clients.calls, self._sidecar.ledger)
 
-    def _verify_as_people_do(self) -> None:
+    def _verify_by_command(self) -> None:
         command = [sys.executable, "-m", "sidecar", "ledger", "verify", "--ledger"]
         done = subprocess.run(  # noqa: S603
             [*command, self._sidecar.ledger], capture_output=True, text=True, check=False

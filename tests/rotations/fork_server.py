@@ -1,7 +1,7 @@
-"""Forked processes of the command line that crash at a given point.
+"""A server that forks a process for each command, which can crash at a given point.
 
-Everything is imported once, then forked for each command. A crash is a `kill -9` of the process by
-itself, just before or just after the n-th transaction or rename; nothing of it is in `sidecar`.
+The server imports everything once. A crash is a `kill -9` of the process by itself, before or after
+its n-th transaction or rename. The code of `sidecar` is unchanged.
 """
 
 import importlib
@@ -18,64 +18,65 @@ from typing import Any, NamedTuple
 TESTS = Path(__file__).parents[1]
 
 
-class Death(NamedTuple):
-    """The point of a crash: before or after a piece of work."""
+class CrashPoint(NamedTuple):
+    """A point at which a process crashes: before or after the n-th action of one kind."""
 
     kind: str
-    """`write …`: a transaction of the ledger; `rename`: of the sink's file; or a request."""
+    """`write …` (a transaction of the ledger), `rename` (of the sink's file), or a request's kind."""
     when: str
+    """Either "before" or "after"."""
     number: int
 
     def __str__(self) -> str:
-        """Name it for people."""
+        """Return a text for people."""
         return f"{self.when} {self.kind}" + (f" {self.number}" if self.number > 1 else "")
 
 
-class Nursery:
-    """Forks a process for each command; belongs to one thread."""
+class ForkServer:
+    """Forks a process for each command. Belongs to one thread."""
 
     def __init__(self) -> None:
-        """Start, and import everything."""
+        """Start the server, which imports everything."""
         path = os.pathsep.join((str(TESTS.parent), str(TESTS)))
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "rotations.nursery"],
+            [sys.executable, "-m", "rotations.fork_server"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": path, "COLUMNS": "140", "NO_COLOR": "1"},
         )  # fmt: skip
         self.pid = 0
 
-    def run(self, arguments: list[str], log: Path, death: Death | None = None) -> int:
-        """Run `sidecar` with these arguments, its output to the log; return the exit code.
+    def run(self, arguments: list[str], log: Path, crash_point: CrashPoint | None = None) -> int:
+        """Run `sidecar` with its output in the log; return the exit code.
 
-        A process that was killed has the negative number of the signal.
+        For a process that was killed it is the negative number of the signal.
         """
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps([arguments, str(log), death]) + "\n")
+        self._server.stdin.write(json.dumps([arguments, str(log), crash_point]) + "\n")
         self._server.stdin.flush()
         self.pid = int(self._server.stdout.readline())
         return os.waitstatus_to_exitcode(int(self._server.stdout.readline()))
 
     def close(self) -> None:
-        """End."""
-        self._server.communicate(timeout=10)  # which closes both pipes
+        """End the server."""
+        self._server.communicate(timeout=10)  # closes both pipes
 
 
-def _count(death: Death | None, counts: Path) -> Callable[[str, str], None]:
-    """Return a wrapper of work that counts calls, and crashes at the given point."""
+def _count(crash_point: CrashPoint | None, counts: Path) -> Callable[[str, str], None]:
+    """Return a function that counts the actions of each kind, and crashes at the given point."""
     seen: dict[str, int] = {}
 
     def at(kind: str, when: str) -> None:
         if when == "before":
             seen[kind] = seen.get(kind, 0) + 1
             counts.write_text(json.dumps(seen))
-        if death is not None and death == (kind, when, seen[kind]):
+        if crash_point is not None and crash_point == (kind, when, seen[kind]):
             os.kill(os.getpid(), signal.SIGKILL)
 
     return at
 
 
-def _command(arguments: list[str], log: Path, death: Death | None) -> None:
+def _command(arguments: list[str], log: Path, crash_point: CrashPoint | None) -> None:
     """Run the command, in a process that was just forked."""
     from sidecar.cli.entry import main  # noqa: PLC0415 - imported by the parent
     from sidecar.ledger.key_store import KeyStore  # noqa: PLC0415
@@ -84,14 +85,14 @@ def _command(arguments: list[str], log: Path, death: Death | None) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     for number, target in enumerate((null, handle, handle)):
         os.dup2(target, number)
-    at = _count(death, log.with_suffix(".counts"))
-    writing, replace = KeyStore._writing, Path.replace  # noqa: SLF001 - every write is in it
+    at = _count(crash_point, log.with_suffix(".counts"))
+    writing, replace = KeyStore._writing, Path.replace  # noqa: SLF001 - every write uses it
 
     @contextmanager
-    def dying(key_store: KeyStore) -> Iterator[None]:
-        caller = sys._getframe(2)  # noqa: SLF001 - below contextlib's own
+    def crashing(key_store: KeyStore) -> Iterator[None]:
+        caller = sys._getframe(2)  # noqa: SLF001 - the caller of the context manager
         kind = f"write {caller.f_locals.get('stage', caller.f_code.co_name)}"
-        timed = caller.f_code.co_name == "renew"  # which depends on the load
+        timed = caller.f_code.co_name == "renew"  # how often it runs depends on the load
         with writing(key_store):
             yield
             if not timed:
@@ -105,7 +106,7 @@ def _command(arguments: list[str], log: Path, death: Death | None) -> None:
         at("rename", "after")
         return replaced
 
-    KeyStore._writing = dying  # type: ignore[method-assign, assignment] # noqa: SLF001
+    KeyStore._writing = crashing  # type: ignore[method-assign, assignment] # noqa: SLF001
     Path.replace = replacing  # type: ignore[method-assign, assignment]
     sys.argv = ["sidecar", *arguments]
     main()
@@ -117,12 +118,12 @@ def main() -> None:
         importlib.import_module(name)
 
     for line in sys.stdin:
-        arguments, log, death = json.loads(line)
+        arguments, log, crash_point = json.loads(line)
         pid = os.fork()
         if pid == 0:
             code = 70
             try:
-                _command(arguments, Path(log), Death(*death) if death else None)
+                _command(arguments, Path(log), CrashPoint(*crash_point) if crash_point else None)
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1 if end.code else 0
             finally:

@@ -1,4 +1,4 @@
-"""Comparison of the clients' records with the ledger's file."""
+"""Comparison of the responses that clients recorded with the ledger file."""
 
 import sqlite3
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import Any
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
-from crashes.calls import NANO_USD_PER_TOKEN, REQUESTS_PER_MINUTE, Call, PendingReport
+from crashes.calls import NANO_USD_PER_TOKEN, REQUESTS_PER_MINUTE, Call, Ending
 from sidecar.domain.windows import MINUTE_US
 from sidecar.ledger import ledger_file
 from sidecar.ledger.verify import verify
@@ -20,25 +20,25 @@ MISSING, DOUBLE, OTHER = "missing", "double", "other"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A difference between the ledger and the clients' records."""
+    """A difference between the ledger and the recorded responses."""
 
     kind: str
-    """MISSING: answered and not there. DOUBLE: counted more than once. OTHER."""
+    """MISSING: answered, and not in the ledger. DOUBLE: counted more than once. OTHER: the rest."""
     text: str
 
 
 def verified(ledger: Path) -> list[Fault]:
-    """Run the ledger's own verification on the file as it is."""
+    """Return what `ledger verify` finds in the file."""
     with closing(ledger_file.open_reader(ledger)) as reader:
         found, _ = verify(reader)
     return [Fault(OTHER, f"{finding.promise}: {finding.place}") for finding in found]
 
 
 def compared(calls: Sequence[Call], ledger: Path) -> list[Fault]:
-    """Compare the file with the responses; every call has one."""
+    """Compare the ledger with the calls, all of which have a response."""
     with closing(ledger_file.open_reader(ledger)) as reader:
         reader.row_factory = sqlite3.Row
-        reader.execute("BEGIN")  # one moment for all that follows
+        reader.execute("BEGIN")  # one snapshot for all queries
         return [
             *_decisions(calls, reader),
             *_holds(calls, reader),
@@ -48,7 +48,7 @@ def compared(calls: Sequence[Call], ledger: Path) -> list[Fault]:
 
 
 def _decisions(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault]:
-    """Each decision is recorded, and nothing else is."""
+    """Check that each decision is recorded, and no other."""
     logged = {
         row["request_id"]: (row["decision_id"], row["effect"])
         for row in reader.execute("SELECT request_id, decision_id, effect FROM decision_log")
@@ -59,13 +59,13 @@ def _decisions(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fa
         effect = "allow" if call.answer.effect == pb.EFFECT_ALLOW else "deny"
         found = logged.pop(request_id, None)
         if found != (call.answer.decision_id, effect):
-            yield Fault(MISSING, f"{request_id}: answered {effect}, on record is {found}")
+            yield Fault(MISSING, f"{request_id}: answered {effect}, recorded {found}")
     for request_id in logged:
-        yield Fault(DOUBLE, f"{request_id}: recorded, but no call asked for it")
+        yield Fault(DOUBLE, f"{request_id}: recorded, but no call has this id")
 
 
 def _holds(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault]:
-    """Each hold is there, at its worst case or at what Settle or Release answered."""
+    """Check each hold: its worst case, or the charge that Settle or Release answered."""
     holds: dict[str, sqlite3.Row] = {
         row["hold_id"]: row
         for row in reader.execute(
@@ -79,30 +79,30 @@ def _holds(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault]
         hold_id, held = call.answer.hold_id, call.answer.held_cost_nano_usd
         row = holds.pop(hold_id, None)
         if row is None or row["held_cost_nano_usd"] != held:
-            yield Fault(MISSING, f"{hold_id}: held {held}, on record is {_shown(row)}")
+            yield Fault(MISSING, f"{hold_id}: held {held}, recorded {_shown(row)}")
         elif call.charged is None and row["state"] not in ("open", "expired"):
-            yield Fault(DOUBLE, f"{hold_id}: never closed, on record is {_shown(row)}")
+            yield Fault(DOUBLE, f"{hold_id}: never closed, recorded {_shown(row)}")
         elif call.charged is not None:
-            state = "released" if call.ending is PendingReport.RELEASE else "settled"
+            state = "released" if call.ending is Ending.RELEASE else "settled"
             if (row["state"], row["cost"], row["tokens"]) != (state, *call.charged):
-                text = f"{hold_id}: {state} with {call.charged}, on record is {_shown(row)}"
+                text = f"{hold_id}: {state} with {call.charged}, recorded {_shown(row)}"
                 yield Fault(DOUBLE if row["cost"] > call.charged[0] else MISSING, text)
     for hold_id in holds:
         yield Fault(DOUBLE, f"{hold_id}: recorded, but in no response")
 
 
 def _totals(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault]:
-    """Each limit has counted the sum of the clients' records, neither more nor less."""
+    """Check that each limit has counted exactly the sum of the responses."""
     expected: Counter[tuple[str, str]] = Counter()
     for call in calls:
         if call.allowed:
             principal, tokens = call.request.principal.id, call.tokens_taken
-            given_back = call.ending is PendingReport.RELEASE and call.charged is not None
+            released = call.ending is Ending.RELEASE and call.charged is not None
             expected["daily-tokens", principal] += tokens
-            expected["rate", principal] += not given_back
+            expected["rate", principal] += not released
             expected["monthly-cost", "lab"] += tokens * NANO_USD_PER_TOKEN
     (expected["open-holds", "lab"],) = reader.execute("SELECT count(*) FROM open_holds").fetchone()
-    # A hold that expired is given back there, and counts again when it is settled.
+    # An expired hold is released on this limit, and counts again when it is settled.
     (expected["hourly-requests", "lab"],) = reader.execute(
         "SELECT count(*) FROM holds WHERE state IN ('open', 'settled')"
     ).fetchone()
@@ -115,12 +115,12 @@ def _totals(calls: Sequence[Call], reader: sqlite3.Connection) -> Iterator[Fault
     for key in sorted(expected.keys() | counted.keys()):
         more = counted.get(key, 0) - expected[key]
         if more:
-            text = f"{key}: counted {counted.get(key)}, the books say {expected[key]}"
+            text = f"{key}: counted {counted.get(key)}, expected {expected[key]}"
             yield Fault(DOUBLE if more > 0 else MISSING, text)
 
 
 def _ceilings(reader: sqlite3.Connection) -> Iterator[Fault]:
-    """L1: no call reports more than was held, so no window is ever above its ceiling."""
+    """L1: no window is above its ceiling, since no call reports more than its hold."""
     for row in reader.execute("SELECT * FROM budgets_by_window WHERE remaining < 0"):
         yield Fault(OTHER, f"above the ceiling: {_shown(row)}")
     admitted: dict[str, list[int]] = {}
