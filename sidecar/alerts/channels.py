@@ -41,9 +41,9 @@ def open_channels(settings: AlertSettings) -> list[Channel]:
     if settings.webhook and settings.webhook_secret_file:
         # Imported here because it is slow, and most deployments do not need it.
         from sidecar.alerts import webhook  # noqa: PLC0415
-        from sidecar.web.client import ThreadsLeftBehind  # noqa: PLC0415
+        from sidecar.web.client import DaemonThreadExecutor  # noqa: PLC0415
 
-        asyncio.get_running_loop().set_default_executor(ThreadsLeftBehind())
+        asyncio.get_running_loop().set_default_executor(DaemonThreadExecutor())
         with naming("--alert-webhook-secret-file"):
             secret = webhook.read_secret(settings.webhook_secret_file)
         with naming("--alert-webhook"):

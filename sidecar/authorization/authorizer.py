@@ -250,7 +250,7 @@ class Authorizer:
 
 
 def _fingerprint(request: pb.AuthorizeRequest, contradiction: str) -> bytes:
-    """Return the SHA-256 that tells whether a repeated request id is the same request (L3).
+    """Return the SHA-256 by which a repeated request id is known to be the same request (L3).
 
     A contradicted request carries the authenticated principal by now. The mark keeps it
     from replaying the decision of a consistent request; no message begins with a zero.

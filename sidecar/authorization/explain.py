@@ -140,12 +140,12 @@ class _Trials:
     async def _less_output(self, size: CallSize | None) -> str:
         """Find the most output tokens that would be allowed, by bisection.
 
-        The upper end is what the app asked for, else the role's maximum, else MAX_COUNT.
+        The upper end is what the app requested, else the role's maximum, else MAX_COUNT.
         """
-        asked = MAX_COUNT + 1 if size is None else size.max_output_tokens
-        if asked <= 1 or not await self._allows(_with_output(1)):
+        requested = MAX_COUNT + 1 if size is None else size.max_output_tokens
+        if requested <= 1 or not await self._allows(_with_output(1)):
             return ""
-        passes, fails = 1, asked
+        passes, fails = 1, requested
         while fails - passes > 1:
             middle = (passes + fails) // 2
             if await self._allows(_with_output(middle)):

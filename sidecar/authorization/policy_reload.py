@@ -167,7 +167,7 @@ class Reloader:
                 )
                 with _short_switch_interval():
                     loaded = await in_thread(lambda: self._source.load(served))
-            except Exception as error:  # whatever it is, the served set stays
+            except Exception as error:  # after any error the served set stays
                 self._refuse(error)
             else:
                 self._accept(loaded)
@@ -273,7 +273,7 @@ async def in_thread(work: Callable[[], T]) -> T:
         failure: Exception | None = None
         try:
             result = work()
-        except Exception as error:  # whatever it is, the caller gets it
+        except Exception as error:  # the caller gets any error
             failure = error
         except BaseException as error:  # it would end the event loop itself
             failure = RuntimeError(type(error).__name__)

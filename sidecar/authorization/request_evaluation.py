@@ -1,4 +1,4 @@
-"""Request evaluation: what the policies say about one call, before the ledger is asked."""
+"""Request evaluation: the result of all rules for one call, before the ledger checks limits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 from mistral_spend.v1 import authorization_pb2 as pb
 
-from sidecar.cli.admin_options import AdminAddress, LedgerInstead, the_file
+from sidecar.cli.admin_options import AdminAddress, LedgerInstead, required_ledger
 from sidecar.cli.ledger_files import now_us, on_ledger
 from sidecar.cli.options import TimeZoneOption, fail, zone_info
 from sidecar.cli.tables import format_budget
 from sidecar.contract.responses import budget_message
 from sidecar.domain.amounts import parse_amount
 from sidecar.ledger.sqlite import SqliteLedger
-from sidecar.server.client import AskError, admin
+from sidecar.server.client import AdminCallError, admin
 from sidecar.v1 import admin_pb2
 
 
@@ -47,7 +47,7 @@ def adjust(
         )
         try:
             budget: pb.Budget = admin(address, "Adjust", request).budget
-        except AskError as error:
+        except AdminCallError as error:
             raise fail(error) from None
     else:
 
@@ -60,7 +60,7 @@ def adjust(
                 await opened.adjust(rule, scope, units, signed_by, reason, now_us())
             )
 
-        budget = on_ledger(the_file(ledger), zone_info(time_zone), work)
+        budget = on_ledger(required_ledger(ledger), zone_info(time_zone), work)
     spent, left = format_budget(budget)
     ceiling = "no ceiling yet" if budget.unlimited else f"{left} left"
     typer.echo(f"{rule} of {scope}: {spent} spent, {ceiling}")

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from sidecar.cli.admin_options import AdminAddress
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.domain.counted import counted
-from sidecar.server.client import AskError, admin
+from sidecar.server.client import AdminCallError, admin
 from sidecar.v1 import admin_pb2 as pb
 
 
@@ -21,7 +21,7 @@ def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
     """
     try:
         found: pb.GetStatusResponse = admin(address, "GetStatus", pb.GetStatusRequest())
-    except AskError as error:
+    except AdminCallError as error:
         raise fail(error) from None
     if output is Format.JSON:
         shown = MessageToDict(
@@ -44,7 +44,7 @@ def reload(address: AdminAddress) -> None:
     """
     try:
         found: pb.ReloadResponse = admin(address, "Reload", pb.ReloadRequest())
-    except AskError as error:
+    except AdminCallError as error:
         raise fail(error) from None
     _show(found.policies)
     if found.policies.problems:

@@ -28,7 +28,7 @@ LedgerInstead = Annotated[
 ]
 
 
-def the_file(ledger: Path | None) -> Path:
+def required_ledger(ledger: Path | None) -> Path:
     """Return the ledger file of a command without --admin, or exit 2."""
     if ledger is None:
         raise fail("give --ledger FILE, or --admin ADDRESS of a running sidecar", 2)

@@ -1,4 +1,4 @@
-"""CSV for people, who open it in a spreadsheet."""
+"""CSV output that is safe to open in a spreadsheet: no cell is a formula."""
 
 import csv
 import sys
@@ -13,7 +13,7 @@ _FORMULAS = set("=+-@＝＋－＠")  # noqa: RUF001 - those of full width, too
 def write_csv(
     columns: Sequence[str], rows: Iterable[Sequence[object]], stream: TextIO | None = None
 ) -> None:
-    """Write rows that no spreadsheet takes for formulas, to standard output unless told."""
+    """Write rows as CSV, by default to standard output; no cell is a formula."""
     writer = csv.writer(stream or sys.stdout)
     writer.writerow(columns)
     writer.writerows([_cell(value) for value in row] for row in rows)

@@ -15,9 +15,9 @@ from sidecar.server.health_client import status
 def probe(arguments: Sequence[str]) -> int:
     """Print the health of a sidecar, and return the exit code: 0 for SERVING, else 1."""
     options = _parser().parse_args(arguments)
-    told = status(options.address, options.service, options.timeout_seconds)
-    good = told == "SERVING"
-    print(told, file=sys.stdout if good else sys.stderr)
+    health = status(options.address, options.service, options.timeout_seconds)
+    good = health == "SERVING"
+    print(health, file=sys.stdout if good else sys.stderr)
     return 0 if good else 1
 
 

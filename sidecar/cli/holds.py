@@ -8,14 +8,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.cli.admin_options import AdminAddress, LedgerInstead, the_file
+from sidecar.cli.admin_options import AdminAddress, LedgerInstead, required_ledger
 from sidecar.cli.export import rows_of
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.tables import console
 from sidecar.domain.amounts import format_amount
 from sidecar.domain.counted import counted
 from sidecar.domain.decisions import Meter
-from sidecar.server.client import AskError, admin
+from sidecar.server.client import AdminCallError, admin
 from sidecar.v1 import admin_pb2
 
 PAGE = 1000
@@ -33,9 +33,9 @@ def holds(
     Example: sidecar ledger holds --ledger ledger.sqlite
     """
     if address:
-        listed = list(_asked(address))
+        listed = list(_open_holds(address))
     else:
-        columns, rows = rows_of(the_file(ledger), "open_holds")
+        columns, rows = rows_of(required_ledger(ledger), "open_holds")
         listed = [dict(zip(columns, row, strict=True)) for row in rows]
     if output is Format.JSON:
         typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
@@ -60,20 +60,20 @@ def release(
     request = admin_pb2.ReleaseHoldRequest(hold_id=hold_id, signed_by=signed_by, reason=reason)
     try:
         answer = admin(address, "ReleaseHold", request)
-    except AskError as error:
+    except AdminCallError as error:
         raise fail(error) from None
     charged = format_amount(Meter.COST, answer.charged_cost_nano_usd)
     typer.echo(f"{hold_id}: charged {charged}, {counted(answer.charged_tokens, 'token')}")
 
 
-def _asked(address: str) -> Iterator[dict[str, Any]]:
-    """Ask for one page after the other, with the columns of the view `open_holds`."""
+def _open_holds(address: str) -> Iterator[dict[str, Any]]:
+    """Yield the open holds of a running sidecar, with the columns of the view `open_holds`."""
     token = ""
     while True:
         request = admin_pb2.ListHoldsRequest(page_size=PAGE, page_token=token)
         try:
             page = admin(address, "ListHolds", request)
-        except AskError as error:
+        except AdminCallError as error:
             raise fail(error) from None
         for hold in page.holds:
             yield {

@@ -51,11 +51,11 @@ def fingerprint(
         versions = read_keys(ledger, time.time_ns() // 1000).versions
     except LedgerRefusedError as error:
         raise fail(error) from None
-    told = [version for version in versions if pepper.knows(version.fingerprint)]
-    known = [version for version in told if pepper.is_of(version.fingerprint, secret.digest)]
+    comparable = [version for version in versions if pepper.knows(version.fingerprint)]
+    known = [version for version in comparable if pepper.is_of(version.fingerprint, secret.digest)]
     for version in known:
         typer.echo(f"{version}: {version.state}")
-    others = [version for version in versions if version.fingerprint and version not in told]
+    others = [version for version in versions if version.fingerprint and version not in comparable]
     if not known and others:
         names = ", ".join(map(str, others))
         raise fail(f"it may be one of {names}, whose fingerprints were made with another pepper")

@@ -40,7 +40,7 @@ def verify(
     """Recompute every budget, and every link of the log. Exit 1 if anything is wrong.
 
     Works while a sidecar uses the ledger, too. Prints the head of the log: note it down, and
-    --head tells later whether the log was cut off before it.
+    --head shows later whether the log was cut off before it.
 
     Example: sidecar ledger verify --ledger ledger.sqlite
     """
@@ -143,16 +143,16 @@ def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
         table.add_column(heading, overflow="fold")
     for alert in listed:
         percent = "" if alert["percent"] is None else f" {alert['percent']} %"
-        told = "\n".join(map(_told, alert["deliveries"]))
+        deliveries = "\n".join(map(_delivery_text, alert["deliveries"]))
         table.add_row(
             alert["raised_at_utc"], f"{alert['kind']}{percent}", Text(alert["rule"]),
-            Text(alert["scope"]), f"{alert['window']} {alert['from_utc']}", Text(told),
+            Text(alert["scope"]), f"{alert['window']} {alert['from_utc']}", Text(deliveries),
         )  # fmt: skip
     console().print(table)
     typer.echo(counted(len(listed), "alert"))
 
 
-def _told(delivery: dict[str, Any]) -> str:
+def _delivery_text(delivery: dict[str, Any]) -> str:
     channel, attempts = delivery["channel"], delivery["attempts"]
     if delivery["delivered_at_utc"]:
         return f"{channel} at {delivery['delivered_at_utc']}"

@@ -1,4 +1,4 @@
-"""Opening a ledger file that no sidecar uses."""
+"""A ledger file that no sidecar uses: opens it for the work of one command."""
 
 import asyncio
 import time

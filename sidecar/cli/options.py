@@ -24,7 +24,7 @@ class Format(StrEnum):
 
 
 def option(flag: Flag, panel: str | None = None, more: str = "") -> Any:
-    """Return what typer makes an option of; `more` ends the help."""
+    """Return typer's declaration of an option; `more` is added at the end of its help."""
     return typer.Option(
         flag.name,
         envvar=flag.variable,
@@ -38,7 +38,7 @@ def option(flag: Flag, panel: str | None = None, more: str = "") -> Any:
 
 
 def _parsed(parse: Callable[[str], Any], text: object) -> Any:
-    """Read a text, or the default as the command line has it."""
+    """Parse the value of an option, or its default."""
     try:
         return parse(str(text))
     except ValueError as error:
@@ -55,7 +55,7 @@ FormatOption = Annotated[
 
 
 def _moment(text: str) -> int:
-    """Read a time with its zone, as microseconds."""
+    """Parse a time with its zone; return microseconds since the epoch."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

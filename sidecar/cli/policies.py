@@ -1,4 +1,4 @@
-"""Loading the policy directory of a command, and printing its problems."""
+"""The policy directory of a command: loads it, or prints its problems."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reading a request from JSON; its errors repeat no values."""
+"""Requests in JSON files; errors never repeat a value of the request."""
 
 import json
 import re

@@ -20,7 +20,7 @@ class Progress:
         self._waits_for = ""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
         self._status.start()
         return self
 
@@ -30,7 +30,7 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the lines there, and nothing that moves."""
+        """Stop the display; the lines of finished stages stay."""
         self._status.stop()
 
     def reached(self, rotation: KeyRotation, note: str) -> None:

@@ -116,7 +116,7 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def _what_next(report: dict[str, Any]) -> str:
-    """Return what to do next about a rotation that has not ended and no process works at."""
+    """Return advice about a rotation that has not ended and that no process continues."""
     if report["interrupted"]:
         return ", interrupted: run `sidecar keys rotate` again, or `abort` or `rollback`"
     if report["ended_at"] or report["worked_at_by"]:
@@ -131,5 +131,5 @@ def _iso(at_us: int | None) -> str | None:
 
 
 def now_us() -> int:
-    """Return the wall's time in microseconds."""
+    """Return the system's time in microseconds since the epoch."""
     return time.time_ns() // 1000

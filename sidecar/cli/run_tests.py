@@ -32,7 +32,7 @@ class TestFormat(StrEnum):
 
 @dataclass(slots=True)
 class Result:
-    """One test, with how it went on each evaluator."""
+    """One test, with its result on each engine."""
 
     fixture: Fixture
     outcomes: list[FixtureResult]

@@ -23,7 +23,7 @@ def serve(
     settings: Settings,
     config: ConfigOption = None,  # noqa: ARG001 - its values are in the settings
 ) -> None:
-    """Answer apps until SIGTERM.
+    """Run the sidecar: answer apps until SIGTERM.
 
     Example: sidecar serve --policies policies --ledger ledger.sqlite
     --listen 127.0.0.1:50051 --listen unix:/run/sidecar/sidecar.sock

@@ -69,7 +69,7 @@ def _parameters(kind: Any) -> Iterator[inspect.Parameter]:
 
 
 def _build(kind: Any, values: dict[str, Any]) -> Any:
-    """Make a dataclass, and those inside it, of the values of options."""
+    """Build a dataclass, with the dataclasses inside it, from the values of options."""
     hints, arguments = get_type_hints(kind), {}
     for one in fields(kind):
         flag = one.metadata.get(KEY)
@@ -82,7 +82,7 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
 
 
 def _read_file(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the values in a settings file the defaults of a command, or exit 2."""
+    """Use the values in a settings file as the defaults of a command, or exit 2."""
     if path is None or context.resilient_parsing:
         return path
     from sidecar.policy.files.yaml_file import YamlFile  # noqa: PLC0415 - most have no file
@@ -118,7 +118,7 @@ def _read_file(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def _as_typed(value: Any, *, is_list: bool, is_flag: bool) -> Any:
-    """Return a value of YAML as the command line would have it. Raises ValueError."""
+    """Convert a YAML value to the value that the command line would give. Raises ValueError."""
     if is_flag:
         if not isinstance(value, bool):
             raise ValueError("has to be true or false")

@@ -101,7 +101,7 @@ def _dimensions(by: str) -> list[Dimension]:
 
 
 def _span(since: str, until: str, reports: Reports, zone: tzinfo) -> Span:
-    """Return from the first day's start to the last one's end."""
+    """Return the span from the start of the first day to the end of the last one."""
     today = to_datetime(reports.at_us).astimezone(zone).date()
     last = min(today, _day("--until", until, today) if until else today)
     first = _day("--since", since, today) if since else last.replace(day=1)
@@ -169,15 +169,16 @@ def _budget_table(report: SpendReport) -> Table:
     for heading in ("ceiling", "spent", "held", "pace an hour"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column(f"runs out ({report.zone})", no_wrap=True)
-    for one in report.forecasts[:MAX_BUDGETS]:
-        verdict, amounts = one.verdict(report.zone), (one.ceiling, one.spent, one.held)
+    for forecast in report.forecasts[:MAX_BUDGETS]:
+        verdict = forecast.verdict(report.zone)
+        amounts = (forecast.ceiling, forecast.spent, forecast.held)
         table.add_row(
-            escape(one.limit.rule),
-            escape(one.limit.scope),
-            one.counts,
-            *(format_number(one.limit.meter, amount) for amount in amounts),
-            format_estimate(one.limit.meter, one.hourly),
-            f"[bold red]{verdict}[/]" if one.falls_short else verdict,
+            escape(forecast.limit.rule),
+            escape(forecast.limit.scope),
+            forecast.counts,
+            *(format_number(forecast.limit.meter, amount) for amount in amounts),
+            format_estimate(forecast.limit.meter, forecast.hourly),
+            f"[bold red]{verdict}[/]" if forecast.falls_short else verdict,
         )
     return table
 
@@ -191,7 +192,7 @@ def _as_json(report: SpendReport) -> dict[str, Any]:
         "days": report.dates,
         "rows": [dict(zip(report.by, row.names, strict=True)) | _sums(row) for row in report.rows],
         "total": _sums(report.total),
-        "budgets": [_forecast(one, report.zone) for one in report.forecasts],
+        "budgets": [_forecast(forecast, report.zone) for forecast in report.forecasts],
         "method": METHOD,
     }
 
@@ -200,23 +201,23 @@ def _sums(row: Spend) -> dict[str, Any]:
     return {name: value for name, value in asdict(row).items() if name != "names"}
 
 
-def _forecast(one: BudgetForecast, zone: tzinfo) -> dict[str, Any]:
-    runs_out_us, refused_at_us = one.exhausted_at_us, one.refused_at_us
+def _forecast(forecast: BudgetForecast, zone: tzinfo) -> dict[str, Any]:
+    runs_out_us, refused_at_us = forecast.exhausted_at_us, forecast.refused_at_us
     return {
-        "rule": one.limit.rule,
-        "scope": one.limit.scope,
-        "meter": one.limit.meter,
-        "window": one.limit.window,
-        "window_start": _iso(one.span.start_us, zone),
-        "window_end": _iso(one.span.end_us, zone),
-        "ceiling": one.ceiling,
-        "spent": one.spent,
-        "held": one.held,
-        "remaining": one.left,
-        "recently_charged": one.recent,
-        "recent_seconds": one.recent_us // SECOND_US,
-        "estimated_per_hour": one.hourly,
-        "estimated_at_window_end": one.used_at(one.span.end_us),
+        "rule": forecast.limit.rule,
+        "scope": forecast.limit.scope,
+        "meter": forecast.limit.meter,
+        "window": forecast.limit.window,
+        "window_start": _iso(forecast.span.start_us, zone),
+        "window_end": _iso(forecast.span.end_us, zone),
+        "ceiling": forecast.ceiling,
+        "spent": forecast.spent,
+        "held": forecast.held,
+        "remaining": forecast.left,
+        "recently_charged": forecast.recent,
+        "recent_seconds": forecast.recent_us // SECOND_US,
+        "estimated_per_hour": forecast.hourly,
+        "estimated_at_window_end": forecast.used_at(forecast.span.end_us),
         "estimated_exhaustion": None if runs_out_us is None else _iso(runs_out_us, zone),
         "last_refusal": None if refused_at_us is None else _iso(refused_at_us, zone),
     }

@@ -15,7 +15,7 @@ from sidecar.domain.money import format_usd
 from sidecar.domain.windows import MINUTE_US
 
 PIPE_WIDTH = 140
-"""Columns where no terminal says how many it has."""
+"""The width if no terminal reports one."""
 
 
 def console() -> Console:

@@ -54,7 +54,7 @@ _USED = (
 
 
 class InvalidFieldError(SidecarError):
-    """A field of a request is malformed."""
+    """A field of a request is malformed; the path of the field goes into the error's details."""
 
     code, reason = ErrorCode.INVALID, "INVALID_FIELD"
 

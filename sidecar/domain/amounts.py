@@ -49,17 +49,17 @@ def format_estimate(meter: Meter, amount: int) -> str:
 
 
 def format_room(amount: int, budget: Budget, share: Share = WHOLE) -> str:
-    """Format what a refused call asked of a limit, and what is left of the ceiling."""
-    asked = format_amount(budget.meter, amount)
+    """Format the amount that a refused call requested, and what is left of the ceiling."""
+    requested = format_amount(budget.meter, amount)
     left, ceiling = (
         format_number(budget.meter, part or 0) for part in (budget.remaining, budget.ceiling)
     )
     part = "" if share == WHOLE else f", a share of {share}"
-    return f"(asked {asked}, {left} left of {ceiling}{part})"
+    return f"(requested {requested}, {left} left of {ceiling}{part})"
 
 
 def format_larger(amount: int, budget: Budget, share: Share = WHOLE) -> str:
-    """Format that a call asks more of a limit than its whole ceiling."""
+    """Format that a call requests more than the whole ceiling of a limit."""
     ceiling = format_amount(budget.meter, budget.ceiling)
     part = "" if share == WHOLE else f"this sidecar's share, {share}, of "
     if not budget.ceiling:
@@ -78,11 +78,11 @@ def fits(line: ReservationLine, budget: Budget) -> bool:
 def format_reservation(line: ReservationLine, budget: Budget) -> str:
     """Format the arithmetic of a limit: spent, held, what the call adds, and the ceiling."""
     total = budget.spent + budget.held + line.amount
-    spent, held, asked, used, ceiling = (
+    spent, held, requested, used, ceiling = (
         format_amount(budget.meter, amount)
         for amount in (budget.spent, budget.held, line.amount, total, budget.ceiling)
     )
-    sum_ = f"{spent} spent + {held} held + {asked} for this call = {used}"
+    sum_ = f"{spent} spent + {held} held + {requested} for this call = {used}"
     if budget.ceiling is None:
         return f"{sum_}; unlimited"
     return f"{sum_}, {'within' if fits(line, budget) else 'above'} {ceiling}"

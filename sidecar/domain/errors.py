@@ -1,4 +1,4 @@
-"""Errors that a call may end with: a code for its status, a reason for programs, and a text."""
+"""The base of errors that a client may see: a code, a reason for programs, and a text."""
 
 from enum import Enum, auto
 from typing import ClassVar
@@ -22,11 +22,11 @@ class SidecarError(Exception):
 
     code: ClassVar[ErrorCode]
     reason: str
-    """For programs, as in HOLD_UNKNOWN."""
+    """For programs, such as HOLD_UNKNOWN."""
     text: ClassVar[str] = ""
-    """The text where the one who raises it gives none."""
+    """The default text."""
     field: str = ""
-    """The path of the field that is at fault, as in `principal.id`."""
+    """The path of the field that is wrong, such as `principal.id`."""
     retry_after_seconds: float | None = None
 
     def __init__(self, text: str = "") -> None:

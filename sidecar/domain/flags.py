@@ -1,4 +1,4 @@
-"""Declaring a setting once: a dataclass field that is a flag, a variable and a line of a file."""
+"""Settings, each declared once: a dataclass field is a flag, a variable and a line of a file."""
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field
@@ -9,7 +9,7 @@ KEY = "flag"
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """How a setting is written on the command line, with what `--help` says about it."""
+    """The flag of a setting: its name, its help text, and how its value is parsed."""
 
     name: str
     """As in `--alert-webhook`; the variable is `SIDECAR_ALERT_WEBHOOK`."""

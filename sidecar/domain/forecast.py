@@ -28,8 +28,8 @@ METHOD = (
     "Method: a budget's pace is what its calls were charged in the last 24 hours for a month, "
     "3 hours for a day, 15 minutes for an hour, or since the window began if that is shorter "
     "(but a minute at least), divided by that time. The budget runs out when what is spent at "
-    "this pace, and what is held now and taken to stay held, reach the ceiling. Where that is not "
-    "in this window, but calls were refused in the time measured, that is said instead. Pace and "
+    "this pace, and what is held now and assumed to stay held, reach the ceiling. If that is not "
+    "in this window, but calls were refused in the measured time, the report says so. Pace and "
     "forecast are estimates; all other amounts are exact sums of the ledger."
 )
 

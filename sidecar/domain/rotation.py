@@ -198,7 +198,7 @@ def survey(key_id: str, known: Sequence[Version], listed: Iterable[Listed]) -> S
     if len(foreign) == 1:
         return Survey(foreign[0], tuple(orphans), adopt=True)
     if foreign:
-        doubt = f"{_names(foreign)}: it cannot be told which of them is in use"
+        doubt = f"{_names(foreign)}: it is unknown which of them is in use"
         return Survey(None, tuple(orphans), tuple(foreign), doubt=doubt)
     return Survey(None, tuple(orphans), doubt=f"Mistral lists no key of the name {key_id}")
 

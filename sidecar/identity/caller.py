@@ -15,7 +15,7 @@ FIELDS = ("id", "role", "workspace", "key_id")
 
 
 class UnauthenticatedError(SidecarError):
-    """The caller is not authenticated."""
+    """The caller is not authenticated; `reason` says why, for programs."""
 
     code = ErrorCode.UNAUTHENTICATED
 
@@ -26,13 +26,16 @@ class UnauthenticatedError(SidecarError):
 
 
 class KeysUnavailableError(SidecarError):
-    """A token cannot be verified now: its issuer's keys are not available."""
+    """The keys that verify tokens are not available now; unlike with a wrong token, retry."""
 
     code, reason = ErrorCode.UNAVAILABLE, "JWKS_UNAVAILABLE"
 
 
 class PrincipalMismatchError(SidecarError):
-    """A request's principal differs from what is proven."""
+    """A request's principal differs from what is proven, in an RPC that has no decision.
+
+    Authorize denies such a call instead.
+    """
 
     code, reason = ErrorCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED"
 
@@ -103,10 +106,10 @@ class Caller:
         """
         contradicted = self.contradicted
         for name, value in self.proven.items():
-            said = getattr(principal, name)
-            if said != value and not (name == "key_id" and _is_version(said, value)):
+            sent = getattr(principal, name)
+            if sent != value and not (name == "key_id" and _is_version(sent, value)):
                 setattr(principal, name, value)
-                if said and name not in contradicted:
+                if sent and name not in contradicted:
                     contradicted = (*contradicted, name)
         return Binding(contradicted, [name for name in self._unproven if getattr(principal, name)])
 
@@ -133,6 +136,6 @@ class Caller:
             )
 
 
-def _is_version(said: str, key: str) -> bool:
-    name = KeyName.parse(said)
+def _is_version(sent: str, key: str) -> bool:
+    name = KeyName.parse(sent)
     return name is not None and name.key == key

@@ -43,7 +43,7 @@ def read_mapping(pairs: Iterable[str]) -> ClaimMapping:
 
 
 def _joined(pieces: Iterable[str]) -> list[str]:
-    """Join each FIELD=CEL that was split at the spaces in it, as a variable is."""
+    """Join each FIELD=CEL that was split at its spaces: the value of a variable is split there."""
     pairs: list[str] = []
     for piece in pieces:
         if pairs and not _PAIR_BEGINS.match(piece):

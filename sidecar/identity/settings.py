@@ -193,10 +193,10 @@ def _check_together(settings: IdentitySettings) -> None:
 
 def _load(settings: IdentitySettings) -> "Load":
     from sidecar.identity import jwks  # noqa: PLC0415
-    from sidecar.web.client import Client, ThreadsLeftBehind  # noqa: PLC0415
+    from sidecar.web.client import Client, DaemonThreadExecutor  # noqa: PLC0415
 
     if "://" in settings.jwks:
-        asyncio.get_running_loop().set_default_executor(ThreadsLeftBehind())
+        asyncio.get_running_loop().set_default_executor(DaemonThreadExecutor())
         with naming("--jwks"):
             client = Client(settings.jwks, jwks.TIMEOUT_SECONDS, settings.jwks_ca)
         return jwks.from_url(client, settings.jwks_token_file)

@@ -27,7 +27,8 @@ from sidecar.keys.api_variants import (
     read_page,
 )
 from sidecar.keys.secret import Secret
-from sidecar.web.exchange import ExchangeError, Http, HttpResponse
+from sidecar.web.client import NoResponseError
+from sidecar.web.exchange import Http, HttpResponse
 
 MODELS = "/v1/models"
 
@@ -55,7 +56,7 @@ class MistralError(Exception):
 
 
 class OutcomeUnknownError(MistralError):
-    """A key may have been created, and its secret is lost."""
+    """A key may have been created, and its secret is lost: the rotation has to revoke it."""
 
 
 class Mistral:
@@ -91,7 +92,7 @@ class Mistral:
         body = json.dumps(self._shape.body(new)).encode()
         try:
             response = await self._send("POST", self._shape.path, self._auth, body=body)
-        except ExchangeError as error:
+        except NoResponseError as error:
             raise OutcomeUnknownError(f"create a key: {error}") from None
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise OutcomeUnknownError(f"create a key: HTTP status {response.status}")
@@ -133,7 +134,7 @@ class Mistral:
         """Send a request, with retries; return the response.
 
         A POST is retried only when it certainly had no effect: it was not sent, or the status
-        was 429. Otherwise it raises ExchangeError, as no other method does.
+        was 429. Otherwise it raises NoResponseError, as no other method does.
         """
         if body is not None:
             headers = {**headers, "Content-Type": "application/json"}
@@ -143,7 +144,7 @@ class Mistral:
             wait = _backoff(ATTEMPTS - left)
             try:
                 response = await self._http.send(method, path, headers, params, body)
-            except ExchangeError as error:
+            except NoResponseError as error:
                 if error.sent and not safe:
                     raise
                 if not left:

@@ -13,7 +13,7 @@ DIGEST_DIGITS = 64
 
 
 class OtherPepperError(Exception):
-    """A fingerprint was made with another pepper, so it cannot be compared."""
+    """A fingerprint was made with another pepper, so it is unknown whether it is equal."""
 
 
 class Pepper:

@@ -45,7 +45,10 @@ class RotationError(Exception):
 
 
 class StillInUseError(RotationError):
-    """The grace period has ended, and the old key is still used."""
+    """The grace period has ended, and the old key is still used: apps have to change first.
+
+    The schedule logs it as it is, since the rotation itself has not failed.
+    """
 
     def __init__(self, old: str, new: str) -> None:
         """Name both versions."""

@@ -1,7 +1,7 @@
-"""A disjunction of conditions, which tells in one evaluation that none holds.
+"""A disjunction of conditions: one evaluation shows that none is true.
 
 CEL's `a || b` is false only if both are false; if neither is true and one fails, it is an
-error. If the disjunction of all deny rules is false, none holds and none fails; otherwise
+error. If the disjunction of all deny rules is false, none is true and none fails; otherwise
 the rules have to be evaluated one by one.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 from sidecar.policy.cel.engine import CelError, Engine, EvaluationError, Program, ResultKind
 
 MAX_CHARACTERS = 20_000
-"""Of one expression; the evaluators take 100,000."""
+"""The most characters of one expression; the engines accept 100,000."""
 
 
 class AnyOf:
@@ -30,7 +30,7 @@ class AnyOf:
                 ]
 
     def none(self, binding: Any) -> bool:
-        """Whether it is certain that no condition holds or fails; False means unknown."""
+        """Whether certainly no condition is true and none fails; False means unknown."""
         if self._programs is None:
             return False
         try:
@@ -51,7 +51,7 @@ def _batches(conditions: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _join(conditions: Sequence[str]) -> str:
-    """Join in halves, so that the depth grows only logarithmically."""
+    """Join the conditions as a balanced tree, whose depth grows only logarithmically."""
     if len(conditions) == 1:
         return f"(\n{conditions[0]}\n)"  # a comment at its end ends with the line
     half = len(conditions) // 2

@@ -103,19 +103,19 @@ def _budgets(
     headings = ("limit", "for", "runs out", "pace an hour", "spent", "held", "ceiling", "counts")
     rows = [
         (
-            one.limit.rule,
-            one.limit.scope,
-            tag("strong", one.verdict(report.zone))
-            if one.falls_short
-            else one.verdict(report.zone),
-            format_estimate(one.limit.meter, one.hourly),
+            forecast.limit.rule,
+            forecast.limit.scope,
+            tag("strong", forecast.verdict(report.zone))
+            if forecast.falls_short
+            else forecast.verdict(report.zone),
+            format_estimate(forecast.limit.meter, forecast.hourly),
             *(
-                format_number(one.limit.meter, amount)
-                for amount in (one.spent, one.held, one.ceiling)
+                format_number(forecast.limit.meter, amount)
+                for amount in (forecast.spent, forecast.held, forecast.ceiling)
             ),
-            one.counts,
+            forecast.counts,
         )
-        for one in report.forecasts[:MAX_BUDGETS]
+        for forecast in report.forecasts[:MAX_BUDGETS]
     ]
     yield table("Budgets, the most urgent first", headings, rows, texts=2)
     yield _bounded("more budget", MAX_BUDGETS, report.forecasts)

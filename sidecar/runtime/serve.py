@@ -40,7 +40,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     """Serve until SIGTERM or SIGINT, then finish the calls in flight.
 
     Raises PolicyError, LedgerRefusedError, ListenError or ValueError when it cannot
-    start; each says why, and what to do.
+    start; each says why, and how to fix it.
     """
     stopping = _stop_signal()
     if settings.rotation.every_days:
@@ -81,7 +81,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
             log_dropped=log_lines_dropped,
         )
         ledger.watchers += [readiness, *await telemetry.start_metrics(sources)]
-        rotation = _rotating(settings, authorizer)
+        rotation = _key_rotation(settings, authorizer)
         await serving.start_probes()
         await serving.start()
         log.info(
@@ -133,8 +133,8 @@ def _log_pins(policy: PolicySet, pins: Iterable[str]) -> None:
             )
 
 
-def _rotating(settings: Settings, authorizer: Authorizer) -> list[Coroutine[Any, Any, None]]:
-    """Return what rotates the active keys of whichever policy set is in force, if asked for."""
+def _key_rotation(settings: Settings, authorizer: Authorizer) -> list[Coroutine[Any, Any, None]]:
+    """Return the schedule that rotates the active keys of the served policy set, if configured."""
     if not settings.rotation.every_days:
         return []
     from sidecar.keys.schedule import Schedule  # noqa: PLC0415 - slow to import, and rarely used

@@ -19,13 +19,13 @@ from sidecar.telemetry.setup import TelemetrySettings
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What flags, variables and the settings file say. A field is declared once, with its flag."""
+    """The settings of `sidecar serve`, from flags, variables and the settings file."""
 
     policies: Path = flagged(POLICIES)
     ledger: Path = flagged(LEDGER)
     listen: Sequence[str] = setting(
         "--listen",
-        "Where apps ask: HOST:PORT or unix:PATH. Only loopback, unless callers authenticate."
+        "Where apps connect: HOST:PORT or unix:PATH. Only loopback, unless callers authenticate."
         " Port 0 picks a free one. Repeatable; separated by spaces in the variable.",
         "ADDRESS",
         default=("127.0.0.1:50051",),

@@ -13,7 +13,7 @@ _UNIX = "unix:"
 
 
 class ListenError(ValueError):
-    """The sidecar cannot listen on an address; the text says why."""
+    """The sidecar cannot listen on an address; the text says why. Its caller adds the flag."""
 
 
 def check_address(address: str, *, proven: bool = False, by_certificate: bool = False) -> None:

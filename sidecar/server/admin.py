@@ -1,4 +1,4 @@
-"""sidecar.v1.AdminService: what an operator sees and does while it runs."""
+"""sidecar.v1.AdminService: status, reload, adjustments and holds, for operators."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ class AdminService:
     def __init__(
         self, books: OperatorLedger, authorizer: Authorizer, reloader: Reloader, clock: Clock
     ) -> None:
-        """Show and change these."""
+        """Serve this authorizer, with its ledger and policies."""
         self._books = books
         self._authorizer = authorizer
         self._reloader = reloader

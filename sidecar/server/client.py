@@ -11,15 +11,15 @@ TIMEOUT_SECONDS = 30.0
 """More than a reload may take."""
 
 
-class AskError(Exception):
-    """An admin call failed; the text has its status and message."""
+class AdminCallError(Exception):
+    """An admin call failed; the text has its status and message, so callers need no gRPC."""
 
 
 def admin(address: str, rpc: str, request: Message) -> Any:
-    """Call one RPC of the admin service. Raises AskError."""
+    """Call one RPC of the admin service. Raises AdminCallError."""
     with grpc.insecure_channel(address) as channel:
         try:
             stub = AdminServiceStub(channel)  # type: ignore[no-untyped-call]
             return getattr(stub, rpc)(request, timeout=TIMEOUT_SECONDS)
         except grpc.RpcError as error:
-            raise AskError(f"{address}: {error.code().name}: {error.details()}") from None
+            raise AdminCallError(f"{address}: {error.code().name}: {error.details()}") from None

@@ -33,14 +33,14 @@ _STATUS = {
 
 
 class TooManyStreamsError(SidecarError):
-    """The maximum of concurrent streams is reached."""
+    """The maximum of concurrent streams is reached: the client has to share one, not to retry."""
 
     code, reason = ErrorCode.EXHAUSTED, "TOO_MANY_STREAMS"
     text = "too many streams are open; one carries any number of requests"
 
 
 class StoppingError(SidecarError):
-    """The sidecar is about to stop, and takes no new calls."""
+    """The sidecar is stopping and takes no new calls: the client may retry after the restart."""
 
     code, reason = ErrorCode.UNAVAILABLE, "STOPPING"
     text = "the sidecar is stopping"
@@ -54,19 +54,22 @@ class InternalError(SidecarError):
 
 
 class RefusedError(SidecarError):
-    """A request of another protocol is refused before it is evaluated."""
+    """A request of Envoy or AuthZEN is refused before it is evaluated.
+
+    It has an HTTP status of its own, which other errors get from their code.
+    """
 
     code = ErrorCode.INVALID
 
     def __init__(self, reason: str, text: str, http_status: int = 400) -> None:
-        """Keep the reason, as in BODY_TRUNCATED, the message, and the HTTP status."""
+        """Keep the reason, such as BODY_TRUNCATED, the message, and the HTTP status."""
         super().__init__(text)
         self.reason = reason
         self.http_status = http_status
 
 
 class HttpError(NamedTuple):
-    """An error as HTTP has it."""
+    """An error as an HTTP response."""
 
     status: int
     reason: str

@@ -41,9 +41,9 @@ class AuthorizationService:
         rate: Rate | None = None,
         recorders: CallRecorders = NULL_RECORDERS,
     ) -> None:
-        """Answer from this authorizer those who prove who they are, no faster than the rate.
+        """Serve authenticated callers, each within the rate limit.
 
-        Without a proof, all that is said of callers is their own word. The observer watches.
+        Without an authenticator, the principal of a request is the app's own word.
         """
         self._authorizer = authorizer
         self._authenticator = authenticator or PinnedAuthenticator({})
@@ -139,12 +139,12 @@ class AuthorizationService:
         )
 
     def _count(self, principal: pb.Principal) -> None:
-        """Count a question of a principal. Raises RateLimitedError."""
+        """Count one request against the principal's rate limit. Raises RateLimitedError."""
         if self._rate is not None:
             self._rate.take(principal.id)
 
     def stop(self) -> None:
-        """Refuse new calls, and end every stream after the answers to what is in flight."""
+        """Refuse new calls, and end every stream after its requests in flight."""
         self._stopping.set()
 
     def handlers(self) -> grpc.GenericRpcHandler:

@@ -10,7 +10,7 @@ import grpc
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
-"""Minimum time between two reads of the files, however many connections are opened."""
+"""The minimum time between two reads of the files, for any number of connections."""
 
 
 class Content(Protocol):

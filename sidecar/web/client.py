@@ -27,6 +27,11 @@ T = TypeVar("T")
 class NoResponseError(Exception):
     """There was no usable response. The text says why, without the URL."""
 
+    def __init__(self, why: str, *, sent: bool = True) -> None:
+        """With `sent`, the request may have had its effect."""
+        super().__init__(why)
+        self.sent = sent
+
 
 class Client:
     """One URL: https anywhere, or http on this host. Redirects are not followed."""
@@ -100,8 +105,8 @@ def on_this_host(host: str) -> bool:
         return host == "localhost"
 
 
-class ThreadsLeftBehind(ThreadPoolExecutor):
-    """Runs each job in a daemon thread, which the process does not wait for at its end.
+class DaemonThreadExecutor(ThreadPoolExecutor):
+    """An executor with a daemon thread for each job: the process ends without waiting for them.
 
     The system's DNS lookup cannot be cancelled, and takes minutes when no server responds.
     As the loop's default executor, this keeps such a lookup from delaying the shutdown.

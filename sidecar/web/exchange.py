@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 
-from sidecar.web.client import checked, on_this_host
+from sidecar.web.client import NoResponseError, checked, on_this_host
 
 MAX_RESPONSE_BYTES = 4 * 2**20
 """The longest response that is read; a page of keys has a few hundred bytes for each."""
@@ -17,15 +17,6 @@ TIMEOUT_SECONDS = 20.0
 
 # Nothing of the request was sent when one of these is raised.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-
-
-class ExchangeError(Exception):
-    """There was no complete response. The text says why, without the URL."""
-
-    def __init__(self, why: str, *, sent: bool) -> None:
-        """With `sent`, the request may have had its effect."""
-        super().__init__(why)
-        self.sent = sent
 
 
 class HttpResponse(NamedTuple):
@@ -70,11 +61,11 @@ class Http:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> HttpResponse:
-        """Send a request, without retries. Raises ExchangeError."""
+        """Send a request, without retries. Raises NoResponseError."""
         # A compressed response could expand to any length.
-        asked = {"Accept-Encoding": "identity", "Accept": "application/json", **headers}
+        all_headers = {"Accept-Encoding": "identity", "Accept": "application/json", **headers}
         request = self._client.stream(
-            method, self._base + path, headers=asked, params=params, content=body
+            method, self._base + path, headers=all_headers, params=params, content=body
         )
         try:
             async with asyncio.timeout(self._timeout_seconds), request as response:
@@ -82,10 +73,10 @@ class Http:
                 return HttpResponse(response.status_code, response.headers, content)
         except TimeoutError:
             why = f"no response in {self._timeout_seconds:g} s"
-            raise ExchangeError(why, sent=True) from None
+            raise NoResponseError(why) from None
         except (httpx2.HTTPError, OSError) as error:  # the text may contain the URL
             why, sent = f"no response: {type(error).__name__}", not isinstance(error, _NOT_SENT)
-            raise ExchangeError(why, sent=sent) from None
+            raise NoResponseError(why, sent=sent) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -97,5 +88,5 @@ async def _bounded(response: httpx2.Response) -> bytes:
     async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > MAX_RESPONSE_BYTES:
-            raise ExchangeError("the response is too long", sent=True)
+            raise NoResponseError("the response is too long")
     return bytes(content)

@@ -50,7 +50,7 @@ Handle = Callable[[Request], Awaitable[Response]]
 
 
 class BadRequestError(Exception):
-    """The request is invalid or too large."""
+    """The request is invalid or too large; the server responds with `status`."""
 
     def __init__(self, status: int, message: str) -> None:
         """Keep the status of the response."""

@@ -16,7 +16,7 @@ from support.receiver import SECRET, Receiver, receiver, signed
 
 from sidecar.alerts.channel import NotDeliveredError
 from sidecar.alerts.webhook import WebhookChannel, read_secret, signature
-from sidecar.web.client import ThreadsLeftBehind
+from sidecar.web.client import DaemonThreadExecutor
 
 PRIVATE = ("hunter2", "s3cr3t", SECRET)
 
@@ -179,7 +179,7 @@ def test_a_name_that_nobody_looks_up_keeps_no_process_from_ending(
         answered.wait()
 
     async def give_up() -> None:
-        asyncio.get_running_loop().set_default_executor(ThreadsLeftBehind())
+        asyncio.get_running_loop().set_default_executor(DaemonThreadExecutor())
         channel = WebhookChannel("https://receiver.example.com", SECRET.encode())
         delivering = asyncio.create_task(channel.deliver(alert()))
         await asyncio.to_thread(asked.wait)

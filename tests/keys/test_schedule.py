@@ -79,7 +79,7 @@ def test_of_many_sidecars_with_ledgers_of_their_own_one_rotates(
     for pod in pods:
         pod.look()
     assert (len(server.live), server.seen["create"]) == (2, 1)
-    assert "it cannot be told which of them is in use" in caplog.text
+    assert "it is unknown which of them is in use" in caplog.text
     for _ in range(2):
         for pod in pods:
             pod.ahead_us += 25 * HOUR_US

@@ -32,7 +32,7 @@ def test_a_call_larger_than_the_budget_itself_is_not_told_to_wait(
         " 100 tokens: waiting does not help"
     )
     assert (second.message, second.http_status) == (
-        "too much (asked 150 tokens, 100 left of 100)", 429,
+        "too much (requested 150 tokens, 100 left of 100)", 429,
     )  # fmt: skip
     assert allowed(decide(till, NOON, limit(100, window=window), tokens=100))
 
@@ -69,7 +69,7 @@ def test_several_budgets_that_are_too_small_are_one_reason(till: Till) -> None:
         " this call may take $0.00015, more than the whole budget of money, $0.00005:"
         " waiting does not help"
     )
-    assert refused.reasons[2].message == "too much (asked $0.00015, $0.00005 left of $0.00005)"
+    assert refused.reasons[2].message == "too much (requested $0.00015, $0.00005 left of $0.00005)"
 
 
 def test_a_limit_in_shadow_mode_calls_nothing_too_large(till: Till) -> None:
@@ -81,7 +81,7 @@ def test_a_limit_in_shadow_mode_calls_nothing_too_large(till: Till) -> None:
     refused = till.run(till.ledger.decide(replace(asked, lines=(*asked.lines, *shadow))))
     assert (codes(refused), refused.retry_after_us) == (["TOO_MUCH"], 12 * HOUR)
     (shadowed,) = refused.shadow_reasons
-    assert shadowed.message == "too much (asked 150 tokens, 149 left of 149)"
+    assert shadowed.message == "too much (requested 150 tokens, 149 left of 149)"
 
 
 def test_a_ceiling_of_0_lets_nothing_through_and_says_so(till: Till) -> None:
@@ -101,7 +101,7 @@ def test_an_adjustment_that_gives_room_lets_a_larger_call_through(till: Till) ->
     hold = decide(till, NOON, day, tokens=60, ttl_us=90 * SECOND_US).hold_id
     waits = decide(till, NOON, day, tokens=150)
     assert (codes(waits), waits.retry_after_us) == (["TOO_MUCH"], 90 * SECOND_US)
-    assert waits.reasons[0].message == "too much (asked 150 tokens, 139 left of 100)"
+    assert waits.reasons[0].message == "too much (requested 150 tokens, 139 left of 100)"
     till.run(till.ledger.settle(hold, settlement(NOON, 10)))
     larger = decide(till, NOON, day, tokens=150)
     assert allowed(larger)
@@ -119,7 +119,7 @@ def test_what_is_too_large_is_measured_by_this_sidecars_share(till: Till) -> Non
     assert [reason.message for reason in ask(limit(50), 60).reasons] == [
         "this call may take 60 tokens, more than this sidecar's share, 1/2, of the whole budget of"
         " tokens-day, 50 tokens: waiting does not help",
-        "too much (asked 60 tokens, 50 left of 50, a share of 1/2)",
+        "too much (requested 60 tokens, 50 left of 50, a share of 1/2)",
     ]
     assert ask(limit(0, rule="off"), 60).reasons[0].message == (
         "this sidecar's share, 1/2, of the budget of off is 0 tokens, which lets no call through:"

@@ -77,7 +77,9 @@ def test_a_call_larger_than_its_budget_is_told_no_time_to_ask_again(
     assert "this call may take 70 tokens, more than this sidecar's share, 1/2," in (
         answer.reasons[0].message
     )
-    assert answer.reasons[1].message.endswith("(asked 70 tokens, 50 left of 50, a share of 1/2)")
+    assert answer.reasons[1].message.endswith(
+        "(requested 70 tokens, 50 left of 50, a share of 1/2)"
+    )
     assert not answer.HasField("retry_after")
     later = ask(running, stream=False, estimate={"input_tokens": 1, "max_output_tokens": 49})
     assert later.effect == pb.EFFECT_ALLOW

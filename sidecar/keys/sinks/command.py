@@ -60,7 +60,7 @@ class CommandSink:
     async def close(self) -> None:
         """Nothing is open."""
 
-    async def _run(self, verb: str, told: bytes = b"") -> bytes:
+    async def _run(self, verb: str, stdin: bytes = b"") -> bytes:
         # The sidecar's settings may contain secrets.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SIDECAR_")}
         try:
@@ -72,7 +72,7 @@ class CommandSink:
             raise SinkError(f"the command cannot be run: {error.strerror}") from None
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                printed, _ = await process.communicate(told)
+                printed, _ = await process.communicate(stdin)
         except TimeoutError:
             why = f"the command was killed after {self._timeout_seconds:g} s of `{verb}`"
             raise SinkError(why) from None

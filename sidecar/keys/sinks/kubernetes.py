@@ -10,7 +10,8 @@ from urllib.parse import quote
 from sidecar.keys.secret import Secret, read_secret
 from sidecar.keys.settings import KubernetesSettings
 from sidecar.keys.sinks.sink import SinkError
-from sidecar.web.exchange import ExchangeError, Http, HttpResponse
+from sidecar.web.client import NoResponseError
+from sidecar.web.exchange import Http, HttpResponse
 
 KEY_ID, API_KEY = "key-id", "api-key"
 PREVIOUS_KEY_ID, PREVIOUS_API_KEY = "previous-key-id", "previous-api-key"
@@ -120,7 +121,7 @@ class KubernetesSink:
             headers["Content-Type"] = "application/merge-patch+json"
         try:
             return await self._http.send(method, self._path, headers, body=body)
-        except ExchangeError as error:
+        except NoResponseError as error:
             raise SinkError(f"{self._what}: {error}") from None
 
     def _refused(self, response: HttpResponse) -> SinkError:

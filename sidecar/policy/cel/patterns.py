@@ -8,15 +8,11 @@ _ESCAPED = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
 
-class PatternError(Exception):
-    """A pattern is invalid; the text is RE2's."""
-
-
 def states(literal: str) -> int:
     """Return the size of the compiled program of a CEL literal's pattern.
 
     Both engines compile a pattern at each evaluation, in time about proportional to this
-    size. Raises PatternError.
+    size. Raises ValueError with RE2's text for an invalid pattern.
     """
     options = re2.Options()
     options.log_errors = False
@@ -25,4 +21,4 @@ def states(literal: str) -> int:
         return int(re2.compile(pattern, options).programsize)
     except re2.error as error:
         why = error.args[0]
-        raise PatternError(why.decode() if isinstance(why, bytes) else str(why)) from None
+        raise ValueError(why.decode() if isinstance(why, bytes) else str(why)) from None

@@ -253,7 +253,7 @@ def _check_pattern(place: Tree, literal: str) -> None:
     """Refuse patterns that RE2 cannot compile, which would fail for every call."""
     try:
         patterns.states(literal)
-    except patterns.PatternError as error:
+    except ValueError as error:
         raise CelError(
             f"is not a valid pattern: {error}", *_place(place), "patterns use RE2's syntax"
         ) from None

@@ -78,8 +78,8 @@ class ExtAuthz:
         trial.CopyFrom(request)
         trial.dry_run, trial.estimate.max_output_tokens = True, 0
         trial.estimate.input_bytes += mistral_request.MAX_TOKENS_BYTES
-        asked = request.estimate.max_output_tokens
-        if request.endpoint in mistral_request.WITH_OUTPUT and not asked:
+        requested = request.estimate.max_output_tokens
+        if request.endpoint in mistral_request.WITH_OUTPUT and not requested:
             response = await self._try(trial, caller)
             if response.effect == pb.EFFECT_ALLOW:
                 return responses.max_tokens_missing(response.max_output_tokens)
@@ -87,16 +87,16 @@ class ExtAuthz:
         response = await self._service.authorize(request, caller)
         if response.effect == pb.EFFECT_ALLOW:
             return responses.allowed(response)
-        smaller = await self._smaller(trial, caller, asked) if asked else 0
+        smaller = await self._smaller(trial, caller, requested) if requested else 0
         return responses.denied_by_decision(response, smaller)
 
-    async def _smaller(self, trial: pb.AuthorizeRequest, caller: Caller, asked: int) -> int:
+    async def _smaller(self, trial: pb.AuthorizeRequest, caller: Caller, requested: int) -> int:
         """Return a smaller max_tokens that would be allowed; 0 if none is known."""
         try:
             response = await self._try(trial, caller)
         except RateLimitedError:
             return 0
-        smaller = response.effect == pb.EFFECT_ALLOW and response.max_output_tokens < asked
+        smaller = response.effect == pb.EFFECT_ALLOW and response.max_output_tokens < requested
         return response.max_output_tokens if smaller else 0
 
     async def _try(self, trial: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
