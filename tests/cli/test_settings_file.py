@@ -103,7 +103,7 @@ def test_a_flag_comes_before_the_variable_and_that_before_the_file(tmp_path: Pat
         ("share:", "share has to be a text or a number"),
         ("- share", "has to be a mapping"),
         ("share: 1/2\nshare: 1/3", "s.yaml:2:1: 'share' is there twice"),
-        ("share: [", "s.yaml:1:9:"),
+        ("share: [", "s.yaml:2:1:"),
         ("config: other.yaml", "no such setting: config"),
         ("hold-ttl: 0", "Invalid value for '--hold-ttl'"),
         ("share: 3/2", "Invalid value for '--share'"),
