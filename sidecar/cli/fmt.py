@@ -15,6 +15,7 @@ from sidecar.cli.policies import in_directory
 from sidecar.domain.counted import counted
 from sidecar.policy import policy_set
 from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.expressions import ExpressionCompiler
 from sidecar.policy.files import data, header
 from sidecar.policy.files import directory as policy_directory
 from sidecar.policy.files.directory import PolicyFiles
@@ -70,7 +71,7 @@ def _format(directory: Path) -> tuple[PolicyFiles, dict[str, str], list[Problem]
     parser = CelPythonEngine()
     entries, _ = data.read(files.data)
     largest = policy_set.largest(files, entries)
-    reader = RuleReader(parser, parser, policy_set.cel_cpp(), largest)
+    reader = RuleReader(ExpressionCompiler(parser, parser, policy_set.cel_cpp(), largest))
     formatted: dict[str, str] = {}
     problems: list[Problem] = []
     for name, text in files.rules.items():

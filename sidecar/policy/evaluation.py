@@ -11,8 +11,9 @@ from sidecar.domain.money import nano_usd
 from sidecar.policy.catalogue import UNKNOWN_KEY
 from sidecar.policy.cel.engine import EvaluationError, Result
 from sidecar.policy.cel.variables import Values
+from sidecar.policy.expressions import Expression
 from sidecar.policy.policy_set import PolicySet, Residual, ResidualLimit
-from sidecar.policy.rules import Expression, Message, Rule
+from sidecar.policy.rules import Message, Rule
 
 UNLIMITED_FROM = 10**18
 """A ceiling from here on, in requests, tokens or nano-USD, is unreachable, so unlimited."""

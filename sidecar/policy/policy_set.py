@@ -14,6 +14,7 @@ from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import Engine
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.cel.variables import SPEND
+from sidecar.policy.expressions import ExpressionCompiler
 from sidecar.policy.files import data, directory
 from sidecar.policy.files.directory import PolicyFiles
 from sidecar.policy.files.problems import PolicyError, Problem
@@ -143,7 +144,7 @@ def compile_files(
         raise ValueError("cel-cpp has no wheel for this machine: use --engine cel-python")
     engine = checker if engine_name == "cel-cpp" and checker is not None else parser
     entries, problems = data.read(files.data)
-    reader = RuleReader(engine, parser, checker, largest(files, entries))
+    reader = RuleReader(ExpressionCompiler(engine, parser, checker, largest(files, entries)))
     rules = _compile(files, reader, problems)
     return PolicySet(files.digest, generation, engine, rules, entries, share)
 

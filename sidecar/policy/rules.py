@@ -6,10 +6,9 @@ from enum import StrEnum
 
 from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
-from sidecar.policy.cel import cel_errors, cel_python, evaluation_steps, portable, variables
-from sidecar.policy.cel.cel_python import CelPythonEngine
-from sidecar.policy.cel.engine import CelError, Engine, Program, ResultKind
-from sidecar.policy.cel.sizes import Largest
+from sidecar.policy.cel import variables
+from sidecar.policy.cel.engine import CelError, ResultKind
+from sidecar.policy.expressions import Expression, ExpressionCompiler
 from sidecar.policy.files import header
 from sidecar.policy.files.header import Entry
 from sidecar.policy.files.problems import Problem, at, did_you_mean
@@ -35,23 +34,6 @@ class RuleEffect(StrEnum):
     ALLOW = "allow"
     DENY = "deny"
     LIMIT = "limit"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Expression:
-    """A compiled CEL expression; `reads` are the variables in it."""
-
-    source: str
-    program: Program
-    reads: frozenset[str]
-
-    field: tuple[str, str] | None
-    """Its variable and field, if it is only a field access such as `principal.id`."""
-
-    @property
-    def from_data(self) -> bool:
-        """Whether it depends on the data files alone, not on the request."""
-        return self.reads <= variables.FROM_DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +88,20 @@ class Rule:
 class RuleReader:
     """Reads rule files. Each rule has to pass every checker."""
 
-    def __init__(
-        self, engine: Engine, parser: CelPythonEngine, checker: Engine | None, largest: Largest
-    ) -> None:
-        """Compile with `engine`, check with the other two, and bound steps by `largest`."""
-        self._engine = engine
-        self._largest = largest
-        self._parser = parser
-        self._checker = checker
+    def __init__(self, compiler: ExpressionCompiler) -> None:
+        """Compile each expression with this."""
+        self._compiler = compiler
 
     def read(self, file: str, text: str) -> tuple[Rule | None, list[Problem]]:
-        """Return the rule, or all its problems."""
+        """Return the rule, or all its problems. Raises nothing, whatever the text is."""
+        try:
+            return self._read(file, text)
+        except Exception as error:
+            message = f"cannot be read: an unexpected {type(error).__name__}"
+            hint = "this is a fault of the sidecar: please report the rule"
+            return None, [at(file, text, *_body_place(text), message, hint)]
+
+    def _read(self, file: str, text: str) -> tuple[Rule | None, list[Problem]]:
         rule_id = file.removesuffix(".cel")
         problems: list[Problem] = []
         if not _ID.fullmatch(rule_id):
@@ -220,17 +205,7 @@ class RuleReader:
         try:
             if place is not _WHOLE_FILE:
                 _refuse_comments(source)
-            cel_errors.check_brackets(source)
-            # The checker runs first: the parser takes very long on some texts that the
-            # checker refuses at once, such as an unterminated string.
-            checked = None if self._checker is None else self._checker.compile(source, kind)
-            tree = self._parser.parse(source)
-            portable.check(tree, source, self._checker)
-            evaluation_steps.check(tree, source, self._largest)
-            reads = cel_python.roots(tree)
-            double = _reads_money(source) if checked is None else checked.double
-            program = self._engine.compile(source, kind, double=double)
-            return Expression(source, program, reads, variables.text_field(source))
+            return self._compiler.compile(source, kind)
         except RecursionError:
             message, hint = "the expression nests too deeply", "split it into several rules"
             place = Entry("", *_body_place(text)) if place is _WHOLE_FILE else place
@@ -301,11 +276,6 @@ def _body_place(text: str) -> tuple[int, int]:
 def _refuse_comments(source: str) -> None:
     if any(found[0].startswith("//") for found in _STRING_OR_COMMENT.finditer(source)):
         raise CelError("CEL in a header must not have comments", hint="write them below the header")
-
-
-def _reads_money(source: str) -> bool:
-    """Guess whether numbers are doubles, without a type checker."""
-    return re.search(r"_usd\b|\d\.\d|\bdouble\(", source) is not None
 
 
 def _exceeded_bound(text: str) -> str:

@@ -9,8 +9,9 @@ import lark
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import EvaluationError
 from sidecar.policy.cel.variables import UNLIMITED_DOUBLE, UNLIMITED_INT, Values
+from sidecar.policy.expressions import Expression
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.rules import Expression, Rule
+from sidecar.policy.rules import Rule
 
 Tree = lark.Tree[lark.Token]
 

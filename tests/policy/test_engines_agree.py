@@ -15,12 +15,16 @@ from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import Engine, EvaluationError
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.cel.variables import UNLIMITED_DOUBLE, Values
+from sidecar.policy.expressions import ExpressionCompiler
 from sidecar.policy.files.timeout import with_timeout
 from sidecar.policy.rules import RuleReader
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
 CPP, PYTHON = CelCppEngine(), CelPythonEngine()
-READERS = [RuleReader(engine, PYTHON, CPP, Largest([], limits=0)) for engine in (CPP, PYTHON)]
+READERS = [
+    RuleReader(ExpressionCompiler(engine, PYTHON, CPP, Largest([], limits=0)))
+    for engine in (CPP, PYTHON)
+]
 EXAMPLES = settings().max_examples
 
 

@@ -12,6 +12,7 @@ from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import EvaluationError, ResultKind
 from sidecar.policy.cel.sizes import Largest
 from sidecar.policy.cel.variables import Values
+from sidecar.policy.expressions import ExpressionCompiler
 from sidecar.policy.files import header
 from sidecar.policy.rules import RuleReader
 from sidecar.policy_tools.format import WIDTH, format_rule
@@ -24,7 +25,7 @@ HEADER = """// METADATA
 // owner: a@b
 """
 CPP, PYTHON = CelCppEngine(), CelPythonEngine()
-READER = RuleReader(CPP, PYTHON, CPP, Largest([], limits=0))
+READER = RuleReader(ExpressionCompiler(CPP, PYTHON, CPP, Largest([], limits=0)))
 
 
 def formatted(text: str) -> str:

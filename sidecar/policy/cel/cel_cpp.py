@@ -116,9 +116,9 @@ class CelCppEngine:
     def _compile(self, source: str, kind: ResultKind, *, double: bool) -> _Program:
         try:
             expression = (self._double if double else self._int).compile(source)
+            returns = expression.return_type().name()  # fails for a map with odd keys
         except Exception as error:
             raise cel_errors.read(source, str(error)) from None
-        returns = expression.return_type().name()
         if returns not in _ACCEPTED[kind]:
             raise CelError(f"is of type {returns.lower()}, but has to be {kind.value}")
         return _Program(expression, returns, double=double)
@@ -150,9 +150,9 @@ def compile_claims(source: str, variable: str) -> _Claims:
     environment = cel.NewEnv(variables={variable: claims})
     try:
         expression = environment.compile(source)
+        returns = expression.return_type().name()
     except Exception as error:
         raise cel_errors.read(source, str(error), (variable,)) from None
-    returns = expression.return_type().name()
     if returns not in ("STRING", "DYN"):
         raise CelError(f"is of type {returns.lower()}, but has to be {ResultKind.SCOPE.value}")
     return _Claims(environment, expression, variable)

@@ -86,6 +86,8 @@ def read(source: str, text: str, names: Iterable[str] = variables.NAMES) -> CelE
         message, hint = _unknown(root, source_line[column - 1 :], names)
     elif overload := _OVERLOAD.search(message):
         message, hint = _overload(overload[1], overload[2][1:-1].split(", "))
+    elif "has() argument must be a field selection" in message:
+        hint = 'write has(principal.labels.team), or "cost-center" in principal.labels'
     elif "mismatched input '<EOF>'" in message:
         message = "the expression ends too early"
     elif syntax := _SYNTAX.match(message):

@@ -1,11 +1,8 @@
 """Regular expressions in rules: RE2 patterns in string literals, bounded in size."""
 
-import re
-
 import re2
 
-_ESCAPED = re.compile(r"\\(.)")
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
+from sidecar.policy.cel import literals
 
 
 def states(literal: str) -> int:
@@ -16,9 +13,8 @@ def states(literal: str) -> int:
     """
     options = re2.Options()
     options.log_errors = False
-    pattern = _ESCAPED.sub(lambda found: _ESCAPES[found[1]], literal[1:-1])
     try:
-        return int(re2.compile(pattern, options).programsize)
+        return int(re2.compile(literals.text(literal), options).programsize)
     except re2.error as error:
         why = error.args[0]
         raise ValueError(why.decode() if isinstance(why, bytes) else str(why)) from None

@@ -6,12 +6,11 @@ literals. Some of these also take celpy exponential time.
 """
 
 import re
-from zoneinfo import available_timezones
 
 import lark
 from google.protobuf.descriptor import FieldDescriptor
 
-from sidecar.policy.cel import patterns, syntax, variables
+from sidecar.policy.cel import literal_checks, syntax, variables
 from sidecar.policy.cel.engine import CelError, Engine, ResultKind
 from sidecar.policy.cel.syntax import Tree
 from sidecar.policy.files.problems import did_you_mean
@@ -21,12 +20,7 @@ Loops = tuple[tuple[str, str], ...]
 
 _FUNCTIONS = {"size", "has"}
 _OF_A_NUMBER = {"int", "double"}
-_OF_A_LITERAL = {
-    # One engine has times as 64-bit nanoseconds, which end in 2262. An expression has at most
-    # 32 operators in a row, so the sum added to a time stays below 110 years.
-    "duration": re.compile(r"""["'](?:\d{1,4}h|\d{1,6}m|\d{1,8}m?s)["']"""),
-    "timestamp": re.compile(r"""["']20\d\d(-\d\d){2}T\d\d:\d\d:[0-5]\dZ["']"""),
-}
+_OF_A_LITERAL = {"duration", "timestamp"}
 _QUANTIFIERS = {"all", "exists"}
 _OTHER_MACROS = {"exists_one", "filter", "map"}
 _MACROS = _QUANTIFIERS | _OTHER_MACROS
@@ -42,7 +36,6 @@ _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
 _DIVISOR = re.compile(r"(?!-1$)-?(?=.*[1-9])\d+(?:\.\d+)?")
 _INDEX = re.compile(r"\d{1,9}")
 _MAPS = {"labels", "services"}
-_TEXT = re.compile(r'"(?:[^"\\]|\\[\\"\'nrt])*"|\'(?:[^\'\\]|\\[\\"\'nrt])*\'')
 _NUMBERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_DOUBLE}
 _MAY_FAIL = {"member_index", "addition", "multiplication", "ident_arg"}
 
@@ -72,7 +65,7 @@ class _Check:
         """Check a part and all parts in it."""
         match node.data:
             case "literal":
-                _check_literal(node)
+                literal_checks.check_literal(node)
             case "ident":
                 self._check_name(node, around)
             case "ident_arg":
@@ -86,7 +79,7 @@ class _Check:
             case "list_lit" | "map_lit":
                 self._check_items(node, around)
             case "dot_ident_arg" | "dot_ident" | "member_object":
-                raise _refused(node, "leading dots and message literals are not allowed")
+                raise syntax.not_portable(node, "leading dots and message literals are not allowed")
             case "member_dot_arg":
                 self._walk_method(node, around)
                 return
@@ -106,7 +99,7 @@ class _Check:
             return
         variable = self._text(arguments[0])
         if variable in self._names or not variable.isidentifier():
-            raise _refused(arguments[0], "give the macro's variable a different name")
+            raise syntax.not_portable(arguments[0], "give the macro's variable a different name")
         if name in _OTHER_MACROS:
             self._check_other_macro(node, name, receiver, around)
         for part in arguments[1:]:
@@ -116,7 +109,9 @@ class _Check:
         """Refuse names of enums and types, which one engine does not know."""
         name = str(node.children[0])
         if name not in self._names and name not in (variable for _, variable in around):
-            raise CelError(f"no variable '{name}'", *_place(node), did_you_mean(name, self._names))
+            raise CelError(
+                f"no variable '{name}'", *syntax.place(node), did_you_mean(name, self._names)
+            )
 
     def _check_index(self, node: Tree, around: Loops) -> None:
         """Refuse computed list indexes: for one engine, -1 is the last item."""
@@ -125,7 +120,7 @@ class _Check:
         if not is_literal and self._compiles(
             f"({self._text(of)})[0] == ({self._text(of)})[0]", around
         ):
-            raise _refused(index, "the index of a list has to be a literal number")
+            raise syntax.not_portable(index, "the index of a list has to be a literal number")
 
     def _check_items(self, node: Tree, around: Loops) -> None:
         """Refuse lists and maps of mixed types, and computed keys, which cel-cpp accepts."""
@@ -134,18 +129,20 @@ class _Check:
             step = 2
             for item in items:
                 if not syntax.is_literal(item):
-                    raise _refused(item, "the keys and values of a map have to be literals")
+                    raise syntax.not_portable(
+                        item, "the keys and values of a map have to be literals"
+                    )
         for number, item in enumerate(items):
             if (
                 node.data == "list_lit"
                 and self._text(item).replace(" ", "") == "[]"
                 and len(items) > 1
             ):
-                raise _refused(item, "an empty list cannot be mixed with other items")
+                raise syntax.not_portable(item, "an empty list cannot be mixed with other items")
             same = f"({self._text(items[number % step])}) == ({self._text(item)})"
             if number >= step and self._compiles(same, around) is False:
                 hint = "a list's items need the same type, and so do a map's keys and values"
-                raise _refused(item, hint)
+                raise syntax.not_portable(item, hint)
 
     def _check_sum(self, node: Tree, around: Loops) -> None:
         """Refuse sums of durations, which overflow at different values."""
@@ -154,7 +151,7 @@ class _Check:
         one, other = (self._text(part) for part in syntax.children(node))
         one = one.removesuffix("+").removesuffix("-").strip()
         if all(self._compiles(f'({side}) == duration("1s")', around) for side in (one, other)):
-            raise _refused(node, "add a duration to a time, not to a duration")
+            raise syntax.not_portable(node, "add a duration to a time, not to a duration")
 
     def _check_method(self, node: Tree, name: str, receiver: Tree, around: Loops) -> None:
         arguments = syntax.arguments(node)
@@ -163,29 +160,35 @@ class _Check:
         )
         if name == "matches":
             if not literal:
-                raise _refused(node, "matches() takes a literal pattern")
-            _check_pattern(arguments[0], literal)
+                raise syntax.not_portable(node, "matches() takes a literal pattern")
+            literal_checks.check_pattern(arguments[0], literal)
         elif name in _GETTERS:
             if arguments:
-                _check_zone(arguments[0], literal)
+                literal_checks.check_zone(arguments[0], literal)
             if self._compiles(f"({self._text(receiver)}) == now", around) is False:
-                raise _refused(node, f"{name}() is for times, as in now.{name}()")
+                raise syntax.not_portable(node, f"{name}() is for times, as in now.{name}()")
         elif name not in _PREDICATES:
-            raise _refused(node, f"{name}() is not a method of both evaluators")
+            raise syntax.not_portable(node, f"{name}() is not a method of both evaluators")
 
     def _check_other_macro(self, node: Tree, name: str, receiver: Tree, around: Loops) -> None:
         """Restrict filter, map, exists_one: the engines differ in key order and in errors."""
         bodies = syntax.arguments(node)[1:]
         if len(bodies) > 1:
-            raise _refused(node, f"{name}() takes a variable and an expression")
+            raise syntax.not_portable(node, f"{name}() takes a variable and an expression")
         of = self._text(receiver)
         if name != "exists_one" and self._compiles(f'({of})[""] == ({of})[""]', around):
-            raise _refused(node, f"{name}() is only for lists; a map's keys have no order")
+            raise syntax.not_portable(
+                node, f"{name}() is only for lists; a map's keys have no order"
+            )
         for part in bodies[0].iter_subtrees():
             if part.data in _MAY_FAIL and len(part.children) > 1 and not _is_safe_call(part):
-                raise _refused(part, f"the expression in {name}() must not be able to fail")
+                raise syntax.not_portable(
+                    part, f"the expression in {name}() must not be able to fail"
+                )
             if part.data == "member_dot" and _MAPS & set(syntax.path(part)[1:-1]):
-                raise _refused(part, f"the expression in {name}() must not be able to fail")
+                raise syntax.not_portable(
+                    part, f"the expression in {name}() must not be able to fail"
+                )
 
     def _compiles(self, condition: str, around: Loops) -> bool | None:
         """Whether a condition is well typed in this context; None without a checker."""
@@ -203,24 +206,13 @@ class _Check:
         return self._source[node.meta.start_pos : node.meta.end_pos]
 
 
-def _check_literal(node: Tree) -> None:
-    (token,) = node.children
-    assert isinstance(token, lark.Token), "a literal is one token"
-    if token.type in ("UINT_LIT", "BYTES_LIT", "NULL_LIT"):
-        raise _refused(token, "use ints, doubles, bools and strings; no uints, bytes or null")
-    if token.type == "MLSTRING_LIT" or (
-        token.type == "STRING_LIT" and not _TEXT.fullmatch(str(token))
-    ):
-        raise _refused(token, r"write strings in one line, with no escapes but \\ \" \' \n \r \t")
-
-
 def _check_division(node: Tree) -> None:
     """Refuse computed divisors: the engines differ for doubles by 0, and the least int by -1."""
     operator, divisor = node.children
     if isinstance(operator, lark.Tree) and operator.data != "multiplication_mul":
         assert isinstance(divisor, lark.Tree), "an operator has operands"
         if not syntax.is_literal(divisor) or not _DIVISOR.fullmatch(syntax.words(divisor)):
-            raise _refused(node, "divide by a literal number other than 0 and -1")
+            raise syntax.not_portable(node, "divide by a literal number other than 0 and -1")
 
 
 def _check_function(node: Tree) -> None:
@@ -229,16 +221,13 @@ def _check_function(node: Tree) -> None:
         _check_has(node, arguments)
     elif name in _OF_A_NUMBER:
         if not all(_is_number(argument) for argument in arguments):
-            raise _refused(node, f"{name}() takes a numeric field or a literal")
+            raise syntax.not_portable(node, f"{name}() takes a numeric field or a literal")
     elif name in _OF_A_LITERAL:
-        form = _OF_A_LITERAL[name]
-        if not all(
-            syntax.is_literal(each) and form.fullmatch(syntax.words(each)) for each in arguments
-        ):
-            raise _refused(node, f'{name}() takes a literal, as in duration("90s")')
+        for argument in arguments:
+            literal_checks.check_time(name, argument)
     elif name not in _FUNCTIONS:
-        known = ", ".join(sorted(_FUNCTIONS | _OF_A_NUMBER | set(_OF_A_LITERAL)))
-        raise _refused(node, f"{name}() is not portable; use one of {known}")
+        known = ", ".join(sorted(_FUNCTIONS | _OF_A_NUMBER | _OF_A_LITERAL))
+        raise syntax.not_portable(node, f"{name}() is not portable; use one of {known}")
 
 
 def _check_has(node: Tree, arguments: list[Tree]) -> None:
@@ -246,27 +235,8 @@ def _check_has(node: Tree, arguments: list[Tree]) -> None:
     path = syntax.path(arguments[0]) if arguments else []
     of_labels = len(path) == 3 and path[0] in variables.MESSAGES and path[1] in _MAPS  # noqa: PLR2004
     if not of_labels and not (len(path) == 2 and path[0] == variables.SPEND):  # noqa: PLR2004
-        raise _refused(node, "has() is only for keys of maps, as in has(principal.labels.team)")
-
-
-def _check_pattern(place: Tree, literal: str) -> None:
-    """Refuse patterns that RE2 cannot compile, which would fail for every call."""
-    try:
-        patterns.states(literal)
-    except ValueError as error:
-        raise CelError(
-            f"is not a valid pattern: {error}", *_place(place), "patterns use RE2's syntax"
-        ) from None
-
-
-def _check_zone(place: Tree, literal: str) -> None:
-    """Refuse computed and unknown time zones: a zone's name is looked up as a file."""
-    if not literal:
-        raise _refused(place, 'a time zone has to be a literal, as in "Europe/Paris"')
-    known = available_timezones() - {"localtime"}
-    if literal[1:-1] not in known:
-        message = f"no time zone is named '{literal[1:-1]}'"
-        raise CelError(message, *_place(place), did_you_mean(literal[1:-1], known))
+        hint = "has() is only for keys of maps, as in has(principal.labels.team)"
+        raise syntax.not_portable(node, hint)
 
 
 def _is_number(node: Tree) -> bool:
@@ -281,13 +251,3 @@ def _is_number(node: Tree) -> bool:
 
 def _is_safe_call(node: Tree) -> bool:
     return node.data == "ident_arg" and str(node.children[0]) in _FUNCTIONS
-
-
-def _place(place: Tree | lark.Token) -> tuple[int, int]:
-    at = place if isinstance(place, lark.Token) else place.meta
-    return at.line or 0, at.column or 0
-
-
-def _refused(place: Tree | lark.Token, hint: str) -> CelError:
-    word = place if isinstance(place, lark.Token) else syntax.first_word(place)
-    return CelError(f"'{word}' is not portable between the evaluators", *_place(place), hint)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import lark
 
+from sidecar.policy.cel.engine import CelError
+
 Tree = lark.Tree[lark.Token]
 
 
@@ -63,3 +65,15 @@ def _tokens(node: Tree) -> Iterator[lark.Token]:
             yield child
         else:
             yield from _tokens(child)
+
+
+def place(node: Tree | lark.Token) -> tuple[int, int]:
+    """Return the line and column where a part begins."""
+    at = node if isinstance(node, lark.Token) else node.meta
+    return at.line or 0, at.column or 0
+
+
+def not_portable(node: Tree | lark.Token, hint: str) -> CelError:
+    """Return the error for a part that the engines may evaluate differently."""
+    word = node if isinstance(node, lark.Token) else first_word(node)
+    return CelError(f"'{word}' is not portable between the evaluators", *place(node), hint)

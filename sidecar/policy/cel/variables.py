@@ -81,3 +81,8 @@ def values_of(
         now=datetime.now(UTC),
         spend={},
     )
+
+
+def no_call() -> Values:
+    """Return the values of a call without any entry, for expressions that read none."""
+    return values_of(policy_pb.Role(), policy_pb.Workspace(), policy_pb.Model())
