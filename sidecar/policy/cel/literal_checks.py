@@ -34,11 +34,11 @@ def check_literal(node: Tree) -> None:
         raise syntax.not_portable(token, literals.FORMS)
 
 
-def check_time(name: str, argument: Tree) -> None:
+def check_time(call: Tree, name: str, argument: Tree) -> None:
     """Refuse times and durations that are computed, do not exist, or are not read alike."""
     literal = syntax.words(argument) if syntax.is_literal(argument) else ""
     if not literals.is_portable(literal):
-        raise syntax.not_portable(argument, f"{name}() takes a literal, {_AS[name]}")
+        raise syntax.not_portable(call, f"{name}() takes a literal, {_AS[name]}")
     text = literals.text(literal)
     if name == "duration":
         if not _DURATION.fullmatch(text):
@@ -54,7 +54,7 @@ def check_time(name: str, argument: Tree) -> None:
 
 _AS = {
     "duration": 'as in duration("90s")',
-    "timestamp": 'as in timestamp("2026-12-01T00:00:00Z")',
+    "timestamp": 'as in timestamp("2026-12-01T00:00:00Z"), from 2000 to 2099',
 }
 
 

@@ -224,7 +224,7 @@ def _check_function(node: Tree) -> None:
             raise syntax.not_portable(node, f"{name}() takes a numeric field or a literal")
     elif name in _OF_A_LITERAL:
         for argument in arguments:
-            literal_checks.check_time(name, argument)
+            literal_checks.check_time(node, name, argument)
     elif name not in _FUNCTIONS:
         known = ", ".join(sorted(_FUNCTIONS | _OF_A_NUMBER | _OF_A_LITERAL))
         raise syntax.not_portable(node, f"{name}() is not portable; use one of {known}")
