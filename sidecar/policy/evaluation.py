@@ -10,7 +10,7 @@ from sidecar.domain.decisions import Limit, Meter, Reason
 from sidecar.domain.money import nano_usd
 from sidecar.policy.catalogue import UNKNOWN_KEY
 from sidecar.policy.cel.engine import EvaluationError, Result
-from sidecar.policy.cel.variables import Values
+from sidecar.policy.cel.variables import Values, number_text
 from sidecar.policy.expressions import Expression
 from sidecar.policy.policy_set import PolicySet, Residual, ResidualLimit
 from sidecar.policy.rules import Message, Rule
@@ -183,4 +183,4 @@ def policy_error(rule: Rule) -> Reason:
 def _display(value: Result) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return value if isinstance(value, str) else number_text(value)

@@ -281,7 +281,7 @@ def _refuse_comments(source: str) -> None:
 def _exceeded_bound(text: str) -> str:
     """Return which bound the file exceeds, or ""; both parsers have limits."""
     if len(text.encode()) > MAX_RULE_BYTES:
-        return f"the rule is larger than {MAX_RULE_BYTES} bytes"
+        return f"the rule is larger than {MAX_RULE_BYTES // 1024} KiB ({MAX_RULE_BYTES:,} bytes)"
     depth = 0
     for character in _STRING_OR_COMMENT.sub("", text):
         depth += (character in "([{") - (character in ")]}")

@@ -8,7 +8,7 @@ import lark
 
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import EvaluationError
-from sidecar.policy.cel.variables import UNLIMITED_DOUBLE, UNLIMITED_INT, Values
+from sidecar.policy.cel.variables import Values, number_text
 from sidecar.policy.expressions import Expression
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
@@ -161,8 +161,6 @@ def shown(value: Any) -> str:
     """Format a value, cut to MAX_SHOWN characters."""
     if value is None:
         return "error"
-    if value in (UNLIMITED_INT, UNLIMITED_DOUBLE):
-        return "unlimited"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -172,5 +170,5 @@ def shown(value: Any) -> str:
     elif isinstance(value, dict):
         text = f"{{{', '.join(f'{key}: {shown(item)}' for key, item in sorted(value.items()))}}}"
     else:
-        text = f"{value:g}" if isinstance(value, float) else str(value)
+        text = number_text(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

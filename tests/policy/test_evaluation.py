@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.desk import Desk, codes
-from support.policies import deny, limit, minimal
+from support.policies import WORKSPACES, deny, limit, minimal
 from support.sidecar_process import chat, tester
 
 from sidecar.domain.decisions import Effect, Meter
@@ -122,7 +122,7 @@ def test_messages_write_values_alike_on_both_evaluators(
     message = "{role.name} {request.tokens} {workspace.monthly_budget_usd} {1.5} {true}"
     desk = open_desk(minimal(tmp_path / "p", bad=deny("true", message=message)), engine=engine)
     decision = desk.authorize(chat(tester(), model="small-1"))
-    assert decision.reasons[0].message == "tester 200 inf 1.5 true"
+    assert decision.reasons[0].message == "tester 200 unlimited 1.5 true"
 
 
 @pytest.mark.parametrize("rule", [deny("true", mode="shadow"), deny(MISSING_LABEL, mode="shadow")])
@@ -279,3 +279,29 @@ def test_output_that_nothing_bounds_is_denied(tmp_path: Path, open_desk: OpenDes
     desk = open_desk(minimal(tmp_path / "p", roles_yaml=roles))
     request = chat(tester(), model="small-1", estimate={"max_output_tokens": 0})
     assert codes(desk.authorize(request)) == ["OUTPUT_UNBOUNDED"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "expression", "expected"),
+    [
+        ("12345.67", "workspace.monthly_budget_usd", "12345.67"),
+        ("12345.670", "workspace.monthly_budget_usd * 0.1", "1234.567"),
+        ("0.000000001", "workspace.monthly_budget_usd", "0.000000001"),
+        ("999999999.99", "workspace.monthly_budget_usd", "999999999.99"),
+        ("0.1", "workspace.monthly_budget_usd + 0.2", "0.3"),
+        ("50", "workspace.monthly_budget_usd", "50"),
+        ("unlimited", "workspace.monthly_budget_usd", "unlimited"),
+        ("1", "workspace.requests_per_minute", "unlimited"),
+        ("1", "role.max_tokens_per_request", "10000"),
+    ],
+)
+def test_a_number_in_a_message_has_all_its_digits(
+    engine: str, budget: str, expression: str, expected: str, tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """A message shows what the file says: no digit is cut, and no limit is a word."""
+    data = WORKSPACES.replace("monthly_budget_usd: unlimited", f"monthly_budget_usd: {budget}")
+    rule = deny("true", message=f"it is {{{expression}}}")
+    directory = minimal(tmp_path / "p", workspaces_yaml=data, x=rule)
+    desk = open_desk(directory, engine=engine)
+    decision = desk.authorize(chat(tester(), model="small-1"))
+    assert [reason.message for reason in decision.reasons] == [f"it is {expected}"]

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from support import policies
 from support.commands import sidecar
 from support.policies import deny, limit, minimal
@@ -146,7 +147,7 @@ RULES = [
     ("a carriage return", GOOD + "\n// note\rfalse\ntrue\n", ["U+000D"]),
     ("writing that turns round", GOOD + 'principal.id == "\u202eada"\n', ["U+202E"]),
     ("nested too deep", GOOD + "(" * 30 + "true" + ")" * 30, ["nests brackets deeper than 24"]),
-    ("too large", GOOD + "// x\n\n" + "true ||\n" * 3000 + "true", ["larger than 16384 bytes"]),
+    ("too large", GOOD + "// x\n\n" + "true ||\n" * 3000 + "true", ["larger than 16 KiB (16,384 bytes)"]),
     ("string that never ends", GOOD + '"' + r"\a" * 40 + "\n", ["bad.cel:7:"]),
     ("limit is a text", limit('"a lot"'), ["is of type string, but has to be an int, a double"]),
     ("limit is unlimited or a text", limit('role.name == "x" ? unlimited : "a"'), ["bad.cel:10:18"]),
@@ -382,6 +383,22 @@ def test_a_word_in_a_comment_is_no_spend(tmp_path: Path) -> None:
     text = deny("true", message='{spend["dayly"].used}')
     with pytest.raises(PolicyError, match="did you mean 'daily'"):
         policy_set.load(minimal(tmp_path / "q", daily=limit("5"), x=text))
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["日本", "ｗｉｄｅ", "🙂", "e\u0301a\u20dd", "a\u3000b\xa0", "\t日", "plain"],
+    ids=["east-asian", "full-width", "emoji", "combining", "unusual-spaces", "tab", "plain"],
+)
+def test_the_caret_is_below_its_place_as_a_terminal_shows_the_line(
+    before: str, tmp_path: Path
+) -> None:
+    """Wide characters take two cells, combining ones none, and escapes as many as they have."""
+    text = deny(f'"{before}" == rolle.name')
+    _, shown, caret, _ = report(minimal(tmp_path / "p", x=text)).splitlines()[:4]
+    until = shown[: shown.index("rolle")]
+    assert cell_len(until) == cell_len(caret.removesuffix("^"))
+    assert until.count("\t") == caret.count("\t")
 
 
 def test_a_configmap_with_its_links_is_read(tmp_path: Path) -> None:

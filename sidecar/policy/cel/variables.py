@@ -1,8 +1,10 @@
 """The policy input: the variables that a rule can read, and their values for one call."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from mistral_spend.v1 import authorization_pb2 as pb
@@ -31,6 +33,18 @@ NEVER = datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 FROM_DATA = frozenset({"role", "workspace", "model", "key", UNLIMITED})
 """Variables whose values come from the data files alone."""
+
+
+def number_text(number: float) -> str:
+    """Write a number for people: all its digits and no exponent, or `unlimited`.
+
+    A double has 15 digits that are certain; more would show 0.1 + 0.2 as 0.30000000000000004.
+    """
+    if number in (UNLIMITED_INT, UNLIMITED_DOUBLE):
+        return UNLIMITED
+    if isinstance(number, int) or not math.isfinite(number):
+        return str(number)
+    return f"{Decimal(f'{number:.15g}'):f}"
 
 
 def text_field(source: str) -> tuple[str, str] | None:

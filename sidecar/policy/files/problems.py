@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -21,13 +22,14 @@ class Problem:
     column: int
     message: str
     source_line: str = ""
+    """The line as it is in the file: print it with `printable`."""
     hint: str = ""
     lint: str = ""
     """The name of a warning, as in docs/lints.md; empty for an error."""
 
     def __post_init__(self) -> None:
-        """Escape what is not printable: names and lines of files may contain anything."""
-        for name in ("file", "message", "source_line", "hint"):
+        """Escape what is not printable: names of files and entries may contain anything."""
+        for name in ("file", "message", "hint"):
             object.__setattr__(self, name, printable(getattr(self, name)))
 
     def as_warning(self, lint: str) -> "Problem":
@@ -41,9 +43,8 @@ class Problem:
         if self.lint:
             text = f"{place}: warning: {self.message} [{self.lint}]"
         if self.source_line:
-            # Tabs are kept below the line, too, so that the caret is in place.
-            lead = "".join("\t" if c == "\t" else " " for c in self.source_line[: self.column - 1])
-            text += f"\n    {self.source_line}\n    {lead}^"
+            lead = "".join(map(_blank, self.source_line[: self.column - 1]))
+            text += f"\n    {printable(self.source_line)}\n    {lead}^"
         if self.hint:
             text += f"\n    {self.hint}"
         return text
@@ -78,6 +79,18 @@ def printable(text: str) -> str:
     return "".join(
         c if c == "\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def _blank(character: str) -> str:
+    """Return spaces as wide as a terminal shows a character; a tab stays one."""
+    if character == "\t":
+        return character
+    shown = printable(character)
+    if shown != character:
+        return " " * len(shown)
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return ""  # it is drawn over the character before it
+    return " " * (2 if unicodedata.east_asian_width(character) in "WF" else 1)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
