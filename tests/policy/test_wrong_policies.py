@@ -387,7 +387,7 @@ def test_a_word_in_a_comment_is_no_spend(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "before",
-    ["日本", "ｗｉｄｅ", "🙂", "e\u0301a\u20dd", "a\u3000b\xa0", "\t日", "plain"],
+    ["日本", "\uff37\uff45", "🙂", "e\u0301a\u20dd", "a\u3000b\xa0", "\t日", "plain"],
     ids=["east-asian", "full-width", "emoji", "combining", "unusual-spaces", "tab", "plain"],
 )
 def test_the_caret_is_below_its_place_as_a_terminal_shows_the_line(
