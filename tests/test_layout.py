@@ -71,7 +71,7 @@ def test_the_domain_does_no_io(path: Path) -> None:
 
 
 def test_modules_are_nouns_in_folders() -> None:
-    """At the top are folders alone; no module is named for what is being done in it."""
+    """The top has only folders; no module name ends in -ing."""
     modules = [path.relative_to(ROOT) for path in MODULES]
     loose = {path.name for path in modules if len(path.parts) == 1}
     assert loose == {"__init__.py", "__main__.py"}

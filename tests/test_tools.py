@@ -59,7 +59,7 @@ def test_in_ci_what_is_missing_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_one_module_decides_about_skipping() -> None:
-    """A test that skips by itself would be skipped in CI, too, and nobody would see it."""
+    """A test that skips by itself would also be skipped in CI, unnoticed."""
     own = re.compile(r"pytest\.(?:skip|importorskip|mark\.skip\w*)\b|shutil\.which\b")
     found = {
         str(path.relative_to(TESTS))

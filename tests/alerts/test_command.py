@@ -55,7 +55,7 @@ def test_a_command_that_does_not_end_is_killed() -> None:
     assert deliver("sleep 60", 0.1) == "killed after 0.1 s"
 
 
-def test_a_command_is_killed_with_what_it_has_started_when_nobody_waits_any_more(
+def test_a_cancelled_command_is_killed_with_its_child_processes(
     tmp_path: Path,
 ) -> None:
     """A stop of the sidecar leaves no process behind."""

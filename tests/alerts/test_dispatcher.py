@@ -142,8 +142,8 @@ def test_what_fails_is_tried_again_and_its_error_kept() -> None:
     run([webhook], scene)
 
 
-def test_a_channel_that_hangs_holds_up_no_other_and_takes_a_few_at_a_time() -> None:
-    """However much it is owed; and its attempts end with the dispatcher."""
+def test_a_hanging_channel_delays_no_other_and_takes_a_few_alerts_at_a_time() -> None:
+    """Also with many alerts due; its attempts end with the dispatcher."""
     log, webhook = Recorder("log"), Recorder("webhook")
 
     async def scene(outbox: Memory, counts: AlertCounts) -> None:
@@ -157,10 +157,10 @@ def test_a_channel_that_hangs_holds_up_no_other_and_takes_a_few_at_a_time() -> N
     assert webhook.at_once == 0
 
 
-def test_while_a_channel_fails_it_is_asked_no_more_than_now_and_then(
+def test_a_failing_channel_is_tried_only_at_intervals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The ledger has one transaction for it each time, whatever is owed and raised."""
+    """Each attempt takes one transaction of the ledger, for any number of alerts."""
     monkeypatch.setattr(dispatcher, "CHECK_SECONDS", 10**6)
     webhook = Recorder("webhook")
     webhook.fails = [NotDeliveredError("no")] * 1000

@@ -79,7 +79,7 @@ def test_an_alert_is_posted_as_json_and_signed(posted: Receiver) -> None:
 def test_a_library_for_standard_webhooks_verifies_an_alert(
     secret: str, receivers: str | bytes, posted: Receiver
 ) -> None:
-    """Which returns the body; whatever was changed on the way is refused."""
+    """It returns the body; an altered body is refused."""
     assert deliver(posted.url, secret=secret) == ""
     ((_, headers, body),) = posted.requests
     webhook = Webhook(receivers)
@@ -114,14 +114,14 @@ def test_only_2xx_is_a_delivery(answer: int | str, expected: str, posted: Receiv
     assert len(posted.requests) == 1
 
 
-def test_an_answer_that_never_ends_is_an_answer(posted: Receiver) -> None:
+def test_a_response_without_end_is_a_delivery(posted: Receiver) -> None:
     """Of a response only the status is read."""
     posted.answer = "drip"
     assert deliver(posted.url) == ""
 
 
-def test_nobody_there_is_not_delivered(posted: Receiver) -> None:
-    """A refused connection says so, and where it went does not."""
+def test_a_refused_connection_is_no_delivery(posted: Receiver) -> None:
+    """The error says so, and does not show the URL."""
     with socket.socket() as bound:  # and not listening
         bound.bind(("127.0.0.1", 0))
         url = posted.url.replace(str(posted.server_address[1]), str(bound.getsockname()[1]))
@@ -135,7 +135,7 @@ def test_nobody_there_is_not_delivered(posted: Receiver) -> None:
         "http://127.0.0.1.example.com/", "http://hunter2:x/", "//127.0.0.1/",
     ],
 )  # fmt: skip
-def test_other_places_are_refused(url: str) -> None:
+def test_other_urls_are_refused(url: str) -> None:
     """In clear to this host alone, and without a word of what may be a secret."""
     with pytest.raises(ValueError, match=r"must begin with https://|is not a URL") as caught:
         WebhookChannel(url, SECRET.encode())
@@ -168,10 +168,10 @@ def test_a_secret_is_a_whole_file(tmp_path: Path) -> None:
         read_secret(tmp_path / "none")
 
 
-def test_a_name_that_nobody_looks_up_keeps_no_process_from_ending(
+def test_a_hanging_dns_lookup_does_not_delay_the_end_of_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The system's look-up cannot be cancelled; it is left behind."""
+    """The system's lookup cannot be cancelled, so its thread is left behind."""
     asked, answered = threading.Event(), threading.Event()
 
     def look_up(*_: object, **__: object) -> None:

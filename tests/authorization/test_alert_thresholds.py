@@ -10,20 +10,20 @@ from support.sidecar_process import chat, tester
 WINDOWS = ("minute", "hour", "day", "month", "concurrent")
 
 
-def told(desk: Desk) -> set[tuple[str, int]]:
+def alerts_of(desk: Desk) -> set[tuple[str, int]]:
     """Return rule and threshold of what the log is owed."""
     due = desk.ledger.due("log", desk.now_us, 100)
     return {(one.alert.rule, one.alert.percent) for one in due}
 
 
-def test_without_alert_at_windows_that_take_a_while_have_three_thresholds(
+def test_without_alert_at_hours_days_and_months_have_three_thresholds(
     open_desk: Callable[..., Desk], tmp_path: Path
 ) -> None:
-    """An hour, a day and a month at 50, 80 and 100 %; a minute and what is concurrent, none."""
+    """50, 80 and 100 %; a minute and a limit of concurrent calls have none."""
     desk = open_desk(minimal(tmp_path / "p", **{w: limit("1", window=w) for w in WINDOWS}))
     desk.authorize(chat(tester(), model="small-1"))
     long = ("hour", "day", "month")
-    assert told(desk) == {(window, percent) for window in long for percent in (50, 80, 100)}
+    assert alerts_of(desk) == {(window, percent) for window in long for percent in (50, 80, 100)}
 
 
 def test_alert_at_says_which_thresholds_a_limit_has(
@@ -34,7 +34,7 @@ def test_alert_at_says_which_thresholds_a_limit_has(
     files = {w: limit("1", window=w, extra=extra) for w in WINDOWS}
     desk = open_desk(minimal(tmp_path / "p", **files))
     desk.authorize(chat(tester(), model="small-1"))
-    assert told(desk) == {(window, percent) for window in WINDOWS for percent in (25, 100)}
+    assert alerts_of(desk) == {(window, percent) for window in WINDOWS for percent in (25, 100)}
 
 
 def test_a_scope_is_what_the_limit_counts_for(

@@ -27,10 +27,10 @@ MODELS = f"models:\n  small-1:\n    family: small{PRICES}  large-1:\n    family:
 
 
 @pytest.mark.parametrize("response_model", ["", "small-1", "large-1"])
-def test_l7_a_new_price_leaves_what_is_held_at_the_old_one(
+def test_l7_a_hold_is_charged_at_the_price_when_it_was_made(
     response_model: str, open_desk: OpenDesk, tmp_path: Path
 ) -> None:
-    """L7: whichever model answered, and however late, the price is that of the hold's moment."""
+    """L7: for any model that answered and any time of settlement."""
     desk = open_desk(minimal(tmp_path / "p", models_yaml=MODELS))
     report, day_seconds = UsageReport(10, 20), 86_400
     costs = []
@@ -43,7 +43,7 @@ def test_l7_a_new_price_leaves_what_is_held_at_the_old_one(
 
 
 @pytest.mark.parametrize(("on_expiry", "spent"), [("charge", 200), ("release", 0)])
-def test_l5_a_rule_says_what_becomes_of_holds_that_expire(
+def test_l5_on_expiry_of_a_rule_decides_how_expired_holds_are_charged(
     on_expiry: str, spent: int, open_desk: OpenDesk, tmp_path: Path
 ) -> None:
     """L5: a limit's `on_expiry` is what the ledger does with its holds."""
@@ -56,10 +56,10 @@ def test_l5_a_rule_says_what_becomes_of_holds_that_expire(
     assert (budget.spent, budget.held) == (spent, 0)
 
 
-def test_an_alias_that_is_only_echoed_is_no_other_model(
+def test_a_response_that_repeats_the_alias_is_not_another_model(
     open_desk: OpenDesk, tmp_path: Path
 ) -> None:
-    """What was asked for says nothing of what served it; the id of another model does."""
+    """The requested name does not say which model answered; the id of another model does."""
     dear = """
     prices:
       - {effective_from: 2020-01-01, input_usd_per_million_tokens: 9, output_usd_per_million_tokens: 9}
@@ -78,10 +78,10 @@ def test_an_alias_that_is_only_echoed_is_no_other_model(
     assert charges == [30_000, 30_000, 270_000]
 
 
-def test_l3_that_a_usage_was_not_understood_is_kept_with_its_hold(
+def test_l3_the_flag_of_an_unrecognized_usage_is_kept_with_its_hold(
     open_desk: OpenDesk, tmp_path: Path
 ) -> None:
-    """L3: a second Settle says what the first did, whatever it reports itself."""
+    """L3: a second Settle returns the flag of the first, with any usage of its own."""
     desk = open_desk(minimal(tmp_path / "p"))
     unknown, known = parse_usage_json('{"weight": 3}'), UsageReport(10, 20)
     for reports, expected in (((unknown, known), True), ((known, unknown), False)):

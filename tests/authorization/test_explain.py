@@ -38,10 +38,10 @@ WAYS = [
 
 
 @pytest.mark.parametrize(("request_", "expected"), [w[1:] for w in WAYS], ids=[w[0] for w in WAYS])
-def test_a_denied_call_is_told_each_single_change_that_would_allow_it(
+def test_a_denied_call_lists_each_single_change_that_would_allow_it(
     request_: pb.AuthorizeRequest, expected: list[str], engine: str, open_desk: OpenDesk
 ) -> None:
-    """The smallest change: a model, a size, a role; on both evaluators the same."""
+    """The smallest change of model, size or role; the same on both engines."""
     assert explain(open_desk(engine=engine), request_).suggestions == expected
 
 
@@ -53,8 +53,8 @@ def test_the_size_that_is_suggested_is_allowed_and_one_more_is_not(open_desk: Op
         assert codes(desk.authorize(request)) == expected
 
 
-def test_a_call_over_a_limit_is_told_how_long_to_wait(tmp_path: Path, open_desk: OpenDesk) -> None:
-    """After so long, the same call is allowed."""
+def test_a_call_over_a_limit_says_how_long_to_wait(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """After that time, the same call is allowed."""
     desk = open_desk(minimal(tmp_path / "p", rate=limit("1", window="minute")))
     request = chat(tester(), model="small-1")
     desk.authorize(request)
@@ -66,7 +66,7 @@ def test_a_call_over_a_limit_is_told_how_long_to_wait(tmp_path: Path, open_desk:
 
 
 def test_a_wait_that_would_not_help_is_not_suggested(tmp_path: Path, open_desk: OpenDesk) -> None:
-    """A rule that reads `now` is asked at that time, too; and nothing else of it is moved."""
+    """Rules that read `now` are evaluated at that time, too; nothing else changes."""
     night = deny("now >= timestamp('2026-11-10T12:00:40Z')")
     desk = open_desk(minimal(tmp_path / "p", rate=limit("1", window="minute"), night=night))
     request = chat(tester(), model="small-1")
@@ -88,7 +88,7 @@ def test_a_wait_for_the_end_of_a_hold_is_suggested(tmp_path: Path, open_desk: Op
     assert desk.authorize(request).effect is Effect.ALLOW
 
 
-def test_a_call_that_is_larger_than_its_budget_is_told_how_small_it_has_to_be(
+def test_a_call_larger_than_its_budget_says_how_small_it_has_to_be(
     tmp_path: Path, open_desk: OpenDesk
 ) -> None:
     """No wait is suggested, since none helps."""
@@ -137,7 +137,7 @@ def test_every_rule_is_shown_with_the_value_of_each_part(
 
 
 def test_each_limit_is_shown_with_its_arithmetic(tmp_path: Path, open_desk: OpenDesk) -> None:
-    """What is spent, held and asked for, against the ceiling; where a rule denies, too."""
+    """What is spent, held and requested, and the ceiling; also where a rule denies."""
     directory = minimal(
         tmp_path / "p",
         daily=limit("250", meter="tokens"),
@@ -209,7 +209,7 @@ def test_a_rule_of_one_word_has_its_value(tmp_path: Path, open_desk: OpenDesk) -
 
 
 def test_an_explanation_holds_and_records_nothing(tmp_path: Path, open_desk: OpenDesk) -> None:
-    """However often a call is explained, nothing is spent."""
+    """After any number of explanations, nothing is spent."""
     desk = open_desk(minimal(tmp_path / "p", daily=limit("1000", meter="tokens")))
     before = desk.authorizer.budgets(tester(), "small-1")
     for tokens in (100, 5000):
@@ -218,7 +218,7 @@ def test_an_explanation_holds_and_records_nothing(tmp_path: Path, open_desk: Ope
 
 
 def test_unknown_names_are_explained_without_rules(open_desk: OpenDesk) -> None:
-    """Where no rule was asked, none is shown; another role may help."""
+    """No rule was evaluated, so none is shown; another role may help."""
     found = explain(open_desk(), chat(principal(role="ghost")))
     assert codes(found.decision) == ["ROLE_UNKNOWN"]
     assert found.rules == []

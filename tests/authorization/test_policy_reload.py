@@ -158,7 +158,7 @@ def test_each_answer_under_load_is_of_exactly_one_version(
 def test_a_bad_set_never_takes_effect_and_is_logged_once(
     bad: dict[str, str], start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """However often it is looked at; the files of before make it fresh without a new generation."""
+    """Also after many checks; when the earlier files return, the status is fresh, without a new generation."""
     good = version(tmp_path, 0)
     mounted = ConfigMap(tmp_path / "volume", good)
     sidecar = start_sidecar(mounted.volume, *OFTEN)
@@ -244,10 +244,10 @@ def test_harm_to_a_plain_directory_leaves_the_last_good_set(
     assert expected in sidecar.log
 
 
-def test_a_directory_that_is_written_file_by_file_counts_when_it_stands_still(
+def test_a_directory_written_file_by_file_is_loaded_when_it_is_complete(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """Sets that load, but are half of what is being written, are not taken on the way."""
+    """Sets that would load, but are only half written, are not loaded."""
     path = minimal(tmp_path / "p", daily=limit("1000", meter="tokens"))
     sidecar = start_sidecar(path, "--reload-seconds", "0.5")
     watcher = set()
@@ -260,8 +260,8 @@ def test_a_directory_that_is_written_file_by_file_counts_when_it_stands_still(
     assert served(sidecar)[1] == 2
 
 
-def test_sighup_reloads_now_also_when_nothing_looks(start_sidecar: Start, tmp_path: Path) -> None:
-    """--reload-seconds 0 never looks; a signal does."""
+def test_sighup_reloads_also_with_reload_seconds_0(start_sidecar: Start, tmp_path: Path) -> None:
+    """--reload-seconds 0 never checks for changes; the signal reloads."""
     path = minimal(tmp_path / "p")
     sidecar = start_sidecar(path, "--reload-seconds", "0")
     (path / "more.cel").write_text(deny("false"))

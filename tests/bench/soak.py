@@ -65,7 +65,7 @@ class Soaked:
 
 
 def soak(
-    server: Server, seconds: float, told: Callable[[Sample], object] = lambda _: None
+    server: Server, seconds: float, report: Callable[[Sample], object] = lambda _: None
 ) -> Soaked:
     """Keep a server busy for so long, and watch; tell of each second."""
     found = Soaked(server.resident_mb())
@@ -80,7 +80,7 @@ def soak(
                 if now - sampled >= SAMPLE_SECONDS or not found.samples:
                     found.samples.append(sample)
                     sampled = now
-                told(sample)
+                report(sample)
         found.samples.append(sample)
         answer, _ = probe.communicate()
     assert apps.returncode == probe.returncode == 0, "a client gave up: see above"
@@ -135,7 +135,7 @@ def main() -> None:
         with Progress(*COLUMNS, console=console()) as progress:
             task = progress.add_task("", total=seconds, decisions=0, mb=server.idle_mb)
 
-            def told(sample: Sample) -> None:
+            def report(sample: Sample) -> None:
                 progress.update(
                     task,
                     completed=sample.seconds,
@@ -143,7 +143,7 @@ def main() -> None:
                     mb=sample.resident_mb,
                 )
 
-            found = soak(server, seconds, told)
+            found = soak(server, seconds, report)
         files = Path(folder, "sidecar").glob("ledger.sqlite*")
         show(found, sum(file.stat().st_size for file in files) / 1e6)
     options.json.write_text(json.dumps(asdict(found), indent=2))

@@ -29,10 +29,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Server]]:
         yield them
 
 
-def test_a_filled_ledger_verifies_and_goes_on(
+def test_a_filled_ledger_verifies_and_a_sidecar_decides_on_it(
     tmp_path: Path, start_sidecar: Callable[..., RunningSidecar]
 ) -> None:
-    """It is one that the ledger could have written, and a sidecar decides on it."""
+    """The ledger could have written it itself."""
     ledger, policies = tmp_path / "filled.sqlite", servers.roomy(tmp_path / "policies")
     told: list[int] = []
     filled_ledger.fill(ledger, policies, 2_000, told.append)
@@ -51,8 +51,8 @@ def test_a_filled_ledger_verifies_and_goes_on(
         assert verify(connection)[0] == []
 
 
-def test_a_ledger_that_is_there_is_not_filled_again(tmp_path: Path) -> None:
-    """A large one can be kept."""
+def test_an_existing_ledger_is_not_filled_again(tmp_path: Path) -> None:
+    """So a large one can be kept."""
     ledger = tmp_path / "filled.sqlite"
     policies = servers.roomy(tmp_path / "policies")
     filled_ledger.fill(ledger, policies, 10)
@@ -62,7 +62,7 @@ def test_a_ledger_that_is_there_is_not_filled_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["empty handler", "sidecar"])
-def test_the_stream_client_is_answered_each_call(
+def test_the_stream_client_gets_a_response_to_each_call(
     tmp_path: Path, started: list[Server], kind: str
 ) -> None:
     """200 calls on one stream, by the sidecar and by the empty handler."""
@@ -117,7 +117,7 @@ def cerbos_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_cerbos_decides_as_the_sidecar(
     cerbos_address: str, shared_sidecar: RunningSidecar, call: dict[str, Any], expected: str
 ) -> None:
-    """What is compared decides the same, on the same data."""
+    """Both give the same decisions on the same data."""
     assert cerbos.effect(cerbos_address, cerbos.request(**call)) == f"EFFECT_{expected}"
     names = {"role": "developer", "workspace": "dev-workspace", "key_id": ""}
     known = {name: call.get(name, default) for name, default in names.items()}
@@ -132,9 +132,7 @@ def test_cerbos_decides_as_the_sidecar(
     assert pb.Effect.Name(answer.effect) == f"EFFECT_{expected}", answer.reasons
 
 
-def test_a_package_that_cannot_be_had_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmark goes on without it, and says so."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(tools.MissingError, match=r"left-pad@1\.0\.0 cannot be fetched: npm"):
@@ -142,7 +140,7 @@ def test_a_package_that_cannot_be_had_is_named(
 
 
 def test_the_metrics_say_how_many_requests_share_a_commit(tmp_path: Path) -> None:
-    """Those who ask together are committed together, and whoever asks alone waits for nobody."""
+    """Concurrent requests share commits; a single request does not wait for others."""
     tools.program("h2load")
     metrics = servers.free_address()
     server = servers.sidecar("watched", tmp_path / "w", args=("--metrics-listen", metrics))

@@ -105,7 +105,7 @@ def test_check_reports_every_problem_and_exits_1(tmp_path: Path) -> None:
 
 
 def test_fmt_check_and_diff_write_nothing_and_exit_1(tmp_path: Path) -> None:
-    """What would change is shown, and is written only when asked."""
+    """They show what would change."""
     policies = minimal(tmp_path / "p", big=deny("request.tokens>5"))
     before = (policies / "big.cel").read_text()
     code, out, _ = sidecar("fmt", policies, "--check")
@@ -192,7 +192,7 @@ def test_test_without_tests_exits_1(tmp_path: Path) -> None:
 
 
 def test_check_warns_and_with_strict_fails(tmp_path: Path) -> None:
-    """A warning is told and lets pass; --strict is for a pull request's CI, as is github."""
+    """A warning passes without --strict, which is for CI, as --format github is."""
     directory = minimal(tmp_path / "p", x=deny('role.name == "ghost"'))
     code, out, _ = sidecar("check", directory)
     assert (code, "x.cel:8:1: warning: " in out, "2 warnings\n" in out) == (0, True, True)
@@ -268,7 +268,7 @@ def test_explain_shows_why_and_the_way_out(tmp_path: Path) -> None:
     ("text", "expected"),
     [("{", "Failed to load JSON"), ('{"modell": "x"}', "modell"), ("{}", "principal is missing")],
 )
-def test_explain_of_what_is_no_request_exits_2(text: str, expected: str, tmp_path: Path) -> None:
+def test_explain_of_an_invalid_request_exits_2(text: str, expected: str, tmp_path: Path) -> None:
     """The file, and what is wrong with it, are named."""
     path = tmp_path / "request.json"
     path.write_text(text)
@@ -351,7 +351,7 @@ def test_diff_shows_what_is_written_differently(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", ["yesterday", "2026-11-10T12:00:00", ""])
-def test_diff_at_no_moment_exits_2(at: str) -> None:
+def test_diff_at_an_invalid_time_exits_2(at: str) -> None:
     """A time without a zone is not one."""
     code, _, err = sidecar("diff", SHIPPED, SHIPPED, "--at", at)
     assert (code, "with its zone" in err) == (2, True), err
@@ -411,7 +411,7 @@ def test_budgets_of_an_unknown_role_exits_1(start_sidecar: Start) -> None:
     assert (code, "ROLE_UNKNOWN: no role named ghost" in err) == (1, True)
 
 
-def test_budgets_without_a_sidecar_says_where_it_looked() -> None:
+def test_budgets_without_a_sidecar_names_the_address() -> None:
     """The address is in the error."""
     who = ("--principal", "a", "--role", "b", "--workspace", "c", "--address", "127.0.0.1:1")
     code, _, err = sidecar("budgets", *who)
@@ -443,8 +443,8 @@ def test_verify_names_the_promise_that_is_broken_and_exits_1(start_sidecar: Star
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no ledger " * 500])
-def test_verify_of_what_is_no_ledger_says_so(content: bytes | None, tmp_path: Path) -> None:
-    """A wrong path is told, and nothing is made there."""
+def test_verify_of_a_missing_ledger_says_so(content: bytes | None, tmp_path: Path) -> None:
+    """A wrong path is an error, and no file is created."""
     path = tmp_path / "x.sqlite"
     if content is not None:
         path.write_bytes(content)

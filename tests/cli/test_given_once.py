@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import typer
-from support.books import NOON, books
 from support.commands import sidecar
+from support.operator_ledger import NOON, operator_ledger
 
 from sidecar.cli.healthz import probe
 from sidecar.cli.main import app
@@ -41,7 +41,7 @@ def refusal(name: str, *args: str) -> str:
     return ""
 
 
-def test_every_command_is_looked_at() -> None:
+def test_every_command_is_covered_by_these_tests() -> None:
     """The next tests go through the whole command line."""
     assert {"serve", "spend", "ledger verify", "keys rotate", "healthz"} <= set(COMMANDS)
     found = [one for name in COMMANDS for one in options(name)]
@@ -72,11 +72,11 @@ def test_a_probe_reads_its_options_as_strictly(
     assert f"{option} is given twice, and takes one value" in capsys.readouterr().err
 
 
-def test_a_variable_and_an_option_go_together(tmp_path: Path) -> None:
-    """The command line wins, as ever: only two options contradict each other."""
+def test_an_option_overrides_a_variable(tmp_path: Path) -> None:
+    """Only two options of one name contradict each other."""
     one, other = tmp_path / "a.sqlite", tmp_path / "b.sqlite"
     for path, tokens in ((one, 1000), (other, 2000)):
-        with books(path) as opened:
+        with operator_ledger(path) as opened:
             opened.spend(NOON, tokens=tokens)
     code, out, _ = sidecar("spend", "--ledger", one, SIDECAR_LEDGER=str(other))
     assert (code, "1,000" in out, "2,000" in out) == (0, True, False)
@@ -84,7 +84,7 @@ def test_a_variable_and_an_option_go_together(tmp_path: Path) -> None:
     assert (code, out, "--ledger is given 2 times" in err) == (2, "", True)
 
 
-def test_help_is_given_whatever_else_is(tmp_path: Path) -> None:
-    """Who asks for help is not refused first."""
+def test_help_is_shown_with_any_other_arguments(tmp_path: Path) -> None:
+    """Wrong arguments beside --help are not an error."""
     code, out, _ = sidecar("spend", "--ledger", tmp_path, "--ledger", tmp_path, "--help")
     assert (code, "what was spent" in out) == (0, True)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
-from support.books import DAY, NOON, books
 from support.commands import sidecar
 from support.mistral_admin import ADMIN_KEY, mistral_admin
+from support.operator_ledger import DAY, NOON, operator_ledger
 from support.policies import SHIPPED, minimal
 from support.sidecar_process import RunningSidecar, chat, eventually, principal
 
@@ -40,7 +40,7 @@ def kept(tmp_path: Path) -> tuple[str, ...]:
     """Return the options for a registry and a ledger that was used with it."""
     policies = minimal(tmp_path / "policies", keys_yaml=KEYS)
     names = ["in-order", "no-use", "long-ago", "@SUM(A1)", "gone", ODD]
-    with books(tmp_path / "ledger.sqlite") as opened:
+    with operator_ledger(tmp_path / "ledger.sqlite") as opened:
         ledger: Any = opened._ledger  # noqa: SLF001
         opened.run(ledger.track(names, NOON - 31 * DAY))
         opened.spend(NOON - 30 * DAY, key_id="long-ago")
@@ -54,7 +54,7 @@ def rows(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text)))
 
 
-def test_the_list_shows_what_the_owner_asks_for(kept: tuple[str, ...]) -> None:
+def test_the_list_has_all_required_columns(kept: tuple[str, ...]) -> None:
     """Name, id, created, last used, owner, workspace, state and versions."""
     code, out, err = sidecar("keys", "list", *kept, COLUMNS="200")
     assert (code, err) == (0, "")
@@ -119,8 +119,8 @@ def test_a_clean_audit_exits_0(tmp_path: Path, kept: tuple[str, ...]) -> None:
     assert sidecar("keys", "audit", *args, "--unused-days", "1")[0] == 1
 
 
-def test_show_says_all_of_one_key(kept: tuple[str, ...]) -> None:
-    """Its entry, its versions, each model that it called, and what is to be done."""
+def test_show_prints_everything_about_one_key(kept: tuple[str, ...]) -> None:
+    """Its entry, its versions, each model that it called, and what to do."""
     code, out, _ = sidecar("keys", "show", "long-ago", *kept, "--format", "json")
     report = json.loads(out)
     assert (code, report["name"], report["calls"], report["expires"]) == (0, "=1+2", 1, None)
@@ -135,8 +135,8 @@ def test_show_says_all_of_one_key(kept: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("command", [("list",), ("audit",), ("show", "dev-team-key")])
-def test_what_cannot_be_read_is_told(command: tuple[str, ...], tmp_path: Path) -> None:
-    """No ledger is made where there is none; wrong usage exits 2."""
+def test_a_missing_ledger_or_registry_is_an_error(command: tuple[str, ...], tmp_path: Path) -> None:
+    """No ledger is created; wrong usage exits 2."""
     args = ("keys", *command, "--policies", str(SHIPPED), "--ledger")
     code, _, err = sidecar(*args, tmp_path / "none.sqlite")
     assert (code, "none.sqlite" in err, list(tmp_path.iterdir())) == (1, True, [])
@@ -144,8 +144,10 @@ def test_what_cannot_be_read_is_told(command: tuple[str, ...], tmp_path: Path) -
     assert sidecar(*args, "x", "--at", "yesterday")[0] == 2
 
 
-def test_an_audit_that_cannot_ask_mistral_fails(kept: tuple[str, ...], tmp_path: Path) -> None:
-    """Half an audit is none; no error shows the admin key."""
+def test_an_audit_without_a_response_of_mistral_fails(
+    kept: tuple[str, ...], tmp_path: Path
+) -> None:
+    """It prints no partial audit, and no error shows the admin key."""
     file = tmp_path / "admin.key"
     args = ("keys", "audit", *kept, "--mistral-admin-key-file", file)
     assert sidecar(*args)[0] == 2
@@ -156,7 +158,7 @@ def test_an_audit_that_cannot_ask_mistral_fails(kept: tuple[str, ...], tmp_path:
     assert (code, out, "very-secret" in err) == (1, "", False)
 
 
-def test_a_sidecar_at_work_is_audited(start_sidecar: Start) -> None:
+def test_an_audit_works_while_a_sidecar_uses_the_ledger(start_sidecar: Start) -> None:
     """U1: each use shows at once; after kill -9, too; and a revoked version is denied."""
     started = start_sidecar()
     args = ("--policies", started.policies, "--ledger", started.ledger, "--format", "json")
@@ -194,8 +196,8 @@ def fingerprint(secret: bytes, *args: object) -> tuple[int, str, str]:
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def test_a_fingerprint_tells_which_version_a_secret_is(tmp_path: Path) -> None:
-    """With the pepper that only the operator has; with another, it cannot be recognized."""
+def test_a_fingerprint_finds_the_version_of_a_secret(tmp_path: Path) -> None:
+    """Only with the operator's pepper; with another, it cannot be recognized."""
     pepper, path = tmp_path / "pepper", tmp_path / "ledger.sqlite"
     pepper.write_bytes(b"0123456789abcdef\n")
     given = ("--key-pepper-file", pepper)
@@ -218,7 +220,7 @@ def test_a_fingerprint_tells_which_version_a_secret_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("secret", [b"", b" ", b"two words", b"\xff\xfe", b"x" * 5000, b"a\x00b"])
-def test_what_is_no_secret_is_refused_and_not_shown(secret: bytes, tmp_path: Path) -> None:
+def test_an_invalid_secret_is_refused_and_not_shown(secret: bytes, tmp_path: Path) -> None:
     """Nothing of it is in the error."""
     (tmp_path / "pepper").write_bytes(b"0123456789abcdef")
     code, out, err = fingerprint(secret, "--key-pepper-file", tmp_path / "pepper")
@@ -226,8 +228,8 @@ def test_what_is_no_secret_is_refused_and_not_shown(secret: bytes, tmp_path: Pat
 
 
 @pytest.mark.parametrize("pepper", [b"", b"too short", b"x" * 5000])
-def test_a_pepper_has_to_be_one(pepper: bytes, tmp_path: Path) -> None:
-    """A short one could be tried."""
+def test_a_pepper_has_a_minimum_length(pepper: bytes, tmp_path: Path) -> None:
+    """A short one could be guessed."""
     file = tmp_path / "pepper"
     file.write_bytes(pepper)
     assert fingerprint(b"secret", "--key-pepper-file", file)[0] == 2

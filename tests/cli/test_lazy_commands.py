@@ -61,7 +61,7 @@ def test_a_variable_that_serve_reads_loads_no_other_command(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", sorted({*main.OF_KEYS.values()}))
 def test_each_command_of_keys_loads_alone(name: str) -> None:
-    """Whatever another would have loaded before it."""
+    """It needs no module that another command would have loaded."""
     (command,) = [word for word, place in main.OF_KEYS.items() if place == name]
     code, out, err = started("keys", command, "--help")
     assert (code, f"keys {command}" in out, err) == (0, True, "")
@@ -82,13 +82,13 @@ def test_each_command_of_keys_loads_alone(name: str) -> None:
     ],
     ids=lambda command: " ".join(map(str, command)),
 )
-def test_a_fork_is_what_a_start_is(command: tuple[object, ...]) -> None:
+def test_a_fork_behaves_as_a_new_process(command: tuple[object, ...]) -> None:
     """Most tests run forks: they end as `python -m sidecar` ends, and say the same."""
     assert sidecar(*command) == started(*command)
 
 
-def test_a_fork_serves_and_dies_as_a_start_does(tmp_path: Path) -> None:
-    """It answers, ends well when it is asked to, and by the signal when it is killed."""
+def test_a_fork_serves_and_ends_as_a_new_process(tmp_path: Path) -> None:
+    """It answers, ends cleanly on SIGTERM, and by the signal when it is killed."""
     directory = minimal(tmp_path / "p", daily=limit("5"))
     for env in ({}, {"PYTHONDONTWRITEBYTECODE": "1"}):  # which only an interpreter reads
         running = RunningSidecar(directory, tmp_path / "ledger.sqlite", env=env).start()

@@ -54,8 +54,8 @@ def test_a_backup_of_a_ledger_in_use_is_whole_and_can_be_restored(
         assert (code, f"{file}: {decisions}" in out, "clean" in out) == (0, True, True)
 
 
-def test_a_backup_never_takes_the_place_of_a_file(stopped: Path, tmp_path: Path) -> None:
-    """Nor does one that fails leave anything behind."""
+def test_a_backup_never_overwrites_a_file(stopped: Path, tmp_path: Path) -> None:
+    """A backup that fails leaves no file behind."""
     there = tmp_path / "there.sqlite"
     there.write_text("precious")
     code, _, err = sidecar("ledger", "backup", there, "--ledger", stopped)
@@ -103,7 +103,7 @@ def test_open_holds_are_listed(stopped: Path) -> None:
 
 
 def test_an_adjustment_gives_room_and_is_signed(stopped: Path) -> None:
-    """USD to the nano; the books say who and why."""
+    """USD to the nano; the ledger has who signed it, and why."""
     arguments = (
         "ledger",
         "adjust",
@@ -144,8 +144,8 @@ def test_an_adjustment_that_cannot_be_made_is_refused(
         assert connection.execute("SELECT count(*) FROM adjustments").fetchone() == (0,)
 
 
-def test_what_writes_needs_a_ledger_that_nobody_uses(start_sidecar: Start) -> None:
-    """Two writers would be one too many."""
+def test_commands_that_write_need_a_ledger_that_is_not_in_use(start_sidecar: Start) -> None:
+    """A ledger has one writer."""
     started = start_sidecar()
     started.stub.Authorize(chat())
     common = ("--ledger", started.ledger)
@@ -155,7 +155,7 @@ def test_what_writes_needs_a_ledger_that_nobody_uses(start_sidecar: Start) -> No
         assert (code, "another sidecar" in err) == (1, True), command
 
 
-def test_prune_forgets_nothing_young(stopped: Path) -> None:
+def test_prune_keeps_decisions_within_the_retention(stopped: Path) -> None:
     """What a running sidecar does by itself, on demand."""
     code, out, _ = sidecar("ledger", "prune", "--ledger", stopped)
     assert (code, out) == (0, f"{stopped}: 0 decisions deleted\n")
@@ -193,7 +193,7 @@ def test_an_exported_cell_is_no_formula(tmp_path: Path) -> None:
     assert '"=HYPERLINK(1)"' in sidecar(*command, "json")[1]
 
 
-def test_export_of_what_is_no_table_names_those_there_are(stopped: Path) -> None:
-    """Nothing else of the file is shown."""
+def test_export_of_an_unknown_table_lists_the_tables(stopped: Path) -> None:
+    """Other tables of the file are not shown."""
     code, _, err = sidecar("ledger", "export", "sqlite_schema", "--ledger", stopped)
     assert (code, "decision_log" in err) == (2, True)

@@ -67,8 +67,8 @@ def test_check_says_that_warnings_wait_for_errors(tmp_path: Path) -> None:
     assert (code, err) == (1, "\n1 error; warnings are looked for once rules and data load\n")
 
 
-def test_check_gives_up_looking_for_warnings_in_time(tmp_path: Path) -> None:
-    """Whatever loads, an answer comes: that it is not the whole is an error."""
+def test_check_stops_looking_for_warnings_after_a_timeout(tmp_path: Path) -> None:
+    """It then fails, since the warnings are not complete."""
     program = (
         "import functools, sys, time; from sidecar.cli import check, entry;"
         "check.with_timeout = functools.partial(check.with_timeout, seconds=1);"
@@ -80,10 +80,8 @@ def test_check_gives_up_looking_for_warnings_in_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "test"])
-def test_a_wrong_name_in_a_fixture_is_told_by_check_and_by_test(
-    command: str, tmp_path: Path
-) -> None:
-    """At its place, with what was meant."""
+def test_check_and_test_report_a_wrong_name_in_a_fixture(command: str, tmp_path: Path) -> None:
+    """At its place, with the name that was probably meant."""
     directory = minimal(tmp_path / "p", daily=limit("5"))
     tests_of(directory, CALL + "\n    expect: {remaining: {dayly: 5}}")
     code, out, err = sidecar(command, directory)
@@ -175,8 +173,8 @@ def test_explain_begins_with_the_answer_and_the_ways_out(tmp_path: Path) -> None
     assert "--all" not in out
 
 
-def test_explain_repeats_no_value_of_a_request_that_is_none(tmp_path: Path) -> None:
-    """A request may hold what no terminal should show."""
+def test_explain_repeats_no_value_of_an_invalid_request(tmp_path: Path) -> None:
+    """Values of a request may be confidential."""
     for more, field in (
         ({"estimate": {"inputTokens": "s3cret"}}, "estimate.inputTokens has a wrong value"),
         ({"principal": ["s3cret"]}, "principal has a wrong value"),

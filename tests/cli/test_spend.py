@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.books import DAY, HOUR, NOON, OperatorLedger, books
 from support.commands import sidecar
+from support.operator_ledger import DAY, HOUR, NOON, OperatorLedger, operator_ledger
 from support.reservations import limit
 from support.sidecar_process import RunningSidecar, chat
 
@@ -20,7 +20,7 @@ BUDGET = limit(10_000_000, Meter.COST, Window.MONTH, rule="monthly")
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[OperatorLedger]:
     """A ledger in use, with 6000 tokens of two models in November and one call before it."""
-    with books(tmp_path / "ledger.sqlite") as opened:
+    with operator_ledger(tmp_path / "ledger.sqlite") as opened:
         opened.spend(NOON - 20 * DAY, tokens=1)
         opened.spend(NOON - 9 * DAY, BUDGET, tokens=1000, key_id="key-1")
         opened.spend(NOON - 2 * DAY, BUDGET, tokens=2000, held=1999, model_id="[red]large")
@@ -102,10 +102,10 @@ def test_spend_in_json_has_whole_numbers_and_says_how_it_forecasts(kept: Operato
         (("--since", "2100-11-01", "--time-zone", "Asia/Kolkata"), 6000),
     ],
 )
-def test_spend_is_of_the_days_asked_for(
+def test_spend_covers_the_requested_days(
     kept: OperatorLedger, days: tuple[str, ...], expected: int
 ) -> None:
-    """Both ends are days in full; a month begins where the last day's month does."""
+    """Both days are included; by default a month begins with the month of the last day."""
     code, out, _ = sidecar("spend", "--ledger", kept.path, "--format", "json", *days)
     assert (code, json.loads(out)["total"]["output_tokens"]) == (0, expected)
 
@@ -126,10 +126,10 @@ def test_spend_is_of_the_days_asked_for(
         (("--time-zone", "Mars/North"), "no such zone"),
     ],
 )
-def test_what_cannot_be_asked_of_spend_exits_2(
+def test_invalid_options_of_spend_exit_2(
     kept: OperatorLedger, args: tuple[str, ...], expected: str
 ) -> None:
-    """The option and the way out are named."""
+    """The error names the option, and how to fix it."""
     code, _, err = sidecar("spend", "--ledger", kept.path, *args)
     assert (code, expected in err) == (2, True), err
 
@@ -146,13 +146,13 @@ def test_spend_writes_a_page_too(kept: OperatorLedger, tmp_path: Path) -> None:
     assert (code, "cannot be written" in err) == (1, True)
 
 
-def test_spend_of_what_is_no_ledger_says_so(tmp_path: Path) -> None:
-    """A wrong path is told, and nothing is made there."""
+def test_spend_of_a_missing_ledger_says_so(tmp_path: Path) -> None:
+    """A wrong path is an error, and no file is created."""
     code, _, err = sidecar("spend", "--ledger", tmp_path / "x.sqlite")
     assert (code, "x.sqlite" in err, list(tmp_path.iterdir())) == (1, True, [])
 
 
-def test_spend_reads_the_ledger_of_a_sidecar_at_work(
+def test_spend_reads_a_ledger_in_use(
     start_sidecar: Callable[..., RunningSidecar],
 ) -> None:
     """Its budgets, while a call is held."""

@@ -21,7 +21,7 @@ def chat(content: Any, **rest: Any) -> dict[str, Any]:
 
 @given(st.text())
 def test_every_byte_of_text_counts(text: str) -> None:
-    """Whatever the characters are, they count as UTF-8, and the JSON around them as well."""
+    """All characters count as UTF-8, with the JSON around them."""
     size, attachments = measure(chat(text))
     assert size >= len(text.encode("utf-8", "surrogatepass")) + len(json.dumps(chat("")))
     assert attachments == 0
@@ -37,7 +37,7 @@ def test_text_of_any_kind_is_bounded(text: str) -> None:
 
 
 def test_tools_schemas_and_options_are_part_of_the_request() -> None:
-    """Whatever goes to the model is text for it."""
+    """Everything that the model gets is text for it."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "image_url"}}}
     plain, _ = measure(chat("x"))
     for rest in (
@@ -97,8 +97,8 @@ def test_each_endpoint_is_bounded_by_what_it_is_billed_by() -> None:
         assert estimate(endpoint, {}, given_) == given_
 
 
-def test_options_that_multiply_the_price_are_told() -> None:
-    """The tier and the number of choices, where the request has them."""
+def test_options_that_multiply_the_price_are_in_the_estimate() -> None:
+    """The service tier and the number of choices."""
     made = estimate(
         CHAT, chat("x", n=3, service_tier="priority", max_tokens=9), Estimate(region="eu")
     )

@@ -90,10 +90,10 @@ def ways_to_end() -> list[tuple[str, Callable[[Call], object], tuple[str, str, i
 @pytest.mark.parametrize(
     ("_what", "does", "expected"), ways_to_end(), ids=lambda it: it if isinstance(it, str) else ""
 )
-def test_l5_a_block_ends_its_call_and_unknown_is_spent(
+def test_l5_a_block_ends_its_call_and_an_unknown_usage_is_charged_as_held(
     shared: RunningSidecar, kind: str, _what: str, does: Any, expected: Any
 ) -> None:
-    """L5: whatever a block does, its call ends at once, and once; what is not known is charged as held."""
+    """L5: however a block ends, its call ends once and at once."""
     before = len(holds(shared.ledger))
     client = SidecarClient(shared.addresses[0], when_unavailable="deny")
     asked = client.authorize(tester(), MODEL, MESSAGES, 100)
@@ -114,7 +114,7 @@ def test_l5_a_block_ends_its_call_and_unknown_is_spent(
 
 
 def test_a_call_says_what_to_send_and_what_is_left(client: SidecarClient) -> None:
-    """max_tokens is what is held, also where the app asks for none: its role's maximum."""
+    """max_tokens is what is held; without one from the app, it is the role's maximum."""
     with client.authorize(tester(), MODEL, MESSAGES) as call:
         assert call.max_tokens == 10_000 - BYTES - 1  # null is longer than 100
         assert call.counted
@@ -131,7 +131,7 @@ def test_a_call_says_what_to_send_and_what_is_left(client: SidecarClient) -> Non
 def test_an_unlimited_budget_has_neither_ceiling_nor_remaining(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """What is left at least is the least of those that have an end: no 0 stands for endless."""
+    """A minimum over what is left ignores unlimited budgets, since they are not 0."""
     sidecar = start_sidecar(
         minimal(
             tmp_path / "q",
@@ -160,10 +160,10 @@ def test_an_unlimited_budget_has_neither_ceiling_nor_remaining(
         assert left.answer.policy_generation == 1
 
 
-def test_a_denied_call_raises_all_that_the_sidecar_said(
+def test_a_denied_call_raises_reasons_status_budgets_and_retry_after(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """Reasons, status, budgets, and when to ask again; the block never runs."""
+    """The block never runs."""
     sidecar = start_sidecar(
         minimal(tmp_path / "q", minute=limit("300", meter="tokens", window="minute"))
     )
@@ -183,8 +183,10 @@ def test_a_denied_call_raises_all_that_the_sidecar_said(
 
 
 @pytest.mark.parametrize("way", ["deny", "allow"])
-def test_a_mistake_of_the_apps_is_refused_in_either_way(address: str, way: Any) -> None:
-    """A malformed request never goes out uncounted, and is not asked again."""
+def test_a_malformed_request_is_refused_whatever_when_unavailable_is(
+    address: str, way: Any
+) -> None:
+    """It never goes out uncounted, and is not retried."""
     client = SidecarClient(address, when_unavailable=way)
     with pytest.raises(Refused, match=r"INVALID_ARGUMENT: principal\.id") as caught:
         client.authorize(tester(id=""), MODEL, MESSAGES, 100).begin()
@@ -205,7 +207,7 @@ def test_there_is_no_default_for_an_outage(address: str) -> None:
 
 
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.02, 0.1, 0.4])
-def test_cancelled_while_asking_gives_the_hold_back(
+def test_a_call_cancelled_during_authorize_is_released(
     between: Relay, sidecar: RunningSidecar, delay_seconds: float
 ) -> None:
     """The call was never sent: whether or not the sidecar had decided, nothing stays held or spent."""
@@ -235,7 +237,7 @@ def test_cancelled_while_asking_gives_the_hold_back(
     assert verified(sidecar.ledger)
 
 
-def test_cancelled_while_mistral_answers_is_spent(
+def test_a_call_cancelled_during_the_response_is_charged_as_held(
     client: SidecarClient, sidecar: RunningSidecar
 ) -> None:
     """L5: between sending and the answer its cost is unknown; it is charged as held, at once."""
@@ -260,10 +262,10 @@ def test_a_response_of_another_model_is_charged_at_its_price(
     assert ended(sidecar.ledger)[0].response_model == "dear-1"
 
 
-def test_a_usage_that_is_none_of_json_is_refused_where_it_is_given(
+def test_a_usage_that_is_not_json_raises_at_once(
     client: SidecarClient, sidecar: RunningSidecar
 ) -> None:
-    """The app hears of its mistake; the call is charged as held."""
+    """The app gets the error; the call is charged as held."""
     with pytest.raises(TypeError), client.authorize(tester(), MODEL, MESSAGES, 100) as call:
         call.usage = object()
     assert ended(sidecar.ledger)[0].charged_tokens == HELD
@@ -306,7 +308,7 @@ def test_an_authorization_may_be_used_again(client: SidecarClient, sidecar: Runn
 
 
 def test_estimates_go_to_the_sidecar(client: SidecarClient, sidecar: RunningSidecar) -> None:
-    """What the app knows better than its bytes, and `n`, which multiplies what is held."""
+    """The app's own bounds, and `n`, which multiplies what is held."""
     better = pb.Estimate(input_tokens=10)
     with client.authorize(tester(), MODEL, MESSAGES, 100, estimate=better, n=3):
         pass

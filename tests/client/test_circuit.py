@@ -60,10 +60,10 @@ def unanswered(question: Callable[[], object]) -> str:
 
 
 @Ways
-def test_an_open_circuit_lets_one_call_a_second_ask_once_and_fails_the_others(
+def test_an_open_circuit_sends_one_probe_a_second_and_fails_other_calls(
     between: Relay, kind: str
 ) -> None:
-    """Of a burst, the sidecar sees a probe a second at most; its answer lets all calls ask again."""
+    """A response to the probe closes the circuit for all calls."""
     between.always["Authorize"] = refuse
     with brief(between.address) as client:
         fail(client, kind)
@@ -93,8 +93,8 @@ def _allowed(client: SidecarClient, kind: str) -> bool:
 
 
 @Ways
-def test_a_probe_asks_once(between: Relay, kind: str) -> None:
-    """Others ask again until their deadline; a call that probes does not wait for it."""
+def test_a_probe_is_one_attempt_without_retries(between: Relay, kind: str) -> None:
+    """Other calls retry until their deadline; a probe does not."""
     between.always["Authorize"] = refuse
     with brief(between.address, "allow") as client:
 
@@ -111,7 +111,7 @@ def test_a_probe_asks_once(between: Relay, kind: str) -> None:
 def test_fail_open_lets_calls_out_at_once_each_logged_and_counts_them_later(
     between: Relay, sidecar: RunningSidecar, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of calls that were never asked for, each has its line in the log and is charged once."""
+    """Each call that was not authorized has a line in the log, and is charged once."""
     between.always["Authorize"] = refuse
     with (
         caplog.at_level(logging.WARNING, "mistral_spend"),
@@ -157,7 +157,7 @@ def test_killed_and_started_again_under_threads_and_tasks(
     assert verified(sidecar.ledger)
 
 
-def test_calls_that_wait_already_end_when_the_circuit_opens(between: Relay) -> None:
+def test_waiting_calls_end_when_the_circuit_opens(between: Relay) -> None:
     """A call with a deadline far away ends when other calls found no server."""
     between.always["Authorize"] = refuse
     with (
@@ -173,8 +173,8 @@ def test_calls_that_wait_already_end_when_the_circuit_opens(between: Relay) -> N
 
 
 @Ways
-def test_answers_of_any_kind_open_nothing(between: Relay, kind: str) -> None:
-    """Deny and Refused are answers; an answer between failures begins the count anew."""
+def test_responses_of_any_kind_do_not_open_the_circuit(between: Relay, kind: str) -> None:
+    """Deny and Refused are responses; a response between failures restarts the count."""
     with brief(between.address) as client:
         for _ in range(5):
             with pytest.raises(Denied) as denied:
@@ -190,8 +190,8 @@ def test_answers_of_any_kind_open_nothing(between: Relay, kind: str) -> None:
             ask(client, kind).release()
 
 
-def test_each_question_has_a_circuit_of_its_own(between: Relay) -> None:
-    """What is left can be asked while no call gets an answer, and that closes no circuit."""
+def test_each_rpc_has_its_own_circuit(between: Relay) -> None:
+    """GetBudgets works while Authorize gets no response, and does not close its circuit."""
     between.always["Authorize"] = refuse
     with brief(between.address) as client:
         fail(client, "sync")
@@ -206,10 +206,10 @@ def test_each_question_has_a_circuit_of_its_own(between: Relay) -> None:
         assert any(OPEN in it for it in left)
 
 
-def test_a_settlement_goes_on_while_the_circuit_is_open(
+def test_settlements_are_sent_while_the_circuit_is_open(
     between: Relay, sidecar: RunningSidecar
 ) -> None:
-    """It is told as soon as it can be, whatever calls meet."""
+    """They are sent as soon as possible, whatever happens to calls."""
     with brief(between.address) as client:
         call = ask(client, "sync")
         between.always = {"Authorize": refuse, "Settle": refuse}
@@ -221,10 +221,10 @@ def test_a_settlement_goes_on_while_the_circuit_is_open(
     assert [it.charged_tokens for it in holds(sidecar.ledger) if it.state == "settled"] == [12]
 
 
-def test_a_call_that_was_never_sent_is_no_call_that_was_not_settled(
+def test_an_unsent_call_is_not_reported_as_unsettled(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There was no sidecar to hold anything: closing waits for no release, and warns of nothing."""
+    """No sidecar could hold anything, so close waits for no release and logs no warning."""
     monkeypatch.setattr(settlement_queue, "GRACE_SECONDS", 3600)
     monkeypatch.setattr("mistral_spend.sidecar_client.RELEASE_UNKNOWN_SECONDS", 3600)
     with ThreadPoolExecutor(1) as pool:
@@ -234,10 +234,10 @@ def test_a_call_that_was_never_sent_is_no_call_that_was_not_settled(
     assert caplog.text == ""
 
 
-def test_closing_counts_settlements_and_releases_apart(
+def test_close_reports_lost_settlements_and_lost_releases_separately(
     between: Relay, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was sent and is not settled, what is held and was never sent: two different things."""
+    """Calls that were sent and are not settled, and calls that were held and never sent."""
     with caplog.at_level(logging.INFO, "mistral_spend"):
         with brief(between.address) as client:
             calls = [ask(client, "sync") for _ in range(3)]
@@ -254,10 +254,10 @@ def test_closing_counts_settlements_and_releases_apart(
     ]
 
 
-def test_a_program_that_asked_in_vain_warns_of_no_settlement(
+def test_a_program_without_any_response_warns_of_no_settlement(
     tmp_path: Path,
 ) -> None:
-    """It ends with Unavailable, and says nothing of calls that were not settled."""
+    """It ends with Unavailable, and does not mention unsettled calls."""
     program = f"""
 from mistral_spend import SidecarClient, Principal
 client = SidecarClient("unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.2)

@@ -125,7 +125,7 @@ def ends(sidecar: RunningSidecar) -> Ends:
 def test_chat_sends_what_is_held_and_settles_what_was_used(
     mistral: Mistral, ends: Ends, url: str
 ) -> None:
-    """max_tokens is the sidecar's, though the app sent none; the SDK's answer is as it was."""
+    """max_tokens comes from the sidecar if the app sent none; the SDK's response is unchanged."""
     response = mistral.chat.complete(**chat("hello"))
     assert response.choices[0].message is not None
     hold = ends.one()
@@ -136,10 +136,10 @@ def test_chat_sends_what_is_held_and_settles_what_was_used(
     assert sent(url)["max_tokens"] == 3
 
 
-def test_a_response_of_typed_messages_that_come_once_is_sent_whole(
+def test_messages_from_an_iterator_are_measured_and_sent(
     mistral: Mistral, ends: Ends, url: str
 ) -> None:
-    """An iterator is measured and sent: neither uses it up for the other."""
+    """Measuring them does not use up the iterator."""
     mistral.chat.complete(
         model="small-1", messages=(UserMessage(content=it) for it in ["a", "b"]), max_tokens=5
     )
@@ -294,10 +294,10 @@ def test_l5_a_count_that_is_left_out_is_charged_as_held(mistral: Mistral, ends: 
 
 
 @pytest.mark.parametrize(("status", "part"), [(429, 0), (400, 0), (422, 0), (500, 1), (503, 1)])
-def test_what_mistral_refuses_costs_nothing_and_what_fails_is_spent(
+def test_a_4xx_is_released_and_a_5xx_is_charged_as_held(
     mistral: Mistral, ends: Ends, status: int, part: int
 ) -> None:
-    """L5: a 4xx was not served; whether a 5xx was is not known. The SDK's own error comes through."""
+    """L5: a 4xx was not served; of a 5xx it is unknown. The SDK's own error is raised."""
     with pytest.raises(Exception, match=r"error|Validation|Response") as caught:
         mistral.chat.complete(**chat(f"[status {status}]", max_tokens=10))
     assert isinstance(caught.value, SDKError) or status == 422
@@ -305,7 +305,7 @@ def test_what_mistral_refuses_costs_nothing_and_what_fails_is_spent(
     assert (hold.outcome, hold.charged_tokens) == ("failed", part * hold.held_tokens)
 
 
-def test_a_refusal_after_the_sdks_own_retries_is_spent(mistral: Mistral, ends: Ends) -> None:
+def test_a_4xx_after_the_sdks_own_retries_is_charged_as_held(mistral: Mistral, ends: Ends) -> None:
     """L5: the last error says nothing of the attempts before it."""
     retries = RetryConfig("backoff", BackoffStrategy(1, 2, 1, 10), retry_connection_errors=True)
     with pytest.raises(SDKError):
@@ -324,14 +324,14 @@ def test_a_call_that_did_not_leave_is_released(sidecar_client: SidecarClient, en
     assert ends.one()[:2] == ("released", "ConnectError")
 
 
-def test_a_time_out_of_the_sdk_is_spent(mistral: Mistral, ends: Ends) -> None:
+def test_a_timeout_of_the_sdk_is_charged_as_held(mistral: Mistral, ends: Ends) -> None:
     """L5: Mistral may be at it still; and so for a task that is cancelled while it waits."""
     with pytest.raises(Exception, match="timed out"):
         mistral.chat.complete(**chat("[hang]", max_tokens=10, timeout_ms=300))
     assert ends.one().outcome == "failed"
 
 
-def test_a_task_that_is_cancelled_while_mistral_answers_is_spent(
+def test_a_task_cancelled_during_the_response_is_charged_as_held(
     mistral: Mistral, ends: Ends
 ) -> None:
     """L5: at once, as cancelled."""
@@ -347,7 +347,7 @@ def test_a_task_that_is_cancelled_while_mistral_answers_is_spent(
 
 
 def test_a_denied_call_never_reaches_mistral(mistral: Mistral, url: str) -> None:
-    """Denied, and nothing sent; nor is what no bytes can bound."""
+    """Nor does a call that its bytes do not bound."""
     mistral.chat.complete(**chat("the last", max_tokens=1))
     for method in (mistral.chat.complete, mistral.chat.stream):
         with pytest.raises(Denied, match="TOO_MUCH"):
@@ -363,7 +363,7 @@ class Answer(BaseModel):
     text: str
 
 
-def test_parse_goes_the_same_way(mistral: Mistral, ends: Ends, url: str) -> None:
+def test_parse_is_guarded_too(mistral: Mistral, ends: Ends, url: str) -> None:
     """Its JSON schema is sent and counted; what does not parse has been paid all the same."""
     with pytest.raises(ValueError, match="Expecting value"):
         mistral.chat.parse(Answer, **chat("hello", max_tokens=3))
@@ -371,8 +371,8 @@ def test_parse_goes_the_same_way(mistral: Mistral, ends: Ends, url: str) -> None
     assert ends.one().charged_tokens == 8
 
 
-def test_what_nobody_guards_is_not_there(mistral: Mistral) -> None:
-    """Agents, conversations, audio, batches: they spend, too; models and files do not."""
+def test_unguarded_parts_of_the_sdk_are_not_available(mistral: Mistral) -> None:
+    """Agents, conversations, audio and batches also cost money; models and files do not."""
     for part in ("agents", "beta", "audio", "batch", "responses", "classifiers", "realtime"):
         with pytest.raises(Unguarded, match="is not guarded"):
             getattr(mistral, part)
@@ -430,7 +430,7 @@ def test_the_region_is_that_of_the_server(
     kind: str,
     sidecar_client: SidecarClient,
 ) -> None:
-    """However the SDK is told to go there, the sidecar knows, and so do its rules and prices."""
+    """However the SDK is configured, rules and prices see the region of its server."""
     mistral = guard(Mistral(api_key=API_KEY, **server), sidecar_client, tester(), region=region)
 
     def complete() -> None:
@@ -444,7 +444,7 @@ def test_the_region_is_that_of_the_server(
         complete()
 
 
-def test_two_regions_are_a_mistake(sidecar_client: SidecarClient) -> None:
+def test_a_region_that_contradicts_the_server_is_refused(sidecar_client: SidecarClient) -> None:
     """The client goes to one of them, and it is unclear which was meant."""
     client = Mistral(api_key=API_KEY, server="eu")
     with pytest.raises(ValueError, match="in eu, and region='us'"):
@@ -454,10 +454,10 @@ def test_two_regions_are_a_mistake(sidecar_client: SidecarClient) -> None:
         mistral.chat.complete(**chat("hello"), server_url=US)
 
 
-def test_a_server_of_ones_own_is_in_the_region_that_is_given(
+def test_a_proxy_has_the_region_that_the_app_gives(
     sidecar_client: SidecarClient, url: str, ends: Ends
 ) -> None:
-    """A proxy may be anywhere; without a region it is the global endpoint."""
+    """Without a region it is the global endpoint."""
     for region in ("", "eu"):
         guard(
             Mistral(api_key=API_KEY, server_url=url), sidecar_client, tester(), region=region

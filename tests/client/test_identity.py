@@ -48,10 +48,10 @@ def with_certificates(
     )  # fmt: skip
 
 
-def test_a_token_is_read_anew_for_each_call(
+def test_the_token_file_is_read_for_each_call(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """As Kubernetes replaces it; over TLS. A stale one is refused, and never goes out open."""
+    """Kubernetes replaces it; over TLS. A stale token is refused, and the call does not go out."""
     issuer, authority = Issuer(), Authority()
     sidecar = with_tokens(start_sidecar, tmp_path, issuer, authority)
     token = tmp_path / "token"
@@ -74,10 +74,10 @@ def test_a_token_is_read_anew_for_each_call(
         assert client.authorize(UNNAMED, "small-1", "x", 10).begin().counted
 
 
-def test_the_command_line_may_prove_who_asks(
+def test_sidecar_budgets_can_authenticate(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """`sidecar budgets` as an app does it; what is proven is left out. Without, it is told so."""
+    """Proven fields may be left out. Without a token it is refused."""
     issuer, authority = Issuer(), Authority()
     started = with_tokens(start_sidecar, tmp_path, issuer, authority)
     (tmp_path / "token").write_text(issuer.token())
@@ -92,7 +92,7 @@ def test_the_command_line_may_prove_who_asks(
     assert (code, "give ca_file" in err) == (2, True)
 
 
-def test_a_certificate_that_was_replaced_is_used(
+def test_a_replaced_certificate_is_used(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
     """The first has expired; the one that replaces it in the file proves the caller."""
@@ -154,10 +154,10 @@ def typescript_sees(sidecar: RunningSidecar, files: dict[str, Path], by: list[Pa
     return json.loads(done.stdout)
 
 
-def test_typescripts_token_is_read_anew_for_each_call(
+def test_the_typescript_client_reads_the_token_file_for_each_call(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """As Python's."""
+    """As the Python client does."""
     issuer, authority = Issuer(), Authority()
     sidecar = with_tokens(start_sidecar, tmp_path, issuer, authority)
     tokens = {"first": issuer.token(), "stale": issuer.token(exp=1), "next": issuer.token(jti="2")}
@@ -168,10 +168,10 @@ def test_typescripts_token_is_read_anew_for_each_call(
     assert seen == ["settled", "UNAUTHENTICATED", "FILE_UNREADABLE", "settled"]
 
 
-def test_typescripts_certificate_is_the_one_that_is_there(
+def test_the_typescript_client_uses_replaced_certificates(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """It proves who calls; one that is not its key's, as in the middle of a change, is refused."""
+    """It authenticates; a certificate that does not fit its key, as during a replacement, is refused."""
     authority = Authority()
     sidecar = with_certificates(start_sidecar, tmp_path, authority)
     uri = x509.UniformResourceIdentifier("spiffe://lab/app")

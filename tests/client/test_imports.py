@@ -3,7 +3,7 @@
 from support.commands import sidecar
 
 
-def test_asking_needs_neither_the_evaluators_nor_a_ledger() -> None:
+def test_the_client_loads_no_code_of_the_server() -> None:
     """The client imports grpcio, protobuf and its own modules, and no module of the server."""
     program = """
 import sys

@@ -33,10 +33,10 @@ def begin(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
 
 
 @Ways
-def test_l3_an_answer_that_is_lost_is_asked_for_again_and_held_once(
+def test_l3_after_lost_responses_the_call_is_held_and_charged_once(
     between: Relay, sidecar: RunningSidecar, kind: str
 ) -> None:
-    """L3: three answers lost, and one that never comes: one hold, charged once."""
+    """L3: three responses are lost, and one never comes."""
     between.faults["Authorize"] = [lose_answer, hang, lose_answer, refuse]
     between.faults["Settle"] = [lose_answer, refuse, lose_answer]
     with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=20) as client:
@@ -53,10 +53,10 @@ def kill(sidecar: RunningSidecar) -> None:
 
 
 @Ways
-def test_l3_killed_between_deciding_and_answering(
+def test_l3_a_kill_between_decision_and_response_keeps_the_hold(
     between: Relay, sidecar: RunningSidecar, kind: str
 ) -> None:
-    """L3, L4: the hold was on disk before the crash; the app that asks again gets that one."""
+    """L3, L4: the hold was on disk before the crash, and the retry gets it."""
 
     def die(forward: Callable[[], bytes]) -> bytes:
         forward()
@@ -73,9 +73,7 @@ def test_l3_killed_between_deciding_and_answering(
     assert verified(sidecar.ledger)
 
 
-def test_killed_before_settle_costs_the_app_nothing_but_a_retry(
-    address: str, sidecar: RunningSidecar
-) -> None:
+def test_a_kill_before_settle_costs_only_a_retry(address: str, sidecar: RunningSidecar) -> None:
     """The block ends at once, with the app's own answer; the settlement comes when it can."""
     with SidecarClient(address, when_unavailable="deny") as client:
         with client.authorize(tester(), MODEL, MESSAGES, 100) as call:
@@ -160,8 +158,8 @@ def test_fail_open_lets_the_call_out_marked_and_counts_it_later(
     assert [(it.state, it.charged_tokens) for it in holds(sidecar.ledger)] == [("settled", 12)]
 
 
-def test_fail_open_is_never_open_for_a_deny(between: Relay, sidecar: RunningSidecar) -> None:
-    """A Deny is an answer: it is asked for once, and no call goes out."""
+def test_fail_open_does_not_send_a_denied_call(between: Relay, sidecar: RunningSidecar) -> None:
+    """A Deny is a response: there is no retry, and no call goes out."""
     with SidecarClient(between.address, when_unavailable="allow") as client:
         for kind in ("sync", "async"):
             with pytest.raises(Denied) as caught:
@@ -171,10 +169,10 @@ def test_fail_open_is_never_open_for_a_deny(between: Relay, sidecar: RunningSide
     assert holds(sidecar.ledger) == []
 
 
-def test_a_call_that_went_out_open_and_would_be_denied_is_said_to_be_uncounted(
+def test_an_uncounted_call_that_is_denied_afterwards_is_logged(
     between: Relay, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the sidecar denies afterwards cannot be counted, and the log says so."""
+    """A denied call cannot be counted, and the log says so."""
     between.faults["Authorize"] = [refuse]
     with SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.01) as client:
         call = begin(client, "sync", 2_000_000)
@@ -183,8 +181,8 @@ def test_a_call_that_went_out_open_and_would_be_denied_is_said_to_be_uncounted(
     assert "Settle of" in caplog.text
 
 
-def test_nobody_there_at_all(tmp_path: Path) -> None:
-    """A wrong address fails closed in time, and says what is wrong."""
+def test_a_wrong_address_fails_closed_in_time(tmp_path: Path) -> None:
+    """The error says what is wrong."""
     with SidecarClient(
         f"unix:{tmp_path}/none", when_unavailable="deny", deadline_seconds=0.3
     ) as client:
@@ -194,10 +192,10 @@ def test_nobody_there_at_all(tmp_path: Path) -> None:
             asyncio.run(client.get_budgets_async(tester()))
 
 
-def test_a_settlement_that_cannot_be_told_ends_and_is_logged(
+def test_a_settlement_that_cannot_be_sent_is_logged(
     between: Relay, sidecar: RunningSidecar, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """L5: closing waits a few seconds at most; the hold stays, to expire at its worst case."""
+    """L5: close waits a few seconds at most; the hold expires at its worst case."""
     client = SidecarClient(between.address, when_unavailable="deny")
     between.always["Settle"] = refuse
     told = begin(client, "sync").settle(RESPONSE)
@@ -207,10 +205,10 @@ def test_a_settlement_that_cannot_be_told_ends_and_is_logged(
     assert [it.state for it in holds(sidecar.ledger)] == ["open"]
 
 
-def test_an_app_that_just_ends_has_settled_its_last_call(
+def test_an_app_that_ends_without_close_has_settled_its_last_call(
     between: Relay, sidecar: RunningSidecar
 ) -> None:
-    """Nothing has to be closed: the last settlement is told, again if need be, before the end."""
+    """The last settlement is sent, with retries, before the process ends."""
     between.faults["Settle"] = [refuse, refuse, refuse]
     program = f"""
 from mistral_spend import SidecarClient, Principal

@@ -28,10 +28,10 @@ def ask(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
 @Ways
 @States
 @pytest.mark.parametrize("way", ["deny", "allow"])
-def test_a_first_attempt_that_was_decided_before_never_goes_out(
+def test_a_replay_of_a_first_attempt_never_goes_out(
     between: Relay, address: str, sidecar: RunningSidecar, kind: str, state: str, way: Any
 ) -> None:
-    """L1: something that repeats requests, or an id that another call has: whatever its hold's state."""
+    """L1: another program repeats requests, or another call has the id; in any state of the hold."""
     between.faults["Authorize"] = [repeated(address, state)]
     with SidecarClient(between.address, when_unavailable=way) as client:
         with pytest.raises(Replayed, match="decided before this call asked") as caught:
@@ -58,7 +58,7 @@ def test_l3_its_own_retry_uses_the_hold_that_is_open(
 
 @Ways
 @pytest.mark.parametrize("state", ["settled", "released"])
-def test_its_own_retry_uses_no_hold_that_has_ended(
+def test_its_own_retry_does_not_use_a_closed_hold(
     between: Relay, address: str, sidecar: RunningSidecar, kind: str, state: str
 ) -> None:
     """L1: such a call would be counted by nothing."""
@@ -76,8 +76,10 @@ def _pass(forward: Callable[[], bytes]) -> bytes:
 
 
 @Ways
-def test_a_denial_that_comes_again_is_one(between: Relay, address: str, kind: str) -> None:
-    """A repeated Deny to an own retry is a Deny; to a first attempt it is another call's."""
+def test_a_replayed_denial_of_its_own_retry_is_a_denial(
+    between: Relay, address: str, kind: str
+) -> None:
+    """Of a first attempt, it is another call's."""
     between.faults["Authorize"] = [lose_answer, _pass, repeated(address, "open")]
     with SidecarClient(between.address, when_unavailable="deny") as client:
         for expected in (Denied, Replayed):
@@ -86,10 +88,10 @@ def test_a_denial_that_comes_again_is_one(between: Relay, address: str, kind: st
             assert type(caught.value) is expected
 
 
-def test_a_call_that_went_out_unasked_is_not_settled_on_anothers_hold(
+def test_an_uncounted_call_is_not_settled_on_the_hold_of_another(
     between: Relay, address: str, sidecar: RunningSidecar, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """L1: asked for the first time when it has ended, its decision is there already: the log says so."""
+    """L1: if its request was decided before, the decision is another call's, and the log says so."""
     between.always["Authorize"] = refuse
     with SidecarClient(between.address, when_unavailable="allow", deadline_seconds=0.1) as client:
 

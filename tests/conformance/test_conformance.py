@@ -26,15 +26,15 @@ def test_the_cases_left_out_are_counted() -> None:
     }
 
 
-def test_an_evaluator_differs_where_it_is_known_to(engine: str) -> None:
-    """A case that fails is on the evaluator's list, and a case on the list fails."""
+def test_an_engine_fails_exactly_the_expected_cases(engine: str) -> None:
+    """A case that fails is on the engine's list, and every case on the list fails."""
     failing = engines.failing(engine, [case for case in cases.read() if not case.left_out])
     wrong = differences(failing, set(engines.list_of(engine).read_text().splitlines()))
     assert not wrong, f"\n{wrong}"
 
 
 def test_a_rule_means_what_the_specification_says(engine: str) -> None:
-    """Whatever a rule may say, each evaluator reads as the specification does."""
+    """Each engine reads every rule as the specification does."""
     run = [case for case in cases.read() if not case.left_out]
     accepted = [replace(case, is_checked=True) for case in run if engines.is_accepted(case)]
     assert len(accepted) > 350

@@ -82,8 +82,10 @@ def pod(image: Image) -> Iterator[Pod]:
         one.stop(signal.SIGKILL)
 
 
-def test_the_image_serves_as_nobody_on_a_read_only_root(pod: Pod, image: Image) -> None:
-    """As process 1, user 65532, without capabilities; it writes its volumes and nothing else."""
+def test_the_image_serves_as_an_unprivileged_user_on_a_read_only_root(
+    pod: Pod, image: Image
+) -> None:
+    """As process 1, user 65532, without capabilities; it writes only to its volumes."""
     assert pod.stub.Authorize(chat(request_id="one")).effect == pb.EFFECT_ALLOW
     status = pod.status()
     assert status["NSpid"].split()[-1] == "1"
@@ -97,8 +99,8 @@ def test_the_image_serves_as_nobody_on_a_read_only_root(pod: Pod, image: Image) 
     assert list((image.root / "tmp").iterdir()) == []
 
 
-def test_sigterm_ends_process_1_and_the_next_goes_on(pod: Pod) -> None:
-    """L3, L4: a clean exit, then the same ledger and the same answer to the same request."""
+def test_sigterm_ends_process_1_and_the_next_continues_on_its_ledger(pod: Pod) -> None:
+    """L3, L4: a clean exit, then the same response to the same request."""
     first = pod.stub.Authorize(chat(request_id="one"))
     assert pod.stop() == 0
     assert "stopped" in pod.log
@@ -106,18 +108,18 @@ def test_sigterm_ends_process_1_and_the_next_goes_on(pod: Pod) -> None:
     assert recorded(first) == recorded(pod.stub.Authorize(chat(request_id="one")))
 
 
-def test_sigkill_loses_nothing_and_the_socket_is_taken_again(pod: Pod) -> None:
-    """L4: the socket and the lock that a killed one left behind keep no other out."""
+def test_sigkill_loses_nothing_and_the_socket_is_reused(pod: Pod) -> None:
+    """L4: the socket and the lock of a killed process do not block the next one."""
     first = pod.stub.Authorize(chat(request_id="one"))
     assert pod.stop(signal.SIGKILL) != 0
     pod.start()
     assert recorded(first) == recorded(pod.stub.Authorize(chat(request_id="one")))
 
 
-def test_an_app_of_another_user_may_ask_and_not_take_the_sockets_place(
+def test_an_app_of_another_user_can_call_and_cannot_replace_the_socket(
     pod: Pod, image: Image
 ) -> None:
-    """With the group of the volume, mounted read-only, it connects; it changes nothing there."""
+    """With the volume's group, mounted read-only, it connects and changes nothing."""
     volume = {"/run/sidecar": pod.volumes["/run/sidecar"]}
     ask = ("python", "-m", "sidecar", "budgets", "--address", "unix:/run/sidecar/sidecar.sock",
            "--principal", "ada", "--role", "developer", "--workspace", "dev-workspace")  # fmt: skip
@@ -132,7 +134,7 @@ def test_an_app_of_another_user_may_ask_and_not_take_the_sockets_place(
         assert (app.returncode == 0, error in said) == (not error, True), said
 
 
-def test_a_volume_of_another_owner_is_named(image: Image, tmp_path: Path) -> None:
+def test_a_volume_that_cannot_be_written_is_named(image: Image, tmp_path: Path) -> None:
     """Without fsGroup a claim belongs to root: the log says what cannot be written."""
     pod = Pod(image, tmp_path)
     shutil.chown(pod.volumes["/var/lib/sidecar"], 0, 0)
@@ -142,7 +144,7 @@ def test_a_volume_of_another_owner_is_named(image: Image, tmp_path: Path) -> Non
         pod.start()
 
 
-def test_nothing_that_builds_or_tests_is_left(image: Image) -> None:
+def test_no_build_or_test_tools_remain_in_the_image(image: Image) -> None:
     """No pip, nothing to install one from, no fixtures, and no schemas."""
     local = image.root / "usr/local"
     left = [
@@ -163,7 +165,7 @@ def test_the_image_knows_the_commit_of_its_build(image: Image) -> None:
     assert shown.communicate(timeout=60)[1] == f"sidecar {__version__} (commit 0123abc)\n"
 
 
-def test_bytecode_is_there_and_is_believed(image: Image) -> None:
+def test_bytecode_is_compiled_and_used(image: Image) -> None:
     """Every module of ours, of others and of Python has it; on a read-only root none is made."""
     for folder in (image.root / "opt/packages", image.root / "usr/local/lib"):
         without = [
@@ -187,7 +189,7 @@ def test_the_image_is_pinned_and_installs_by_hashes() -> None:
     assert all("--hash=sha256:" in entry for entry in re.split(r"(?m)^(?=[a-z])", lock)[1:])
 
 
-def test_what_is_copied_is_not_ignored() -> None:
+def test_dockerignore_keeps_all_that_the_dockerfile_copies() -> None:
     """.dockerignore lets through what the Dockerfile copies, no fixtures, and no schemas."""
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     sources = {
@@ -209,7 +211,7 @@ def test_exec_form_everywhere() -> None:
             assert ' CMD ["python", "-m", "sidecar", "healthz"' in rest
 
 
-def test_the_dockerfile_has_no_faults_that_a_linter_knows() -> None:
+def test_a_linter_finds_nothing_in_the_dockerfile() -> None:
     """What hadolint says of it is nothing."""
     done = subprocess.run(  # noqa: S603
         [tools.program("hadolint"), "--failure-threshold", "info", DOCKERFILE],

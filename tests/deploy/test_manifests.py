@@ -77,7 +77,7 @@ def test_kubernetes_understands_every_manifest(rendered: list[Manifest]) -> None
         validator.validate(broken, KUBERNETES, strict=True)
 
 
-def test_the_base_is_every_file_of_it() -> None:
+def test_the_kustomization_lists_every_file() -> None:
     """A manifest that the kustomization forgets is not applied."""
     listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
     assert {*listed, "kustomization.yaml"} == {file.name for file in BASE.iterdir()}
@@ -105,7 +105,7 @@ def test_the_example_lists_every_rule() -> None:
 
 
 def test_a_configmap_of_the_whole_folder_is_the_same_set(tmp_path: Path) -> None:
-    """The command of docs/deploy.md takes schemas and fixtures along, and neither decides."""
+    """The command of docs/deploy.md includes schemas and fixtures, which decide nothing."""
     command = "create configmap spend-policies --from-file=policies --dry-run=client -o yaml"
     assert f"kubectl {command} |" in DEPLOY
     words = [tools.program("kubectl"), *command.split()]
@@ -126,7 +126,7 @@ def test_the_share_is_one_of_as_many_as_there_are_replicas(rendered: list[Manife
         assert share == f"1/{spec['replicas']}"
 
 
-def test_what_is_named_exists() -> None:
+def test_every_referenced_object_exists() -> None:
     """Every flag, variable and command of deploy/, the Dockerfile and the pages about pods."""
     known = "".join(sidecar(*words, "--help", COLUMNS="1000")[1]
                     for words in ((), ("serve",), ("budgets",), ("check",), ("explain",)))  # fmt: skip
@@ -178,15 +178,15 @@ def test_an_app_that_fails_open_stays_in_its_service(tmp_path: Path) -> None:
     assert made == expected
 
 
-def test_no_pod_waits_for_another_and_the_step_to_that_is_documented() -> None:
-    """A pod that is not ready keeps no other from starting; an older StatefulSet is made anew."""
+def test_pods_start_in_parallel_and_the_upgrade_to_that_is_documented() -> None:
+    """A pod that is not ready keeps no other from starting; an older StatefulSet has to be recreated."""
     stateful_set = base("StatefulSet")
     assert stateful_set["spec"]["podManagementPolicy"] == "Parallel"
     name = stateful_set["metadata"]["name"]
     assert f"    kubectl -n spend delete statefulset {name} --cascade=orphan\n" in DEPLOY
 
 
-def test_only_prometheus_is_let_in() -> None:
+def test_only_prometheus_can_connect() -> None:
     """Authorization is on the socket alone; of the ports, the policy opens the metrics."""
     assert all(
         value.startswith("unix:") for value in re.findall(r"--listen=(\S+)", str(SIDECAR["args"]))
@@ -200,7 +200,7 @@ def test_only_prometheus_is_let_in() -> None:
 
 
 @pytest.mark.parametrize("container", [SIDECAR, APP], ids=lambda container: container["name"])
-def test_every_container_has_as_little_as_it_can(container: Manifest) -> None:
+def test_every_container_has_minimal_privileges(container: Manifest) -> None:
     """No root, no capability, no write outside of volumes, and a limit on memory."""
     context = container["securityContext"]
     assert context["runAsUser"] > 0 < context["runAsGroup"]
@@ -211,7 +211,7 @@ def test_every_container_has_as_little_as_it_can(container: Manifest) -> None:
     assert "memory" in container["resources"]["limits"]
 
 
-def test_the_pod_has_as_little_as_it_can() -> None:
+def test_the_pod_has_minimal_privileges() -> None:
     """The restricted Pod Security Standard, and no token of the cluster."""
     assert POD["securityContext"]["runAsNonRoot"] is True
     assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -221,8 +221,8 @@ def test_the_pod_has_as_little_as_it_can() -> None:
     assert kinds <= {"configMap", "emptyDir"}
 
 
-def test_volumes_are_where_flags_and_image_say() -> None:
-    """What is written is a volume, by the group that owns it; policies are a folder, whole."""
+def test_volumes_match_the_flags_and_the_image() -> None:
+    """Written folders are volumes of the right group; the policies are mounted as a whole folder."""
     claims = [
         claim["metadata"]["name"] for claim in base("StatefulSet")["spec"]["volumeClaimTemplates"]
     ]

@@ -31,7 +31,7 @@ def test_an_amount_is_counted_exactly(meter: Meter, text: str, amount: int) -> N
         (Meter.TOKENS, "many"),
     ],
 )
-def test_what_cannot_be_counted_is_refused(meter: Meter, text: str) -> None:
+def test_an_amount_that_cannot_be_counted_is_refused(meter: Meter, text: str) -> None:
     """An amount that cannot be represented exactly is refused."""
     with pytest.raises(ValueError, match="number"):
         parse_amount(meter, text)

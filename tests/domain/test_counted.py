@@ -15,12 +15,12 @@ SIDECAR = Path(sidecar.__file__).parent
     ("number", "expected"),
     [(0, "0 findings"), (1, "1 finding"), (2, "2 findings"), (1200, "1,200 findings")],
 )
-def test_one_is_one(number: int, expected: str) -> None:
+def test_a_count_of_one_has_no_plural(number: int, expected: str) -> None:
     """With marks between thousands."""
     assert counted(number, "finding") == expected
 
 
-def test_no_text_says_how_many_by_itself() -> None:
+def test_every_count_in_a_text_uses_counted() -> None:
     """A number before a plural, in any text of the program, would once say "1 keys"."""
     of_many = re.compile(
         r'f"[^"]*\{(?:len\([^{}]*\)|[\w.]*(?:_count|total|number))(?::,)?\} \w+s\b'

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.books import DAY, HOUR, MINUTE, NOON
+from support.operator_ledger import DAY, HOUR, MINUTE, NOON
 from support.reservations import limit
 
 from sidecar.domain.amounts import format_estimate
@@ -69,7 +69,7 @@ def test_a_budget_runs_out_at_the_first_microsecond_at_which_its_pace_has_taken_
 @pytest.mark.property
 @given(forecasts, st.integers(1, 10**6))
 def test_spending_faster_never_lasts_longer(one: BudgetForecast, more: int) -> None:
-    """And what is sooner used up is more urgent."""
+    """A budget that is used up sooner is more urgent."""
     faster = forecast(
         ceiling=one.ceiling,
         spent=one.spent,
@@ -97,7 +97,7 @@ def test_spending_faster_never_lasts_longer(one: BudgetForecast, more: int) -> N
     ],
 )
 def test_the_verdict_says_when_or_why_not(one: BudgetForecast, expected: str) -> None:
-    """300 in the last three hours are 100 an hour; what is held stays held."""
+    """300 in the last three hours are 100 an hour; holds are assumed to stay."""
     assert one.verdict(UTC) == expected
 
 

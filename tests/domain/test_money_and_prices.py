@@ -179,7 +179,7 @@ def tariffs(draw: st.DrawFn) -> Tariff:
 
 @pytest.mark.property
 @given(st.data(), tariffs(), st.sampled_from(list(Endpoint)))
-def test_a_bound_holds_for_every_smaller_use(
+def test_the_bound_covers_every_usage_within_it(
     data: st.DataObject, tariff: Tariff, endpoint: Endpoint
 ) -> None:
     """L1, L7: what is held is at least what any use within the bound can cost, in every unit.
@@ -223,7 +223,7 @@ def test_a_bound_holds_for_every_smaller_use(
         (TARIFF, Endpoint.CHAT, Terms(region="moon"), "no multiplier for this region"),
     ],
 )
-def test_what_has_no_price_has_no_bound(
+def test_a_unit_without_a_price_has_no_bound(
     tariff: Tariff, endpoint: Endpoint, terms: Terms, missing: str
 ) -> None:
     """A unit, tier or region without a price is refused, not taken for free."""
@@ -277,7 +277,7 @@ def test_a_realtime_session_is_billed_by_audio_tokens_or_both(tariff: Tariff, mo
     ],
 )
 def test_usd_become_whole_nano_usd_rounded_down(usd: str, nano: int, text: str) -> None:
-    """Decimals are exact both ways; what is finer than a nano-USD is cut off."""
+    """Decimals convert exactly; what is below a nano-USD is cut off."""
     assert nano == nano_usd(Decimal(usd))
     assert text == format_usd(nano)
 
@@ -322,7 +322,7 @@ def test_prices_agree_with_an_independent_list() -> None:
     assert all(KNOWN.values())
 
 
-def test_every_shipped_price_says_where_it_stands() -> None:
+def test_every_shipped_price_names_its_source() -> None:
     """`source` of each entry is an address, so that it can be looked up again."""
     content = yaml.safe_load((SHIPPED / "models.yaml").read_text(encoding="utf-8"))
     prices = [price for model in content["models"].values() for price in model["prices"]]

@@ -50,12 +50,12 @@ def test_the_old_key_is_revoked_after_the_switch_alone() -> None:
         assert not {Stage.REVOKING, Stage.DONE} & reachable(Stage.CREATING, frozenset({needed}))
 
 
-def test_there_is_no_way_back_from_a_revocation() -> None:
+def test_a_rotation_cannot_be_rolled_back_after_the_revocation() -> None:
     """The new key is the only one."""
     assert reachable(Stage.REVOKING) == {Stage.DONE}
 
 
-def test_what_apps_may_have_is_restored_before_it_is_revoked() -> None:
+def test_the_old_secret_is_restored_before_the_new_key_is_revoked() -> None:
     """From where the secret is stored, the new key is discarded after a restore alone."""
     for stage in (Stage.STORED, Stage.SWITCHED):
         assert Stage.DISCARDING not in reachable(stage, frozenset({Stage.RESTORING}))
@@ -95,7 +95,7 @@ def test_a_known_key_is_found_by_its_id_at_mistral() -> None:
     assert (other.active, other.doubt) == (listed(1, KEY), "")
 
 
-def test_what_was_given_up_and_lives_is_an_orphan() -> None:
+def test_a_live_key_that_was_given_up_is_an_orphan() -> None:
     """It is found by its id, or by its name if no response gave the id."""
     known = [
         version(1, VersionState.REVOKED, KEY, "key_1"),
@@ -121,10 +121,10 @@ TIMES = st.none() | st.integers(0, 400)
 
 
 @given(st.integers(0, 400), TIMES, TIMES)
-def test_the_old_key_outlives_every_use_that_is_known(
+def test_the_old_key_outlives_every_known_use(
     now_us: int, new_first_us: int | None, old_last_us: int | None
 ) -> None:
-    """Switched at 100, 10 after the first use, 200 at most: never revoked sooner, nor in use."""
+    """Switched at 100, 10 after the first use, 200 at most: not revoked before, and not while in use."""
     verdict, until_us = Grace(10, 200).verdict(now_us, 100, new_first_us, old_last_us)
     ends_us = 300 if new_first_us is None else min(300, max(new_first_us, 100) + 10)
     if now_us < ends_us:

@@ -26,7 +26,7 @@ def splits(draw: st.DrawFn) -> list[Share]:
 def test_the_parts_of_a_ceiling_are_never_more_than_the_whole(
     ceiling: int, shares: list[Share]
 ) -> None:
-    """L1: however a ceiling is split, K1/N + K2/N + … of it is at most all of it."""
+    """L1: for every split, K1/N + K2/N + … of a ceiling is at most the ceiling."""
     parts = [share.of(ceiling) or 0 for share in shares]
     assert sum(parts) <= ceiling
     given_away = sum(share.part for share in shares) == shares[0].parts
@@ -35,12 +35,12 @@ def test_the_parts_of_a_ceiling_are_never_more_than_the_whole(
 
 @pytest.mark.property
 @given(CEILINGS)
-def test_the_whole_is_the_whole(ceiling: int) -> None:
+def test_a_share_of_1_of_1_is_the_ceiling(ceiling: int) -> None:
     """A single sidecar has every ceiling unchanged."""
     assert ceiling == WHOLE.of(ceiling)
 
 
-def test_a_part_of_no_ceiling_is_none() -> None:
+def test_a_share_of_unlimited_is_unlimited() -> None:
     """Unlimited stays unlimited."""
     assert Share(1, 5).of(None) is None
 
@@ -64,7 +64,7 @@ def test_a_share_is_written_as_it_is_read(text: str) -> None:
     ["", "1", "/", "1/", "/5", "0/5", "6/5", "1/0", "-1/5", "1/-5", "+1/5", "0.2", "1/5/1", " 1/5",
      "1/5 ", "1 / 5", "1_0/20", "\u00b9/5", "\uff11/\uff15", "one/five", f"1/{MAX_PARTS + 1}", "1/" + "9" * 5000],
 )  # fmt: skip
-def test_what_is_no_share_is_refused_and_the_message_says_what_one_is(text: str) -> None:
-    """More than all, nothing at all, and what Python alone would take for a number."""
+def test_an_invalid_share_is_refused_with_an_example(text: str) -> None:
+    """More than the whole, nothing, and numbers that only Python accepts."""
     with pytest.raises(ValueError, match="K of N parts, as in 1/5"):
         Share.read(text)

@@ -66,7 +66,9 @@ REPORTS = [
 @pytest.mark.parametrize(
     ("document", "expected"), [r[1:] for r in REPORTS], ids=[r[0] for r in REPORTS]
 )
-def test_usage_is_read_as_it_comes(document: dict[str, object], expected: UsageReport) -> None:
+def test_usage_is_parsed_in_all_its_forms(
+    document: dict[str, object], expected: UsageReport
+) -> None:
     """Each endpoint's object, and each spelling, is understood."""
     assert expected == parse_usage_json(json.dumps(document))
 
@@ -92,8 +94,8 @@ def test_usage_is_read_as_it_comes(document: dict[str, object], expected: UsageR
         ('{"pages_processed": [3]}', "pages_processed is not a number"),
     ],
 )
-def test_usage_that_is_none_is_refused_by_name_without_its_value(text: str, problem: str) -> None:
-    """What is not a usage object is refused; the error names the field alone."""
+def test_an_invalid_usage_is_refused_without_its_value(text: str, problem: str) -> None:
+    """The error names the field alone."""
     with pytest.raises(ValueError, match=problem) as caught:
         parse_usage_json(text)
     assert "9223372036854775807" not in str(caught.value)
@@ -106,8 +108,8 @@ def test_usage_that_is_none_is_refused_by_name_without_its_value(text: str, prob
         st.sampled_from(["usage", "prompt_tokens", "prompt_tokens_details", "cached_tokens"]),
         inner, max_size=3),
 ).map(json.dumps))  # fmt: skip
-def test_any_text_is_read_or_refused_and_never_breaks(text: str) -> None:
-    """Whatever comes, the answer is counts within bounds, or a ValueError."""
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    """The result is counts within bounds, or a ValueError."""
     try:
         report = parse_usage_json(text)
     except ValueError:
@@ -136,7 +138,7 @@ ALL_UNITS = Usage(
 
 
 @pytest.mark.parametrize("endpoint", [e for e in Endpoint if e not in BY_TOKENS])
-def test_every_unit_left_out_counts_as_held(endpoint: Endpoint) -> None:
+def test_every_unit_left_out_is_charged_as_held(endpoint: Endpoint) -> None:
     """L5: also where tokens are not counted; what is reported takes its place."""
     assert UsageReport().completed(endpoint, ALL_UNITS) == ALL_UNITS
     report = UsageReport(
@@ -174,12 +176,12 @@ def test_a_realtime_sessions_tokens_count_where_its_hold_has_some() -> None:
         (UsageReport(4, 9, audio_seconds=30, total_tokens=900), Usage(4, 9, audio_seconds=30)),
     ],
 )
-def test_what_a_total_has_beyond_its_parts_is_input(report: UsageReport, expected: Usage) -> None:
+def test_tokens_of_a_total_beyond_its_parts_are_input(report: UsageReport, expected: Usage) -> None:
     """Once, not cached, and not where it is the audio, which is billed by time."""
     assert report.completed(Endpoint.CHAT, Usage(500, 1000)) == expected
 
 
-def test_what_a_total_has_beyond_its_parts_is_nothing_where_tokens_are_not_billed() -> None:
+def test_a_total_is_ignored_where_tokens_are_not_billed() -> None:
     """A transcription's total has its audio in it."""
     report = UsageReport(4, 634, total_tokens=3263, audio_seconds=203)
     held = Usage(audio_seconds=600)

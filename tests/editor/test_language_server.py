@@ -120,7 +120,7 @@ def test_an_editor_finds_nothing_wrong_with_what_is_shipped(server: LanguageServ
     assert len(FILES) > len(list(STARTER.glob("*.yaml")))
 
 
-def test_an_editor_marks_what_is_wrong(server: LanguageServer, tmp_path: Path) -> None:
+def test_an_editor_marks_mistakes(server: LanguageServer, tmp_path: Path) -> None:
     """A mark stands in the line that `sidecar check` names."""
     editor_schemas.write(tmp_path)
     files = {
@@ -133,8 +133,10 @@ def test_an_editor_marks_what_is_wrong(server: LanguageServer, tmp_path: Path) -
         assert line in lines_of_problems(file), file.read_text()
 
 
-def test_an_editor_takes_what_the_sidecar_takes(server: LanguageServer, tmp_path: Path) -> None:
-    """Every way to write a value is accepted, and a placeholder wherever one is filled in."""
+def test_the_schemas_accept_what_the_sidecar_accepts(
+    server: LanguageServer, tmp_path: Path
+) -> None:
+    """Every notation of a value is accepted, and a placeholder wherever one is replaced."""
     editor_schemas.write(tmp_path)
     files = [written(tmp_path, number, *case) for number, case in enumerate(RIGHT)]
     marks = server.problems(files)
@@ -150,8 +152,8 @@ def test_a_schema_that_is_missing_is_noticed(server: LanguageServer, tmp_path: P
 
 
 @pytest.mark.parametrize("directory", [SHIPPED, STARTER], ids=lambda path: path.name)
-def test_the_schemas_that_are_shipped_are_current(directory: Path, tmp_path: Path) -> None:
-    """`sidecar schema --write` of today writes what is checked in beside the files."""
+def test_the_shipped_schemas_are_current(directory: Path, tmp_path: Path) -> None:
+    """`sidecar schema --write` writes the files that are checked in."""
     code, out, _ = sidecar("schema", "--write", tmp_path)
     assert (code, len(out.splitlines())) == (0, len(editor_schemas.FILES))
     for name in editor_schemas.FILES.values():
@@ -182,7 +184,7 @@ KEYWORDS = {
 
 
 @pytest.mark.parametrize("schema", [editor_schemas.data_schema(), editor_schemas.fixture_schema()])
-def test_the_schemas_say_nothing_that_editors_pass_over(schema: dict[str, Any]) -> None:
+def test_the_schemas_use_no_keyword_that_editors_ignore(schema: dict[str, Any]) -> None:
     """A bound under a name of another library's would bound nothing."""
     waiting, seen = [schema], 0
     while waiting:

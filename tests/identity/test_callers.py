@@ -12,7 +12,7 @@ from sidecar.identity.rate import Rate, RateLimitedError
 ALL = {"id": "ada", "role": "tester", "workspace": "lab", "key_id": "k1"}
 
 
-def test_what_is_proven_fills_what_is_left_out() -> None:
+def test_proven_values_fill_in_omitted_fields() -> None:
     """An app whose principal is proven sends none of it."""
     who = pb.Principal(labels={"team": "ml"})
     contradicted, asserted = Caller(ALL).bind(who)
@@ -20,8 +20,8 @@ def test_what_is_proven_fills_what_is_left_out() -> None:
     assert pb.Principal(**ALL, labels={"team": "ml"}) == who
 
 
-def test_what_is_not_proven_is_asserted() -> None:
-    """Each field that says something, and no other."""
+def test_unproven_fields_are_reported_as_asserted() -> None:
+    """Each field with a value, and no other."""
     who = pb.Principal(id="ada", role="tester", workspace="lab")
     assert Caller({"workspace": "lab"}).bind(who) == ((), ["id", "role"])
     assert Caller({}).bind(pb.Principal()) == ((), [])
@@ -29,7 +29,7 @@ def test_what_is_not_proven_is_asserted() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_each_field_can_be_contradicted(name: str) -> None:
-    """What is proven then stands in the request, so that the record has no lie."""
+    """The proven value replaces the app's, so that the record is true."""
     said: Any = {name: "mallory"}
     who = pb.Principal(**{**ALL, **said})
     assert Caller(ALL).bind(who).contradicted == (name,)
@@ -54,7 +54,7 @@ def test_a_proof_that_contradicts_a_pin_contradicts_every_request() -> None:
         ("id= ", "1 to 256"), ("id=a\nb", "1 to 256"), ("id=" + "é" * 129, "1 to 256"),
     ],
 )  # fmt: skip
-def test_a_pin_that_is_none_is_refused(pin: str, expected: str) -> None:
+def test_an_invalid_pin_is_refused(pin: str, expected: str) -> None:
     """Nothing is pinned by mistake."""
     with pytest.raises(ValueError, match=expected):
         read_pins([pin])
@@ -62,8 +62,8 @@ def test_a_pin_that_is_none_is_refused(pin: str, expected: str) -> None:
         read_pins(["id=a", "id=a"])
 
 
-def test_a_caller_may_save_up_one_second_and_no_more() -> None:
-    """Others are not held up by it, and it is told when to come again."""
+def test_a_burst_is_bounded_by_one_seconds_worth() -> None:
+    """Other callers are not affected, and the error says when to retry."""
     now = 0.0
     rate = Rate(10, lambda: now)
     for _ in range(10):
@@ -83,8 +83,8 @@ def test_a_caller_may_save_up_one_second_and_no_more() -> None:
         rate.take("ada")
 
 
-def test_callers_that_are_counted_are_bounded() -> None:
-    """The one that has asked nothing for longest is forgotten."""
+def test_the_number_of_counted_callers_is_bounded() -> None:
+    """The least recent caller is dropped."""
     rate = Rate(1, lambda: 0.0, max_callers=2)
     for caller in ("ada", "bob"):
         rate.take(caller)
@@ -94,7 +94,7 @@ def test_callers_that_are_counted_are_bounded() -> None:
     rate.take("ada")
 
 
-def test_an_app_may_say_which_version_of_its_proven_key_it_has() -> None:
+def test_an_app_may_add_the_version_of_its_proven_key() -> None:
     """No proof has the version; another key, or an invalid version, is contradicted."""
     for said, contradicted in (
         ("k1#2", ()),

@@ -49,8 +49,8 @@ def run(test: Callable[[Place], Awaitable[None]]) -> None:
     asyncio.run(whole())
 
 
-def test_an_unknown_name_is_asked_for_once_in_a_while() -> None:
-    """A thousand tokens with made-up keys ask once."""
+def test_unknown_key_ids_reread_the_jwks_only_at_intervals() -> None:
+    """A thousand tokens with made-up key ids cause one read."""
 
     async def test(place: Place) -> None:
         assert await place.has("kid-RS256")
@@ -81,8 +81,8 @@ def test_keys_are_read_again_when_they_are_no_longer_fresh() -> None:
     run(test)
 
 
-def test_old_keys_are_kept_for_a_day_while_nobody_can_read_them() -> None:
-    """Then tokens cannot be verified, which is not the caller's fault."""
+def test_the_last_keys_stay_valid_for_a_day_while_the_jwks_is_down() -> None:
+    """Afterwards tokens cannot be verified, which is not the caller's fault."""
 
     async def test(place: Place) -> None:
         assert await place.has("kid-RS256")
@@ -128,16 +128,16 @@ GOOD = ISSUER.jwks["keys"][0]
         "no number", "null", "no point", "kind a list", "small", "text", "nothing",
     ],
 )  # fmt: skip
-def test_a_key_that_is_none_for_signatures_by_pairs_is_not_used(entry: Any) -> None:
-    """Others beside it are; a set without any is an error."""
+def test_only_keys_of_asymmetric_signatures_are_used(entry: Any) -> None:
+    """Other keys of the set are used; a set without any is an error."""
     content = json.dumps({"keys": [entry, {**GOOD, "kid": "good"}]})
     assert list(read_jwks(content.encode())) == ["good"]
     with pytest.raises(ValueError, match="no signature key"):
         read_jwks(json.dumps({"keys": [entry]}).encode())
 
 
-def test_a_key_is_for_what_it_says_it_is_for() -> None:
-    """One that names its algorithm is for no other; one that does not is for those of its kind."""
+def test_a_key_verifies_only_its_declared_algorithm() -> None:
+    """A key without a declared algorithm verifies those of its kind."""
     said = read_jwks(json.dumps({"keys": [{**GOOD, "alg": "PS256"}]}).encode())
     assert [key.algorithms for key in said.values()] == [{"PS256"}]
     unsaid = read_jwks(json.dumps(ISSUER.jwks).encode())
@@ -151,7 +151,7 @@ def test_a_key_is_for_what_it_says_it_is_for() -> None:
      json.dumps({"keys": [GOOD] * 101}).encode()],
     ids=lambda content: repr(content[:16]),
 )  # fmt: skip
-def test_what_is_no_jwks_is_refused(content: bytes) -> None:
-    """Whatever it is, and without a part of it in the error."""
+def test_an_invalid_jwks_is_refused(content: bytes) -> None:
+    """No part of it is in the error."""
     with pytest.raises(ValueError, match=r"keys|no signature key"):
         read_jwks(content)

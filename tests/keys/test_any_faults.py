@@ -25,7 +25,7 @@ COMMANDS = st.lists(st.sampled_from(["rotate", "force", "rollback", "abort"]), m
 @pytest.mark.property
 @settings(max_examples=max(25, settings().max_examples // 10))  # each takes a while
 @given(st.lists(FAULTS, max_size=4), COMMANDS, st.integers(0, 3))
-def test_no_faults_and_no_commands_take_the_apps_key_away(
+def test_no_faults_and_no_commands_leave_the_app_without_a_key(
     faults: list[Fault], commands: list[str], hidden: int
 ) -> None:
     """Any faults, then any commands, then none: one key is left, and the ledger says so."""

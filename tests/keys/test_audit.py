@@ -95,7 +95,7 @@ def test_a_key_is_unused_after_thirty_days(last_us: int, expected: list[str]) ->
         (None, []),
     ],
 )
-def test_never_used_says_since_when_and_only_when_that_means_something(
+def test_never_used_is_reported_only_after_counting_long_enough(
     since_us: int | None, expected: list[str]
 ) -> None:
     """A key whose use is counted since yesterday may have been used the day before."""
@@ -118,13 +118,13 @@ def test_never_used_says_since_when_and_only_when_that_means_something(
 def test_a_key_is_as_old_as_the_secret_in_use(
     created_us: int | None, versions: tuple[Version, ...], expected: list[str]
 ) -> None:
-    """A rotation makes it young again; one of unknown age is told, too."""
+    """A rotation resets its age; a key of unknown age is reported, too."""
     created = None if created_us is None else to_datetime(created_us)
     assert kinds(use(), versions=versions, created=created) == expected
 
 
-def test_a_key_that_has_expired_needs_no_more_advice() -> None:
-    """From the very moment on, and it is told instead of being unused or old."""
+def test_an_expired_key_is_reported_as_expired_only() -> None:
+    """From that very moment on, it is not reported as unused or old."""
     for end_us, expected in ((NOON, ["expired"]), (NOON + 1, [])):
         assert kinds(use(), expires=to_datetime(end_us)) == expected
     assert kinds(created=None, expires=to_datetime(NOON - DAY), owner="") == ["no-owner", "expired"]
@@ -146,10 +146,10 @@ def test_a_revoked_key_is_not_audited() -> None:
         (["gone"], ["small"], "gone"),
     ],
 )
-def test_a_scope_is_compared_with_what_was_called(
+def test_allowed_models_are_compared_with_the_models_called(
     allowed: list[str], called: list[str], never: str | None
 ) -> None:
-    """By any of a model's names, and within what the workspace may."""
+    """By any of a model's names, within what the workspace may call."""
     uses = [use(model) for model in called] + [use("large", allowed=False), use("", allowed=False)]
     text = f"never called {never} since 2026-09-11: narrow allowed_models?"
     assert audit(*uses, allowed_models=allowed) == ([("wide-scope", text)] if never else [])

@@ -82,7 +82,7 @@ def test_a_key_is_created_listed_tried_and_revoked(
     assert [set(key.fields) for key in server.keys.values()] == [fields[shape]]
 
 
-def test_a_path_of_its_own_takes_the_place_of_the_shapes(server: MistralAdmin) -> None:
+def test_mistral_keys_path_replaces_the_path_of_the_variant(server: MistralAdmin) -> None:
     """The documents contradict each other, so the path can be given."""
     ask(server, lambda one: one.keys(), path="/v1/api-keys", shape=ApiVariantName.ADMIN)
     assert server.requests[-1][1].startswith("/v1/api-keys?")
@@ -97,8 +97,8 @@ def test_every_page_is_read(says_more: bool, server: MistralAdmin) -> None:
 
 
 @pytest.mark.parametrize("how", [500, 503, 429, "reset", "lost"])
-def test_what_may_be_asked_twice_is(how: int | str, server: MistralAdmin) -> None:
-    """Lists, trials and revocations are repeated until they are answered."""
+def test_requests_without_side_effects_are_retried(how: int | str, server: MistralAdmin) -> None:
+    """Lists, tests of a secret and revocations are repeated until there is a response."""
     key = server.has("dev-team-key")
     for kind in ("list", "models", "revoke"):
         server.faults.append(Fault(kind, how, range(1, 3)))
@@ -114,14 +114,14 @@ def test_what_may_be_asked_twice_is(how: int | str, server: MistralAdmin) -> Non
 
 
 @pytest.mark.parametrize("how", [500, 502, "reset", "lost", "huge", "nonsense"])
-def test_a_create_without_an_answer_is_not_repeated(how: int | str, server: MistralAdmin) -> None:
+def test_a_create_without_a_response_is_not_retried(how: int | str, server: MistralAdmin) -> None:
     """Whether there is a key now is not known, and says so."""
     server.faults.append(Fault("create", how))
     refused(server, lambda one: one.create(NEW), OutcomeUnknownError)
     assert server.seen["create"] == 1
 
 
-def test_a_create_without_an_answer_in_time_is_not_repeated(server: MistralAdmin) -> None:
+def test_a_create_without_a_response_in_time_is_not_retried(server: MistralAdmin) -> None:
     """After a timeout a key may exist whose secret is lost."""
     server.faults.append(Fault("create", "late"))
     with pytest.raises(OutcomeUnknownError, match=r"no response in 0\.2 s"):
@@ -129,23 +129,23 @@ def test_a_create_without_an_answer_in_time_is_not_repeated(server: MistralAdmin
     assert [key.name for key in server.live] == [NEW.name]
 
 
-def test_a_create_that_was_turned_away_is_repeated_after_the_time_it_was_told(
+def test_a_create_after_429_is_retried_after_retry_after(
     server: MistralAdmin,
 ) -> None:
-    """429 had no effect for certain."""
+    """429 certainly had no effect."""
     server.faults.append(Fault("create", 429, range(1, 3), {"Retry-After": "0"}))
     assert ask(server, lambda one: one.create(NEW)).key.name == NEW.name
     assert (server.seen["create"], len(server.live)) == (3, 1)
 
 
-def test_a_create_that_was_not_sent_is_repeated_and_then_no_key_is_there() -> None:
+def test_a_create_that_was_not_sent_is_retried_and_fails_without_a_key() -> None:
     """Without a listener nothing was sent, so the outcome is known."""
     with mistral_admin() as gone:
         pass
     assert "ConnectError" in refused(gone, lambda one: one.create(NEW))
 
 
-def test_a_long_retry_after_is_told_and_not_waited_for(server: MistralAdmin) -> None:
+def test_a_long_retry_after_is_reported_and_not_waited_for(server: MistralAdmin) -> None:
     """The caller decides."""
     server.faults.append(Fault("list", 429, range(1, 99), {"Retry-After": "3600"}))
     said = refused(server, lambda one: one.keys())
@@ -171,14 +171,14 @@ def test_an_error_says_what_to_do(status: int, said: str, server: MistralAdmin) 
 
 
 @pytest.mark.parametrize("how", ["huge", "nonsense"])
-def test_an_answer_that_is_no_list_is_never_an_empty_list(how: str, server: MistralAdmin) -> None:
-    """To believe that there are no keys would leave them behind."""
+def test_an_invalid_list_is_an_error_not_an_empty_list(how: str, server: MistralAdmin) -> None:
+    """An empty list would leave live keys behind."""
     server.faults.append(Fault("list", how, range(1, 99)))
     refused(server, lambda one: one.keys())
 
 
 def test_a_key_that_is_refused_does_not_work(server: MistralAdmin) -> None:
-    """401 is an answer; a server that breaks is none."""
+    """401 is a result; a 5xx is not."""
     assert not ask(server, lambda one: one.works(Secret("made-up")))
     server.faults.append(Fault("models", 500, range(1, 99)))
     refused(server, lambda one: one.works(Secret("made-up")))
@@ -191,15 +191,15 @@ def test_keys_are_not_sent_in_clear(url: str) -> None:
         Mistral(MistralSettings(url), Secret(ADMIN_KEY))
 
 
-def test_what_a_shape_needs_is_named_before_anything_is_sent(server: MistralAdmin) -> None:
+def test_missing_fields_of_a_variant_are_named_before_the_request(server: MistralAdmin) -> None:
     """A key without a workspace is not requested."""
     with pytest.raises(ValueError, match="workspace_uuid and user_id"):
         ask(server, lambda one: one.create(NewKey("x", "ws")))
     assert server.seen["create"] == 0
 
 
-def test_a_secret_shows_itself_to_nobody() -> None:
-    """Neither in a repr, nor in a string, nor in a pickle; and is told apart all the same."""
+def test_a_secret_is_never_shown() -> None:
+    """Not in a repr, a string or a pickle; secrets can be compared."""
     secret = Secret("hunter2")
     assert "hunter2" not in f"{secret!r} {secret} {[secret]}"
     with pytest.raises(TypeError):

@@ -123,10 +123,10 @@ def test_without_waiting_apps_get_their_time_from_a_later_run(
 
 
 @pytest.mark.parametrize(("how", "made"), [("lost", 2), (500, 1), ("reset", 1)])
-def test_a_key_whose_secret_was_lost_is_revoked_and_made_anew(
+def test_a_key_whose_secret_was_lost_is_revoked_and_replaced(
     how: int | str, made: int, desk: Desk, server: MistralAdmin
 ) -> None:
-    """Also when Mistral lists it a while later only, and whether or not it was made."""
+    """Also if Mistral lists it later, and whether or not it was created."""
     server.faults.append(Fault("create", how))
     server.hidden_lists = 3
     assert desk.rotate().stage is Stage.SWITCHED
@@ -135,8 +135,8 @@ def test_a_key_whose_secret_was_lost_is_revoked_and_made_anew(
     assert desk.app is server.live[-1]
 
 
-def test_who_loses_secret_after_secret_gives_up(desk: Desk, server: MistralAdmin) -> None:
-    """And leaves none of them behind."""
+def test_after_several_lost_secrets_the_rotation_gives_up(desk: Desk, server: MistralAdmin) -> None:
+    """It leaves none of the keys behind."""
     server.faults.append(Fault("create", "lost", range(1, 99)))
     with pytest.raises(RotationError, match="3 new keys were lost"):
         desk.rotate()
@@ -182,7 +182,7 @@ def test_a_key_that_never_works_is_given_up(desk: Desk, server: MistralAdmin) ->
 def test_a_create_that_is_refused_changes_nothing(
     status: int, said: str, desk: Desk, server: MistralAdmin
 ) -> None:
-    """The error says what to do, and the next run begins anew."""
+    """The error says what to do, and the next run starts again."""
     server.faults.append(Fault("create", status))
     with pytest.raises(RotationError, match=said):
         desk.rotate()
@@ -214,9 +214,7 @@ def test_a_sink_that_refuses_gives_the_new_key_up(desk: Desk, server: MistralAdm
     assert desk.states == {1: "active", 2: "revoked"}
 
 
-def test_a_sink_that_stored_and_failed_to_say_so_has_stored(
-    desk: Desk, server: MistralAdmin
-) -> None:
+def test_a_store_whose_response_was_lost_counts_as_stored(desk: Desk, server: MistralAdmin) -> None:
     """Apps may have the new key, so it is kept."""
     desk.sink = BadSink(desk.folder / "key.json", stores=True)
     assert desk.rotate().stage is Stage.SWITCHED
@@ -226,7 +224,7 @@ def test_a_sink_that_stored_and_failed_to_say_so_has_stored(
 def test_the_grace_begins_with_the_first_use_of_the_new_key(
     desk: Desk, server: MistralAdmin
 ) -> None:
-    """Our own trial of it is none."""
+    """The rotation's own test of the key is not a use."""
     desk.rotate()
     pass_time(desk, 3)
     assert desk.rotate().stage is Stage.SWITCHED
@@ -265,10 +263,8 @@ async def _opened(desk: Desk) -> SqliteLedger:
     return ledger
 
 
-def test_an_old_key_that_is_still_in_use_is_not_revoked_but_by_force(
-    desk: Desk, server: MistralAdmin
-) -> None:
-    """Not even when all its time is over; who uses it has to be found out."""
+def test_an_old_key_in_use_is_revoked_only_by_force(desk: Desk, server: MistralAdmin) -> None:
+    """Not even after the grace period; the app that uses it has to be found."""
     desk.rotate()
     use(server, desk, 1)
     pass_time(desk, 30)
@@ -311,10 +307,10 @@ def alerts_at(desk: Desk) -> list[str]:
     return asyncio.run(look())
 
 
-def test_an_old_key_is_not_revoked_while_nobody_can_tell_who_uses_it(
+def test_an_old_key_is_not_revoked_while_its_uses_are_unknown(
     desk: Desk, server: MistralAdmin
 ) -> None:
-    """While the uses are unknown, a rotation waits and reports why."""
+    """The rotation waits, and reports why."""
     desk.rotate()
     pass_time(desk, 30)
     server.faults.append(Fault("list", 401, range(1, 99)))
@@ -324,7 +320,7 @@ def test_an_old_key_is_not_revoked_while_nobody_can_tell_who_uses_it(
 
 
 def test_an_old_key_is_not_revoked_while_the_sink_has_it(desk: Desk, server: MistralAdmin) -> None:
-    """Whatever writes the sink has put it back, and Mistral does not say who uses it."""
+    """Another program has put it back, and Mistral does not report uses."""
     old = desk.app
     assert old is not None
     desk.rotate()
@@ -376,10 +372,10 @@ def roll_back(desk: Desk) -> KeyRotation:
     return desk.run(lambda rotator: rotator.roll_back(KEY, stored_too=True))
 
 
-def test_no_way_back_is_begun_to_a_secret_that_the_sink_never_had(
+def test_no_rollback_begins_to_a_secret_that_the_sink_never_had(
     open_desk: Open, server: MistralAdmin
 ) -> None:
-    """Once begun it could only be gone on with: the key would never be rotated again."""
+    """It could not be finished, and the key could never be rotated again."""
     desk = open_desk()
     server.has(KEY)
     desk.rotate()
@@ -389,10 +385,10 @@ def test_no_way_back_is_begun_to_a_secret_that_the_sink_never_had(
     assert desk.rotate().stage is Stage.DONE
 
 
-def test_a_rollback_leaves_apps_the_new_key_if_they_had_a_dead_one(
+def test_a_rollback_is_refused_when_the_sink_lacks_the_old_secret(
     desk: Desk, server: MistralAdmin
 ) -> None:
-    """What the sink had was not the old secret, so it is not given back."""
+    """The sink had another secret than the old one, so apps keep the new one."""
     desk.rotate()
     pass_time(desk, 30)
     desk.rotate()
@@ -404,7 +400,7 @@ def test_a_rollback_leaves_apps_the_new_key_if_they_had_a_dead_one(
     assert desk.app is server.live[-1]
 
 
-def test_a_way_back_that_turns_out_to_be_none_is_left_again(desk: Desk) -> None:
+def test_a_rollback_without_the_old_secret_is_abandoned(desk: Desk) -> None:
     """The old secret was removed from the sink; apps still find the new one."""
     desk.rotate()
     (desk.folder / "key.json.previous").unlink()
@@ -415,8 +411,8 @@ def test_a_way_back_that_turns_out_to_be_none_is_left_again(desk: Desk) -> None:
     assert desk.rotate().stage is Stage.DONE
 
 
-def test_a_way_back_is_begun_with_the_right_pepper_alone(desk: Desk) -> None:
-    """Without the pepper, a rotation can still go forward."""
+def test_a_rollback_begins_only_with_the_right_pepper(desk: Desk) -> None:
+    """Without it, a rotation can still continue."""
     desk.rotate()
     desk.pepper = Pepper(b"another of 16 bytes")
     with pytest.raises(RotationError, match="#1 was made with another pepper"):
@@ -436,10 +432,10 @@ def without_peppers(desk: Desk, server: MistralAdmin) -> None:
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_what_was_being_stored_before_there_were_peppers_goes_on(
+def test_a_rotation_from_before_peppers_continues(
     stored: bool, desk: Desk, server: MistralAdmin
 ) -> None:
-    """Its fingerprint was made with a pepper that is lost."""
+    """Its fingerprint is a plain digest."""
     desk.at = stop_at(Stage.STORED if stored else Stage.STORING)
     with pytest.raises(InterruptedError):
         desk.rotate()
@@ -451,10 +447,8 @@ def test_what_was_being_stored_before_there_were_peppers_goes_on(
     assert (desk.app, len(server.live)) == (server.live[-1], 2)
 
 
-def test_what_was_rotated_before_there_were_peppers_is_rolled_back(
-    desk: Desk, server: MistralAdmin
-) -> None:
-    """By the secret's digest, which is what the ledger kept then."""
+def test_a_rotation_from_before_peppers_is_rolled_back(desk: Desk, server: MistralAdmin) -> None:
+    """By the secret's digest, which the ledger kept then."""
     old = desk.app
     assert old is not None
     desk.rotate()
@@ -464,7 +458,7 @@ def test_what_was_rotated_before_there_were_peppers_is_rolled_back(
 
 
 @pytest.mark.parametrize("stage", [Stage.RESTORING, Stage.REVOKING])
-def test_what_died_after_the_switch_is_interrupted_too(stage: Stage, desk: Desk) -> None:
+def test_a_crash_after_the_switch_is_reported_as_interrupted(stage: Stage, desk: Desk) -> None:
     """Both keys live, and no process has the lease."""
     desk.rotate()
     desk.at = stop_at(stage)
@@ -475,8 +469,8 @@ def test_what_died_after_the_switch_is_interrupted_too(stage: Stage, desk: Desk)
     assert (code, "interrupted" in out) == (1, True)
 
 
-def test_two_that_adopt_one_key_at_once_adopt_it_once(desk: Desk, server: MistralAdmin) -> None:
-    """Who comes later takes nothing from under a rotation that has begun."""
+def test_a_key_adopted_twice_at_once_is_adopted_once(desk: Desk, server: MistralAdmin) -> None:
+    """The later process does not disturb a rotation that has begun."""
     key = server.live[0]
     second = desk.open_key_store("second")
     first = desk.key_store.adopt(KEY, 1, KEY, key.id, None)
@@ -488,7 +482,9 @@ def test_two_that_adopt_one_key_at_once_adopt_it_once(desk: Desk, server: Mistra
     second.close()
 
 
-def test_an_abort_is_for_what_no_app_can_have(desk: Desk, server: MistralAdmin) -> None:
+def test_an_abort_is_refused_when_apps_may_have_the_new_secret(
+    desk: Desk, server: MistralAdmin
+) -> None:
     """After that it is a rollback."""
     desk.rotate()
     with pytest.raises(RotationError, match="rollback"):
@@ -522,7 +518,7 @@ def test_an_interrupted_rotation_can_be_aborted(
 def test_with_another_pepper_nothing_is_revoked_that_apps_may_have(
     desk: Desk, server: MistralAdmin
 ) -> None:
-    """Whether apps have the new secret cannot be told, so nothing is done; the old one ends it."""
+    """It is unknown whether apps have the new secret, so no key is revoked; the old pepper continues."""
     first = desk.pepper
     desk.rotate()
     desk.at = stop_at(Stage.RESTORING)
@@ -541,7 +537,7 @@ def test_with_another_pepper_nothing_is_revoked_that_apps_may_have(
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_with_another_pepper_a_secret_on_its_way_is_left_alone(
+def test_with_another_pepper_a_stored_secret_is_left_alone(
     stored: bool, desk: Desk, server: MistralAdmin
 ) -> None:
     """A run that was interrupted there goes on with the first pepper alone."""
@@ -568,8 +564,8 @@ def test_no_fingerprint_can_be_tried_without_the_pepper(desk: Desk) -> None:
     assert not any(digest in "".join(kept) for digest in digests)
 
 
-def test_two_rotations_of_one_key_are_one(desk: Desk) -> None:
-    """The other one says who has it; when that one's lease has ended, it goes on."""
+def test_a_second_rotation_of_a_key_waits_for_the_lease(desk: Desk) -> None:
+    """It names the process that has the lease; after the lease's end it continues."""
     desk.at = stop_at(Stage.CREATED)
     with pytest.raises(InterruptedError):
         desk.rotate()
@@ -586,7 +582,7 @@ def test_two_rotations_of_one_key_are_one(desk: Desk) -> None:
     first.close()
 
 
-def test_a_lease_of_a_time_that_never_came_is_none(desk: Desk) -> None:
+def test_a_lease_far_in_the_future_is_ignored(desk: Desk) -> None:
     """The clock had been ahead when it was written."""
     desk.ahead_us = 1000 * HOUR_US
     desk.key_store.begin(KEY, "0123456789ab")
@@ -596,10 +592,10 @@ def test_a_lease_of_a_time_that_never_came_is_none(desk: Desk) -> None:
     assert desk.key_store.take_over(1).owner == "second"
 
 
-def test_who_does_not_know_the_key_adopts_it(
+def test_a_ledger_without_the_key_adopts_it(
     open_desk: Open, desk: Desk, server: MistralAdmin
 ) -> None:
-    """A ledger that was lost, or another pod's: it takes over where the other has ended."""
+    """A lost ledger, or another pod's, takes over where the other has ended."""
     other = open_desk("other")
     desk.rotate()
     with pytest.raises(RotationError, match="which of them is in use"):
@@ -616,7 +612,7 @@ def test_who_does_not_know_the_key_adopts_it(
     assert server.most_live == 2
 
 
-def test_of_two_that_rotate_at_once_the_later_gives_way(
+def test_of_two_concurrent_rotations_the_later_one_gives_way(
     open_desk: Open, desk: Desk, server: MistralAdmin
 ) -> None:
     """Before its key is stored: the sink has one."""
@@ -641,7 +637,9 @@ def test_of_two_that_rotate_at_once_the_later_gives_way(
     assert desk.app is server.live[1]
 
 
-def test_a_first_key_is_created_as_it_is_wanted(open_desk: Open, server: MistralAdmin) -> None:
+def test_a_first_key_is_created_with_the_requested_fields(
+    open_desk: Open, server: MistralAdmin
+) -> None:
     """With the workspace and the user that were given, and stored for apps."""
     desk = open_desk()
     desk.wanted = NewKeySpec("ws_new", "u_9")

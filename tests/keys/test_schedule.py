@@ -69,7 +69,7 @@ def test_a_key_is_rotated_before_it_is_too_old(tmp_path: Path, server: MistralAd
     assert server.live == [one.app]
 
 
-def test_of_many_sidecars_with_ledgers_of_their_own_one_rotates(
+def test_of_many_sidecars_with_separate_ledgers_one_rotates(
     tmp_path: Path, server: MistralAdmin, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The others see that, do nothing, and take over what it made."""
@@ -88,10 +88,10 @@ def test_of_many_sidecars_with_ledgers_of_their_own_one_rotates(
     assert [list(pod.states.values()).count("active") for pod in pods] == [1, 1, 1]
 
 
-def test_what_cannot_be_done_is_said_once_an_hour(
+def test_a_key_that_cannot_be_rotated_is_logged_once_an_hour(
     tmp_path: Path, server: MistralAdmin, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not at each look."""
+    """Not at each check."""
     one = Sidecar(tmp_path, server, "one")
     caplog.set_level(logging.WARNING)
     for _ in range(5):
@@ -104,10 +104,10 @@ def test_what_cannot_be_done_is_said_once_an_hour(
     assert len(caplog.records) == 2
 
 
-def test_what_somebody_else_has_rotated_meanwhile_is_not_rotated_again(
+def test_a_key_that_another_process_has_rotated_is_not_rotated_again(
     tmp_path: Path, server: MistralAdmin
 ) -> None:
-    """Not where the key was found to be old, nor where a rotation was found unfinished."""
+    """Neither if it was found to be old before, nor if its rotation was found unfinished."""
     made_days_ago(server, 91)
     one, other = Sidecar(tmp_path, server, "same"), Desk(tmp_path, server, "same")
     one.put(server.live[0])

@@ -89,7 +89,7 @@ def test_every_sink_stores_restores_and_forgets(
     kind: str, cluster: KubernetesApi, token: Path, certificate: tuple[Path, Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Each may be asked twice, as after a crash."""
+    """Each step may be repeated, as after a crash."""
     monkeypatch.setenv("SIDECAR_LEDGER", "a setting of the sidecar's own")
 
     def open_it() -> Sink:
@@ -184,10 +184,10 @@ def test_a_command_that_fails_says_how(program: str, said: str) -> None:
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_a_kubernetes_secret_keeps_what_is_not_ours(
+def test_other_entries_of_a_kubernetes_secret_are_kept(
     cluster: KubernetesApi, token: Path, certificate: tuple[Path, Path]
 ) -> None:
-    """The key, its version, and the one before; others' entries stay."""
+    """Only the key, its version and the previous ones are changed."""
     cluster.put(api_key="old-s3cr3t", key_id="dev-team-key#1")
 
     async def store(forget: bool) -> dict[str, str]:
@@ -203,10 +203,10 @@ def test_a_kubernetes_secret_keeps_what_is_not_ours(
     assert run(store(forget=True)) == both
 
 
-def test_a_change_of_somebody_elses_is_never_lost(
+def test_a_concurrent_change_of_the_secret_is_never_lost(
     cluster: KubernetesApi, token: Path, certificate: tuple[Path, Path]
 ) -> None:
-    """A conflict is read again; one that never ends is an error."""
+    """After a conflict it is read again; endless conflicts are an error."""
     cluster.meanwhile = [lambda: cluster.put(theirs="precious")] * 2
     sink = in_cluster(cluster, token, certificate[0])
     run(sink().store("dev-team-key", 2, NEW))
@@ -230,18 +230,18 @@ def test_a_cluster_that_refuses_says_what_is_missing(
     assert TOKEN not in str(caught.value)
 
 
-def test_a_secret_that_is_not_there_is_made_by_people(
+def test_a_missing_kubernetes_secret_is_not_created(
     cluster: KubernetesApi, token: Path, certificate: tuple[Path, Path]
 ) -> None:
-    """Who may patch one Secret needs no right to create others."""
+    """So the sidecar needs no right to create Secrets."""
     with pytest.raises(SinkError, match="kubectl create secret generic"):
         run(in_cluster(cluster, token, certificate[0], name="others")().holds())
 
 
-def test_a_lost_answer_is_an_error_that_a_second_look_clears_up(
+def test_after_a_lost_response_the_secret_is_found_to_be_stored(
     cluster: KubernetesApi, token: Path, certificate: tuple[Path, Path]
 ) -> None:
-    """The patch was done all the same."""
+    """The patch had its effect."""
     cluster.lost = 1
     sink = in_cluster(cluster, token, certificate[0])
     with pytest.raises(SinkError, match="no response"):
@@ -249,7 +249,7 @@ def test_a_lost_answer_is_an_error_that_a_second_look_clears_up(
     assert run(sink().holds()) == NEW.digest
 
 
-def test_a_cluster_that_nobody_vouches_for_is_not_told_the_token(
+def test_the_token_is_not_sent_to_a_cluster_with_another_certificate(
     cluster: KubernetesApi, token: Path, tmp_path: Path
 ) -> None:
     """Another certificate than the one in the CA file is refused."""
@@ -270,14 +270,14 @@ async def _open(cluster: KubernetesApi, token: Path, ca: Path) -> Sink:
 @pytest.mark.parametrize(
     "text", ["", "file:", "kubernetes:apps", "kubernetes:/x", "vault:x", "command:/nowhere/x"]
 )
-def test_what_is_no_sink_is_refused(text: str) -> None:
-    """With the kinds that there are."""
+def test_an_unknown_kind_of_sink_is_refused(text: str) -> None:
+    """The error lists the kinds."""
     with pytest.raises(ValueError, match=r"must be file:PATH|not an executable program"):
         open_sink(text, "dev-team-key", KubernetesSettings())
 
 
 @pytest.mark.parametrize("key_id", ["../../etc/x", "a b", "x'"])
-def test_a_keys_id_never_leads_elsewhere(key_id: str, tmp_path: Path) -> None:
+def test_a_keys_id_cannot_change_the_path_of_the_sink(key_id: str, tmp_path: Path) -> None:
     """What takes the place of {key} is a plain word."""
     with pytest.raises(ValueError, match="cannot replace"):
         open_sink(f"file:{tmp_path}/{{key}}", key_id, KubernetesSettings())

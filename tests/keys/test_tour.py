@@ -34,10 +34,10 @@ def server() -> Iterator[MistralAdmin]:
         yield started
 
 
-def test_the_tour_is_run_as_it_stands(
+def test_the_commands_of_the_tour_work(
     tmp_path: Path, server: MistralAdmin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Create, audit and rotate a key: the owner's steps 2, 5 and 6, and a way back."""
+    """Create, audit and rotate a key, and a rollback."""
     monkeypatch.setenv("NO_COLOR", "1")
     printed, shown = "", demo.run(tmp_path, server.url)
     for (begins, (code, said)), (command, done) in zip(EXPECTED.items(), shown, strict=True):

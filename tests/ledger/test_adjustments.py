@@ -70,8 +70,8 @@ def test_a_scope_without_calls_yet_can_be_adjusted(till: Till) -> None:
     assert budget.spent == 7
 
 
-def test_it_says_who_signed_and_why(till: Till) -> None:
-    """The view for people has every adjustment, and the chain goes on after a restart."""
+def test_adjustment_log_has_who_signed_and_why(till: Till) -> None:
+    """The view has every adjustment, and the chain continues after a restart."""
     assert allowed(till, NOON)
     adjust(till, -5)
     till.reopen()
@@ -94,7 +94,7 @@ def test_it_says_who_signed_and_why(till: Till) -> None:
         ("tokens-concurrent", Window.CONCURRENT, "has the window concurrent"),
     ],
 )
-def test_what_cannot_be_adjusted_is_said(
+def test_limits_that_cannot_be_adjusted_are_refused(
     rule: str, window: Window, message: str, till: Till
 ) -> None:
     """A rule that has counted no call, and sliding windows."""

@@ -32,25 +32,25 @@ def ask(till: Till, tokens: int, at_us: int = NOON, one: Limit = DAILY, **change
     return till.run(till.ledger.decide(reservation(at_us, one, tokens=tokens, **asked)))
 
 
-def told(till: Till, kind: str = "threshold", columns: str = "percent") -> list[Any]:
+def alerts_of(till: Till, kind: str = "threshold", columns: str = "percent") -> list[Any]:
     """Return the raised alerts, in order."""
     reader = ledger_file.open_reader(till.path)
     found = reader.execute(f"SELECT {columns} FROM alerts WHERE kind = ? ORDER BY id", (kind,))
     return [row[0] if len(row) == 1 else row for row in found.fetchall()]
 
 
-def test_each_threshold_is_told_when_it_is_reached_and_not_again(till: Till) -> None:
-    """A1: at the part itself, not a token before, and once."""
+def test_each_threshold_raises_one_alert_when_it_is_reached(till: Till) -> None:
+    """A1: exactly at the threshold, not a token before, and once."""
     for tokens, expected in ((49, []), (1, [50]), (29, [50]), (1, [50, 80]), (19, [50, 80])):
         ask(till, tokens)
-        assert told(till) == expected
+        assert alerts_of(till) == expected
     ask(till, 1)
     ask(till, 1)
-    assert told(till) == [50, 80, 100]
+    assert alerts_of(till) == [50, 80, 100]
 
 
-def test_an_alert_says_what_the_window_has_and_has_been_given(till: Till) -> None:
-    """Amounts are those that the decision left, its own hold among them."""
+def test_an_alert_has_the_balance_and_the_ceiling_of_the_window(till: Till) -> None:
+    """The amounts after the decision, with its own hold."""
     till.run(till.ledger.settle(ask(till, 30).hold_id, settlement(NOON, 20)))
     ask(till, 40)
     (row,) = till.ledger.due("log", NOON, 9)  # type: ignore[attr-defined]
@@ -74,8 +74,10 @@ def test_an_alert_says_what_the_window_has_and_has_been_given(till: Till) -> Non
         ("1/3", None, "UTC; sidecar app-0:/l.sqlite, share 1/3"),
     ],
 )
-def test_an_alert_says_whose_it_is(share: str, whole: int | None, end: str, tmp_path: Path) -> None:
-    """The instance, its share, and what all shares have together, which is not always known."""
+def test_an_alert_names_its_sidecar_and_share(
+    share: str, whole: int | None, end: str, tmp_path: Path
+) -> None:
+    """The instance, its share, and the ceiling of all shares, if that is known."""
     origin = Origin("app-0:/l.sqlite", share)
     till = Till(lambda path: SqliteLedger(path, origin=origin), tmp_path / "ledger.sqlite")
     asked = reservation(NOON, DAILY._replace(undivided_ceiling=whole), tokens=50, alert_at=USUAL)
@@ -91,59 +93,59 @@ def test_an_alert_says_whose_it_is(share: str, whole: int | None, end: str, tmp_
 def test_one_large_call_reaches_every_threshold(till: Till) -> None:
     """A1: from nothing to all in one step is three alerts."""
     ask(till, 100)
-    assert told(till) == [50, 80, 100]
+    assert alerts_of(till) == [50, 80, 100]
 
 
-def test_a_crowd_that_crosses_together_is_told_of_once(till: Till) -> None:
-    """A1: however many decisions of one transaction pass a threshold."""
+def test_concurrent_calls_over_a_threshold_raise_one_alert(till: Till) -> None:
+    """A1: for any number of decisions of one transaction."""
     asked = [
         till.ledger.decide(reservation(NOON, DAILY, tokens=3, alert_at=USUAL)) for _ in range(50)
     ]
     till.together(*asked)
-    assert told(till) == [50, 80, 100]
+    assert alerts_of(till) == [50, 80, 100]
 
 
-def test_scopes_rules_and_windows_are_told_of_apart(till: Till) -> None:
+def test_each_scope_rule_and_window_has_its_own_alert(till: Till) -> None:
     """A1: one for each of them."""
     for at_us in (NOON, NOON + DAY):
         for scope in ("lab", "attic"):
             for rule in ("one", "two"):
                 ask(till, 50, at_us, limit(100, scope=scope, rule=rule))
-    found = told(till, columns="rule, scope, window_start_us")
+    found = alerts_of(till, columns="rule, scope, window_start_us")
     assert (len(found), len(set(found))) == (8, 8)
 
 
-def test_a_restart_does_not_tell_again(till: Till) -> None:
-    """A1: the file knows what was told."""
+def test_a_restart_raises_no_alert_again(till: Till) -> None:
+    """A1: the ledger remembers the alerts."""
     ask(till, 80)
     till.reopen()
     ask(till, 5)
     ask(till, 15)
-    assert told(till) == [50, 80, 100]
+    assert alerts_of(till) == [50, 80, 100]
 
 
-def test_a_clock_set_back_opens_no_window_that_was_told_of(till: Till) -> None:
-    """A1, L9: neither in this process nor in the next."""
+def test_a_clock_set_back_raises_no_alert_again(till: Till) -> None:
+    """A1, L9: neither in this process nor after a restart."""
     ask(till, 60)
     ask(till, 60, NOON + DAY)
     till.reopen()
     ask(till, 10, NOON)
-    assert told(till) == [50, 50]
+    assert alerts_of(till) == [50, 50]
 
 
-def test_a_group_that_is_rolled_back_is_told_of_when_it_succeeds(till: Till) -> None:
-    """A1: a fault of another in the group undoes the alert, and the repeat raises it."""
+def test_a_rolled_back_alert_is_raised_by_the_retry(till: Till) -> None:
+    """A1: an error of another request in the group undoes the alert, and the retry raises it."""
     raised: list[Alert] = []
     till.ledger.on_raised(raised.extend)  # type: ignore[attr-defined]
     till.together(
         till.ledger.decide(reservation(NOON, DAILY, tokens=60, alert_at=USUAL)),
         till.ledger.decide(reservation(NOON, limit(None, Meter.COST), tokens=2**70)),
     )
-    assert told(till) == [alert.percent for alert in raised] == [50]
+    assert alerts_of(till) == [alert.percent for alert in raised] == [50]
 
 
-def test_a_transaction_that_fails_tells_nobody(till: Till) -> None:
-    """A1: what was not committed did not happen, and is told when it does."""
+def test_a_transaction_that_fails_raises_no_alert(till: Till) -> None:
+    """A1: an alert is raised when its transaction is committed."""
     raised: list[Alert] = []
     ledger: Any = till.ledger
     ledger.on_raised(raised.extend)
@@ -153,125 +155,125 @@ def test_a_transaction_that_fails_tells_nobody(till: Till) -> None:
     (failed,) = till.together(ledger.decide(reservation(NOON, DAILY, tokens=60, alert_at=USUAL)))
     assert isinstance(failed, LedgerUnavailableError)
     writer.execute("DROP TRIGGER no")
-    assert (told(till), raised) == ([], [])
+    assert (alerts_of(till), raised) == ([], [])
     ask(till, 60)
-    assert told(till) == [alert.percent for alert in raised] == [50]
+    assert alerts_of(till) == [alert.percent for alert in raised] == [50]
 
 
-def test_a_call_without_room_has_reached_all_of_the_limit(till: Till) -> None:
+def test_a_refused_call_raises_the_alerts_up_to_100_percent(till: Till) -> None:
     """A refusal is what the last threshold is for; one beyond the ceiling takes real use."""
     ask(till, 10, alert_at=(50, 100, 120))
     assert not ask(till, 91, alert_at=(50, 100, 120)).hold_id
-    assert told(till) == [50, 100]
+    assert alerts_of(till) == [50, 100]
 
 
-def test_a_call_that_rules_deny_has_reached_nothing(till: Till) -> None:
-    """It asked for no room."""
+def test_a_call_that_rules_deny_raises_no_alert(till: Till) -> None:
+    """It requested no room."""
     ask(till, 1000, reasons=(Reason("NO", "no", "some-rule", 403),))
-    assert told(till) == []
+    assert alerts_of(till) == []
 
 
-def test_what_was_lowered_adjusted_or_overrun_is_told_with_the_next_call(till: Till) -> None:
-    """The level counts, not who has brought it about."""
+def test_a_threshold_reached_without_a_call_is_reported_with_the_next_call(till: Till) -> None:
+    """By a lower ceiling, an adjustment or an overrun."""
     hold = ask(till, 10).hold_id
     till.run(till.ledger.settle(hold, settlement(NOON, 45)))
     ask(till, 5)
-    assert told(till) == [50]
+    assert alerts_of(till) == [50]
     till.run(till.ledger.adjust("tokens-day", "lab", 25, "ada", "a test", NOON))
     ask(till, 5)
-    assert told(till) == [50, 80]
+    assert alerts_of(till) == [50, 80]
     ask(till, 0, one=DAILY._replace(ceiling=70))
-    assert told(till) == [50, 80, 100]
+    assert alerts_of(till) == [50, 80, 100]
 
 
-def test_a_threshold_that_policies_add_is_told_of_too(till: Till) -> None:
-    """A1: what is new at a level that was told of is told once."""
+def test_a_threshold_added_later_raises_its_alert(till: Till) -> None:
+    """A1: once, also below a threshold that was reported before."""
     ask(till, 85)
     ask(till, 1, alert_at=(50, 60, 80))
     ask(till, 1, alert_at=(60,))
-    assert sorted(told(till)) == [50, 60, 80]
+    assert sorted(alerts_of(till)) == [50, 60, 80]
 
 
-def test_a_call_larger_than_the_budget_has_reached_nothing(till: Till) -> None:
-    """A1: nothing is spent, and what is reached later has its alert still."""
+def test_a_call_larger_than_the_budget_raises_no_alert(till: Till) -> None:
+    """A1: nothing is spent, and the thresholds can still raise their alerts."""
     ask(till, 101)
-    assert told(till) == []
+    assert alerts_of(till) == []
     ask(till, 100)
-    assert sorted(told(till)) == [50, 80, 100]
+    assert sorted(alerts_of(till)) == [50, 80, 100]
 
 
 @pytest.mark.parametrize(("tokens", "expected"), [(0, []), (1, [50, 80, 100])])
-def test_a_ceiling_of_nothing_is_told_of_when_somebody_asks(
+def test_a_ceiling_of_0_raises_its_alert_at_the_first_call(
     tokens: int, expected: list[int], till: Till
 ) -> None:
     """Nothing of nothing is not all of it."""
     ask(till, tokens, one=DAILY._replace(ceiling=0))
-    assert told(till) == expected
+    assert alerts_of(till) == expected
 
 
-def test_no_ceiling_and_no_thresholds_are_never_told_of(till: Till) -> None:
+def test_unlimited_and_no_thresholds_raise_no_alert(till: Till) -> None:
     """There is nothing to reach."""
     ask(till, 10**6, one=limit(None))
     ask(till, 100, alert_at=())
-    assert told(till) == []
+    assert alerts_of(till) == []
 
 
-def test_a_limit_in_shadow_mode_is_told_of_and_says_so(till: Till) -> None:
+def test_a_limit_in_shadow_mode_raises_alerts_that_say_so(till: Till) -> None:
     """That is what it is watched for."""
     ask(till, 170, shadow=True)
-    assert told(till, columns="percent, shadow") == [(50, 1), (80, 1), (100, 1)]
+    assert alerts_of(till, columns="percent, shadow") == [(50, 1), (80, 1), (100, 1)]
 
 
-def test_previews_and_repeats_raise_nothing(till: Till) -> None:
+def test_previews_and_replays_raise_no_alert(till: Till) -> None:
     """What is only asked about has not happened, and what has happened is told."""
     one = reservation(NOON, DAILY, tokens=60, alert_at=USUAL, request_id="r")
     till.ledger.preview(one)
-    assert told(till) == []
+    assert alerts_of(till) == []
     till.run(till.ledger.decide(one))
     till.run(till.ledger.decide(replace(one, lines=())))
-    assert told(till) == [50]
+    assert alerts_of(till) == [50]
 
 
-def test_a_sliding_minute_is_told_of_by_the_minute_of_the_clock(till: Till) -> None:
-    """A1: it has no window of its own; two minutes that are both full are two alerts."""
+def test_a_sliding_minute_raises_one_alert_per_clock_minute(till: Till) -> None:
+    """A1: it has no fixed window; two full minutes are two alerts."""
     one = limit(100, window=Window.MINUTE)
     for seconds in (0, 1, 30, 61):
         ask(till, 60, NOON + seconds * SECOND_US, one, alert_at=(100,))
-    minutes = [(at - NOON) // SECOND_US for at in told(till, columns="window_start_us")]
+    minutes = [(at - NOON) // SECOND_US for at in alerts_of(till, columns="window_start_us")]
     assert minutes == [0]
     ask(till, 60, NOON + 62 * SECOND_US, one, alert_at=(100,))
-    assert len(told(till)) == 2
+    assert len(alerts_of(till)) == 2
 
 
-def test_what_is_concurrent_is_told_of_by_the_hour(till: Till) -> None:
-    """A1: nor has a limit of open holds a window."""
+def test_a_concurrent_limit_raises_one_alert_per_hour(till: Till) -> None:
+    """A1: a limit of open holds has no window, either."""
     one = limit(2, Meter.REQUESTS, Window.CONCURRENT)
     for at_us in (NOON, NOON, NOON, NOON + HOUR):
         ask(till, 1, at_us, one, alert_at=(100,), ttl_us=DAY)
-    assert told(till, columns="window_start_us") == [NOON, NOON + HOUR]
+    assert alerts_of(till, columns="window_start_us") == [NOON, NOON + HOUR]
 
 
-def test_overruns_and_expired_holds_are_told_once_a_workspace_and_hour(till: Till) -> None:
+def test_overruns_and_expired_holds_raise_one_alert_per_workspace_and_hour(till: Till) -> None:
     """A1: the first of the hour, with what was held and what became of it."""
     for at_us in (NOON, NOON, NOON + HOUR):
         ask(till, 10, at_us, ttl_us=SECOND_US)
         till.run(till.ledger.settle(ask(till, 10, at_us).hold_id, settlement(at_us, 12)))
         till.run(till.ledger.expire(at_us + 2 * SECOND_US))
     for kind, spent in ((AlertKind.OVERRUN, 12_000), (AlertKind.EXPIRED, 10_000)):
-        found = told(till, kind, "scope, window_start_us, spent, held, meter")
+        found = alerts_of(till, kind, "scope, window_start_us, spent, held, meter")
         rest = ("lab", spent, 10_000, "cost")
         assert [(a[0], *a[2:]) for a in found] == [rest, rest]
         assert [a[1] for a in found] == [NOON, NOON + HOUR]
 
 
 def test_a_settle_within_the_hold_is_no_overrun(till: Till) -> None:
-    """Nor is a repeat of one that was: it is told once."""
+    """A repeated Settle of an overrun raises no second alert."""
     till.run(till.ledger.settle(ask(till, 10).hold_id, settlement(NOON, 10)))
     hold = ask(till, 10).hold_id
-    assert told(till, "overrun") == []
+    assert alerts_of(till, "overrun") == []
     for hours in (0, 2):
         till.run(till.ledger.settle(hold, settlement(NOON + hours * HOUR, 11)))
-    assert len(told(till, "overrun")) == 1
+    assert len(alerts_of(till, "overrun")) == 1
 
 
 # -- Burn -----------------------------------------------------------------------
@@ -289,14 +291,14 @@ def burns(till: Till, at_us: int) -> list[Any]:
     """Look, twice, and return what was raised."""
     for _ in range(2):
         till.run(till.ledger.burn(at_us))
-    return told(till, "burn", "scope, spent, usual")
+    return alerts_of(till, "burn", "scope, spent, usual")
 
 
 @pytest.mark.parametrize(("tokens", "expected"), [(300, []), (301, [("all", 301_000, 100_000)])])
-def test_an_hour_above_three_times_the_usual_burns(
+def test_more_than_three_times_the_usual_spend_an_hour_raises_a_burn_alert(
     tokens: int, expected: list[Any], till: Till
 ) -> None:
-    """Not at three times, only above; and it is told once, also after a restart."""
+    """Not at exactly three times; once, also after a restart."""
     for hour in range(6):
         spend(till, NOON + hour * HOUR, 50 + 20 * hour)
     assert burns(till, NOON + 6 * HOUR) == []
@@ -306,7 +308,7 @@ def test_an_hour_above_three_times_the_usual_burns(
     assert burns(till, NOON + 6 * HOUR) == expected
 
 
-def test_what_is_usual_takes_six_hours_of_the_last_24_to_know(till: Till) -> None:
+def test_a_burn_rate_needs_six_hours_of_the_last_24(till: Till) -> None:
     """Hours of long ago, of others, and those without spending say nothing."""
     for hour in (0, 20, 21, 22, 23, 24):
         spend(till, NOON + hour * HOUR, 10)
@@ -316,7 +318,7 @@ def test_what_is_usual_takes_six_hours_of_the_last_24_to_know(till: Till) -> Non
     assert burns(till, NOON + 26 * HOUR) == []
 
 
-def test_limits_by_day_or_of_tokens_do_not_burn(till: Till) -> None:
+def test_limits_by_day_or_of_tokens_have_no_burn_alerts(till: Till) -> None:
     """Only cost per hour is watched."""
     for one in (limit(10**12, Meter.COST), limit(10**9, Meter.TOKENS, Window.HOUR)):
         for hour in range(7):
@@ -340,7 +342,7 @@ def test_the_view_for_people_has_each_alert_with_its_deliveries(till: Till) -> N
     ]
 
 
-def test_an_alert_that_nobody_is_owed_is_found(till: Till) -> None:
+def test_verify_finds_an_alert_without_deliveries(till: Till) -> None:
     """A2: `verify` notices a delivery that is gone."""
     ask(till, 50)
     copy: Any = ledger_file.open_reader(till.path)

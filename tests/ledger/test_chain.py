@@ -77,7 +77,7 @@ def test_what_was_altered_is_found(sql: str, times: int, till: Till) -> None:
     assert len(altered(connection)) == times
 
 
-def test_a_log_whose_end_is_cut_off_lacks_a_link_that_somebody_kept(till: Till) -> None:
+def test_a_noted_head_reveals_a_log_that_was_cut_off(till: Till) -> None:
     """The chain alone does not show it; a copy of its head does."""
     busy(till)
     connection = copy(till)
@@ -90,8 +90,8 @@ def test_a_log_whose_end_is_cut_off_lacks_a_link_that_somebody_kept(till: Till) 
     assert not chain.has_link(connection, kept)
 
 
-def test_pruning_leaves_a_chain_that_holds(till: Till) -> None:
-    """What was taken away leaves its last link, which what is left follows."""
+def test_the_chain_is_intact_after_pruning(till: Till) -> None:
+    """The last pruned link is kept, and the chain continues from it."""
     for day in range(10):
         hold = till.run(till.ledger.decide(reservation(NOON + day * DAY, DAILY))).hold_id
         till.run(till.ledger.settle(hold, settlement(NOON + day * DAY, 5)))
@@ -106,7 +106,7 @@ def test_pruning_leaves_a_chain_that_holds(till: Till) -> None:
     till.run(till.ledger.decide(reservation(NOON + 10 * DAY, DAILY)))  # and it goes on
 
 
-def test_what_is_younger_than_a_decision_that_must_stay_stays(till: Till) -> None:
+def test_pruning_stops_at_the_first_decision_that_must_stay(till: Till) -> None:
     """A chain has no gaps: an old hold that is open keeps what came after it."""
     till.run(till.ledger.decide(reservation(NOON, DAILY, ttl_us=100 * DAY)))
     for day in range(1, 5):

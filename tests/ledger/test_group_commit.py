@@ -88,7 +88,7 @@ def test_work_that_arrives_together_is_committed_together(connection: sqlite3.Co
     assert statements.count("COMMIT") <= 2
 
 
-def test_more_than_a_group_may_hold_is_done_in_several(
+def test_more_requests_than_a_group_holds_take_several_groups(
     connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """L4: requests beyond the maximum are in the next group."""
@@ -122,7 +122,7 @@ def test_no_request_is_answered_while_the_commit_waits_for_the_disk(
     asyncio.run(meanwhile())
 
 
-def test_what_is_not_on_disk_is_shown_to_nobody(till: Till) -> None:
+def test_uncommitted_holds_are_not_visible(till: Till) -> None:
     """L4: budgets and holds are read as they would be after a crash."""
     ledger: Any = till.ledger
     one, asked = limit(1000), reservation(1, limit(1000))
@@ -154,7 +154,7 @@ def test_a_refusal_is_answered_and_the_rest_of_its_group_stands(
     assert (one, isinstance(refused, Refused), two) == (1, True, 2)
 
 
-def test_a_request_that_breaks_fails_alone(connection: sqlite3.Connection) -> None:
+def test_a_request_with_an_error_fails_alone(connection: sqlite3.Connection) -> None:
     """L4: what it had written is undone, and the others of its group are tried again."""
 
     def breaks() -> None:
@@ -175,7 +175,7 @@ def test_a_number_too_large_for_the_file_is_an_error_never_a_float(
     assert isinstance(answer, LedgerUnavailableError)
 
 
-def test_a_file_locked_by_somebody_else_is_waited_for(
+def test_a_lock_of_another_process_is_waited_for(
     connection: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """Another process's short write fails no request."""
@@ -224,7 +224,7 @@ def test_a_caller_that_goes_away_does_not_undo_its_work(connection: sqlite3.Conn
     assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
 
 
-def test_what_was_rolled_back_is_not_remembered(till: Till) -> None:
+def test_rolled_back_rows_are_not_remembered(till: Till) -> None:
     """L4: a row of prices that a failed group had written is written again by the next."""
     ledger: Any = till.ledger
     connection = ledger._commits._connection  # noqa: SLF001 - make the next commit fail

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from ledger.conftest import Till
-from support.books import NOON
+from support.operator_ledger import NOON
 from support.reservations import limit, reservation
 
 from sidecar.domain.clock import SECOND_US
@@ -92,7 +92,7 @@ def key_store(till: Till) -> KeyStore:
     return KeyStore(till.path, lambda: NOON, "test", SECOND_US)
 
 
-def test_a_use_shows_at_once_and_stays_when_it_is_counted(till: Till) -> None:
+def test_a_use_is_visible_at_once_and_after_counting(till: Till) -> None:
     """Whether it was summed up yet or not makes no difference to a reader."""
     track(till, "KEY")
     decide(till, "KEY", NOON)
@@ -109,7 +109,7 @@ def test_a_use_shows_at_once_and_stays_when_it_is_counted(till: Till) -> None:
     assert uses(till.path)["KEY", "small-1", True] == (NOON, NOON + 9, 3)
 
 
-def test_keys_and_versions_that_are_made_up_take_no_room(till: Till) -> None:
+def test_unknown_keys_and_versions_take_no_rows(till: Till) -> None:
     """Rows are for registered keys, and for versions that a rotation made."""
     track(till, "KEY")
     for number in range(300):
@@ -154,7 +154,7 @@ def test_the_versions_that_are_revoked_are_known_at_once(till: Till) -> None:
     versions.close()
 
 
-def test_counting_says_since_when(till: Till) -> None:
+def test_key_usage_has_the_time_since_when_it_is_counted(till: Till) -> None:
     """It begins with the first decision that is not counted yet: for a new ledger that is now."""
     track(till, "first", at_us=NOON)
     decide(till, "first", NOON + 1)
@@ -169,7 +169,7 @@ def test_counting_says_since_when(till: Till) -> None:
     assert by_hand(till.path, ["first", "later", "last"]) == uses(till.path)
 
 
-def test_what_was_decided_before_there_was_counting_is_counted(till: Till) -> None:
+def test_decisions_from_before_key_usage_are_counted(till: Till) -> None:
     """A ledger of an older version has a history."""
     for number in range(5):
         decide(till, "KEY", NOON + number)
@@ -179,10 +179,10 @@ def test_what_was_decided_before_there_was_counting_is_counted(till: Till) -> No
 
 
 @pytest.mark.parametrize("counted", [0, 1, 700, 1000, 1001, 1300])
-def test_nothing_is_pruned_that_is_not_counted(
+def test_no_decision_is_pruned_before_its_key_is_counted(
     till: Till, counted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """U1: however far counting has come, a use outlives its decision."""
+    """U1: at any progress of the counting, a use outlives its decision."""
     track(till, "KEY")
     tokens = limit(10**9)
     reservations = [reservation(NOON + n, tokens, key_id="KEY", ttl_us=1) for n in range(1300)]
@@ -224,7 +224,7 @@ def test_a_group_that_fails_forgets_no_key(till: Till) -> None:
     assert read_keys(till.path, 0).since_us == {"KEY": NOON}
 
 
-def test_a_ledger_that_was_not_upgraded_is_not_guessed_at(tmp_path: Path) -> None:
+def test_key_usage_of_a_ledger_that_was_not_upgraded_is_unknown(tmp_path: Path) -> None:
     """A reader changes nothing, so it says what to do."""
     path = tmp_path / "old.sqlite"
     ledger = SqliteLedger(path)
@@ -308,8 +308,8 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.mark.property
-def test_uses_are_what_a_simple_model_says(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """U1: whatever happens in which order: decisions, counting, pruning, restarts, new keys."""
+def test_uses_match_a_simple_model(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """U1: for any order of decisions, counting, pruning, restarts and new keys."""
     Life.folders = tmp_path_factory
     run_state_machine_as_test(Life, settings=settings(max_examples=25, stateful_step_count=25))
 

@@ -19,9 +19,7 @@ def codes(decision: Decision) -> list[str]:
 
 
 @pytest.mark.parametrize("window", Window)
-def test_a_call_larger_than_the_budget_itself_is_not_told_to_wait(
-    till: Till, window: Window
-) -> None:
+def test_a_call_larger_than_the_budget_gets_no_retry_after(till: Till, window: Window) -> None:
     """With nothing spent there is nothing to wait for; the rule's own reason comes second."""
     refused = decide(till, NOON, limit(100, window=window), tokens=150)
     assert (codes(refused), refused.retry_after_us) == (["LARGER_THAN_BUDGET", "TOO_MUCH"], 0)
@@ -37,7 +35,7 @@ def test_a_call_larger_than_the_budget_itself_is_not_told_to_wait(
     assert allowed(decide(till, NOON, limit(100, window=window), tokens=100))
 
 
-def test_one_budget_that_is_too_small_is_enough_to_leave_out_when_to_ask_again(till: Till) -> None:
+def test_one_budget_that_is_too_small_is_enough_for_no_retry_after(till: Till) -> None:
     """Where another limit would have room in an hour, an hour does not help either."""
     hour = limit(200, window=Window.HOUR, rule="hour")
     decide(till, NOON, hour, tokens=100)
@@ -49,7 +47,7 @@ def test_one_budget_that_is_too_small_is_enough_to_leave_out_when_to_ask_again(t
     assert decide(till, NOON, hour, tokens=150).retry_after_us == HOUR
 
 
-def test_a_budget_that_is_spent_is_not_one_that_is_too_small(till: Till) -> None:
+def test_a_spent_budget_is_not_a_too_small_one(till: Till) -> None:
     """A call that fits into an empty budget fits into the next window."""
     day = limit(100)
     hold = decide(till, NOON, day, tokens=90).hold_id
@@ -72,7 +70,7 @@ def test_several_budgets_that_are_too_small_are_one_reason(till: Till) -> None:
     assert refused.reasons[2].message == "too much (requested $0.00015, $0.00005 left of $0.00005)"
 
 
-def test_a_limit_in_shadow_mode_calls_nothing_too_large(till: Till) -> None:
+def test_a_limit_in_shadow_mode_does_not_make_a_call_too_large(till: Till) -> None:
     """It has no effect, so waiting for the others may help."""
     day = limit(200, rule="day")
     decide(till, NOON, day, tokens=100)
@@ -84,7 +82,7 @@ def test_a_limit_in_shadow_mode_calls_nothing_too_large(till: Till) -> None:
     assert shadowed.message == "too much (requested 150 tokens, 149 left of 149)"
 
 
-def test_a_ceiling_of_0_lets_nothing_through_and_says_so(till: Till) -> None:
+def test_a_ceiling_of_0_denies_every_call_as_too_large(till: Till) -> None:
     """A switch that is off has no end that could be waited for."""
     refused = decide(till, NOON, limit(0, Meter.REQUESTS, Window.CONCURRENT, rule="stop"))
     assert (codes(refused), refused.retry_after_us) == (["LARGER_THAN_BUDGET", "TOO_MUCH"], 0)
@@ -109,8 +107,8 @@ def test_an_adjustment_that_gives_room_lets_a_larger_call_through(till: Till) ->
     assert codes(decide(till, NOON, day, tokens=150)) == ["LARGER_THAN_BUDGET", "TOO_MUCH"]
 
 
-def test_what_is_too_large_is_measured_by_this_sidecars_share(till: Till) -> None:
-    """Of two sidecars each has half: what neither can admit says that it is a half."""
+def test_too_large_is_measured_by_this_sidecars_share(till: Till) -> None:
+    """Each of two sidecars has half; the message says so."""
 
     def ask(one: Limit, tokens: int) -> Decision:
         asked = replace(reservation(NOON, one, tokens=tokens), share=Share(1, 2))
@@ -127,8 +125,8 @@ def test_what_is_too_large_is_measured_by_this_sidecars_share(till: Till) -> Non
     )
 
 
-def test_l3_a_repeat_of_a_refusal_has_the_same_words(till: Till) -> None:
-    """L3: what was asked and left is written once, and stays when more is spent."""
+def test_l3_a_replay_of_a_refusal_has_the_same_message(till: Till) -> None:
+    """L3: the amounts are written once, and stay when more is spent."""
     day = limit(100)
     first = decide(till, NOON, day, tokens=150, request_id="a")
     decide(till, NOON, day, tokens=90)

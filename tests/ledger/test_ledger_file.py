@@ -74,7 +74,7 @@ def test_a_damaged_ledger_is_refused(at: int, tmp_path: Path) -> None:
     assert "restore a backup" in refusal(path)
 
 
-def test_a_large_ledger_is_looked_at_by_verify_alone(
+def test_only_verify_reads_all_of_a_large_ledger(
     till: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The start does not grow with the file: SQLite cannot be stopped while it checks a table."""
@@ -96,12 +96,12 @@ def test_a_large_ledger_is_looked_at_by_verify_alone(
 
 
 def test_a_second_writer_is_refused_with_the_first_ones_process(till: Till) -> None:
-    """Two writers would each believe that they know what is left."""
+    """Two writers would each have balances of their own."""
     assert "another sidecar (process " in refusal(till.path)
 
 
 def test_a_link_to_a_ledger_in_use_is_the_ledger_in_use(till: Till, tmp_path: Path) -> None:
-    """L9: whatever name leads to it, a file has one writer."""
+    """L9: under every name, a file has one writer."""
     link = tmp_path / "link.sqlite"
     link.symlink_to(till.path)
     with pytest.raises(LedgerRefusedError, match="another sidecar"):
@@ -128,12 +128,12 @@ def test_a_start_that_was_killed_early_leaves_a_file_that_is_still_ours(tmp_path
     till.close()
 
 
-def test_the_place_is_free_again_when_the_first_has_closed(till: Till) -> None:
+def test_a_closed_ledger_can_be_opened_again(till: Till) -> None:
     """Closing lets go of the file, and so does a start that failed."""
     till.reopen()
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     """The message says which file, and what to do."""
     assert "give --ledger a file in a folder" in refusal(tmp_path / "nowhere" / "ledger.sqlite")
 
@@ -200,8 +200,8 @@ def test_a_file_system_is_found_whatever_its_place_is_called(name: bytes, tmp_pa
         subprocess.run([tools.program("umount"), place], check=True)  # noqa: S603
 
 
-def test_the_file_says_what_it_is(till: Till) -> None:
-    """L4: the header names the application, and the commit of every answer waits for the disk."""
+def test_the_file_identifies_itself(till: Till) -> None:
+    """L4: the header has the application's id, and every commit is flushed to disk."""
     ledger: Any = till.ledger
     writer = ledger._commits._connection  # noqa: SLF001 - the pragma is the connection's own
     assert writer.execute("PRAGMA synchronous").fetchone() == (FULL,)
@@ -211,7 +211,7 @@ def test_the_file_says_what_it_is(till: Till) -> None:
     connection.close()
 
 
-def test_views_read_as_people_write(till: Till) -> None:
+def test_views_have_readable_amounts_and_times(till: Till) -> None:
     """Spend, open holds, decisions and budgets have a view each, with dates and USD."""
     till.run(till.ledger.decide(reservation(1_700_000_000_000_000, limit(1000))))
     connection = sqlite3.connect(till.path)

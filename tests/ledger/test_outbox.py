@@ -47,7 +47,7 @@ def record(till: Till, error: str, next_at_us: int, now_us: int = NOON) -> None:
     till.run(ledger.record("webhook", outcomes, now_us))
 
 
-def test_every_channel_is_owed_every_alert_at_once(till: Till) -> None:
+def test_every_alert_is_due_for_every_channel_at_once(till: Till) -> None:
     """A2: also after a restart, in the order in which they were raised."""
     raise_three(till)
     till.reopen()
@@ -56,15 +56,15 @@ def test_every_channel_is_owed_every_alert_at_once(till: Till) -> None:
     assert due(till, "command") == []
 
 
-def test_what_is_delivered_is_owed_no_more_to_that_channel(till: Till) -> None:
-    """A2: the other is told all the same."""
+def test_a_delivered_alert_is_no_longer_due_for_that_channel(till: Till) -> None:
+    """A2: it stays due for the other channel."""
     raise_three(till)
     record(till, "", NOON + 5)
     till.reopen()
     assert (due(till), len(due(till, "log"))) == ([], 3)
 
 
-def test_what_failed_is_due_again_when_its_time_has_come(till: Till) -> None:
+def test_a_failed_delivery_is_due_again_after_its_delay(till: Till) -> None:
     """A2: with the number of attempts, which the file keeps."""
     raise_three(till)
     record(till, "HTTP status 500", NOON + 5 * SECOND_US)
@@ -81,14 +81,14 @@ def test_a_clock_set_back_does_not_put_deliveries_off(till: Till) -> None:
     assert len(due(till, now_us=NOON - DAY)) == 3
 
 
-def test_the_wait_doubles_up_to_an_hour() -> None:
-    """However many attempts have failed."""
+def test_the_delay_doubles_up_to_an_hour() -> None:
+    """For any number of failed attempts."""
     waits = [wait_us(attempts) // SECOND_US for attempts in (1, 2, 3, 11, 12, 10**6)]
     assert waits == [2, 4, 8, 2048, 3600, 3600]
     assert MAX_WAIT_US == 3600 * SECOND_US
 
 
-def test_alerts_are_forgotten_after_the_retention_when_their_window_has_ended(till: Till) -> None:
+def test_alerts_are_pruned_after_the_retention_and_the_end_of_their_window(till: Till) -> None:
     """A1, A2: never while a decision could raise them again; then delivered or not."""
     raise_three(till, window=Window.MONTH)
     till.run(till.ledger.prune(NOON + 18 * DAY, DAY))
@@ -98,7 +98,7 @@ def test_alerts_are_forgotten_after_the_retention_when_their_window_has_ended(ti
     assert due(till) == []
 
 
-def test_an_outcome_of_a_forgotten_alert_changes_nothing(till: Till) -> None:
+def test_the_outcome_of_a_pruned_alert_changes_nothing(till: Till) -> None:
     """An attempt may outlast what it is about."""
     ledger: Any = till.ledger
     till.run(ledger.record("webhook", [DeliveryOutcome("alert_gone", "", NOON)], NOON))

@@ -73,7 +73,7 @@ def test_l1_each_scope_has_a_budget_of_its_own(till: Till) -> None:
     assert [budget(till, one, NOON).held for one in (first, second)] == [100, 100]
 
 
-def test_l1_what_is_spent_leaves_less_room_and_what_is_given_back_leaves_more(till: Till) -> None:
+def test_l1_spend_takes_room_and_a_release_gives_it_back(till: Till) -> None:
     """L1: settling below the hold frees the difference; settling above takes it."""
     hold = decide(till, NOON, TOKENS, tokens=1000).hold_id
     assert not allowed(decide(till, NOON, TOKENS, tokens=1))
@@ -203,7 +203,7 @@ def test_l3_a_released_hold_stays_released(till: Till) -> None:
     assert budget(till, TOKENS, NOON).remaining == 900
 
 
-def test_l3_an_unknown_hold_is_said_to_be_unknown(till: Till) -> None:
+def test_l3_an_unknown_hold_is_an_error(till: Till) -> None:
     """L3: an id that was never given is not a hold."""
     for work in (
         till.ledger.settle("hold_x", settlement(NOON, 1)),
@@ -218,7 +218,7 @@ def test_l3_an_unknown_hold_is_said_to_be_unknown(till: Till) -> None:
 # -- L4 durable: see tests/crashes for kill -9 ------------------------------
 
 
-def test_l4_what_was_answered_is_there_after_a_restart(till: Till) -> None:
+def test_l4_answered_decisions_survive_a_restart(till: Till) -> None:
     """L4: spent and held amounts, and the hold itself, are read from disk."""
     settled = decide(till, NOON, TOKENS).hold_id
     till.run(till.ledger.settle(settled, settlement(NOON, 30)))
@@ -243,7 +243,7 @@ def test_l5_a_hold_that_expires_is_charged_in_full(till: Till) -> None:
     assert HoldState.EXPIRED is till.ledger.hold(hold).state
 
 
-def test_l5_a_limit_may_choose_to_give_back_what_expires(till: Till) -> None:
+def test_l5_a_limit_may_release_what_expires(till: Till) -> None:
     """L5: `on_expiry: release` frees the hold on that limit."""
     decide(till, NOON, TOKENS, ttl_us=SECOND_US, charge_on_expiry=False)
     till.run(till.ledger.expire(NOON + SECOND_US))
@@ -374,7 +374,7 @@ def test_l9_time_stands_still_while_the_clock_is_behind(till: Till, reopen: bool
     assert late.hold_expires_at_us == NOON + SECOND_US
 
 
-def test_l9_looking_ahead_moves_no_time(till: Till) -> None:
+def test_l9_a_preview_of_a_later_time_does_not_move_the_ledgers_time(till: Till) -> None:
     """L9: what is only looked at, at a time to come, does not make that time the ledger's."""
     one = limit(1000, window=Window.HOUR)
     decide(till, NOON, one, tokens=900)
@@ -385,7 +385,7 @@ def test_l9_looking_ahead_moves_no_time(till: Till) -> None:
 
 
 @pytest.mark.parametrize("charge", [True, False])
-def test_l5_a_preview_knows_what_is_due(till: Till, charge: bool) -> None:
+def test_l5_a_preview_counts_due_holds_as_expired(till: Till, charge: bool) -> None:
     """L5: at a time at which a hold has expired it is charged, or room, as its limit says."""
     for one, room in (
         (limit(1000), 0 if charge else 1000),

@@ -65,8 +65,8 @@ def test_an_open_hold_is_kept_however_old(till: Till) -> None:
     assert count(till, "holds") == 2
 
 
-def test_a_hold_that_was_closed_lately_still_answers_a_repeat(till: Till) -> None:
-    """L3: however old its decision, a second Settle within the retention gets the first outcome."""
+def test_a_hold_that_was_closed_recently_is_kept_for_replays(till: Till) -> None:
+    """L3: for any age of its decision, a second Settle within the retention gets the first charge."""
     hold = till.run(till.ledger.decide(reservation(FIRST, TOKENS, ttl_us=100 * DAY))).hold_id
     till.run(till.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
     till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 7)))
@@ -75,7 +75,7 @@ def test_a_hold_that_was_closed_lately_still_answers_a_repeat(till: Till) -> Non
 
 
 def test_a_pruned_hold_is_unknown(till: Till) -> None:
-    """A Settle that comes after the retention is told so."""
+    """A Settle after the retention gets that error."""
     hold = till.run(till.ledger.decide(reservation(FIRST, TOKENS))).hold_id
     till.run(till.ledger.release(hold, "not sent", FIRST))
     till.run(till.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
@@ -84,7 +84,7 @@ def test_a_pruned_hold_is_unknown(till: Till) -> None:
         till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 1)))
 
 
-def test_a_jump_of_the_clock_cannot_prune_the_ledgers_time_away(till: Till) -> None:
+def test_a_jump_of_the_clock_does_not_prune_the_ledgers_time(till: Till) -> None:
     """L9: a year ahead everything is old; back again, no window opens a second time."""
     hold = till.run(till.ledger.decide(reservation(FIRST, TOKENS, tokens=1000))).hold_id
     till.run(till.ledger.settle(hold, settlement(FIRST, 1000)))
@@ -111,7 +111,7 @@ def steps(till: Till, work: Callable[[], object]) -> int:
     return hundreds
 
 
-def test_no_work_grows_with_what_the_ledger_has_seen(till: Till) -> None:
+def test_no_work_grows_with_the_size_of_the_ledger(till: Till) -> None:
     """Deciding, refusing, settling, expiring and pruning cost the same after a long history."""
     one = limit(1, Meter.REQUESTS, Window.CONCURRENT)
     many = limit(10**9)

@@ -13,7 +13,7 @@ def repeat(till: Till, at_us: int = NOON) -> Decision:
     return decide(till, at_us, TOKENS, request_id="a", ttl_us=90 * SECOND_US)
 
 
-def test_l3_a_repeat_says_so_and_is_the_same_answer(till: Till) -> None:
+def test_l3_a_replay_is_marked_and_has_the_same_decision(till: Till) -> None:
     """L3: that it is a repeat is no part of what has to be the same."""
     first, again = repeat(till), repeat(till)
     assert (first.replayed, first.hold_state) == (False, HoldState.OPEN)
@@ -21,8 +21,8 @@ def test_l3_a_repeat_says_so_and_is_the_same_answer(till: Till) -> None:
     assert first == again
 
 
-def test_a_repeat_tells_how_its_hold_has_ended(till: Till) -> None:
-    """A settled, a released and an expired hold allow no call, whatever the first answer was."""
+def test_a_replay_has_the_state_of_its_hold(till: Till) -> None:
+    """A settled, released or expired hold allows no call, whatever the first response was."""
     first = repeat(till)
     till.run(till.ledger.settle(first.hold_id, settlement(NOON, 5)))
     assert repeat(till).hold_state is HoldState.SETTLED
@@ -35,8 +35,8 @@ def test_a_repeat_tells_how_its_hold_has_ended(till: Till) -> None:
     assert (allowed(again), again.hold_state) == (True, HoldState.EXPIRED)
 
 
-def test_a_hold_that_is_due_is_expired_before_that_is_written(till: Till) -> None:
-    """Between its last moment and the next look at what is due nothing may go out on it."""
+def test_a_due_hold_counts_as_expired_in_a_replay(till: Till) -> None:
+    """Between its end and the next expiry run, no call may use it."""
     repeat(till)
     assert repeat(till, NOON + 90 * SECOND_US - 1).hold_state is HoldState.OPEN
     assert repeat(till, NOON + 90 * SECOND_US).hold_state is HoldState.EXPIRED
@@ -68,7 +68,7 @@ def test_a_repeat_in_the_group_of_its_settlement_finds_it_closed(till: Till) -> 
     assert (again.replayed, again.hold_state) == (True, HoldState.SETTLED)
 
 
-def test_a_denial_is_repeated_without_a_hold(till: Till) -> None:
+def test_a_replayed_denial_has_no_state_of_a_hold(till: Till) -> None:
     """There is none whose state could be told."""
     for replayed in (False, True):
         denied = decide(till, NOON, limit(1), request_id="d")
@@ -82,8 +82,8 @@ def test_a_dry_run_is_never_a_repeat(till: Till) -> None:
     assert (preview.replayed, preview.hold_state) == (False, None)
 
 
-def test_what_is_told_of_a_repeat_is_not_recorded(till: Till) -> None:
-    """L3: the first answer is what is kept, and the chain is not touched by repeats."""
+def test_the_fields_of_a_replay_are_not_recorded(till: Till) -> None:
+    """L3: the first response is kept, and replays do not change the chain."""
     first = repeat(till)
     till.run(till.ledger.settle(first.hold_id, settlement(NOON, 5)))
     repeat(till)

@@ -8,7 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from support.books import DAY, HOUR, MINUTE, NOON, OperatorLedger, books
+from support.operator_ledger import DAY, HOUR, MINUTE, NOON, OperatorLedger, operator_ledger
 from support.reservations import limit, reservation
 
 from sidecar.domain.clock import format_date
@@ -24,7 +24,7 @@ DAILY = limit(10_000, Meter.TOKENS, Window.DAY, rule="daily")
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[OperatorLedger]:
     """A ledger to fill."""
-    with books(tmp_path / "ledger.sqlite") as opened:
+    with operator_ledger(tmp_path / "ledger.sqlite") as opened:
         yield opened
 
 
@@ -146,9 +146,9 @@ def test_the_ledgers_time_is_that_of_its_last_decision_if_the_clock_is_behind(
 def test_rows_of_two_calendars_are_one_budget(tmp_path: Path) -> None:
     """A change of the time zone within a window neither splits a budget nor grants it twice."""
     path, zone = tmp_path / "ledger.sqlite", ZoneInfo("Asia/Kolkata")
-    with books(path) as kept:
+    with operator_ledger(path) as kept:
         kept.spend(NOON, limit(900, rule="daily"), tokens=300)
-    with books(path, zone) as kept:
+    with operator_ledger(path, zone) as kept:
         kept.spend(NOON + HOUR, limit(800, rule="daily"), tokens=200)
         (one,) = kept.reports(NOON + HOUR, zone).forecasts()
         curve = kept.reports(NOON + HOUR, zone).curve(one)

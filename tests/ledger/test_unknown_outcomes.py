@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.books import HOUR, MINUTE, NOON, OperatorLedger, books
 from support.commands import sidecar
+from support.operator_ledger import HOUR, MINUTE, NOON, OperatorLedger, operator_ledger
 from support.reservations import limit, reservation
 
 from sidecar.domain.decisions import Limit, Meter
@@ -29,7 +29,7 @@ TODAY = Span(NOON - HOUR, NOON)
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[OperatorLedger]:
     """A ledger to fill, which is verified at the end."""
-    with books(tmp_path / "ledger.sqlite") as opened:
+    with operator_ledger(tmp_path / "ledger.sqlite") as opened:
         yield opened
         with closing(ledger_file.open_reader(opened.path)) as reader:
             assert verify(reader)[0] == []
@@ -146,12 +146,12 @@ def test_without_unknown_outcomes_the_table_has_no_column_for_them(kept: Operato
         ((), (REQUESTS,), 9_000_000, 9000),
     ],
 )
-def test_a_ledger_of_before_is_put_right_when_it_is_opened(
+def test_an_older_ledger_is_corrected_when_it_is_opened(
     tmp_path: Path, charge: tuple[Limit, ...], release: tuple[Limit, ...], cost: int, tokens: int
 ) -> None:
-    """L5: holds that expired were written down in full, whatever budgets were charged."""
+    """L5: it had the full cost of expired holds, whatever budgets were charged."""
     path = tmp_path / "ledger.sqlite"
-    with books(path) as kept:
+    with operator_ledger(path) as kept:
         expired(kept, charge, release)
     with closing(sqlite3.connect(path)) as old:
         old.executescript(
@@ -160,7 +160,7 @@ def test_a_ledger_of_before_is_put_right_when_it_is_opened(
             "ALTER TABLE alerts DROP COLUMN undivided_ceiling; ALTER TABLE alerts DROP COLUMN share;"
             "ALTER TABLE alerts DROP COLUMN instance;"
         )
-    with books(path) as kept:
+    with operator_ledger(path) as kept:
         found = total(kept)
     assert (found.cost_nano_usd, found.output_tokens) == (cost, tokens)
     with closing(ledger_file.open_reader(path)) as reader:

@@ -27,13 +27,13 @@ def none(engine: Engine, *conditions: str) -> bool:
 
 
 @given(st.lists(st.sampled_from(FALSE + TRUE + FAILS), max_size=40))
-def test_none_is_said_only_when_each_is_false(conditions: list[str]) -> None:
-    """For any mixture in any order, whatever ends in a comment; and said whenever it is so."""
+def test_none_is_true_only_if_every_condition_is_false(conditions: list[str]) -> None:
+    """For any mixture in any order, with comments at the end; and always then."""
     assert none(CelCppEngine(), *conditions) == set(conditions).issubset(FALSE)
 
 
 @pytest.mark.parametrize("odd", TRUE + FAILS)
-def test_one_of_many_is_noticed_wherever_it_stands(odd: str) -> None:
+def test_one_true_condition_of_many_is_found_at_any_position(odd: str) -> None:
     """Also among so many that they do not fit into one expression."""
     many = [f"request.tokens > {number} && request.batch" for number in range(1000)]
     engine = CelCppEngine()
@@ -42,16 +42,16 @@ def test_one_of_many_is_noticed_wherever_it_stands(odd: str) -> None:
         assert not none(engine, *many[:place], odd, *many[place:])
 
 
-def test_what_cannot_be_joined_is_asked_one_by_one() -> None:
-    """What is too deep for one expression gets no answer."""
+def test_conditions_that_cannot_be_joined_are_evaluated_one_by_one() -> None:
+    """A joined expression that nests too deeply gives no result."""
     deep = "!" * 200 + "false"
     engine = CelCppEngine()
     assert none(engine, "false")
     assert not none(engine, *["(" * 90 + deep + ")" * 90] * 2)
 
 
-def test_both_kinds_of_unlimited_are_asked_at_once(tmp_path: Path) -> None:
-    """Which is an int in one rule and a double in another: no expression has both."""
+def test_ints_and_doubles_of_unlimited_are_evaluated_together(tmp_path: Path) -> None:
+    """`unlimited` is an int in one rule and a double in another, so they are separate expressions."""
     files = {
         "as_int": deny("request.tokens == unlimited"),
         "as_double": deny("workspace.monthly_budget_usd == unlimited && request.batch"),
@@ -61,6 +61,6 @@ def test_both_kinds_of_unlimited_are_asked_at_once(tmp_path: Path) -> None:
     assert [one.none(binding) for one in policy.request_denials] == [True, True]
 
 
-def test_an_engine_that_gains_nothing_is_not_asked() -> None:
-    """cel-python spends its time in the conditions, joined or not."""
+def test_conditions_are_not_joined_for_cel_python() -> None:
+    """It is not faster with them joined."""
     assert not none(CelPythonEngine(), "false")

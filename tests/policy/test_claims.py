@@ -43,8 +43,8 @@ CLAIMS: dict[str, Any] = {
         ("claims.groups", None),
     ],
 )  # fmt: skip
-def test_claims_come_to_a_text_or_to_nothing(source: str, expected: str | None, cpp: bool) -> None:
-    """What is no string is nothing, whatever it is; both evaluators agree."""
+def test_claims_yield_a_text_or_nothing(source: str, expected: str | None, cpp: bool) -> None:
+    """Any other value yields nothing; both engines agree."""
     claims = {name: value for name, value in CLAIMS.items() if name not in ("big", "torn")}
     expression = compile_claims(source, cpp=cpp)
     if expected is None:
@@ -56,8 +56,8 @@ def test_claims_come_to_a_text_or_to_nothing(source: str, expected: str | None, 
 
 @pytest.mark.parametrize("cpp", [True, False], ids=["cel-cpp", "cel-python"])
 @pytest.mark.parametrize("name", ["big", "torn"])
-def test_claims_that_no_evaluator_can_hold_are_nothing(name: str, cpp: bool) -> None:
-    """A number beyond int64, or text that is none, ends nothing but its own evaluation."""
+def test_claims_that_no_engine_can_represent_yield_nothing(name: str, cpp: bool) -> None:
+    """A number beyond int64, or invalid text, ends only its own evaluation."""
     with pytest.raises(EvaluationError):
         compile_claims(f"claims.{name}", cpp=cpp).text({name: CLAIMS[name]})
 
@@ -81,10 +81,10 @@ def test_claims_that_no_evaluator_can_hold_are_nothing(name: str, cpp: bool) -> 
         ("", "ends too early", 1),
     ],
 )  # fmt: skip
-def test_what_is_no_such_expression_is_refused_at_its_place(
+def test_an_invalid_claims_expression_is_refused_at_its_place(
     source: str, expected: str, column: int
 ) -> None:
-    """It has to parse, to be a string as far as one can tell, and to have no loop."""
+    """It has to parse, to yield a string as far as types are known, and to have no loop."""
     with pytest.raises(CelError) as caught:
         compile_claims(source)
     assert expected in caught.value.message

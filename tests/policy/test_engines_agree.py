@@ -51,8 +51,8 @@ def both(text: str, part: str, values: Values) -> tuple[Any, Any]:
 @pytest.mark.property
 @settings(max_examples=25 * EXAMPLES)
 @given(CONDITION, calls())
-def test_a_condition_is_the_same_on_both(source: str, values: Values) -> None:
-    """Whatever is accepted gives the same bool, or fails on both."""
+def test_a_condition_has_the_same_value_on_both_engines(source: str, values: Values) -> None:
+    """Every accepted condition gives the same bool, or fails on both."""
     first, second = both(deny(source), "body", values)
     assert first == second
 
@@ -60,7 +60,7 @@ def test_a_condition_is_the_same_on_both(source: str, values: Values) -> None:
 @pytest.mark.property
 @settings(max_examples=10 * EXAMPLES)
 @given(INT | DOUBLE, calls())
-def test_a_ceiling_is_the_same_on_both(source: str, values: Values) -> None:
+def test_a_ceiling_has_the_same_value_on_both_engines(source: str, values: Values) -> None:
     """Numbers are equal to the last bit, and of one type; what overflows fails on both."""
     first, second = both(limit(source), "body", values)
     assert repr(first) == repr(second)
@@ -69,7 +69,7 @@ def test_a_ceiling_is_the_same_on_both(source: str, values: Values) -> None:
 @pytest.mark.property
 @settings(max_examples=5 * EXAMPLES)
 @given(TEXT, calls())
-def test_a_scope_is_the_same_on_both(source: str, values: Values) -> None:
+def test_a_scope_has_the_same_value_on_both_engines(source: str, values: Values) -> None:
     """Texts are equal, or fail on both."""
     first, second = both(limit("5", per=source), "scope", values)
     assert first == second
@@ -123,7 +123,7 @@ ONCE_DIFFERED = [
 
 @pytest.mark.parametrize("source", ONCE_DIFFERED)
 @pytest.mark.parametrize("budget", [50.0, UNLIMITED_DOUBLE])
-def test_what_once_differed_does_not(source: str, budget: float) -> None:
+def test_expressions_that_once_differed_agree(source: str, budget: float) -> None:
     """Rules that people may well write."""
     first, second = both(deny(source), "body", of_ada(budget=budget))
     assert not str(first).startswith("refused")

@@ -56,14 +56,14 @@ def test_a_deny_rule_that_fails_denies_and_names_itself(
 def test_a_limit_that_fails_denies(
     body: str, engine: str, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
-    """A ceiling that cannot be told is not taken for none."""
+    """A ceiling that fails does not count as unlimited."""
     directory = minimal(tmp_path / "p", tight=limit(body))
     decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["POLICY_ERROR"]
 
 
 def test_a_scope_that_fails_denies(engine: str, tmp_path: Path, open_desk: OpenDesk) -> None:
-    """A limit whose scope cannot be told is not skipped."""
+    """A limit whose scope fails is not skipped."""
     directory = minimal(tmp_path / "p", tight=limit("5", per='principal.labels["team"]'))
     decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["POLICY_ERROR"]
@@ -168,7 +168,7 @@ def test_an_allow_rule_in_shadow_does_not_allow(tmp_path: Path, open_desk: OpenD
         ("workspace.requests_per_minute", None),
     ],
 )
-def test_unlimited_stands_beside_an_int_or_a_double(
+def test_unlimited_can_be_compared_with_ints_and_doubles(
     body: str, ceiling: int | None, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
     """`unlimited` takes the type of the branch beside it, and equals unlimited data."""
@@ -202,8 +202,8 @@ def test_a_ceiling_becomes_whole_units_rounded_down(
 
 
 @pytest.mark.parametrize("value", [float("nan"), True, "5"])
-def test_what_is_no_number_is_no_ceiling(value: float | str) -> None:
-    """A ceiling that is not a number fails, and so denies."""
+def test_a_ceiling_that_is_not_a_number_denies(value: float | str) -> None:
+    """It fails, and so denies."""
     with pytest.raises(EvaluationError):
         ceiling_of(value, Meter.COST)
 
@@ -247,10 +247,10 @@ FAILING = [
 @pytest.mark.parametrize(
     ("rule", "expected"), [f[1:] for f in FAILING], ids=[f[0] for f in FAILING]
 )
-def test_a_rule_that_fails_denies_unless_it_is_on_trial(
+def test_a_rule_that_fails_denies_unless_it_is_in_shadow_mode(
     rule: str, expected: list[str], engine: str, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
-    """Wherever the expression stands."""
+    """Whichever of its expressions fails."""
     desk = open_desk(minimal(tmp_path / "p", fails=rule), engine=engine)
     assert codes(desk.authorize(chat(tester(labels={"a": "b"}), model="small-1"))) == expected
 
@@ -258,7 +258,7 @@ def test_a_rule_that_fails_denies_unless_it_is_on_trial(
 def test_a_key_decides_for_its_own_calls_alone(
     engine: str, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
-    """What is kept for one key never answers for another, known or unknown."""
+    """The cached residual of one key never applies to another, known or unknown."""
     keys = "keys:\n  good: {workspace: lab}\n  bad: {workspace: lab, state: revoked}\n"
     directory = minimal(tmp_path / "p", keys_yaml=keys, revoked=deny('key.state == "revoked"'))
     desk = open_desk(directory, engine=engine)
@@ -270,7 +270,7 @@ def test_a_key_decides_for_its_own_calls_alone(
         assert answers == [[], ["NO"], [], [], ["NO"], []]
 
 
-def test_output_that_nothing_bounds_is_denied(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_a_call_with_unbounded_output_is_denied(tmp_path: Path, open_desk: OpenDesk) -> None:
     """A role without a maximum, and an app that sends none: the hold would have no bound."""
     roles = (
         "roles:\n  tester:\n    allowed_models: ['*']\n    max_tokens_per_request: .inf\n"

@@ -57,7 +57,9 @@ BOMBS = {
 
 
 @pytest.mark.parametrize(("source", "message", "cause"), BOMBS.values(), ids=BOMBS)
-def test_a_bomb_is_refused_with_what_is_to_blame(source: str, message: str, cause: str) -> None:
+def test_an_expensive_expression_is_refused_with_its_most_expensive_part(
+    source: str, message: str, cause: str
+) -> None:
     """Which part, which size, which nesting."""
     with pytest.raises(CelError) as caught:
         check(PYTHON.parse(source), source, Largest(ENTRIES, limits=3))
@@ -67,7 +69,7 @@ def test_a_bomb_is_refused_with_what_is_to_blame(source: str, message: str, caus
 
 @pytest.mark.parametrize("source", [bomb[0] for bomb in BOMBS.values()], ids=BOMBS)
 def test_no_bomb_is_part_of_a_policy_set(source: str, tmp_path: Path) -> None:
-    """Whatever else may be wrong with it, it is never evaluated."""
+    """Whatever else is wrong with it, it is never evaluated."""
     with pytest.raises(PolicyError):
         policy_set.load(minimal(tmp_path, bomb=deny(source)))
 

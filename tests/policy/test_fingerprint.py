@@ -42,7 +42,7 @@ def meanwhile(work: Iterator[None]) -> Iterator[None]:
 
 
 def test_a_configmap_that_is_swapped_while_it_is_read_gives_one_version(tmp_path: Path) -> None:
-    """Whatever the moment: all rules of one version, none of another, and no problem."""
+    """At any moment: all rules are of one version, and there is no problem."""
     versions = [version(tmp_path, number) for number in range(2)]
     mounted = ConfigMap(tmp_path / "volume", versions[0])
 
@@ -68,8 +68,8 @@ def test_a_configmap_that_is_swapped_while_it_is_read_gives_one_version(tmp_path
     assert len(seen) == 2
 
 
-def test_a_plain_directory_that_changes_while_it_is_read_is_read_anew(tmp_path: Path) -> None:
-    """A file that is replaced meanwhile is not read half old, half new with the others."""
+def test_a_plain_directory_that_changes_while_it_is_read_is_read_again(tmp_path: Path) -> None:
+    """Old and new files are never mixed."""
     path = minimal(tmp_path / "p", **{f"r_{n}": deny(f"request.tokens > {n}") for n in range(50)})
     read_text = directory.read_text
     touched: list[Path] = []
@@ -86,8 +86,8 @@ def test_a_plain_directory_that_changes_while_it_is_read_is_read_anew(tmp_path: 
     assert (touched, found.digest) == ([path / "r-9.cel"], directory.read(path).digest)
 
 
-def test_a_directory_that_never_stands_still_is_refused(tmp_path: Path) -> None:
-    """It is said to, rather than read for ever."""
+def test_a_directory_that_changes_constantly_is_refused(tmp_path: Path) -> None:
+    """It is reported, and not read forever."""
     path = minimal(tmp_path / "p", **{f"r_{n}": deny(f"request.tokens > {n}") for n in range(100)})
 
     def writes() -> Iterator[None]:
@@ -130,7 +130,7 @@ def test_a_link_to_the_directory_is_followed_once(tmp_path: Path) -> None:
         ("..data", "cannot be read: "),
     ],
 )
-def test_a_data_link_that_leads_elsewhere_is_refused(
+def test_a_data_link_out_of_the_directory_is_refused(
     target: str, expected: str, tmp_path: Path
 ) -> None:
     """Nothing outside of the directory is ever read."""
@@ -153,8 +153,8 @@ def test_a_data_link_that_leads_elsewhere_is_refused(
         lambda path: os.utime(path / "roles.yaml", ns=(5, 5)),
     ],
 )
-def test_a_look_sees_every_change(change: object, tmp_path: Path) -> None:
-    """And without one, it stays the same."""
+def test_the_fingerprint_changes_with_every_change(change: object, tmp_path: Path) -> None:
+    """Without a change it stays the same."""
     path = minimal(tmp_path / "p")
     before = fingerprint.stat_directory(path)
     assert before == fingerprint.stat_directory(path)

@@ -20,8 +20,8 @@ def report(path: Path) -> str:
     return str(caught.value)
 
 
-def test_a_name_that_is_no_text_is_refused_and_can_be_printed(tmp_path: Path) -> None:
-    """File systems allow any bytes; a report is text all the same."""
+def test_a_file_name_that_is_not_utf8_is_refused_and_can_be_printed(tmp_path: Path) -> None:
+    """File systems allow any bytes; a report is text."""
     path = minimal(tmp_path / "p")
     (path / os.fsdecode(b"\xff.cel")).write_text(deny("true"))
     (path / "a\nb\x1b[31m.cel").write_text(deny("true"))
@@ -31,8 +31,8 @@ def test_a_name_that_is_no_text_is_refused_and_can_be_printed(tmp_path: Path) ->
     assert found.encode()
 
 
-def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path) -> None:
-    """Whether it is a folder cannot be asked; that is told, and the rest is read."""
+def test_a_broken_link_is_a_problem(tmp_path: Path) -> None:
+    """It is reported, and the other files are read."""
     path = minimal(tmp_path / "p", bad="true")
     (path / "x.cel").symlink_to("y" * 300)
     (path / "z.cel").symlink_to("z.cel")
@@ -42,13 +42,13 @@ def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path) -> None:
     assert "bad.cel:1:1" in found
 
 
-def test_a_file_in_place_of_a_directory_is_told(tmp_path: Path) -> None:
-    """People give the rule that they work on."""
+def test_a_file_given_as_the_directory_is_an_error(tmp_path: Path) -> None:
+    """People may give the rule that they edit."""
     path = minimal(tmp_path / "p") / "allow-all.cel"
     assert report(path) == f"{path}: is a file: give its directory"
 
 
-def test_a_byte_order_mark_has_a_way_out(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_refused_with_a_hint(tmp_path: Path) -> None:
     """Some editors write one unasked."""
     path = minimal(tmp_path / "p", x="\ufeff" + deny("true"))
     assert "x.cel:1:1: has the invisible character U+FEFF" in (found := report(path))
@@ -69,7 +69,7 @@ def test_a_byte_order_mark_has_a_way_out(tmp_path: Path) -> None:
     ],
     ids=lambda body: body[:12],
 )
-def test_what_nests_without_brackets_is_a_problem(body: str, tmp_path: Path) -> None:
+def test_deep_nesting_without_brackets_is_a_problem(body: str, tmp_path: Path) -> None:
     """A parser that gives up is one more way of being wrong."""
     assert "x.cel:8:" in report(minimal(tmp_path / "p", x=deny(body)))
 
@@ -87,8 +87,8 @@ def test_what_nests_without_brackets_is_a_problem(body: str, tmp_path: Path) -> 
         ("a: 1\nb: \uffff\n", "bad.yaml:2:4: has the character U+FFFF"),
     ],
 )
-def test_characters_that_are_none_are_refused(text: str, expected: str, tmp_path: Path) -> None:
-    """YAML can write what no text can hold."""
+def test_invalid_characters_are_refused(text: str, expected: str, tmp_path: Path) -> None:
+    """YAML escapes can write what UTF-8 cannot encode."""
     text = text.replace("tester", "other")
     assert expected in report(minimal(tmp_path / "p", bad_yaml=text.lstrip("\n")))
 
@@ -108,7 +108,7 @@ def test_a_suggestion_among_very_many_names_is_cheap() -> None:
     assert did_you_mean("z-model-7", known) == ""
 
 
-def test_a_fixture_with_a_name_that_is_passed_over_is_not_read(tmp_path: Path) -> None:
+def test_a_fixture_with_an_ignored_name_is_not_read(tmp_path: Path) -> None:
     """Names that begin with a dot are no fixtures, as they are no rules."""
     path = minimal(tmp_path / "p")
     (path / ".x_test.yaml").write_text("junk: [")

@@ -44,10 +44,10 @@ def call(key_id: str, model: str = "small-1") -> pb.AuthorizeRequest:
 
 
 @pytest.mark.parametrize("key_id", ODD)
-def test_a_key_that_is_not_named_just_so_is_unknown(
+def test_a_key_with_another_spelling_is_unknown(
     key_id: str, tmp_path: Path, open_desk: Callable[..., Desk], engine: str
 ) -> None:
-    """A name is a key's or a version's, in one way of writing; anything else is a 401."""
+    """The id of a key or version has one spelling; any other is denied with 401."""
     desk = open_desk(keyed(tmp_path / "p", "  KEY: {workspace: lab}\n"), engine=engine)
     decision = desk.authorize(call(key_id))
     assert codes(decision) == ["KEY_UNKNOWN"]
@@ -55,7 +55,7 @@ def test_a_key_that_is_not_named_just_so_is_unknown(
 
 
 @pytest.mark.parametrize("number", ["1", "10", "999999999"])
-def test_a_version_is_its_key_to_the_rules(
+def test_rules_see_a_version_as_its_key(
     number: str, tmp_path: Path, open_desk: Callable[..., Desk]
 ) -> None:
     """Which version an app has changes nothing that a rule says."""
@@ -67,7 +67,7 @@ def test_a_version_is_its_key_to_the_rules(
 
 
 @given(st.text(max_size=12), st.integers(1, 10**9 - 1))
-def test_a_name_is_written_as_it_is_read(key: str, version: int) -> None:
+def test_a_key_name_is_formatted_as_it_is_parsed(key: str, version: int) -> None:
     """Every key without a # has one name for each of its versions, and one for itself."""
     key = key.replace("#", "")
     for name in (KeyName(key, version), KeyName(key, 0)):
@@ -92,7 +92,7 @@ def test_a_key_expires_at_the_very_moment_and_not_before(
         assert expected == codes(desk.authorize(call("KEY"))), now_us
 
 
-def test_an_entry_may_leave_out_all_that_narrows(tmp_path: Path) -> None:
+def test_an_entry_may_omit_every_restriction(tmp_path: Path) -> None:
     """Then it narrows nothing: all models, no rate, no end; as no key and an unknown one do."""
     catalogue = policy_set.load(keyed(tmp_path / "p", "  KEY: {workspace: lab}\n")).catalogue
     for key in (catalogue.key("KEY"), catalogue.key(""), catalogue.key("made-up")):
@@ -123,10 +123,10 @@ def test_an_entry_may_leave_out_all_that_narrows(tmp_path: Path) -> None:
         ("{name: x}", "'workspace' is missing"),
     ],
 )
-def test_what_is_wrong_with_an_entry_is_told_at_its_place(
+def test_an_invalid_entry_is_reported_at_its_place(
     entry: str, expected: str, tmp_path: Path
 ) -> None:
-    """No set is loaded with half a key in it."""
+    """No set loads with an incomplete key."""
     with pytest.raises(PolicyError) as caught:
         policy_set.load(keyed(tmp_path / "p", f"  KEY: {entry}\n"))
     (problem,) = caught.value.problems
@@ -135,8 +135,8 @@ def test_what_is_wrong_with_an_entry_is_told_at_its_place(
 
 
 @pytest.mark.parametrize("key_id", ['"K#1"', '"#"', '"a\\nb"', '""'])
-def test_a_key_cannot_be_called_what_no_principal_can_name(key_id: str, tmp_path: Path) -> None:
-    """A # tells the version from the key."""
+def test_a_key_id_is_one_that_a_principal_can_send(key_id: str, tmp_path: Path) -> None:
+    """A # separates the version from the key."""
     with pytest.raises(PolicyError, match=r"keys.yaml:2"):
         policy_set.load(keyed(tmp_path / "p", f"  {key_id}: {{workspace: lab}}\n"))
 
@@ -177,7 +177,7 @@ def policy() -> PolicySet:
 def test_a_key_never_widens_what_its_caller_may_do(
     entry: entries.KeyEntry, who: pb.Principal, model: str, tokens: int, policy: PolicySet
 ) -> None:
-    """Whatever stands in an entry: with it come more reasons to deny, and none goes."""
+    """An entry can only add reasons to deny, and remove none."""
     policy.catalogue.keys = Catalogue(data.Data(keys={"KEY": entry})).keys
     policy.residuals.clear()
     request = chat(who, model=model, estimate={"max_output_tokens": tokens})
@@ -191,8 +191,8 @@ def test_a_key_never_widens_what_its_caller_may_do(
     assert {limit.rule for limit in own} == {"key-requests-per-minute"}
 
 
-def test_made_up_keys_take_no_room(open_desk: Callable[..., Desk], engine: str) -> None:
-    """Neither what the data files decide nor what an evaluator converts is kept for them."""
+def test_unknown_keys_are_not_cached(open_desk: Callable[..., Desk], engine: str) -> None:
+    """Neither residuals nor converted values are kept for them."""
     desk = open_desk(engine=engine)
 
     def kept() -> tuple[int, ...]:

@@ -125,7 +125,7 @@ def person(name: str, workspace: str) -> pb.Principal:
 
 
 @pytest.mark.parametrize(("who", "workspace", "model", "expected"), CALLS)
-def test_who_may_call_which_model_where(
+def test_models_are_allowed_by_role_and_workspace(
     office: Desk, who: str, workspace: str, model: str, expected: list[str]
 ) -> None:
     """Roles' models, workspaces' models and workspaces' teams decide, and give every reason."""

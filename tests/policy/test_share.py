@@ -61,7 +61,7 @@ def test_every_meter_is_divided(
     assert [ceiling] == [budget.ceiling for budget in budgets]
 
 
-def test_rules_see_the_share_as_what_there_is_to_spend(
+def test_rules_see_the_share_as_the_ceiling(
     open_desk: OpenDesk, tmp_path: Path, engine: str
 ) -> None:
     """`spend[…].fraction` and `.ceiling` are of the part: past its half, one of two is denied."""
@@ -74,10 +74,10 @@ def test_rules_see_the_share_as_what_there_is_to_spend(
     assert admitted(open_desk(directory, engine=engine), 8) == 8
 
 
-def test_the_share_of_a_small_ceiling_may_be_nothing_and_is_refused(
+def test_the_share_of_a_small_ceiling_may_be_0_and_denies(
     open_desk: OpenDesk, tmp_path: Path
 ) -> None:
-    """Rounding up would be one call for each pod: more than the ceiling."""
+    """Rounding up would allow one call in each pod, more than the ceiling."""
     directory = minimal(tmp_path / "p", daily=limit("2"))
     decision = open_desk(directory, share=Share(1, 3)).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["LARGER_THAN_BUDGET", "TOO_MUCH"]
@@ -97,7 +97,7 @@ def test_the_share_of_a_small_ceiling_may_be_nothing_and_is_refused(
         ("2", "// mode: shadow\n", []),
     ],
 )
-def test_the_rule_whose_share_is_nothing_is_named(
+def test_a_rule_whose_share_is_0_is_named(
     body: str, extra: str, named: list[str], tmp_path: Path
 ) -> None:
     """Where the data files decide the ceiling, and only there."""
@@ -106,7 +106,7 @@ def test_the_rule_whose_share_is_nothing_is_named(
     assert named == [rule.id for rule, _ in limits_without_room(policy)]
 
 
-def test_a_start_warns_of_what_has_no_room(
+def test_a_start_warns_of_limits_whose_share_is_0(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
     """The log names the rule and its ceiling, and GetBudgets, Explain and Authorize agree."""
@@ -150,8 +150,8 @@ def test_check_and_explain_take_the_share_and_fixtures_do_not(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "explain"])
-def test_a_share_that_is_none_is_wrong_usage(command: str, tmp_path: Path) -> None:
-    """Exit 2 before anything is opened, and nothing is left of what was to be."""
+def test_an_invalid_share_is_wrong_usage(command: str, tmp_path: Path) -> None:
+    """Exit 2 before anything is opened, and no file is created."""
     directory = minimal(tmp_path / "p")
     ledger = tmp_path / "ledger.sqlite"
     place = ("--policies", directory, "--ledger", ledger) if command == "serve" else (directory,)

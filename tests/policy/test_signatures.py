@@ -52,7 +52,7 @@ def signed(tmp_path: Path, keys: Keys) -> Path:
 
 
 def test_a_signed_set_verifies_and_keeps_its_digest(signed: Path, keys: Keys) -> None:
-    """The signature is no part of what it signs, nor are notes and fixtures."""
+    """The digest covers neither the signature nor notes and fixtures."""
     before = policy_set.load(signed).digest
     (signed / "README.md").write_text("a note")
     code, out, _ = sidecar("verify", signed, "--key", keys.public)
@@ -106,15 +106,17 @@ def test_a_set_that_was_changed_or_is_signed_wrongly_is_refused(
     assert (code, expected in err) == (1, True), err
 
 
-def test_only_keys_that_are_trusted_count(signed: Path, keys: Keys, tmp_path: Path) -> None:
-    """Another's signature is none; with two keys, that of either will do."""
+def test_only_signatures_of_trusted_keys_are_valid(
+    signed: Path, keys: Keys, tmp_path: Path
+) -> None:
+    """With two trusted keys, either is enough."""
     others = Keys(tmp_path, "theirs")
     assert sidecar("verify", signed, "--key", others.public)[0] == 1
     assert sidecar("verify", signed, "--key", others.public, "--key", keys.public)[0] == 0
 
 
 def test_files_that_are_no_keys_are_wrong_usage(signed: Path, keys: Keys, tmp_path: Path) -> None:
-    """They are told apart, and nothing of them is shown."""
+    """Each kind has its own error, which shows nothing of the file."""
     rsa, secret = tmp_path / "rsa.pem", tmp_path / "secret.pem"
     openssl("genpkey", "-algorithm", "rsa", "-pkeyopt", "rsa_keygen_bits:2048", "-out", rsa)
     openssl("pkey", "-in", keys.private, "-aes256", "-passout", "pass:x", "-out", secret)
@@ -170,9 +172,7 @@ def test_a_running_sidecar_takes_signed_sets_alone_and_never_an_older_one(
         assert expected in running.log
 
 
-def test_only_a_set_of_a_digest_that_is_required_is_served(
-    start_sidecar: Start, tmp_path: Path
-) -> None:
+def test_only_a_set_with_a_required_digest_is_served(start_sidecar: Start, tmp_path: Path) -> None:
     """At start and on reload; several digests let a change be announced first."""
     path = minimal(tmp_path / "p")
     one = policy_set.load(path).digest

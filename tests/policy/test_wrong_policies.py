@@ -325,10 +325,10 @@ def test_a_load_that_takes_too_long_is_interrupted(
 
 # Where the alarm strikes in the garbage collector, Python says so, and it strikes again.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupted_load_is_not_taken_for_a_rule_that_is_wrong(
+def test_a_timeout_is_not_reported_as_an_invalid_rule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The alarm passes through whatever catches the failures of the parsers."""
+    """The interruption passes every handler of the parsers' errors."""
     monkeypatch.setattr("sidecar.policy.files.timeout.MAX_LOAD_SECONDS", 0.2)
     rule = deny(" && ".join(f"request.tokens > {n}" for n in range(100)))
     many = {f"rule_{n}": rule for n in range(100)}
@@ -340,7 +340,7 @@ def test_an_interrupted_load_is_not_taken_for_a_rule_that_is_wrong(
 
 
 def test_a_load_in_time_leaves_the_interpreter_as_it_was(tmp_path: Path) -> None:
-    """An alarm that is taken back makes every later step slower, and a profiler run for ever."""
+    """A leftover alarm would make every later step slower, and stop profilers."""
     program = (
         "import cProfile, pathlib; from sidecar.policy import policy_set;"
         f"policy_set.load(pathlib.Path({str(minimal(tmp_path / 'p'))!r}));"
@@ -375,8 +375,8 @@ def test_no_alarm_interrupts_what_comes_after_the_block(tmp_path: Path) -> None:
     assert outcomes == ("in time", "too long")
 
 
-def test_a_word_in_a_comment_is_no_spend(tmp_path: Path) -> None:
-    """Only CEL names limits: the body, the scope, and what stands in braces."""
+def test_spend_in_a_comment_is_ignored(tmp_path: Path) -> None:
+    """Only CEL names limits: the body, the scope, and the parts in braces."""
     text = deny('spend["daily"].used > 5 // was spend["old"]', message="see wiki/spend.html")
     text = text.replace("// owner", "// description: see wiki/spend.html\n// owner")
     policy_set.load(minimal(tmp_path / "p", daily=limit("5"), x=text))
@@ -411,15 +411,15 @@ def test_a_configmap_with_its_links_is_read(tmp_path: Path) -> None:
     assert policy_set.load(directory).digest == policy_set.load(minimal(tmp_path / "q")).digest
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    """A pipe would be waited for without end."""
+def test_a_pipe_in_the_directory_is_refused(tmp_path: Path) -> None:
+    """Reading it would wait forever."""
     directory = minimal(tmp_path / "p")
     os.mkfifo(directory / "x.cel")
     assert "x.cel: is not a regular file" in report(directory)
 
 
 def test_a_directory_without_rules_is_refused(tmp_path: Path) -> None:
-    """A wrong path, or an empty ConfigMap, is told from a policy that denies everything."""
+    """A wrong path or an empty ConfigMap differs from a policy that denies everything."""
     assert "has no .cel files" in report(tmp_path)
     assert "cannot be read" in report(tmp_path / "nowhere")
 
@@ -431,8 +431,8 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     assert "bad.cel: is not UTF-8 at byte 12" in report(directory)
 
 
-def test_names_with_a_dot_and_fixtures_are_passed_over(tmp_path: Path) -> None:
-    """A ConfigMap's `..data` and an editor's files are no policy, nor are fixtures."""
+def test_names_with_a_dot_and_fixtures_are_ignored(tmp_path: Path) -> None:
+    """A ConfigMap's `..data` and files of editors are not policies, nor are fixtures."""
     directory = minimal(tmp_path / "p")
     before = policy_set.load(directory).digest
     (directory / "..data").mkdir()

@@ -24,7 +24,7 @@ def mismatches(directory: Path, steps: str, engine: str = "cel-cpp") -> list[tup
     return [(m.what, m.expected, m.actual) for m in outcome.mismatches]
 
 
-def test_the_shipped_fixtures_pass_and_see_every_condition_both_ways(engine: str) -> None:
+def test_the_shipped_fixtures_pass_and_cover_every_condition(engine: str) -> None:
     """Every rule and every condition of the shipped set is tested true and false."""
     policy = policy_set.load(SHIPPED, engine)
     found, problems = fixtures.read(SHIPPED)
@@ -55,7 +55,7 @@ def test_a_sequence_holds_settles_and_lets_time_pass(engine: str, tmp_path: Path
     assert mismatches(directory, steps, engine) == []
 
 
-def test_a_step_that_closes_what_was_never_held_fails(tmp_path: Path) -> None:
+def test_a_step_that_closes_an_unknown_hold_fails(tmp_path: Path) -> None:
     """A fixture cannot settle a call that was denied."""
     directory = minimal(tmp_path / "p", no=deny("true"))
     assert mismatches(directory, f"  - {CALL}\n  - release: {{}}\n") == [
@@ -75,10 +75,10 @@ def test_a_step_that_closes_what_was_never_held_fails(tmp_path: Path) -> None:
         ("remaining: {nightly: 5}", ("remaining of nightly", "5", "no such limit")),
     ],
 )
-def test_what_does_not_come_as_expected_is_told(
+def test_each_expectation_can_fail(
     expect: str, mismatch: tuple[str, str, str], tmp_path: Path
 ) -> None:
-    """Each expectation can fail, and says what was expected and what came."""
+    """With the expected and the actual result."""
     directory = minimal(tmp_path / "p", daily=limit("300", meter="tokens"))
     assert mismatches(directory, f"  - {CALL}\n    expect: {{{expect}}}\n") == [mismatch]
 
@@ -110,8 +110,8 @@ def test_a_table_makes_a_test_of_each_row(tmp_path: Path) -> None:
     assert [o.mismatches for o in outcomes] == [[], []]
 
 
-def test_a_fixture_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    """Fixtures are read with the bounds of rules and data."""
+def test_a_pipe_as_a_fixture_is_refused(tmp_path: Path) -> None:
+    """Fixtures have the same bounds as rules and data."""
     os.mkfifo(tmp_path / "x_test.yaml")
     found, problems = fixtures.read(tmp_path)
     assert (found, [str(p) for p in problems]) == ([], ["x_test.yaml: is not a regular file"])

@@ -417,16 +417,16 @@ def warnings(path: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "files", "place", "hint"), WARNED)
-def test_what_is_probably_not_meant_is_told_at_its_place(
+def test_each_probable_mistake_has_a_warning_at_its_place(
     name: str, files: dict[str, str], place: str, hint: str, tmp_path: Path
 ) -> None:
-    """Each warning can come, names its place, and says what to do."""
+    """Each warning can occur, names its place, and says what to do."""
     found = warnings(minimal(tmp_path / "p", **files))
     assert any(lint == name and place in text and hint in text for lint, text in found), found
 
 
 @pytest.mark.parametrize("files", [f for _, f in NOT_WARNED], ids=[n for n, _ in NOT_WARNED])
-def test_what_is_meant_is_not_warned_of(files: dict[str, str], tmp_path: Path) -> None:
+def test_good_rules_have_no_warnings(files: dict[str, str], tmp_path: Path) -> None:
     """Good rules have no warning."""
     assert warnings(minimal(tmp_path / "p", **files)) == []
 
@@ -449,8 +449,8 @@ def test_every_warning_is_documented_and_tested() -> None:
     )
 
 
-def test_warnings_of_one_kind_are_told_up_to_a_number(tmp_path: Path) -> None:
-    """Thousands of warnings of one kind are cut, and take no long time."""
+def test_warnings_of_one_kind_are_bounded(tmp_path: Path) -> None:
+    """Thousands of warnings of one kind are cut, and found quickly."""
     names = ", ".join(f"model-{n}" for n in range(8000))
     roles = ROLES.replace('["*"]', f"[{names}]")
     models = MODELS + "".join(f"  x{n}: {{family: f}}\n" for n in range(2000))

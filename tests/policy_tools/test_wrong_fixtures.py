@@ -98,7 +98,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "expected"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
-def test_what_cannot_be_meant_is_a_problem_at_its_place(
+def test_each_mistake_in_a_fixture_is_a_problem_at_its_place(
     text: str, expected: str, policies: Path
 ) -> None:
     """Nothing of a fixture ends in a traceback, and nothing wrong is found only when it runs."""
@@ -107,14 +107,14 @@ def test_what_cannot_be_meant_is_a_problem_at_its_place(
     ]
 
 
-def test_what_is_wrong_in_every_row_is_told_once(policies: Path) -> None:
+def test_a_problem_in_every_row_is_reported_once(policies: Path) -> None:
     """The rows share their lines."""
     text = steps(CALL, "  each: [{a: 1}, {a: 2}]\n" + BALANCE.format("montly", "1"))
     assert len(found(policies, text)) == 1
 
 
-def test_the_rules_of_the_contract_have_names_too(policies: Path) -> None:
-    """A reason that no rule gave has the rule ""."""
+def test_the_sidecars_own_reasons_have_an_empty_rule(policies: Path) -> None:
+    """A fixture expects such a reason with the rule ""."""
     text = steps(CALL.replace("tester", "ghost") + '\n    expect: {rules: [""]}')
     assert found(policies, text) == []
 
@@ -136,7 +136,7 @@ def test_reading_fixtures_ends_in_time(policies: Path, monkeypatch: pytest.Monke
     assert "takes longer than 0.2 s" in str(fixtures.read(policies)[1][0])
 
 
-def test_a_fixture_with_a_name_that_cannot_be_printed_is_told(policies: Path) -> None:
+def test_a_fixture_name_that_cannot_be_printed_is_reported(policies: Path) -> None:
     """Its problems would be on lines of their own."""
     (policies / os.fsdecode(b"\xff_test.yaml")).write_text("tests: 1\n")
     assert r"\udcff_test.yaml:1:1: " in str(fixtures.read(policies)[1][0])

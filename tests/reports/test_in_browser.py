@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from reports.test_page import HOSTILE
-from support.books import DAY, HOUR, MINUTE, NOON, books
 from support.browser import SCHEMES, dom_of, measure
+from support.operator_ledger import DAY, HOUR, MINUTE, NOON, operator_ledger
 from support.reservations import limit
 
 from sidecar.domain.decisions import Meter
@@ -66,7 +66,7 @@ return {spent: end("spent"), pace: end("pace"), ceiling: end("ceiling"),
 @pytest.fixture
 def shown(tmp_path: Path) -> str:
     """The page of a ledger with budgets small and large, hot and cold, and long names."""
-    with books(tmp_path / "ledger.sqlite") as kept:
+    with operator_ledger(tmp_path / "ledger.sqlite") as kept:
         names = [*HOSTILE, LONG, "lab"]
         times = (NOON - 9 * DAY, NOON - HOUR, NOON - MINUTE)
         for at_us, (number, name) in itertools.product(times, enumerate(names)):
@@ -82,7 +82,7 @@ def shown(tmp_path: Path) -> str:
         return page(report, Dimension.WORKSPACE, report.rows, reports.curve)
 
 
-def test_no_name_runs_in_a_browser(shown: str) -> None:
+def test_no_name_is_executed_in_a_browser(shown: str) -> None:
     """Not even without the page's own policy against scripts."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     assert policy in shown
@@ -95,7 +95,7 @@ def test_no_name_runs_in_a_browser(shown: str) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_all_text_can_be_read_in_both_themes(shown: str, scheme: str) -> None:
-    """Every text has the contrast that WCAG AA asks for; the themes differ."""
+    """All text has the contrast that WCAG AA requires; the themes differ."""
     assert measure(shown, FAINT, scheme=scheme) == []
     dark = "return getComputedStyle(doc.body).backgroundColor !== 'rgb(255, 255, 255)'"
     assert measure(shown, dark, scheme=scheme) == (scheme == "dark")
@@ -109,7 +109,7 @@ def test_it_fits_a_phone_and_a_desk(shown: str, width: int) -> None:
 
 def test_the_lines_lead_where_the_numbers_say(tmp_path: Path) -> None:
     """Half of a day's 1000 tokens gone at noon, 300 of them in three hours: none left at 17:00."""
-    with books(tmp_path / "ledger.sqlite") as kept:
+    with operator_ledger(tmp_path / "ledger.sqlite") as kept:
         day = limit(1000, Meter.TOKENS, Window.DAY)
         kept.spend(NOON - 6 * HOUR, day, tokens=200)
         kept.spend(NOON - HOUR, day, tokens=300)

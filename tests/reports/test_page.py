@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from markupsafe import Markup
-from support.books import DAY, NOON, books
+from support.operator_ledger import DAY, NOON, operator_ledger
 from support.reservations import limit
 
 from sidecar.domain.decisions import Meter
@@ -50,7 +50,7 @@ class Inventory(HTMLParser):
 def page_of(path: Path, name: str) -> str:
     """Return the page of a ledger in which everything has this name."""
     path.mkdir(exist_ok=True)
-    with books(path / "ledger.sqlite") as kept:
+    with operator_ledger(path / "ledger.sqlite") as kept:
         month = limit(10**9, Meter.COST, Window.MONTH, scope=name, rule=name)
         fields = ("principal_id", "role", "workspace", "key_id", "model_id")
         who: dict[str, Any] = dict.fromkeys(fields, name)
@@ -77,7 +77,7 @@ def test_a_hostile_name_is_shown_and_never_becomes_part_of_the_page(
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_an_element_escapes_its_attributes_and_its_text(name: str) -> None:
-    """Also what is added to markup, and markup that stands in an attribute."""
+    """Also text that is added to markup, and markup in an attribute."""
     found = Inventory(tag("p", name, Markup("<b>") + name, Markup("</b>%s") % name, class_=name))
     assert (found.tags, found.attributes) == (["p", "b"], [("class", name)])
     assert found.text == 3 * name

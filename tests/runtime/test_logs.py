@@ -27,8 +27,8 @@ with logs.to_standard_error():
 """
 
 
-def test_lines_that_nobody_reads_in_time_are_dropped_and_counted() -> None:
-    """The program goes on, and the log says how many lines are missing once it is read."""
+def test_lines_that_are_not_read_in_time_are_dropped_and_counted() -> None:
+    """The program continues, and the log later says how many lines are missing."""
     process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", PROGRAM],
         stdin=subprocess.PIPE,
@@ -73,10 +73,10 @@ def decisions(running: RunningSidecar, allows: int, denials: int) -> dict[str, s
     return {a.decision_id: "deny" if a.reasons else "allow" for a in answers}
 
 
-def test_as_json_each_line_is_one_with_a_decisions_id_if_there_is_one(
+def test_as_json_each_line_is_an_object_with_the_decisions_id(
     start_sidecar: Callable[..., RunningSidecar], policies: Path
 ) -> None:
-    """From the first line to the last; no line has a name of a principal, or a label."""
+    """From the first line to the last; no line has a principal or a label."""
     running = start_sidecar(policies, "--log-format", "json", "--log-decisions", "all")
     made = decisions(running, 3, 2)
     assert running.stop() == 0
@@ -103,11 +103,11 @@ def test_as_json_each_line_is_one_with_a_decisions_id_if_there_is_one(
         (("--log-decisions", "all"), 3, 3),
     ],
 )
-def test_those_decisions_have_a_line_that_were_asked_for(
+def test_the_selected_decisions_have_a_line(
     flags: tuple[str, ...], allows: int, denials: int,
     start_sidecar: Callable[..., RunningSidecar], policies: Path,
 ) -> None:  # fmt: skip
-    """Every denial, or none; and of allows a part."""
+    """Every denial, or none; and a part of the allows."""
     running = start_sidecar(policies, *flags)
     decisions(running, 3, 3)
     assert running.stop() == 0

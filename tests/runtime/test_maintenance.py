@@ -9,7 +9,7 @@ from sidecar.ledger.protocol import Ledger, LedgerUnavailableError
 from sidecar.runtime import maintenance
 
 
-def test_burn_alerts_are_looked_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_burn_rates_are_checked_repeatedly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after the ledger was unavailable."""
     monkeypatch.setattr(maintenance, "BURN_EVERY_SECONDS", 0)
     looks: list[int] = []

@@ -104,7 +104,7 @@ def test_many_reloads_at_once_are_one_after_the_other(office: Office) -> None:
 
 
 def test_an_adjustment_while_serving_counts_at_once(office: Office) -> None:
-    """L1 L2: the next call is denied, then has room; the books say who and why."""
+    """L1 L2: the next call is denied, then has room; the ledger has who signed it, and why."""
     assert office.call().effect == pb.EFFECT_ALLOW
     adjust = ("ledger", "adjust", "--admin", office.address, "--rule", "daily", "--scope", "lab",
               "--signed-by", "ada@example.com", "--reason", "a test")  # fmt: skip
@@ -135,7 +135,7 @@ def test_an_adjustment_while_serving_counts_at_once(office: Office) -> None:
         ({"reason": "a\nb"}, "INVALID_ARGUMENT", "INVALID_FIELD"),
     ],
 )
-def test_an_adjustment_that_makes_no_sense_is_refused(
+def test_an_invalid_adjustment_is_refused(
     changes: dict[str, str], code: str, reason: str, office: Office
 ) -> None:
     """By the name of its field, with nothing written."""
@@ -163,7 +163,7 @@ def test_adjustments_beyond_what_an_integer_holds_change_nothing(office: Office)
 
 
 def test_open_holds_come_in_pages_in_the_order_they_expire(office: Office) -> None:
-    """Each once, also while others close; the command line asks for all of them."""
+    """Each hold once, also while others close; the command line reads all pages."""
     ids = [office.call(hold_ttl_seconds=600 - n).hold_id for n in range(5)]
     seen: list[str] = []
     token = ""
@@ -185,7 +185,7 @@ def test_open_holds_come_in_pages_in_the_order_they_expire(office: Office) -> No
 @pytest.mark.parametrize(
     "page", [{"page_size": -1}, {"page_size": 1001}, {"page_token": "x"}, {"page_token": "1." + "9" * 30}]
 )  # fmt: skip
-def test_a_page_that_makes_no_sense_is_refused(page: dict[str, object], office: Office) -> None:
+def test_an_invalid_page_is_refused(page: dict[str, object], office: Office) -> None:
     """By the name of its field."""
     with pytest.raises(grpc.RpcError) as caught:
         office.stub.ListHolds(admin_pb2.ListHoldsRequest(**page))  # type: ignore[arg-type]
@@ -223,8 +223,8 @@ def test_apps_do_not_reach_the_admin_service_nor_operators_that_of_apps(office: 
     assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
 
 
-def test_there_is_no_admin_service_unless_asked_for(start_sidecar: Start, tmp_path: Path) -> None:
-    """And never where apps ask, nor where other machines do."""
+def test_there_is_no_admin_service_by_default(start_sidecar: Start, tmp_path: Path) -> None:
+    """And never on the apps' listeners, nor on addresses of other machines."""
     running = start_sidecar(minimal(tmp_path / "p"))
     code, _, err = command("status", "--admin", running.addresses[0])
     assert (code, "UNIMPLEMENTED" in err) == (1, True)
@@ -241,7 +241,7 @@ def test_there_is_no_admin_service_unless_asked_for(start_sidecar: Start, tmp_pa
         assert (code, expected in err) == (2, True), err
 
 
-def test_bytes_that_are_no_message_are_refused_by_name(office: Office) -> None:
+def test_an_invalid_admin_message_is_refused(office: Office) -> None:
     """As those of apps are."""
     call: Any = grpc.insecure_channel(office.address).unary_unary("/sidecar.v1.AdminService/Adjust")
     with pytest.raises(grpc.RpcError) as caught:

@@ -97,7 +97,7 @@ def test_alerts_reach_the_log_a_webhook_and_a_command(
     show_nothing_private(running)
 
 
-def test_alerts_of_two_sidecars_with_a_share_say_whose_they_are(
+def test_alerts_of_two_sidecars_name_sidecar_and_share(
     start_sidecar: Start, policies: Path, secret: Path, tmp_path: Path
 ) -> None:
     """Two halves of a budget reach their own 50 %: instance, share and the whole are named."""
@@ -160,7 +160,7 @@ def test_alerts_survive_a_kill_between_being_raised_and_delivered(
     assert command("ledger", "verify", "--ledger", running.ledger)[0] == 0
 
 
-def test_a_crowd_raises_each_threshold_once(
+def test_concurrent_clients_raise_each_threshold_once(
     start_sidecar: Start, policies: Path, secret: Path
 ) -> None:
     """A1: 16 clients at once, over the last token of the budget and further."""
@@ -178,10 +178,10 @@ def test_a_crowd_raises_each_threshold_once(
         assert Counter(alert["percent"] for alert in server.alerts) == {50: 1, 80: 1, 100: 1}
 
 
-def test_decisions_are_made_while_a_receiver_answers_nothing_and_so_is_a_stop(
+def test_a_silent_receiver_delays_neither_decisions_nor_the_stop(
     start_sidecar: Start, tmp_path: Path, secret: Path
 ) -> None:
-    """Decisions each of which raises an alert, and then exit code 0: none waits."""
+    """Every decision raises an alert; then the sidecar exits with code 0."""
     rule = limit("1", per="principal.id", extra="// alert_at: 100%\n")
     each = minimal(tmp_path / "p", each=rule)
     with receiver() as server:
@@ -199,10 +199,10 @@ def test_decisions_are_made_while_a_receiver_answers_nothing_and_so_is_a_stop(
 
 
 @pytest.mark.parametrize("answer", [500, 302, "close"])
-def test_a_receiver_that_fails_is_asked_again_until_it_takes_it(
+def test_an_alert_is_retried_until_the_receiver_accepts_it(
     answer: int | str, start_sidecar: Start, policies: Path, secret: Path
 ) -> None:
-    """A2: whatever the failure; the ledger has it, without a secret."""
+    """A2: after any failure; the ledger has the error, without a secret."""
     with receiver() as server:
         server.answer = answer
         running = start_sidecar(policies, env=webhook(server, secret))
@@ -218,7 +218,7 @@ def test_a_receiver_that_fails_is_asked_again_until_it_takes_it(
     show_nothing_private(running)
 
 
-def test_a_receiver_that_comes_late_is_told(
+def test_a_receiver_that_starts_late_gets_the_alert(
     start_sidecar: Start, policies: Path, secret: Path
 ) -> None:
     """A2: no process listened when it was raised."""
@@ -234,7 +234,7 @@ def test_a_receiver_that_comes_late_is_told(
 
 
 def test_alerts_are_listed(start_sidecar: Start, policies: Path) -> None:
-    """For people and for programs, with whom each was told, also while the ledger is in use."""
+    """For people and for programs, with the deliveries; also while the ledger is in use."""
     running = start_sidecar(policies)
     ask(running, 10)
     eventually(lambda: not owed(running))

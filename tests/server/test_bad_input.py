@@ -154,7 +154,7 @@ def test_a_malformed_field_is_named_and_changes_nothing(
     [b"\xff\xff\xff", b"\x0a\x02\xff\xfe", b"\x12\x05\x0a\x03\xc3\x28\x41", b"\x0a\xff"],
     ids=["no message", "text that is not UTF-8", "nested text that is not UTF-8", "cut off"],
 )
-def test_bytes_that_are_no_request_are_malformed_not_an_internal_error(
+def test_invalid_bytes_are_a_malformed_request_not_an_internal_error(
     encoded: bytes, shared_sidecar: RunningSidecar
 ) -> None:
     """What is not what it says is the caller's fault, and is told so."""
@@ -167,7 +167,7 @@ def test_bytes_that_are_no_request_are_malformed_not_an_internal_error(
 
 
 def test_a_huge_request_is_refused_by_the_server(shared_sidecar: RunningSidecar) -> None:
-    """Messages have a bound, whatever they hold."""
+    """The size of messages is bounded."""
     request = pb.SettleRequest(hold_id="h", usage_json="x" * 2**20)
     with pytest.raises(grpc.RpcError) as caught:
         shared_sidecar.stub.Settle(request)

@@ -62,7 +62,7 @@ def test_connections_that_are_too_many_are_closed(start_sidecar: Start) -> None:
 
 
 @pytest.mark.parametrize("say", [b"", PREFACE], ids=["nothing", "a byte at a time"])
-def test_a_connection_that_never_gets_to_its_point_is_closed(
+def test_a_connection_without_a_handshake_in_time_is_closed(
     say: bytes, shared_sidecar: RunningSidecar
 ) -> None:
     """A slow client occupies a connection for some seconds only."""
@@ -77,10 +77,10 @@ def test_a_connection_that_never_gets_to_its_point_is_closed(
     assert shared_sidecar.stub.Authorize(chat()).hold_id
 
 
-def test_streams_that_are_opened_and_never_written_to_hold_up_nobody(
+def test_idle_streams_do_not_block_other_calls(
     shared_sidecar: RunningSidecar,
 ) -> None:
-    """More than are allowed are refused by name; all other calls go on, and later streams too."""
+    """More than the maximum are refused with a reason; other calls and later streams continue."""
     hold = threading.Event()
 
     def nothing() -> Iterator[pb.AuthorizeRequest]:
@@ -120,7 +120,7 @@ def _reason(stream: Any) -> str:
     return str(error_info(stream).reason)
 
 
-def test_a_peer_that_pings_without_end_is_sent_away(shared_sidecar: RunningSidecar) -> None:
+def test_a_peer_that_pings_constantly_is_disconnected(shared_sidecar: RunningSidecar) -> None:
     """A ping costs its sender as much as us, but not more than a few."""
     ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
     with connect(shared_sidecar) as connection:
@@ -131,8 +131,8 @@ def test_a_peer_that_pings_without_end_is_sent_away(shared_sidecar: RunningSidec
         assert is_closed(connection)
 
 
-def test_a_caller_that_asks_too_fast_is_told_when_to_come_again(start_sidecar: Start) -> None:
-    """Others go on, and what is held can always be closed."""
+def test_a_caller_over_its_rate_is_told_when_to_retry(start_sidecar: Start) -> None:
+    """Other callers continue, and holds can always be closed."""
     sidecar = start_sidecar(None, "--max-rate", "5").stub
     answers = [sidecar.Authorize(chat(dry_run=n > 0)) for n in range(5)]
 
@@ -155,10 +155,10 @@ def test_a_caller_that_asks_too_fast_is_told_when_to_come_again(start_sidecar: S
 
 
 @pytest.mark.parametrize(("args", "mode"), [((), 0o660), (("--socket-mode", "600"), 0o600)])
-def test_a_unix_socket_has_the_permissions_that_were_asked_for(
+def test_a_unix_socket_has_the_configured_permissions(
     args: tuple[str, ...], mode: int, start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """From its first moment, whatever the umask; and it is gone after the stop."""
+    """From its first moment, for any umask; it is removed at the stop."""
     path = tmp_path / "s.sock"
     before = os.umask(0)
     try:

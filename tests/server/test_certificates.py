@@ -57,8 +57,8 @@ def site(start_sidecar: Start, tmp_path: Path) -> Site:
     return Site(sidecar, authority, tmp_path)
 
 
-def test_only_a_certificate_of_the_ca_that_names_somebody_is_let_in(site: Site) -> None:
-    """Missing, of another CA, expired, not yet valid: no connection; without a name: no answer."""
+def test_only_a_valid_certificate_with_a_name_is_accepted(site: Site) -> None:
+    """Missing, of another CA, expired, not yet valid: no connection; without a name: no decision."""
     answer = site.ask(site.authority.issue("app", URI, DNS))
     assert (answer.effect, list(answer.asserted)) == (pb.EFFECT_ALLOW, ["role", "workspace"])
     for pair in (
@@ -79,7 +79,7 @@ def test_only_a_certificate_of_the_ca_that_names_somebody_is_let_in(site: Site) 
         site.sidecar.stub.Authorize(chat(NULL_RECORDERS), timeout=5)
 
 
-def test_the_record_has_who_was_proven_also_of_a_lie(site: Site) -> None:
+def test_the_record_has_the_proven_name_not_the_requests(site: Site) -> None:
     """The certificate's name, never the one that the request made up."""
     pair = site.authority.issue("app", URI)
     assert site.ask(pair).hold_id
@@ -92,7 +92,7 @@ def test_the_record_has_who_was_proven_also_of_a_lie(site: Site) -> None:
     assert found == [("allow", NAME), ("deny", NAME)]
 
 
-def test_nobody_closes_anothers_hold(site: Site) -> None:
+def test_a_caller_cannot_close_the_hold_of_another(site: Site) -> None:
     """Another principal's hold is unknown."""
     held = site.ask(site.authority.issue("app", URI))
     eve = x509.UniformResourceIdentifier("spiffe://cluster.local/ns/lab/sa/eve")

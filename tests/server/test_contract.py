@@ -44,7 +44,7 @@ def by_rule(budgets: "list[pb.Budget]") -> dict[str, pb.Budget]:
 
 
 def test_the_whole_job(shared_sidecar: RunningSidecar) -> None:
-    """Authorize holds the worst case, Settle charges the real use, GetBudgets says what is left."""
+    """Authorize holds the worst case, Settle charges the real usage, GetBudgets shows what is left."""
     sidecar = shared_sidecar.stub
     who = principal(id="whole-job")
     held = sidecar.Authorize(chat(who, estimate={"input_bytes": 400, "max_output_tokens": 0}))
@@ -68,7 +68,7 @@ def test_the_whole_job(shared_sidecar: RunningSidecar) -> None:
 
 
 def test_a_denied_call_carries_reasons_budgets_and_no_hold(shared_sidecar: RunningSidecar) -> None:
-    """Deny is an answer, not an error: why, what is left, and nothing to settle."""
+    """Deny is a response, not an error: with reasons and budgets, and nothing to settle."""
     answer = shared_sidecar.stub.Authorize(chat(model="mistral-large-latest"))
     assert (answer.effect, answer.hold_id) == (pb.EFFECT_DENY, "")
     assert {"role-models", "workspace-models"} == {reason.rule for reason in answer.reasons}
@@ -190,7 +190,7 @@ USES = [
 def test_settle_charges_what_was_used(
     estimate: dict[str, object], usage: str | None, nano: int, shared_sidecar: RunningSidecar
 ) -> None:
-    """Cached input, batch, tier and region at their prices; what is missing as it was held."""
+    """Cached input, batch, tier and region at their prices; omitted counts as held."""
     sidecar = shared_sidecar.stub
     held = sidecar.Authorize(chat(principal(id="spender", role="admin"), estimate=estimate))
     assert held.effect == pb.EFFECT_ALLOW
@@ -304,7 +304,7 @@ def test_explain_says_why_and_what_would_help(shared_sidecar: RunningSidecar) ->
     assert list(answer.suggestions) == ["call mistral-small-2603 instead"]
 
 
-def test_unlimited_is_said_and_not_a_large_number(shared_sidecar: RunningSidecar) -> None:
+def test_unlimited_is_a_flag_and_not_a_large_number(shared_sidecar: RunningSidecar) -> None:
     """An unlimited budget has no ceiling and no remaining."""
     answer = shared_sidecar.stub.GetBudgets(pb.GetBudgetsRequest(principal=principal(role="admin")))
     daily = by_rule(answer.budgets)["role-daily-tokens"]
@@ -333,20 +333,20 @@ def test_a_malformed_request_ends_its_stream_and_is_named(shared_sidecar: Runnin
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 20_000, "a\nb\x1b[31m"])
-def test_a_request_id_that_is_none_is_not_shown(
+def test_an_invalid_request_id_is_not_repeated(
     request_id: str, shared_sidecar: RunningSidecar
 ) -> None:
-    """The error says which request it is by its number, and stays an error of the contract."""
+    """The error names the request by its number in the stream."""
     with pytest.raises(grpc.RpcError) as caught:
         list(shared_sidecar.stub.AuthorizeStream(iter([chat(request_id=request_id)])))
     assert "request 1 of the stream: request_id " in (caught.value.details() or "")
     assert error_info(caught.value).metadata["field"] == "request_id"
 
 
-def test_a_stream_that_fails_still_answers_what_it_holds(
+def test_a_stream_that_fails_still_answers_requests_with_holds(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """L3: a bad request ends its stream, but no hold is left that the client was not told of."""
+    """L3: a bad request ends its stream, but the client gets every hold that was made."""
     sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("1000000", meter="tokens")))
     good = [chat(tester(), model="small-1", request_id=f"s{n}") for n in range(40)]
     answers: list[pb.AuthorizeResponse] = []
@@ -378,7 +378,7 @@ def test_an_open_stream_does_not_delay_the_stop(start_sidecar: Start) -> None:
         more.set()
 
 
-def test_a_health_watch_is_told_and_does_not_delay_the_stop(start_sidecar: Start) -> None:
+def test_a_health_watch_gets_not_serving_and_does_not_delay_the_stop(start_sidecar: Start) -> None:
     """A client that watches health hears NOT_SERVING, and lets the sidecar go."""
     sidecar = start_sidecar(None, "--grace-seconds", "300")
     with grpc.insecure_channel(sidecar.addresses[0]) as channel:
@@ -418,7 +418,7 @@ def test_a_released_hold_keeps_the_reason(start_sidecar: Start) -> None:
     assert found == [("released", "the user left")]
 
 
-def test_health_is_told_by_the_standard_service(shared_sidecar: RunningSidecar) -> None:
+def test_health_uses_the_standard_service(shared_sidecar: RunningSidecar) -> None:
     """grpc.health.v1 says SERVING for the server and for the service."""
     with grpc.insecure_channel(shared_sidecar.addresses[0]) as channel:
         health = health_pb2_grpc.HealthStub(channel)
@@ -427,9 +427,7 @@ def test_health_is_told_by_the_standard_service(shared_sidecar: RunningSidecar) 
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_reflection_is_off_unless_asked_for(
-    shared_sidecar: RunningSidecar, start_sidecar: Start
-) -> None:
+def test_reflection_is_off_by_default(shared_sidecar: RunningSidecar, start_sidecar: Start) -> None:
     """With --reflection a client learns the contract from the server itself, and can call it."""
     with grpc.insecure_channel(shared_sidecar.addresses[0]) as channel:
         with pytest.raises(grpc.RpcError) as caught:
@@ -491,7 +489,7 @@ def test_l6_windows_follow_the_time_zone_that_serve_was_given(start_sidecar: Sta
     assert daily.window_start.seconds % 86_400 == 18 * 3600 + 30 * 60
 
 
-def test_l9_after_a_restart_time_goes_on_from_the_ledgers_last_decision(
+def test_l9_after_a_restart_time_continues_from_the_last_decision(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
     """L9: with the clock set back by a day, the price of that day is still in force."""

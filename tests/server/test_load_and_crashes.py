@@ -35,7 +35,7 @@ def rows(ledger: Path, sql: str) -> list[tuple[Any, ...]]:
     return found
 
 
-def test_a_log_that_nobody_reads_makes_nobody_wait(start_sidecar: Start, tmp_path: Path) -> None:
+def test_an_unread_log_delays_no_call(start_sidecar: Start, tmp_path: Path) -> None:
     """Standard error is a pipe here, and full after some hundred lines."""
     rule = deny("request.tokens > 0", mode="shadow")
     sidecar = start_sidecar(minimal(tmp_path / "p", trial=rule))
@@ -81,7 +81,9 @@ def test_l1_many_clients_at_once_never_pass_a_small_budget(
     verify(sidecar.ledger)
 
 
-def test_l3_a_crowd_with_one_request_id_gets_one_hold(start_sidecar: Start, tmp_path: Path) -> None:
+def test_l3_concurrent_copies_of_one_request_get_one_hold(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
     """L3: 40 copies of one request, sent at once over 8 connections, are one call."""
     sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("1000", meter="tokens")))
     request = chat(tester(), model="small-1", request_id="the-one")
@@ -115,7 +117,7 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0(
     verify(sidecar.ledger)
 
 
-def test_calls_that_come_while_it_stops_are_told_so_or_answered(
+def test_calls_during_the_stop_are_answered_or_unavailable(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
     """No call is cancelled by the stop: each is answered, or UNAVAILABLE and safe to repeat."""
@@ -193,10 +195,8 @@ def test_a_ledger_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
     assert f"sidecar: {ledger}: cannot be opened as a ledger" in err
 
 
-def test_what_the_ledger_says_is_what_clients_were_told(
-    start_sidecar: Start, tmp_path: Path
-) -> None:
-    """The decision log has each answer with its reasons and the policies that gave it."""
+def test_the_decision_log_matches_the_responses(start_sidecar: Start, tmp_path: Path) -> None:
+    """The view has each decision with its reasons and its policy set."""
     sidecar = start_sidecar(minimal(tmp_path / "p", daily=limit("150", meter="tokens")))
     answer = sidecar.stub.Authorize(chat(tester(), model="small-1", request_id="r"))
     (row,) = rows(

@@ -73,8 +73,8 @@ def test_a_dry_run_is_bound_too(pinned: RunningSidecar) -> None:
     assert [reason.code for reason in answer.reasons] == ["PRINCIPAL_CONTRADICTED"]
 
 
-def test_what_is_not_pinned_is_the_apps_word(shared_sidecar: RunningSidecar) -> None:
-    """And the answer says so, also in a stream and of a repeat."""
+def test_fields_that_are_not_pinned_are_asserted_by_the_app(shared_sidecar: RunningSidecar) -> None:
+    """The response says so, also in a stream and for a replay."""
     request = chat(principal(key_id="k", labels={"team": "ml"}), request_id="asserted")
     for _ in range(2):
         answer = shared_sidecar.stub.Authorize(request)
@@ -102,7 +102,7 @@ def test_what_is_not_pinned_is_the_apps_word(shared_sidecar: RunningSidecar) -> 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )  # fmt: skip
-def test_what_does_not_go_together_is_refused_by_the_name_of_its_flag(
+def test_contradicting_flags_are_refused_by_name(
     args: tuple[str, ...], expected: str, tmp_path: Any
 ) -> None:
     """Wrong usage, exit code 2, and the way out."""
@@ -113,8 +113,8 @@ def test_what_does_not_go_together_is_refused_by_the_name_of_its_flag(
     assert expected in " ".join(error.split())
 
 
-def test_a_start_that_cannot_be_meant_is_warned_of(start_sidecar: Start) -> None:
-    """A pin that no entry has, and an unknown variable; those of others are left alone."""
+def test_unknown_pins_and_variables_are_warnings_at_start(start_sidecar: Start) -> None:
+    """A pinned workspace without an entry, and a misspelt variable; other programs' variables are ignored."""
     log = start_sidecar(
         None,
         *("--pin", "workspace=dev-workspce", "--pin", "id=any-app"),
@@ -145,16 +145,16 @@ JWKS = ("--jwks", "http://localhost:1/")
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )  # fmt: skip
-def test_what_tokens_cannot_be_verified_by_is_refused_at_start(
+def test_invalid_settings_of_tokens_are_refused_at_start(
     args: tuple[str, ...], expected: str, tmp_path: Any
 ) -> None:
     """With the flag, and the place in an expression."""
-    test_what_does_not_go_together_is_refused_by_the_name_of_its_flag(
+    test_contradicting_flags_are_refused_by_name(
         (*TOKEN, *(() if "--jwks" in args else JWKS), *args), expected, tmp_path
     )
 
 
-def test_who_asks_for_no_proof_pays_for_none() -> None:
+def test_without_authentication_its_libraries_are_not_loaded() -> None:
     """The pod's own mode loads neither PyJWT, cryptography nor an HTTP client."""
     program = (
         "import asyncio, sys; import sidecar.cli.serve;"

@@ -29,7 +29,7 @@ def state(answer: pb.AuthorizeResponse) -> tuple[bool, str]:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["Authorize", "AuthorizeStream"])
-def test_a_repeat_says_so_and_how_its_hold_stands(
+def test_a_replay_is_marked_and_has_the_state_of_its_hold(
     stream: bool, start_sidecar: Start, tmp_path: Path
 ) -> None:
     """L3: the rest is the same to the byte, and each repeat is counted by that state."""
@@ -63,10 +63,10 @@ def test_a_repeat_says_so_and_how_its_hold_stands(
     ]
 
 
-def test_a_call_larger_than_its_budget_is_told_no_time_to_ask_again(
+def test_a_call_larger_than_its_budget_gets_no_retry_after(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """No wait helps, so there is none; the sidecar's own reason is the first, and 403."""
+    """Waiting does not help; the sidecar's own reason comes first, with 403."""
     running = start_sidecar(
         minimal(tmp_path / "p", daily=limit("100", meter="tokens")), "--share", "1/2"
     )

@@ -86,8 +86,10 @@ def unauthenticated(sidecar: RunningSidecar, *metadata: tuple[str, str]) -> str:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_a_service_account_token_proves_who_calls(algorithm: str, sidecar: RunningSidecar) -> None:
-    """The token of a Kubernetes service account, as it is projected: the app says only its role."""
+def test_a_service_account_token_authenticates_its_caller(
+    algorithm: str, sidecar: RunningSidecar
+) -> None:
+    """A projected token of a Kubernetes service account; the app sends only its role."""
     metadata = bearer(KEYS.token(algorithm))
     for _ in range(2):  # verified, and remembered
         answer = sidecar.stub.Authorize(chat(NULL_RECORDERS, model="small-1"), metadata=metadata)
@@ -105,8 +107,8 @@ def test_a_service_account_token_proves_who_calls(algorithm: str, sidecar: Runni
 
 
 @pytest.mark.parametrize(("rpc", "request_"), CALLS)
-def test_every_rpc_asks_for_a_token(rpc: str, request_: Any, sidecar: RunningSidecar) -> None:
-    """There is no other way in; health alone is for everybody."""
+def test_every_rpc_requires_a_token(rpc: str, request_: Any, sidecar: RunningSidecar) -> None:
+    """Only health is open to all callers."""
     missing = refusal(lambda: getattr(sidecar.stub, rpc)(request_))
     assert missing == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
     stream = refusal(lambda: list(sidecar.stub.AuthorizeStream(iter([]))))
@@ -162,7 +164,7 @@ FORGED = {
 
 @pytest.mark.parametrize("token", FORGED.values(), ids=FORGED.keys())
 def test_a_token_that_is_forged_proves_nothing(token: str, sidecar: RunningSidecar) -> None:
-    """Whatever is wrong with it."""
+    """For every kind of forgery."""
     assert unauthenticated(sidecar, *bearer(token)) == "TOKEN_INVALID"
 
 
@@ -182,10 +184,10 @@ def test_a_token_that_is_forged_proves_nothing(token: str, sidecar: RunningSidec
         ({"n": 2**70}, "PRINCIPAL_UNPROVEN"),
     ],
 )
-def test_a_token_that_does_not_hold_now_or_names_nobody_proves_nothing(
+def test_a_token_that_is_not_valid_now_or_has_no_subject_is_refused(
     changes: dict[str, Any], expected: str, sidecar: RunningSidecar
 ) -> None:
-    """Though its signature is good."""
+    """Although its signature is valid."""
     assert unauthenticated(sidecar, *bearer(KEYS.token(**changes))) == expected
 
 
@@ -201,13 +203,15 @@ def test_a_token_that_does_not_hold_now_or_names_nobody_proves_nothing(
     ],
     ids=["twice", "two", "in one", "basic", "bare", "empty"],
 )
-def test_one_authorization_and_no_other(metadata: Any, sidecar: RunningSidecar) -> None:
+def test_exactly_one_authorization_header_is_accepted(
+    metadata: Any, sidecar: RunningSidecar
+) -> None:
     """Another reader of the second one could see another caller."""
     assert unauthenticated(sidecar, *metadata) == "TOKEN_INVALID"
 
 
 def test_a_request_that_contradicts_its_token_is_denied(sidecar: RunningSidecar) -> None:
-    """A normal Deny, on record for who really calls; questions are refused."""
+    """A normal Deny, recorded for the proven caller; other RPCs are refused."""
     metadata = bearer(KEYS.token())
     for who in (tester(id="mallory"), tester(id=SUBJECT, workspace="other")):
         answer = sidecar.stub.Authorize(chat(who, model="small-1"), metadata=metadata)
@@ -226,8 +230,8 @@ def test_a_request_that_contradicts_its_token_is_denied(sidecar: RunningSidecar)
             assert refusal(call) == (grpc.StatusCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED")
 
 
-def test_nobody_gets_anothers_answer_or_closes_anothers_hold(sidecar: RunningSidecar) -> None:
-    """L3: an id that was used is no way in, and another principal's hold is unknown."""
+def test_a_caller_gets_no_response_and_closes_no_hold_of_another(sidecar: RunningSidecar) -> None:
+    """L3: a used id gives no access, and another principal's hold is unknown."""
     ada, eve = bearer(KEYS.token(sub="ada")), bearer(KEYS.token(sub="eve"))
     asked = chat(tester(id="ada"), model="small-1", request_id="adas")
     held = sidecar.stub.Authorize(asked, metadata=ada)
@@ -278,10 +282,8 @@ def test_a_flood_of_headers_ends_its_own_call_alone(sidecar: RunningSidecar) -> 
     ).hold_id
 
 
-def test_keys_from_a_url_are_asked_for_once_and_rotate(
-    start_sidecar: Start, tmp_path: Path
-) -> None:
-    """Made-up keys do not hammer it, and who asks says who it is."""
+def test_keys_from_a_url_are_read_once_and_rotate(start_sidecar: Start, tmp_path: Path) -> None:
+    """Made-up keys cause few reads, and the sidecar authenticates to the URL."""
     (tmp_path / "token").write_text("of-the-sidecar\n")
     with jwks_server(KEYS.jwks) as server:
         sidecar = start_sidecar(
@@ -307,8 +309,10 @@ def test_keys_from_a_url_are_asked_for_once_and_rotate(
      {"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "kid-RS256", "alg": "HS256"}]}],
     ids=str,
 )  # fmt: skip
-def test_without_keys_nobody_is_let_in(answer: Any, start_sidecar: Start, tmp_path: Path) -> None:
-    """It fails closed, in bounded time and memory, and says that it is not the caller's fault."""
+def test_without_keys_every_token_is_refused(
+    answer: Any, start_sidecar: Start, tmp_path: Path
+) -> None:
+    """It fails closed, in bounded time and memory, as UNAVAILABLE."""
     with jwks_server(answer) as server:
         sidecar = start_sidecar(minimal(tmp_path / "p"), *ARGS, "--jwks", server.url)
         code, reason = refusal(
@@ -341,7 +345,7 @@ def test_a_token_is_taken_on_any_address_only_with_tls(
 
 
 def test_pins_apply_to_tokens_too(start_sidecar: Start, tmp_path: Path) -> None:
-    """A token of another workspace is denied everything, whatever its requests leave out."""
+    """A token of another workspace is denied for every request."""
     (tmp_path / "jwks.json").write_text(json.dumps(KEYS.jwks))
     sidecar = start_sidecar(
         minimal(tmp_path / "p"),
@@ -361,8 +365,8 @@ def test_pins_apply_to_tokens_too(start_sidecar: Start, tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_a_weak_key_is_none(start_sidecar: Start, tmp_path: Path) -> None:
-    """A file without a key of use is refused at start, by the name of its flag."""
+def test_a_weak_key_is_not_used(start_sidecar: Start, tmp_path: Path) -> None:
+    """A file without a usable key is refused at start, by the name of its flag."""
     weak = public_jwk(rsa.generate_private_key(65537, 1024), "weak")  # noqa: S505 - the point
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": [weak]}))
     with pytest.raises(AssertionError, match=r"--jwks .*no signature key"):

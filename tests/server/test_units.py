@@ -127,10 +127,10 @@ def test_a_unit_without_a_price_is_denied(
         ("standard_only", "priority", 750_000, 1_312_500),
     ],
 )
-def test_service_tiers_are_read_in_mistrals_words(
+def test_service_tiers_have_mistrals_names(
     shared_sidecar: RunningSidecar, asked: str, served: str, held: int, charged: int
 ) -> None:
-    """L1: what Mistral chooses is held at the dearest, and what was served is charged."""
+    """L1: a tier that Mistral chooses is held at the highest price, and the tier that served is charged."""
     estimate = {"input_tokens": 1000, "max_output_tokens": 1000, "service_tier": asked}
     answer = shared_sidecar.stub.Authorize(ask("mistral-small-latest", "CHAT", **estimate))
     assert (pb.EFFECT_ALLOW, held) == (answer.effect, answer.held_cost_nano_usd)
@@ -154,7 +154,7 @@ def test_service_tiers_are_read_in_mistrals_words(
         ("mistral-small-latest", {"input_tokens": 10, "max_output_tokens": 10}, "CHAT"),
     ],
 )
-def test_an_endpoint_left_out_is_what_the_model_is_for(
+def test_an_omitted_endpoint_is_the_models_default(
     shared_sidecar: RunningSidecar, model: str, estimate: dict[str, Any], meant: str
 ) -> None:
     """The first that its entry lists, where these are without chat; it costs the same as if said."""
@@ -181,10 +181,10 @@ def test_an_endpoint_left_out_needs_the_size_that_it_is_billed_by(
     assert error_info(error.value).metadata["field"] == "estimate.pages"
 
 
-def test_an_endpoint_that_the_entry_does_not_list_is_decided_as_it_was(
+def test_an_endpoint_that_the_entry_does_not_list_is_not_denied(
     shared_sidecar: RunningSidecar,
 ) -> None:
-    """`endpoints` says what is meant where nothing is said; it denies nothing."""
+    """`endpoints` sets the default of an omitted endpoint; it denies nothing."""
     request = ask("codestral-latest", "EMBEDDINGS", input_tokens=10)
     assert shared_sidecar.stub.Authorize(request).effect == pb.EFFECT_ALLOW
 

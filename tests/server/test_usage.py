@@ -49,9 +49,9 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar
 
 
 @each_recorded
-def test_what_was_recorded_costs_what_it_has_to(it: Recorded, sidecar: RunningSidecar) -> None:
+def test_each_recorded_response_is_charged_exactly(it: Recorded, sidecar: RunningSidecar) -> None:
     """The response as it came is charged in the endpoint's own units, once, and is no overrun."""
-    request = asked(it)
+    request = request_of(it)
     held = sidecar.stub.Authorize(request)
     assert held.effect == pb.EFFECT_ALLOW, held.reasons
     settle = pb.SettleRequest(hold_id=held.hold_id, usage_json=json.dumps(it.response))
@@ -63,7 +63,7 @@ def test_what_was_recorded_costs_what_it_has_to(it: Recorded, sidecar: RunningSi
 @each_recorded
 def test_the_python_client_reads_it_too(it: Recorded, sidecar: RunningSidecar) -> None:
     """What an app gives to `settle` is charged the same, with or without a model in it."""
-    request = asked(it)
+    request = request_of(it)
     with SidecarClient(sidecar.addresses[0], when_unavailable="deny") as budget:
         asking = budget.authorize_request(
             ADMIN, {"model": it.model}, endpoint=request.endpoint, estimate=request.estimate
@@ -74,7 +74,7 @@ def test_the_python_client_reads_it_too(it: Recorded, sidecar: RunningSidecar) -
     assert not told.unrecognized_usage
 
 
-def asked(it: Recorded) -> pb.AuthorizeRequest:
+def request_of(it: Recorded) -> pb.AuthorizeRequest:
     """Return the request before a response."""
     estimate = pb.Estimate(**ESTIMATES[it.endpoint], batch=it.batch)
     if it.endpoint == "OCR" and "pages_processed_annotation" not in json.dumps(it.response):
@@ -104,11 +104,11 @@ MODELS = {
 @pytest.mark.parametrize(
     ("endpoint", "usage"), [row[1:] for row in UNRECOGNIZED], ids=[row[0] for row in UNRECOGNIZED]
 )
-def test_l5_usage_in_which_nothing_is_known_is_charged_as_held_and_says_so(
+def test_l5_an_unrecognized_usage_is_charged_as_held_and_flagged(
     endpoint: str, usage: dict[str, Any] | None, shared_sidecar: RunningSidecar
 ) -> None:
     """L3, L5: the worst case, with a flag; a second Settle has the flag of the first."""
-    request = asked(Recorded("", endpoint, MODELS[endpoint], {}, 0))
+    request = request_of(Recorded("", endpoint, MODELS[endpoint], {}, 0))
     held = shared_sidecar.stub.Authorize(request)
     settle = pb.SettleRequest(hold_id=held.hold_id, usage_json=json.dumps(usage))
     first = shared_sidecar.stub.Settle(settle)
@@ -123,7 +123,7 @@ def test_l5_usage_in_which_nothing_is_known_is_charged_as_held_and_says_so(
     [{}, {"usage": pb.Usage()}, {"usage": pb.Usage(output_tokens=0)}],
     ids=["nothing", "an empty usage", "a part"],
 )
-def test_what_is_known_or_not_reported_is_not_flagged(
+def test_known_or_missing_usage_is_not_flagged(
     reported: dict[str, Any], shared_sidecar: RunningSidecar
 ) -> None:
     """An app that says nothing is charged as held too, and knows it."""
@@ -136,7 +136,7 @@ def test_what_is_known_or_not_reported_is_not_flagged(
 
 def test_moderation_has_no_usage_to_know(shared_sidecar: RunningSidecar) -> None:
     """Its responses may come without one, and that is nothing to warn of."""
-    request = asked(Recorded("", "MODERATION", "mistral-moderation-2603", {}, 0))
+    request = request_of(Recorded("", "MODERATION", "mistral-moderation-2603", {}, 0))
     held = shared_sidecar.stub.Authorize(request)
     settle = pb.SettleRequest(hold_id=held.hold_id, usage_json='{"results": []}')
     assert not shared_sidecar.stub.Settle(settle).unrecognized_usage
@@ -177,10 +177,10 @@ def test_a_number_out_of_range_is_refused(
     assert shared_sidecar.stub.Settle(settle).charged_cost_nano_usd == 150
 
 
-def test_what_is_not_understood_is_counted_and_logged_by_name(
+def test_unknown_names_of_usage_are_counted_and_logged_once(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """Each name once, never a value; names that cannot be printed, or are endless, not at all."""
+    """Never a value; names that cannot be printed or are too long are not logged."""
     running = start_sidecar(policies.minimal(tmp_path / "p"), *METRICS)
     known = {"prompt_tokens": 1, "completion_tokens": 1}
     for usage in (

@@ -74,7 +74,7 @@ def refusal(answer: envoy.CheckResponse) -> tuple[int, str]:
     return denied.status.code, error["code"]
 
 
-def told(answer: envoy.CheckResponse) -> dict[str, str]:
+def client_headers(answer: envoy.CheckResponse) -> dict[str, str]:
     """Return the headers for the client, each of which takes the place of any other."""
     options = [*answer.ok_response.response_headers_to_add, *answer.denied_response.headers]
     overwrite = envoy.HeaderValueOption.APPEND_OVERWRITE_OR_ADD

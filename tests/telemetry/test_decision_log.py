@@ -53,10 +53,10 @@ def flood(running: RunningSidecar, calls: int, prefix: str = "f") -> None:
     assert len(list(running.stub.AuthorizeStream(requests, timeout=60))) == calls
 
 
-def test_each_decision_and_how_its_hold_ended_is_a_line(
+def test_each_decision_and_each_end_of_a_hold_is_a_line(
     start_sidecar: Start, policies: Path, tmp_path: Path
 ) -> None:
-    """All fields that can be masked are there, and no others; what was answered is what is said."""
+    """All maskable fields are in it, and no others; the line matches the response."""
     file = tmp_path / "d.jsonl"
     running = start_sidecar(policies, "--decision-log", str(file))
     own = running.stub
@@ -90,7 +90,7 @@ def test_each_decision_and_how_its_hold_ended_is_a_line(
 def test_masked_fields_and_labels_that_were_not_named_are_in_no_line(
     start_sidecar: Start, policies: Path, tmp_path: Path
 ) -> None:
-    """In lists, too; and a label only if it was named, and masked if that was asked for."""
+    """In lists, too; a label only if it was named and not masked."""
     file = tmp_path / "d.jsonl"
     masks = ("principal.id", "reasons.message", "budgets.scope", "principal.labels.a.b")
     flags = [flag for path in masks for flag in ("--decision-log-mask", path)]
@@ -120,20 +120,20 @@ def test_masked_fields_and_labels_that_were_not_named_are_in_no_line(
         (["--decision-log-mask", "principal.id"], "--decision-log-mask: needs --decision-log"),
     ],
 )  # fmt: skip
-def test_a_decision_log_that_cannot_be_as_asked_stops_the_start(
+def test_invalid_settings_of_the_decision_log_stop_the_start(
     flags: list[str], expected: str, policies: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A slip in a mask must not show what should be masked."""
+    """A typo in a mask must not show what should be masked."""
     monkeypatch.chdir(tmp_path)
     common = ("serve", "--policies", policies, "--ledger", "l", "--listen", "127.0.0.1:0")
     code, _, err = command(*common, *flags)
     assert (code, expected in err) == (2, True), err
 
 
-def test_a_file_that_others_rotate_is_opened_anew(
+def test_a_rotated_file_is_opened_again(
     start_sidecar: Start, policies: Path, tmp_path: Path
 ) -> None:
-    """By its inode: every line is in one file or the other, whole, and once."""
+    """By its inode: every line is whole, and in one of the files, once."""
     file, old = tmp_path / "d.jsonl", tmp_path / "d.jsonl.1"
     running = start_sidecar(policies, "--decision-log", str(file))
     own, asked = running.stub, []
@@ -165,10 +165,10 @@ def test_a_full_disk_stops_no_decision_and_lines_are_dropped_and_counted(
     assert f"{MAX_LINES} lines of the decision log were not written" in running.log
 
 
-def test_a_fifo_without_a_reader_keeps_what_it_can_and_says_what_is_missing(
+def test_a_fifo_without_a_reader_keeps_some_lines_and_counts_the_rest(
     start_sidecar: Start, policies: Path, tmp_path: Path
 ) -> None:
-    """`drop`: when a reader comes, it is told how many lines were dropped."""
+    """`drop`: a later reader gets the number of dropped lines."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     running = start_sidecar(policies, "--decision-log", str(fifo))
@@ -220,9 +220,7 @@ def test_a_sidecar_stops_though_calls_wait_for_a_log_that_is_stuck(
         waiting.result()
 
 
-def test_standard_output_that_nobody_reads_makes_nobody_wait(
-    start_sidecar: Start, policies: Path
-) -> None:
+def test_unread_standard_output_delays_no_call(start_sidecar: Start, policies: Path) -> None:
     """A pipe is full after some hundred lines."""
     running = start_sidecar(policies, "--decision-log", "-", stdout=subprocess.PIPE)
     flood(running, 2000)
@@ -252,7 +250,7 @@ for number in range(20):
 """
 
 
-def test_a_line_that_the_full_disk_cut_off_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_line_that_a_full_disk_cut_short_is_completed(tmp_path: Path) -> None:
     """When there is room again, every line is there, whole and once."""
     file = tmp_path / "d.jsonl"
     program = PROGRAM.replace("sys.argv[1]", repr(str(file)))
@@ -261,7 +259,7 @@ def test_a_line_that_the_full_disk_cut_off_is_gone_on_with(tmp_path: Path) -> No
     assert [line["n"] for line in lines(file)] == list(range(200))
 
 
-def test_lines_of_a_crowd_are_not_mixed(
+def test_lines_of_concurrent_calls_are_not_mixed(
     start_sidecar: Start, policies: Path, tmp_path: Path
 ) -> None:
     """Eight clients at once."""
@@ -278,7 +276,7 @@ def test_lines_of_a_crowd_are_not_mixed(
     assert len({line["request_id"] for line in lines(file)}) == 1600
 
 
-def test_who_hangs_up_leaves_a_line_of_all_that_was_decided(
+def test_decisions_for_clients_that_hang_up_are_logged(
     start_sidecar: Start, policies: Path, tmp_path: Path
 ) -> None:
     """A caller that does not wait for its answers hides nothing from the log."""

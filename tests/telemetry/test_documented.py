@@ -49,7 +49,7 @@ def families(
     return found
 
 
-def test_what_is_declared_documented_and_shown_is_one_list(
+def test_declared_documented_and_exported_metrics_are_equal(
     families: dict[str, dict[str, Any]],
 ) -> None:
     """Each metric with its type, its labels and its help text; and no other."""
@@ -74,10 +74,10 @@ def test_names_follow_the_conventions(families: dict[str, dict[str, Any]]) -> No
         assert not re.search(r"_(ms|us|milliseconds|microseconds|nano_usd)(_|$)", name)
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are(
+def test_the_dashboard_uses_existing_metrics(
     families: dict[str, dict[str, Any]],
 ) -> None:
-    """Every metric and label in its queries; and each metric that is counted has a place."""
+    """Every metric and label in its queries exists; every metric has a panel."""
     queries = [
         target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])
     ] + [v["query"] for v in DASHBOARD["templating"]["list"] if v["type"] == "query"]

@@ -55,8 +55,8 @@ def raw(where: str, method: str, body: bytes = b"") -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-def test_a_probe_is_told_by_each_name_that_it_may_ask_for(start_sidecar: Start) -> None:
-    """By gRPC and by command, over TCP and over a Unix socket; 1 for what is not known."""
+def test_probes_get_the_status_of_each_service_name(start_sidecar: Start) -> None:
+    """By gRPC and by command, over TCP and a Unix socket; exit code 1 for an unknown name."""
     running = start_sidecar(None, *HEALTH)
     where = address(running, "health")
     for name in ("", "readiness", "liveness", SERVICE):
@@ -132,7 +132,7 @@ def test_it_is_not_ready_while_another_program_locks_the_ledger(
     eventually(lambda: check(where, "readiness") == "SERVING")
 
 
-def test_who_watches_is_told_that_it_stops(start_sidecar: Start) -> None:
+def test_a_watch_is_told_of_the_stop(start_sidecar: Start) -> None:
     """First SERVING, then NOT_SERVING, then the end."""
     running = start_sidecar(None, *HEALTH)
     with grpc.insecure_channel(address(running, "health")) as channel:
@@ -147,7 +147,7 @@ def test_who_watches_is_told_that_it_stops(start_sidecar: Start) -> None:
 
 
 def test_a_sidecar_that_is_stuck_is_not_alive(start_sidecar: Start) -> None:
-    """It does not answer, and a probe does not wait for ever."""
+    """It does not respond, and the probe has a timeout."""
     running = start_sidecar(None, *HEALTH)
     where = address(running, "health")
     assert running.process is not None
@@ -160,8 +160,8 @@ def test_a_sidecar_that_is_stuck_is_not_alive(start_sidecar: Start) -> None:
     assert healthz(where, "liveness", "--timeout-seconds", "10") == (0, "SERVING\n")
 
 
-def test_connections_that_do_nothing_do_not_keep_a_probe_out(start_sidecar: Start) -> None:
-    """200 that send nothing, and 64 that watch; neither costs the sidecar its decisions."""
+def test_idle_connections_do_not_block_probes(start_sidecar: Start) -> None:
+    """200 silent ones and 64 watches; decisions continue, too."""
     running = start_sidecar(None, *HEALTH)
     host, _, port = (where := address(running, "health")).rpartition(":")
     idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(200)]
@@ -186,8 +186,8 @@ def test_watches_are_bounded(start_sidecar: Start) -> None:
         assert check(running.addresses[0], "readiness") == "SERVING"
 
 
-def test_who_watches_and_does_not_read_holds_up_nobody(start_sidecar: Start) -> None:
-    """Neither the news for others nor the stop waits for a peer that takes no byte."""
+def test_a_watch_that_is_not_read_delays_nothing(start_sidecar: Start) -> None:
+    """Neither updates of other watches nor the stop."""
     running = start_sidecar(None, *HEALTH)
     host, _, port = address(running, "health").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as stuck:
@@ -231,7 +231,7 @@ def _watch_with_a_window_of_nothing(name: bytes) -> bytes:
     )
 
 
-def test_calls_that_never_end_keep_a_probe_out_for_seconds_at_most(start_sidecar: Start) -> None:
+def test_endless_calls_delay_a_probe_by_seconds_at_most(start_sidecar: Start) -> None:
     """64 that watch have all connections; each ends, and a probe gets its turn."""
     running = start_sidecar(None, *HEALTH)
     where = address(running, "health")

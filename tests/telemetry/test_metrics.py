@@ -28,7 +28,7 @@ OpenDesk = Callable[..., Desk]
 def test_decisions_are_counted_by_effect_reason_rule_and_mode(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """What counts, what is only tried, what is repeated, and what has no effect yet."""
+    """Enforced decisions, dry runs, replays and shadow rules."""
     policies = minimal(
         tmp_path / "p",
         trial=deny("true", mode="shadow"),
@@ -121,10 +121,10 @@ def test_holds_are_counted_once_however_often_they_are_closed(
     assert value(found, "sidecar_alerts_raised_total", kind="overrun") == 1
 
 
-def test_budgets_are_what_the_ledger_says_when_it_is_asked(
+def test_budget_metrics_are_read_from_the_ledger_at_each_scrape(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """L8: also after a hold has expired, of which no call has heard."""
+    """L8: also after a hold has expired without a call."""
     extra = "// on_expiry: release\n"
     policies = minimal(tmp_path / "p", daily=limit("1000", meter="tokens", extra=extra))
     running = start_sidecar(policies, *METRICS)
@@ -180,7 +180,7 @@ def test_a_rule_cannot_break_the_page(start_sidecar: Start, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "text", ["\ud800", "a\nb", "a\x00", "x" * 10_000, "\ud800" * 500, "\u202e"]
 )
-def test_a_label_is_short_printable_and_still_its_own(text: str) -> None:
+def test_a_label_is_short_printable_and_unique(text: str) -> None:
     """Half a surrogate pair, control characters, and texts without end."""
     shown = label(text)
     assert shown.isprintable()
@@ -250,7 +250,7 @@ def test_policies_that_are_replaced_for_ever_do_not_add_series_for_ever(
     assert value(found, "sidecar_decision_reasons_total", code=OTHER, rule=OTHER, mode=OTHER) == 500
 
 
-def test_metrics_show_no_principal_by_whom_no_limit_counts(
+def test_metrics_show_a_principal_only_if_a_limit_counts_by_it(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
     """Nor labels, request ids or key ids."""
@@ -269,8 +269,8 @@ def test_metrics_show_no_principal_by_whom_no_limit_counts(
         assert private not in text
 
 
-def test_nothing_is_loaded_that_nobody_asked_for() -> None:
-    """Neither Prometheus' client nor OpenTelemetry, which take time and memory."""
+def test_telemetry_that_is_off_is_not_loaded() -> None:
+    """Prometheus' client and OpenTelemetry take time and memory."""
     program = (
         "import sys\nfrom sidecar.cli import serve\n"
         "print({'prometheus_client', 'opentelemetry', 'requests'} & set(sys.modules))"
@@ -278,10 +278,8 @@ def test_nothing_is_loaded_that_nobody_asked_for() -> None:
     assert command(program=program)[1] == "set()\n"
 
 
-def test_policies_that_change_and_policies_that_are_refused_are_told(
-    start_sidecar: Start, tmp_path: Path
-) -> None:
-    """Generation and digest go with what is served; since when something else lies there."""
+def test_metrics_show_reloaded_and_refused_policies(start_sidecar: Start, tmp_path: Path) -> None:
+    """The generation and the digest of the served set, and since when the files are invalid."""
     directory = minimal(tmp_path / "p")
     running = start_sidecar(directory, "--reload-seconds", "0.1", *METRICS)
 

@@ -59,7 +59,7 @@ def said(connection: socket.socket) -> bytes:
     ids=range(11),
 )
 def test_only_get_metrics_is_answered(sent: bytes, status: bytes, running: RunningSidecar) -> None:
-    """Other methods, other paths, what is no HTTP, and headers without end."""
+    """Other methods and paths, invalid HTTP, and endless headers are refused."""
     with connect(running) as connection:
         connection.sendall(sent)
         answer = said(connection)
@@ -68,7 +68,7 @@ def test_only_get_metrics_is_answered(sent: bytes, status: bytes, running: Runni
     assert works(running)
 
 
-def test_a_scraper_that_never_reads_is_left(running: RunningSidecar) -> None:
+def test_a_scraper_that_never_reads_is_disconnected(running: RunningSidecar) -> None:
     """Its connection is closed after a while, and others do not wait for it."""
     crowd = []
     for _ in range(8):
@@ -85,8 +85,8 @@ def test_a_scraper_that_never_reads_is_left(running: RunningSidecar) -> None:
         one.close()
 
 
-def test_a_scraper_that_sends_a_byte_at_a_time_is_left(running: RunningSidecar) -> None:
-    """However long it goes on, the connection ends after 5 seconds."""
+def test_a_scraper_that_sends_a_byte_at_a_time_is_disconnected(running: RunningSidecar) -> None:
+    """After 5 seconds."""
     with connect(running) as connection:
         connection.settimeout(0.5)
         sent = 0
@@ -102,8 +102,8 @@ def test_a_scraper_that_sends_a_byte_at_a_time_is_left(running: RunningSidecar) 
         assert works(running)
 
 
-def test_a_hundred_connections_that_do_nothing_keep_nobody_out(running: RunningSidecar) -> None:
-    """The oldest go when a new one comes."""
+def test_a_hundred_idle_connections_do_not_block_a_scraper(running: RunningSidecar) -> None:
+    """The oldest are closed for a new one."""
     crowd = [connect(running) for _ in range(100)]
     assert works(running)
     closed = 0

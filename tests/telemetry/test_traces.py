@@ -69,7 +69,7 @@ def test_a_call_is_a_span_in_its_callers_trace_with_one_for_each_stage(
     assert server.headers[0]["authorization"] == "Bearer hunter2"
 
 
-def test_a_trace_names_rules_and_nobody(start_sidecar: Start, policies: Path) -> None:
+def test_a_trace_names_rules_and_no_principal(start_sidecar: Start, policies: Path) -> None:
     """A denial whose message has a name in it; a call that fails; a hold that is settled."""
     with collector() as server:
         running = start_sidecar(policies, "--traces", env=server.env)
@@ -94,7 +94,7 @@ def test_a_trace_names_rules_and_nobody(start_sidecar: Start, policies: Path) ->
 
 
 @pytest.mark.parametrize("header", ["", "00-xyz", f"00-{TRACE}-{PARENT}-00", "\x7f" * 500])
-def test_a_header_that_is_no_trace_is_no_error(
+def test_an_invalid_trace_header_is_ignored(
     header: str, start_sidecar: Start, policies: Path
 ) -> None:
     """The call is decided; a caller that does not sample has no span."""

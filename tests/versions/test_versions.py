@@ -18,7 +18,7 @@ def made_up(*versions: str) -> dict[str, Interpreter]:
     return {it: Interpreter(it, (3, int(it[2:]), 1), Path(f"/x/python{it}")) for it in versions}
 
 
-def test_an_interpreter_is_what_answers_as_one(tmp_path: Path) -> None:
+def test_only_working_interpreters_are_candidates(tmp_path: Path) -> None:
     """This one is found, by what it says and not by its name; a broken shim is passed over."""
     shim, pypy = tmp_path / "shim", tmp_path / "pypy"
     shim.write_text("#!/bin/sh\necho 'version is not installed' >&2\nexit 127\n")
@@ -29,12 +29,12 @@ def test_an_interpreter_is_what_answers_as_one(tmp_path: Path) -> None:
     assert [(it.version, it.patch) for it in found.values()] == [(HERE, sys.version_info[:3])]
 
 
-def test_the_one_that_runs_the_tests_is_among_the_candidates() -> None:
+def test_the_running_interpreter_is_a_candidate() -> None:
     """Wherever it came from, a version that can run the tests is tried."""
     assert HERE in find([*candidates(), Path(sys.executable)])
 
 
-def test_the_fast_part_is_for_the_oldest_and_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fast_runs_only_the_oldest_and_the_newest_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """But not for the version of `make test`, which runs all tests; without it, every version."""
     monkeypatch.setattr("versions.__main__.HERE", "3.13")
     found = made_up("3.11", "3.12", "3.14")
@@ -49,7 +49,7 @@ def test_the_fast_part_is_for_the_oldest_and_the_newest(monkeypatch: pytest.Monk
 def test_each_version_has_a_row_and_what_is_missing_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What ran, what did not need to, and what is not on this machine."""
+    """With what ran, what was not needed, and what this machine lacks."""
     monkeypatch.setattr("versions.__main__.HERE", "3.11")
     outcomes = [
         Outcome("3.11", "/x/python3.11", "9 passed", is_good=True, seconds=1),
@@ -68,7 +68,7 @@ def test_each_version_has_a_row_and_what_is_missing_is_named(
         assert row in said
 
 
-def test_the_versions_are_those_the_project_is_for() -> None:
+def test_the_versions_match_requires_python() -> None:
     """From the oldest that pyproject.toml allows on, without a gap."""
     (oldest,) = re.findall(
         r'requires-python = ">=3\.(\d+)"', (tools.ROOT / "pyproject.toml").read_text()

@@ -127,7 +127,7 @@ def test_denied(
     status: int,
     flags: dict[str, object],
 ) -> None:
-    """It is told every reason, and calls no model."""
+    """It gets every reason, and does not call the model."""
     flags = {"user": "ada", **DEVELOPER, **flags}
     result = program("call", target=target, mistral=mistral, **flags)
     assert sorted(result.pop("reasons")) == reasons
@@ -152,7 +152,7 @@ def test_denied_until_later(
     flags: dict[str, str],
     tokens: int,
 ) -> None:
-    """It is told when to ask again, and asks once; over TCP."""
+    """It gets a retry_after, and retries once; over TCP."""
     user = named("limited", program)
     sidecar = spent if "HOURLY_SPEND_EXHAUSTED" in reasons else shipped
     use_up(sidecar, user, flags, tokens)
@@ -168,7 +168,7 @@ def test_denied_until_later(
 def test_stream(
     program: Program, start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """64 requests are on the way at once, and each is answered once, in whatever order."""
+    """64 requests are in flight at once, and each gets one response, in any order."""
     policies = minimal(tmp_path / "p", daily=limit("800"))
     sidecar = start_sidecar(policies, "--listen", listen(program, tmp_path))
     result = program(

@@ -67,8 +67,8 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar
     assert "unexpected" not in one.log
 
 
-def asked(sidecar: RunningSidecar, body: Any, path: str = ONE, **headers: str) -> Answer:
-    """Ask, and return the one answer."""
+def evaluate(sidecar: RunningSidecar, body: Any, path: str = ONE, **headers: str) -> Answer:
+    """Send one evaluation; return the response."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     (answer,) = send(address_of(sidecar), request(path, body, sent))
     return answer
@@ -85,7 +85,7 @@ def decisions(sidecar: RunningSidecar) -> int:
 def test_an_evaluation_is_a_question_that_holds_nothing(sidecar: RunningSidecar) -> None:
     """Its answer has all that the contract's has; nothing is on record."""
     before = decisions(sidecar)
-    answer = asked(sidecar, QUESTION)
+    answer = evaluate(sidecar, QUESTION)
     assert (answer.status, answer.json["decision"]) == (200, True)
     context = answer.json["context"]
     assert (context["hold_id"], context["reasons"]) == ("", [])
@@ -100,7 +100,7 @@ def test_an_evaluation_is_a_question_that_holds_nothing(sidecar: RunningSidecar)
 def test_it_holds_where_the_context_says_so(sidecar: RunningSidecar) -> None:
     """A repeat is answered by the same hold, until that is settled: then it allows nothing."""
     body = changed(context__hold=True, context__request_id="r-1", context__hold_ttl_seconds=30)
-    first, again = asked(sidecar, body).json, asked(sidecar, body).json
+    first, again = evaluate(sidecar, body).json, evaluate(sidecar, body).json
     assert first["context"]["hold_id"]
     assert (first["context"].pop("replayed"), again["context"].pop("replayed")) == (False, True)
     assert (first, first["context"]["hold_state"]) == (again, "open")
@@ -110,16 +110,18 @@ def test_it_holds_where_the_context_says_so(sidecar: RunningSidecar) -> None:
         )
     )
     assert settled.charged_tokens == 3
-    closed = asked(sidecar, body).json
+    closed = evaluate(sidecar, body).json
     assert (closed["decision"], closed["context"]["hold_state"]) == (False, "settled")
     assert [(r["code"], r["http_status"]) for r in closed["context"]["reasons"]] == [
         ("HOLD_CLOSED", 409)
     ]
-    other = asked(sidecar, changed(context__hold=True, context__request_id="r-1", resource=LARGE))
+    other = evaluate(
+        sidecar, changed(context__hold=True, context__request_id="r-1", resource=LARGE)
+    )
     assert (other.status, b"request_id was used before" in other.content) == (409, True)
 
 
-def test_every_unit_of_the_estimate_is_asked_about(sidecar: RunningSidecar) -> None:
+def test_every_unit_of_the_estimate_is_translated(sidecar: RunningSidecar) -> None:
     """Calls of tools are an object of counts, as in the contract; each action has its unit."""
     for action, model, estimate, cost in (
         ("chat", "mistral-medium-latest", {"input_tokens": 100, "max_output_tokens": 100,
@@ -135,14 +137,14 @@ def test_every_unit_of_the_estimate_is_asked_about(sidecar: RunningSidecar) -> N
             subject__properties__role="admin",
             subject__properties__workspace="ml-workspace",
         )
-        answer = asked(sidecar, body).json
+        answer = evaluate(sidecar, body).json
         assert answer["decision"] is True, answer
         assert cost == answer["context"]["held_cost_nano_usd"]
 
 
 def test_a_denial_is_a_normal_answer_with_every_reason(sidecar: RunningSidecar) -> None:
-    """Decided: 200 and false, with codes and HTTP statuses; also of what is unknown here."""
-    answer = asked(sidecar, changed(resource=LARGE, context__hold=True)).json
+    """200 and false, with codes and HTTP statuses; also for unknown names."""
+    answer = evaluate(sidecar, changed(resource=LARGE, context__hold=True)).json
     assert answer["decision"] is False
     assert "MODEL_NOT_ALLOWED" in [reason["code"] for reason in answer["context"]["reasons"]]
     assert answer["context"]["decision_id"]
@@ -150,7 +152,7 @@ def test_a_denial_is_a_normal_answer_with_every_reason(sidecar: RunningSidecar) 
         (changed(resource__type="book"), "RESOURCE_TYPE_UNKNOWN"),
         (changed(action__name="can_read"), "ACTION_UNKNOWN"),
     ):
-        answer = asked(sidecar, body)
+        answer = evaluate(sidecar, body)
         assert (answer.status, answer.json["decision"]) == (200, False)
         assert answer.json["context"]["error"]["code"] == code
 
@@ -173,7 +175,7 @@ def test_a_batch_ends_as_its_semantic_says(
     body = {**changed(resource=None), "evaluations": [{"resource": one} for one in resources]}
     if semantic:
         body["options"] = {"evaluations_semantic": semantic, "another": 1}
-    answer = asked(sidecar, body, MANY).json
+    answer = evaluate(sidecar, body, MANY).json
     assert list(answer) == ["evaluations"]
     assert expected == [each["decision"] for each in answer["evaluations"]]
 
@@ -185,7 +187,7 @@ def test_the_first_model_that_may_be_called_is_held(sidecar: RunningSidecar) -> 
         "evaluations": [{"resource": one} for one in (LARGE, SMALL, SMALL)],
         "options": {"evaluations_semantic": "permit_on_first_permit"},
     }
-    answer = asked(sidecar, body, MANY).json["evaluations"]
+    answer = evaluate(sidecar, body, MANY).json["evaluations"]
     assert [answer[0]["context"]["hold_id"], bool(answer[1]["context"]["hold_id"])] == ["", True]
     assert len(answer) == 2
 
@@ -193,7 +195,7 @@ def test_the_first_model_that_may_be_called_is_held(sidecar: RunningSidecar) -> 
 def test_one_malformed_evaluation_is_denied_alone(sidecar: RunningSidecar) -> None:
     """With its error; the rest of the batch is answered."""
     batch = [{}, {"subject": 1}, {"context": {"estimate": {"tokens": 1}}}, {"context": {}}]
-    answer = asked(sidecar, {**QUESTION, "evaluations": batch}, MANY).json["evaluations"]
+    answer = evaluate(sidecar, {**QUESTION, "evaluations": batch}, MANY).json["evaluations"]
     assert [each["decision"] for each in answer] == [True, False, False, False]
     assert [each["context"]["error"]["status"] for each in answer[1:]] == [400] * 3
 
@@ -201,7 +203,7 @@ def test_one_malformed_evaluation_is_denied_alone(sidecar: RunningSidecar) -> No
 def test_a_batch_without_evaluations_is_a_single_one(sidecar: RunningSidecar) -> None:
     """Missing or empty, as the API has it."""
     for body in (QUESTION, {**QUESTION, "evaluations": []}):
-        assert asked(sidecar, body, MANY).json["decision"] is True
+        assert evaluate(sidecar, body, MANY).json["decision"] is True
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_a_malformed_evaluation_is_refused_by_its_field(
 ) -> None:
     """400, and none of its content."""
     path = changes.pop("_", ONE)
-    answer = asked(sidecar, changed(**changes), path)
+    answer = evaluate(sidecar, changed(**changes), path)
     assert answer.status == 400
     assert answer.content.decode().startswith(f"{field} "), answer
     assert b"ada" not in answer.content
@@ -263,10 +265,10 @@ def test_a_malformed_evaluation_is_refused_by_its_field(
     ],
     ids=range(10),
 )  # fmt: skip
-def test_a_body_that_is_no_one_object_is_refused(body: bytes, sidecar: RunningSidecar) -> None:
-    """400 for every endpoint, as certification asks."""
+def test_a_body_that_is_not_one_object_is_refused(body: bytes, sidecar: RunningSidecar) -> None:
+    """400 for every endpoint, as the certification requires."""
     for path in (ONE, MANY):
-        assert asked(sidecar, body, path).status == 400
+        assert evaluate(sidecar, body, path).status == 400
 
 
 @pytest.mark.parametrize(
@@ -285,24 +287,24 @@ def test_a_body_that_is_no_one_object_is_refused(body: bytes, sidecar: RunningSi
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_asked_in_another_way_is_refused(
+def test_other_types_paths_and_methods_are_refused(
     method: str, path: str, headers: dict[str, str], status: int, sidecar: RunningSidecar
 ) -> None:
-    """By another type, path or method, and by pages in a browser."""
+    """Also requests of pages in a browser."""
     (answer,) = send(address_of(sidecar), request(path, QUESTION, headers, method))
     assert answer.status == status
 
 
-def test_an_answer_carries_the_id_of_its_request(sidecar: RunningSidecar) -> None:
-    """Of good ones and bad ones; without one there is none."""
+def test_a_response_repeats_the_request_id(sidecar: RunningSidecar) -> None:
+    """Of good and of bad requests; without one it has none."""
     for body in (QUESTION, b"x"):
-        answer = asked(sidecar, body, X_Request_ID="bfe9eb29 é")
+        answer = evaluate(sidecar, body, X_Request_ID="bfe9eb29 é")
         assert answer.headers["x-request-id"] == "bfe9eb29 é"
-    assert "x-request-id" not in asked(sidecar, QUESTION).headers
+    assert "x-request-id" not in evaluate(sidecar, QUESTION).headers
 
 
-def test_metadata_says_where_it_is(sidecar: RunningSidecar, start_sidecar: Start) -> None:
-    """By the listener's own address, or by what it was told."""
+def test_metadata_has_the_listeners_url(sidecar: RunningSidecar, start_sidecar: Start) -> None:
+    """By the listener's address, or by --authzen-url."""
     (answer,) = send(address_of(sidecar), request(CONFIGURATION, b"", {}, "GET"))
     url = f"http://{address_of(sidecar)}"
     assert answer.json == {
@@ -317,7 +319,7 @@ def test_metadata_says_where_it_is(sidecar: RunningSidecar, start_sidecar: Start
     assert answer.json["access_evaluation_endpoint"] == f"https://pdp.example.com{ONE}"
 
 
-def test_it_listens_on_a_unix_socket_of_the_mode_that_was_asked_for(
+def test_it_listens_on_a_unix_socket_with_the_configured_mode(
     start_sidecar: Start, tmp_path: Path
 ) -> None:
     """Also where a killed process left one; not where a process listens."""
@@ -339,10 +341,8 @@ def test_it_listens_on_a_unix_socket_of_the_mode_that_was_asked_for(
     assert send(address, request(ONE, changed(subject__id="")))[0].status == 200
 
 
-def test_callers_prove_who_they_are_by_the_same_tokens(
-    start_sidecar: Start, tmp_path: Path
-) -> None:
-    """401 without one, or with two; the subject is who the token says, whatever it says."""
+def test_callers_authenticate_with_the_same_tokens(start_sidecar: Start, tmp_path: Path) -> None:
+    """401 without a token, or with two; the subject is the one that the token proves."""
     issuer = Issuer()
     (tmp_path / "jwks.json").write_text(json.dumps(issuer.jwks))
     sidecar = start_sidecar(
@@ -355,11 +355,11 @@ def test_callers_prove_who_they_are_by_the_same_tokens(
         "subject": {"type": "x", "id": SUBJECT},
         "resource": {"type": "model", "id": "small-1"},
     }
-    assert asked(sidecar, body).status == 401
+    assert evaluate(sidecar, body).status == 401
     token = issuer.token()
-    answer = asked(sidecar, body, Authorization=f"Bearer {token}")
+    answer = evaluate(sidecar, body, Authorization=f"Bearer {token}")
     assert (answer.json["decision"], answer.json["context"]["asserted"]) == (True, [])
-    other = asked(
+    other = evaluate(
         sidecar, {**body, "subject": {"type": "x", "id": "eve"}}, Authorization=f"Bearer {token}"
     )
     assert other.json["context"]["reasons"][0]["code"] == "PRINCIPAL_CONTRADICTED"
@@ -367,7 +367,9 @@ def test_callers_prove_who_they_are_by_the_same_tokens(
     assert [each.status for each in send(address_of(sidecar), twice)] == [401]
 
 
-def test_certificates_prove_who_calls_and_may_change(start_sidecar: Start, tmp_path: Path) -> None:
+def test_callers_authenticate_with_certificates_which_may_be_replaced(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
     """TLS with the sidecar's own files, as its other listeners have."""
     authority = Authority()
     certificate, key = write_pair(tmp_path, authority.issue_server())
@@ -404,12 +406,12 @@ def test_certificates_prove_who_calls_and_may_change(start_sidecar: Start, tmp_p
     assert eventually(lambda: ask(pair)[1] != shown)
 
 
-def test_a_caller_that_is_too_fast_is_told_when_to_come_back(start_sidecar: Start) -> None:
-    """429 with Retry-After; in a batch, what was decided before is answered."""
+def test_a_caller_over_its_rate_gets_retry_after(start_sidecar: Start) -> None:
+    """429 with Retry-After; in a batch, the evaluations before are answered."""
     sidecar = start_sidecar(None, "--authzen-listen", "127.0.0.1:0", "--max-rate", "0.01")
-    (one, two) = asked(sidecar, {**QUESTION, "evaluations": [{}, {}]}, MANY).json["evaluations"]
+    (one, two) = evaluate(sidecar, {**QUESTION, "evaluations": [{}, {}]}, MANY).json["evaluations"]
     assert (one["decision"], two["context"]["error"]["status"]) == (True, 429)
-    answer = asked(sidecar, QUESTION)
+    answer = evaluate(sidecar, QUESTION)
     assert (answer.status, int(answer.headers["retry-after"]) > 1) == (429, True)
 
 
@@ -446,8 +448,8 @@ def test_where_it_cannot_listen_is_refused_at_start(
 def test_a_larger_body_is_not_read(sidecar: RunningSidecar) -> None:
     """413, said or sent, and the sidecar goes on."""
     huge = b" " * (MAX_BODY_BYTES + 1)
-    assert asked(sidecar, huge).status == 413
+    assert evaluate(sidecar, huge).status == 413
     chunked = request(ONE, b"", {"Content-Length": "", "Transfer-Encoding": "chunked"})
     (answer,) = send(address_of(sidecar), chunked + b"%x\r\n" % len(huge) + huge + b"\r\n0\r\n\r\n")
     assert answer.status == 413
-    assert asked(sidecar, QUESTION).json["decision"] is True
+    assert evaluate(sidecar, QUESTION).json["decision"] is True

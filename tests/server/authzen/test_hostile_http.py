@@ -71,8 +71,8 @@ def test_a_request_whose_end_is_not_plain_is_refused(
     "line",
     ["GET /", "POST  /x HTTP/1.1", "\x16\x03\x01\x02\x00\x01", "PRI * HTTP/2.0", "GET / HTTP/9.9"],
 )
-def test_what_is_no_request_is_answered_at_most_by_an_error(line: str, address: str) -> None:
-    """Nothing of it is decided."""
+def test_invalid_http_gets_an_error_or_no_response(line: str, address: str) -> None:
+    """No decision is made."""
     for answer in send(address, f"{line}\r\nHost: a\r\n\r\n".encode()):
         assert answer.status >= 400
     assert is_answered(address)
@@ -85,7 +85,7 @@ def test_a_second_request_on_a_connection_is_never_read(address: str) -> None:
     assert (answer.status, answer.headers["connection"]) == (200, "close")
 
 
-def test_a_body_in_chunks_and_one_that_waits_to_be_asked_for_are_read(address: str) -> None:
+def test_chunked_bodies_and_expect_100_continue_are_supported(address: str) -> None:
     """As clients may send them."""
     chunked = request(ONE, b"", {"Content-Length": "", "Transfer-Encoding": "chunked"})
     pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
@@ -115,7 +115,7 @@ def test_connections_are_bounded(address: str) -> None:
     assert closed >= 100 - CONNECTIONS
 
 
-def test_those_who_do_little_keep_nobody_out(address: str) -> None:
+def test_slow_clients_do_not_block_others(address: str) -> None:
     """A hundred connections: silent ones, half requests, and responses that are not read."""
     half = request(ONE, QUESTION)
     opened = []

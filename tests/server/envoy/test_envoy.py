@@ -37,7 +37,7 @@ def documented_args() -> list[str]:
     return words[words.index("--ext-authz") :]
 
 
-def test_the_documented_configuration_has_what_the_sidecar_asks_for() -> None:
+def test_the_documented_configuration_has_what_the_sidecar_needs() -> None:
     """It is YAML, fails closed, and sends whole bodies of a size that is read."""
     config = yaml.safe_load(YAML)
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
@@ -129,8 +129,8 @@ def answers(port: int) -> bool:
         return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_envoy_takes_the_documented_configuration_as_it_stands(tmp_path: Path) -> None:
-    """Its own validation says so, TLS and all."""
+def test_envoy_accepts_the_documented_configuration(tmp_path: Path) -> None:
+    """Its own validation passes, TLS included."""
     program = tools.program("envoy")
     ca = Path("/etc/ssl/certs/ca-certificates.crt")
     text = YAML
@@ -176,7 +176,7 @@ def test_a_call_goes_through_envoy_and_is_settled_by_its_header(site: Site) -> N
     ],
     ids=str,
 )  # fmt: skip
-def test_envoy_answers_what_the_sidecar_says(
+def test_envoy_returns_the_sidecars_denial(
     call: dict[str, Any], status: int, code: str | None, site: Site
 ) -> None:
     """In Mistral's shape, with its status; paths as Envoy makes them plain before."""
@@ -188,7 +188,7 @@ def test_envoy_answers_what_the_sidecar_says(
 
 
 def test_without_the_sidecar_nothing_goes_through(site: Site) -> None:
-    """Envoy fails closed, and asks again when it is back."""
+    """Envoy fails closed, and calls the sidecar again when it is back."""
     site.sidecar.stop()
     try:
         assert site.call()[0] == 503
@@ -199,7 +199,7 @@ def test_without_the_sidecar_nothing_goes_through(site: Site) -> None:
     assert eventually(lambda: site.call()[0] == 200)
 
 
-def test_a_status_that_envoy_has_no_name_for_comes_through(
+def test_a_status_without_a_name_in_envoy_is_returned(
     site: Site, tmp_path: Path, start_sidecar: Callable[..., RunningSidecar]
 ) -> None:
     """A rule's http_status may be any from 400 to 599."""

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as run
-from support.envoys import BODY, CHAT, ask, check_request, refusal, told
+from support.envoys import BODY, CHAT, ask, check_request, client_headers, refusal
 from support.identities import AUDIENCE, ISSUER, Issuer
 from support.policies import SHIPPED, limit, minimal
 from support.sidecar_process import RunningSidecar, error_info, principal
@@ -40,8 +40,8 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar
     assert "unexpected" not in one.log
 
 
-def asked(sidecar: RunningSidecar, *args: Any, **kwargs: Any) -> envoy.CheckResponse:
-    """Ask for a developer, unless told for whom."""
+def check(sidecar: RunningSidecar, *args: Any, **kwargs: Any) -> envoy.CheckResponse:
+    """Check a request, by default of a developer."""
     request = check_request(*args, **{**DEVELOPER, **kwargs})
     return ask(sidecar.addresses[0], request)
 
@@ -54,11 +54,11 @@ def held(sidecar: RunningSidecar) -> int:
     return int(count)
 
 
-def test_a_request_goes_through_with_what_its_sender_needs(sidecar: RunningSidecar) -> None:
+def test_an_allowed_request_gets_headers_for_its_sender(sidecar: RunningSidecar) -> None:
     """Ids and budgets for the client, none for Mistral; the hold is settled as any other."""
-    answer = asked(sidecar)
+    answer = check(sidecar)
     assert (answer.status.code, answer.WhichOneof("http_response")) == (0, "ok_response")
-    headers = told(answer)
+    headers = client_headers(answer)
     assert set(headers) == {
         "x-sidecar-decision-id", "x-sidecar-hold-id", "x-sidecar-hold-expires-at",
         "x-sidecar-budgets",
@@ -75,10 +75,10 @@ def test_a_request_goes_through_with_what_its_sender_needs(sidecar: RunningSidec
     assert (settled.charged_tokens, settled.overrun) == (17, False)
 
 
-def test_what_is_held_is_what_the_body_can_cost(sidecar: RunningSidecar) -> None:
+def test_the_hold_is_the_worst_case_of_the_body(sidecar: RunningSidecar) -> None:
     """Every byte of the body, max_tokens for each choice, the tier and the route's region."""
     body = {**BODY, "n": 3, "service_tier": "priority", "safe_prompt": True}
-    hold_id = told(asked(sidecar, body, region="eu"))["x-sidecar-hold-id"]
+    hold_id = client_headers(check(sidecar, body, region="eu"))["x-sidecar-hold-id"]
     connection = sqlite3.connect(f"file:{sidecar.ledger}?mode=ro", uri=True)
     connection.row_factory = sqlite3.Row
     row = dict(connection.execute("SELECT * FROM holds WHERE hold_id = ?", (hold_id,)).fetchone())
@@ -121,7 +121,7 @@ def test_what_is_held_is_what_the_body_can_cost(sidecar: RunningSidecar) -> None
         ),
     ],
 )
-def test_every_endpoint_that_a_body_bounds_is_asked_about(
+def test_every_endpoint_bounded_by_its_body_is_authorized(
     path: str, body: dict[str, Any], endpoint: str, start_sidecar: Start, tmp_path: Path
 ) -> None:
     """By its path, with what its body says."""
@@ -142,50 +142,53 @@ def test_every_endpoint_that_a_body_bounds_is_asked_about(
     assert " ".join(told) == json.loads(answer.denied_response.body)["message"]
 
 
-def test_a_body_without_max_tokens_is_told_which_to_send(sidecar: RunningSidecar) -> None:
-    """It cannot be changed on its way, and nothing is held; that value goes through."""
+def test_a_body_without_max_tokens_is_denied_with_a_value_to_send(sidecar: RunningSidecar) -> None:
+    """Envoy cannot change the body, and nothing is held; a request with that value is allowed."""
     before = held(sidecar)
     for missing in ({"max_tokens": None}, {}):
         body = {key: value for key, value in BODY.items() if key != "max_tokens"} | missing
-        answer = asked(sidecar, body)
+        answer = check(sidecar, body)
         assert refusal(answer) == (400, "MAX_TOKENS_MISSING")
-    send = int(told(answer)["x-sidecar-max-tokens"])
+    send = int(client_headers(answer)["x-sidecar-max-tokens"])
     assert f"send at most {send}" in answer.denied_response.body
     assert before == held(sidecar)
-    assert asked(sidecar, {**BODY, "max_tokens": send - 10}).status.code == 0
+    assert check(sidecar, {**BODY, "max_tokens": send - 10}).status.code == 0
 
 
-def test_more_than_the_role_may_have_is_told_what_would_do(sidecar: RunningSidecar) -> None:
-    """Denied by the rule, with its status, and the value that would be let through."""
-    answer = asked(sidecar, {**BODY, "max_tokens": 10**6})
+def test_max_tokens_above_the_roles_is_denied_with_a_smaller_value(sidecar: RunningSidecar) -> None:
+    """Denied by the rule, with its status, and a value that would be allowed."""
+    answer = check(sidecar, {**BODY, "max_tokens": 10**6})
     assert refusal(answer) == (403, "REQUEST_TOO_LARGE")
-    send = int(told(answer)["x-sidecar-max-tokens"])
+    send = int(client_headers(answer)["x-sidecar-max-tokens"])
     assert 0 < send < 10**6
     assert f"a max_tokens of {send} would be allowed" in answer.denied_response.body
-    assert told(answer)["x-sidecar-decision-id"].startswith("dec_")
+    assert client_headers(answer)["x-sidecar-decision-id"].startswith("dec_")
 
 
-def test_a_used_up_budget_says_when_to_come_back(start_sidecar: Start, tmp_path: Path) -> None:
-    """429 with Retry-After in whole seconds; a sidecar that is asked too fast says so, too."""
+def test_a_used_up_budget_gets_retry_after(start_sidecar: Start, tmp_path: Path) -> None:
+    """429 with Retry-After in whole seconds; also for a caller over its rate."""
     policies = minimal(tmp_path / "p", few=limit("1", window="minute"))
     sidecar = start_sidecar(policies, *FROM[:3], "--pin", "role=tester", "--pin", "workspace=lab")
     request = check_request({**BODY, "model": "small-1"})
     assert ask(sidecar.addresses[0], request).status.code == 0
     answer = ask(sidecar.addresses[0], request)
     assert refusal(answer) == (429, "TOO_MUCH")
-    assert 0 < int(told(answer)["retry-after"]) <= 61
+    assert 0 < int(client_headers(answer)["retry-after"]) <= 61
     sidecar.stop()
     sidecar.args += ("--max-rate", "0.001")
     sidecar.restart()
     ask(sidecar.addresses[0], request)
     answer = ask(sidecar.addresses[0], request)
     assert refusal(answer) == (429, "CALLER_TOO_FAST")
-    assert int(told(answer)["retry-after"]) > 60
+    assert int(client_headers(answer)["retry-after"]) > 60
 
 
 def test_two_requests_with_one_x_request_id_are_two(sidecar: RunningSidecar) -> None:
-    """A client that sends an id twice pays twice."""
-    ids = {told(asked(sidecar, None, {"x-request-id": "same"}))["x-sidecar-hold-id"] for _ in "12"}
+    """A client that repeats an id is charged twice."""
+    ids = {
+        client_headers(check(sidecar, None, {"x-request-id": "same"}))["x-sidecar-hold-id"]
+        for _ in "12"
+    }
     assert len(ids) == 2
 
 
@@ -254,7 +257,7 @@ def test_a_body_that_two_could_read_apart_is_refused(
 ) -> None:
     """With the field, and none of its content; nothing is held."""
     before = held(sidecar)
-    answer = asked(sidecar, body)
+    answer = check(sidecar, body)
     status, found = refusal(answer)
     assert (code, status in {400, 413}) == (found, True), answer.denied_response.body
     assert "mistral-small" not in answer.denied_response.body
@@ -272,7 +275,7 @@ def test_a_message_that_bytes_do_not_bound_is_refused(part: Any, sidecar: Runnin
     text = {"type": "text", "text": "Why?"}
     for content, status in (([text], 0), ([text, part], 7)):
         body = {**BODY, "messages": [{"role": "user", "content": content}]}
-        answer = asked(sidecar, body)
+        answer = check(sidecar, body)
         assert status == answer.status.code
     assert refusal(answer) == (403, "INPUT_UNBOUNDED")
 
@@ -292,17 +295,17 @@ def test_a_message_that_bytes_do_not_bound_is_refused(part: Any, sidecar: Runnin
     ],
     ids=str,
 )
-def test_a_body_that_is_not_all_there_as_it_stands_is_refused(
+def test_an_incomplete_or_encoded_body_is_refused(
     headers: dict[str, str], status: int, code: str, sidecar: RunningSidecar
 ) -> None:
-    """Truncated, encoded, or of another type."""
-    assert (status, code) == refusal(asked(sidecar, None, headers))
+    """Truncated, compressed, or of another type."""
+    assert (status, code) == refusal(check(sidecar, None, headers))
 
 
-def test_a_body_of_chunks_is_whole_when_envoy_says_so(sidecar: RunningSidecar) -> None:
+def test_a_chunked_body_is_complete_if_envoy_says_so(sidecar: RunningSidecar) -> None:
     """Without its length; and by its length, where Envoy does not say."""
-    assert asked(sidecar, None, {"content-length": ""}).status.code == 0
-    assert asked(sidecar, None, {"x-envoy-auth-partial-body": ""}).status.code == 0
+    assert check(sidecar, None, {"content-length": ""}).status.code == 0
+    assert check(sidecar, None, {"x-envoy-auth-partial-body": ""}).status.code == 0
 
 
 @pytest.mark.parametrize(
@@ -313,35 +316,35 @@ def test_a_body_of_chunks_is_whole_when_envoy_says_so(sidecar: RunningSidecar) -
      "/v1/chat/completions;x", "https://api.mistral.ai/v1/chat/completions", "/v1/models", ""],
 )  # fmt: skip
 def test_a_path_that_only_looks_like_one_is_refused(path: str, sidecar: RunningSidecar) -> None:
-    """Whatever Mistral would take it for."""
-    assert refusal(asked(sidecar, path=path)) == (403, "ENDPOINT_UNKNOWN")
+    """Even if Mistral would accept it."""
+    assert refusal(check(sidecar, path=path)) == (403, "ENDPOINT_UNKNOWN")
 
 
-def test_what_no_body_bounds_is_refused(sidecar: RunningSidecar) -> None:
+def test_endpoints_that_no_body_bounds_are_refused(sidecar: RunningSidecar) -> None:
     """Audio without its length, documents without their pages; and other methods than POST."""
     body = {"model": "voxtral-mini-2602"}
-    answer = asked(sidecar, body, path="/v1/audio/transcriptions")
+    answer = check(sidecar, body, path="/v1/audio/transcriptions")
     assert refusal(answer) == (403, "AUDIO_UNBOUNDED")
     for pages in (None, [], "0-3", ["0"], [True]):
-        answer = asked(sidecar, {"model": "mistral-ocr-latest", "pages": pages}, path="/v1/ocr")
+        answer = check(sidecar, {"model": "mistral-ocr-latest", "pages": pages}, path="/v1/ocr")
         assert refusal(answer)[0] == 400
     for method in ("GET", "post", "PUT"):
-        assert refusal(asked(sidecar, method=method)) == (405, "METHOD_NOT_ALLOWED")
+        assert refusal(check(sidecar, method=method)) == (405, "METHOD_NOT_ALLOWED")
 
 
 def test_only_configured_sources_say_who_calls(sidecar: RunningSidecar) -> None:
-    """Headers that look like it are not looked at; two of one name are ambiguous."""
+    """Headers with similar names are ignored; repeated ones are ambiguous."""
     spoofed = {
         "x-role": "admin",
         "role": "admin",
         "x-principal-id": "root",
         "x-sidecar-role": "admin",
     }
-    assert asked(sidecar, None, spoofed).status.code == 0
-    assert refusal(asked(sidecar, None, {"x-user": "bob,ada"})) == (400, "PRINCIPAL_AMBIGUOUS")
-    assert refusal(asked(sidecar, None, {"x-user": ""})) == (400, "INVALID_FIELD")
-    assert refusal(asked(sidecar, None, {"x-user": "a\x1bb"})) == (400, "INVALID_FIELD")
-    assert refusal(asked(sidecar, None, {"x-user": "a" * 300})) == (400, "INVALID_FIELD")
+    assert check(sidecar, None, spoofed).status.code == 0
+    assert refusal(check(sidecar, None, {"x-user": "bob,ada"})) == (400, "PRINCIPAL_AMBIGUOUS")
+    assert refusal(check(sidecar, None, {"x-user": ""})) == (400, "INVALID_FIELD")
+    assert refusal(check(sidecar, None, {"x-user": "a\x1bb"})) == (400, "INVALID_FIELD")
+    assert refusal(check(sidecar, None, {"x-user": "a" * 300})) == (400, "INVALID_FIELD")
     request = check_request(role="developer")
     http = request.attributes.request.http
     headers = dict(http.headers)
@@ -360,14 +363,14 @@ def test_pins_count_for_envoy_too(start_sidecar: Start) -> None:
     sidecar = start_sidecar(
         None, *FROM[:5], "--pin", "workspace=dev-workspace", "--pin", "role=developer"
     )
-    answer = asked(sidecar, {**BODY, "max_tokens": 10**6}, role="admin")
+    answer = check(sidecar, {**BODY, "max_tokens": 10**6}, role="admin")
     assert refusal(answer) == (403, "PRINCIPAL_CONTRADICTED")
-    assert "x-sidecar-max-tokens" not in told(answer)
-    assert asked(sidecar).status.code == 0
+    assert "x-sidecar-max-tokens" not in client_headers(answer)
+    assert check(sidecar).status.code == 0
 
 
-def test_envoy_itself_has_to_prove_who_it_is(start_sidecar: Start, tmp_path: Path) -> None:
-    """Where callers do, by the call's own token: one in the request is Mistral's business."""
+def test_envoy_itself_has_to_authenticate(start_sidecar: Start, tmp_path: Path) -> None:
+    """Where callers do: by a token in the metadata of its own call, not in the request to Mistral."""
     issuer = Issuer()
     (tmp_path / "jwks.json").write_text(json.dumps(issuer.jwks))
     sidecar = start_sidecar(
@@ -381,14 +384,14 @@ def test_envoy_itself_has_to_prove_who_it_is(start_sidecar: Start, tmp_path: Pat
     assert error_info(caught.value).reason == "TOKEN_MISSING"
 
 
-def test_it_is_off_unless_asked_for(shared_sidecar: RunningSidecar) -> None:
-    """The method is unknown then."""
+def test_it_is_off_by_default(shared_sidecar: RunningSidecar) -> None:
+    """The method is then unknown."""
     with pytest.raises(grpc.RpcError) as caught:
         ask(shared_sidecar.addresses[0], check_request())
     assert grpc.StatusCode.UNIMPLEMENTED is caught.value.code()
 
 
-def test_bytes_that_are_no_question_end_the_call(sidecar: RunningSidecar) -> None:
+def test_an_invalid_check_request_ends_the_call(sidecar: RunningSidecar) -> None:
     """And an empty one is denied: nothing of it is known."""
     assert refusal(ask(sidecar.addresses[0], envoy.CheckRequest())) == (403, "ENDPOINT_UNKNOWN")
     with grpc.insecure_channel(sidecar.addresses[0]) as channel:
@@ -414,7 +417,7 @@ def test_bytes_that_are_no_question_end_the_call(sidecar: RunningSidecar) -> Non
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )  # fmt: skip
-def test_sources_that_are_none_are_refused_at_start(
+def test_invalid_sources_are_refused_at_start(
     args: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
     """Wrong usage, exit code 2, with the flag."""
@@ -423,9 +426,9 @@ def test_sources_that_are_none_are_refused_at_start(
     assert expected in " ".join(error.split())
 
 
-def test_apps_ask_beside_it_as_ever(sidecar: RunningSidecar) -> None:
-    """On the same listener, of the same budgets."""
-    told(asked(sidecar))
+def test_apps_can_call_the_same_listener(sidecar: RunningSidecar) -> None:
+    """It uses the same budgets."""
+    client_headers(check(sidecar))
     assert CHAT in ENDPOINTS
     budgets = sidecar.stub.GetBudgets(
         pb.GetBudgetsRequest(principal=principal(workspace=""))

@@ -1,4 +1,4 @@
-"""A ledger with calls of a test's choosing in it, written by the ledger itself."""
+"""A real ledger file with the calls that a test needs, for reports and commands of operators."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -25,7 +25,7 @@ DAY = 24 * HOUR
 
 
 class OperatorLedger:
-    """A real ledger file that is being written."""
+    """A real ledger file, with short methods to write calls."""
 
     def __init__(self, path: Path, zone: tzinfo = UTC) -> None:
         """Open or create it."""
@@ -34,7 +34,7 @@ class OperatorLedger:
         self._ledger = SqliteLedger(path, zone)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to the end."""
+        """Run a coroutine to its end."""
         return self._loop.run_until_complete(work)
 
     def decide(self, proposed: ReservationRequest) -> Decision:
@@ -59,7 +59,7 @@ class OperatorLedger:
         self.run(self._ledger.settle(hold_id, settlement(at_us, tokens)))
 
     def release(self, hold_id: str, at_us: int) -> None:
-        """Give a hold back."""
+        """Release a hold."""
         self.run(self._ledger.release(hold_id, "not sent", at_us))
 
     def expire(self, at_us: int) -> None:
@@ -71,7 +71,7 @@ class OperatorLedger:
         self.run(self._ledger.adjust(rule, scope, amount, "ada@example.com", "a test", at_us))
 
     def reports(self, at_us: int = NOON, zone: tzinfo = UTC) -> Reports:
-        """Read what is in it so far."""
+        """Return the reports of the ledger, at a time."""
         return Reports(ledger_file.open_reader(self.path), at_us, zone)
 
     def close(self) -> None:
@@ -81,8 +81,8 @@ class OperatorLedger:
 
 
 @contextmanager
-def books(path: Path, zone: tzinfo = UTC) -> Iterator[OperatorLedger]:
-    """Keep books for a while."""
+def operator_ledger(path: Path, zone: tzinfo = UTC) -> Iterator[OperatorLedger]:
+    """Open an OperatorLedger for the duration of a block."""
     opened = OperatorLedger(path, zone)
     try:
         yield opened
