@@ -1,1 +1,1 @@
-"""`make bench`: what a decision costs; `make soak`: whether it stays that way."""
+"""The benchmark of a decision's cost (`make bench`), and a long load test (`make soak`)."""

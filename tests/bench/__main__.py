@@ -1,4 +1,4 @@
-"""Measure what a decision costs, against an empty handler and Cerbos: `make bench`.
+"""The benchmark: the cost of a decision, compared with an empty handler and Cerbos.
 
 Needs h2load (Debian: nghttp2-client). CPU is what the server's process used, from the
 kernel's accounting; latency is what the client saw. Compare rows of one run only.
@@ -36,7 +36,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All of one run."""
+    """The results of one run."""
 
     rows: list[Row]
     servers: list[Server]
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def fill(path: Path, folder: Path, decisions: int, progress: Progress) -> None:
-    """Write the full ledger, unless it is there."""
+    """Fill the large ledger, unless the file exists."""
     task = progress.add_task("filling a ledger", total=decisions)
     policies = servers.roomy(folder / "policies")
     filled_ledger.fill(
@@ -102,7 +102,7 @@ def fill(path: Path, folder: Path, decisions: int, progress: Progress) -> None:
 
 
 def start(started: list[Server], folder: Path, filled: Path, name: str) -> None:
-    """Start all that is compared; leave Cerbos out, and say so, where it cannot be had."""
+    """Start all servers; without Cerbos if it is not available, with a note."""
     started.append(servers.empty())
     started.append(servers.sidecar(report.PLAIN, folder / "plain"))
     started.extend(
@@ -142,7 +142,7 @@ def measure(
 
 
 def confirm(started: list[Server]) -> None:
-    """Make sure that what is measured is the answer that is meant: Allow; and not to all."""
+    """Check that the measured calls are allowed, and that other calls are denied."""
     for server in started:
         if server.name == report.CERBOS:
             assert cerbos.effect(server.address, server.call.message) == "EFFECT_ALLOW"

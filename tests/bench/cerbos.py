@@ -1,4 +1,4 @@
-"""Cerbos, with the rules of `policies/` that it can express, as a server to compare with."""
+"""Cerbos with the rules of `policies/` that it can express, for comparison."""
 
 import json
 import platform
@@ -26,7 +26,7 @@ _PATH = "/cerbos.svc.v1.CerbosService/CheckResources"
 
 
 def program() -> Path:
-    """Return Cerbos itself. Raises MissingError or OtherMachineError."""
+    """Return the program cerbos. Raises MissingError or OtherMachineError."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise OtherMachineError(f"{PACKAGE} is not for this machine")
     return fetch(PACKAGE, SHA512, "package/cerbos-linux-x64", _PROGRAM)
@@ -62,7 +62,7 @@ def request(
     key_id: str = "",
     **labels: str,
 ) -> bytes:
-    """Return the call that `support.sidecar_process.chat` asks for, with changes, as Cerbos takes it."""
+    """Return the call of `support.sidecar_process.chat`, with changes, as a request to Cerbos."""
     attributes = {"workspace": workspace, "key_id": key_id, "labels": labels}
     resource = {"kind": "model", "id": model, "attr": {"tokens": tokens}}
     message = {
@@ -74,7 +74,7 @@ def request(
 
 
 def effect(address: str, message: bytes) -> str:
-    """Ask Cerbos once; return the name of the effect."""
+    """Check one call with Cerbos; return the name of the effect."""
     with grpc.insecure_channel(address) as channel:
         ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_PATH)
         answer = ask(message, timeout=10, wait_for_ready=True)

@@ -1,4 +1,4 @@
-"""A gRPC server of the same kind whose handlers do nothing: what the transport alone costs."""
+"""A gRPC server of the same kind with empty handlers: the cost of the transport alone."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ from sidecar.server.service import SERVICE
 
 
 async def main() -> None:
-    """Serve until killed; say where on standard error, as the sidecar does."""
+    """Serve until killed; log the address to standard error, as the sidecar does."""
 
     async def nothing(_request: bytes, _context: object) -> bytes:
         return b""

@@ -1,9 +1,9 @@
-"""A ledger that has been in use for a month, written in minutes: one decision, many times.
+"""A ledger as after a month of use, written in minutes by copying one decision.
 
 The first decision, its settlement and a denial are made by the ledger itself. They are
 copied with ids, times, callers and links of the copies' own, and with sums that agree, so
-that `sidecar ledger verify` accepts the file. What a copy says of how its budgets stood is
-the first one's, which nothing can check, and which has the right size.
+that `sidecar ledger verify` accepts the file. The balances in a copy are
+those of the first decision, which `verify` does not check; their size is right.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ _of_amount = itemgetter(*AMOUNT_COLUMNS)
 
 
 class _Template(NamedTuple):
-    """What the ledger wrote of one call: rows by column, a budget beside each amount."""
+    """The rows that the ledger wrote for one call, with the budget of each amount."""
 
     decision: Row
     hold: Row
@@ -57,7 +57,7 @@ class _Template(NamedTuple):
 
 @dataclass
 class _Window:
-    """A budget row that is being filled."""
+    """A budget row, with the amounts of its copies so far."""
 
     row: Row
     spent: int = 0
@@ -67,10 +67,10 @@ class _Window:
 def fill(
     path: Path, policies: Path, decisions: int, done: Callable[[int], object] = lambda _: None
 ) -> None:
-    """Write a ledger with so many decisions of the past month; tell how many are done.
+    """Write a ledger with this many decisions of the past month; yield the number so far.
 
-    Most are settled, some denied, and the last few have open holds. Where the file is
-    already, nothing is done. It takes three decisions at least.
+    Most are settled, some denied, and the last few have open holds. If the file exists, nothing
+    is done. At least three decisions are written.
     """
     if path.exists():
         return
@@ -117,7 +117,7 @@ async def _first_calls(path: Path, policies: Path, at_us: int) -> None:
 
 
 class _Filling:
-    """Copies of the first calls, on their way into the file."""
+    """Copies of the first calls, written to the file in batches."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
@@ -173,7 +173,7 @@ class _Filling:
             self._put("hold_amounts", amount)
 
     def write(self) -> None:
-        """Write what has been copied, and the windows that have ended."""
+        """Write the copies so far, and the windows that have ended."""
         for window in self._ended:
             self._put("budgets", {**window.row, "spent": window.spent, "held": window.held})
         self._ended.clear()
@@ -185,7 +185,7 @@ class _Filling:
                 copies.clear()
 
     def write_windows(self) -> None:
-        """Write the windows that are left, at the end."""
+        """Write the remaining windows, at the end."""
         self._ended += self._windows.values()
         self.write()
 

@@ -1,4 +1,4 @@
-"""How many requests share a commit, and how long that takes, as the sidecar's metrics say."""
+"""The number of requests in a commit, and its duration, from the sidecar's metrics."""
 
 import time
 import urllib.request
@@ -27,7 +27,7 @@ class Groups:
 def groups(
     server: Server, metrics: str, calls: int, done: Callable[[], object] = lambda: None
 ) -> list[Groups]:
-    """Make so many calls with 64, 8 and 1 in flight; the metrics are at this address."""
+    """Make this many calls with 64, 8 and 1 in flight; the metrics are at this address."""
     found = []
     before = _totals(metrics)
     for in_flight in IN_FLIGHT:
@@ -43,7 +43,7 @@ def groups(
 
 
 def _totals(metrics: str) -> tuple[float, float, float]:
-    """Return commits, requests in them, and the seconds that they took, so far."""
+    """Return the totals of commits, of requests in them, and of their seconds."""
     time.sleep(FRESH_SECONDS)  # or it would be the page of before
     with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=30) as answer:
         found = samples(answer.read().decode())

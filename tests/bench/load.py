@@ -1,4 +1,4 @@
-"""Load on a server, and what it cost: one sample after the other, and their medians."""
+"""Load on a server, and its cost: samples, and their medians."""
 
 import json
 import re
@@ -19,7 +19,7 @@ UNARY, STREAM = "unary", "stream"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What some calls of one server cost. Latencies are what the client saw."""
+    """The cost of calls to one server. Latencies are measured by the client."""
 
     server: str
     rpc: str
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Some calls of one server, so many in flight."""
+    """Calls to one server, with a number of them in flight."""
 
     server: Server
     rpc: str
@@ -69,10 +69,10 @@ class Load:
 def rounds(
     loads: Sequence[Load], number: int, done: Callable[[], object] = lambda: None
 ) -> list[Row]:
-    """Run all loads in turn, again and again; return the median of each.
+    """Run all loads in turn, in several rounds; return the median of each.
 
-    What disturbs the machine for a while so disturbs all that is compared, and few rounds.
-    Every other round goes backwards, as what runs first may have it easier.
+    A temporary disturbance of the machine then affects all loads alike, and few rounds.
+    Every other round runs backwards, since the first load may have an advantage.
     """
     for load in loads:
         load.run()  # warm up
@@ -94,7 +94,7 @@ def _median(rows: Sequence[Row]) -> Row:
 
 
 def _unary(server: Server, in_flight: int, calls: int) -> tuple[float, list[float]]:
-    """Let h2load call on one connection; return its seconds, and the latencies in ms."""
+    """Call with h2load on one connection; return the seconds, and the latencies in ms."""
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder, "body"), Path(folder, "log")
         message = server.call.message
@@ -116,7 +116,7 @@ def _unary(server: Server, in_flight: int, calls: int) -> tuple[float, list[floa
 
 
 def _stream(server: Server, in_flight: int, calls: int) -> tuple[float, list[float]]:
-    """Let a client in Python call on one stream; return its seconds, and the latencies in ms."""
+    """Call with a Python client on one stream; return the seconds, and the latencies in ms."""
     client = Path(__file__).with_name("stream_client.py")
     message = server.call.message.hex()
     command = [sys.executable, str(client), server.address, message, str(calls), str(in_flight)]

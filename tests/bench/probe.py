@@ -1,7 +1,7 @@
-"""A client that asks every ten milliseconds, answered or not: how long may anybody wait?
+"""A client that calls every ten milliseconds, to measure the longest wait.
 
-Writes JSON: how many calls it made, the longest that one took, and the latest that it woke
-itself, which is the machine's fault rather than the server's; both in milliseconds.
+Writes JSON: how many calls it made, the longest that one took, and its own longest
+delay, which is due to the machine and not to the server; both in milliseconds.
 """
 
 import argparse
@@ -18,7 +18,7 @@ EVERY_SECONDS = 0.01
 
 
 async def main(address: str, message: bytes, seconds: float) -> None:
-    """Ask for so many seconds."""
+    """Call for this many seconds."""
     request = pb.AuthorizeRequest.FromString(message)
     took: list[float] = []
     late: list[float] = []

@@ -17,7 +17,7 @@ FLAT = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """One thing that is wanted, and what was measured."""
+    """A target of the benchmark, and the measured value."""
 
     name: str
     at_most: float
@@ -26,19 +26,19 @@ class Aim:
 
     @property
     def is_met(self) -> bool:
-        """Whether it is reached."""
+        """Whether the target is reached."""
         return self.measured <= self.at_most
 
 
 class Rows:
-    """The rows of one run, by what was asked of whom."""
+    """The rows of one run, by server and call."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        """Find rows among these."""
+        """Use these rows."""
         self._rows = {(row.server, row.rpc, row.in_flight): row for row in rows}
 
     def ratio(self, figure: str, one: tuple[str, str, int], other: tuple[str, str, int]) -> float:
-        """Return how a row's figure stands to another's; nan where there is no such row."""
+        """Return the ratio of one row's figure to another's; nan if a row is missing."""
         if one not in self._rows or other not in self._rows:
             return float("nan")
         return float(getattr(self._rows[one], figure) / getattr(self._rows[other], figure))
@@ -47,7 +47,7 @@ class Rows:
 def aims(
     rows: Sequence[Row], servers: Sequence[Server], filled: str, soaked: Soaked
 ) -> Iterator[Aim]:
-    """Compare what was measured with what is wanted; without Cerbos, leave its aims out."""
+    """Return each target with its measured value; without Cerbos, its targets are omitted."""
     found, cpu = Rows(rows), "cpu_us_per_call"
     unary, stream = (PLAIN, UNARY, 64), (PLAIN, STREAM, 64)
     yield Aim(
@@ -79,7 +79,7 @@ def aims(
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
-    """Return what calls cost, with the ratio to the empty handler."""
+    """Return the cost of calls, with the ratio to the empty handler."""
     found = Rows(rows)
     table = _table(
         "10 rules, 4 limits, durable holds: the median of the rounds",
@@ -106,7 +106,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
 
 
 def servers_table(servers: Sequence[Server]) -> Table:
-    """Return how servers started."""
+    """Return the start of each server: its time and memory."""
     table = _table("from start to serving", "server", "s", "MB idle")
     for server in servers:
         table.add_row(server.name, f"{server.start_seconds:.2f}", f"{server.idle_mb:.0f}")

@@ -1,4 +1,4 @@
-"""The processes that are measured: how they start, and what they use."""
+"""The server processes of the benchmark: their start, and the resources they use."""
 
 import os
 import re
@@ -26,7 +26,7 @@ START_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A unary RPC as h2load makes it, again and again."""
+    """A unary RPC that h2load repeats."""
 
     path: str
     message: bytes
@@ -42,9 +42,9 @@ class Server:
     def __init__(
         self, name: str, command: Sequence[str], call: Call = AUTHORIZE, address: str = ""
     ) -> None:
-        """Start it, and wait until it serves: at the address, or where it says.
+        """Start it, and wait until it serves at the address, or at the one in its log.
 
-        It is started a few times, as a machine that is busy for a moment says little.
+        It is started a few times, since the machine may be busy once.
         """
         self.name, self.call, self.address = name, call, address
         self._command, self._says_where = command, not address
@@ -101,7 +101,7 @@ def sidecar(
 ) -> Server:
     """Start a sidecar with the shipped rules, and more that read the request.
 
-    Unless it is told of a ledger, that is the folder's ledger.sqlite.
+    The default ledger is ledger.sqlite in the folder.
     """
     folder.mkdir(exist_ok=True)
     policies = roomy(folder / "policies")
@@ -116,7 +116,7 @@ def sidecar(
 
 
 def roomy(directory: Path) -> Path:
-    """Return the shipped policies with ceilings that the load does not reach."""
+    """Return the shipped policies, with ceilings above the load."""
     shipped(directory)
     for file, old, new in (
         ("workspaces.yaml", "requests_per_minute: 60", "requests_per_minute: 100_000_000"),
@@ -132,7 +132,7 @@ def roomy(directory: Path) -> Path:
 
 @contextmanager
 def stopped_at_end() -> Iterator[list[Server]]:
-    """Give a list; stop the servers that were put into it."""
+    """Yield a list; at the end stop the servers in it."""
     servers: list[Server] = []
     try:
         yield servers
@@ -142,7 +142,7 @@ def stopped_at_end() -> Iterator[list[Server]]:
 
 
 def free_address() -> str:
-    """Return an address on which nobody listens now, for a server that cannot choose one."""
+    """Return a free address, for a server that cannot choose one itself."""
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{trial.getsockname()[1]}"
@@ -155,7 +155,7 @@ def _wait_for(address: str) -> None:
         try:
             socket.create_connection((host, int(port))).close()
         except OSError:
-            assert time.monotonic() < deadline, f"nobody listens on {address}"
+            assert time.monotonic() < deadline, f"no process listens on {address}"
             time.sleep(0.005)
         else:
             return

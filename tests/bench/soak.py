@@ -1,4 +1,4 @@
-"""Load for a long time: does memory grow, and does anybody ever wait? `make soak MINUTES=10`."""
+"""A load for a long time, to measure growth of memory and waits: `make soak MINUTES=10`."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The server at one moment."""
+    """The server's resources at one moment."""
 
     seconds: float
     decisions: int
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass
 class Soaked:
-    """What a server under load did. Waits are what a client that asks every 10 ms saw."""
+    """The result of a load. Waits are measured by a client that calls every 10 ms."""
 
     start_mb: float
     samples: list[Sample] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Soaked:
         return [sample for sample in self.samples if sample.seconds >= first]
 
     def growth_mb_per_million(self) -> float:
-        """Return how steep memory rises after the warm-up, as a straight line."""
+        """Return the growth of memory after the warm-up, as the slope of a line."""
         samples = self.settled_in()
         if len(samples) < 2:
             return 0
@@ -67,7 +67,7 @@ class Soaked:
 def soak(
     server: Server, seconds: float, report: Callable[[Sample], object] = lambda _: None
 ) -> Soaked:
-    """Keep a server busy for so long, and watch; tell of each second."""
+    """Keep a server under load for this time; report a sample each second."""
     found = Soaked(server.resident_mb())
     started, sampled = time.monotonic(), 0.0
     with _client("probe.py", server, seconds) as probe:
@@ -97,7 +97,7 @@ def _client(module: str, server: Server, seconds: float) -> "subprocess.Popen[st
 
 
 def show(found: Soaked, file_mb: float) -> None:
-    """Print what happened."""
+    """Print the result."""
     last = found.samples[-1]
     table = Table(title="Authorize and AuthorizeStream, each settled", title_justify="left")
     for heading in ("", "figure"):
@@ -119,7 +119,7 @@ def show(found: Soaked, file_mb: float) -> None:
 
 
 def main() -> None:
-    """Soak a sidecar of its own, print a table, and write JSON."""
+    """Run the load on a new sidecar, print a table, and write JSON."""
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--json", type=Path, default=Path("build/soak.json"))

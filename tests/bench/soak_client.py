@@ -1,6 +1,6 @@
-"""Apps that decide, over both RPCs, and settle each call: as many as the sidecar answers.
+"""Apps that authorize over both RPCs and settle each call, as fast as the sidecar answers.
 
-Writes a line each second: how many decisions and settlements were answered so far.
+Writes a line each second: the totals of decisions and settlements.
 """
 
 import argparse
@@ -24,14 +24,14 @@ class Apps:
     """Clients on one channel."""
 
     def __init__(self, channel: grpc.aio.Channel, request: pb.AuthorizeRequest) -> None:
-        """Ask for this call, each time as a new one."""
+        """Repeat this call, each time with a new request_id."""
         self._stub = AuthorizationServiceStub(channel)  # type: ignore[no-untyped-call]
         self._request = request
         self._stopped = False
         self.done = Counter[str]()
 
     async def run(self, seconds: float) -> None:
-        """Work so long, then finish what is in flight."""
+        """Make calls for this time, then finish those in flight."""
         working = [asyncio.create_task(self._call()) for _ in range(IN_FLIGHT)]
         working.append(asyncio.create_task(self._stream()))
         end = time.monotonic() + seconds
@@ -43,7 +43,7 @@ class Apps:
         self.tell()
 
     def tell(self) -> None:
-        """Write how many were answered."""
+        """Write the totals."""
         sys.stdout.write(f"{self.done['decisions']} {self.done['settlements']}\n")
         sys.stdout.flush()
 
@@ -86,7 +86,7 @@ class Apps:
 
 
 async def main(address: str, message: bytes, seconds: float) -> None:
-    """Keep the sidecar busy for so many seconds."""
+    """Keep the sidecar under load for this many seconds."""
     async with grpc.aio.insecure_channel(address) as channel:
         await Apps(channel, pb.AuthorizeRequest.FromString(message)).run(seconds)
 

@@ -1,6 +1,6 @@
-"""AuthorizeStream's client, in a process of its own: so many in flight, each one new.
+"""A client of AuthorizeStream, in a process of its own, with a number of calls in flight.
 
-Writes JSON: how many seconds it took, and the latency of each call in microseconds.
+Writes JSON: the total seconds, and the latency of each call in microseconds.
 """
 
 import argparse
@@ -17,7 +17,7 @@ PATH = "/sidecar.v1.AuthorizationService/AuthorizeStream"
 
 
 async def main(address: str, message: bytes, calls: int, in_flight: int) -> None:
-    """Send, and keep so many in flight until all are answered."""
+    """Send calls, and keep this many in flight until all have a response."""
     sent: dict[str, float] = {}
     latencies_us: list[int] = []
     places = asyncio.Semaphore(in_flight)
@@ -39,7 +39,7 @@ async def main(address: str, message: bytes, calls: int, in_flight: int) -> None
         async for encoded in stream:
             answer = pb.AuthorizeResponse.FromString(encoded)
             assert answer.effect != pb.EFFECT_DENY, answer
-            # The empty handler names nobody; it answers in order.
+            # The empty handler sends no request_id; it answers in order.
             at = sent.pop(answer.request_id or next(iter(sent)))
             latencies_us.append(round((time.perf_counter() - at) * 1e6))
             places.release()

@@ -1,4 +1,4 @@
-"""Start everything, make calls that are allowed and calls that are not, show what is left."""
+"""The demo: starts everything, makes allowed and denied calls, shows what is left."""
 
 import tempfile
 from pathlib import Path

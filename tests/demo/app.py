@@ -1,4 +1,4 @@
-"""A sample app: it asks before each call to Mistral, and tells afterwards what was used."""
+"""A sample app: it authorizes each call to Mistral, and settles its usage afterwards."""
 
 import uuid
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mistralai.client.models import UserMessage
 
 @dataclass
 class Chat:
-    """An answer from Mistral, or None with the reasons why there is none."""
+    """Mistral's response, or None with the reasons of the denial."""
 
     text: str | None
     decision: pb.AuthorizeResponse
@@ -20,13 +20,13 @@ class Chat:
 
 @dataclass
 class App:
-    """Somebody's chat application."""
+    """A chat application."""
 
     sidecar: AuthorizationServiceStub
     mistral: Mistral
 
     def chat(self, who: pb.Principal, model: str, prompt: str, max_tokens: int = 0) -> Chat:
-        """Ask the sidecar, call Mistral, settle."""
+        """Authorize, call Mistral, settle."""
         decision = self.sidecar.Authorize(
             pb.AuthorizeRequest(
                 request_id=str(uuid.uuid4()),

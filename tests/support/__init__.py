@@ -1,1 +1,1 @@
-"""What several tests need: real sidecars, policy directories, ledgers."""
+"""Helpers of tests: real sidecars, policy directories, ledgers, and servers with faults."""

@@ -9,7 +9,7 @@ HOUR = 3_600_000_000
 
 
 def alert(number: int = 1, **changes: object) -> Alert:
-    """Return one, with changes."""
+    """Return an alert, with changes."""
     one = Alert(
         f"alert_{number}", AlertKind.THRESHOLD, NOON, "monthly", "lab", Meter.COST, Window.HOUR,
         NOON, NOON + HOUR, 80, 10_000_000_000, 7_000_000_000, 1_000_000_000,

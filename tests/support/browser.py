@@ -1,4 +1,4 @@
-"""A real browser without a window, where there is one."""
+"""A headless browser, if one is installed."""
 
 import html
 import json

@@ -1,4 +1,4 @@
-"""buf, which lints proto/ and tells what would break those who use it: `make baseline`."""
+"""buf, which lints proto/ and finds breaking changes of the contract (`make baseline`)."""
 
 import platform
 import subprocess
@@ -20,7 +20,7 @@ BASELINE = ROOT / "proto" / "baseline.txtpb"
 
 
 def program() -> Path:
-    """Return buf itself. Raises MissingError or OtherMachineError."""
+    """Return the program buf. Raises MissingError or OtherMachineError."""
     name, sha512 = SHA512.get(platform.machine(), ("", ""))
     if sys.platform != "linux" or not name:
         raise OtherMachineError(f"no buf is pinned for {sys.platform} {platform.machine()}")
@@ -29,7 +29,7 @@ def program() -> Path:
 
 
 def buf(*args: str, folder: Path = ROOT) -> tuple[int, str]:
-    """Run it in a folder with a buf.yaml; return its exit code and what it says."""
+    """Run buf in a folder with a buf.yaml; return its exit code and its output."""
     done = subprocess.run(  # noqa: S603 - pinned
         [str(program()), *args], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
@@ -37,7 +37,7 @@ def buf(*args: str, folder: Path = ROOT) -> tuple[int, str]:
 
 
 def take_baseline() -> None:
-    """Promise what proto/ says now."""
+    """Make the current proto/ the baseline, which later versions must not break."""
     code, said = buf("build", "--exclude-source-info", "--output", str(BASELINE))
     assert code == 0, said
 

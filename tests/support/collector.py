@@ -1,4 +1,4 @@
-"""A real HTTP server that takes traces by OTLP, or misbehaves."""
+"""An HTTP server that receives traces by OTLP, or fails."""
 
 import threading
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector(ThreadingHTTPServer):
-    """Keeps what it was sent. `answer` is a status, or "hang"."""
+    """Records what it receives. `answer` is a status, or "hang"."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        """Listen on loopback; take everything."""
+        """Listen on loopback, and accept everything."""
         self.answer: int | str = 200
         self.released = threading.Event()
         self.bodies: list[bytes] = []
@@ -25,7 +25,7 @@ class Collector(ThreadingHTTPServer):
 
     @property
     def env(self) -> dict[str, str]:
-        """The standard variables that lead to it."""
+        """The standard variables with its URL."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.server_address[1]}",
             "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer hunter2",
@@ -45,7 +45,7 @@ class Collector(ThreadingHTTPServer):
 
     @property
     def services(self) -> set[str]:
-        """What those who sent spans call themselves."""
+        """The service names of the senders."""
         return {
             attribute.value.string_value
             for body in self.bodies
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Collector
 
     def do_POST(self) -> None:
-        """Keep it, and answer as told."""
+        """Record the request, and respond as `answer` says."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.server.answer == "hang":
             self.server.released.wait(60)
@@ -81,10 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def handle(self) -> None:
-        """A client that goes away is no error."""
+        """Ignore a client that disconnects."""
         try:
             super().handle()
         except ConnectionError:
@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """Collect on a port of loopback."""
+    """Run a collector on a port of loopback."""
     server = Collector()
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:

@@ -1,4 +1,4 @@
-"""Running the command line, as people and jobs run it."""
+"""Commands of the command line, run as people and jobs run them."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ Ended = tuple[int, str, str]
 
 
 def sidecar(*args: object, program: str = "", **env: str) -> Ended:
-    """Run a command, or a program of ours. A command is a fork, as `support.forks` explains."""
+    """Run a command, or a Python program. A command is a fork, as `support.forks` explains."""
     if program or not can_fork(env):
         return started(*args, program=program, **env)
     process = Forked([*map(str, args)], env=_environment(env))
@@ -23,7 +23,7 @@ def sidecar(*args: object, program: str = "", **env: str) -> Ended:
 
 
 def started(*args: object, program: str = "", **env: str) -> Ended:
-    """Run a command, or a program of ours, in an interpreter of its own."""
+    """Run a command, or a Python program, in a new interpreter."""
     command = ["-c", program] if program else ["-m", "sidecar", *map(str, args)]
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, *command],

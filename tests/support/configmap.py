@@ -1,4 +1,4 @@
-"""A policy directory that changes as the kubelet changes a ConfigMap's volume."""
+"""A policy directory that is updated as the kubelet updates a ConfigMap's volume."""
 
 import itertools
 import shutil
@@ -9,21 +9,21 @@ _numbers = itertools.count(1)
 
 
 def texts(directory: Path) -> dict[str, str]:
-    """Return what is in a directory, by file name."""
+    """Return the texts of a directory's files, by name."""
     return {file.name: file.read_text() for file in sorted(directory.iterdir())}
 
 
 class ConfigMap:
-    """A volume: a folder for each version, `..data` to the one that counts, a link a key."""
+    """A volume: a folder for each version, `..data` to the current one, and a link for each key."""
 
     def __init__(self, volume: Path, files: Mapping[str, str]) -> None:
-        """Mount it."""
+        """Create the volume."""
         self.volume = volume
         volume.mkdir()
         self.update(files)
 
     def update(self, files: Mapping[str, str]) -> None:
-        """Swap, in the kubelet's order: folder, `..data`, new links, stale links, old folder."""
+        """Replace the version, in the kubelet's order: folder, `..data`, new links, stale links, old folder."""
         before = self._current()
         folder = self.volume / f"..2026_11_24_13_16_{next(_numbers):010d}"
         folder.mkdir()

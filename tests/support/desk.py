@@ -1,4 +1,4 @@
-"""The authorizer and the ledger in this process, at a time of the test's choosing."""
+"""The authorizer and the ledger in this process, with a clock that the test sets."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -22,7 +22,7 @@ NOON = to_us(datetime(2026, 11, 10, 12, tzinfo=UTC))
 
 
 class Desk:
-    """An authorizer over a real ledger file, with a clock that a test sets."""
+    """An authorizer on a real ledger file, with a clock that the test sets."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Desk:
         zone: tzinfo = UTC,
         share: Share = WHOLE,
     ) -> None:
-        """Open everything; `now_us` starts at noon of 10 November 2026."""
+        """Open the ledger; `now_us` starts at noon of 10 November 2026."""
         self.now_us = NOON
         self.loop = asyncio.new_event_loop()
         self.ledger = SqliteLedger(ledger, zone)
@@ -40,7 +40,7 @@ class Desk:
         self.authorizer = Authorizer(policy, self.ledger, lambda: self.now_us, 600 * SECOND_US)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to the end."""
+        """Run a coroutine to its end."""
         return self.loop.run_until_complete(work)
 
     def authorize(self, request: pb.AuthorizeRequest) -> Decision:
@@ -48,7 +48,7 @@ class Desk:
         return self.run(self.authorizer.authorize(request))
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self.now_us += int(seconds * SECOND_US)
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class Desk:
 
 @contextmanager
 def desk(*args: Any, **kwargs: Any) -> Iterator[Desk]:
-    """Open a desk for a while."""
+    """Open a Desk for the duration of a block."""
     opened = Desk(*args, **kwargs)
     try:
         yield opened

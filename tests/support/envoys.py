@@ -1,4 +1,4 @@
-"""What Envoy asks, by the bytes it sends, without Envoy."""
+"""The requests that Envoy sends to the sidecar, without Envoy."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def check_request(
     peer: str = "",
     **extensions: str,
 ) -> envoy.CheckRequest:
-    """Return what Envoy sends of a request, with pack_as_bytes; a header of "" is left out."""
+    """Return Envoy's CheckRequest for an HTTP request; a header with the value "" is omitted."""
     content = (
         body if isinstance(body, bytes) else json.dumps(BODY if body is None else body).encode()
     )
@@ -54,7 +54,7 @@ def check_request(
 
 
 def ask(address: str, request: envoy.CheckRequest) -> envoy.CheckResponse:
-    """Ask as Envoy does. Raises grpc.RpcError."""
+    """Call Check as Envoy does. Raises grpc.RpcError."""
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary(
             PATH,
@@ -75,7 +75,7 @@ def refusal(answer: envoy.CheckResponse) -> tuple[int, str]:
 
 
 def client_headers(answer: envoy.CheckResponse) -> dict[str, str]:
-    """Return the headers for the client, each of which takes the place of any other."""
+    """Return the headers for the client; each replaces any other of its name."""
     options = [*answer.ok_response.response_headers_to_add, *answer.denied_response.headers]
     overwrite = envoy.HeaderValueOption.APPEND_OVERWRITE_OR_ADD
     assert all(option.append_action == overwrite for option in options)

@@ -1,4 +1,4 @@
-"""Rules and calls of every kind that the checker accepts, for property tests."""
+"""Generators of rules that the checker accepts, and of calls, for property tests."""
 
 from datetime import UTC, datetime
 
@@ -48,7 +48,7 @@ DOUBLES = [
 
 
 def binary(operators: list[str], inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Join two expressions of one type."""
+    """Return an operator applied to two expressions of one type."""
     return st.builds("({} {} {})".format, inner, st.sampled_from(operators), inner)
 
 
@@ -119,7 +119,7 @@ moments = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.
 
 @st.composite
 def calls(draw: st.DrawFn) -> Values:
-    """Draw what the rules may be given."""
+    """Draw the policy input of a call."""
     request = policy_pb.Request(
         model=draw(names), endpoint=draw(names), region=draw(names), batch=draw(st.booleans()),
         input_tokens=draw(counts), max_output_tokens=draw(counts), choices=draw(counts),

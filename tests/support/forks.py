@@ -1,10 +1,10 @@
-"""Processes of `python -m sidecar` that cost a fork, where a start costs most of a second.
+"""Processes of `python -m sidecar` made by fork, since a new start costs most of a second.
 
 A server of forks loads every command once. A command is then a process of its own: with its own
 arguments, environment, folder, standard streams and signals, it runs `sidecar/__main__.py` as
 `-m` does, and ends as an interpreter ends. What it has before it begins is what is loaded
-already: modules, and the table of CEL's parser. So whatever is about loading, or about what an
-interpreter itself reads at its start, starts one: `support.commands.started`.
+already: modules, and the table of CEL's parser. So a test of loading, or of what an interpreter
+reads at its start, has to start one: `support.commands.started`.
 """
 
 import atexit
@@ -82,7 +82,7 @@ class Forked:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Read what is left of its streams, and wait for its end."""
+        """Read the rest of its streams, and wait for its end."""
         deadline = None if timeout is None else time.monotonic() + timeout
         said = ["", ""]
 
@@ -107,11 +107,11 @@ class Forked:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Let it end at once."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
@@ -141,7 +141,7 @@ def _server() -> socket.socket:
 
 
 def _serve(number: int) -> dict[str, Any]:
-    """Fork for each order that comes in, and return it in the process that carries it out."""
+    """Fork for each command received; return the command in the new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is interrupted closes the line
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the keepers are not waited for
     orders = socket.socket(fileno=number)
@@ -157,7 +157,7 @@ def _serve(number: int) -> dict[str, Any]:
 
 
 def _keep(line: int, *streams: int) -> dict[str, Any]:
-    """Be the parent of the command, and tell how it ended; or be the command."""
+    """Fork: the parent reports the exit status of the command; the child returns to run it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     told = socket.socket(fileno=line)
     order: dict[str, Any] = json.loads(told.makefile().readline())
@@ -177,7 +177,7 @@ def _keep(line: int, *streams: int) -> dict[str, Any]:
 
 
 def _become(order: dict[str, Any]) -> None:
-    """Take what a process has from its parent."""
+    """Take over arguments, environment, folder and streams, as from a parent process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(order["env"])
@@ -195,7 +195,7 @@ def _stream(number: int, mode: str, like: Any, **more: Any) -> Any:
 
 
 def _load() -> None:
-    """Load what any command loads, and what each makes of the same grammar."""
+    """Load the modules of every command, and the parser's table."""
     from sidecar.cli import main  # noqa: PLC0415 - in the server alone
 
     for places in (main.COMMANDS, main.OF_LEDGER, main.OF_KEYS):

@@ -1,4 +1,4 @@
-"""What a ledger's file says of the calls in it."""
+"""The holds in a ledger file."""
 
 import sqlite3
 from pathlib import Path
@@ -9,7 +9,7 @@ from support.sidecar_process import eventually
 
 
 class Hold(NamedTuple):
-    """How a hold ended, and what of it was charged."""
+    """A hold's state and its charge."""
 
     state: str
     outcome: str
@@ -20,7 +20,7 @@ class Hold(NamedTuple):
 
 
 def holds(ledger: Path) -> list[Hold]:
-    """Read them all, in the order of their decisions."""
+    """Return all holds, in the order of their decisions."""
     connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
     found = connection.execute(
         "SELECT state, outcome, held_input_tokens + held_output_tokens,"
@@ -32,7 +32,7 @@ def holds(ledger: Path) -> list[Hold]:
 
 
 def ended(ledger: Path, count: int = 1) -> list[Hold]:
-    """Wait until there are so many holds and none is open; return them."""
+    """Wait until there are this many holds and none is open; return them."""
 
     def look() -> list[Hold]:
         found = holds(ledger)

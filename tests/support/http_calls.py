@@ -1,4 +1,4 @@
-"""HTTP by its bytes, for requests that no client would send."""
+"""HTTP requests as raw bytes, for requests that no client library would send."""
 
 import json
 import socket
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """A response."""
 
     status: int
     headers: dict[str, str]
@@ -14,7 +14,7 @@ class Answer(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """The JSON that it is."""
+        """The body's JSON."""
         assert self.headers["content-type"] == "application/json", self
         return json.loads(self.content)
 
@@ -32,7 +32,7 @@ def connect(address: str) -> socket.socket:
 
 
 def received(connection: socket.socket) -> bytes:
-    """Return all that comes until the other side closes."""
+    """Return all bytes until the other side closes."""
     pieces = []
     while piece := connection.recv(65_536):
         pieces.append(piece)
@@ -40,14 +40,14 @@ def received(connection: socket.socket) -> bytes:
 
 
 def send(address: str, request: bytes) -> list[Answer]:
-    """Send bytes, and return every answer that comes until the other side closes."""
+    """Send bytes; return every response until the other side closes."""
     with connect(address) as connection:
         connection.sendall(request)
         return answers(received(connection))
 
 
 def answers(content: bytes) -> list[Answer]:
-    """Read answers, each with its content-length."""
+    """Parse responses, each with its content-length."""
     found = []
     while content:
         head, _, content = content.partition(b"\r\n\r\n")
@@ -62,7 +62,7 @@ def answers(content: bytes) -> list[Answer]:
 def request(
     path: str, body: Any = None, headers: dict[str, str] | None = None, method: str = "POST"
 ) -> bytes:
-    """Write a request as a good client does; bytes as a body stay as they are."""
+    """Return a well-formed request; a body of bytes is sent unchanged."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {
         "Host": "localhost", "Content-Type": "application/json",

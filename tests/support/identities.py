@@ -1,4 +1,4 @@
-"""Those who issue tokens and certificates: real keys, a real JWKS endpoint, a real CA."""
+"""Issuers of tokens and certificates: real keys, a real JWKS endpoint, a real CA."""
 
 import base64
 import json
@@ -62,7 +62,7 @@ class Issuer:
 
     @cached_property
     def public_pem(self) -> bytes:
-        """The RSA key that everybody knows."""
+        """The public RSA key, in PEM."""
         public: bytes = (
             self.keys["RS256"]
             .public_key()
@@ -72,12 +72,12 @@ class Issuer:
 
 
 def encoded(part: Any) -> str:
-    """Encode a part of a token, whatever it says; a library would refuse some of it."""
+    """Encode a part of a token, also one that a library would refuse."""
     return base64url(json.dumps(part).encode())
 
 
 def base64url(content: bytes) -> str:
-    """Encode bytes as tokens do."""
+    """Encode bytes in base64url without padding, as in tokens."""
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
@@ -125,7 +125,7 @@ class JwksServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the keys are."""
+        """The URL of the JWKS."""
         return f"http://127.0.0.1:{self.server_address[1]}/openid/v1/jwks"
 
 
@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: JwksServer
 
     def do_GET(self) -> None:
-        """Answer as told."""
+        """Respond as `answer` says."""
         self.server.asked += 1
         self.server.authorization.append(self.headers.get("Authorization"))
         match self.server.answer:
@@ -155,10 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(text.encode())
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def handle(self) -> None:
-        """A client that goes away is no error."""
+        """Ignore a client that disconnects."""
         try:
             super().handle()
         except ConnectionError:
@@ -185,7 +185,7 @@ class Authority:
     """
 
     def __init__(self) -> None:
-        """Make its key and its certificate."""
+        """Create the CA's key and certificate."""
         self._ca = trustme.CA(organization_unit_name="ca")
         self.pem = self._ca.cert_pem.bytes()
 
@@ -230,7 +230,7 @@ def write_pair(directory: Path, pair: tuple[bytes, bytes]) -> tuple[str, str]:
 def secure_stub(
     address: str, ca: bytes, pair: tuple[bytes, bytes] | tuple[None, None] = (None, None)
 ) -> AuthorizationServiceStub:
-    """Return a client that speaks TLS, with a certificate if it has one."""
+    """Return a client with TLS, and with a client certificate if given."""
     credentials = grpc.ssl_channel_credentials(ca, pair[1], pair[0])
     options = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
     channel = grpc.secure_channel(address, credentials, options)

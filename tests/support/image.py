@@ -1,4 +1,4 @@
-"""The steps of a Dockerfile, run as they stand, where there is no container engine.
+"""Runs the steps of a Dockerfile unchanged, without a container engine.
 
 A root folder takes the place of each stage's base image: the programs and libraries of this
 system, read-only, and a copy of the Python that runs the tests in /usr/local, without
@@ -41,7 +41,7 @@ OUTSIDE = {"PATH": PATH}
 
 
 def need_roots() -> None:
-    """Leave the test out where no root can be made."""
+    """Skip the test where no root folder can be made."""
     if sys.platform != "linux" or os.geteuid() != 0:
         tools.cannot("only root on Linux may make a root folder")
     if sys.base_prefix == "/usr":
@@ -66,7 +66,7 @@ def instructions(dockerfile: Path) -> list[tuple[str, str]]:
 
 @dataclass
 class Image:
-    """What a Dockerfile leaves: a root folder, and how to start what is in it."""
+    """A built image: a root folder, and the command that starts it."""
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Image:
     folder: str = "/"
 
     def run(self, command: str) -> None:
-        """Do one RUN, as root, with the network of this machine."""
+        """Run one RUN step, as root, with the network of this machine."""
         pip = {name: os.environ[name] for name in os.environ if name.startswith("PIP_")}
         pip.pop("PIP_FIND_LINKS", None)  # a folder that the root does not have
         command_line = self._inside([*self._env(pip | self.args), "/bin/sh", "-c", command])
@@ -92,7 +92,7 @@ class Image:
         groups: str = "",
         mode: str = "rw",
     ) -> subprocess.Popen[str]:
-        """Start what the image starts, or other words, with a network of its own.
+        """Start the image's command, or another one, with a network of its own.
 
         All is read-only but /tmp and the volumes, which are folders outside by their place
         inside; they are so, too, by mode `ro`.
@@ -144,7 +144,7 @@ def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def build(dockerfile: Path, folder: Path, **args: str) -> Image:
-    """Run every step of a Dockerfile, with build arguments; return what its last stage leaves."""
+    """Run every step of a Dockerfile, with build arguments; return the image of its last stage."""
     context, stages = dockerfile.parent, dict[str, Image]()
     image = Image(folder)
     for word, rest in instructions(dockerfile):
@@ -189,7 +189,7 @@ def _copy(words: list[str], context: Path, stages: dict[str, Image], image: Imag
 
 
 def _ignored(context: Path, name: str) -> Callable[[str, list[str]], set[str]]:
-    """What .dockerignore leaves out of a folder that comes from the context."""
+    """Return the filter of .dockerignore for a folder of the build context."""
     lines = (context / ".dockerignore").read_text().splitlines()
     patterns = [(folder, pattern) for folder, _, pattern in (it.rpartition("/") for it in lines)]
     return shutil.ignore_patterns(*(it for folder, it in patterns if folder in {name, "**"}))

@@ -17,7 +17,7 @@ SECRET_PATH = "/api/v1/namespaces/apps/secrets/mistral"  # noqa: S105 - a path
 
 
 class KubernetesApi(ThreadingHTTPServer):
-    """Has one Secret, and takes a patch of it only for the version that it has now."""
+    """Has one Secret, and accepts a patch only for its current version."""
 
     daemon_threads = True
 
@@ -38,16 +38,16 @@ class KubernetesApi(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The server's URL."""
         return f"https://127.0.0.1:{self.server_address[1]}"
 
     @property
     def entries(self) -> dict[str, str]:
-        """What pods see."""
+        """The entries that pods see."""
         return {name: base64.b64decode(value).decode() for name, value in self.data.items()}
 
     def put(self, **entries: str) -> None:
-        """Change entries, as another client does."""
+        """Change entries, as another client would."""
         self.data |= {name.replace("_", "-"): _encode(text) for name, text in entries.items()}
         self.resource_version += 1
 
@@ -56,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: KubernetesApi
 
     def do_GET(self) -> None:
-        """Show the Secret."""
+        """Return the Secret."""
         if self._is_refused():
             return
         self._send(200, self._document())
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.meanwhile.pop(0)()
 
     def do_PATCH(self) -> None:
-        """Merge, if no other client has changed it."""
+        """Merge a patch, if no other client has changed the Secret."""
         patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self._is_refused():
             return
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _encode(text: str) -> str:

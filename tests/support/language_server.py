@@ -1,4 +1,4 @@
-"""The language server that editors check YAML with, fetched from npm as its lock file says."""
+"""The language server by which editors check YAML, installed from npm by its lock file."""
 
 import fcntl
 import json
@@ -24,7 +24,7 @@ _SETTINGS = {
 
 
 def installed() -> Path:
-    """Return the server's program, or skip the test where it cannot be had."""
+    """Return the server's program, or skip the test if it cannot be installed."""
     for name in ("node", "npm"):
         tools.program(name)
     with (FOLDER / "package-lock.json").open() as lock:
@@ -46,7 +46,7 @@ def installed() -> Path:
 
 
 class Mark(NamedTuple):
-    """What an editor underlines: the line, the first being 1, and what is said of it."""
+    """A problem that an editor shows: its line, from 1, and its message."""
 
     line: int
     message: str
@@ -56,7 +56,7 @@ class LanguageServer:
     """A server at work, spoken to as an editor does: JSON-RPC on its standard streams."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        """Introduce the editor."""
+        """Start the session, as an editor does."""
         self._process = process
         self._asked = 0
         self._configured = False
@@ -69,7 +69,7 @@ class LanguageServer:
             self._receive()
 
     def problems(self, files: Iterable[Path]) -> dict[Path, list[Mark]]:
-        """Return what the server says of files that an editor has just opened."""
+        """Return the server's problems with files that an editor has just opened."""
         waiting = {file.resolve().as_uri(): file for file in files}
         for uri, file in waiting.items():
             text = file.read_text()
@@ -88,7 +88,7 @@ class LanguageServer:
         return found
 
     def stop(self) -> None:
-        """End it, as an editor does."""
+        """End the server, as an editor does."""
         self._ask("shutdown", None)
         self._send({"method": "exit"})
 
@@ -105,7 +105,7 @@ class LanguageServer:
         self._process.stdin.flush()
 
     def _receive(self) -> dict[str, Any]:
-        """Return the next message, after answering what it asks."""
+        """Return the next message, after responding to the server's own requests."""
         assert self._process.stdout is not None
         length = 0
         while line := self._process.stdout.readline().strip():
@@ -125,7 +125,7 @@ class LanguageServer:
 
 @contextmanager
 def running() -> Iterator[LanguageServer]:
-    """Run a language server, or skip the test where it cannot be had."""
+    """Run a language server, or skip the test if it cannot be installed."""
     process = subprocess.Popen(  # noqa: S603 - pinned by the lock file
         ["node", str(installed()), "--stdio"],  # noqa: S607
         stdin=subprocess.PIPE,

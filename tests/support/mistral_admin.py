@@ -1,4 +1,4 @@
-"""A stand-in for Mistral's administration of keys, in both shapes, that fails when told to.
+"""A stand-in for Mistral's API for keys, in both variants, with faults that tests inject.
 
 A real HTTP server. It hides new keys as an eventually consistent service does, loses answers
 after their effect, and counts at every moment how many keys live.
@@ -24,7 +24,7 @@ PATHS = {"/v1/admin/api-keys": "workspace_uuid", "/v1/api-keys": "workspace_id"}
 
 @dataclass
 class Key:
-    """A key at Mistral, and its secret, which is shown once."""
+    """A key at Mistral, with its secret, which only the create response has."""
 
     id: str
     name: str
@@ -41,7 +41,7 @@ class Key:
 
 @dataclass
 class Fault:
-    """What goes wrong at the requests number `at` of one kind, counted from 1.
+    """A fault at the requests number `at` of one kind, counted from 1.
 
     `how` is a status, or "reset" (before the effect), "lost" (after it), "hang" (before it,
     until the client gives up), "late" (after it), "huge" or "nonsense".
@@ -83,23 +83,23 @@ class MistralAdmin(ThreadingHTTPServer):
 
     @property
     def live(self) -> list[Key]:
-        """The keys that work, or soon will."""
+        """The keys that are not revoked, hidden ones included."""
         with self.lock:
             return [key for key in self.keys.values() if key.live]
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret there ever was, with the admin key."""
+        """Every secret that ever existed, with the admin key."""
         return [ADMIN_KEY, *(key.secret for key in self.keys.values())]
 
     def has(self, name: str, **fields: Any) -> Key:
-        """Make a key, visible at once, as an admin does in the console."""
+        """Create a key that is visible at once, as an admin does in the console."""
         defaults = {"workspace_id": "ws_dev_1", "workspace_uuid": "ws_dev_1", "user_id": "u_1"}
         with self.lock:
             return self.make(name, {**defaults, **fields})
 
     def make(self, name: str, fields: dict[str, Any]) -> Key:
-        """Make a key."""
+        """Create a key."""
         number = len(self.keys) + 1
         key = Key(f"key_{number}", name, f"s3cr3t{secrets.token_hex(13)}", fields, _now())
         self.keys[key.id] = key
@@ -113,7 +113,7 @@ class MistralAdmin(ThreadingHTTPServer):
         self.changed()
 
     def by_secret(self, secret: str) -> Key | None:
-        """Return the live key that has a secret."""
+        """Return the live key with this secret."""
         return next((key for key in self.live if key.secret == secret), None)
 
 
@@ -257,22 +257,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _reset(self) -> None:
-        """Close at once, without a goodbye: the other side sees a reset."""
+        """Close the connection with a TCP reset."""
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.close_connection = True
         self.connection.close()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def handle(self) -> None:
-        """A client that goes away is no error."""
+        """Ignore a client that disconnects."""
         with suppress(ConnectionError, ValueError, OSError):
             super().handle()
 
     def finish(self) -> None:
-        """Nor is one that went before."""
+        """Ignore a client that had disconnected before."""
         with suppress(ConnectionError, ValueError, OSError):
             super().finish()
 

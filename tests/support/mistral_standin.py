@@ -1,6 +1,6 @@
 """A stand-in for Mistral's API: a real HTTP server, with made-up text and real usage objects.
 
-A prompt may ask for trouble: [status 429], [hang], [no usage], [half a usage], [broken],
+A prompt may request a fault: [status 429], [hang], [no usage], [half a usage], [broken],
 [served by MODEL].
 `GET /received` has the bodies of all requests, in order.
 """
@@ -53,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, {"object": "error", "message": "no such path", "code": "404"})
 
     def do_GET(self) -> None:
-        """List models, or what was received."""
+        """Return the models, or the received bodies."""
         if self.path == "/received":
             self._send(200, {"received": self.server.received})
             return
@@ -121,10 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def handle(self) -> None:
-        """A client that goes away is no error."""
+        """Ignore a client that disconnects."""
         try:
             super().handle()
         except ConnectionError:

@@ -1,4 +1,4 @@
-"""One file out of an npm package that is fetched once for each checkout."""
+"""A file of an npm package, downloaded once for each checkout."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What is visible of a running sidecar from outside: its pages, its probes, its logs."""
+"""The outside view of a running sidecar: its metrics, probes and log files."""
 
 import json
 import re
@@ -18,27 +18,27 @@ HEALTH = ("--health-listen", "127.0.0.1:0")
 
 
 def address(running: RunningSidecar, what: str) -> str:
-    """Return where it says that its metrics or health are."""
+    """Return the address of metrics or health from its log."""
     found = re.search(rf"{what} on (\S+:\d+)", running.log)
     assert found, running.log
     return found[1]
 
 
 def connect(running: RunningSidecar) -> socket.socket:
-    """Connect to its metrics."""
+    """Connect to the metrics listener."""
     host, port = address(running, "metrics").split(":")
     return socket.create_connection((host, int(port)), timeout=30)
 
 
 def page(running: RunningSidecar) -> str:
-    """Scrape it, as Prometheus does."""
+    """Return the metrics page, scraped as Prometheus does."""
     url = f"http://{address(running, 'metrics')}/metrics"
     with urllib.request.urlopen(url, timeout=30) as answer:
         return str(answer.read().decode())
 
 
 def samples(text: str) -> Samples:
-    """Read a page with Prometheus' own parser."""
+    """Parse a page with Prometheus' own parser."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -47,10 +47,10 @@ def samples(text: str) -> Samples:
 
 
 def value(found: Samples, name: str, **labels: str) -> float | None:
-    """Return one sample's value, if there is one."""
+    """Return the value of a sample, None without it."""
     return found.get((name, frozenset(labels.items())))
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
-    """Return the lines of a file of JSON lines, each of which is whole."""
+    """Return the objects of a file of JSON lines."""
     return [json.loads(line) for line in file.read_text().splitlines()]

@@ -40,7 +40,7 @@ true
 
 
 def shipped(directory: Path) -> Path:
-    """Copy the shipped policies, to be changed by a test."""
+    """Copy the shipped policies, for a test to change."""
     shutil.copytree(SHIPPED, directory)
     return directory
 

@@ -1,4 +1,4 @@
-"""A real HTTP server that takes alerts, or misbehaves."""
+"""An HTTP server that receives alerts, or fails."""
 
 import hashlib
 import hmac
@@ -16,12 +16,12 @@ CREDENTIALS = "user:hunter2"
 
 
 class Receiver(ThreadingHTTPServer):
-    """Keeps what it was sent. `answer` is a status, or "close", "hang" or "drip"."""
+    """Records what it receives. `answer` is a status, or "close", "hang" or "drip"."""
 
     daemon_threads = True
 
     def __init__(self, port: int = 0) -> None:
-        """Listen on loopback; take everything."""
+        """Listen on loopback, and accept everything."""
         self.answer: int | str = 204
         self.released = threading.Event()
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
@@ -34,12 +34,12 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def alerts(self) -> list[dict[str, Any]]:
-        """The bodies of what was posted and is signed as it should be, in order."""
+        """The bodies of the posts with valid signatures, in order."""
         return [json.loads(body) for _, headers, body in self.requests if signed(headers, body)]
 
 
 def signed(headers: dict[str, str], body: bytes) -> bool:
-    """Check both signatures in the ways that the documents give, without the sidecar's code."""
+    """Check both signatures as documented, without the sidecar's code."""
     parts = dict(part.split("=", 1) for part in headers["Sidecar-Signature"].split(","))
     expected = hmac.new(SECRET.encode(), parts["t"].encode() + b"." + body, hashlib.sha256)
     try:
@@ -53,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        """Keep it, and answer as told."""
+        """Record the post, and respond as `answer` says."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.requests.append((self.path, dict(self.headers), body))
         match self.server.answer:
@@ -75,10 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST  # noqa: N815 - a client that followed a redirect would call this
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def handle(self) -> None:
-        """A client that goes away is no error."""
+        """Ignore a client that disconnects."""
         try:
             super().handle()
         except ConnectionError:
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def receiver(port: int = 0) -> Iterator[Receiver]:
-    """Receive on a port of loopback."""
+    """Run a receiver on a port of loopback."""
     server = Receiver(port)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:

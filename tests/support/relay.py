@@ -1,4 +1,4 @@
-"""A gRPC server between an app and its sidecar, which loses, delays and counts what passes."""
+"""A gRPC relay between an app and its sidecar, which loses, delays and counts calls."""
 
 import time
 from collections import Counter
@@ -15,17 +15,17 @@ Fault = Callable[[Callable[[], bytes]], bytes]
 
 
 class Lost(Exception):  # noqa: N818 - of an answer
-    """The answer is lost."""
+    """The response is lost."""
 
 
 def lose_answer(forward: Callable[[], bytes]) -> bytes:
-    """Let the sidecar decide, and lose what it says."""
+    """Let the sidecar decide, and lose its response."""
     forward()
     raise Lost
 
 
 def refuse(_: Callable[[], bytes]) -> bytes:
-    """Let nothing through."""
+    """Pass no call on."""
     raise Lost
 
 
@@ -40,7 +40,7 @@ class Relay:
     """Passes calls on to `target`; each takes the next fault of its method, if there is one."""
 
     def __init__(self, target: str) -> None:
-        """Know where the sidecar is; it may restart, at the same address."""
+        """Relay to this address, where the sidecar may restart."""
         self.calls: Counter[str] = Counter()
         self.authorized_ids: list[str] = []
         """The request_id of each Authorize that came here, in order."""

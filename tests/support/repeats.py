@@ -1,4 +1,4 @@
-"""Faults between an app and its sidecar by which a decision comes a second time."""
+"""Faults between an app and its sidecar by which a call gets a replay."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from support.relay import Fault, Lost
 
 
 def repeated(address: str, state: str) -> Fault:
-    """Ask twice, and pass the second answer on; between them the hold comes into this state."""
+    """Send a call twice and return the second response; in between the hold gets this state."""
 
     def fault(forward: Callable[[], bytes]) -> bytes:
         _end(address, forward(), state)
@@ -21,7 +21,7 @@ def repeated(address: str, state: str) -> Fault:
 
 
 def lost(address: str, state: str) -> Fault:
-    """Lose the answer, and bring its hold into this state."""
+    """Lose the response, and bring its hold into this state."""
 
     def fault(forward: Callable[[], bytes]) -> bytes:
         _end(address, forward(), state)
@@ -31,7 +31,7 @@ def lost(address: str, state: str) -> Fault:
 
 
 def _end(address: str, answer: bytes, state: str) -> None:
-    """End the hold of an answer as another app would; or let it be, if it is to stay open."""
+    """Bring a hold into a state, as another app would; an open hold stays as it is."""
     hold_id = pb.AuthorizeResponse.FromString(answer).hold_id
     with grpc.insecure_channel(address) as channel:
         stub: Any = AuthorizationServiceStub(channel)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Proposals for ledgers, with as little in them as a test needs to say."""
+"""Reservation requests and settlements for tests of the ledger, with defaults."""
 
 import itertools
 from dataclasses import replace
@@ -33,7 +33,7 @@ def limit(
     scope: str = "lab",
     rule: str = "",
 ) -> Limit:
-    """Return a limit; its rule is named after what it counts, unless told."""
+    """Return a limit; by default its rule is named after its meter and window."""
     return Limit(rule or f"{meter.value}-{window.value}", meter, window, scope, ceiling)
 
 
@@ -49,7 +49,7 @@ def reservation(
     alert_at: tuple[int, ...] = (),
     **changes: Any,
 ) -> ReservationRequest:
-    """Propose a call of so many tokens on the limits; `changes` are fields of the call."""
+    """Return a reservation of this many tokens on the limits; `changes` are fields of the call."""
     number = next(_numbers)
     reasons = changes.pop("reasons", ())
     cost = tokens * 1000
@@ -96,5 +96,5 @@ def reservation(
 
 
 def settlement(at_us: int, tokens: int) -> Settlement:
-    """Settle with so many tokens."""
+    """Return a settlement of this many tokens."""
     return Settlement(Usage(0, tokens), tokens * 1000, "ok", "small-1", at_us)

@@ -1,4 +1,4 @@
-"""A key that is rotated in this process, against a real HTTP server and real files."""
+"""Rotations of a key in this process, with a real HTTP server and real files."""
 
 import asyncio
 import json
@@ -32,12 +32,12 @@ QUICK = Timings(
 
 
 class Desk:
-    """One sidecar's view: its ledger, and the sink. Time passes when it is told to."""
+    """One sidecar: its ledger, the sink, and a clock that the test sets."""
 
     sink: Sink
 
     def __init__(self, folder: Path, server: MistralAdmin, name: str = "desk") -> None:
-        """Open a ledger of its own."""
+        """Use a ledger of its own."""
         self.server, self.folder, self.name = server, folder, name
         self.sink = FileSink(folder / "key.json")
         self.pepper = Pepper(b"a pepper of 16 bytes")
@@ -54,11 +54,11 @@ class Desk:
         return KeyStore(self.folder / f"{self.name}.sqlite", self.now_us, owner, lease_us)
 
     def now_us(self) -> int:
-        """The time here."""
+        """The clock's time."""
         return time.time_ns() // 1000 + self.ahead_us
 
     def run(self, work: Callable[[Rotator], Coroutine[Any, Any, T]]) -> T:
-        """Do one piece of work as one command does."""
+        """Run the work of one command."""
 
         async def with_client() -> T:
             client = Mistral(MistralSettings(self.server.url), Secret(ADMIN_KEY))
@@ -80,7 +80,7 @@ class Desk:
         return asyncio.run(with_client())
 
     def rotate(self, *, waits: bool = False, force: bool = False) -> KeyRotation:
-        """Rotate the key as far as the grace."""
+        """Rotate the key until its grace period."""
         return self.run(lambda rotator: rotator.rotate(KEY, waits=waits, force=force))
 
     def reached(self, rotation: KeyRotation, note: str) -> None:
@@ -92,7 +92,7 @@ class Desk:
         """See Watcher.waits."""
 
     def put(self, key: Key) -> None:
-        """Give the app the secret of a key, as a person does at first."""
+        """Write the secret of a key into the sink, as a person does at first."""
         document = {"key_id": f"{KEY}#1", "api_key": key.secret}
         (self.folder / "key.json").write_text(json.dumps(document))
 
@@ -104,7 +104,7 @@ class Desk:
 
     @property
     def states(self) -> dict[int, str]:
-        """What each version is, in the ledger."""
+        """The state of each version, in the ledger."""
         return {one.version: str(one.state) for one in self.key_store.versions(KEY)}
 
     def close(self) -> None:

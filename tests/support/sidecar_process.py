@@ -36,7 +36,7 @@ class RunningSidecar:
     addresses: list[str] = field(default_factory=list)
 
     def start(self) -> "RunningSidecar":
-        """Start it, and wait until it says where it serves."""
+        """Start the process, and wait for its addresses in the log."""
         listen = () if "--listen" in self.args else ("--listen", "127.0.0.1:0")
         arguments = [
             "serve", "--policies", str(self.policies), "--ledger", str(self.ledger),
@@ -76,7 +76,7 @@ class RunningSidecar:
         return self.process.wait()
 
     def restart(self) -> "RunningSidecar":
-        """Start it again, on a port that may be another."""
+        """Start the process again; its port may change."""
         self.log = ""
         return self.start()
 
@@ -118,7 +118,7 @@ def chat(who: pb.Principal | None = None, **changes: Any) -> pb.AuthorizeRequest
 
 
 def recorded(answer: pb.AuthorizeResponse) -> pb.AuthorizeResponse:
-    """Return what an answer has of the recorded decision (L3), without what tells of its moment."""
+    """Return the recorded decision in a response (L3), without the fields of this response alone."""
     kept = pb.AuthorizeResponse()
     kept.CopyFrom(answer)
     for of_the_moment in ("replayed", "hold_state"):
@@ -127,7 +127,7 @@ def recorded(answer: pb.AuthorizeResponse) -> pb.AuthorizeResponse:
 
 
 def error_info(error: grpc.RpcError) -> ErrorInfo:
-    """Return the one google.rpc.ErrorInfo that every error carries, before all else."""
+    """Return the google.rpc.ErrorInfo that is the first detail of every error."""
     status = rpc_status.from_call(error)
     assert status is not None, error
     first, *others = status.details
@@ -138,7 +138,7 @@ def error_info(error: grpc.RpcError) -> ErrorInfo:
 
 
 def eventually(check: Any, seconds: float = 10) -> Any:
-    """Wait until the check gives something true, and return that."""
+    """Wait until the check returns a true value, and return it."""
     deadline = time.monotonic() + seconds
     while not (result := check()):
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -57,18 +57,18 @@ class MissingError(Exception):
 
 
 class OtherMachineError(Exception):
-    """This machine cannot do what is asked, whatever is installed; the text says why."""
+    """This machine cannot run the program, even if it is installed; the text says why."""
 
 
 def find(*names: str) -> str | None:
-    """Return the first of these programs that is here: of this Python, of `.venv`, or on PATH."""
+    """Return the first of these programs that is installed: in this Python, `.venv`, or on PATH."""
     folders = (str(Path(sys.executable).parent), f"{ROOT}/.venv/bin", os.environ.get("PATH", ""))
     path = os.pathsep.join(folders)
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
 def require(*names: str) -> str:
-    """Return the first of these programs that is here. Raises MissingError."""
+    """Return the first of these programs that is installed. Raises MissingError."""
     if found := find(*names):
         return found
     source = next((PROGRAMS[name] for name in names if name in PROGRAMS), "")
@@ -76,13 +76,13 @@ def require(*names: str) -> str:
 
 
 def program(*names: str) -> str:
-    """Return the first of these programs that is here, or leave the test out."""
+    """Return the first of these programs that is installed, or skip the test."""
     with needed():
         return require(*names)
 
 
 def package(name: str) -> ModuleType:
-    """Return a module of Python, or leave the test out."""
+    """Return a Python module, or skip the test."""
     with needed():
         try:
             return importlib.import_module(name)
@@ -92,7 +92,7 @@ def package(name: str) -> ModuleType:
 
 @contextmanager
 def needed() -> Iterator[None]:
-    """Leave the test out where what is fetched or built in here cannot be had."""
+    """Skip the test if what the block downloads or builds is not available."""
     try:
         yield
     except MissingError as error:
@@ -102,7 +102,7 @@ def needed() -> Iterator[None]:
 
 
 def cannot(reason: str) -> NoReturn:
-    """Skip a test that this machine cannot run whatever is installed; in CI, too."""
+    """Skip a test that this machine cannot run with any installation; in CI, too."""
     pytest.skip(f"not on this machine: {reason}")
 
 

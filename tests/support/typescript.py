@@ -1,4 +1,4 @@
-"""The package of clients/typescript, with what it needs from npm, built once for all tests."""
+"""The package of clients/typescript, built once for all tests with its npm dependencies."""
 
 import fcntl
 import hashlib
@@ -41,7 +41,7 @@ def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def _install() -> None:
-    """Install what the lock file names, unless it is there."""
+    """Install the packages of the lock file, unless they are installed."""
     lock, installed = FOLDER / _LOCK, FOLDER / "node_modules" / ".locked"
     if not installed.exists() or installed.read_bytes() != lock.read_bytes():
         done = _npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", *RETRIES)
@@ -51,7 +51,7 @@ def _install() -> None:
 
 
 def _build() -> None:
-    """Build the package, unless that is what was built last."""
+    """Build the package, unless its sources are unchanged."""
     proto = FOLDER.parents[1] / "proto" / "sidecar" / "v1" / "authorization.proto"
     sources = [proto, *FOLDER.glob("*.json"), *FOLDER.glob("src/**/*"), *FOLDER.glob("test/**/*")]
     content = hashlib.sha256()

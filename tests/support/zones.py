@@ -1,4 +1,4 @@
-"""Every time zone there is, and when its clocks change."""
+"""Every time zone, and when its clocks change."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -16,7 +16,7 @@ _STEP = timedelta(days=3)
 def changes() -> dict[str, tuple[int, ...]]:
     """Return each zone with the moments at which its clocks change, in microseconds.
 
-    Of zones whose clocks always show the same, only the first is there.
+    Of zones that always show the same time, only the first is included.
     """
     found: dict[object, str] = {}
     times = {name: _changes(ZoneInfo(name)) for name in sorted(available_timezones())}
