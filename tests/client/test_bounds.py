@@ -75,7 +75,7 @@ def test_the_sdks_own_types_are_measured_as_they_are_sent() -> None:
 def test_what_bytes_do_not_bound_is_refused_unless_the_app_bounds_it(chunk: Any) -> None:
     """Images, audio, files, and any kind that is unknown here; its bytes then count for nothing."""
     request = chat([{"type": "text", "text": "see"}, chunk])
-    with pytest.raises(Unbounded, match="of the request's parts, 1 are no text"):
+    with pytest.raises(Unbounded, match="of the request's parts, 1 are not text"):
         estimate(CHAT, request)
     assert estimate(CHAT, request, Estimate(input_tokens=500)).input_tokens == 500
     text = measure(chat([{"type": "text", "text": "see"}]))[0]

@@ -62,8 +62,8 @@ class Forked:
             os.close(stream)
         order = {"arguments": arguments, "env": dict(env), "folder": os.getcwd()}  # noqa: PTH109
         self._line.sendall(json.dumps(order).encode() + b"\n")
-        self._told = self._line.makefile()
-        self.pid = int(self._told.readline())
+        self._status = self._line.makefile()
+        self.pid = int(self._status.readline())
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs."""
@@ -76,8 +76,8 @@ class Forked:
         if self.returncode is None:
             if not select.select([self._line], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
-            self.returncode = os.waitstatus_to_exitcode(int(self._told.readline()))
-            self._told.close()
+            self.returncode = os.waitstatus_to_exitcode(int(self._status.readline()))
+            self._status.close()
             self._line.close()
         return self.returncode
 

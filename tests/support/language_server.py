@@ -60,7 +60,7 @@ class LanguageServer:
         self._process = process
         self._asked = 0
         self._configured = False
-        self._ask("initialize", {
+        self._request("initialize", {
             "processId": None, "rootUri": None, "workspaceFolders": None,
             "capabilities": {"workspace": {"configuration": True}, "textDocument": {}},
         })  # fmt: skip
@@ -89,10 +89,10 @@ class LanguageServer:
 
     def stop(self) -> None:
         """End the server, as an editor does."""
-        self._ask("shutdown", None)
+        self._request("shutdown", None)
         self._send({"method": "exit"})
 
-    def _ask(self, method: str, params: object) -> None:
+    def _request(self, method: str, params: object) -> None:
         self._asked += 1
         self._send({"id": self._asked, "method": method, "params": params})
         while self._receive().get("id") != self._asked:

@@ -72,7 +72,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for: the server needs the messages of `v1` alone, without gRPC."""
+    """Load a name on first use: the server needs only the messages of `v1`, without gRPC."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _MODULES.get(name, "errors"), name

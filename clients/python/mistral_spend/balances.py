@@ -1,4 +1,4 @@
-"""What is left: the contract's Budget, without numbers that mean nothing."""
+"""Balances: the contract's budgets, with None where an amount does not exist."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from mistral_spend.v1 import authorization_pb2 as pb
 
 @dataclass(frozen=True)
 class Balance:
-    """How one limit stands for one scope. Amounts are requests, tokens or nano-USD, by its meter.
+    """The balance of one limit for one scope, in requests, tokens or nano-USD, by its meter.
 
-    An unlimited one has neither `ceiling` nor `remaining`: a minimum over what is left has to
-    skip it. A concurrent limit has no window.
+    An unlimited one has neither `ceiling` nor `remaining`, so a minimum over what is left has
+    to skip it. A concurrent limit has no window.
     """
 
     rule: str
@@ -30,15 +30,15 @@ class Balance:
 
 @dataclass(frozen=True)
 class Balances:
-    """What is left for a principal."""
+    """The balances of a principal."""
 
     budgets: tuple[Balance, ...]
     answer: pb.GetBudgetsResponse
-    """The sidecar's whole answer."""
+    """The sidecar's whole response."""
 
 
 def balances(budgets: Iterable[pb.Budget]) -> tuple[Balance, ...]:
-    """Return them as clients see them."""
+    """Convert the contract's budgets."""
     return tuple(_balance(budget) for budget in budgets)
 
 

@@ -1,7 +1,7 @@
-"""How large a call may become, from the request that is about to be sent.
+"""The bounds of a call's size, from the request that is about to be sent.
 
-A UTF-8 byte bounds a token of text. It bounds nothing of what Mistral fetches, decodes or
-adds: images, audio, documents, and tools that run there.
+A text has at most as many tokens as UTF-8 bytes. Bytes bound nothing that Mistral fetches,
+decodes or adds: images, audio, documents, and tools that run there.
 """
 
 import json
@@ -19,16 +19,16 @@ BY_BYTES = frozenset(
 CHUNKS_OF_TEXT = frozenset({"text", "thinking", "reference"})
 
 ANNOTATIONS = ("document_annotation_format", "bbox_annotation_format")
-"""What of a request for OCR makes its pages annotated ones, which have a price of their own."""
+"""Options of OCR by which pages are annotated, which has a price of its own."""
 
 PROMPTS_OF_MISTRAL = ("safe_prompt", "prompt_mode")
-"""Options that put a prompt of Mistral's own before the app's."""
+"""Options by which Mistral adds a prompt of its own."""
 
 BY_TIME = frozenset({pb.ENDPOINT_TRANSCRIPTION, pb.ENDPOINT_REALTIME})
-"""Endpoints whose audio no request says the length of."""
+"""Endpoints whose requests do not contain the length of the audio."""
 
 MISTRALS_PROMPT_BYTES = 4096
-"""More than any such prompt that is known."""
+"""More than any known prompt of Mistral's."""
 
 
 def estimate(
@@ -37,7 +37,7 @@ def estimate(
     given: pb.Estimate | None = None,
     tokens_per_attachment: int | None = None,
 ) -> pb.Estimate:
-    """Return the bounds of a call: what is given, and for the rest what the request says.
+    """Return the bounds of a call: those given, completed from the request.
 
     The request is the body that Mistral gets. An attachment is an image, audio, a document,
     or a tool that runs at Mistral. Raises Unbounded.
@@ -48,12 +48,12 @@ def estimate(
         size, attachments = measure(request)
         if attachments and tokens_per_attachment is None:
             raise Unbounded(
-                f"of the request's parts, {attachments} are no text: its bytes do not bound its"
+                f"of the request's parts, {attachments} are not text: its bytes do not bound its"
                 " tokens; give tokens_per_attachment, or estimate=Estimate(input_tokens=…)"
             )
         made.input_bytes = size + attachments * (tokens_per_attachment or 0)
     annotates = endpoint == pb.ENDPOINT_OCR and any(request.get(it) for it in ANNOTATIONS)
-    if annotates and not made.annotated_pages:  # else the app says which are, and which are not
+    if annotates and not made.annotated_pages:  # else the app has counted both kinds
         made.annotated_pages, made.pages = made.pages, 0
     if endpoint == pb.ENDPOINT_OCR and not (made.pages or made.annotated_pages):
         raise Unbounded("OCR is billed by the page: give estimate=Estimate(pages=…)")
@@ -74,26 +74,26 @@ def estimate(
 
 
 def measure(request: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the UTF-8 bytes of a request without its attachments, and how many it has."""
+    """Return the UTF-8 bytes of a request without attachments, and the number of attachments."""
     body = json.loads(_json(request))
     attachments = 0
     for message in body.get("messages") or ():
-        attachments += _take_out(message, "content", "type", CHUNKS_OF_TEXT)
-    attachments += _take_out(body, "tools", "type", frozenset({None, "function"}))
+        attachments += _remove_unknown(message, "content", "type", CHUNKS_OF_TEXT)
+    attachments += _remove_unknown(body, "tools", "type", frozenset({None, "function"}))
     added = sum(MISTRALS_PROMPT_BYTES for option in PROMPTS_OF_MISTRAL if body.get(option))
-    # Half an emoji is no UTF-8, and Mistral's affair; here it is counted all the same.
+    # An unpaired surrogate is not UTF-8; Mistral may refuse it, and here it is only counted.
     return len(_json(body).encode("utf-8", "surrogatepass")) + added, attachments
 
 
 def as_json(value: Any, *, exclude_unset: bool = False) -> Any:
-    """Return what stands for a value of the SDK in JSON. Raises TypeError for any other."""
+    """Convert a value of the SDK for JSON. Raises TypeError for other types."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", by_alias=True, exclude_unset=exclude_unset)
     raise TypeError(f"a {type(value).__name__} cannot be sent as JSON")
 
 
-def _take_out(holder: Any, name: str, key: str, known: frozenset[str | None]) -> int:
-    """Leave in a list only entries of known types; return how many were taken out."""
+def _remove_unknown(holder: Any, name: str, key: str, known: frozenset[str | None]) -> int:
+    """Remove the entries of unknown types from a list; return how many were removed."""
     entries = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(entries, list):
         return 0

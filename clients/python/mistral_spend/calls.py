@@ -1,4 +1,4 @@
-"""One call that may go out, and the ways in which it ends."""
+"""A call that may go out, and how it ends."""
 
 import json
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from mistral_spend.v1 import authorization_pb2 as pb
 MAX_USAGE_BYTES = 65_536
 
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
-"""What httpx calls the failures of a request that did not leave."""
+"""httpx's errors of a request that was not sent."""
 
 _REFUSED = range(400, 500)
-"""HTTP statuses of requests that were not served, and so are not billed."""
+"""HTTP statuses of requests that Mistral did not serve, and so does not bill."""
 
-_AROUND = ("data", "response", "body")
-"""What a response may stand in: the event of a stream, or a line of a batch's output."""
+_WRAPPERS = ("data", "response", "body")
+"""Fields that may contain a response: in the event of a stream, or a line of a batch's output."""
 
 
 class Call:
-    """A call that may go out now, with `max_tokens` as it stands here.
+    """A call that may go out now, with the `max_tokens` given here.
 
-    It ends once: settled, released or failed. Whatever comes after that changes nothing.
+    It ends once: settled, released or failed. Later methods change nothing.
     """
 
     def __init__(
@@ -36,37 +36,37 @@ class Call:
         request: pb.AuthorizeRequest,
         settlements: SettlementQueue,
         *,
-        is_asked: bool = True,
+        is_sent: bool = True,
     ) -> None:
-        """Take what was decided; None when nothing was, and the call goes out uncounted.
+        """Use the decision; None if there is none, and the call goes out uncounted.
 
-        Then `is_asked` says whether the sidecar may have a hold for it.
+        Then `is_sent` is whether the sidecar got the request, and may have a hold for it.
         """
         self.decision = decision
-        """The sidecar's whole answer."""
+        """The sidecar's whole response."""
         self.response_model = ""
-        """The model that served it, as the response says."""
+        """The model that served the call, from Mistral's response."""
         self._request = request
         self._settlements = settlements
-        self._is_asked = is_asked
+        self._is_sent = is_sent
         self._usage_json: str | None = None
-        self._told: Future[Answer] | None = None
+        self._report: Future[Answer] | None = None
 
     @property
     def counted(self) -> bool:
-        """False when the sidecar did not answer and `when_unavailable` let the call out."""
+        """False if the sidecar did not answer, and `when_unavailable` is "allow"."""
         return self.decision is not None
 
     @property
     def max_tokens(self) -> int | None:
-        """What has to be sent as max_tokens; None when nothing has to."""
+        """The max_tokens that the app has to send, None if it need not send any."""
         if self.decision is None:
             return self._request.estimate.max_output_tokens or None
         return self.decision.max_output_tokens or None
 
     @property
     def budgets(self) -> Sequence[Balance]:
-        """What is left on each limit that the call counts on, itself included."""
+        """The balance of each limit that the call counts on, with its own hold."""
         return () if self.decision is None else balances(self.decision.budgets)
 
     @property
@@ -76,13 +76,13 @@ class Call:
 
     @usage.setter
     def usage(self, usage: object) -> None:
-        """Take the response's usage: the call is settled with it, at the latest at the end."""
-        # Without what the SDK fills in: a count that Mistral left out is no 0, but as held.
+        """Set the usage of the response; the call is settled with it, at the latest at its end."""
+        # Without the SDK's defaults: a count that Mistral left out is charged as held, not as 0.
         text = None if usage is None else json.dumps(usage, default=_as_it_came)
         self._usage_json = None if text is None or len(text) > MAX_USAGE_BYTES else text
 
     def observe(self, part: Any) -> None:
-        """Take usage and model from a response, or from a chunk of a stream if it has them."""
+        """Read usage and model from a response, or from a chunk of a stream if it has them."""
         part = _response(part)
         usage = _usage(part)
         if usage is not None:
@@ -91,7 +91,7 @@ class Call:
         self.response_model = model if isinstance(model, str) else self.response_model
 
     def settle(self, response: Any = None) -> Future[Answer]:
-        """Charge what the response says was used; without a usage, what is held.
+        """Charge the usage in the response; without one, what is held.
 
         It is sent in the background. The future has the SettleResponse.
         """
@@ -100,29 +100,29 @@ class Call:
         return self._end(pb.OUTCOME_OK)
 
     def release(self, reason: str = "not sent") -> Future[Answer]:
-        """Give the hold back: the call was not sent, and never will be."""
-        if self._told is None:
-            self._told = self._tell(pb.ReleaseRequest(reason=reason))
-        return self._told
+        """Release the hold: the call was not sent, and never will be."""
+        if self._report is None:
+            self._report = self._send_report(pb.ReleaseRequest(reason=reason))
+        return self._report
 
     def failed(self, error: BaseException) -> Future[Answer]:
-        """End it by an error that was raised by sending it, and by nothing else.
+        """End the call with the error that sending it raised; not for errors of the app.
 
-        One that did not leave is released, one that Mistral refused (4xx) costs nothing, and
-        any other is charged as held: whether it was served is not known.
+        A call that was not sent is released, one that Mistral refused (4xx) costs nothing, and
+        any other is charged as held, since it is unknown whether it was served.
         """
         if type(error).__name__ in _NEVER_SENT:
             return self.release(type(error).__name__)
         if _status(error) in _REFUSED and self._usage_json is None:
             return self._end(pb.OUTCOME_FAILED, self._nothing())
         self.end(error)
-        assert self._told is not None
-        return self._told
+        assert self._report is not None
+        return self._report
 
     def end(self, error: BaseException | None = None) -> None:
-        """End it, if nothing has: with the usage if it is known, else as held.
+        """End the call if it has not ended: with the usage if it is known, else as held.
 
-        An error says nothing of whether the call was sent, so it counts as spent.
+        After an error it is unknown whether the call was sent, so it is charged, too.
         """
         if error is None or self._usage_json is not None:
             self._end(pb.OUTCOME_OK)
@@ -130,7 +130,7 @@ class Call:
             self._end(pb.OUTCOME_FAILED if isinstance(error, Exception) else pb.OUTCOME_CANCELLED)
 
     def _nothing(self) -> pb.Usage:
-        """Return a usage of none of all that is held: what is left out counts as held."""
+        """Return a usage with an explicit 0 for each unit, since an omitted one counts as held."""
         tools = self._request.estimate.tool_calls
         return pb.Usage(
             input_tokens=0,
@@ -143,7 +143,7 @@ class Call:
         )
 
     def _end(self, outcome: int, usage: pb.Usage | None = None) -> Future[Answer]:
-        if self._told is None:
+        if self._report is None:
             settle = pb.SettleRequest(
                 usage=usage,
                 response_model=self.response_model,
@@ -151,13 +151,13 @@ class Call:
             )
             if self._usage_json is not None:
                 settle.usage_json = self._usage_json
-            self._told = self._tell(settle)
-        return self._told
+            self._report = self._send_report(settle)
+        return self._report
 
-    def _tell(self, message: pb.SettleRequest | pb.ReleaseRequest) -> Future[Answer]:
+    def _send_report(self, message: pb.SettleRequest | pb.ReleaseRequest) -> Future[Answer]:
         hold_id = "" if self.decision is None else self.decision.hold_id
         return self._settlements.add(
-            PendingReport(self._request, hold_id, message, is_asked=self._is_asked)
+            PendingReport(self._request, hold_id, message, is_sent=self._is_sent)
         )
 
 
@@ -174,11 +174,11 @@ def _usage(response: Any) -> Any:
 
 
 def _response(part: Any) -> Any:
-    """Return what has a model or a usage: the part itself, or what stands in it."""
-    for _ in _AROUND:
+    """Return the response in a part: the part itself, or one of its fields."""
+    for _ in _WRAPPERS:
         if _usage(part) is not None or _field(part, "model") is not None:
             break
-        inside = (_field(part, name) for name in _AROUND)
+        inside = (_field(part, name) for name in _WRAPPERS)
         part = next((it for it in inside if it is not None), part)
     return part
 

@@ -1,7 +1,7 @@
 """A circuit breaker: while the sidecar does not answer, calls do not wait for it.
 
-After a few calls in a row without an answer it is open. Then one call a second probes: it asks,
-once. All others get no answer at once. An answer, of any kind, closes it.
+It opens after a few calls in a row without a response. Then one call a second is a probe, with one
+attempt, and all others fail at once. Any response closes it.
 """
 
 import threading
@@ -14,10 +14,10 @@ PROBE_SECONDS = 1.0
 
 
 class Circuit:
-    """What the last calls met. For any thread."""
+    """Counts failures in a row. Thread-safe."""
 
     def __init__(self) -> None:
-        """Begin closed."""
+        """Start closed."""
         self._lock = threading.Lock()
         self._failures = 0
         self._last = ""
@@ -25,23 +25,23 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Whether the last calls, so many in a row, had no answer."""
+        """Whether enough calls in a row had no response."""
         return self._failures >= FAILURES_TO_OPEN
 
     def admit(self) -> bool:
-        """Tell whether a call that begins now is a probe. Raises CircuitOpen if it may not ask."""
+        """Return whether a call that begins now is a probe. Raises CircuitOpen."""
         with self._lock:
             if not self.is_open:
                 return False
             now = time.monotonic()
             if now < self._next_probe:
                 raise CircuitOpen(self._failures, self._last)
-            # By time, not by what became of the last probe: one that is cancelled blocks nothing.
+            # By time, not by the result of the last probe, which may have been cancelled.
             self._next_probe = now + PROBE_SECONDS
             return True
 
     def fail(self, error: Exception) -> None:
-        """Count a call that had no answer."""
+        """Count a call without a response."""
         with self._lock:
             self._failures += 1
             self._last = str(error)
@@ -49,6 +49,6 @@ class Circuit:
                 self._next_probe = time.monotonic() + PROBE_SECONDS
 
     def close(self) -> None:
-        """Count an answer."""
+        """Reset the count after a response."""
         with self._lock:
             self._failures = 0

@@ -1,4 +1,4 @@
-"""The way to the sidecar: a Unix socket or TCP, TLS, and who the app proves to be."""
+"""The connection to the sidecar: a Unix socket or TCP, TLS, and the app's credentials."""
 
 import asyncio
 import ipaddress
@@ -16,7 +16,7 @@ Answer = Any
 """A message of the contract; which one depends on the method."""
 
 _OPTIONS = (
-    ("grpc.enable_retries", 0),  # Patience does it, with a bound for each attempt
+    ("grpc.enable_retries", 0),  # Retry does it, with a timeout for each attempt
     # A sidecar that restarts is found again soon; gRPC would wait for up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2000),
@@ -27,7 +27,7 @@ _OPTIONS = (
 
 
 class SidecarConnection:
-    """One channel, opened again when the files of its certificates have changed."""
+    """A gRPC channel, opened again when the files of its certificates have changed."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class SidecarConnection:
         key_file: str | Path | None = None,
         token_file: str | Path | None = None,
     ) -> None:
-        """Open nothing yet. Raises ValueError for an address that has to have TLS."""
+        """Open nothing yet. Raises ValueError for an address that needs TLS."""
         if ca_file is None and not is_local(address):
             raise ValueError(f"{address} is not on this host: give ca_file, for TLS")
         self._address = address
@@ -49,12 +49,12 @@ class SidecarConnection:
         self._closed = False
 
     def call(self, method: str, request: object, timeout_seconds: float) -> Answer:
-        """Ask once. Raises grpc.RpcError, or Refused where files cannot be read."""
+        """Call an RPC once. Raises grpc.RpcError, or Refused if a file cannot be read."""
         stub = self._open()
         return getattr(stub, method)(request, timeout=timeout_seconds, metadata=self._metadata())
 
     async def call_async(self, method: str, request: object, timeout_seconds: float) -> Answer:
-        """Ask once, from any event loop. Raises what `call` does."""
+        """Call an RPC once, from any event loop. Raises what `call` does."""
         start = getattr(self._open(), method).future
         future = start(request, timeout=timeout_seconds, metadata=self._metadata())
         loop = asyncio.get_running_loop()
@@ -73,7 +73,7 @@ class SidecarConnection:
         return future.result()
 
     def is_down(self) -> bool:
-        """Tell whether the last try to connect failed, and none has succeeded since."""
+        """Return whether the last attempt to connect failed, and none has succeeded since."""
         if self._channel is None:
             return False
         states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
@@ -86,13 +86,13 @@ class SidecarConnection:
             self._channel.unsubscribe(states.put)
 
     def close(self) -> None:
-        """Close the channel; what is under way ends without an answer."""
+        """Close the channel; calls in flight end without a response."""
         self._closed = True
         if self._channel is not None:
             self._channel.close()
 
     def _open(self) -> Any:
-        """Return a stub on a channel with the certificates as they are now."""
+        """Return a stub on a channel with the current certificates."""
         if self._closed:
             raise Refused("CLOSED", "the client is closed")
         try:
@@ -113,7 +113,7 @@ class SidecarConnection:
         return grpc.secure_channel(self._address, credentials, options=_OPTIONS)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        """Read the token anew: Kubernetes replaces it before it expires."""
+        """Read the token file each time, since Kubernetes replaces it before it expires."""
         if self._token_file is None:
             return ()
         try:
@@ -124,7 +124,7 @@ class SidecarConnection:
 
 
 def is_local(address: str) -> bool:
-    """Tell whether an address of gRPC's never leaves this host."""
+    """Return whether a gRPC address is on this host."""
     if address.startswith(("unix:", "unix-abstract:")):
         return True
     host = address.rpartition(":")[0].removeprefix("dns:").lstrip("/").strip("[]")

@@ -1,4 +1,4 @@
-"""Errors: why a call does not go out."""
+"""Errors of a call that must not go out."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,21 @@ from mistral_spend.v1 import authorization_pb2 as pb
 
 
 class BudgetError(Exception):
-    """The call must not go out, and did not. Asking again at once does not help."""
+    """The base of all errors by which a call is not sent. Retrying at once does not help."""
 
 
 class Denied(BudgetError):
-    """The sidecar said no, for all of `reasons`."""
+    """The sidecar denies the call, for all of `reasons`."""
 
     reasons: Sequence[pb.Reason]
     budgets: Sequence[Balance]
     http_status: int
-    """What a gateway would answer, by the first reason."""
+    """The status that a gateway should return, by the first reason."""
     retry_after_seconds: float | None
     """When a new call may be allowed; None where waiting does not help."""
 
     def __init__(self, decision: pb.AuthorizeResponse) -> None:
-        """Say why, in the words of the rules."""
+        """Use the reasons' codes and messages as the text."""
         super().__init__("; ".join(f"{r.code}: {r.message}" for r in decision.reasons))
         self.decision_id = decision.decision_id
         self.reasons = decision.reasons
@@ -33,64 +33,64 @@ class Denied(BudgetError):
 
 
 class Unavailable(Denied):
-    """The sidecar gave no answer in time, and `when_unavailable` is "deny".
+    """The sidecar gave no response in time, and `when_unavailable` is "deny".
 
-    Or it was not asked, because it gave none to the calls before: the message then says
-    CIRCUIT_OPEN.
+    With CIRCUIT_OPEN in the message, the call was not sent to it, since earlier calls had no
+    response.
     """
 
     def __init__(self, code: str, details: str) -> None:
-        """Take gRPC's code and what it says about it."""
+        """Use gRPC's code and details."""
         message = f"the sidecar does not answer: {code}: {details}"
         reason = pb.Reason(code="SIDECAR_UNAVAILABLE", message=message, http_status=503)
         super().__init__(pb.AuthorizeResponse(effect=pb.EFFECT_DENY, reasons=[reason]))
 
 
 class Refused(BudgetError):
-    """The sidecar cannot take such a request: the app, or its configuration, has to be mended.
+    """The request is invalid for the sidecar: the app or its configuration has to be fixed.
 
-    It is raised whatever `when_unavailable` says.
+    It is raised with either value of `when_unavailable`.
     """
 
     def __init__(self, code: str, details: str) -> None:
-        """Take gRPC's code, such as INVALID_ARGUMENT, and what it says about it."""
+        """Use gRPC's code, such as INVALID_ARGUMENT, and its details."""
         super().__init__(f"{code}: {details}")
         self.code = code
 
 
 class Replayed(Refused):
-    """The sidecar repeats a decision that was another call's, or whose hold has ended.
+    """The response is a replay of another call's decision, or its hold has ended.
 
-    Either its id is not this call's alone, or something on the way repeats requests.
+    Another call uses the same request_id, or a proxy repeats requests.
     """
 
     def __init__(self, details: str) -> None:
-        """Say what was repeated."""
+        """Use a text about the replay."""
         super().__init__("REPLAYED", details)
 
 
 class Unbounded(BudgetError, ValueError):
-    """The request does not bound how large the call may become."""
+    """The request does not bound the size of the call."""
 
 
 class Unguarded(BudgetError, AttributeError):
-    """A guarded client cannot say what this part of the SDK would spend."""
+    """The cost of this part of the SDK is unknown, so a guarded client does not have it."""
 
 
 class NoAnswer(Exception):
-    """There was no answer within the deadline. Never leaves this package."""
+    """There was no response within the deadline. Internal: apps get Unavailable."""
 
     def __init__(self, code: str, details: str) -> None:
-        """Take gRPC's code and what it says about the last attempt."""
+        """Use gRPC's code and details of the last attempt."""
         super().__init__(f"{code}: {details}")
         self.code, self.details = code, details
 
 
 class CircuitOpen(NoAnswer):
-    """The sidecar was not asked, since it gave no answer to the calls before."""
+    """The call was not sent, since earlier calls had no response."""
 
     def __init__(self, failures: int, last: str) -> None:
-        """Say how many, and what the last of them met."""
+        """Use the number of failures in a row, and the text of the last one."""
         super().__init__(
             "CIRCUIT_OPEN",
             f"the circuit is open: {failures} calls in a row had no answer; the last: {last}",

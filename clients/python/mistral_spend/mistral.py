@@ -1,8 +1,8 @@
-"""`mistral = guard(Mistral(…), sidecar, principal)`: the SDK, within its budgets.
+"""`mistral = guard(Mistral(…), sidecar, principal)`: Mistral's SDK within its budgets.
 
 The guarded client has the SDK's own types and signatures. It sends the max_tokens that the
-sidecar gave, and settles with what each response says was used. Parts of the SDK whose cost
-is unknown are not there.
+sidecar allows, and settles each call with the usage in its response. Parts of the SDK whose cost
+is unknown are not available.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +31,7 @@ FREE = frozenset({"models", "files"})
 """Parts of the SDK that spend nothing."""
 
 _TRANSPORT = frozenset({"retries", "server_url", "timeout_ms", "http_headers"})
-"""Arguments of the SDK that are no part of a request."""
+"""Arguments of the SDK that are not sent in a request."""
 
 _REGIONS = {urlsplit(url).hostname: name for name, url in SERVERS.items() if name != SERVER_GLOBAL}
 """The regions of the SDK's servers, by host."""
@@ -49,22 +49,22 @@ def guard(
     pages_per_document: int | None = None,
     region: str = "",
 ) -> Mistral:
-    """Return a client that asks before each call of chat, fim, embeddings and ocr.
+    """Return a client that authorizes each call of chat, fim, embeddings and ocr.
 
     Each raises what SidecarClient.authorize raises. Images, audio and documents in messages need
     `tokens_per_attachment`, and OCR without `pages` needs `pages_per_document`: the most that
-    one may take. Whatever else of the SDK may spend raises Unguarded. The given client stays
-    as it is. The region is that of its server; behind a proxy, `region` says it, "eu" for
-    example. Raises ValueError where both say one, and not the same.
+    one may take. Other parts of the SDK that may cost money raise Unguarded. The given client
+    stays unchanged. The region is that of its server; behind a proxy, give `region`, such as
+    "eu". Raises ValueError if it contradicts the server.
     """
     _region(client.sdk_configuration.get_server_details()[0], region)
-    desk = _Desk(sidecar, principal, tokens_per_attachment, pages_per_document, region)
-    return _GuardedMistral(client, desk)
+    authorizer = _Authorizer(sidecar, principal, tokens_per_attachment, pages_per_document, region)
+    return _GuardedMistral(client, authorizer)
 
 
 @dataclass(frozen=True)
-class _Desk:
-    """Where the guarded parts ask."""
+class _Authorizer:
+    """Authorizes the calls of the guarded parts."""
 
     sidecar: SidecarClient
     principal: pb.Principal
@@ -73,7 +73,7 @@ class _Desk:
     region: str
 
     def authorization(self, endpoint: int, request: dict[str, Any], url: str) -> Authorization:
-        """Return the question for a call with these arguments of the SDK, to a server's URL."""
+        """Return the authorization of a call with these arguments of the SDK, to a server's URL."""
         given = pb.Estimate(region=_region(url, self.region))
         if endpoint == pb.ENDPOINT_OCR:
             given.pages = _pages(request.get("pages")) or self.pages_per_document or 0
@@ -87,16 +87,16 @@ class _Desk:
 
 
 class _Part(BaseSDK):
-    """A part of the SDK that asks first. The classes below add the SDK's own part."""
+    """A guarded part of the SDK. The classes below add the SDK's own part."""
 
-    def __init__(self, client: Mistral, desk: _Desk, endpoint: int) -> None:
-        """Share the client's configuration, and keep it from being collected."""
+    def __init__(self, client: Mistral, authorizer: _Authorizer, endpoint: int) -> None:
+        """Share the client's configuration, and keep the client from being collected."""
         super().__init__(client.sdk_configuration, parent_ref=client)
-        self._desk = desk
+        self._authorizer = authorizer
         self._endpoint = endpoint
 
     def _run(self, send: Callable[..., Any], request: dict[str, Any], wrap: Any = None) -> Any:
-        """Ask, send, and settle; or leave that to what `wrap` makes of call and response."""
+        """Authorize, send and settle; with `wrap`, its result settles the call later."""
         request = _repeatable(request)
         call = self._authorization(request).begin()
         with self._sending(call, request):
@@ -106,7 +106,7 @@ class _Part(BaseSDK):
     async def _run_async(
         self, send: Callable[..., Any], request: dict[str, Any], wrap: Any = None
     ) -> Any:
-        """Ask, send, and settle; or leave that to what `wrap` makes of call and response."""
+        """Authorize, send and settle; with `wrap`, its result settles the call later."""
         request = _repeatable(request)
         call = await self._authorization(request).begin_async()
         with self._sending(call, request):
@@ -115,23 +115,23 @@ class _Part(BaseSDK):
 
     def _authorization(self, request: dict[str, Any]) -> Authorization:
         url = request.get("server_url") or self.sdk_configuration.get_server_details()[0]
-        return self._desk.authorization(self._endpoint, request, url)
+        return self._authorizer.authorization(self._endpoint, request, url)
 
     @contextmanager
     def _sending(self, call: Call, request: dict[str, Any]) -> Iterator[None]:
-        """End the call if sending it fails."""
+        """End the call with the error if sending it fails."""
         retries = (request.get("retries"), self.sdk_configuration.retry_config)
         try:
             yield
         except BaseException as error:
-            # The SDK's own retries: the last error says nothing of the attempts before it.
+            # The SDK may have retried: the last error does not show what earlier attempts did.
             again = any(isinstance(it, RetryConfig) for it in retries)
             (call.end if again else call.failed)(error)
             raise
 
 
 class _GuardedChat(_Part, Chat):
-    """Chat; `parse` and its like come here, too, since the SDK builds them on these."""
+    """Guarded chat; `parse` and similar methods are included, since the SDK calls these."""
 
     def complete(self, **request: Any) -> models.ChatCompletionResponse:
         """See the SDK."""
@@ -207,18 +207,18 @@ class _GuardedOcr(_Part, Ocr):
 
 
 class _GuardedMistral(Mistral):
-    """The client, with the parts that ask in place of the SDK's."""
+    """The client, with guarded parts in place of the SDK's."""
 
-    def __init__(self, client: Mistral, desk: _Desk) -> None:
-        """Share all of the client's: this opens nothing, and closes what that one opened."""
+    def __init__(self, client: Mistral, authorizer: _Authorizer) -> None:
+        """Share the client's connections: this opens none, and closes those of the client."""
         BaseSDK.__init__(self, client.sdk_configuration, parent_ref=client)
-        self.chat = _GuardedChat(client, desk, pb.ENDPOINT_CHAT)
-        self.fim = _GuardedFim(client, desk, pb.ENDPOINT_FIM)
-        self.embeddings = _GuardedEmbeddings(client, desk, pb.ENDPOINT_EMBEDDINGS)
-        self.ocr = _GuardedOcr(client, desk, pb.ENDPOINT_OCR)
+        self.chat = _GuardedChat(client, authorizer, pb.ENDPOINT_CHAT)
+        self.fim = _GuardedFim(client, authorizer, pb.ENDPOINT_FIM)
+        self.embeddings = _GuardedEmbeddings(client, authorizer, pb.ENDPOINT_EMBEDDINGS)
+        self.ocr = _GuardedOcr(client, authorizer, pb.ENDPOINT_OCR)
 
     def __getattr__(self, name: str) -> Any:
-        """Give what spends nothing. Raises Unguarded."""
+        """Return a part that costs nothing. Raises Unguarded for others."""
         if name in FREE:
             return super().__getattr__(name)
         raise Unguarded(
@@ -227,7 +227,7 @@ class _GuardedMistral(Mistral):
 
 
 def _repeatable(request: dict[str, Any]) -> dict[str, Any]:
-    """Make lists of what can be gone through only once: it is measured, and then sent."""
+    """Convert iterators to lists, since a request is measured and then sent."""
     return {name: list(it) if isinstance(it, Iterator) else it for name, it in request.items()}
 
 
@@ -241,9 +241,9 @@ def _settled(call: Call, response: Any) -> Any:
 
 
 def _region(url: str, given: str) -> str:
-    """Return the region of a server: of one that the SDK names, or what is given.
+    """Return the region of a server: of the SDK's own servers by host, else the given one.
 
-    Raises ValueError where they differ.
+    Raises ValueError if they differ.
     """
     region = _REGIONS.get(urlsplit(url).hostname, "")
     if region and given not in ("", region):
@@ -252,7 +252,7 @@ def _region(url: str, given: str) -> str:
 
 
 def _pages(pages: object) -> int:
-    """Count the pages asked for, as the SDK takes them: [0, 2] or "0,2-4"; 0 means all."""
+    """Return the number of pages in the SDK's notation, [0, 2] or "0,2-4"; 0 means all."""
     if isinstance(pages, str):
         ranges = [part.partition("-") for part in pages.split(",")]
         return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)

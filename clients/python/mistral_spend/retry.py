@@ -9,7 +9,7 @@ from mistral_spend.circuit import Circuit
 from mistral_spend.errors import NoAnswer, Refused
 
 ATTEMPT_SECONDS = 2.0
-"""How long one attempt may take, so that one that hangs leaves time for another."""
+"""The timeout of one attempt, so that one that hangs leaves time for another."""
 
 FIRST_PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 1.0
@@ -33,20 +33,20 @@ class Retry:
     """The retries of one request, within its deadline."""
 
     def __init__(self, seconds: float, circuit: Circuit | None = None) -> None:
-        """Begin now. Without a circuit, other calls' failures do not end the retries.
+        """Start the deadline. Without a circuit, failures of other calls do not end the retries.
 
         Raises CircuitOpen while the circuit is open.
         """
         self._circuit = circuit or Circuit()
         self._probes = self._circuit.admit()
         self.is_retry = False
-        """Whether an attempt of this has failed."""
+        """Whether an attempt of this request has failed."""
         self._until = time.monotonic() + seconds
         self._pause_seconds = FIRST_PAUSE_SECONDS
 
     @property
     def attempt_seconds(self) -> float:
-        """How long the next attempt may take."""
+        """The timeout of the next attempt."""
         return max(0.001, min(ATTEMPT_SECONDS, self._until - time.monotonic()))
 
     def pause_seconds(self, error: grpc.RpcError) -> float:
@@ -59,7 +59,7 @@ class Retry:
         if code in _FINAL:
             self.answered()
             raise Refused(code.name, details) from None
-        # Jitter: clients of a sidecar that restarts do not all return at the same moment.
+        # With jitter, so that clients of a restarting sidecar do not all retry at the same moment.
         pause = random.uniform(0.5, 1) * self._pause_seconds  # noqa: S311 - no secret
         self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
         is_over = time.monotonic() + pause >= self._until
@@ -74,5 +74,5 @@ class Retry:
         return pause
 
     def answered(self) -> None:
-        """Close the circuit: the sidecar answers."""
+        """Close the circuit after a response."""
         self._circuit.close()

@@ -1,7 +1,7 @@
 """A queue of settlements and releases, sent to the sidecar in the background.
 
-No response of Mistral's waits for it. One that is lost costs no safety: a hold that is not
-settled expires, and is charged at its worst case.
+Mistral's response does not wait for it. A lost settlement is safe: a hold that is not settled
+expires, and is charged at its worst case.
 """
 
 import logging
@@ -25,40 +25,40 @@ SETTLE_SECONDS = 600.0
 """How long a report is retried: a hold's default lifetime."""
 
 RELEASE_UNKNOWN_SECONDS = 10.0
-"""The same where it is not known whether there is a hold."""
+"""The same if it is unknown whether there is a hold."""
 
 GRACE_SECONDS = 5.0
 """How long `close` waits for reports that are not sent yet."""
 
 GRACE_OPEN_SECONDS = 1.0
-"""The same while the sidecar does not answer."""
+"""The same while the circuit is open."""
 
 MAX_PENDING = 10_000
 THREADS = 8
-"""So that the ledger can write several with one flush of the disk."""
+"""Several, so that the ledger can commit several reports together."""
 
 
 @dataclass(eq=False)
 class PendingReport:
-    """How one call ended. Without a hold_id, the request is repeated to learn it."""
+    """The end of one call, to be reported. Without a hold_id, the request is repeated to get it."""
 
     request: pb.AuthorizeRequest
     hold_id: str
     message: pb.SettleRequest | pb.ReleaseRequest
     seconds: float = SETTLE_SECONDS
-    is_asked: bool = True
-    """Whether the request may have been decided before."""
+    is_sent: bool = True
+    """Whether the request was sent, and so may have been decided."""
     since: float = field(default_factory=time.monotonic)
     response: Future[Answer] = field(default_factory=Future)
 
     @property
     def method(self) -> str:
-        """The RPC that takes it."""
+        """The RPC of the report."""
         return "Settle" if self.is_settlement else "Release"
 
     @property
     def is_settlement(self) -> bool:
-        """Whether the call was sent; a release is of one that was not."""
+        """Whether the call was sent to Mistral; a release is for a call that was not."""
         return isinstance(self.message, pb.SettleRequest)
 
 
@@ -66,7 +66,7 @@ class SettlementQueue:
     """A queue of reports, and a few threads that send them."""
 
     def __init__(self, connection: SidecarConnection, circuit: Circuit) -> None:
-        """Start no thread yet. Reports do not wait for the circuit of calls to close."""
+        """Start no thread yet. Reports are sent while the circuit of calls is open, too."""
         self._connection = connection
         self._circuit = circuit
         self._queue: queue.Queue[PendingReport] = queue.Queue(MAX_PENDING)
@@ -75,7 +75,7 @@ class SettlementQueue:
         self._closed = False
 
     def add(self, report: PendingReport) -> Future[Answer]:
-        """Send it soon. The future has the sidecar's response, and may be ignored."""
+        """Queue a report. The future has the sidecar's response, and may be ignored."""
         self._open.add(report)
         report.response.add_done_callback(lambda _: self._open.discard(report))
         try:
@@ -83,14 +83,14 @@ class SettlementQueue:
         except queue.Full:
             self._fail(report, NoAnswer("QUEUE_FULL", f"{MAX_PENDING} others wait"))
         if len(self._threads) < THREADS:
-            # A daemon does not keep the app from report; close() waits for its work.
+            # A daemon thread does not keep the app from ending; close() waits for its work.
             thread = threading.Thread(target=self._work, name="sidecar-settlements", daemon=True)
             self._threads.append(thread)
             thread.start()
         return report.response
 
     def close(self) -> None:
-        """Wait for the open reports, a few seconds at most, then close the connection."""
+        """Wait a few seconds at most for the open reports, then close the connection."""
         seconds = GRACE_OPEN_SECONDS if self._circuit.is_open else GRACE_SECONDS
         wait([report.response for report in self._worth_waiting()], seconds)
         self._closed = True
@@ -116,11 +116,11 @@ class SettlementQueue:
             report = self._queue.get()
             try:
                 report.response.set_result(self._send(report))
-            except Exception as error:  # of any kind: the thread has others to send
+            except Exception as error:  # after any error the thread continues with other reports
                 self._fail(report, error)
 
     def _send(self, report: PendingReport) -> Answer:
-        """Send one. Raises Refused or NoAnswer."""
+        """Send a report, with retries. Raises Refused or NoAnswer."""
         retry = Retry(report.since + report.seconds - time.monotonic())
         while True:
             try:
@@ -131,8 +131,8 @@ class SettlementQueue:
                 time.sleep(retry.pause_seconds(error))
 
     def _look_up(self, report: PendingReport, retry: Retry) -> str:
-        """Return the hold of a request that got no answer: a repeat returns the same one."""
-        is_first, report.is_asked = not report.is_asked, True
+        """Return the hold of a request without a response: a repeat returns the same hold."""
+        is_first, report.is_sent = not report.is_sent, True
         decision = self._connection.call("Authorize", report.request, retry.attempt_seconds)
         if is_first and decision.replayed:
             raise Replayed(f"{decision.request_id} was decided before this call asked")

@@ -1,4 +1,4 @@
-"""A client of one sidecar: asks for each call, until there is an answer or the deadline."""
+"""A client of one sidecar: authorizes each call, with retries until a deadline."""
 
 import asyncio
 import logging
@@ -41,13 +41,13 @@ class SidecarClient:
         key_file: str | Path | None = None,
         token_file: str | Path | None = None,
     ) -> None:
-        """Name the sidecar: `host:port`, or `unix:/path`.
+        """Use the sidecar at this address: `host:port`, or `unix:/path`.
 
-        Without an answer within the deadline, "deny" raises Unavailable, and "allow" lets the
+        Without a response within the deadline, "deny" raises Unavailable, and "allow" lets the
         call out uncounted, which is logged. After three such calls a circuit breaker opens: one
-        call a second asks, and the others fail at once, until there is an answer. A hold lives
-        for `hold_ttl_seconds`, or the sidecar's default. With `ca_file` it is TLS; the token is
-        read again for each request.
+        call a second is sent, and the others fail at once, until there is a response. A hold
+        lives for `hold_ttl_seconds`, or the sidecar's default. With `ca_file` the connection
+        uses TLS; the token file is read for each request.
         """
         if when_unavailable not in ("deny", "allow"):
             raise ValueError('when_unavailable is "deny" or "allow"')
@@ -55,10 +55,10 @@ class SidecarClient:
         self._deadline_seconds = deadline_seconds
         self._hold_ttl = hold_ttl_seconds and Duration(seconds=hold_ttl_seconds)
         self._connection = SidecarConnection(address, ca_file, cert_file, key_file, token_file)
-        # One circuit a method: a ledger that takes no holds may still answer GetBudgets.
+        # One circuit for each RPC: a ledger that cannot write may still answer GetBudgets.
         self._circuits = {"Authorize": Circuit(), "GetBudgets": Circuit()}
         self._settlements = SettlementQueue(self._connection, self._circuits["Authorize"])
-        # An app that just ends, or drops its client, still settles its last calls.
+        # An app that ends or drops its client without close still settles its last calls.
         self._finish = weakref.finalize(self, self._settlements.close)
 
     def authorize(
@@ -73,10 +73,11 @@ class SidecarClient:
         tokens_per_attachment: int | None = None,
         **rest: Any,
     ) -> "Authorization":
-        """Ask for one call, in a `with` or an `async with` that gives a Call.
+        """Authorize one call, in a `with` or an `async with` block that gets a Call.
 
-        `rest` is all else of the request that takes tokens or money: tools, response_format,
-        n, service_tier. Raises Unbounded when neither the bytes nor `estimate` bound it.
+        `rest` are the other arguments of the request that cost tokens or money: tools,
+        response_format, n, service_tier. Raises Unbounded if neither its bytes nor `estimate`
+        bound it.
         """
         request = {"model": model, "messages": messages, "max_tokens": max_tokens, **rest}
         return self.authorize_request(
@@ -96,53 +97,53 @@ class SidecarClient:
         estimate: pb.Estimate | None = None,
         tokens_per_attachment: int | None = None,
     ) -> "Authorization":
-        """Ask for one call by the body that Mistral gets, of any endpoint."""
+        """Authorize one call by the body that Mistral gets, of any endpoint."""
         bounds = bounds_of(endpoint, request, estimate, tokens_per_attachment)
-        question = pb.AuthorizeRequest(
+        authorize = pb.AuthorizeRequest(
             principal=principal,
             model=request["model"],
             endpoint=pb.Endpoint.Name(endpoint),
             estimate=bounds,
             hold_ttl=self._hold_ttl or None,
         )
-        return Authorization(self, question)
+        return Authorization(self, authorize)
 
     def get_budgets(self, principal: pb.Principal, model: str = "") -> Balances:
         """Return the balances of a principal; nothing is held. Raises Unavailable and Refused."""
-        question = pb.GetBudgetsRequest(principal=principal, model=model)
+        request = pb.GetBudgetsRequest(principal=principal, model=model)
         try:
-            answer: pb.GetBudgetsResponse = self._ask("GetBudgets", question)
+            answer: pb.GetBudgetsResponse = self._send("GetBudgets", request)
         except NoAnswer as error:
             raise Unavailable(error.code, error.details) from None
         return Balances(balances(answer.budgets), answer)
 
     async def get_budgets_async(self, principal: pb.Principal, model: str = "") -> Balances:
         """Return the balances of a principal; nothing is held. Raises Unavailable and Refused."""
-        question = pb.GetBudgetsRequest(principal=principal, model=model)
+        request = pb.GetBudgetsRequest(principal=principal, model=model)
         try:
-            answer: pb.GetBudgetsResponse = await self._ask_async("GetBudgets", question)
+            answer: pb.GetBudgetsResponse = await self._send_async("GetBudgets", request)
         except NoAnswer as error:
             raise Unavailable(error.code, error.details) from None
         return Balances(balances(answer.budgets), answer)
 
-    def begin(self, question: pb.AuthorizeRequest) -> Call:
-        """Ask, and return the call that may go out. Raises BudgetError."""
+    def begin(self, request: pb.AuthorizeRequest) -> Call:
+        """Authorize, and return the call that may go out. Raises BudgetError."""
         try:
-            return self._decided(question, self._ask("Authorize", question))
+            return self._decided(request, self._send("Authorize", request))
         except NoAnswer as error:
-            return self._undecided(question, error)
+            return self._undecided(request, error)
         except BaseException as error:
-            self._never_sent(question, error)
+            self._never_sent(request, error)
             raise
 
-    async def begin_async(self, question: pb.AuthorizeRequest) -> Call:
-        """Ask, and return the call that may go out. Raises BudgetError."""
+    async def begin_async(self, request: pb.AuthorizeRequest) -> Call:
+        """Authorize, and return the call that may go out. Raises BudgetError."""
         try:
-            return self._decided(question, await self._ask_async("Authorize", question))
+            return self._decided(request, await self._send_async("Authorize", request))
         except NoAnswer as error:
-            return self._undecided(question, error)
+            return self._undecided(request, error)
         except BaseException as error:
-            self._never_sent(question, error)
+            self._never_sent(request, error)
             raise
 
     def close(self) -> None:
@@ -150,118 +151,118 @@ class SidecarClient:
         self._finish()
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return the client itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
+        """Close the client."""
         self.close()
 
     async def __aenter__(self) -> Self:
-        """Begin."""
+        """Return the client itself."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close, while others go on."""
+        """Close the client in a thread, without blocking the event loop."""
         await asyncio.to_thread(self.close)
 
-    def _ask(self, method: str, question: object) -> Answer:
-        """Ask until there is an answer. Raises Refused and NoAnswer."""
+    def _send(self, method: str, request: object) -> Answer:
+        """Send a request, with retries. Raises Refused and NoAnswer."""
         retry = Retry(self._deadline_seconds, self._circuits[method])
         while True:
             try:
-                answer = self._connection.call(method, question, retry.attempt_seconds)
+                answer = self._connection.call(method, request, retry.attempt_seconds)
             except grpc.RpcError as error:
                 time.sleep(retry.pause_seconds(error))
             else:
                 return _accepted(answer, retry)
 
-    async def _ask_async(self, method: str, question: object) -> Answer:
-        """Ask until there is an answer. Raises Refused and NoAnswer."""
+    async def _send_async(self, method: str, request: object) -> Answer:
+        """Send a request, with retries. Raises Refused and NoAnswer."""
         retry = Retry(self._deadline_seconds, self._circuits[method])
         while True:
             try:
                 seconds = retry.attempt_seconds
-                answer = await self._connection.call_async(method, question, seconds)
+                answer = await self._connection.call_async(method, request, seconds)
             except grpc.RpcError as error:
                 await asyncio.sleep(retry.pause_seconds(error))
             else:
                 return _accepted(answer, retry)
 
-    def _decided(self, question: pb.AuthorizeRequest, decision: pb.AuthorizeResponse) -> Call:
+    def _decided(self, request: pb.AuthorizeRequest, decision: pb.AuthorizeResponse) -> Call:
         if decision.effect != pb.EFFECT_ALLOW:
             raise Denied(decision)
-        return Call(decision, question, self._settlements)
+        return Call(decision, request, self._settlements)
 
-    def _undecided(self, question: pb.AuthorizeRequest, error: NoAnswer) -> Call:
+    def _undecided(self, request: pb.AuthorizeRequest, error: NoAnswer) -> Call:
         if not self._opens:
-            self._never_sent(question, error)
+            self._never_sent(request, error)
             raise Unavailable(error.code, error.details) from None
         log.warning(
             "the sidecar does not answer (%s): call %s of %s goes out uncounted",
-            error.code, question.request_id, question.model,
+            error.code, request.request_id, request.model,
         )  # fmt: skip
-        return Call(None, question, self._settlements, is_asked=not isinstance(error, CircuitOpen))
+        return Call(None, request, self._settlements, is_sent=not isinstance(error, CircuitOpen))
 
-    def _never_sent(self, question: pb.AuthorizeRequest, error: BaseException) -> None:
-        """Release the hold that there may be, although its answer did not come."""
+    def _never_sent(self, request: pb.AuthorizeRequest, error: BaseException) -> None:
+        """Release the hold that may exist, although no response came."""
         if isinstance(error, CircuitOpen):
             return
         if isinstance(error, NoAnswer) or not isinstance(error, Exception):
             unsent = pb.ReleaseRequest(reason="not sent: no decision was seen")
-            self._settlements.add(PendingReport(question, "", unsent, RELEASE_UNKNOWN_SECONDS))
+            self._settlements.add(PendingReport(request, "", unsent, RELEASE_UNKNOWN_SECONDS))
 
 
 class Authorization:
     """A request that is sent when its block begins; each block is a call of its own."""
 
-    def __init__(self, client: SidecarClient, question: pb.AuthorizeRequest) -> None:
-        """Ask nothing yet."""
+    def __init__(self, client: SidecarClient, request: pb.AuthorizeRequest) -> None:
+        """Send nothing yet."""
         self._client = client
-        self._question = question
+        self._request = request
         self._call: Call | None = None
 
     def begin(self) -> Call:
-        """Ask outside of a block; the app has to end the call. Raises BudgetError."""
+        """Authorize outside of a block; the app has to end the call. Raises BudgetError."""
         return self._client.begin(self._new())
 
     async def begin_async(self) -> Call:
-        """Ask outside of a block; the app has to end the call. Raises BudgetError."""
+        """Authorize outside of a block; the app has to end the call. Raises BudgetError."""
         return await self._client.begin_async(self._new())
 
     def __enter__(self) -> Call:
-        """Ask. Raises BudgetError."""
+        """Authorize. Raises BudgetError."""
         self._call = self.begin()
         return self._call
 
     async def __aenter__(self) -> Call:
-        """Ask. Raises BudgetError."""
+        """Authorize. Raises BudgetError."""
         self._call = await self.begin_async()
         return self._call
 
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        """End the call, if the block has not."""
+        """End the call, unless the block has ended it."""
         assert self._call is not None
         self._call.end(error)
 
     async def __aexit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        """End the call, if the block has not; this waits for nothing."""
+        """End the call, unless the block has ended it; without waiting."""
         self.__exit__(_, error, __)
 
     def _new(self) -> pb.AuthorizeRequest:
-        question = pb.AuthorizeRequest()
-        question.CopyFrom(self._question)
+        request = pb.AuthorizeRequest()
+        request.CopyFrom(self._request)
         # Never the app's own id: a second call with it would get the first's decision, and no hold.
-        question.request_id = str(uuid.uuid4())
-        return question
+        request.request_id = str(uuid.uuid4())
+        return request
 
 
 def _accepted(answer: Answer, retry: Retry) -> Answer:
-    """Return the answer, if it was decided for this request alone. Raises Replayed."""
+    """Return the response if it is a decision on this request. Raises Replayed."""
     retry.answered()
     if not isinstance(answer, pb.AuthorizeResponse) or not answer.replayed:
         return answer

@@ -8,13 +8,13 @@ from mistral_spend.calls import Call
 
 
 class GuardedStream(EventStream[Any]):
-    """A stream that takes the usage from the chunk that has it, which is the last.
+    """A stream that settles its call with the usage in the last chunk.
 
-    Ended before that, by the app or by an error, it is charged as it was held.
+    If it ends before that, by the app or by an error, the call is charged as held.
     """
 
     def __init__(self, stream: EventStream[Any], call: Call) -> None:
-        """Go on with a stream that has begun."""
+        """Wrap a stream that has begun."""
         self._stream, self._call = stream, call
         self.response, self.client_ref = stream.response, stream.client_ref
 
@@ -32,20 +32,20 @@ class GuardedStream(EventStream[Any]):
         return event
 
     def close(self) -> None:
-        """Stop, and settle."""
+        """Close the stream, and end its call."""
         self._stream.close()  # type: ignore[no-untyped-call]
         self._call.end(GeneratorExit())
 
     def __del__(self) -> None:
-        """Settle what the app has dropped."""
+        """End the call of a stream that the app has dropped."""
         self._call.end(GeneratorExit())
 
 
 class GuardedStreamAsync(EventStreamAsync[Any]):
-    """The same, for asyncio."""
+    """GuardedStream for asyncio."""
 
     def __init__(self, stream: EventStreamAsync[Any], call: Call) -> None:
-        """Go on with a stream that has begun."""
+        """Wrap a stream that has begun."""
         self._stream, self._call = stream, call
         self.response, self.client_ref = stream.response, stream.client_ref
 
@@ -63,12 +63,12 @@ class GuardedStreamAsync(EventStreamAsync[Any]):
         return event
 
     async def close(self) -> None:
-        """Stop, and settle."""
+        """Close the stream, and end its call."""
         try:
             await self._stream.close()  # type: ignore[no-untyped-call]
         finally:
             self._call.end(GeneratorExit())
 
     def __del__(self) -> None:
-        """Settle what the app has dropped."""
+        """End the call of a stream that the app has dropped."""
         self._call.end(GeneratorExit())

@@ -51,7 +51,7 @@ export function estimate(
     const { bytes, attachments } = measure(request);
     if (attachments && tokensPerAttachment === undefined) {
       throw new Unbounded(
-        `of the request's parts, ${attachments} are no text: its bytes do not bound its ` +
+        `of the request's parts, ${attachments} are not text: its bytes do not bound its ` +
           "tokens; give tokensPerAttachment, or estimate: { inputTokens }",
       );
     }
