@@ -12,6 +12,7 @@ from support.policies import SHIPPED
 from sidecar.policy.files import data
 from sidecar.policy_tools import editor_schemas
 from sidecar.policy_tools.testing import fixtures
+from sidecar.policy_tools.testing.validate import validate_fixtures
 
 STARTER = Path(__file__).parents[2] / "sidecar" / "starter"
 FILES = sorted([*SHIPPED.glob("*.yaml"), *STARTER.glob("*.yaml")])
@@ -25,7 +26,7 @@ USD = "input_usd_per_million_tokens: 1"
 WHO = "principal: {id: ada, role: r, workspace: w}"
 TEST = "tests:\n- name: one\n  steps:\n  - {}\n"
 CALL = f"authorize: {{{WHO}, model: m}}"
-TABLE = "tests:\n- name: one ${{x}}\n  each: [{{x: 1, effect: allow, whole: {{effect: allow}}}}]\n  steps:\n  - {}\n"
+TABLE = "tests:\n- name: one ${{x}} ${{effect}} ${{whole}}\n  each: [{{x: 1, effect: allow, whole: {{effect: allow}}}}]\n  steps:\n  - {}\n"
 
 WRONG = [
     ("data", ROLE.format("-1"), 2),
@@ -64,11 +65,16 @@ WRONG = [
     ("fixtures", TEST.format(CALL.replace("model: m", "model: m, endpoint: CHATS")), 4),
     ("fixtures", TEST.format(CALL.replace("role", "rule")), 4),
     ("fixtures", "tests:\n- name: one\n  steps: []\n", 3),
+    ("fixtures", TEST.format("advance: 5s\n    expect: {}"), 5),
+    ("fixtures", TEST.format("settle: {}\n    expect: {effect: allow}"), 5),
+    ("fixtures", TEST.format("release: {}\n    expect: {held_usd: 0}"), 5),
+    ("fixtures", TEST.format(f"{CALL}\n    expect: {{charged_usd: 0}}"), 5),
     ("fixtures", TABLE.format(f"{CALL}\n    expect: {{effect: {{x}}}}"), 6),
     ("fixtures", TABLE.format(f"{CALL}\n    expect: {{held_usd: some $x}}"), 6),
 ]  # fmt: skip
 
 RIGHT = [
+    ("fixtures", TEST.format("settle: {}\n    expect: {charged_usd: 0, charged_tokens: 0, remaining: {}}")),
     ("data", ROLE.format("unlimited")),
     ("data", ROLE.format(".inf")),
     ("data", SPACE.format("['*']", ".inf")),
@@ -106,7 +112,8 @@ def lines_of_problems(file: Path) -> set[int]:
         alone = file.parent / file.stem
         alone.mkdir()
         (alone / file.name).write_text(file.read_text())
-        return {problem.line for problem in fixtures.read(alone)[1]}
+        tests, problems = fixtures.read(alone)
+        return {problem.line for problem in [*problems, *validate_fixtures(tests, None)]}
     return {problem.line for problem in data.read({file.name: file.read_text()})[1]}
 
 
@@ -177,7 +184,7 @@ def test_schemas_are_written_only_where_there_is_a_folder(tmp_path: Path) -> Non
 KEYWORDS = {
     "$schema", "$defs", "$ref", "title", "description", "default", "type", "enum", "const",
     "anyOf", "oneOf", "required", "properties", "patternProperties", "propertyNames",
-    "additionalProperties", "items", "minItems", "minLength", "maxLength", "pattern",
+    "dependencies", "additionalProperties", "items", "minItems", "minLength", "maxLength", "pattern",
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
 }  # fmt: skip
 """What the schemas may say: an editor passes over a keyword that it does not know."""
@@ -191,8 +198,8 @@ def test_the_schemas_use_no_keyword_that_editors_ignore(schema: dict[str, Any]) 
         one = waiting.pop()
         seen += 1
         assert one.keys() <= KEYWORDS, one
-        for key in ("$defs", "properties", "patternProperties"):
-            waiting += one.get(key, {}).values()
+        for key in ("$defs", "properties", "patternProperties", "dependencies"):
+            waiting += [part for part in one.get(key, {}).values() if isinstance(part, dict)]
         for key in ("items", "additionalProperties", "propertyNames"):
             waiting += [one[key]] if isinstance(one.get(key), dict) else []
         waiting += [*one.get("anyOf", []), *one.get("oneOf", [])]

@@ -150,12 +150,13 @@ WARNED = [
     ("no-such-entry", {**KEYED, "x_test_yaml": TEST.format("", step(DENIED, key="wob-key#2"))}, "x_test.yaml:5:", "'web-key'"),
     ("no-such-entry", {"x_test_yaml": TEST.format(TABLE, step("{reasons: '${reasons}'}", role="'${role}'"))},
      "x_test.yaml:8:34: warning: no role is named 'ghost'", ""),
-    ("no-such-scope", {"x": limit("5"), "x_test_yaml": TEST.format(balance("x", "lap"), step("{}"))},
-     "x_test.yaml:4:22: warning: x counts by workspace.name, which is never 'lap'", "did you mean 'lab'?"),
-    ("no-such-scope", {"x": limit("5", per='"all"'), "x_test_yaml": TEST.format(balance("x", "al"), step("{}"))},
-     "x_test.yaml:4:22:", "did you mean 'all'?"),
     ("no-such-scope", {"x": limit("5", per="principal.id"), "x_test_yaml": TEST.format(balance("x", "bob"), step("{}"))},
      "x_test.yaml:4:22:", ""),
+    ("no-expectations", {"x_test_yaml": TEST.format("", step("{}"))},
+     "x_test.yaml:2:9: warning: nothing is expected, so this passes always", "add `expect`"),
+    ("no-expectations", {"x_test_yaml": TEST.format("", "  - advance: 1s\n")}, "x_test.yaml:2:9:", ""),
+    ("no-expectations", {"x_test_yaml": TEST.format("", step("{effect: allow}") + step("{remaining: {}}"))},
+     "x_test.yaml:11:5: warning: this is empty", "leave it out"),
     ("no-reasons", {"x_test_yaml": TEST.format("", step("{effect: deny, rules: [allow-all]}"))},
      "x_test.yaml:7:5: warning: this passes for any denial", "add the reasons"),
     ("no-such-time", {"x": deny("now.getDayOfWeek() == 7")}, "x.cel:8:23: warning: getDayOfWeek() is from 0 to 6",
@@ -209,14 +210,22 @@ NOT_WARNED = [
         "the balance of a principal who calls",
         {
             "x": limit("5", per="principal.id"),
-            "x_test_yaml": TEST.format(balance("x", "ada"), step("{}")),
+            "x_test_yaml": TEST.format(balance("x", "ada"), step("{effect: allow}")),
+        },
+    ),
+    (
+        "a step before the one that is tested",
+        {
+            "x_test_yaml": TEST.format(
+                "", step("{effect: allow}") + "  - advance: 1s\n" + step("{effect: allow}")
+            ),
         },
     ),
     (
         "the balance of a scope that is worked out",
         {
             "x": limit("5", per='role.name + "@" + workspace.name'),
-            "x_test_yaml": TEST.format(balance("x", "tester@lab"), step("{}")),
+            "x_test_yaml": TEST.format(balance("x", "tester@lab"), step("{effect: allow}")),
         },
     ),
     ("a guarded label", {"x": deny(GUARDED)}),

@@ -35,6 +35,7 @@ def policies(tmp_path: Path) -> Path:
         tmp_path / "p",
         models_yaml=priced,
         daily=limit("300", meter="tokens"),
+        all=limit("300", per='"all"'),
         monthly=limit("10", meter="cost", window="month"),
         no_batch=deny("request.batch"),
     )
@@ -77,6 +78,28 @@ WRONG = [
     ("a balance of no limit", steps(CALL, BALANCE.format("montly", "1")),
      "x_test.yaml:4:12: no limit is named 'montly'\n"
      "      - {rule: montly, scope: lab, spent: 1}\n               ^\n    did you mean 'monthly'?"),
+    ("a scope that is no workspace", steps(CALL, BALANCE.format("daily", "1").replace("lab", "lap")),
+     "x_test.yaml:4:26: daily counts by workspace.name, which is never 'lap'\n"
+     "      - {rule: daily, scope: lap, spent: 1}\n                             ^\n    did you mean 'lab'?"),
+    ("a scope that is another text", steps(CALL, BALANCE.format("all", "1").replace("lab", "al")),
+     "x_test.yaml:4:24: all counts by \"all\", which is never 'al'"),
+    ("an expectation of time", steps("advance: 1s\n    expect: {effect: allow}"),
+     "x_test.yaml:5:5: 'advance' has no result, so this is not compared"),
+    ("an empty expectation of time", steps("advance: 1s\n    expect: {}"), "x_test.yaml:5:5: 'advance' has no result"),
+    ("the effect of a settlement", steps("settle: {}\n    expect: {charged_usd: 0, effect: allow}"),
+     "x_test.yaml:5:30: 'settle' has no 'effect' as a result, so this is not compared"),
+    ("the reasons of a release", steps("release: {}\n    expect: {reasons: []}"),
+     "x_test.yaml:5:14: 'release' has no 'reasons' as a result"),
+    ("the charge of a call that is not made yet", steps(CALL + "\n    expect: {charged_tokens: 5}"),
+     "x_test.yaml:5:14: 'authorize' has no 'charged_tokens' as a result"),
+    ("a column without a placeholder", "tests:\n- name: ${a}\n  each:\n  - {a: 1}\n  - {a: 1, effect: deny}\n  steps:\n  - advance: 1s\n",
+     "x_test.yaml:5:12: no placeholder is ${effect}, so this is not used"),
+    ("half a token that remains", steps(CALL + "\n    expect: {remaining: {daily: 499_800.9}}"),
+     "x_test.yaml:5:33: a limit of tokens counts whole numbers"),
+    ("a cost of ten decimals", steps(CALL + "\n    expect: {held_usd: 0.0000000001}"),
+     "x_test.yaml:5:24: cost is counted in USD with at most nine decimals"),
+    ("a balance of ten decimals", steps(CALL, BALANCE.format("monthly", "0.0000000001")),
+     "x_test.yaml:4:40: cost is counted in USD with at most nine decimals"),
     ("a balance of a deny rule", steps(CALL, BALANCE.format("no-batch", "1")), "no-batch is a deny rule, not a limit"),
     ("a rule that is none", steps(CALL + "\n    expect: {rules: [daily, no-bach]}"),
      "x_test.yaml:5:29: no rule is named 'no-bach'"),
@@ -109,7 +132,8 @@ def test_each_mistake_in_a_fixture_is_a_problem_at_its_place(
 
 def test_a_problem_in_every_row_is_reported_once(policies: Path) -> None:
     """The rows share their lines."""
-    text = steps(CALL, "  each: [{a: 1}, {a: 2}]\n" + BALANCE.format("montly", "1"))
+    text = steps(CALL, "  each: [{a: ada}, {a: bob}]\n" + BALANCE.format("montly", "1"))
+    text = text.replace("id: ada", "id: '${a}'")
     assert len(found(policies, text)) == 1
 
 

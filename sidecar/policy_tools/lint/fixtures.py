@@ -1,32 +1,16 @@
-"""Lints of fixtures that may pass for another reason than the intended one."""
+"""Lints of fixtures that pass by accident: for another reason than intended, or for none."""
 
 from collections.abc import Iterable, Iterator
 
 from sidecar.policy.catalogue import UNKNOWN_KEY
-from sidecar.policy.cel.cel_python import CelPythonEngine
-from sidecar.policy.cel.operators import literal_of
-from sidecar.policy.cel.variables import text_field
 from sidecar.policy.files.problems import Problem, did_you_mean
 from sidecar.policy.files.yaml_file import Loc
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
 from sidecar.policy_tools.testing.fixtures import AuthorizeStep, Fixture, FixtureStep
 
-_FIELDS = {
-    ("principal", "role"): "role",
-    ("role", "name"): "role",
-    ("principal", "workspace"): "workspace",
-    ("workspace", "name"): "workspace",
-    ("request", "model"): "model",
-    ("model", "id"): "model",
-    ("principal", "key_id"): "key",
-    ("key", "id"): "key",
-}
-"""Fields that a limit may count by, and the kind of entry that each one names."""
-
-
 def lint(tests: Iterable[Fixture], policy: PolicySet) -> Iterator[Problem]:
-    """Yield a warning for each unknown name, and for each denial without reasons; no duplicates."""
+    """Yield a warning for each place where a fixture says less than it seems to; no duplicates."""
     linter = _FixtureLinter(policy)
     seen: set[Problem] = set()
     for test in tests:
@@ -52,10 +36,10 @@ class _FixtureLinter:
         self._expected = {name: {f"{name.upper()}_UNKNOWN"} for name in self._known}
         self._expected["key"] |= set(about_keys)
         self._limits = {rule.id: rule for rule in policy.limits}
-        self._parse = CelPythonEngine().parse
 
     def problems(self, test: Fixture) -> Iterator[Problem]:
         """Yield the warnings of one fixture."""
+        yield from _without_expectations(test)
         for number, (_, step) in enumerate(test.steps):
             loc: Loc = ("steps", number)
             if step.authorize is not None:
@@ -95,20 +79,23 @@ class _FixtureLinter:
         return name in self._known[what]
 
     def _scope(self, test: Fixture, loc: Loc, scope: str, rule: Rule) -> Iterator[Problem]:
-        """Warn of balances of scopes that no call is counted in."""
-        assert rule.limit is not None, "only a limit has a balance"
-        field = text_field(rule.limit.per.source)
-        literal = literal_of(self._parse(rule.limit.per.source))
-        known: set[str] | None = None
-        if isinstance(literal, str):
-            known = {literal}
-        elif field == ("principal", "id"):
+        """Warn of the balance of a principal that no step calls as."""
+        if rule.terms.per.field == ("principal", "id"):
             known = {step.authorize.principal.id for _, step in test.steps if step.authorize}
-        elif field in _FIELDS and not self._has(_FIELDS[field], scope):
-            known = set(self._known[_FIELDS[field]])
-        if known is not None and scope not in known:
-            message = (
-                f"{rule.id} counts by {rule.limit.per.source.strip()}, which is never '{scope}'"
-            )
-            hint = did_you_mean(scope, known)
-            yield test.problem(loc, message, hint).as_warning("no-such-scope")
+            if scope not in known:
+                message = f"{rule.id} counts by principal.id, and no step calls as '{scope}'"
+                hint = did_you_mean(scope, known)
+                yield test.problem(loc, message, hint).as_warning("no-such-scope")
+
+
+def _without_expectations(test: Fixture) -> Iterator[Problem]:
+    """Warn of a test that compares nothing, and of each `expect` that does."""
+    if all(step.expect.is_empty for _, step in test.steps):
+        message, hint = "nothing is expected, so this passes always", "add `expect` to a step"
+        yield test.problem(("name",), message, hint).as_warning("no-expectations")
+        return
+    for number, (_, step) in enumerate(test.steps):
+        if "expect" in step.model_fields_set and step.expect.is_empty:
+            loc: Loc = ("steps", number, "expect")
+            message, hint = "this is empty, so nothing is compared", "fill it in, or leave it out"
+            yield test.problem(loc, message, hint, at_key=True).as_warning("no-expectations")

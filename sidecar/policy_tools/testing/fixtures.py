@@ -158,15 +158,38 @@ class Expectation(_Entry):
     charged_tokens: int | None = None
     remaining: Mapping[Name, Amount | Literal["unlimited"]] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is compared."""
+        return self == Expectation()
 
-STEP_KINDS = ("authorize", "settle", "release", "advance")
+
+_OF_CHARGES = frozenset({"charged_usd", "charged_tokens", "remaining"})
+EXPECTED_OF = {
+    "authorize": frozenset(Expectation.model_fields) - {"charged_usd", "charged_tokens"},
+    "settle": _OF_CHARGES,
+    "release": _OF_CHARGES,
+    "advance": frozenset[str](),
+}
+"""What a step of each kind can be expected to result in. All else would not be compared."""
+
+STEP_KINDS = tuple(EXPECTED_OF)
+
+
+def _as_schema(expected: frozenset[str]) -> dict[str, Any]:
+    """Return the JSON Schema of a step with these expectations."""
+    names = {"propertyNames": {"enum": sorted(expected)}}
+    return {"properties": {"expect": names if expected else False}}
 
 
 class FixtureStep(_Entry):
     """One event of a test, and the expected result."""
 
     model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": [kind]} for kind in STEP_KINDS]}
+        json_schema_extra={
+            "oneOf": [{"required": [kind]} for kind in STEP_KINDS],
+            "dependencies": {kind: _as_schema(names) for kind, names in EXPECTED_OF.items()},
+        }
     )
 
     authorize: AuthorizeStep | None = None
@@ -180,6 +203,11 @@ class FixtureStep(_Entry):
         if sum(getattr(self, kind) is not None for kind in STEP_KINDS) != 1:
             raise ValueError(f"a step is one of {', '.join(STEP_KINDS)}")
         return self
+
+    @property
+    def kind(self) -> str:
+        """One of STEP_KINDS."""
+        return next(kind for kind in STEP_KINDS if getattr(self, kind) is not None)
 
 
 class BalanceEntry(_Entry):

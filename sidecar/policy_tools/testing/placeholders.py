@@ -30,6 +30,7 @@ class Template:
         self._rows: list[dict[str, Any]] = [] if self.problems else each
         if not self.problems:
             self.problems = list(islice(self._without_value(), MAX_PROBLEMS))
+            self.problems += islice(self._without_use(), MAX_PROBLEMS)
 
     @property
     def size(self) -> int:
@@ -81,6 +82,19 @@ class Template:
                 message = f"the rows of 'each' have no '{name}'" if row else "there is no 'each'"
                 hint = did_you_mean(name, row)
                 yield self._document.problem((*self._loc, *loc), f"${{{name}}}: {message}", hint)
+
+
+    def _without_use(self) -> Iterator[Problem]:
+        """Find each value that no placeholder stands for, where it comes first."""
+        used = {name for _, name in self._found}
+        unused: dict[str, int] = {}
+        for index, row in enumerate(self._rows):
+            for name in row.keys() - used:
+                unused.setdefault(name, index)
+        for name, index in unused.items():
+            message = f"no placeholder is ${{{name}}}, so this is not used"
+            loc = (*self._loc, "each", index, name)
+            yield self._document.problem(loc, message, did_you_mean(name, used), at_key=True)
 
 
 def _without_each(entry: Any) -> Any:

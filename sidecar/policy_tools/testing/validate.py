@@ -1,6 +1,6 @@
 """Validation of fixtures beyond their schema: invalid requests, unknown rules, wrong balances."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 
 from mistral_spend.v1 import authorization_pb2 as pb
@@ -8,12 +8,35 @@ from mistral_spend.v1 import authorization_pb2 as pb
 from sidecar.contract import validation
 from sidecar.domain.decisions import Meter
 from sidecar.domain.usage import Endpoint
+from sidecar.policy.catalogue import UNKNOWN_KEY
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.operators import literal_of
 from sidecar.policy.files.problems import Problem, did_you_mean
 from sidecar.policy.files.yaml_file import Loc
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
-from sidecar.policy_tools.testing.fixtures import AuthorizeStep, BalanceEntry, Expectation, Fixture
+from sidecar.policy_tools.testing.fixtures import (
+    EXPECTED_OF,
+    AuthorizeStep,
+    BalanceEntry,
+    Expectation,
+    Fixture,
+    FixtureStep,
+)
 
+NANO_USD = Decimal("1e-9")
+
+_KINDS = {
+    ("principal", "role"): "role",
+    ("role", "name"): "role",
+    ("principal", "workspace"): "workspace",
+    ("workspace", "name"): "workspace",
+    ("request", "model"): "model",
+    ("model", "id"): "model",
+    ("principal", "key_id"): "key",
+    ("key", "id"): "key",
+}
+"""Fields that a limit may count by, and the kind of entry that each one names."""
 MAX_BALANCE_USD = 999_999_999
 MAX_BALANCE_COUNT = 10**15
 
@@ -29,8 +52,10 @@ def validate_fixtures(fixtures: Iterable[Fixture], policy: PolicySet | None) -> 
             loc: Loc = ("steps", number)
             if step.authorize is not None:
                 found |= dict.fromkeys(_malformed(fixture, loc, step.authorize, policy))
+            found |= dict.fromkeys(_not_compared(fixture, loc, step))
             if policy is not None:
                 found |= dict.fromkeys(_unknown_rules(fixture, loc, step.expect, policy))
+                found |= dict.fromkeys(_inexact_amounts(fixture, loc, step.expect, policy))
         if policy is not None:
             found |= dict.fromkeys(_wrong_balances(fixture, policy))
     return list(found)
@@ -62,6 +87,46 @@ def _malformed(
         yield fixture.problem((*loc, "authorize", *error.field.split(".")), str(error))
 
 
+def _not_compared(fixture: Fixture, loc: Loc, step: FixtureStep) -> Iterator[Problem]:
+    """Find expectations of what a step of this kind does not result in."""
+    expected = EXPECTED_OF[step.kind]
+    if not expected and "expect" in step.model_fields_set:
+        message = f"'{step.kind}' has no result, so this is not compared"
+        hint = "expect it of the next step"
+        yield fixture.problem((*loc, "expect"), message, hint, at_key=True)
+        return
+    for name in sorted(step.expect.model_fields_set - expected):
+        message = f"'{step.kind}' has no '{name}' as a result, so this is not compared"
+        hint = f"known: {', '.join(sorted(expected))}"
+        yield fixture.problem((*loc, "expect", name), message, hint, at_key=True)
+
+
+def _inexact_amounts(
+    fixture: Fixture, loc: Loc, expected: Expectation, policy: PolicySet
+) -> Iterator[Problem]:
+    """Find amounts with more decimals than what they are compared with can have."""
+    meters = {rule.id: rule.terms.meter for rule in policy.limits}
+    amounts: list[tuple[Loc, object, Meter]] = [
+        (("held_usd",), expected.held_usd, Meter.COST),
+        (("charged_usd",), expected.charged_usd, Meter.COST),
+    ]
+    for name, amount in expected.remaining.items():
+        amounts.append((("remaining", name), amount, meters.get(name, Meter.COST)))
+    for place, amount, meter in amounts:
+        if isinstance(amount, Decimal) and (wrong := _inexact(amount, meter)):
+            yield fixture.problem((*loc, "expect", *place), wrong)
+
+
+def _inexact(amount: Decimal, meter: Meter) -> str:
+    """Return why a limit of this meter never counts this amount, "" if it can."""
+    smallest = NANO_USD if meter is Meter.COST else Decimal(1)
+    if amount == amount.quantize(smallest):
+        return ""
+    if meter is Meter.COST:
+        return "cost is counted in USD with at most nine decimals"
+    return f"a limit of {meter.value} counts whole numbers"
+
+
 def _unknown_rules(
     fixture: Fixture, loc: Loc, expected: Expectation, policy: PolicySet
 ) -> Iterator[Problem]:
@@ -87,19 +152,40 @@ def _wrong_balances(fixture: Fixture, policy: PolicySet) -> Iterator[Problem]:
             spent[key] = spent.get(key, Decimal()) + balance.spent
             if wrong := _wrong_amount(balance, limits[balance.rule], spent[key]):
                 yield fixture.problem((*loc, "spent"), wrong)
+            yield from _unknown_scope(fixture, (*loc, "scope"), balance, limits[balance.rule], policy)
+
+
+def _unknown_scope(
+    fixture: Fixture, loc: Loc, balance: BalanceEntry, rule: Rule, policy: PolicySet
+) -> Iterator[Problem]:
+    """Find a scope that the limit never counts, as far as the data files say."""
+    per, catalogue = rule.terms.per, policy.catalogue
+    kind = _KINDS.get(per.field) if per.field is not None else None
+    known: Collection[str] = ()
+    if kind == "key" and catalogue.key(balance.scope).state == UNKNOWN_KEY:
+        # An unknown key is counted, too, where no rule denies it.
+        calls = (step.authorize for _, step in fixture.steps)
+        known = {*catalogue.keys, *(call.principal.key_id for call in calls if call)}
+    elif kind is not None and kind != "key":
+        known = getattr(catalogue, f"{kind}s")
+    elif isinstance(literal := literal_of(CelPythonEngine().parse(per.source)), str):
+        known = [literal]
+    if known and balance.scope not in known:
+        message = f"{rule.id} counts by {per.source.strip()}, which is never '{balance.scope}'"
+        yield fixture.problem(loc, message, did_you_mean(balance.scope, known))
 
 
 def _wrong_amount(balance: BalanceEntry, rule: Rule, total: Decimal) -> str:
     """Return why a limit cannot have spent this total, "" if it can."""
     meter = rule.terms.meter
+    if inexact := _inexact(balance.spent, meter):
+        return inexact
     if meter is Meter.COST:
         return (
             f"a limit of cost counts at most {MAX_BALANCE_USD:,} USD"
             if total > MAX_BALANCE_USD
             else ""
         )
-    if balance.spent != int(balance.spent):
-        return f"a limit of {meter.value} counts whole numbers"
     return f"a limit counts at most {MAX_BALANCE_COUNT:,}" if total > MAX_BALANCE_COUNT else ""
 
 
