@@ -9,6 +9,7 @@ from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
 from sidecar.policy_tools.testing.fixtures import AuthorizeStep, Fixture, FixtureStep
 
+
 def lint(tests: Iterable[Fixture], policy: PolicySet) -> Iterator[Problem]:
     """Yield a warning for each place where a fixture says less than it seems to; no duplicates."""
     linter = _FixtureLinter(policy)

@@ -22,7 +22,7 @@ HELP = {
     "no-such-name": "Fix the name: the comparison is never true, so it has no effect.",
     "no-such-entry": "Fix the name in the fixture, or expect the reason for an unknown name.",
     "no-such-scope": "Fix the principal of the balance: no call of the fixture is from it.",
-    "no-expectations": "Add what a step is expected to result in; without it, the test passes always.",
+    "no-expectations": "Add `expect` to a step; without it, the test passes always.",
     "no-reasons": "List the reasons of the denial that the fixture expects.",
     "no-such-time": "Compare with a number that this part of a time can have.",
     "no-price": "Add a price with its effective_from; a free model costs 0.",

@@ -83,7 +83,6 @@ class Template:
                 hint = did_you_mean(name, row)
                 yield self._document.problem((*self._loc, *loc), f"${{{name}}}: {message}", hint)
 
-
     def _without_use(self) -> Iterator[Problem]:
         """Find each value that no placeholder stands for, where it comes first."""
         used = {name for _, name in self._found}

@@ -110,8 +110,10 @@ def _inexact_amounts(
         (("held_usd",), expected.held_usd, Meter.COST),
         (("charged_usd",), expected.charged_usd, Meter.COST),
     ]
-    for name, amount in expected.remaining.items():
-        amounts.append((("remaining", name), amount, meters.get(name, Meter.COST)))
+    amounts += [
+        (("remaining", name), left, meters.get(name, Meter.COST))
+        for name, left in expected.remaining.items()
+    ]
     for place, amount, meter in amounts:
         if isinstance(amount, Decimal) and (wrong := _inexact(amount, meter)):
             yield fixture.problem((*loc, "expect", *place), wrong)
@@ -152,7 +154,9 @@ def _wrong_balances(fixture: Fixture, policy: PolicySet) -> Iterator[Problem]:
             spent[key] = spent.get(key, Decimal()) + balance.spent
             if wrong := _wrong_amount(balance, limits[balance.rule], spent[key]):
                 yield fixture.problem((*loc, "spent"), wrong)
-            yield from _unknown_scope(fixture, (*loc, "scope"), balance, limits[balance.rule], policy)
+            yield from _unknown_scope(
+                fixture, (*loc, "scope"), balance, limits[balance.rule], policy
+            )
 
 
 def _unknown_scope(
