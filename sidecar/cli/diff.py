@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from sidecar.cli.options import (
     EngineOption,
@@ -25,6 +27,7 @@ from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
 from sidecar.policy.cel.variables import NOW
+from sidecar.policy.files.problems import printable
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy_tools.diff.case_results import CaseResult
 from sidecar.policy_tools.diff.changes import Change
@@ -32,6 +35,9 @@ from sidecar.policy_tools.diff.comparison import Progress as ReportProgress
 from sidecar.policy_tools.diff.diff import DEFAULT_SEED, PolicyDiff, compare
 from sidecar.policy_tools.diff.fields import FieldChange
 from sidecar.runtime.shared_flags import EngineName
+
+MAX_VALUES_WIDTH = 200
+"""Of two values in a line: of longer lists, only what is new or gone is printed."""
 
 
 def diff(
@@ -81,17 +87,8 @@ def _progress() -> Iterator[ReportProgress]:
 
 
 def _print(found: PolicyDiff) -> None:
-    for what, rules in (
-        ("added", found.added),
-        ("removed", found.removed),
-        ("changed", found.changed),
-    ):
-        if rules:
-            typer.echo(f"rules {what}: {', '.join(rules)}")
-    for field in found.fields:
-        typer.echo(_field(field))
-    if found.repriced:
-        typer.echo(f"prices changed: {', '.join(found.repriced)}")
+    for line in _lines(found):
+        typer.echo(printable(line))
     if found.changes:
         _print_changes(found)
     for doubt in found.not_exact:
@@ -111,6 +108,20 @@ def _print(found: PolicyDiff) -> None:
         typer.echo("0 changes: both directories decide the same")
 
 
+def _lines(found: PolicyDiff) -> Iterator[str]:
+    """Yield what is written differently."""
+    for what, rules in (
+        ("added", found.added),
+        ("removed", found.removed),
+        ("changed", found.changed),
+    ):
+        if rules:
+            yield f"rules {what}: {', '.join(rules)}"
+    yield from map(_field, found.fields)
+    if found.repriced:
+        yield f"prices changed: {', '.join(found.repriced)}"
+
+
 def _cases(count: int) -> str:
     return counted(count, "case") if count < 10**12 else "more than 10^12 cases"
 
@@ -123,6 +134,8 @@ def _field(field: FieldChange) -> str:
     before, after = (
         "(absent)" if value is None else value or '""' for value in (field.before, field.after)
     )
+    if field.meaning and len(before) + len(after) > MAX_VALUES_WIDTH:
+        return f"{name}: {field.field}: {field.meaning}"
     meaning = f" ({field.meaning})" if field.meaning else ""
     return f"{name}: {field.field}: {before} → {after}{meaning}"
 
@@ -130,9 +143,10 @@ def _field(field: FieldChange) -> str:
 def _print_changes(found: PolicyDiff) -> None:
     """Print those that decide anew; of calls that both deny, only how many have new reasons."""
     still_denied = [each for each in found.changes if each.before.denied and each.after.denied]
-    decided = [each for each in found.changes if each not in still_denied]
-    console().print(_table(decided or still_denied, found))
-    if not all(change.only or change.every for change in decided or still_denied):
+    decided = [each for each in found.changes if not (each.before.denied and each.after.denied)]
+    shown = decided or still_denied
+    console().print(_table(shown, found))
+    if not all(change.only or change.every for change in shown):
         typer.echo(
             "(some): only some of those with these labels; other labels matter, or one is missing"
         )
@@ -141,26 +155,33 @@ def _print_changes(found: PolicyDiff) -> None:
         typer.echo(f"and {rows} of reasons only, of calls that both deny: see --format json")
 
 
-def _table(changes: Iterable[Change], found: PolicyDiff) -> Table:
+def _table(changes: Sequence[Change], found: PolicyDiff) -> Table:
+    """Return a table with a row for all roles, and then for all workspaces, that change alike."""
     shows_spent = len(found.spent) > 1 or any(any(change.spent) for change in changes)
     table = Table()
     headings = ["role", "workspace", "labels", "keys", "spent", "models", "before", "after"]
     for heading in headings:
         if heading != "spent" or shows_spent:
             table.add_column(heading, overflow="fold")
+    roles: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for change in changes:
         spent = ["any" if change.spent == found.spent else "; ".join(change.spent)]
         who, what = _row(change, found.keys)
-        table.add_row(*who, *(spent if shows_spent else ()), *what)
+        roles[change.workspace, *who, *(spent if shows_spent else ()), *what].append(change.role)
+    workspaces: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for (workspace, *cells), names in roles.items():
+        workspaces[", ".join(names), *cells].append(workspace)
+    for (names_of_roles, *cells), names in workspaces.items():
+        row = (names_of_roles, ", ".join(names), *cells)
+        table.add_row(*(Text(printable(cell)) for cell in row))  # a name may look like markup
     return table
 
 
 def _row(change: Change, all_keys: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Return the row of a change: whose calls, and the models and both results."""
+    """Return the cells of a change: whose calls, and the models and both results."""
     keys = "any" if change.keys == all_keys else ", ".join(k or "(none)" for k in change.keys)
     before, after = _text(change.before), _text(change.after)
-    models = ", ".join(change.models)
-    return [change.role, change.workspace, _labels(change), keys], [models, before, after]
+    return [_labels(change), keys], [", ".join(change.models), before, after]
 
 
 def _labels(change: Change) -> str:

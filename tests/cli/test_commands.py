@@ -350,6 +350,41 @@ def test_diff_shows_what_is_written_differently(tmp_path: Path) -> None:
     assert "rule no: message: no → never\nkey a: added\n0 changes, in " in out
 
 
+def test_diff_prints_names_and_values_as_they_are(tmp_path: Path) -> None:
+    """A name is no markup, and a value no control of the terminal."""
+    old = minimal(tmp_path / "old", roles_yaml=ROLES.replace("tester", '"[/x]"'))
+    labels = '    labels: {note: "\\e[31mred\\nline"}\n'
+    new = minimal(tmp_path / "new", roles_yaml=ROLES.replace("tester", '"[bold]"') + labels)
+    code, out, _ = sidecar("diff", old, new)
+    assert (code, "│ [/x]   │" in out, "│ [bold] │" in out) == (1, True, True), out
+    old = minimal(tmp_path / "old", roles_yaml=ROLES)
+    new = minimal(tmp_path / "new", roles_yaml=ROLES + labels)
+    _, out, _ = sidecar("diff", old, new)
+    assert "labels.note: (absent) → \\x1b[31mred\\nline\n" in out
+
+
+def test_diff_shows_a_long_list_by_what_is_new_and_gone(tmp_path: Path) -> None:
+    """One name of hundreds is found without reading them all."""
+    names = ", ".join(f"model-{n}" for n in range(100))
+    old, new = (
+        minimal(tmp_path / name, roles_yaml=ROLES.replace('"*"', f"{names}{more}"))
+        for name, more in (("old", ""), ("new", ", another"))
+    )
+    _, out, _ = sidecar("diff", old, new)
+    assert "role tester: allowed_models: added another\n" in out
+
+
+def test_diff_shows_who_changes_alike_in_one_row(tmp_path: Path) -> None:
+    """Roles and workspaces share rows; JSON has one for each."""
+    roles = ROLES + ROLES.replace("roles:", "").replace("tester", "other")
+    old = minimal(tmp_path / "old", roles_yaml=roles)
+    new = minimal(tmp_path / "new", roles_yaml=roles, no=deny("true"))
+    _, out, _ = sidecar("diff", old, new)
+    assert "│ other, tester │ lab" in out
+    _, out, _ = sidecar("diff", old, new, "--format", "json")
+    assert [change["role"] for change in json.loads(out)["changes"]] == ["other", "tester"]
+
+
 @pytest.mark.parametrize("at", ["yesterday", "2026-11-10T12:00:00", ""])
 def test_diff_at_an_invalid_time_exits_2(at: str) -> None:
     """A time without a zone is not one."""

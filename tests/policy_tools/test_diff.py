@@ -184,6 +184,32 @@ def test_more_cases_than_memory_holds_are_decided_exactly(tmp_path: Path) -> Non
     }
 
 
+def test_rules_that_did_not_change_make_no_difference_one_by_one(tmp_path: Path) -> None:
+    """A call that one of them denies is denied in both sets, whichever of 20 it is."""
+    rules = labels_that_multiply("abcdefghijklmnopqrst", 2)
+    old = minimal(tmp_path / "old", **rules)
+    new = minimal(tmp_path / "new", no=deny('"l" in principal.labels'), **rules)
+    found = between(old, new)
+    denied = [(change.before.denied, change.after.denied) for change in found.changes]
+    same = "(a rule that is the same in both)"
+    assert (found.sampled, sorted(denied)) == (
+        None, [((), ("NO (no)",)), ((same,), (same, "NO (no)"))]
+    )  # fmt: skip
+
+
+def test_more_labels_than_diagrams_may_be_deep_are_tried_with_a_sample(tmp_path: Path) -> None:
+    """Cases without any label are among it, for which a change is seen best."""
+    rules = {
+        f"no_{n}": deny(f'"a{n}" in principal.labels && "b{n}" in principal.labels')
+        for n in range(101)
+    }
+    old = minimal(tmp_path / "old", calls=limit("5"), **rules)
+    found = between(old, minimal(tmp_path / "new", calls=limit("6"), **rules))
+    assert (found.sampled, {change.before.ceilings for change in found.changes}) == (
+        10_000, {(("calls", "5 requests"),)}
+    )  # fmt: skip
+
+
 def test_a_rule_that_reads_too_much_is_tried_with_a_sample(tmp_path: Path) -> None:
     """The sample is named by its seed, and is the same for the same seed."""
     rules = labels_that_multiply("a", 14)

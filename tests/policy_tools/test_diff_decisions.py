@@ -18,7 +18,7 @@ from sidecar.policy_tools.diff.cases import Case, CaseSpace, Spent, budgets_of_c
 from sidecar.policy_tools.diff.comparison import Comparison
 from sidecar.policy_tools.diff.dependencies import CALL, KEY, ROLE, WORKSPACE, read
 from sidecar.policy_tools.diff.diff import PolicyDiff, compare
-from sidecar.policy_tools.diff.outcomes import parts_of
+from sidecar.policy_tools.diff.outcomes import DENIED_IN_BOTH, parts_of
 
 GROUPS = """\
 "group" in principal.labels &&
@@ -63,7 +63,8 @@ def test_a_budget_of_another_window_is_shown_with_what_a_month_may_cost(tmp_path
         "window",
         "month",
         "day",
-        "up to 31 times the ceiling in a month; before, the ceiling once a month",
+        "up to 31 times the ceiling in a month; before, the ceiling once a month;"
+        " nothing counts as spent yet",
     )
     assert ceilings(found, "dev-workspace") == {
         ("workspace-monthly-budget", "$50.00 a month", "$50.00 a day, up to $1,550.00 a month")
@@ -153,7 +154,7 @@ EDITS = [
     ("workspaces.yaml", "usd: 50\n", "usd: 60\n"),
     (
         "workspaces.yaml",
-        "allowed_models: [codestral, mistral-small]",
+        'allowed_models: ["*"]',
         "allowed_models: [codestral]",
     ),
     ("roles.yaml", "max_tokens_per_request: 2000", "max_tokens_per_request: 2500"),
@@ -200,7 +201,10 @@ def decision(policy: PolicySet, case: Case, tokens: int) -> tuple[str, ...]:
 
 def agrees(policy: PolicySet, case: Case, shown: CaseResult) -> bool:
     """Whether a result is what the whole set decides, for the sizes on both sides of its bound."""
-    if decision(policy, case, 2) != shown.denied:
+    denied = set(decision(policy, case, 2))
+    if DENIED_IN_BOTH.denied[0] in shown.denied:
+        return set(shown.denied) - set(DENIED_IN_BOTH.denied) < denied
+    if denied != set(shown.denied):
         return False
     most = shown.most_tokens
     if shown.denied or most is None:
@@ -219,7 +223,7 @@ def test_rule_by_rule_is_as_all_rules_together(
     parts = [parts_of(each, reading, NOON) for each in sets]
     diagram = Comparison(parts[0], parts[1], set(), lambda _done, _of: None).diagram(space.levels)
     differing = 0
-    for case in space.sample(7, 150):
+    for case in space.sample(7, 250):
         node = diagram
         for level, values in enumerate(space.levels):
             node = node.child(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 from support.desk import NOON
-from support.policies import ALLOW_ALL, ROLES, limit, minimal
+from support.policies import ALLOW_ALL, ROLES, deny, limit, minimal
 
 from sidecar.policy import policy_set
 from sidecar.policy.files import header, values
@@ -182,3 +182,33 @@ def test_prices_are_compared_by_their_day(tmp_path: Path) -> None:
         for name, each in (("old", prices), ("new", first + prices))
     )
     assert all(each.field.startswith("prices[2019-01-01].") for each in between(old, new).fields)
+
+
+def test_a_rule_of_another_name_is_said_to_be_renamed(tmp_path: Path) -> None:
+    """A ledger counts by a limit's name, so that its budgets begin anew."""
+    old = minimal(tmp_path / "old", money=limit("5"), no=deny("false"))
+    new = minimal(tmp_path / "new", budget=limit("5"), never=deny("false"))
+    found = between(old, new)
+    assert (found.added, found.removed, found.changed) == (("budget", "never"), ("money", "no"), ())
+    assert [(f.name, f.field, f.after, f.meaning) for f in found.fields] == [
+        ("money", "name", "budget", "nothing counts as spent yet"),
+        ("no", "name", "never", ""),
+    ]
+
+
+def test_of_a_list_what_is_new_and_gone_is_named(tmp_path: Path) -> None:
+    """The order of names is no difference; that of endpoints is: the first is the default."""
+    old, new, reordered = (
+        minimal(tmp_path / name, roles_yaml=ROLES.replace('["*"]', f"[{names}]"))
+        for name, names in (("old", "a, b, c"), ("new", "b, d, c"), ("reordered", "c, a, b"))
+    )
+    (field,) = between(old, new).fields
+    assert (field.before, field.after, field.meaning) == (
+        "a, b, c", "b, c, d", "added d; removed a"
+    )  # fmt: skip
+    assert between(old, reordered).fields == ()
+    one, other = (
+        minimal(tmp_path / each, x_yaml=f"models:\n  m: {{family: f, endpoints: [{each}]}}\n")
+        for each in ("CHAT, FIM", "FIM, CHAT")
+    )
+    assert [field.field for field in between(one, other).fields] == ["endpoints"]

@@ -149,12 +149,26 @@ class CaseSpace:
         ]
 
     def sample(self, seed: int, count: int) -> Level:
-        """Draw cases at random, each input's value by itself; the same for the same seed."""
+        """Draw cases at random, the same for the same seed.
+
+        Cases have few labels or many: with half of all labels each, hardly one would be without
+        a label that some rule denies.
+        """
         draw = random.Random(seed)  # noqa: S311 - a sample, no secret
-        return [
-            {input_: value for level in self.levels for input_, value in draw.choice(level).items()}
-            for _ in range(count)
-        ]
+        cases = []
+        for _ in range(count):
+            case: dict[Input, Any] = {}
+            share_of_labels = draw.random() ** 3
+            for level in self.levels:
+                is_missing = is_of_label(level) and draw.random() >= share_of_labels
+                case |= level[0] if is_missing else draw.choice(level)
+            cases.append(case)
+        return cases
+
+
+def is_of_label(level: Level) -> bool:
+    """Whether a level is of a label, whose first value is that it is missing."""
+    return any(kind == LABEL for kind, _ in level[0])
 
 
 def labels_of(case: Case) -> Labels:

@@ -11,10 +11,13 @@ from typing import cast
 from sidecar.policy_tools.diff.case_results import results
 from sidecar.policy_tools.diff.cases import Case, Level
 from sidecar.policy_tools.diff.decision_diagrams import Diagrams, Node, TooLargeError
-from sidecar.policy_tools.diff.outcomes import NOTHING, Outcome, Part, total
+from sidecar.policy_tools.diff.outcomes import ALLOWS, DENIED_IN_BOTH, NOTHING, Outcome, Part, total
 
 MAX_EVALUATIONS = 200_000
 """Combinations of what each rule reads, summed over the rules; above it, a sample is tried."""
+
+MAX_LEVELS = 200
+"""Inputs that rules tell apart; above it, a sample is tried, as diagrams are as deep as that."""
 
 MAX_NODES = 50_000
 """Of the diagram of all rules together; above it, a sample is tried."""
@@ -58,7 +61,7 @@ class Comparison:
             self.differs = any(one is not other for one, other in pairs.values())
             if not self.differs:
                 return diagrams.result(None)
-        return _combined(diagrams, pairs)
+        return self._combined(diagrams, pairs)
 
     def _tables(self, diagrams: Diagrams, names: Sequence[str]) -> dict[str, tuple[Node, Node]]:
         """Return the diagrams of parts in the old and the new set."""
@@ -70,7 +73,8 @@ class Comparison:
             if part is not None
         ]
         of = self._done + sum(diagrams.size(part.inputs) for part in to_do)
-        if len(diagrams.levels) > 1 and of > MAX_EVALUATIONS:
+        levels = len(diagrams.levels)
+        if levels > MAX_LEVELS or (levels > 1 and of > MAX_EVALUATIONS):
             raise TooLargeError
 
         def table(part: Part | None) -> Node:
@@ -92,22 +96,52 @@ class Comparison:
         self._progress(self._done, of)
         return part.outcome(case)
 
+    def _combined(self, diagrams: Diagrams, pairs: Mapping[str, tuple[Node, Node]]) -> Node:
+        """Return the diagram of what all parts come to in both sets, None where it is the same."""
+        nodes: list[Node] = []
+        places: dict[str, tuple[int, int]] = {}
+        for name, (one, other) in pairs.items():
+            places[name] = (len(nodes), len(nodes) + (one is not other))
+            nodes += [one] if one is other else [one, other]
+        differing = [each for each in places.values() if each[0] != each[1]]
+        replaced = self._replaced(diagrams, places)
 
-def _combined(diagrams: Diagrams, pairs: Mapping[str, tuple[Node, Node]]) -> Node:
-    """Return the diagram of what all parts come to in both sets, None where that is the same."""
-    nodes = list(dict.fromkeys(node for pair in pairs.values() for node in pair))
-    place = {node: index for index, node in enumerate(nodes)}
-    places = [(name, place[one], place[other]) for name, (one, other) in pairs.items()]
-    differing = [(one, other) for _, one, other in places if one != other]
+        def simplify(left: tuple[Node, ...]) -> tuple[Node, ...]:
+            """Where a rule that is the same denies, no other one that is the same matters."""
+            if not any(_denies(left[index]) for index in replaced):
+                return left
+            return tuple(replaced.get(index, node) for index, node in enumerate(left))
 
-    def both(left: Sequence[Node]) -> Node | None:
-        if all(left[one] is left[other] for one, other in differing):
-            return diagrams.result(None)
-        if any(node.children for node in left):
-            return None
-        outcomes = [cast("Outcome", node.result) for node in left]
-        before = total({name: outcomes[one] for name, one, _ in places})
-        after = total({name: outcomes[other] for name, _, other in places})
-        return diagrams.result(results(before, after))
+        def both(left: Sequence[Node]) -> Node | None:
+            if all(left[one] is left[other] for one, other in differing):
+                return diagrams.result(None)
+            if any(node.children for node in left):
+                return None
+            outcomes = [cast("Outcome", node.result) for node in left]
+            before = total({name: outcomes[one] for name, (one, _) in places.items()})
+            after = total({name: outcomes[other] for name, (_, other) in places.items()})
+            return diagrams.result(results(before, after))
 
-    return diagrams.combine(nodes, both)
+        return diagrams.combine(nodes, both, simplify)
+
+    def _replaced(
+        self, diagrams: Diagrams, places: Mapping[str, tuple[int, int]]
+    ) -> dict[int, Node]:
+        """Return what stands for all that is the same in both sets, where a part of it denies.
+
+        Only a lookup stays, and whether any rule allows a case, if such a rule differs.
+        """
+        same = [name for name, (one, other) in places.items() if one == other]
+        parts = {name: self._old.get(name) or self._new[name] for name in places}
+        allowances = [name for name in places if parts[name].is_allowance]
+        rules = [n for n in same if not (parts[n].is_allowance or parts[n].is_lookup)]
+        found = {places[name][0]: diagrams.result(NOTHING) for name in rules}
+        found |= {places[name][0]: diagrams.result(DENIED_IN_BOTH) for name in rules[:1]}
+        if set(allowances) <= set(same):
+            found |= {places[name][0]: diagrams.result(ALLOWS) for name in allowances}
+        return found
+
+
+def _denies(node: Node) -> bool:
+    """Whether this is the outcome of a rule that denies."""
+    return isinstance(node.result, Outcome) and bool(node.result.denied)

@@ -48,16 +48,21 @@ class Diagrams:
 
     def table(self, inputs: frozenset[Input], function: Callable[[Case], Hashable]) -> Node:
         """Return the diagram of a function of these inputs, called once for each combination."""
-        known: dict[tuple[object, ...], Node] = {}
-        order = sorted(inputs)
+        known: dict[frozenset[tuple[Input, object]], Node] = {}
 
         def build(level: int, case: dict[Input, object]) -> Node:
             while level < len(self.levels) and inputs.isdisjoint(self.levels[level][0]):
                 level += 1
             if level < len(self.levels):
-                parts = self.levels[level]
-                return self._branch(level, tuple(build(level + 1, {**case, **p}) for p in parts))
-            read = tuple(case.get(input_) for input_ in order)
+                here = [input_ for input_ in inputs if input_ in self.levels[level][0]]
+                return self._branch(
+                    level,
+                    tuple(
+                        build(level + 1, {**case, **{each: part[each] for each in here}})
+                        for part in self.levels[level]
+                    ),
+                )
+            read = frozenset(case.items())
             if read not in known:
                 known[read] = self.result(function(case))
             return known[read]
@@ -65,16 +70,21 @@ class Diagrams:
         return build(0, {})
 
     def combine(
-        self, nodes: Sequence[Node], function: Callable[[Sequence[Node]], Node | None]
+        self,
+        nodes: Sequence[Node],
+        function: Callable[[Sequence[Node]], Node | None],
+        simplify: Callable[[tuple[Node, ...]], tuple[Node, ...]],
     ) -> Node:
         """Return the diagram of a function of other diagrams' results.
 
         The function is called with what is left of each diagram, and returns None where that
-        does not suffice. Raises TooLargeError.
+        does not suffice. Before, `simplify` may replace what makes no difference any more, so
+        that there is less to tell apart. Raises TooLargeError.
         """
         known: dict[tuple[Node, ...], Node] = {}
 
         def build(left: tuple[Node, ...]) -> Node:
+            left = simplify(left)
             found = known.get(left)
             if found is None:
                 found = function(left)

@@ -93,7 +93,9 @@ def compare(
         at,
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(sorted(rewritten | {each.name for each in fields if each.kind == "rule"})),
+        changed=tuple(
+            sorted(rewritten | {f.name for f in fields if f.kind == "rule"} & after.keys())
+        ),
         fields=fields,
         repriced=tuple(_repriced(old, new)),
         changes=tuple(changes),

@@ -21,8 +21,15 @@ _DEFAULTS = {"mode": "enforce", "on_expiry": "charge"}
 _ORDERED = {"endpoints"}
 """Lists whose order counts: the first endpoint is the default. The rest are sets of names."""
 
+_AFRESH = "nothing counts as spent yet"
+"""A ledger counts by a limit's name, window, meter and scope."""
+
 _DERIVED = {"names"}
 """Of the data: made from other fields."""
+
+
+Value = str | tuple[str, ...]
+"""Of a field: a text, or a list of names."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,8 +50,15 @@ class FieldChange:
 
 
 def rule_changes(old: PolicySet, new: PolicySet) -> Iterator[FieldChange]:
-    """Find the keys that differ in the headers of rules that both sets have."""
+    """Find the keys that differ in the headers of rules that both sets have, and new names."""
     before, after = ({rule.id: rule for rule in each.rules} for each in (old, new))
+    for rule_id in sorted(before.keys() - after.keys()):
+        for new_id in sorted(after.keys() - before.keys()):
+            if _same_rule(before[rule_id], after[new_id]):
+                is_limit = before[rule_id].limit is not None
+                meaning = _AFRESH if is_limit else ""
+                yield FieldChange("rule", rule_id, "name", rule_id, new_id, meaning)
+                break
     for rule_id in sorted(before.keys() & after.keys()):
         one, other = header_of(before[rule_id]), header_of(after[rule_id])
         for key in sorted(one.keys() | other.keys()):
@@ -84,6 +98,10 @@ def header_of(rule: Rule) -> Mapping[str, str]:
     return found
 
 
+def _same_rule(one: Rule, other: Rule) -> bool:
+    return header_of(one) == header_of(other) and same_body(one, other)
+
+
 def same_body(one: Rule, other: Rule) -> bool:
     """Whether two rules have the same expression, however it is formatted."""
     parser = CelPythonEngine()
@@ -106,11 +124,28 @@ def _entry_changes(kind: str, name: str, one: BaseModel, other: BaseModel) -> It
         return
     before, after = (dict(_fields(each.model_dump(mode="json"), "")) for each in (one, other))
     for path in sorted(before.keys() | after.keys()):
-        if before.get(path) != after.get(path):
-            yield FieldChange(kind, name, path, before.get(path), after.get(path))
+        was, is_now = before.get(path), after.get(path)
+        if was != is_now:
+            texts = [_text(value) for value in (was, is_now)]
+            yield FieldChange(kind, name, path, texts[0], texts[1], _of_lists(was, is_now))
 
 
-def _fields(value: Any, path: str) -> Iterator[tuple[str, str]]:
+def _text(value: Value | None) -> str | None:
+    return (", ".join(value) or "none") if isinstance(value, tuple) else value
+
+
+def _of_lists(before: Value | None, after: Value | None) -> str:
+    """Say which names of a list are new, and which are gone."""
+    if not (isinstance(before, tuple) and isinstance(after, tuple)):
+        return ""
+    parts = (
+        ("added", [name for name in after if name not in before]),
+        ("removed", [name for name in before if name not in after]),
+    )
+    return "; ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
+
+
+def _fields(value: Any, path: str) -> Iterator[tuple[str, Value]]:
     """Yield each field by its path; a list of maps by the first field of each, as a price's day."""
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -119,7 +154,7 @@ def _fields(value: Any, path: str) -> Iterator[tuple[str, str]]:
         for inner in value:
             yield from _fields(inner, f"{path}[{next(iter(inner.values()))}]")
     elif isinstance(value, list):
-        yield path, ", ".join(value if path in _ORDERED else sorted(value)) or "none"
+        yield path, tuple(value if path in _ORDERED else sorted(value))
     else:
         yield path, "none" if value is None else str(value)
 
@@ -129,9 +164,9 @@ def _meaning(key: str, before: str, after: str) -> str:
         case "window":
             return _of_window(Window(before), Window(after)) if before and after else ""
         case "per":
-            return f"the ceiling is for each {after}, no longer for each {before}"
+            return f"the ceiling is for each {after}, no longer for each {before}; {_AFRESH}"
         case "meter":
-            return f"the ceiling is a number of {after}, no longer of {before}"
+            return f"the ceiling is of {after}, no longer of {before}; {_AFRESH}"
         case "mode":
             return "it decides calls now" if after == "enforce" else "it decides no calls any more"
         case "on_expiry":
@@ -143,7 +178,7 @@ def _meaning(key: str, before: str, after: str) -> str:
 def _of_window(before: Window, after: Window) -> str:
     """Say what a month may cost, in ceilings."""
     now, was = (_ceilings_per_month(window) for window in (after, before))
-    return f"{now}; before, {was}"
+    return f"{now}; before, {was}; {_AFRESH}"
 
 
 def _ceilings_per_month(window: Window) -> str:

@@ -59,6 +59,11 @@ class Outcome:
 
 NOTHING = Outcome()
 
+DENIED_IN_BOTH = Outcome(("(a rule that is the same in both)",))
+"""In place of all rules that are the same in both sets, where one of them denies a case."""
+
+ALLOWS = Outcome(allows=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -66,6 +71,8 @@ class Part:
 
     inputs: frozenset[Input]
     outcome: Callable[[Case], Outcome]
+    is_lookup: bool = False
+    is_allowance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ def parts_of(policy: PolicySet, reading: Dependencies, now_us: int) -> dict[str,
     evaluate = partial(_Evaluator, policy, now_us)
     lookups = evaluate([]).lookup
     found = {
-        kind: Part(frozenset({input_}), partial(lookups, f"{kind.upper()}_UNKNOWN"))
+        kind: Part(frozenset({input_}), partial(lookups, f"{kind.upper()}_UNKNOWN"), is_lookup=True)
         for kind, input_ in (("role", ROLE), ("workspace", WORKSPACE), ("model", CALL))
     }
     cost = [r for r in policy.limits if r.terms.meter is Meter.COST and not r.shadow][:1]
@@ -93,7 +100,11 @@ def parts_of(policy: PolicySet, reading: Dependencies, now_us: int) -> dict[str,
             inputs = reading.inputs_of(rule.id)
             spends = {name for kind, name in inputs if kind == SPEND}
             limits = [limit for limit in policy.limits if limit.id in spends]
-            found[part_name(rule.id)] = Part(inputs, evaluate([rule, *limits]).rule)
+            found[part_name(rule.id)] = Part(
+                inputs,
+                evaluate([rule, *limits]).rule,
+                is_allowance=rule.effect is RuleEffect.ALLOW,
+            )
     return found
 
 
