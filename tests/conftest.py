@@ -33,7 +33,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many tests run at once: of their time, they wait for more than the half."""
+    """Return the number of parallel tests: two for each core, since tests mostly wait."""
     return 2 * (os.cpu_count() or 1)
 
 

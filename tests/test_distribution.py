@@ -41,7 +41,7 @@ def version_of(wheel: Path, folder: Path) -> str:
 
 
 def git(source: Path, *words: str) -> str:
-    """Run git in a folder, as an author who is no one."""
+    """Run git in a folder, with a placeholder as the author."""
     author = ("-c", "user.name=test", "-c", "user.email=test@example.com")
     return subprocess.run(  # noqa: S603
         [tools.program("git"), *author, *words],

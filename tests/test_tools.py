@@ -25,7 +25,7 @@ def test_machine(): tools.cannot("it has no wings")
 
 
 def run_needy(folder: Path, ci: str) -> str:
-    """Run tests that need what is not here; return what pytest says at its end."""
+    """Run tests that need missing tools; return the end of pytest's output."""
     (folder / "conftest.py").write_text("from support.tools import pytest_terminal_summary\n")
     (folder / "test_needy.py").write_text(NEEDY)
     (folder / "kubernetes_validate.py").write_text("raise ModuleNotFoundError\n")

@@ -1,4 +1,4 @@
-"""Alerts to a command: JSON on its standard input, no shell, and no end that never comes."""
+"""The command channel: JSON on standard input, no shell, and a timeout."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def test_only_exit_code_0_is_a_delivery(program: str, expected: str) -> None:
 
 
 def test_a_command_that_does_not_end_is_killed() -> None:
-    """It has not delivered."""
+    """It counts as a failed delivery."""
     assert deliver("sleep 60", 0.1) == "killed after 0.1 s"
 
 

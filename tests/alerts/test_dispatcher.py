@@ -1,4 +1,4 @@
-"""A2: a dispatcher keeps at it, each channel at its own pace, until all is delivered."""
+"""A2: the dispatcher retries each channel at its own pace until every alert is delivered."""
 
 import asyncio
 from collections import defaultdict
@@ -37,7 +37,7 @@ class Memory:
         self.tell(alerts)
 
     def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
-        """Return what is owed."""
+        """Return the due deliveries."""
         del now_us
         return list(self.owed[channel].values())[:at_most]
 
@@ -53,7 +53,7 @@ class Memory:
 
 
 class Recorder:
-    """A channel that does what it is told to."""
+    """A channel with scripted results."""
 
     def __init__(self, name: str) -> None:
         """Take everything."""
@@ -85,7 +85,7 @@ class Recorder:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look again at once."""
+    """Check the outbox without delay."""
     monkeypatch.setattr(dispatcher, "CHECK_SECONDS", 0.01)
 
 
@@ -93,7 +93,7 @@ def run(
     channels: Sequence[Recorder],
     scene: Callable[[Memory, AlertCounts], Coroutine[Any, Any, None]],
 ) -> None:
-    """Play a scene beside a running dispatcher, which is cancelled at its end."""
+    """Run a coroutine beside a dispatcher, which is cancelled at its end."""
 
     async def play() -> None:
         outbox, counts = Memory([one.name for one in channels]), AlertCounts()
@@ -108,7 +108,7 @@ def run(
 
 
 async def until(check: Callable[[], object]) -> None:
-    """Wait until it is so."""
+    """Wait until the condition is true."""
     while not check():  # noqa: ASYNC110 - many things are waited for
         await asyncio.sleep(0.001)
 
@@ -129,7 +129,7 @@ def test_what_is_raised_is_delivered_to_every_channel_and_counted() -> None:
 
 
 def test_what_fails_is_tried_again_and_its_error_kept() -> None:
-    """A fault of ours is a failure like another, and shows nothing of itself."""
+    """A bug in a channel is a failure like others, and its text is not shown."""
     webhook = Recorder("webhook")
     webhook.fails = [ValueError("hunter2"), NotDeliveredError("HTTP status 500")]
 
@@ -177,7 +177,7 @@ def test_a_failing_channel_is_tried_only_at_intervals(
 
 
 def test_a_delivery_that_cannot_be_written_down_is_made_again() -> None:
-    """A2: at least once, rather than at most."""
+    """A2: delivery is at least once."""
     log = Recorder("log")
 
     async def scene(outbox: Memory, _: AlertCounts) -> None:

@@ -1,4 +1,4 @@
-"""Alerts by webhook: signed, to the one place that was named, and 2xx alone is a delivery."""
+"""The webhook channel: signed posts to the configured URL, delivered only by a 2xx."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ PRIVATE = ("hunter2", "s3cr3t", SECRET)
 
 @pytest.fixture
 def posted() -> Iterator[Receiver]:
-    """A receiver that takes everything."""
+    """A receiver that accepts everything."""
     with receiver() as server:
         yield server
 
@@ -136,7 +136,7 @@ def test_a_refused_connection_is_no_delivery(posted: Receiver) -> None:
     ],
 )  # fmt: skip
 def test_other_urls_are_refused(url: str) -> None:
-    """In clear to this host alone, and without a word of what may be a secret."""
+    """http only to this host; the error shows no part of the URL."""
     with pytest.raises(ValueError, match=r"must begin with https://|is not a URL") as caught:
         WebhookChannel(url, SECRET.encode())
     assert "hunter2" not in str(caught.value)
@@ -144,12 +144,12 @@ def test_other_urls_are_refused(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://example.com/x", "http://[::1]:9/", "http://localhost/"])
 def test_https_and_loopback_are_accepted(url: str) -> None:
-    """Anywhere, if it is encrypted."""
+    """https may go to any host."""
     asyncio.run(WebhookChannel(url, SECRET.encode()).close())
 
 
 def test_a_secret_is_a_whole_file(tmp_path: Path) -> None:
-    """Without the line's end that editors add; too short or missing is an error."""
+    """Without the final line feed of editors; a short or missing secret is an error."""
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
     assert SECRET.encode() == read_secret(file)

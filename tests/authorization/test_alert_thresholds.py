@@ -40,7 +40,7 @@ def test_alert_at_says_which_thresholds_a_limit_has(
 def test_a_scope_is_what_the_limit_counts_for(
     open_desk: Callable[..., Desk], tmp_path: Path
 ) -> None:
-    """As the rule's `per` says, each on its own."""
+    """By the rule's `per`, each scope separately."""
     rule = limit("1", per="principal.id", extra="// alert_at: 100%\n")
     desk = open_desk(minimal(tmp_path / "p", each=rule))
     for who in ("ada", "bob", "ada"):

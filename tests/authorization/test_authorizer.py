@@ -1,4 +1,4 @@
-"""What a call is charged in the end, with policies, prices and a clock that goes on."""
+"""The charge of a call, with policies, prices and a moving clock."""
 
 from collections.abc import Callable
 from datetime import timedelta

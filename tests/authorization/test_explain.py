@@ -46,7 +46,7 @@ def test_a_denied_call_lists_each_single_change_that_would_allow_it(
 
 
 def test_the_size_that_is_suggested_is_allowed_and_one_more_is_not(open_desk: OpenDesk) -> None:
-    """At most N means just that."""
+    """One token more is denied."""
     desk = open_desk()
     for tokens, expected in ((400, []), (401, ["REQUEST_TOO_LARGE"])):
         request = chat(principal(role="analyst"), estimate={"max_output_tokens": tokens})
@@ -180,7 +180,7 @@ def test_the_worst_case_names_every_unit(open_desk: OpenDesk) -> None:
 
 
 def test_another_model_is_suggested_for_the_endpoint_that_was_meant(open_desk: OpenDesk) -> None:
-    """Left out, it would be an embedding for a model that embeds, which is no way out of a chat."""
+    """Without the endpoint, an embedding model would be suggested for a chat."""
     request = chat(principal(role="developer"), model="mistral-large-latest")
     request.endpoint = pb.ENDPOINT_UNSPECIFIED
     found = [way for way in explain(open_desk(), request).suggestions if way.startswith("call ")]

@@ -35,7 +35,7 @@ BAD: list[dict[str, str]] = [
 
 
 def version(folder: Path, number: int) -> dict[str, str]:
-    """Write a set of which the ceiling, the message and the rules say which one it is."""
+    """Write a set whose ceiling, message and rules identify its version."""
     rules = {
         "daily": limit(str(CEILING + number), meter="tokens"),
         "small": deny("request.tokens > 500", message=f"version {number}"),
@@ -62,7 +62,7 @@ class Watcher:
     """Clients that call without a pause, and note what each answer says of its policies."""
 
     def __init__(self, address: str, clients: int) -> None:
-        """Begin."""
+        """Start."""
         self.seen: set[tuple[str, int, int]] = set()
         self.calls = 0
         self.failures: list[Exception] = []
@@ -113,7 +113,7 @@ class Watcher:
         return {(decision.policy_digest, decision.policy_generation, number) for number in told}
 
     def end(self) -> None:
-        """Stop, and fail if any call did."""
+        """Stop, and raise the error of any failed call."""
         self._ended.set()
         for thread in self._threads:
             thread.join()
@@ -317,7 +317,7 @@ def test_a_ceiling_that_goes_down_counts_what_is_spent_already(
 def test_l6_a_limit_that_becomes_another_settles_what_it_held(
     before: dict[str, str], after: dict[str, str], start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """L2 L6: a hold of the old rule settles where it was held; the new one counts from nothing."""
+    """L2 L6: a hold of the old rule settles in its budget; the new rule counts from 0."""
     path = minimal(tmp_path / "p", daily=limit("100000", **before))
     sidecar = start_sidecar(path, *OFTEN)
     hold = sidecar.stub.Authorize(chat(tester(), model="small-1")).hold_id

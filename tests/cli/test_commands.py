@@ -147,7 +147,7 @@ def test_fmt_leaves_a_wrong_rule_alone_and_shows_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("directory", [SHIPPED, STARTER])
 def test_what_is_shipped_is_in_canonical_layout(directory: Path) -> None:
-    """We do as we say."""
+    """The shipped rules pass `sidecar fmt --check`."""
     assert sidecar("fmt", directory, "--check")[0] == 0
 
 
@@ -221,7 +221,7 @@ def test_check_checks_fixtures_too(tmp_path: Path) -> None:
 
 
 def test_init_writes_a_set_that_passes_check_and_test(tmp_path: Path) -> None:
-    """The starter set is strict-clean, sees every condition both ways, and overwrites nothing."""
+    """The starter set passes check --strict, covers every condition, and overwrites nothing."""
     directory = tmp_path / "mine"
     assert sidecar("init", directory)[0] == 0
     code, out, _ = sidecar("check", directory, "--strict")
@@ -269,7 +269,7 @@ def test_explain_shows_why_and_the_way_out(tmp_path: Path) -> None:
     [("{", "Failed to load JSON"), ('{"modell": "x"}', "modell"), ("{}", "principal is missing")],
 )
 def test_explain_of_an_invalid_request_exits_2(text: str, expected: str, tmp_path: Path) -> None:
-    """The file, and what is wrong with it, are named."""
+    """The error names the file and its problem."""
     path = tmp_path / "request.json"
     path.write_text(text)
     code, _, err = sidecar("explain", SHIPPED, "--request", path)
@@ -440,7 +440,7 @@ def test_budgets_shows_what_is_left(start_sidecar: Start) -> None:
 
 
 def test_budgets_of_an_unknown_role_exits_1(start_sidecar: Start) -> None:
-    """A typing mistake is not shown as an empty table alone."""
+    """A misspelt role is an error, not only an empty table."""
     who = ("--principal", "ada", "--role", "ghost", "--workspace", "dev-workspace")
     code, _, err = sidecar("budgets", *who, "--address", start_sidecar().addresses[0])
     assert (code, "ROLE_UNKNOWN: no role named ghost" in err) == (1, True)
@@ -454,7 +454,7 @@ def test_budgets_without_a_sidecar_names_the_address() -> None:
 
 
 def test_verify_works_on_a_ledger_in_use(start_sidecar: Start) -> None:
-    """No sidecar has to stop for a look at its ledger."""
+    """The sidecar need not stop for it."""
     started = start_sidecar()
     started.stub.Authorize(chat(principal(id="x")))
     code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger)

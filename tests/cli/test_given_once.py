@@ -51,7 +51,7 @@ def test_every_command_is_covered_by_these_tests() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_option_that_takes_one_value_is_given_once(name: str) -> None:
-    """Of two values one would be ignored in silence. A list takes both."""
+    """One of two values would be ignored silently. A list takes both."""
     for option in options(name):
         flag, is_list = option.opts[0], option.multiple
         if option.is_flag and not option.secondary_opts:

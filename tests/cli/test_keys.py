@@ -108,7 +108,7 @@ def test_an_audit_exits_1_with_what_it_found(kept: tuple[str, ...]) -> None:
 
 
 def test_a_clean_audit_exits_0(tmp_path: Path, kept: tuple[str, ...]) -> None:
-    """With nothing to say."""
+    """It prints no finding."""
     keys = "keys:\n  in-order: {workspace: lab, owner: ada, created: 2100-11-01, allowed_models: [small]}\n"
     clean = minimal(tmp_path / "clean", keys_yaml=keys)
     args = ("--policies", clean, *kept[2:])

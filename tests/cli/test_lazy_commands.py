@@ -31,7 +31,7 @@ EVALUATORS = {"celpy", "cel_expr_python", "lark", "yaml"}
 def test_a_command_loads_nothing_that_it_does_not_need(
     command: tuple[object, ...], idle: set[str], tmp_path: Path
 ) -> None:
-    """Each of the others takes as long as all the rest of some commands."""
+    """Each of these modules takes as long to load as some commands run."""
     told = tmp_path / "told.json"
     program = (
         "import json, pathlib, sys\n"
@@ -47,7 +47,7 @@ def test_a_command_loads_nothing_that_it_does_not_need(
 
 
 def test_a_variable_that_serve_reads_loads_no_other_command(tmp_path: Path) -> None:
-    """Only one that it does not read has to be looked up among those of the others."""
+    """Other commands are loaded only to look up a variable that it does not read."""
     program = (
         "import sys\n"
         f"sys.argv = ['sidecar', 'serve', '--policies', {str(tmp_path)!r}, '--ledger', 'none']\n"

@@ -183,7 +183,7 @@ def test_a_table_is_exported_alike_in_every_format(stopped: Path, tmp_path: Path
 
 
 def test_an_exported_cell_is_no_formula(tmp_path: Path) -> None:
-    """Names come from apps; as JSON they are as they came."""
+    """Names come from apps; in JSON they are unchanged."""
     path = tmp_path / "ledger.sqlite"
     till = Till(SqliteLedger, path)
     till.run(till.ledger.decide(reservation(1, limit(None), principal_id="=HYPERLINK(1)")))

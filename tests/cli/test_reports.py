@@ -105,7 +105,7 @@ def test_formats_of_one_command_do_not_break_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["junit", "text"])
 def test_coverage_is_never_dropped(form: str, tmp_path: Path) -> None:
-    """With junit it goes to standard error, where it spoils no file."""
+    """With junit it goes to standard error, not into the report."""
     directory = minimal(tmp_path / "p", x=deny("request.tokens > 5000"))
     tests_of(directory, CALL)
     code, out, err = sidecar("test", directory, "--coverage", "--format", form)
@@ -133,7 +133,7 @@ def test_coverage_of_some_tests_says_that_it_is_partial(tmp_path: Path) -> None:
 
 
 def test_junit_has_each_mismatch_once(tmp_path: Path) -> None:
-    """Both evaluators agree, and what came not at all is "none"."""
+    """Both engines agree, and a missing result is "none"."""
     directory = minimal(tmp_path / "p", x=deny("true"))
     tests_of(directory, CALL + "\n    expect: {effect: deny, reasons: []}")
     suite = ET.fromstring(sidecar("test", directory, "--format", "junit")[1])  # noqa: S314 - ours
@@ -188,7 +188,7 @@ def test_explain_repeats_no_value_of_an_invalid_request(tmp_path: Path) -> None:
 
 
 def test_explain_at_another_time(tmp_path: Path) -> None:
-    """Prices and windows have their days."""
+    """Prices and windows depend on the time."""
     out = explained(tmp_path, "--at", "2020-01-01T00:00:00Z")
     assert "MODEL_NOT_PRICED" in out
     for wrong in ("2020-01-01T00:00:00", "soon", "9999-01-01T00:00:00Z"):

@@ -22,7 +22,7 @@ DEAR = """\
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_client_of_mistral_outlives_its_tests() -> Iterator[None]:
-    """The SDK closes its clients when they are collected, in whatever event loop runs by then."""
+    """The SDK closes a client when it is collected, in the event loop that runs at that time."""
     yield
     gc.collect()
 

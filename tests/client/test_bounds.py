@@ -51,7 +51,7 @@ def test_tools_schemas_and_options_are_part_of_the_request() -> None:
 
 
 def test_the_sdks_own_types_are_measured_as_they_are_sent() -> None:
-    """A message of the SDK is as large as the same one in plain words."""
+    """A message of the SDK is as large as the same message as a dict."""
     plain = chat([{"type": "text", "text": "hello"}])
     typed = {**plain, "messages": [UserMessage(content=[TextChunk(text="hello")])]}
     assert abs(measure(typed)[0] - measure(plain)[0]) < 20
@@ -83,7 +83,7 @@ def test_what_bytes_do_not_bound_is_refused_unless_the_app_bounds_it(chunk: Any)
 
 
 def test_tools_that_run_at_mistral_are_refused_too() -> None:
-    """What they read is in no request."""
+    """The request does not contain what they read."""
     with pytest.raises(Unbounded):
         estimate(CHAT, chat("x", tools=[{"type": "web_search"}]))
 

@@ -199,7 +199,7 @@ def test_a_malformed_request_is_refused_whatever_when_unavailable_is(
 
 
 def test_there_is_no_default_for_an_outage(address: str) -> None:
-    """Whether a call goes out unanswered is the app's own decision."""
+    """The app has to choose `when_unavailable`."""
     with pytest.raises(TypeError, match="when_unavailable"):
         SidecarClient(address)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="deny"):

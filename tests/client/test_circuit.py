@@ -1,4 +1,4 @@
-"""Apps whose sidecar is away for long: its calls do not wait for it, each in vain."""
+"""The circuit breaker: while the sidecar is down for long, calls do not wait for it."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
 def ask(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
-    """Ask for a call in either way."""
+    """Authorize a call, with the sync or the async client."""
     asked = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
     return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
 
@@ -45,7 +45,7 @@ def brief(address: str, way: Literal["deny", "allow"] = "deny") -> SidecarClient
 
 
 def fail(client: SidecarClient, kind: str, calls: int = 3) -> None:
-    """Ask in vain, each time to the end."""
+    """Authorize without a response, until the deadline, several times."""
     for _ in range(calls):
         with pytest.raises(Unavailable) as caught:
             ask(client, kind)
@@ -53,7 +53,7 @@ def fail(client: SidecarClient, kind: str, calls: int = 3) -> None:
 
 
 def unanswered(question: Callable[[], object]) -> str:
-    """Ask what gets no answer, and return what the error says."""
+    """Authorize without a response; return the error's text."""
     with pytest.raises(Unavailable) as caught:
         question()
     return str(caught.value)

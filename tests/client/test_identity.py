@@ -1,4 +1,4 @@
-"""Apps that prove who they are, over TLS, with files that are replaced while they run."""
+"""Apps that authenticate over TLS, with files that are replaced while they run."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ UNNAMED = pb.Principal(role="tester", workspace="lab")
 def with_tokens(
     start_sidecar: Callable[..., RunningSidecar], folder: Path, issuer: Issuer, authority: Authority
 ) -> RunningSidecar:
-    """Start one that believes the issuer's tokens; write down who vouches for it."""
+    """Start a sidecar that accepts the issuer's tokens; write its CA to a file."""
     (folder / "jwks.json").write_text(json.dumps(issuer.jwks))
     (folder / "ca.pem").write_bytes(authority.pem)
     certificate, key = write_pair(folder, authority.issue_server())
@@ -37,7 +37,7 @@ def with_tokens(
 def with_certificates(
     start_sidecar: Callable[..., RunningSidecar], folder: Path, authority: Authority
 ) -> RunningSidecar:
-    """Start one that believes the authority's certificates; write down who vouches for it."""
+    """Start a sidecar that accepts the authority's certificates; write its CA to a file."""
     (folder / "server").mkdir()
     (folder / "ca.pem").write_bytes(authority.pem)
     certificate, key = write_pair(folder / "server", authority.issue_server())
@@ -143,7 +143,7 @@ console.log(JSON.stringify(seen));
 
 
 def typescript_sees(sidecar: RunningSidecar, files: dict[str, Path], by: list[Path | None]) -> Any:
-    """Ask with these files, and again whenever the last of them is replaced, or gone (None)."""
+    """Authorize with these files, and again after each replacement of the last one (None removes it)."""
     typescript.built()
     done = typescript.run(
         "--input-type=module", "-e", TYPESCRIPT,

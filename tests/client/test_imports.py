@@ -1,4 +1,4 @@
-"""An app that asks carries no server."""
+"""The client loads no code of the server."""
 
 from support.commands import sidecar
 

@@ -27,7 +27,7 @@ Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
 def begin(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
-    """Ask for a call in either way."""
+    """Authorize a call, with the sync or the async client."""
     asked = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
     return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
 
@@ -48,7 +48,7 @@ def test_l3_after_lost_responses_the_call_is_held_and_charged_once(
 
 
 def kill(sidecar: RunningSidecar) -> None:
-    """End it as a crash would."""
+    """Kill the sidecar."""
     assert sidecar.stop(signal.SIGKILL) == -signal.SIGKILL
 
 
@@ -74,7 +74,7 @@ def test_l3_a_kill_between_decision_and_response_keeps_the_hold(
 
 
 def test_a_kill_before_settle_costs_only_a_retry(address: str, sidecar: RunningSidecar) -> None:
-    """The block ends at once, with the app's own answer; the settlement comes when it can."""
+    """The block ends at once with the app's result; the settlement follows later."""
     with SidecarClient(address, when_unavailable="deny") as client:
         with client.authorize(tester(), MODEL, MESSAGES, 100) as call:
             kill(sidecar)
@@ -143,7 +143,7 @@ def test_fail_closed_raises_and_holds_nothing_for_long(
 def test_fail_open_lets_the_call_out_marked_and_counts_it_later(
     between: Relay, sidecar: RunningSidecar, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged and marked; when the sidecar is back it is charged all the same, once."""
+    """It is logged and marked; when the sidecar is back, it is charged once."""
     between.always["Authorize"] = lose_answer
     with (
         caplog.at_level(logging.WARNING, "mistral_spend"),

@@ -1,4 +1,4 @@
-"""Decisions that come a second time: a call goes out on one that is its own alone."""
+"""Replays: a call goes out only on a decision that is its own."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ States = pytest.mark.parametrize("state", ["open", "settled", "released"])
 
 
 def ask(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
-    """Ask for a call in either way."""
+    """Authorize a call, with the sync or the async client."""
     asked = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
     return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
 
@@ -48,7 +48,7 @@ def test_a_replay_of_a_first_attempt_never_goes_out(
 def test_l3_its_own_retry_uses_the_hold_that_is_open(
     between: Relay, sidecar: RunningSidecar, kind: str
 ) -> None:
-    """L3: the answer that was lost comes again, and the call goes out on it."""
+    """L3: the retry gets the lost decision, and the call goes out with it."""
     between.faults["Authorize"] = [lose_answer]
     with SidecarClient(between.address, when_unavailable="deny") as client:
         ask(client, kind).settle(RESPONSE).result(30)
@@ -61,7 +61,7 @@ def test_l3_its_own_retry_uses_the_hold_that_is_open(
 def test_its_own_retry_does_not_use_a_closed_hold(
     between: Relay, address: str, sidecar: RunningSidecar, kind: str, state: str
 ) -> None:
-    """L1: such a call would be counted by nothing."""
+    """L1: no budget would count such a call."""
     between.faults["Authorize"] = [lost(address, state)]
     with (
         SidecarClient(between.address, when_unavailable="deny") as client,

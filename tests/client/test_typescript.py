@@ -44,7 +44,7 @@ def _pass(forward: Callable[[], bytes]) -> bytes:
 def test_the_typescript_package(
     start_sidecar: Callable[..., RunningSidecar], tmp_path: Path, mistral_url: str
 ) -> None:
-    """Its own tests pass while answers are lost on the way; then all is settled, and adds up."""
+    """Its own tests pass while responses are lost; afterwards the ledger verifies."""
     typescript.built()
     daily = limit("1000000", meter="tokens", per="principal.id")
     open_end = limit("unlimited", meter="tokens", per="principal.id")

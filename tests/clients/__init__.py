@@ -1,1 +1,1 @@
-"""Sample programs in several languages, each by the contract alone, and what they have in common."""
+"""Sample programs in several languages, written from the contract alone."""

@@ -49,7 +49,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar
 
 @pytest.fixture(scope="session")
 def spent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
-    """Start another, for those who spend what all workspaces have together."""
+    """Start another sidecar, for programs that use up a budget of all workspaces."""
     yield from _shared(tmp_path_factory, policies.SHIPPED)
 
 
@@ -67,7 +67,7 @@ def mistral() -> Iterator[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print language x case as a table of Markdown, and what is missing."""
+    """Print a Markdown table of languages and cases, and the missing tools."""
     cells: dict[tuple[int, str], dict[str, str]] = {}
     notes = {it.name: f"over TCP, {it.tcp_because}" for it in LANGUAGES if it.tcp_because}
     for kind, said in SAID.items():

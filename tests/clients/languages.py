@@ -196,7 +196,7 @@ def build_beside(language: Language, source: str, text: str, command: Command) -
 
 @contextmanager
 def _alone_in(language: Language) -> Iterator[Path]:
-    """Other workers may want to build the same at the same time."""
+    """Lock: other test workers may build the same program."""
     folder = BUILD / language.name
     folder.mkdir(parents=True, exist_ok=True)
     with (BUILD / f"{language.name}.lock").open("w") as lock:

@@ -116,7 +116,7 @@ def test_the_page_quotes_the_programs() -> None:
 def test_the_shortest_call_works(
     program: ShortestCall, start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """Allowed, it calls and settles; denied, it says why; without an answer, it does not call."""
+    """Allowed, it calls and settles; denied, it prints why; without a response, it does not call."""
     directory = policies.shipped(tmp_path / "p")
     sidecar = start_sidecar(directory)
     program.build(sidecar.addresses[0])

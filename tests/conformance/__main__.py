@@ -1,4 +1,4 @@
-"""Writes the lists of expected failures anew."""
+"""Rewrites the lists of expected failures."""
 
 from conformance import cases, engines
 

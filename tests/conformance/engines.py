@@ -1,4 +1,4 @@
-"""What the two evaluators make of a case, and what the specification says, as texts."""
+"""The results of both engines and of the specification for a case, as texts."""
 
 import base64
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The evaluators, held against the specification of CEL."""
+"""Both engines, compared with the CEL specification."""
 
 from collections import Counter
 from dataclasses import replace

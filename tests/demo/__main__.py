@@ -102,7 +102,7 @@ def add(table: Table, who: pb.Principal, model: str, chat: Chat, note: str = "")
 
 
 def show_budgets(screen: Console, app: App) -> None:
-    """Show what is left, each budget once."""
+    """Print the remaining amount of each budget."""
     left: dict[tuple[str, str], pb.Budget] = {}
     for who in (DEVELOPER, SENIOR, ANALYST, CI, TRAINEE):
         answer = app.sidecar.GetBudgets(pb.GetBudgetsRequest(principal=who, model=SMALL))

@@ -1,4 +1,4 @@
-"""What deploy/ says is what Kubernetes understands, what the sidecar has, and what is safe."""
+"""The manifests in deploy/ are valid, match the sidecar, and are secure."""
 
 import os
 import re

@@ -120,7 +120,7 @@ def test_an_estimate_is_written_with_three_digits() -> None:
 @pytest.mark.property
 @given(st.lists(st.integers(0, 10**18)), st.integers(1, 40))
 def test_a_sparkline_has_a_mark_for_each_group_of_days(daily: list[int], most: int) -> None:
-    """Nothing is lost in grouping; the highest is full, what is nothing is a dot."""
+    """Grouping loses nothing; the largest amount is a full bar, 0 is a dot."""
     groups = grouped(daily, most)
     line = sparkline(groups)
     assert (sum(groups), len(line), len(line) <= most) == (sum(daily), len(groups), True)

@@ -182,7 +182,7 @@ def tariffs(draw: st.DrawFn) -> Tariff:
 def test_the_bound_covers_every_usage_within_it(
     data: st.DataObject, tariff: Tariff, endpoint: Endpoint
 ) -> None:
-    """L1, L7: what is held is at least what any use within the bound can cost, in every unit.
+    """L1, L7: the hold is at least the cost of any usage within the bound, in every unit.
 
     A tier that Mistral chooses is held at the dearest that it may become.
     """

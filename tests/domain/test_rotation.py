@@ -87,7 +87,7 @@ def test_a_key_that_was_never_rotated_is_found_by_its_id() -> None:
 
 
 def test_a_known_key_is_found_by_its_id_at_mistral() -> None:
-    """Under whatever name it has by now; and not by the name of another."""
+    """Under any current name; not by the name of another key."""
     active = version(1, VersionState.ACTIVE, KEY, "key_1")
     found = survey(KEY, [active], [listed(1, "renamed")])
     assert (found.active, found.adopt, found.doubt) == (listed(1, "renamed"), False, "")

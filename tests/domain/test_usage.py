@@ -139,7 +139,7 @@ ALL_UNITS = Usage(
 
 @pytest.mark.parametrize("endpoint", [e for e in Endpoint if e not in BY_TOKENS])
 def test_every_unit_left_out_is_charged_as_held(endpoint: Endpoint) -> None:
-    """L5: also where tokens are not counted; what is reported takes its place."""
+    """L5: also where tokens are not counted; a reported count replaces the held one."""
     assert UsageReport().completed(endpoint, ALL_UNITS) == ALL_UNITS
     report = UsageReport(
         pages=1, audio_seconds=0, characters=7, annotated_pages=0, tool_calls=(("images", 1),)

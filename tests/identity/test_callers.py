@@ -1,4 +1,4 @@
-"""What is proven, what is pinned, and what that makes of a request."""
+"""Binding a request's principal to proven and pinned values."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_each_field_can_be_contradicted(name: str) -> None:
 
 
 def test_a_proof_that_contradicts_a_pin_contradicts_every_request() -> None:
-    """A token of another namespace does not become this one's by saying nothing."""
+    """A token of another namespace is contradicted even if the request has no principal."""
     caller = pinned(Caller({"id": "ada", "workspace": "other"}), {"workspace": "lab"})
     assert caller.bind(pb.Principal()).contradicted == ("workspace",)
     with pytest.raises(PrincipalMismatchError):

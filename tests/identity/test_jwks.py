@@ -1,4 +1,4 @@
-"""Keys that are kept fresh, whatever the place is like that they come from."""
+"""The JWKS: refreshed, cached, and bounded against its source."""
 
 import asyncio
 import json
@@ -16,10 +16,10 @@ ISSUER = Issuer()
 
 
 class Place:
-    """Where the keys are, at a time of the test's choosing."""
+    """A source of keys, with a clock that the test sets."""
 
     def __init__(self) -> None:
-        """Have the issuer's keys."""
+        """Start with the issuer's keys."""
         self.now = 0.0
         self.content: dict[str, Any] | None = ISSUER.jwks
         self.asked = 0
@@ -33,7 +33,7 @@ class Place:
         return json.dumps(self.content).encode()
 
     async def has(self, kid: str) -> bool:
-        """Whether a key is known; then let what goes on in the background go on."""
+        """Return whether a key is known, and let background refreshes run."""
         found = await self.jwks.key(kid) is not None
         for _ in range(5):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Whatever goes wrong at Mistral, and however often: apps have a key that works."""
+"""With any faults at Mistral, apps always have a key that works."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,4 +1,4 @@
-"""What an audit finds, and from which day on."""
+"""The findings of an audit, and from which day on they appear."""
 
 import pytest
 from hypothesis import given
@@ -131,7 +131,7 @@ def test_an_expired_key_is_reported_as_expired_only() -> None:
 
 
 def test_a_revoked_key_is_not_audited() -> None:
-    """It is what the advice would be."""
+    """Revoking it is what the audit would advise."""
     assert audit(state="revoked", owner="", created=None) == []
 
 
@@ -196,7 +196,7 @@ NAMES = st.sampled_from(["a", "b", "c", "d"])
 def test_without_versions_the_comparison_is_that_of_two_sets(
     here: set[str], there: set[str]
 ) -> None:
-    """What only one side has is found, and nothing else."""
+    """Keys that only one side has are found, and nothing else."""
     registry = Catalogue(data.Data(keys={key: entries.KeyEntry(workspace="lab") for key in here}))
     remote = [RemoteKey(f"id of {name}", name) for name in sorted(there)]
     found = list(Auditor(registry, NOON).compare(records(registry, {}, (), ()), remote))

@@ -1,4 +1,4 @@
-"""The client for Mistral's keys: what it asks twice, what it never does, and what it says."""
+"""The client of Mistral's API for keys: retries, pages, errors and secrets."""
 
 import asyncio
 import traceback
@@ -27,7 +27,7 @@ def server() -> Iterator[MistralAdmin]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for moments between attempts."""
+    """Shorten the waits between attempts."""
     monkeypatch.setattr(client, "FIRST_WAIT_SECONDS", 0.01)
 
 
@@ -37,7 +37,7 @@ def ask(
     admin_key: str = ADMIN_KEY,
     **settings: Any,
 ) -> T:
-    """Do the work with a client of its own."""
+    """Run the work with a new client."""
 
     async def run() -> T:
         one = Mistral(MistralSettings(server.url, **settings), Secret(admin_key))

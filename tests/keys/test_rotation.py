@@ -31,7 +31,7 @@ Open = Callable[..., Desk]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for moments between attempts."""
+    """Shorten the waits between attempts."""
     monkeypatch.setattr(client, "FIRST_WAIT_SECONDS", 0.01)
 
 
@@ -77,13 +77,13 @@ def desk(open_desk: Open, server: MistralAdmin) -> Iterator[Desk]:
 
 
 def use(server: MistralAdmin, desk: Desk, which: int) -> None:
-    """Let an app use a key now, by the desk's time."""
+    """Use a key now, at the desk's time."""
     key = list(server.keys.values())[which]
     key.last_used_at = datetime.now(UTC) + timedelta(microseconds=desk.ahead_us)
 
 
 def pass_time(desk: Desk, hours: float) -> None:
-    """Let time pass at the desk."""
+    """Move the desk's clock forward."""
     desk.ahead_us += round(hours * HOUR_US)
 
 
@@ -148,7 +148,7 @@ def test_after_several_lost_secrets_the_rotation_gives_up(desk: Desk, server: Mi
 def test_a_lost_key_that_shows_up_late_is_revoked_by_the_end(
     desk: Desk, server: MistralAdmin
 ) -> None:
-    """It was looked for in vain; its name is in the ledger."""
+    """It was not found at first; its name is in the ledger."""
     server.faults.append(Fault("create", "lost"))
     server.hidden_lists = 30
     desk.rotate()
@@ -289,7 +289,7 @@ def test_an_old_key_in_use_is_revoked_only_by_force(desk: Desk, server: MistralA
 
 
 def alerts_at(desk: Desk) -> list[str]:
-    """Look after keys as a sidecar that serves does; return of which it is owed an alert (A1)."""
+    """Run key maintenance as a serving sidecar does; return the keys with an alert (A1)."""
 
     async def look() -> list[str]:
         ledger = await _opened(desk)

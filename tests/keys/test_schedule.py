@@ -27,7 +27,7 @@ def server() -> Iterator[MistralAdmin]:
 
 
 class Sidecar(Desk):
-    """One that rotates by itself, with a ledger of its own."""
+    """A sidecar with scheduled rotation, and a ledger of its own."""
 
     def __init__(self, folder: Path, server: MistralAdmin, name: str) -> None:
         """Rotate every 90 days."""
@@ -43,7 +43,7 @@ class Sidecar(Desk):
         )  # fmt: skip
 
     def look(self) -> None:
-        """Do what is due now."""
+        """Rotate the keys that are due now."""
         asyncio.run(self.schedule.check())
 
 
@@ -54,7 +54,7 @@ def made_days_ago(server: MistralAdmin, days: float) -> None:
 
 
 def test_a_key_is_rotated_before_it_is_too_old(tmp_path: Path, server: MistralAdmin) -> None:
-    """Not much before; and it is revoked at a later look, when its grace has passed."""
+    """Not much before; the old key is revoked at a later check, after its grace period."""
     made_days_ago(server, 85)
     one = Sidecar(tmp_path, server, "one")
     one.put(server.live[0])

@@ -47,7 +47,7 @@ elif verb == "forget":
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The file of a CA, and that of its certificate for loopback."""
+    """The files of a CA, and of its certificate for loopback."""
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
@@ -72,7 +72,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def in_cluster(cluster: KubernetesApi, token: Path, ca: Path, name: str = "mistral") -> Any:
-    """Return what opens the sink in a running loop."""
+    """Return a function that opens the sink in a running loop."""
     return lambda: KubernetesSink("apps", name, KubernetesSettings(cluster.url, token, ca))
 
 
@@ -278,6 +278,6 @@ def test_an_unknown_kind_of_sink_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("key_id", ["../../etc/x", "a b", "x'"])
 def test_a_keys_id_cannot_change_the_path_of_the_sink(key_id: str, tmp_path: Path) -> None:
-    """What takes the place of {key} is a plain word."""
+    """{key} is replaced only by a plain word."""
     with pytest.raises(ValueError, match="cannot replace"):
         open_sink(f"file:{tmp_path}/{{key}}", key_id, KubernetesSettings())

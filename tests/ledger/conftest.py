@@ -1,4 +1,4 @@
-"""Ledgers to test. A backend passes by being added to BACKENDS."""
+"""Fixtures of ledgers. A new backend is tested once it is in BACKENDS."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -57,7 +57,7 @@ class Till:
 
 @pytest.fixture(params=BACKENDS)
 def till(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Till]:
-    """A fresh ledger of each backend; whatever a test did, it has to add up at the end."""
+    """A fresh ledger of each backend, which has to pass verification at the end of the test."""
     one = Till(BACKENDS[request.param], tmp_path / "ledger.sqlite")
     yield one
     found = one.findings()

@@ -16,7 +16,7 @@ DAILY = limit(100)
 
 
 def allowed(till: Till, at_us: int, tokens: int = 100) -> bool:
-    """Ask for so many tokens of the day's."""
+    """Decide a call of this many tokens on the daily limit."""
     decision = till.run(till.ledger.decide(reservation(at_us, DAILY, tokens=tokens)))
     return decision.effect is Effect.ALLOW
 

@@ -1,4 +1,4 @@
-"""L1, L2, L3, L5, L6, L9: the ledger agrees with a model of a few lines of Python."""
+"""L1, L2, L3, L5, L6, L9: the ledger agrees with a small model in Python."""
 
 import tempfile
 from dataclasses import dataclass, field
@@ -106,7 +106,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self._clock_us = START
 
     def teardown(self) -> None:
-        """L2: whatever happened, it adds up."""
+        """L2: the ledger passes verification at the end."""
         found = self._till.findings()
         self._till.close()
         self._folder.cleanup()
@@ -180,7 +180,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def prune(self) -> None:
-        """Forgetting what is a year old forgets nothing that counts."""
+        """Pruning what is a year old removes nothing that still counts."""
         self._model.now_us = max(self._model.now_us, self._clock_us)
         self._till.run(self._till.ledger.prune(self._clock_us, 365 * 86_400 * SECOND_US))
 

@@ -27,7 +27,7 @@ USUAL = (50, 80, 100)
 
 
 def ask(till: Till, tokens: int, at_us: int = NOON, one: Limit = DAILY, **changes: Any) -> Decision:
-    """Ask for so many tokens of a limit that tells at 50, 80 and 100 %."""
+    """Decide a call of this many tokens on a limit with thresholds at 50, 80 and 100 %."""
     asked = {"alert_at": USUAL, **changes}
     return till.run(till.ledger.decide(reservation(at_us, one, tokens=tokens, **asked)))
 
@@ -206,7 +206,7 @@ def test_a_call_larger_than_the_budget_raises_no_alert(till: Till) -> None:
 def test_a_ceiling_of_0_raises_its_alert_at_the_first_call(
     tokens: int, expected: list[int], till: Till
 ) -> None:
-    """Nothing of nothing is not all of it."""
+    """A ceiling of 0 is reached when a call needs it, not before."""
     ask(till, tokens, one=DAILY._replace(ceiling=0))
     assert alerts_of(till) == expected
 
@@ -219,13 +219,13 @@ def test_unlimited_and_no_thresholds_raise_no_alert(till: Till) -> None:
 
 
 def test_a_limit_in_shadow_mode_raises_alerts_that_say_so(till: Till) -> None:
-    """That is what it is watched for."""
+    """Alerts are how people watch a shadow limit."""
     ask(till, 170, shadow=True)
     assert alerts_of(till, columns="percent, shadow") == [(50, 1), (80, 1), (100, 1)]
 
 
 def test_previews_and_replays_raise_no_alert(till: Till) -> None:
-    """What is only asked about has not happened, and what has happened is told."""
+    """A dry run changes nothing, and a replay's alert was raised before."""
     one = reservation(NOON, DAILY, tokens=60, alert_at=USUAL, request_id="r")
     till.ledger.preview(one)
     assert alerts_of(till) == []
@@ -288,7 +288,7 @@ def spend(till: Till, at_us: int, tokens: int, one: Limit = HOURLY) -> None:
 
 
 def burns(till: Till, at_us: int) -> list[Any]:
-    """Look, twice, and return what was raised."""
+    """Check the burn rate twice, and return the new alerts."""
     for _ in range(2):
         till.run(till.ledger.burn(at_us))
     return alerts_of(till, "burn", "scope, spent, usual")
@@ -309,7 +309,7 @@ def test_more_than_three_times_the_usual_spend_an_hour_raises_a_burn_alert(
 
 
 def test_a_burn_rate_needs_six_hours_of_the_last_24(till: Till) -> None:
-    """Hours of long ago, of others, and those without spending say nothing."""
+    """Earlier hours, other budgets, and hours without spend do not count."""
     for hour in (0, 20, 21, 22, 23, 24):
         spend(till, NOON + hour * HOUR, 10)
     till.run(till.ledger.release(ask(till, 10, NOON + 25 * HOUR, HOURLY).hold_id, "", NOON))

@@ -20,7 +20,7 @@ DENIED = (Reason("NO", "no", "some-rule", 403),)
 
 
 def busy(till: Till) -> None:
-    """Decide, deny, settle, adjust."""
+    """A ledger with decisions, denials, settlements and an adjustment."""
     for number in range(6):
         denied = DENIED if number == 3 else ()
         one = reservation(NOON + number, DAILY, limit(10**12, Meter.COST), reasons=denied)
@@ -32,7 +32,7 @@ def busy(till: Till) -> None:
 
 
 def copy(till: Till) -> sqlite3.Connection:
-    """Copy the ledger, to be tampered with."""
+    """A copy of the ledger, to be altered."""
     target = sqlite3.connect(":memory:", isolation_level=None)
     ledger_file.open_reader(till.path).backup(target)
     return target
@@ -68,7 +68,7 @@ TAMPERING = [
     ("sql", "times"), [t[1:] for t in TAMPERING], ids=[t[0] for t in TAMPERING]
 )
 def test_what_was_altered_is_found(sql: str, times: int, till: Till) -> None:
-    """A row that is not as it was, and one that follows a gap; each is named once."""
+    """An altered row, and one after a missing row; each is named once."""
     busy(till)
     connection = copy(till)
     assert altered(connection) == []

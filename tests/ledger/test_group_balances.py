@@ -18,7 +18,7 @@ MIDNIGHT_US = (NOON_US // DAY_US + 1) * DAY_US
 
 
 def effects(till: Till, *work: Coroutine[Any, Any, Any]) -> list[Effect]:
-    """Do it all in one group, and return what became of the decisions in it."""
+    """Run all work in one group; return the results of its decisions."""
     answers = till.together(*work)
     return [answer.effect for answer in answers if isinstance(answer, Decision)]
 

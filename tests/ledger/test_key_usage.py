@@ -1,4 +1,4 @@
-"""Which keys are used is told from the decisions alone, and outlives them."""
+"""The use of keys is counted from decisions, and outlives them."""
 
 import asyncio
 import sqlite3
@@ -57,7 +57,7 @@ def count(till: Till) -> int:
 
 
 def uses(path: Path) -> Uses:
-    """Return what a reader in another process is told."""
+    """Return the uses that a reader in another process gets."""
     return {
         (str(use.name), use.model, use.allowed): (use.first_us, use.last_us, use.decisions)
         for use in read_keys(path, 0).uses
@@ -65,7 +65,7 @@ def uses(path: Path) -> Uses:
 
 
 def by_hand(path: Path, keys: Iterable[str]) -> Uses:
-    """Count the decisions of keys that have no versions, without any of our own SQL."""
+    """Count the decisions of keys without versions, independently of the ledger's SQL."""
     found: Uses = {}
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT key_id, model, effect, decided_at_us FROM decisions")
@@ -88,7 +88,7 @@ def rows(path: Path, table: str) -> int:
 
 
 def key_store(till: Till) -> KeyStore:
-    """Open the book of versions beside the ledger."""
+    """Open the key store of the ledger."""
     return KeyStore(till.path, lambda: NOON, "test", SECOND_US)
 
 
@@ -238,7 +238,7 @@ def test_key_usage_of_a_ledger_that_was_not_upgraded_is_unknown(tmp_path: Path) 
 
 
 class Life(RuleBasedStateMachine):
-    """A ledger and a simple model of what is known of two keys."""
+    """A ledger, and a simple model of the uses of two keys."""
 
     folders: pytest.TempPathFactory
 
@@ -265,7 +265,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(["KEY", "OTHER"]))
     def register(self, key: str) -> None:
-        """Track a key: from the first decision on that was not counted yet."""
+        """Track a key from the first decision that is not counted yet."""
         track(self.till, key, at_us=self.now_us)
         times = [at_us for at_us, *_ in self.decided[self.counted :]] or [self.now_us]
         self.since.setdefault(key, (self.counted, times[0]))
@@ -292,7 +292,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def uses_are_those_of_the_model(self) -> None:
-        """Compare all that a reader is told."""
+        """Compare all that a reader gets with the model."""
         expected: Uses = {}
         for number, (at_us, key, model, allowed) in enumerate(self.decided):
             if key in self.since and number >= self.since[key][0]:

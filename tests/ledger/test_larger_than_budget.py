@@ -83,7 +83,7 @@ def test_a_limit_in_shadow_mode_does_not_make_a_call_too_large(till: Till) -> No
 
 
 def test_a_ceiling_of_0_denies_every_call_as_too_large(till: Till) -> None:
-    """A switch that is off has no end that could be waited for."""
+    """With a ceiling of 0, waiting never helps."""
     refused = decide(till, NOON, limit(0, Meter.REQUESTS, Window.CONCURRENT, rule="stop"))
     assert (codes(refused), refused.retry_after_us) == (["LARGER_THAN_BUDGET", "TOO_MUCH"], 0)
     assert refused.reasons[0].message == (

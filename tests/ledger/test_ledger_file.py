@@ -1,4 +1,4 @@
-"""Opening a file: only a healthy ledger of ours, on a local disk, and by one writer."""
+"""Opening a ledger file: only a healthy one, on a local disk, by one writer."""
 
 import os
 import sqlite3
@@ -20,7 +20,7 @@ FULL = 2  # of PRAGMA synchronous: each commit of a WAL is flushed to the disk
 
 
 def refusal(path: Path) -> str:
-    """Return why a file is refused; whatever is there stays as it was."""
+    """Return why a file is refused; check that it is unchanged."""
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(LedgerRefusedError) as caught:
         SqliteLedger(path)

@@ -33,13 +33,13 @@ def raise_three(till: Till, at_us: int = NOON, window: Window = Window.DAY) -> N
 
 
 def due(till: Till, channel: str = "webhook", now_us: int = NOON) -> list[Any]:
-    """Return what is due."""
+    """Return the due deliveries."""
     ledger: Any = till.ledger
     return list(ledger.due(channel, now_us, 10))
 
 
 def record(till: Till, error: str, next_at_us: int, now_us: int = NOON) -> None:
-    """Let every attempt on what is due at the webhook end like this."""
+    """Record this result for every due delivery of the webhook."""
     ledger: Any = till.ledger
     outcomes = [
         DeliveryOutcome(one.alert.alert_id, error, next_at_us) for one in due(till, now_us=now_us)
@@ -74,7 +74,7 @@ def test_a_failed_delivery_is_due_again_after_its_delay(till: Till) -> None:
 
 
 def test_a_clock_set_back_does_not_put_deliveries_off(till: Till) -> None:
-    """A2: what is due later than any wait can be was written before the clock was set back."""
+    """A2: a due time beyond the longest delay is from before the clock was set back."""
     raise_three(till)
     record(till, "HTTP status 500", NOON + SECOND_US)
     assert due(till, now_us=NOON) == []
@@ -99,7 +99,7 @@ def test_alerts_are_pruned_after_the_retention_and_the_end_of_their_window(till:
 
 
 def test_the_outcome_of_a_pruned_alert_changes_nothing(till: Till) -> None:
-    """An attempt may outlast what it is about."""
+    """An attempt may last longer than its alert is kept."""
     ledger: Any = till.ledger
     till.run(ledger.record("webhook", [DeliveryOutcome("alert_gone", "", NOON)], NOON))
     assert due(till) == []

@@ -132,7 +132,7 @@ def test_l1_unlimited_counts_and_never_refuses(till: Till) -> None:
 
 
 def test_l1_a_dry_run_answers_and_holds_nothing(till: Till) -> None:
-    """L1: a preview neither takes room nor leaves a trace."""
+    """L1: a dry run holds nothing, and is not recorded."""
     preview = till.ledger.preview(reservation(NOON, TOKENS, tokens=900))
     assert (preview.effect, preview.hold_id) == (Effect.ALLOW, "")
     assert budget(till, TOKENS, NOON).remaining == 1000
@@ -252,7 +252,7 @@ def test_l5_a_limit_may_release_what_expires(till: Till) -> None:
 
 @pytest.mark.parametrize("charge_on_expiry", [True, False])
 def test_l5_a_late_settle_corrects_what_expiry_charged(till: Till, charge_on_expiry: bool) -> None:
-    """L5: the truth comes late, and counts in full, whatever expiry had done."""
+    """L5: the real usage replaces the charge of the expiry, in full."""
     hold = decide(till, NOON, TOKENS, ttl_us=SECOND_US, charge_on_expiry=charge_on_expiry).hold_id
     till.run(till.ledger.expire(NOON + SECOND_US))
     charge = till.run(till.ledger.settle(hold, settlement(NOON + HOUR, 30)))
@@ -375,7 +375,7 @@ def test_l9_time_stands_still_while_the_clock_is_behind(till: Till, reopen: bool
 
 
 def test_l9_a_preview_of_a_later_time_does_not_move_the_ledgers_time(till: Till) -> None:
-    """L9: what is only looked at, at a time to come, does not make that time the ledger's."""
+    """L9: a dry run at a later time does not move the ledger's time."""
     one = limit(1000, window=Window.HOUR)
     decide(till, NOON, one, tokens=900)
     assert till.ledger.preview(reservation(NOON + HOUR, one, tokens=900)).effect is Effect.ALLOW

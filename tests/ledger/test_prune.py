@@ -44,7 +44,7 @@ def test_what_is_past_the_retention_is_gone(till: Till) -> None:
 
 
 def test_an_open_window_keeps_all_that_it_counts(till: Till) -> None:
-    """L2: a month's budget stays the sum of its holds, however short the retention."""
+    """L2: a month's budget stays the sum of its holds, for any retention."""
     for day in range(20):
         hold = till.run(
             till.ledger.decide(reservation(FIRST + day * DAY, MONTH, tokens=10))

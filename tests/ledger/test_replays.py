@@ -69,7 +69,7 @@ def test_a_repeat_in_the_group_of_its_settlement_finds_it_closed(till: Till) -> 
 
 
 def test_a_replayed_denial_has_no_state_of_a_hold(till: Till) -> None:
-    """There is none whose state could be told."""
+    """It has no hold."""
     for replayed in (False, True):
         denied = decide(till, NOON, limit(1), request_id="d")
         assert (allowed(denied), denied.replayed, denied.hold_state) == (False, replayed, None)

@@ -107,7 +107,7 @@ def test_a_ledger_without_calls_has_a_report_of_nothing(kept: OperatorLedger) ->
 
 
 def test_a_report_is_of_one_moment(kept: OperatorLedger) -> None:
-    """L2: what is written while it is being made is in none of its parts."""
+    """L2: a report is one snapshot; later writes are in no part of it."""
     kept.spend(NOON, MONTH)
     reports = kept.reports()
     kept.spend(NOON, MONTH)
@@ -117,7 +117,7 @@ def test_a_report_is_of_one_moment(kept: OperatorLedger) -> None:
 
 
 def test_each_open_budget_with_a_ceiling_has_a_forecast(kept: OperatorLedger) -> None:
-    """Of hours, days and months; what is over, slides, or has no ceiling has none."""
+    """Of hours, days and months; not of ended or sliding windows, or without a ceiling."""
     over = limit(10**6, Meter.COST, Window.HOUR, rule="hourly")
     others = [limit(None, rule="free"), limit(9, Meter.REQUESTS, Window.MINUTE, rule="minute")]
     others.append(limit(9, Meter.REQUESTS, Window.CONCURRENT, rule="concurrent"))

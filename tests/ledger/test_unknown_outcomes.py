@@ -104,7 +104,7 @@ def test_by_rule_each_limit_shows_what_it_was_charged(kept: OperatorLedger) -> N
 
 
 def test_every_reader_of_spend_shows_the_same_sum(kept: OperatorLedger, tmp_path: Path) -> None:
-    """Table, JSON, page, view and export: $0 beside a budget of $0, and what is unknown."""
+    """Table, JSON, page, view and export: $0 as in the budget, and the unknown outcome."""
     expired(kept, (), (MONTH,))
     kept.spend(NOON, DAY, tokens=1)
     page = tmp_path / "spend.html"
@@ -149,7 +149,7 @@ def test_without_unknown_outcomes_the_table_has_no_column_for_them(kept: Operato
 def test_an_older_ledger_is_corrected_when_it_is_opened(
     tmp_path: Path, charge: tuple[Limit, ...], release: tuple[Limit, ...], cost: int, tokens: int
 ) -> None:
-    """L5: it had the full cost of expired holds, whatever budgets were charged."""
+    """L5: older versions recorded the full cost of expired holds, although budgets were not charged."""
     path = tmp_path / "ledger.sqlite"
     with operator_ledger(path) as kept:
         expired(kept, charge, release)

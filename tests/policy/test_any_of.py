@@ -22,7 +22,7 @@ FAILS = ("1 / request.tokens > 0", "principal.labels['team'] == 'x' // no such l
 
 
 def none(engine: Engine, *conditions: str) -> bool:
-    """Ask for all of them."""
+    """Return whether none of the conditions is true."""
     return AnyOf(engine, conditions).none(engine.bind(VALUES))
 
 

@@ -1,4 +1,4 @@
-"""Whatever a rule file says, reading it gives a rule or placed problems: never a traceback."""
+"""Reading any rule file gives a rule or problems with places, never a traceback."""
 
 from pathlib import Path
 

@@ -425,7 +425,7 @@ def test_a_directory_without_rules_is_refused(tmp_path: Path) -> None:
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    """What is not text is no rule."""
+    """A rule is text in UTF-8."""
     directory = minimal(tmp_path / "p")
     (directory / "bad.cel").write_bytes(b"// METADATA\n\xff")
     assert "bad.cel: is not UTF-8 at byte 12" in report(directory)

@@ -36,7 +36,7 @@ def formatted(text: str) -> str:
 
 
 def outcome(text: str, values: Values) -> object:
-    """Evaluate a rule; an error is None."""
+    """Return the value of a rule, None if it fails."""
     try:
         return CPP.compile(text, ResultKind.CONDITION).evaluate(CPP.bind(values))
     except EvaluationError:

@@ -17,7 +17,7 @@ CALL = f"authorize: {{{WHO}, model: small-1}}"
 
 
 def found(directory: Path, text: str) -> list[Problem]:
-    """Return all that is wrong with a fixture file; what is not wrong has to run."""
+    """Return the problems of a fixture file; one without problems has to run."""
     (directory / "x_test.yaml").write_text(text)
     tests, problems = fixtures.read(directory)
     policy = policy_set.load(directory)

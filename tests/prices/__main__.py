@@ -1,4 +1,4 @@
-"""Print what differs between policies/models.yaml and genai-prices. Exit 1 for what is new."""
+"""Compares policies/models.yaml with genai-prices. Exit 1 for new differences."""
 
 import sys
 
@@ -10,7 +10,7 @@ from sidecar.cli.tables import console
 
 
 def main() -> int:
-    """Print a table, and what is known that does not differ any more."""
+    """Print a table of differences, and known differences that no longer exist."""
     table = Table("model", "unit", "ours, USD", "theirs, USD", "known because")
     found = differences()
     for name, unit, ours, theirs in found:

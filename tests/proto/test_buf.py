@@ -1,4 +1,4 @@
-"""The contract is written as others are, and never breaks those who use it."""
+"""The contract follows buf's style, and has no breaking changes."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page of `sidecar spend --html`: one file, harmless whatever the names in it are."""
+"""The page of `sidecar spend --html`: one file, safe with any names in it."""
 
 from html.parser import HTMLParser
 from pathlib import Path

@@ -125,7 +125,7 @@ ALL = [
 
 
 def decisions(sidecar: RunningSidecar) -> int:
-    """Count what is on record."""
+    """Return the number of recorded decisions."""
     connection = sqlite3.connect(f"file:{sidecar.ledger}?mode=ro", uri=True)
     (count,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
     connection.close()
@@ -157,7 +157,7 @@ def test_a_malformed_field_is_named_and_changes_nothing(
 def test_invalid_bytes_are_a_malformed_request_not_an_internal_error(
     encoded: bytes, shared_sidecar: RunningSidecar
 ) -> None:
-    """What is not what it says is the caller's fault, and is told so."""
+    """It is the caller's fault, and the error says so."""
     with grpc.insecure_channel(shared_sidecar.addresses[0]) as channel:
         call: Any = channel.unary_unary("/sidecar.v1.AuthorizationService/Authorize")
         with pytest.raises(grpc.RpcError) as caught:

@@ -1,4 +1,4 @@
-"""Callers who prove who they are by a client certificate, and those who try to."""
+"""Authentication by client certificates: valid and invalid ones."""
 
 import socket
 import sqlite3
@@ -27,14 +27,14 @@ NULL_RECORDERS = pb.Principal(role="tester", workspace="lab")
 
 @dataclass
 class Site:
-    """A sidecar that asks for certificates, and who signs them."""
+    """A sidecar that requires client certificates, and their CA."""
 
     sidecar: RunningSidecar
     authority: Authority
     folder: Path
 
     def ask(self, pair: Any, request: pb.AuthorizeRequest | None = None) -> pb.AuthorizeResponse:
-        """Ask on a new connection, with this certificate."""
+        """Authorize on a new connection with this certificate."""
         stub = secure_stub(self.sidecar.addresses[0], self.authority.pem, pair)
         answer: pb.AuthorizeResponse = stub.Authorize(
             request or chat(NULL_RECORDERS, model="small-1"), timeout=10

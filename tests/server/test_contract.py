@@ -451,7 +451,7 @@ def test_reflection_is_off_by_default(shared_sidecar: RunningSidecar, start_side
 
 
 def _message(pool: DescriptorPool, name: str) -> Any:
-    """Return a message class made from nothing but what reflection told."""
+    """Return a message class made only from the reflection service."""
     return GetMessageClass(pool.FindMessageTypeByName(f"sidecar.v1.{name}"))
 
 

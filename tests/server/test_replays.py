@@ -13,7 +13,7 @@ Start = Callable[..., RunningSidecar]
 
 
 def ask(running: RunningSidecar, *, stream: bool, **changes: object) -> pb.AuthorizeResponse:
-    """Ask for one call, by either RPC."""
+    """Authorize one call, by either RPC."""
     request = chat(tester(), model="small-1", **changes)
     answer: pb.AuthorizeResponse
     if stream:

@@ -1,4 +1,4 @@
-"""Callers who prove who they are by a token, and those who try to."""
+"""Authentication by tokens: valid and forged ones."""
 
 import hashlib
 import hmac
@@ -67,7 +67,7 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar
 
 
 def refusal(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
-    """Return status and reason of a call that fails; neither shows who called."""
+    """Return status and reason of a failed call; check that the error does not show the caller."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     for text in (str(caught.value), str(error_info(caught.value))):

@@ -47,7 +47,7 @@ class Client:
         self._name, self._loop, self._process, self._promises = name, loop, process, promises
 
     async def make_calls(self) -> None:
-        """Make all calls, whatever their result."""
+        """Make all calls, with any results."""
         for number in range(self._loop.random.randint(1, MAX_CALLS)):
             await self._loop.pause(self._pace_seconds)
             request_id = f"{self._name}, call {number}"

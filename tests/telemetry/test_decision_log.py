@@ -1,4 +1,4 @@
-"""The decision log: whole lines, no more in them than was asked for, and never in the way."""
+"""The decision log: whole lines, only with the configured fields, and without delaying calls."""
 
 import contextlib
 import os

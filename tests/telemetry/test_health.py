@@ -1,4 +1,4 @@
-"""What probes are told: alive, ready, and nothing else."""
+"""The health service for probes: liveness and readiness."""
 
 import contextlib
 import json

@@ -19,7 +19,7 @@ AUTHORIZE = "sidecar.v1.AuthorizationService/Authorize"
 
 @pytest.fixture
 def policies(tmp_path: Path) -> Path:
-    """A budget, and a rule that denies what is large."""
+    """A budget, and a rule that denies large calls."""
     return minimal(
         tmp_path / "p",
         daily=limit("100000000", meter="tokens"),
@@ -28,7 +28,7 @@ def policies(tmp_path: Path) -> Path:
 
 
 def spans_of(server: Collector, running: RunningSidecar) -> list[Span]:
-    """Stop, which sends what is left, and return each call's span, and its stages after it."""
+    """Stop the sidecar, which sends the last spans; return each call's span with its stages."""
     assert running.stop() == 0
     return sorted(
         server.spans, key=lambda span: (span.start_time_unix_nano, -span.end_time_unix_nano)

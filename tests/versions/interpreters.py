@@ -59,7 +59,7 @@ def _uvs_folder() -> Path:
 
 
 def _look_at(path: Path) -> Interpreter | None:
-    """Ask it; a shim of pyenv for a version that is not chosen, or one without venv, is none."""
+    """Run the interpreter; one that does not start (a pyenv shim) or has no venv is ignored."""
     implementation, _, rest = _said([str(path), "-c", _ASK]).partition(" ")
     version, _, executable = rest.partition(" ")
     if implementation != "CPython":

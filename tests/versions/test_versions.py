@@ -1,4 +1,4 @@
-"""Which interpreters the suite is run on, and what is said of those that are missing."""
+"""The choice of interpreters for the suite, and the report of missing ones."""
 
 import re
 import sys
@@ -30,7 +30,7 @@ def test_only_working_interpreters_are_candidates(tmp_path: Path) -> None:
 
 
 def test_the_running_interpreter_is_a_candidate() -> None:
-    """Wherever it came from, a version that can run the tests is tried."""
+    """Any interpreter that can run the tests is used."""
     assert HERE in find([*candidates(), Path(sys.executable)])
 
 

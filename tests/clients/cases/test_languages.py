@@ -1,4 +1,4 @@
-"""What a program in any language has to get right, against a real sidecar."""
+"""The cases that a program in every language has to pass, with a real sidecar."""
 
 import itertools
 import json
@@ -189,7 +189,7 @@ def test_stream(
 def test_deadline_exceeded(
     program: Program, shipped: RunningSidecar, target: str, mistral: str
 ) -> None:
-    """From a sidecar that has stopped there is no answer, and so no call."""
+    """A stopped sidecar gives no response, so there is no call."""
     with stopped(shipped):
         result = program(
             "call", target=target, mistral=mistral, user="ada", **DEVELOPER, deadline_seconds=1
@@ -209,7 +209,7 @@ def test_no_sidecar(program: Program, mistral: str, tmp_path: Path) -> None:
 def test_restarts(
     program: Program, start_sidecar: Callable[..., RunningSidecar], tmp_path: Path
 ) -> None:
-    """L3, L4: killed twice in the middle of it all, nothing is lost, and nothing is twice."""
+    """L3, L4: after two kills under load, nothing is lost and nothing is counted twice."""
     address = listen(program, tmp_path)
     sidecar = start_sidecar(minimal(tmp_path / "p"), "--listen", address)
     count = 800
@@ -334,7 +334,7 @@ def received(mistral: str) -> list[dict[str, Any]]:
 
 
 def post(mistral: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send the same body once more, to see what it costs."""
+    """Send the same body again, and return its usage."""
     headers = {"Authorization": f"Bearer {API_KEY}"}
     answer = httpx2.post(f"{mistral}/v1/chat/completions", json=body, headers=headers)
     found: dict[str, Any] = answer.json()

@@ -1,4 +1,4 @@
-"""Calls Mistral within a budget: asks the sidecar before, and tells it afterwards what was used."""
+"""Calls Mistral within a budget: authorizes each call, and settles its usage."""
 
 import argparse
 import itertools
@@ -120,7 +120,7 @@ def complete(flags: argparse.Namespace, decision: pb.AuthorizeResponse) -> pb.Se
 
 
 def stream(sidecar: AuthorizationServiceStub, flags: argparse.Namespace) -> dict[str, int]:
-    """Ask for many calls on one stream, a bounded number of them at once."""
+    """Authorize many calls on one stream, with a bounded number in flight."""
     result = dict.fromkeys(("answered", "allowed", "denied", "unmatched", "most_in_flight"), 0)
     places = threading.Semaphore(flags.in_flight)
     unanswered: set[str] = set()
@@ -148,7 +148,7 @@ def stream(sidecar: AuthorizationServiceStub, flags: argparse.Namespace) -> dict
 
 
 def many(sidecar: AuthorizationServiceStub, flags: argparse.Namespace) -> dict[str, int]:
-    """Authorize and settle many calls, whatever happens to the sidecar meanwhile."""
+    """Authorize and settle many calls, while the sidecar may restart."""
     retries = itertools.count()
 
     def one(number: int) -> pb.SettleResponse | None:
@@ -209,7 +209,7 @@ def connect(flags: argparse.Namespace) -> grpc.Channel:
 
 
 def authenticator(flags: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    """Return who calls, as metadata. The file is read anew: tokens are replaced."""
+    """Return the token as metadata. The file is read each time, since tokens are replaced."""
     if flags.token is None:
         return ()
     return (("authorization", f"Bearer {flags.token.read_text().strip()}"),)

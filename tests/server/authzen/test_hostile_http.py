@@ -1,4 +1,4 @@
-"""Those who speak HTTP in ways that no client does."""
+"""Hostile HTTP: requests that no client library would send."""
 
 import json
 import threading

@@ -29,7 +29,7 @@ DOCUMENT = (ROOT / "docs" / "adapters.md").read_text()
 
 
 def documented_args() -> list[str]:
-    """Return the flags of the document's command about who calls."""
+    """Return the flags about principals in the documented command."""
     (command,) = re.findall(
         r"^ {4}(sidecar serve (?:.*\\\n)*.*--ext-authz(?:.*\\\n)*.*)$", DOCUMENT, re.MULTILINE
     )
@@ -63,7 +63,7 @@ class Site:
         path: str = CHAT,
         method: str = "POST",
     ) -> tuple[int, dict[str, str], Any]:
-        """Call Mistral through Envoy; return status, headers and what is in the JSON."""
+        """Call Mistral through Envoy; return status, headers and the JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {

@@ -1,4 +1,4 @@
-"""Envoy asks of each request on its way to Mistral, some of them made to deceive it."""
+"""Envoy's external authorization, with ordinary and deceptive requests."""
 
 import json
 import sqlite3
@@ -32,7 +32,7 @@ DEVELOPER = {"role": "developer"}
 
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
-    """One sidecar that Envoy asks."""
+    """One sidecar with Envoy's external authorization."""
     ledger = tmp_path_factory.mktemp("envoy") / "ledger.sqlite"
     one = RunningSidecar(SHIPPED, ledger, FROM).start()
     yield one
