@@ -1,4 +1,4 @@
-"""What the documents show is what happens."""
+"""The examples of the documents work."""
 
 import asyncio
 import hashlib

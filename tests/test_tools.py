@@ -1,4 +1,4 @@
-"""What a test needs and is not here is named: skipped, or in CI a failure."""
+"""Missing tools of tests: named and skipped, or in CI a failure."""
 
 import os
 import re

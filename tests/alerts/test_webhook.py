@@ -136,7 +136,7 @@ def test_a_refused_connection_is_no_delivery(posted: Receiver) -> None:
     ],
 )  # fmt: skip
 def test_other_urls_are_refused(url: str) -> None:
-    """http only to this host; the error shows no part of the URL."""
+    """Plain HTTP is only for this host; the error shows no part of the URL."""
     with pytest.raises(ValueError, match=r"must begin with https://|is not a URL") as caught:
         WebhookChannel(url, SECRET.encode())
     assert "hunter2" not in str(caught.value)
@@ -144,7 +144,7 @@ def test_other_urls_are_refused(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://example.com/x", "http://[::1]:9/", "http://localhost/"])
 def test_https_and_loopback_are_accepted(url: str) -> None:
-    """https may go to any host."""
+    """HTTPS may go to any host."""
     asyncio.run(WebhookChannel(url, SECRET.encode()).close())
 
 

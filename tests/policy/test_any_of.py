@@ -1,4 +1,4 @@
-"""Asking many conditions at once never hides one that holds or fails."""
+"""A disjunction of conditions never hides one that is true or fails."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Expressions that make a principal of claims, on both evaluators."""
+"""Expressions over claims, on both engines."""
 
 from typing import Any
 

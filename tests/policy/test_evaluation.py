@@ -1,4 +1,4 @@
-"""How rules decide: default deny, every reason, errors deny, shadow. On both evaluators."""
+"""Evaluation of rules on both engines: default deny, all reasons, errors, shadow rules."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""No rule takes long or much memory: what might is refused when it loads."""
+"""The bound on evaluation steps: expensive rules are refused when they load."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ BOMBS = {
 def test_an_expensive_expression_is_refused_with_its_most_expensive_part(
     source: str, message: str, cause: str
 ) -> None:
-    """Which part, which size, which nesting."""
+    """The error names the part, its size and its loops."""
     with pytest.raises(CelError) as caught:
         check(PYTHON.parse(source), source, Largest(ENTRIES, limits=3))
     assert message in caught.value.message
@@ -75,7 +75,7 @@ def test_no_bomb_is_part_of_a_policy_set(source: str, tmp_path: Path) -> None:
 
 
 def test_thousands_of_operators_are_refused() -> None:
-    """On a machine where no other check does."""
+    """Also on a machine without cel-cpp."""
     source = " + ".join(["1"] * 4000) + " > 0"
     with pytest.raises(CelError, match="too many operators in a row"):
         check(PYTHON.parse(source), source, Largest([], limits=0))
@@ -110,7 +110,7 @@ def test_rules_that_people_write_are_far_below_the_bound(source: str) -> None:
 @pytest.mark.property
 @given(TEXT, calls())
 def test_a_value_is_never_larger_than_its_estimate(source: str, values: Values) -> None:
-    """Else a rule could grow past its bound."""
+    """Otherwise a rule could exceed its bound."""
     largest = Largest(
         [values.request, values.principal, values.role, values.workspace, values.model, values.key],
         limits=len(values.spend),

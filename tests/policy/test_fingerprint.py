@@ -17,14 +17,14 @@ from sidecar.policy_tools.testing import fixtures
 
 
 def version(folder: Path, number: int) -> dict[str, str]:
-    """Write a set whose every rule names its version."""
+    """Write a set in which every rule has the version in its message."""
     rules = {f"r_{n}": deny(f"request.tokens > {number}") for n in range(20)}
     return texts(minimal(folder / str(number), **rules, **{f"only_{number}": deny("false")}))
 
 
 @contextmanager
 def meanwhile(work: Iterator[None]) -> Iterator[None]:
-    """Do steps in another thread, for as long as the block takes."""
+    """Repeat steps in another thread while the block runs."""
     ended = threading.Event()
 
     def run() -> None:

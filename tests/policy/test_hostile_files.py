@@ -1,4 +1,4 @@
-"""Files that were made to break the reader: each is a problem at its place, never a traceback."""
+"""Hostile files: each is a problem at its place, never a traceback."""
 
 import os
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_a_byte_order_mark_is_refused_with_a_hint(tmp_path: Path) -> None:
     ids=lambda body: body[:12],
 )
 def test_deep_nesting_without_brackets_is_a_problem(body: str, tmp_path: Path) -> None:
-    """A parser that gives up is one more way of being wrong."""
+    """The parser's own limit is reported as a problem."""
     assert "x.cel:8:" in report(minimal(tmp_path / "p", x=deny(body)))
 
 
@@ -109,7 +109,7 @@ def test_a_suggestion_among_very_many_names_is_cheap() -> None:
 
 
 def test_a_fixture_with_an_ignored_name_is_not_read(tmp_path: Path) -> None:
-    """Names that begin with a dot are no fixtures, as they are no rules."""
+    """Files whose names begin with a dot are ignored, as for rules."""
     path = minimal(tmp_path / "p")
     (path / ".x_test.yaml").write_text("junk: [")
     assert directory.read(path).problems == []

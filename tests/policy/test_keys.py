@@ -1,4 +1,4 @@
-"""Keys narrow what their workspaces may do: by models, by rate, in time; and by hostile names."""
+"""Keys: restrictions by models, rate and expiry, and hostile names."""
 
 from collections.abc import Callable
 from datetime import UTC
@@ -58,7 +58,7 @@ def test_a_key_with_another_spelling_is_unknown(
 def test_rules_see_a_version_as_its_key(
     number: str, tmp_path: Path, open_desk: Callable[..., Desk]
 ) -> None:
-    """Which version an app has changes nothing that a rule says."""
+    """The version of a key does not change a decision."""
     keys = "  KEY: {workspace: lab, allowed_models: [small], requests_per_minute: 1}\n"
     desk = open_desk(keyed(tmp_path / "p", keys))
     assert codes(desk.authorize(call(f"KEY#{number}", "free-1")))[0] == "KEY_MODEL_NOT_ALLOWED"
@@ -93,7 +93,7 @@ def test_a_key_expires_at_the_very_moment_and_not_before(
 
 
 def test_an_entry_may_omit_every_restriction(tmp_path: Path) -> None:
-    """Then it narrows nothing: all models, no rate, no end; as no key and an unknown one do."""
+    """Then it restricts nothing: all models, no rate, no expiry."""
     catalogue = policy_set.load(keyed(tmp_path / "p", "  KEY: {workspace: lab}\n")).catalogue
     for key in (catalogue.key("KEY"), catalogue.key(""), catalogue.key("made-up")):
         assert (list(key.allowed_models), key.requests_per_minute) == (["*"], UNLIMITED_INT)

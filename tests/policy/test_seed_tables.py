@@ -109,7 +109,7 @@ WORKSPACES = [
 
 
 @pytest.fixture(scope="module", params=["cel-cpp", "cel-python"])
-def office(
+def shipped_desk(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Desk]:
     """The shipped policies on each evaluator."""
@@ -126,12 +126,12 @@ def person(name: str, workspace: str) -> pb.Principal:
 
 @pytest.mark.parametrize(("who", "workspace", "model", "expected"), CALLS)
 def test_models_are_allowed_by_role_and_workspace(
-    office: Desk, who: str, workspace: str, model: str, expected: list[str]
+    shipped_desk: Desk, who: str, workspace: str, model: str, expected: list[str]
 ) -> None:
     """Roles' models, workspaces' models and workspaces' teams decide, and give every reason."""
     endpoint = pb.ENDPOINT_EMBEDDINGS if model.startswith(EMBED) else pb.ENDPOINT_CHAT
     estimate = {"max_output_tokens": 0 if model.startswith(EMBED) else 100}
-    decision = office.authorize(
+    decision = shipped_desk.authorize(
         chat(person(who, workspace), model=model, endpoint=endpoint, estimate=estimate)
     )
     assert expected == codes(decision)
@@ -140,41 +140,45 @@ def test_models_are_allowed_by_role_and_workspace(
 
 @pytest.mark.parametrize(("role", "most"), SIZES)
 def test_a_request_may_be_as_large_as_its_role_says_and_no_larger(
-    office: Desk, role: str, most: int
+    shipped_desk: Desk, role: str, most: int
 ) -> None:
     """Input and output together fit up to the role's maximum, to the token."""
     who = principal(role=role)
-    fits = office.authorize(chat(who, dry_run=True, estimate={"max_output_tokens": most - 100}))
-    above = office.authorize(chat(who, dry_run=True, estimate={"max_output_tokens": most - 99}))
+    fits = shipped_desk.authorize(
+        chat(who, dry_run=True, estimate={"max_output_tokens": most - 100})
+    )
+    above = shipped_desk.authorize(
+        chat(who, dry_run=True, estimate={"max_output_tokens": most - 99})
+    )
     assert (codes(fits), codes(above)) == ([], [SIZE])
     assert above.reasons[0].http_status == 403
 
 
 @pytest.mark.parametrize(("role", "most"), SIZES)
 def test_what_the_app_leaves_out_is_filled_in_from_the_role(
-    office: Desk, role: str, most: int
+    shipped_desk: Desk, role: str, most: int
 ) -> None:
     """max_output_tokens left out becomes what the role's maximum leaves after the input."""
     left_out = chat(principal(role=role), dry_run=True, estimate={"max_output_tokens": 0})
-    assert most - 100 == office.authorize(left_out).max_output_tokens
+    assert most - 100 == shipped_desk.authorize(left_out).max_output_tokens
 
 
 @pytest.mark.parametrize(("role", "ceiling"), DAILY_TOKENS)
 def test_each_principal_has_the_daily_tokens_of_its_role(
-    office: Desk, role: str, ceiling: int | None
+    shipped_desk: Desk, role: str, ceiling: int | None
 ) -> None:
     """The daily budget is the role's, counted for each principal; admin has no ceiling."""
-    budgets, _ = office.authorizer.budgets(principal(id=f"fresh {role}", role=role), SMALL)
+    budgets, _ = shipped_desk.authorizer.budgets(principal(id=f"fresh {role}", role=role), SMALL)
     (daily,) = (budget for budget in budgets if budget.rule == "role-daily-tokens")
     assert (ceiling, f"fresh {role}") == (daily.ceiling, daily.scope)
 
 
 @pytest.mark.parametrize(("workspace", "per_minute", "monthly_usd"), WORKSPACES)
 def test_each_workspace_has_its_rate_and_its_monthly_budget(
-    office: Desk, workspace: str, per_minute: int, monthly_usd: str
+    shipped_desk: Desk, workspace: str, per_minute: int, monthly_usd: str
 ) -> None:
     """Rate and budget are the workspace's; the hourly guard is the organization's."""
-    budgets, _ = office.authorizer.budgets(principal(workspace=workspace), SMALL)
+    budgets, _ = shipped_desk.authorizer.budgets(principal(workspace=workspace), SMALL)
     found = {budget.rule: budget for budget in budgets}
     assert per_minute == found["workspace-requests-per-minute"].ceiling
     assert monthly_usd == format_usd(found["workspace-monthly-budget"].ceiling or 0)

@@ -1,4 +1,4 @@
-"""A sidecar that has a share of every ceiling decides, answers and explains by that share."""
+"""Decisions, budgets and explanations of a sidecar with a share of every ceiling."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sets of policies that are signed, with keys that openssl makes."""
+"""Signed policy sets, with keys made by openssl."""
 
 import base64
 import json
@@ -26,10 +26,10 @@ def openssl(*args: object) -> None:
 
 
 class Keys:
-    """A pair, in PEM."""
+    """A key pair, in PEM."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Make it, as docs/running.md says."""
+        """Make the pair, as in docs/running.md."""
         self.private, self.public = folder / f"{name}.pem", folder / f"{name}-public.pem"
         openssl("genpkey", "-algorithm", "ed25519", "-out", self.private)
         openssl("pkey", "-in", self.private, "-pubout", "-out", self.public)
@@ -37,7 +37,7 @@ class Keys:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
-    """A pair that is trusted."""
+    """A trusted key pair."""
     tools.program("openssl")
     return Keys(tmp_path, "ours")
 
@@ -140,7 +140,7 @@ def test_a_set_that_does_not_load_is_not_signed(tmp_path: Path, keys: Keys) -> N
 
 
 def generation(running: RunningSidecar) -> int:
-    """Return which set is served."""
+    """Return the generation that is served."""
     answer = running.stub.GetBudgets(pb.GetBudgetsRequest(principal=tester()))
     return int(answer.policy_generation)
 

@@ -91,7 +91,7 @@ def test_an_expression_has_one_layout(body: str, expected: str) -> None:
 
 
 def test_a_header_has_its_keys_in_order_and_tidy() -> None:
-    """Values stay as they are, but for the CEL in them."""
+    """Values are unchanged, except for the layout of CEL in them."""
     text = """// METADATA
 //owner:  a@b
 // window: day
@@ -143,7 +143,7 @@ def comments(text: str) -> list[str]:
 @pytest.mark.property
 @given(scrambled(), calls())
 def test_formatting_never_changes_meaning_and_keeps_comments(text: str, values: Values) -> None:
-    """The words are the same, so is the tree, and so is the value; twice is as once."""
+    """Tokens, syntax tree and value are the same; formatting twice changes nothing more."""
     assume(not READER.read("x.cel", text)[1])
     first = formatted(text)
     assert PYTHON.parse(first) == PYTHON.parse(text)

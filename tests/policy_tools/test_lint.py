@@ -441,7 +441,7 @@ def test_good_rules_have_no_warnings(files: dict[str, str], tmp_path: Path) -> N
 
 
 def test_the_shipped_policies_have_no_warnings() -> None:
-    """What we ship is what we would have others write."""
+    """The shipped policies are an example for others."""
     assert warnings(SHIPPED) == []
 
 
@@ -471,7 +471,7 @@ def test_warnings_of_one_kind_are_bounded(tmp_path: Path) -> None:
 
 
 def test_lints_of_rules_full_of_empty_lines_end(tmp_path: Path) -> None:
-    """What loads in time is looked at in time."""
+    """Lints of rules that load in time also end in time."""
     many = {f"r_{n}": deny("\n" * 16_000 + f"request.tokens > {n}") for n in range(20)}
     path = minimal(tmp_path / "p", **many)
     files = directory.read(path)

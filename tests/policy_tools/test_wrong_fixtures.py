@@ -1,4 +1,4 @@
-"""Fixtures that cannot be meant, or were made to break the runner: problems at their place."""
+"""Invalid and hostile fixtures: problems at their place."""
 
 import os
 from pathlib import Path
@@ -153,7 +153,7 @@ def test_a_directory_with_too_many_tests_is_refused(
 
 
 def test_reading_fixtures_ends_in_time(policies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes too long is said to."""
+    """A timeout is reported as a problem."""
     monkeypatch.setattr("sidecar.policy.files.timeout.MAX_LOAD_SECONDS", 0.2)
     text = "tests:\n" + "- {name: a, steps: [{advance: 1s}]}\n" * 20_000
     (policies / "x_test.yaml").write_text(text)

@@ -1,4 +1,4 @@
-"""What docs/adapters.md shows is what happens."""
+"""The examples of docs/adapters.md work."""
 
 import json
 import re
@@ -20,7 +20,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text()
 def test_the_documented_evaluation_is_answered_as_documented(
     start_sidecar: Callable[..., RunningSidecar],
 ) -> None:
-    """The request as it stands, and every member that its answer shows."""
+    """The request unchanged, and every member of its response."""
     asked, answered = (
         json.loads(block.replace("…", ""))
         for block in re.findall(r"^ {4}(\{.*(?:\n {4} .*)*)$", DOCUMENT, re.MULTILINE)

@@ -21,8 +21,8 @@ Start = Callable[..., RunningSidecar]
 SIGNED = {"signed_by": "ada@example.com", "reason": "a test"}
 
 
-class Office:
-    """A sidecar with an admin socket, and a client of that."""
+class AdminSidecar:
+    """A sidecar with an admin socket, and its client."""
 
     def __init__(self, start: Start, folder: Path, *args: str) -> None:
         """Start on small policies with one budget of tokens."""
@@ -43,15 +43,17 @@ class Office:
 
 
 @pytest.fixture
-def office(start_sidecar: Start, tmp_path: Path) -> Office:
-    """An office."""
-    return Office(start_sidecar, tmp_path)
+def admin_sidecar(start_sidecar: Start, tmp_path: Path) -> AdminSidecar:
+    """A sidecar with an admin socket."""
+    return AdminSidecar(start_sidecar, tmp_path)
 
 
-def test_status_says_which_policies_are_served_and_what_is_open(office: Office) -> None:
+def test_status_says_which_policies_are_served_and_what_is_open(
+    admin_sidecar: AdminSidecar,
+) -> None:
     """Digest, generation, and how many holds wait; nothing is stale."""
-    digest = office.call().policy_digest
-    found = office.stub.GetStatus(admin_pb2.GetStatusRequest())
+    digest = admin_sidecar.call().policy_digest
+    found = admin_sidecar.stub.GetStatus(admin_pb2.GetStatusRequest())
     assert (found.policies.digest, found.policies.generation, found.policies.rules) == (
         digest,
         1,
@@ -59,37 +61,39 @@ def test_status_says_which_policies_are_served_and_what_is_open(office: Office) 
     )
     assert (found.policies.HasField("stale_since"), list(found.policies.problems)) == (False, [])
     assert (found.ledger.open_holds, found.policies.engine) == (1, "cel-cpp")
-    code, out, _ = command("status", "--admin", office.address)
+    code, out, _ = command("status", "--admin", admin_sidecar.address)
     assert (code, f"serving generation 1 ({digest[:12]})" in out, "1 open hold" in out) == (0, True, True)  # fmt: skip
 
 
-def test_reload_takes_a_good_set_now_and_says_what_is_wrong_with_a_bad_one(office: Office) -> None:
+def test_reload_takes_a_good_set_now_and_says_what_is_wrong_with_a_bad_one(
+    admin_sidecar: AdminSidecar,
+) -> None:
     """Exit 0 and 1; the status stays stale, and says since when, until the files are good."""
-    (office.policies / "more.cel").write_text(deny("false"))
-    code, out, _ = command("reload", "--admin", office.address)
+    (admin_sidecar.policies / "more.cel").write_text(deny("false"))
+    code, out, _ = command("reload", "--admin", admin_sidecar.address)
     assert (code, "serving generation 2" in out, "3 rules" in out) == (0, True, True)
-    (office.policies / "more.cel").write_text("nothing")
-    code, out, err = command("reload", "--admin", office.address)
+    (admin_sidecar.policies / "more.cel").write_text("nothing")
+    code, out, err = command("reload", "--admin", admin_sidecar.address)
     assert (code, "generation 2" in out, "stale since" in out) == (1, True, True)
     assert "more.cel:1:1: " in err
-    code, out, _ = command("status", "--admin", office.address, "--format", "json")
+    code, out, _ = command("status", "--admin", admin_sidecar.address, "--format", "json")
     first = json.loads(out)["policies"]
     assert (code, first["generation"], bool(first["problems"])) == (1, "2", True)
-    again = office.stub.Reload(admin_pb2.ReloadRequest()).policies
+    again = admin_sidecar.stub.Reload(admin_pb2.ReloadRequest()).policies
     assert again.stale_since.ToJsonString() == first["stale_since"]
-    assert office.call().policy_generation == 2
-    (office.policies / "more.cel").write_text(deny("false"))
-    assert not office.stub.Reload(admin_pb2.ReloadRequest()).policies.HasField("stale_since")
-    assert office.call().policy_generation == 2
+    assert admin_sidecar.call().policy_generation == 2
+    (admin_sidecar.policies / "more.cel").write_text(deny("false"))
+    assert not admin_sidecar.stub.Reload(admin_pb2.ReloadRequest()).policies.HasField("stale_since")
+    assert admin_sidecar.call().policy_generation == 2
 
 
-def test_many_reloads_at_once_are_one_after_the_other(office: Office) -> None:
+def test_many_reloads_at_once_are_one_after_the_other(admin_sidecar: AdminSidecar) -> None:
     """Each answers with a set that was there; more than a few at a time are refused."""
-    (office.policies / "more.cel").write_text(deny("false"))
+    (admin_sidecar.policies / "more.cel").write_text(deny("false"))
 
     def reload(_: int) -> str:
         own = admin_pb2_grpc.AdminServiceStub(  # type: ignore[no-untyped-call]
-            grpc.insecure_channel(office.address)
+            grpc.insecure_channel(admin_sidecar.address)
         )
         try:
             answer = own.Reload(admin_pb2.ReloadRequest(), timeout=30)
@@ -103,17 +107,17 @@ def test_many_reloads_at_once_are_one_after_the_other(office: Office) -> None:
     assert ends <= {"2", "RESOURCE_EXHAUSTED"}
 
 
-def test_an_adjustment_while_serving_counts_at_once(office: Office) -> None:
+def test_an_adjustment_while_serving_counts_at_once(admin_sidecar: AdminSidecar) -> None:
     """L1 L2: the next call is denied, then has room; the ledger has who signed it, and why."""
-    assert office.call().effect == pb.EFFECT_ALLOW
-    adjust = ("ledger", "adjust", "--admin", office.address, "--rule", "daily", "--scope", "lab",
+    assert admin_sidecar.call().effect == pb.EFFECT_ALLOW
+    adjust = ("ledger", "adjust", "--admin", admin_sidecar.address, "--rule", "daily", "--scope", "lab",
               "--signed-by", "ada@example.com", "--reason", "a test")  # fmt: skip
     code, out, err = command(*adjust, "--amount=700")
     assert (code, out) == (0, "daily of lab: 700 tokens spent, 100 tokens left\n"), err
-    assert office.call().effect == pb.EFFECT_DENY
+    assert admin_sidecar.call().effect == pb.EFFECT_DENY
     assert command(*adjust, "--amount=-700")[0] == 0
-    assert office.call().effect == pb.EFFECT_ALLOW
-    ledger = office.sidecar.ledger
+    assert admin_sidecar.call().effect == pb.EFFECT_ALLOW
+    ledger = admin_sidecar.sidecar.ledger
     _, out, _ = command("ledger", "export", "adjustments", "--format", "json", "--ledger", ledger)
     assert [(row["amount"], row["signed_by"]) for row in json.loads(out)] == [
         (700, "ada@example.com"), (-700, "ada@example.com"),
@@ -136,90 +140,98 @@ def test_an_adjustment_while_serving_counts_at_once(office: Office) -> None:
     ],
 )
 def test_an_invalid_adjustment_is_refused(
-    changes: dict[str, str], code: str, reason: str, office: Office
+    changes: dict[str, str], code: str, reason: str, admin_sidecar: AdminSidecar
 ) -> None:
     """By the name of its field, with nothing written."""
-    office.call()
+    admin_sidecar.call()
     request = {"rule": "daily", "scope": "lab", "amount": "5", **SIGNED, **changes}
     with pytest.raises(grpc.RpcError) as caught:
-        office.stub.Adjust(admin_pb2.AdjustRequest(**request))
+        admin_sidecar.stub.Adjust(admin_pb2.AdjustRequest(**request))
     assert (caught.value.code().name, error_info(caught.value).reason) == (code, reason)
-    assert office.sidecar.stub.GetBudgets(
+    assert admin_sidecar.sidecar.stub.GetBudgets(
         pb.GetBudgetsRequest(principal=tester())
     ).budgets[0].spent == 0  # fmt: skip
 
 
-def test_adjustments_beyond_what_an_integer_holds_change_nothing(office: Office) -> None:
+def test_adjustments_beyond_what_an_integer_holds_change_nothing(
+    admin_sidecar: AdminSidecar,
+) -> None:
     """L7: the one that would pass int64 fails alone, and calls go on."""
-    office.call()
+    admin_sidecar.call()
     request = admin_pb2.AdjustRequest(rule="daily", scope="lab", amount="-" + "9" * 18, **SIGNED)
     for _ in range(9):
-        office.stub.Adjust(request)
+        admin_sidecar.stub.Adjust(request)
     with pytest.raises(grpc.RpcError) as caught:
-        office.stub.Adjust(request)
+        admin_sidecar.stub.Adjust(request)
     assert error_info(caught.value).reason == "LEDGER_UNAVAILABLE"
-    assert office.call().hold_id
-    assert command("ledger", "verify", "--ledger", office.sidecar.ledger)[0] == 0
+    assert admin_sidecar.call().hold_id
+    assert command("ledger", "verify", "--ledger", admin_sidecar.sidecar.ledger)[0] == 0
 
 
-def test_open_holds_come_in_pages_in_the_order_they_expire(office: Office) -> None:
+def test_open_holds_come_in_pages_in_the_order_they_expire(admin_sidecar: AdminSidecar) -> None:
     """Each hold once, also while others close; the command line reads all pages."""
-    ids = [office.call(hold_ttl_seconds=600 - n).hold_id for n in range(5)]
+    ids = [admin_sidecar.call(hold_ttl_seconds=600 - n).hold_id for n in range(5)]
     seen: list[str] = []
     token = ""
     while True:
-        page = office.stub.ListHolds(admin_pb2.ListHoldsRequest(page_size=2, page_token=token))
+        page = admin_sidecar.stub.ListHolds(
+            admin_pb2.ListHoldsRequest(page_size=2, page_token=token)
+        )
         seen += [hold.hold_id for hold in page.holds]
         token = page.next_page_token
         if not token:
             break
-        office.sidecar.stub.Release(pb.ReleaseRequest(hold_id=seen[-1]))
+        admin_sidecar.sidecar.stub.Release(pb.ReleaseRequest(hold_id=seen[-1]))
     assert seen == ids[::-1]
-    code, out, _ = command("ledger", "holds", "--admin", office.address, "--format", "json")
+    code, out, _ = command("ledger", "holds", "--admin", admin_sidecar.address, "--format", "json")
     left = [hold for hold in seen if hold not in (seen[1], seen[3])]
     assert (code, [hold["hold_id"] for hold in json.loads(out)]) == (0, left)
-    assert "open holds" in command("ledger", "holds", "--admin", office.address)[1]
+    assert "open holds" in command("ledger", "holds", "--admin", admin_sidecar.address)[1]
     assert command("ledger", "holds")[0] == 2
 
 
 @pytest.mark.parametrize(
     "page", [{"page_size": -1}, {"page_size": 1001}, {"page_token": "x"}, {"page_token": "1." + "9" * 30}]
 )  # fmt: skip
-def test_an_invalid_page_is_refused(page: dict[str, object], office: Office) -> None:
+def test_an_invalid_page_is_refused(page: dict[str, object], admin_sidecar: AdminSidecar) -> None:
     """By the name of its field."""
     with pytest.raises(grpc.RpcError) as caught:
-        office.stub.ListHolds(admin_pb2.ListHoldsRequest(**page))  # type: ignore[arg-type]
+        admin_sidecar.stub.ListHolds(admin_pb2.ListHoldsRequest(**page))  # type: ignore[arg-type]
     assert error_info(caught.value).metadata["field"] == next(iter(page))
 
 
-def test_l3_a_hold_that_an_operator_releases_is_free_and_says_who_did_it(office: Office) -> None:
+def test_l3_a_hold_that_an_operator_releases_is_free_and_says_who_did_it(
+    admin_sidecar: AdminSidecar,
+) -> None:
     """L3: a Settle that comes later charges nothing; a second release changes nothing."""
-    hold = office.call().hold_id
-    release = ("ledger", "release", hold, "--admin", office.address, "--signed-by", "ada",
+    hold = admin_sidecar.call().hold_id
+    release = ("ledger", "release", hold, "--admin", admin_sidecar.address, "--signed-by", "ada",
                "--reason", "the job was killed")  # fmt: skip
     for _ in range(2):
         assert command(*release)[:2] == (0, f"{hold}: charged $0.00, 0 tokens\n")
     settle = pb.SettleRequest(hold_id=hold, usage=pb.Usage(input_tokens=5))
-    assert office.sidecar.stub.Settle(settle).charged_tokens == 0
-    ledger = office.sidecar.ledger
+    assert admin_sidecar.sidecar.stub.Settle(settle).charged_tokens == 0
+    ledger = admin_sidecar.sidecar.ledger
     _, out, _ = command("ledger", "export", "holds", "--format", "json", "--ledger", ledger)
     assert json.loads(out)[0]["outcome"] == "the job was killed (signed by ada)"
     code, _, err = command("ledger", "release", "gone", *release[3:])
     assert (code, "NOT_FOUND" in err) == (1, True)
 
 
-def test_apps_do_not_reach_the_admin_service_nor_operators_that_of_apps(office: Office) -> None:
-    """Each listener has its own; the socket is for the sidecar's user alone."""
-    channel = grpc.insecure_channel(office.sidecar.addresses[0])
+def test_apps_do_not_reach_the_admin_service_nor_operators_that_of_apps(
+    admin_sidecar: AdminSidecar,
+) -> None:
+    """Each listener has its own service; only the sidecar's user can open the socket."""
+    channel = grpc.insecure_channel(admin_sidecar.sidecar.addresses[0])
     with pytest.raises(grpc.RpcError) as caught:
         admin_pb2_grpc.AdminServiceStub(channel).GetStatus(  # type: ignore[no-untyped-call]
             admin_pb2.GetStatusRequest()
         )
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     with pytest.raises(grpc.RpcError) as caught:
-        stub(office.address).Authorize(chat(tester(), model="small-1"))
+        stub(admin_sidecar.address).Authorize(chat(tester(), model="small-1"))
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    mode = Path(office.address.removeprefix("unix:")).stat().st_mode
+    mode = Path(admin_sidecar.address.removeprefix("unix:")).stat().st_mode
     assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
 
 
@@ -241,9 +253,11 @@ def test_there_is_no_admin_service_by_default(start_sidecar: Start, tmp_path: Pa
         assert (code, expected in err) == (2, True), err
 
 
-def test_an_invalid_admin_message_is_refused(office: Office) -> None:
-    """As those of apps are."""
-    call: Any = grpc.insecure_channel(office.address).unary_unary("/sidecar.v1.AdminService/Adjust")
+def test_an_invalid_admin_message_is_refused(admin_sidecar: AdminSidecar) -> None:
+    """As invalid messages of apps are."""
+    call: Any = grpc.insecure_channel(admin_sidecar.address).unary_unary(
+        "/sidecar.v1.AdminService/Adjust"
+    )
     with pytest.raises(grpc.RpcError) as caught:
         call(b"\xff\xff\xff")
     assert error_info(caught.value).metadata["field"] == "request"

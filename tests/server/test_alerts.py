@@ -1,4 +1,4 @@
-"""A1 and A2 on real sidecars: killed, stopped, and with receivers that are dead."""
+"""A1 and A2 on real sidecars: with kills, stops, and receivers that fail."""
 
 import json
 import os
@@ -33,14 +33,14 @@ def policies(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """The file that both sides know."""
+    """The file with the shared secret."""
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
     return file
 
 
 def webhook(server: Receiver, secret: Path) -> dict[str, str]:
-    """Return the settings, as an operator gives what has a password in it."""
+    """Return the settings of a webhook whose URL has a password."""
     return {
         "SIDECAR_ALERT_WEBHOOK": server.url,
         "SIDECAR_ALERT_WEBHOOK_SECRET_FILE": str(secret),
@@ -48,7 +48,7 @@ def webhook(server: Receiver, secret: Path) -> dict[str, str]:
 
 
 def ask(running: RunningSidecar, calls: int, first: int = 0) -> list[pb.AuthorizeResponse]:
-    """Make so many calls."""
+    """Make this many calls."""
     own = running.stub
     return [
         own.Authorize(chat(tester(), model="small-1", request_id=f"{n}"), timeout=20)
@@ -57,7 +57,7 @@ def ask(running: RunningSidecar, calls: int, first: int = 0) -> list[pb.Authoriz
 
 
 def rows(running: RunningSidecar, sql: str) -> list[Any]:
-    """Read from the ledger's file."""
+    """Query the ledger file."""
     connection = sqlite3.connect(f"file:{running.ledger}?mode=ro", uri=True)
     found = connection.execute(sql).fetchall()
     connection.close()
@@ -65,7 +65,7 @@ def rows(running: RunningSidecar, sql: str) -> list[Any]:
 
 
 def owed(running: RunningSidecar) -> int:
-    """Return how many deliveries are open."""
+    """Return the number of open deliveries."""
     sql = "SELECT count(*) FROM alert_deliveries WHERE delivered_at_us IS NULL"
     return int(rows(running, sql)[0][0])
 

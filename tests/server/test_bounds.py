@@ -1,4 +1,4 @@
-"""What a peer may do without end: nothing."""
+"""The bounds on peers: connections, streams, pings, rates and sizes."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 def connect(sidecar: RunningSidecar) -> socket.socket:
-    """Open a connection, and say nothing."""
+    """Open a connection without sending anything."""
     host, _, port = sidecar.addresses[0].rpartition(":")
     connection = socket.create_connection((host, int(port)))
     connection.settimeout(0.2)
@@ -47,7 +47,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def test_connections_that_are_too_many_are_closed(start_sidecar: Start) -> None:
-    """Those there are go on, and as soon as one ends another may come."""
+    """Existing connections continue, and each that ends makes room for another."""
     sidecar = start_sidecar(None, "--max-connections", "4")
     ours = sidecar.stub
     assert ours.Authorize(chat()).hold_id
@@ -121,7 +121,7 @@ def _reason(stream: Any) -> str:
 
 
 def test_a_peer_that_pings_constantly_is_disconnected(shared_sidecar: RunningSidecar) -> None:
-    """A ping costs its sender as much as us, but not more than a few."""
+    """A few pings are allowed."""
     ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
     with connect(shared_sidecar) as connection:
         connection.sendall(PREFACE + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")

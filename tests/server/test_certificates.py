@@ -105,7 +105,7 @@ def test_a_caller_cannot_close_the_hold_of_another(site: Site) -> None:
 
 
 def test_a_connection_does_not_outlive_its_certificate(site: Site) -> None:
-    """Though TLS looks at it only once."""
+    """TLS checks a certificate only once, at the handshake."""
     pair = site.authority.issue("app", URI, valid=(-60, 4))
     stub = secure_stub(site.sidecar.addresses[0], site.authority.pem, pair)
     assert stub.Authorize(chat(NULL_RECORDERS, model="small-1")).hold_id
@@ -158,7 +158,7 @@ def test_certificates_change_under_load_and_a_broken_one_does_not(site: Site) ->
 
 
 def test_a_client_ca_that_is_replaced_is_trusted_no_longer(site: Site) -> None:
-    """From the next connection on; the new one is."""
+    """From the next connection on; the new CA is trusted."""
     pair = site.authority.issue("app", URI)
     assert site.ask(pair).hold_id
     other = Authority()
@@ -182,7 +182,7 @@ def test_a_client_ca_that_is_replaced_is_trusted_no_longer(site: Site) -> None:
 def test_a_certificate_has_several_names(
     claim: str, expected: str, start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """Which one counts is for the configuration to say."""
+    """--claim decides which one is used."""
     authority = Authority()
     certificate, key = write_pair(tmp_path, authority.issue_server())
     (tmp_path / "ca.crt").write_bytes(authority.pem)

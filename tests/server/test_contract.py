@@ -361,7 +361,7 @@ def test_a_stream_that_fails_still_answers_requests_with_holds(
 
 
 def test_an_open_stream_does_not_delay_the_stop(start_sidecar: Start) -> None:
-    """A client that keeps its stream open and sends nothing is let go at once."""
+    """A client that keeps an idle stream open is disconnected at once."""
     sidecar = start_sidecar(None, "--grace-seconds", "300")
     more = threading.Event()
 

@@ -28,7 +28,7 @@ def verify(ledger: Path) -> None:
 
 
 def rows(ledger: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Read from the ledger's file."""
+    """Query the ledger file."""
     connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
     found = connection.execute(sql).fetchall()
     connection.close()

@@ -1,4 +1,4 @@
-"""What the deployment knows of every caller, in the pod's own mode."""
+"""Pins: values of every caller that the deployment sets."""
 
 import json
 import sqlite3
@@ -19,7 +19,7 @@ PINNED = {"id": "app", "role": "developer", "workspace": "dev-workspace", "key_i
 
 @pytest.fixture(scope="module")
 def pinned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
-    """A sidecar that knows all of its callers."""
+    """A sidecar that pins the whole principal."""
     ledger = tmp_path_factory.mktemp("pinned") / "ledger.sqlite"
     pins = " ".join(f"{name}={value}" for name, value in PINNED.items())
     one = RunningSidecar(SHIPPED, ledger, env={"SIDECAR_PIN": pins}).start()
@@ -28,7 +28,7 @@ def pinned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]
 
 
 def test_a_pinned_principal_need_not_be_sent(pinned: RunningSidecar) -> None:
-    """An app that sends none is the one that the deployment says."""
+    """Without a principal in the request, the pinned one is used."""
     request = chat()
     request.ClearField("principal")
     answer = pinned.stub.Authorize(request)
@@ -40,7 +40,7 @@ def test_a_pinned_principal_need_not_be_sent(pinned: RunningSidecar) -> None:
 
 @pytest.mark.parametrize("name", PINNED)
 def test_each_field_that_contradicts_a_pin_is_denied(name: str, pinned: RunningSidecar) -> None:
-    """A normal Deny that is on record, without what was made up; questions are refused."""
+    """A normal Deny, recorded without the app's value; other RPCs are refused."""
     who = pb.Principal(**{**PINNED, name: "mallory"})  # type: ignore[arg-type]
     answer = pinned.stub.Authorize(chat(who))
     (reason,) = answer.reasons

@@ -1,4 +1,4 @@
-"""Over the wire, a repeat of a request_id says so, and how its hold stands."""
+"""Replays over gRPC: marked, with the state of the hold."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What responses say was used, settled against a real sidecar."""
+"""Settlements with recorded usage of Mistral's responses, on a real sidecar."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -126,7 +126,7 @@ def test_l5_an_unrecognized_usage_is_charged_as_held_and_flagged(
 def test_known_or_missing_usage_is_not_flagged(
     reported: dict[str, Any], shared_sidecar: RunningSidecar
 ) -> None:
-    """An app that says nothing is charged as held too, and knows it."""
+    """An app that reports nothing is charged as held without a flag."""
     held = shared_sidecar.stub.Authorize(chat(ADMIN))
     settle = pb.SettleRequest(hold_id=held.hold_id, **reported)
     assert not shared_sidecar.stub.Settle(settle).unrecognized_usage
@@ -165,7 +165,7 @@ def test_an_optional_part_of_a_wrong_type_counts_as_left_out(
 def test_a_number_out_of_range_is_refused(
     usage: dict[str, int], shared_sidecar: RunningSidecar
 ) -> None:
-    """A count that no call has is a mistake of the app's, and the hold stays open."""
+    """It is an error of the app, and the hold stays open."""
     held = shared_sidecar.stub.Authorize(chat(ADMIN))
     settle = pb.SettleRequest(
         hold_id=held.hold_id, usage_json=json.dumps({"prompt_tokens": 1, **usage})

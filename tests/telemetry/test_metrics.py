@@ -1,4 +1,4 @@
-"""What Prometheus reads: it adds up, it is bounded, and it shows nothing private."""
+"""Metrics: correct, bounded, and without private values."""
 
 from collections.abc import Callable
 from dataclasses import replace

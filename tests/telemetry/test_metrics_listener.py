@@ -1,4 +1,4 @@
-"""Scrapers that are slow, many, or hostile: each is bounded, and none slows a decision."""
+"""The metrics listener with slow, many and hostile scrapers."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ Start = Callable[..., RunningSidecar]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
-    """One sidecar for them all."""
+    """One sidecar for all tests of the module."""
     ledger = tmp_path_factory.mktemp("scraped") / "ledger.sqlite"
     one = RunningSidecar(SHIPPED, ledger, METRICS).start()
     yield one
@@ -22,7 +22,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar
 
 
 def works(running: RunningSidecar) -> bool:
-    """Whether it decides and is scraped as if nothing was."""
+    """Check that decisions and scrapes still work."""
     decided = running.stub.Authorize(chat(dry_run=True), timeout=20).decision_id
     return bool(decided) and "sidecar_ready 1.0" in page(running)
 

@@ -1,1 +1,1 @@
-"""The suite on every version of Python that the project is for: `make test-versions`."""
+"""The tests on every supported version of Python: `make test-versions`."""

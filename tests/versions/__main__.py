@@ -1,4 +1,4 @@
-"""Run the tests on every version of Python that is here, and name those that are not.
+"""Run the tests on every installed version of Python, and name the missing ones.
 
 Each version has an environment of its own in build/versions, made as `.venv` is.
 """
@@ -32,7 +32,7 @@ LEFT_OUT = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "MAKEFLAGS", "MAKELEVEL",
 
 
 class Outcome(NamedTuple):
-    """How the tests went on one version."""
+    """The result of the tests on one version."""
 
     version: str
     python: str

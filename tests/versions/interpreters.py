@@ -19,7 +19,7 @@ _ASK = (
 
 
 class Interpreter(NamedTuple):
-    """One that can make an environment for the tests."""
+    """A Python interpreter that can make an environment for the tests."""
 
     version: str
     """Such as 3.12."""
@@ -38,7 +38,7 @@ def find(candidates: Iterable[Path]) -> dict[str, Interpreter]:
 
 
 def candidates() -> Iterator[Path]:
-    """Give what may be an interpreter: on PATH, Debian's, pyenv's, and uv's."""
+    """Yield candidates: on PATH, and those of Debian, pyenv and uv."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders = [
         *map(Path, filter(None, os.environ.get("PATH", "").split(os.pathsep))),

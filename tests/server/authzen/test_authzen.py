@@ -1,4 +1,4 @@
-"""AuthZEN's questions, each a question of the contract in other words."""
+"""The AuthZEN adapter: evaluations are translated to the contract's RPCs and back."""
 
 import json
 import sqlite3
@@ -37,7 +37,7 @@ SMALL = QUESTION["resource"]
 
 
 def changed(**changes: Any) -> dict[str, Any]:
-    """Return the question with changes, by paths as in subject__id; None drops one."""
+    """Return an evaluation with changes, by paths such as subject__id; None drops a field."""
     question = json.loads(json.dumps(QUESTION))
     for path, value in changes.items():
         *parents, name = path.split("__")
@@ -52,14 +52,14 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 
 def address_of(sidecar: RunningSidecar) -> str:
-    """Return where it says that it speaks AuthZEN."""
+    """Return the address of AuthZEN from the log."""
     (line,) = [line for line in sidecar.log.splitlines() if "AUTHZEN on " in line]
     return line.rpartition(" on ")[2]
 
 
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
-    """One sidecar that speaks AuthZEN."""
+    """One sidecar with AuthZEN."""
     ledger = tmp_path_factory.mktemp("authzen") / "ledger.sqlite"
     one = RunningSidecar(SHIPPED, ledger, ("--authzen-listen", "127.0.0.1:0")).start()
     yield one
@@ -75,7 +75,7 @@ def evaluate(sidecar: RunningSidecar, body: Any, path: str = ONE, **headers: str
 
 
 def decisions(sidecar: RunningSidecar) -> int:
-    """Return how many decisions are on record."""
+    """Return the number of recorded decisions."""
     connection = sqlite3.connect(f"file:{sidecar.ledger}?mode=ro", uri=True)
     (count,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
     connection.close()
@@ -83,7 +83,7 @@ def decisions(sidecar: RunningSidecar) -> int:
 
 
 def test_an_evaluation_is_a_question_that_holds_nothing(sidecar: RunningSidecar) -> None:
-    """Its answer has all that the contract's has; nothing is on record."""
+    """The response has all fields of the contract's; nothing is recorded."""
     before = decisions(sidecar)
     answer = evaluate(sidecar, QUESTION)
     assert (answer.status, answer.json["decision"]) == (200, True)
@@ -98,7 +98,7 @@ def test_an_evaluation_is_a_question_that_holds_nothing(sidecar: RunningSidecar)
 
 
 def test_it_holds_where_the_context_says_so(sidecar: RunningSidecar) -> None:
-    """A repeat is answered by the same hold, until that is settled: then it allows nothing."""
+    """A repeat gets the same hold, until that is settled: then it is denied."""
     body = changed(context__hold=True, context__request_id="r-1", context__hold_ttl_seconds=30)
     first, again = evaluate(sidecar, body).json, evaluate(sidecar, body).json
     assert first["context"]["hold_id"]
@@ -171,7 +171,7 @@ def test_a_denial_is_a_normal_answer_with_every_reason(sidecar: RunningSidecar) 
 def test_a_batch_ends_as_its_semantic_says(
     semantic: str | None, resources: list[Any], expected: list[bool], sidecar: RunningSidecar
 ) -> None:
-    """What stands outside fills what an evaluation leaves out; their order stays."""
+    """The request's defaults fill in omitted fields; the order is kept."""
     body = {**changed(resource=None), "evaluations": [{"resource": one} for one in resources]}
     if semantic:
         body["options"] = {"evaluations_semantic": semantic, "another": 1}
@@ -446,7 +446,7 @@ def test_where_it_cannot_listen_is_refused_at_start(
 
 
 def test_a_larger_body_is_not_read(sidecar: RunningSidecar) -> None:
-    """413, said or sent, and the sidecar goes on."""
+    """413, by content-length or by bytes; the sidecar continues."""
     huge = b" " * (MAX_BODY_BYTES + 1)
     assert evaluate(sidecar, huge).status == 413
     chunked = request(ONE, b"", {"Content-Length": "", "Transfer-Encoding": "chunked"})

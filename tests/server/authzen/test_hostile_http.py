@@ -20,7 +20,7 @@ CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a sidecar with few connections speaks AuthZEN."""
+    """The AuthZEN address of a sidecar with few connections."""
     ledger = tmp_path_factory.mktemp("http") / "ledger.sqlite"
     args = ("--authzen-listen", "127.0.0.1:0", "--max-connections", str(CONNECTIONS))
     one = RunningSidecar(SHIPPED, ledger, args).start()
@@ -30,7 +30,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def is_answered(address: str) -> bool:
-    """Whether an honest caller is."""
+    """Whether a well-behaved caller gets a response."""
     return [each.status for each in send(address, request(ONE, QUESTION))] == [200]
 
 
@@ -60,7 +60,7 @@ def is_answered(address: str) -> bool:
 def test_a_request_whose_end_is_not_plain_is_refused(
     head: list[str], body: bytes, status: int, address: str
 ) -> None:
-    """With one answer, and the connection closed: nothing hides behind it."""
+    """One error, and the connection is closed, so that no second request hides behind it."""
     lines = [f"POST {ONE} HTTP/1.1", "Host: a", "Content-Type: application/json", *head]
     hidden = request(ONE, QUESTION)
     sent = "\r\n".join(lines).encode() + b"\r\n\r\n" + body + hidden
@@ -86,7 +86,7 @@ def test_a_second_request_on_a_connection_is_never_read(address: str) -> None:
 
 
 def test_chunked_bodies_and_expect_100_continue_are_supported(address: str) -> None:
-    """As clients may send them."""
+    """Both are valid HTTP."""
     chunked = request(ONE, b"", {"Content-Length": "", "Transfer-Encoding": "chunked"})
     pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
     assert [each.status for each in send(address, chunked + pieces)] == [200]

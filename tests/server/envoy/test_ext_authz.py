@@ -255,7 +255,7 @@ GOOD = json.dumps(BODY).encode()
 def test_a_body_that_two_could_read_apart_is_refused(
     body: bytes, code: str, sidecar: RunningSidecar
 ) -> None:
-    """With the field, and none of its content; nothing is held."""
+    """The error names the field without its content; nothing is held."""
     before = held(sidecar)
     answer = check(sidecar, body)
     status, found = refusal(answer)
@@ -359,7 +359,7 @@ def test_only_configured_sources_say_who_calls(sidecar: RunningSidecar) -> None:
 
 
 def test_pins_count_for_envoy_too(start_sidecar: Start) -> None:
-    """What a source says against a pin is denied, on record, and no other value is suggested."""
+    """A source that contradicts a pin is denied and recorded, without a suggestion."""
     sidecar = start_sidecar(
         None, *FROM[:5], "--pin", "workspace=dev-workspace", "--pin", "role=developer"
     )
@@ -392,7 +392,7 @@ def test_it_is_off_by_default(shared_sidecar: RunningSidecar) -> None:
 
 
 def test_an_invalid_check_request_ends_the_call(sidecar: RunningSidecar) -> None:
-    """And an empty one is denied: nothing of it is known."""
+    """An empty one is denied."""
     assert refusal(ask(sidecar.addresses[0], envoy.CheckRequest())) == (403, "ENDPOINT_UNKNOWN")
     with grpc.insecure_channel(sidecar.addresses[0]) as channel:
         check: Any = channel.unary_unary("/envoy.service.auth.v3.Authorization/Check")
