@@ -95,7 +95,7 @@ def explain_response(
                 scope=demand.limit.scope,
                 shadow=demand.shadow,
                 demand=demand.amount,
-                fits=fits(demand, budget),
+                fits=fits(budget.ceiling, budget.spent + budget.held, demand.amount),
                 arithmetic=format_reservation(demand, budget),
             )
             for demand, budget in explanation.limits

@@ -70,9 +70,16 @@ def format_larger(amount: int, budget: Budget, share: Share = WHOLE) -> str:
     )
 
 
-def fits(line: ReservationLine, budget: Budget) -> bool:
-    """Whether the line's amount fits into the budget."""
-    return budget.ceiling is None or budget.spent + budget.held + line.amount <= budget.ceiling
+def fits(ceiling: int | None, used: int, amount: int) -> bool:
+    """Whether an amount fits under a ceiling, of which this much is spent and held (L1).
+
+    A call that takes nothing fits however much is used; but a ceiling of 0 stops it, too.
+    """
+    if ceiling is None:
+        return True
+    if amount == 0:
+        return ceiling > 0 or used < 0
+    return used + amount <= ceiling
 
 
 def format_reservation(line: ReservationLine, budget: Budget) -> str:
@@ -85,4 +92,7 @@ def format_reservation(line: ReservationLine, budget: Budget) -> str:
     sum_ = f"{spent} spent + {held} held + {requested} for this call = {used}"
     if budget.ceiling is None:
         return f"{sum_}; unlimited"
-    return f"{sum_}, {'within' if fits(line, budget) else 'above'} {ceiling}"
+    if line.amount == 0 and budget.ceiling > 0:
+        return f"{sum_} of {ceiling}, of which this call takes nothing"
+    is_within = fits(budget.ceiling, budget.spent + budget.held, line.amount)
+    return f"{sum_}, {'within' if is_within else 'above'} {ceiling}"

@@ -3,6 +3,7 @@
 import sqlite3
 from typing import NamedTuple
 
+from sidecar.domain.amounts import fits
 from sidecar.domain.decisions import Budget, Limit
 from sidecar.domain.windows import HORIZON_US, MINUTE_US, Calendar, Span, Window
 
@@ -20,8 +21,7 @@ class Balance(NamedTuple):
 
     def fits(self, amount: int) -> bool:
         """L1: whether settled + held + this amount stays within the ceiling."""
-        ceiling = self.limit.ceiling
-        return ceiling is None or self.spent + self.held + amount <= ceiling
+        return fits(self.limit.ceiling, self.spent + self.held, amount)
 
     def never_fits(self, amount: int) -> bool:
         """Whether the amount is larger than the whole budget, so that waiting does not help.
@@ -29,8 +29,7 @@ class Balance(NamedTuple):
         It is above the ceiling, so no new window has room for it. Room that an adjustment
         added to this window counts as far as it is not spent.
         """
-        ceiling = self.limit.ceiling
-        return ceiling is not None and amount + min(self.spent, 0) > ceiling
+        return not fits(self.limit.ceiling, min(self.spent, 0), amount)
 
     def budget(self, more_held: int = 0) -> Budget:
         """Return it as a response's budget, with `more_held` added to what is held."""

@@ -2,7 +2,8 @@
 
 The promises have numbers; tests cite them.
 
-- L1 never over: at every admission, settled + held + this hold <= ceiling.
+- L1 never over: at every admission, settled + held + this hold <= ceiling, for every limit
+  of which the call takes something; a ceiling of 0 stops every call.
 - L2 conservation: every budget row equals the sum of its holds.
 - L3 idempotent: the same request gets the same answer; a hold closes once.
 - L4 durable: a response that was sent survives a crash; nothing half-done shows.

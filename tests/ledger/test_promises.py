@@ -131,6 +131,22 @@ def test_l1_unlimited_counts_and_never_refuses(till: Till) -> None:
     assert (budget(till, free, NOON).held, budget(till, free, NOON).remaining) == (3 * 10**9, None)
 
 
+def test_l1_a_call_that_takes_nothing_fits_a_budget_that_is_over(till: Till) -> None:
+    """A model that costs nothing goes on when the money is gone; one that costs does not."""
+    hold = decide(till, NOON, limit(100), tokens=100).hold_id
+    till.run(till.ledger.settle(hold, settlement(NOON, 130)))
+    assert allowed(decide(till, NOON, limit(100), tokens=0))
+    assert not allowed(decide(till, NOON, limit(100), tokens=1))
+    assert budget(till, limit(100), NOON).spent == 130
+
+
+def test_l1_a_ceiling_of_zero_stops_what_takes_nothing_too(till: Till) -> None:
+    """It is a switch that stops everything, and waiting does not help."""
+    stopped = decide(till, NOON, limit(0), tokens=0)
+    assert (allowed(stopped), stopped.retry_after_us) == (False, 0)
+    assert stopped.reasons[0].code == "LARGER_THAN_BUDGET"
+
+
 def test_l1_a_dry_run_answers_and_holds_nothing(till: Till) -> None:
     """L1: a dry run holds nothing, and is not recorded."""
     preview = till.ledger.preview(reservation(NOON, TOKENS, tokens=900))

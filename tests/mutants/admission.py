@@ -5,12 +5,11 @@ from mutants.mutant import Mutant, TextMutant
 L1 = [
     Mutant(
         "limits-not-checked", "L1", "Every call is admitted, whatever is spent.",
-        "Balance.fits", "ceiling is None or self.spent + self.held + amount <= ceiling", "True",
+        "Balance.fits", "fits(self.limit.ceiling, self.spent + self.held, amount)", "True",
     ),
     Mutant(
         "ceiling-never-reached", "L1", "The last unit of a budget cannot be used.",
-        "Balance.fits",
-        "self.spent + self.held + amount <= ceiling", "self.spent + self.held + amount < ceiling",
+        "fits", "used + amount <= ceiling", "used + amount < ceiling",
     ),
     Mutant(
         "holds-do-not-count", "L1", "Calls in flight take no room.",
@@ -22,8 +21,15 @@ L1 = [
     ),
     Mutant(
         "own-hold-does-not-count", "L1", "A call is admitted while anything is left, however large the call is.",
-        "Balance.fits",
-        "self.spent + self.held + amount <= ceiling", "self.spent + self.held < ceiling",
+        "fits", "used + amount <= ceiling", "used < ceiling",
+    ),
+    Mutant(
+        "free-call-needs-room", "L1", "A model that costs nothing is denied once a budget is over.",
+        "fits", "if amount == 0:\n    return ceiling > 0 or used < 0", "",
+    ),
+    Mutant(
+        "free-call-passes-zero", "L1", "A ceiling of 0 does not stop a call that takes nothing.",
+        "fits", "ceiling > 0 or used < 0", "True",
     ),
     Mutant(
         "only-first-limit-checked", "L1", "Only the first limit of a call is checked.",
@@ -71,11 +77,12 @@ L1 = [
     Mutant(
         "as-large-as-the-budget", "L1", "A call exactly as large as its budget gets the answer that waiting does not help.",
         "Balance.never_fits",
-        "amount + min(self.spent, 0) > ceiling", "amount + min(self.spent, 0) >= ceiling",
+        "fits(self.limit.ceiling, min(self.spent, 0), amount)",
+        "fits(self.limit.ceiling, min(self.spent, 0), amount + 1)",
     ),
     Mutant(
         "grant-ignored-for-too-large", "L1", "A grant that makes room for a call is ignored when the call is compared with its budget.",
-        "Balance.never_fits", "amount + min(self.spent, 0)", "amount",
+        "Balance.never_fits", "min(self.spent, 0)", "0",
     ),
     Mutant(
         "larger-than-what-is-left", "L1", "A full budget gives the answer that waiting does not help.",
