@@ -50,7 +50,7 @@ def run_tests(
     ] = "",
     coverage: Annotated[
         bool,
-        typer.Option("--coverage", help="Report conditions that were never true, or never false."),
+        typer.Option("--coverage", help="Report what no test sees: a condition true, or false; a limit with room, or without."),
     ] = False,
     coverage_min: Annotated[
         int | None,
@@ -90,7 +90,7 @@ def run_tests(
     measured = None
     if coverage or coverage_min is not None:
         measured = Coverage(rules)
-        measured.record(values for outcome in by_engine[0] for values in outcome.inputs)
+        measured.record(by_engine[0])
     _report(directory, results, rules, output)
     if measured is not None and output is not TestFormat.JSON:
         partial = " (partial: by the tests that -k chose)" if only else ""
@@ -98,8 +98,8 @@ def run_tests(
     elif output is TestFormat.JSON:
         typer.echo(json.dumps(_as_json(results, measured), indent=2))
     if measured is not None and measured.percent() < (coverage_min or 0):
-        covered = f"{measured.percent()} % of the conditions are seen true and false"
-        raise fail(f"{covered}; --coverage-min asks for {coverage_min} %")
+        covered = f"{measured.percent()} % of what conditions and limits can do is tested"
+        raise fail(f"{covered}; --coverage-min requires {coverage_min} %")
     if not all(result.passed for result in results):
         raise typer.Exit(1)
 
@@ -166,14 +166,12 @@ def _by_mismatch(result: Result) -> dict[Mismatch, list[str]]:
 
 
 def _report_coverage(directory: Path, measured: Coverage, partial: str, *, err: bool) -> None:
-    typer.echo(f"\nconditions seen true and false: {measured.percent()} %{partial}", err=err)
-    for condition in measured.conditions:
-        if condition.missing:
-            place = (
-                f"{directory / condition.rule}.cel:{condition.part.line}:{condition.part.column}"
-            )
-            values = " or ".join(condition.missing)
-            typer.echo(f"  {place}: never {values}: {condition.part.text}", err=err)
+    typer.echo(f"\ncoverage: {measured.percent()} %{partial}", err=err)
+    for item in measured.items:
+        if item.missing:
+            place = f"{directory / item.rule}.cel:{item.part.line}:{item.part.column}"
+            never = " or ".join(item.missing)
+            typer.echo(f"  {place}: never {never}: {item.part.text}", err=err)
 
 
 def _as_json(results: list[Result], measured: Coverage | None) -> dict[str, object]:
@@ -203,14 +201,14 @@ def _as_json(results: list[Result], measured: Coverage | None) -> dict[str, obje
         report["coverage_percent"] = measured.percent()
         report["not_covered"] = [
             {
-                "rule": condition.rule,
-                "line": condition.part.line,
-                "column": condition.part.column,
-                "text": condition.part.text,
-                "never": condition.missing,
+                "rule": item.rule,
+                "line": item.part.line,
+                "column": item.part.column,
+                "text": item.part.text,
+                "never": item.missing,
             }
-            for condition in measured.conditions
-            if condition.missing
+            for item in measured.items
+            if item.missing
         ]
     return report
 

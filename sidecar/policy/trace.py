@@ -9,9 +9,8 @@ import lark
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import EvaluationError
 from sidecar.policy.cel.variables import Values, number_text
-from sidecar.policy.expressions import Expression
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy.rules import Rule
+from sidecar.policy.rules import Rule, RuleEffect
 
 Tree = lark.Tree[lark.Token]
 
@@ -61,13 +60,15 @@ class PartValue:
 class Tracer:
     """Splits an expression into parts, and evaluates each."""
 
-    def __init__(self, parser: CelPythonEngine, expression: Expression) -> None:
-        """Find the parts of a valid expression."""
+    def __init__(self, parser: CelPythonEngine, rule: Rule) -> None:
+        """Find the parts of a rule's body."""
         self._parser = parser
-        self._double = expression.program.double
-        source = expression.source
+        self._double = rule.body.program.double
+        source = rule.body.source
         tree = parser.parse(source)
-        self.parts = list(_parts(tree, source, 0)) or [_whole(tree, source)]
+        is_bool = rule.effect is not RuleEffect.LIMIT
+        parts = list(_parts(tree, source, 0, is_operand=is_bool))
+        self.parts = parts or [_whole(tree, source, is_condition=is_bool)]
 
     def values(self, binding: Any) -> list[PartValue]:
         """Return each part's value for a binding of the cel-python engine."""
@@ -87,7 +88,7 @@ class RuleTraces:
     def __init__(self, policy: PolicySet) -> None:
         """Split every rule, with a parser of its own."""
         self._parser = CelPythonEngine()
-        self.rules = [(rule, Tracer(self._parser, rule.body)) for rule in policy.rules]
+        self.rules = [(rule, Tracer(self._parser, rule)) for rule in policy.rules]
 
     def values(self, values: Values) -> list[tuple[Rule, list[PartValue]]]:
         """Return each rule with the values of its parts, for one call."""
@@ -101,7 +102,7 @@ def _parts(
     """Yield the parts in a tree. Macros stay whole: their inside has variables of its own.
 
     The tree of `a && b && c` is `(a && b) && c`; its parts here are a, b and c. Operands
-    of `&&`, `||` and `!` are always conditions.
+    of `&&`, `||` and `!`, and what is before a `?`, are always conditions.
     """
     is_call = _called(tree) is not None
     is_part = is_call or (tree.data in _SHOWN and len(tree.children) > 1)
@@ -111,15 +112,16 @@ def _parts(
         condition = is_operand or _is_condition(tree)
         text = " ".join(source[start:end].split())
         yield Part(text, tree.meta.line, tree.meta.column, depth, condition, tree)
-        depth, within, is_operand = depth + 1, tree.data, False
+        depth, within = depth + 1, tree.data
         if tree.data in _CHAINS or is_call:
             return
+        is_operand = is_operand and tree.data == "expr"
+    is_choice = tree.data == "expr" and len(tree.children) > 1
     has_bool_operands = len(tree.children) > 1 and (tree.data in _CONNECTIVES or _is_negation(tree))
-    for child in tree.children:
+    for number, child in enumerate(tree.children):
         if isinstance(child, lark.Tree):
-            yield from _parts(
-                child, source, depth, within, is_operand=is_operand or has_bool_operands
-            )
+            is_condition = is_operand or has_bool_operands or (is_choice and number == 0)
+            yield from _parts(child, source, depth, within, is_operand=is_condition)
 
 
 def _is_condition(tree: Tree) -> bool:
@@ -151,10 +153,10 @@ def _with_needed(values: list[PartValue]) -> Iterator[PartValue]:
         failed_around.append(failed)
 
 
-def _whole(tree: Tree, source: str) -> Part:
+def _whole(tree: Tree, source: str, *, is_condition: bool) -> Part:
     """Return a whole expression as its only part."""
     text = source[tree.meta.start_pos : tree.meta.end_pos]
-    return Part(text, tree.meta.line, tree.meta.column, 0, is_condition=False, tree=tree)
+    return Part(text, tree.meta.line, tree.meta.column, 0, is_condition, tree)
 
 
 def shown(value: Any) -> str:

@@ -110,17 +110,17 @@ def test_coverage_is_never_dropped(form: str, tmp_path: Path) -> None:
     tests_of(directory, CALL)
     code, out, err = sidecar("test", directory, "--coverage", "--format", form)
     text = out if form == "text" else err
-    assert (code, "conditions seen true and false: 50 %\n" in text) == (0, True), text
+    assert (code, "coverage: 66 %\n" in text) == (0, True), text
 
 
-@pytest.mark.parametrize(("percent", "expected"), [(50, 0), (51, 1)])
+@pytest.mark.parametrize(("percent", "expected"), [(66, 0), (67, 1)])
 def test_coverage_below_a_minimum_fails(percent: int, expected: int, tmp_path: Path) -> None:
     """For CI, without a parser of reports."""
     directory = minimal(tmp_path / "p", x=deny("request.tokens > 5000"))
     tests_of(directory, CALL)
     code, out, err = sidecar("test", directory, "--coverage-min", percent)
-    assert (code, "50 %" in out) == (expected, True)
-    assert ("true and false; --coverage-min asks for 51 %\n" in err) == bool(expected)
+    assert (code, "66 %" in out) == (expected, True)
+    assert ("--coverage-min requires 67 %\n" in err) == bool(expected)
     assert sidecar("test", directory, "--coverage-min", 101)[0] == 2
 
 
@@ -129,7 +129,7 @@ def test_coverage_of_some_tests_says_that_it_is_partial(tmp_path: Path) -> None:
     directory = minimal(tmp_path / "p", x=deny("request.tokens > 5000"))
     tests_of(directory, CALL)
     _, out, _ = sidecar("test", directory, "--coverage", "-k", "one")
-    assert "conditions seen true and false: 50 % (partial: by the tests that -k chose)" in out
+    assert "coverage: 66 % (partial: by the tests that -k chose)" in out
 
 
 def test_junit_has_each_mismatch_once(tmp_path: Path) -> None:

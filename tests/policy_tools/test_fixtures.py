@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.policies import SHIPPED, deny, limit, minimal
+from support.policies import ALLOW_ALL, SHIPPED, deny, limit, minimal
 
 from sidecar.policy import policy_set
 from sidecar.policy.trace import RuleTraces
@@ -12,6 +12,7 @@ from sidecar.policy_tools.testing import fixtures
 from sidecar.policy_tools.testing.coverage import Coverage
 from sidecar.policy_tools.testing.runner import Mismatch, run_fixtures
 
+STARTER = Path(__file__).parents[2] / "sidecar" / "starter"
 CALL = "authorize: {principal: {id: ada, role: tester, workspace: lab}, model: small-1}"
 
 
@@ -24,17 +25,69 @@ def mismatches(directory: Path, steps: str, engine: str = "cel-cpp") -> list[tup
     return [(m.what, m.expected, m.actual) for m in outcome.mismatches]
 
 
-def test_the_shipped_fixtures_pass_and_cover_every_condition(engine: str) -> None:
-    """Every rule and every condition of the shipped set is tested true and false."""
-    policy = policy_set.load(SHIPPED, engine)
-    found, problems = fixtures.read(SHIPPED)
+def not_covered(directory: Path, engine: str = "cel-cpp") -> list[tuple[str, str, list[str]]]:
+    """Run all tests, which have to pass; return what they do not cover."""
+    policy = policy_set.load(directory, engine)
+    found, problems = fixtures.read(directory)
     assert problems == []
-    outcomes = list(run_fixtures(policy, found))
-    assert [o.fixture.name for o in outcomes if o.mismatches] == []
+    results = list(run_fixtures(policy, found))
+    assert [result.fixture.name for result in results if result.mismatches] == []
     coverage = Coverage(RuleTraces(policy))
-    for outcome in outcomes:
-        coverage.record(outcome.inputs)
-    assert [(s.rule, s.part.text, s.missing) for s in coverage.conditions if s.missing] == []
+    coverage.record(results)
+    missing = [(i.rule, i.part.text, i.missing) for i in coverage.items if i.missing]
+    assert (coverage.percent() == 100) is (not missing)
+    return missing
+
+
+@pytest.mark.parametrize("directory", [SHIPPED, STARTER], ids=lambda path: path.name)
+def test_the_fixtures_of_a_set_that_is_shipped_cover_it(directory: Path, engine: str) -> None:
+    """Every condition is tested true and false, and every limit with room and without."""
+    assert not_covered(directory, engine) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({"x": deny("request.batch")}, [("x", "request.batch", ["true"])]),
+        ({"x": deny("!request.batch", mode="shadow")}, [
+            ("x", "!request.batch", ["false"]), ("x", "request.batch", ["true"])]),
+        ({"x": deny("request.batch ? request.pages > 1 : false")}, [
+            ("x", "request.batch ? request.pages > 1 : false", ["true"]),
+            ("x", "request.batch", ["true"]), ("x", "request.pages > 1", ["true"])]),
+        ({"x": limit("request.batch ? 5 : 6")}, [
+            ("x", "request.batch", ["true"]), ("x", "request.batch ? 5 : 6", ["refuses"])]),
+        ({"x": limit("5")}, [("x", "5", ["refuses"])]),
+        ({"x": limit("0", extra="// mode: shadow\n")}, [("x", "0", ["fits"])]),
+        ({"x": limit("unlimited")}, [("x", "unlimited", ["fits", "refuses"])]),
+        ({"x": limit("100", meter="tokens"), "allow_all": ALLOW_ALL + "&& !request.batch\n"}, [
+            ("allow-all", "true && !request.batch", ["false"]),
+            ("allow-all", "!request.batch", ["false"]),
+            ("allow-all", "request.batch", ["true"]), ("x", "100", ["fits"])]),
+        ({"x": limit("100", meter="tokens"), "y": limit("5")}, [
+            ("x", "100", ["fits"]), ("y", "5", ["fits", "refuses"])]),
+        ({"allow_all": ALLOW_ALL.replace("true", "request.batch")}, [
+            ("allow-all", "request.batch", ["true"])]),
+    ],
+)  # fmt: skip
+def test_coverage_has_every_condition_and_every_limit_both_ways(
+    rules: dict[str, str], expected: list[tuple[str, str, list[str]]], tmp_path: Path
+) -> None:
+    """A rule of one bool counts, and a limit that no test sees refuse is not covered."""
+    directory = minimal(tmp_path / "p", **rules)
+    (directory / "x_test.yaml").write_text(f"tests:\n- name: one\n  steps:\n  - {CALL}\n")
+    assert not_covered(directory) == expected
+
+
+def test_a_limit_that_denies_for_its_rule_alone_is_not_covered(tmp_path: Path) -> None:
+    """A limit is not reached where a rule denies, and one that fails refuses nothing."""
+    directory = minimal(
+        tmp_path / "p", no=deny("true"), x=limit('{"a": 1}[request.region]'), y=limit("5")
+    )
+    (directory / "x_test.yaml").write_text(f"tests:\n- name: one\n  steps:\n  - {CALL}\n")
+    assert not_covered(directory) == [
+        ("x", '{"a": 1}[request.region]', ["fits", "refuses"]),
+        ("y", "5", ["fits", "refuses"]),
+    ]
 
 
 def test_a_sequence_holds_settles_and_lets_time_pass(engine: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from sidecar.authorization.authorizer import Authorizer
-from sidecar.authorization.request_evaluation import evaluate_request
+from sidecar.authorization.request_evaluation import EvaluationResult, evaluate_request
 from sidecar.contract import validation
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import (
@@ -22,6 +22,7 @@ from sidecar.domain.decisions import (
     CallFacts,
     Charge,
     Decision,
+    Effect,
     Limit,
     Meter,
     Reason,
@@ -48,6 +49,9 @@ from sidecar.policy_tools.testing.validate import request_of
 
 HOLD_TTL_US = 600 * SECOND_US
 
+FITS, REFUSES = "fits", "refuses"
+"""What a limit with a ceiling does with a call."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
@@ -68,6 +72,8 @@ class FixtureResult:
     mismatches: list[Mismatch] = field(default_factory=list)
     inputs: list[Values] = field(default_factory=list)
     """The policy input of each authorize step, in order."""
+    limits: set[tuple[str, str]] = field(default_factory=set)
+    """Limits by id, with FITS or REFUSES, as they were seen in some call."""
     failed_at: Values | None = None
     """The policy input of the first step with a mismatch."""
     involved: set[str] = field(default_factory=set)
@@ -135,8 +141,11 @@ class _TestRun:
         except validation.InvalidFieldError as error:
             self._compare("request", "a valid request", str(error))
             return
-        values = evaluate_request(self._policy, request, self._now_us, self._ledger.budgets).values
+        evaluated = evaluate_request(self._policy, request, self._now_us, self._ledger.budgets)
+        values = evaluated.values
         decision = await self._authorizer.authorize(request)
+        if not evaluated.reasons:  # otherwise the limits are not reached
+            self._result.limits |= set(_outcomes_of_limits(evaluated, decision))
         if decision.hold_id:
             self._holds[step.name] = decision.hold_id
         before = len(self._result.mismatches)
@@ -219,6 +228,18 @@ class _TestRun:
         used = Usage(input_tokens=spent if meter is Meter.TOKENS else 0)
         cost = spent if meter is Meter.COST else 0
         await self._ledger.settle(hold_id, Settlement(used, cost, "ok", "", self._now_us))
+
+
+def _outcomes_of_limits(
+    evaluated: EvaluationResult, decision: Decision
+) -> Iterator[tuple[str, str]]:
+    """Yield which limits refused a call; if none that is enforced did, also which it fits."""
+    refusing = {reason.rule for reason in (*decision.reasons, *decision.shadow_reasons)}
+    for line in evaluated.lines:
+        if line.limit.rule in refusing:
+            yield line.limit.rule, REFUSES
+        elif line.limit.ceiling is not None and decision.effect is Effect.ALLOW:
+            yield line.limit.rule, FITS
 
 
 def _balance_reservation(
