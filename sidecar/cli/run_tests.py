@@ -50,7 +50,10 @@ def run_tests(
     ] = "",
     coverage: Annotated[
         bool,
-        typer.Option("--coverage", help="Report what no test sees: a condition true, or false; a limit with room, or without."),
+        typer.Option(
+            "--coverage",
+            help="Report which outcomes of conditions and limits no test sees.",
+        ),
     ] = False,
     coverage_min: Annotated[
         int | None,
