@@ -36,6 +36,7 @@ LEDGER = (
     "tests/authorization/test_authorizer.py",
     "tests/runtime/test_maintenance.py",
 )
+LIKELY = ("tests/domain", "tests/ledger", "tests/alerts", "tests/authorization", "tests/runtime")
 PLAIN = (*LEDGER, "-m", "not property")
 IN_PARALLEL = ("-n", "auto", "--dist", "worksteal")
 STAGES: tuple[tuple[str, ...], ...] = (
@@ -59,7 +60,8 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         """Copy the repository without caches and build results."""
         self._root = folder / "copy"
-        ignored = shutil.ignore_patterns(".*", "build", "__pycache__", "*.egg-info")
+        ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "build",
+                                         "node_modules", "__pycache__", "*.egg-info")  # fmt: skip
         shutil.copytree(ROOT, self._root, ignore=ignored)
         self._package = Package(self._root / "sidecar")
 
@@ -71,7 +73,7 @@ class Copy:
         before = file.read_text(encoding="utf-8")
         file.write_text(mutated, encoding="utf-8")
         try:
-            return self._first_failure(_first_stage(mutant.promise))
+            return self._first_failure(_first_stage(mutant.promise, file.stem))
         finally:
             file.write_text(before, encoding="utf-8")
 
@@ -90,7 +92,7 @@ class Copy:
         )
         if done.returncode != 1 or failed is None:
             raise RuntimeError(f"the tests did not run:\n{done.stdout}{done.stderr}")
-        if arguments[: len(PLAIN)] != PLAIN and self._pytest((failed[1],)).returncode == 0:
+        if arguments not in (PLAIN, STAGES[1]) and self._pytest((failed[1],)).returncode == 0:
             # A test with real processes may fail by chance on a busy machine; then it does not count.
             return self._stage((*arguments, f"--deselect={failed[1]}"))
         return failed[1]
@@ -105,9 +107,11 @@ class Copy:
         )  # fmt: skip
 
 
-def _first_stage(promise: str) -> tuple[str, ...]:
-    """Return pytest's arguments for the tests most likely to fail."""
-    return KEYS if promise.startswith("K") else (*PLAIN, "-k", f"{promise.lower()}_")
+def _first_stage(promise: str, module: str) -> tuple[str, ...]:
+    """Return the arguments for the tests most likely to notice."""
+    if promise.startswith("K"):
+        return KEYS
+    return (*LIKELY, "-m", "not property", "-k", f"{promise.lower()}_ or {module}")
 
 
 class Result(NamedTuple):
@@ -152,10 +156,14 @@ def main() -> int:
         if not names and (broken := Copy(Path(folder) / "unchanged").killer(None)):
             console().print(f"fails on the unchanged source: {broken}", markup=False)
             return 2
-        progress = track(
+        ended = []
+        for result in track(
             results(chosen, Path(folder)), "mutants", total=len(chosen), console=console()
-        )
-        ended = sorted(progress, key=lambda result: chosen.index(result.mutant))
+        ):
+            ended.append(result)
+            noticed = result.killer or "NO TEST"
+            console().print(f"{result.mutant.name}: {noticed}", markup=False, highlight=False)
+    ended.sort(key=lambda result: chosen.index(result.mutant))
     for mutant, killer, seconds in ended:
         shown = killer.replace("[", r"\[") or f"[bold red]no test[/]: {mutant.breaks}"
         table.add_row(mutant.name, mutant.promise, shown, f"{seconds:.0f}")
