@@ -34,7 +34,7 @@ def test_a_replay_of_a_first_attempt_never_goes_out(
     """L1: another program repeats requests, or another call has the id; in any state of the hold."""
     between.faults["Authorize"] = [repeated(address, state)]
     with SidecarClient(between.address, when_unavailable=way) as client:
-        with pytest.raises(Replayed, match="decided before this call asked") as caught:
+        with pytest.raises(Replayed, match="decided before this call was sent") as caught:
             ask(client, kind)
         assert isinstance(caught.value, Refused)
         assert caught.value.code == "REPLAYED"

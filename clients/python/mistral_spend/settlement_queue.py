@@ -135,7 +135,7 @@ class SettlementQueue:
         is_first, report.is_sent = not report.is_sent, True
         decision = self._connection.call("Authorize", report.request, retry.attempt_seconds)
         if is_first and decision.replayed:
-            raise Replayed(f"{decision.request_id} was decided before this call asked")
+            raise Replayed(f"{decision.request_id} was decided before this call was sent")
         if not decision.hold_id:
             raise Refused("DENIED", "there is no hold for it")
         return str(decision.hold_id)

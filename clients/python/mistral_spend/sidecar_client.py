@@ -267,7 +267,7 @@ def _accepted(answer: Answer, retry: Retry) -> Answer:
     if not isinstance(answer, pb.AuthorizeResponse) or not answer.replayed:
         return answer
     if not retry.is_retry:
-        raise Replayed(f"{answer.request_id} was decided before this call asked")
+        raise Replayed(f"{answer.request_id} was decided before this call was sent")
     if answer.effect == pb.EFFECT_ALLOW and answer.hold_state != pb.HOLD_STATE_OPEN:
         state = pb.HoldState.Name(answer.hold_state)
         raise Replayed(f"hold {answer.hold_id} is no longer open: {state}")

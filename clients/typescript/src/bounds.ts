@@ -10,17 +10,17 @@ import { Unbounded } from "./errors.js";
 const CHUNKS_OF_TEXT: readonly unknown[] = ["text", "thinking", "reference"];
 const TOOLS_OF_THE_APP: readonly unknown[] = [undefined, "function"];
 const BY_BYTES: readonly Endpoint[] = ["CHAT", "FIM", "EMBEDDINGS", "MODERATION"];
-/** Endpoints whose audio no request says the length of. */
+/** Endpoints whose requests do not contain the length of the audio. */
 const BY_TIME: readonly Endpoint[] = ["TRANSCRIPTION", "REALTIME"];
-/** What of a request for OCR makes its pages annotated ones, which have a price of their own. */
+/** Options of OCR by which pages are annotated, which has a price of its own. */
 const ANNOTATIONS = ["documentAnnotationFormat", "bboxAnnotationFormat"];
-/** Options that put a prompt of Mistral's own before the app's, and more than any is long. */
+/** Options by which Mistral adds a prompt of its own, and a bound on its bytes. */
 const PROMPTS_OF_MISTRAL = ["safe_prompt", "prompt_mode"];
 const MISTRALS_PROMPT_BYTES = 4096;
 
 export type Body = Readonly<Record<string, unknown>>;
 
-/** Return the bounds of a call: what is given, and for the rest what the request says. */
+/** Return the bounds of a call: those given, completed from the request. */
 export function estimate(
   endpoint: Endpoint,
   request: Body,
@@ -30,7 +30,7 @@ export function estimate(
   const made: Estimate = { ...given };
   const annotates = endpoint === "OCR" && ANNOTATIONS.some((option) => request[option]);
   if (annotates && !made.annotatedPages) {
-    // Else the app says which pages are annotated, and which are not.
+    // Else the app has counted both kinds of pages.
     made.annotatedPages = made.pages ?? 0;
     made.pages = 0;
   }
@@ -64,7 +64,7 @@ export function estimate(
   return made;
 }
 
-/** Return the UTF-8 bytes of a request without its attachments, and how many it has. */
+/** Return the UTF-8 bytes of a request without attachments, and the number of attachments. */
 export function measure(request: Body): { bytes: number; attachments: number } {
   const body = snakeCase(JSON.parse(JSON.stringify(request))) as Record<string, unknown>;
   let attachments = takeOut(body, "tools", TOOLS_OF_THE_APP);
@@ -86,7 +86,7 @@ export function snakeCase(value: unknown): unknown {
   return Object.fromEntries(entries);
 }
 
-/** Leave in a list only entries of known types; return how many were taken out. */
+/** Remove the entries of unknown types from a list; return how many were removed. */
 function takeOut(holder: Record<string, unknown>, name: string, known: readonly unknown[]): number {
   const entries = holder?.[name];
   if (!Array.isArray(entries)) return 0;

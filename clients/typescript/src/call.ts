@@ -1,4 +1,4 @@
-/** A call that was authorized, and the ways in which it ends. */
+/** A call that may go out, and how it ends. */
 import { snakeCase } from "./bounds.js";
 import {
   type AuthorizeRequest,
@@ -11,14 +11,14 @@ import {
 import type { PendingReport, SettlementQueue } from "./settlement-queue.js";
 
 const MAX_USAGE_BYTES = 65_536;
-/** Failures of a request that did not leave, as Node names them. */
+/** Node's errors of a request that was not sent. */
 const NEVER_SENT = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
 const ABORTED = ["AbortError", "RequestAbortedError"];
 const FILLED_IN = ["promptTokens", "completionTokens"];
-/** What a response may stand in: the event of a stream, or a line of a batch's output. */
+/** Fields that may contain a response: in the event of a stream, or a line of a batch's output. */
 const AROUND = ["data", "response", "body"] as const;
 
-/** What is of use in a response of the SDK's, or in the JSON as it came. */
+/** The fields read from a response of the SDK, or from its JSON. */
 interface Response {
   readonly data?: Response;
   readonly response?: Response;
@@ -30,7 +30,7 @@ interface Response {
 }
 
 type Outcome = NonNullable<SettleRequest["outcome"]>;
-type Told = Promise<Settlement | undefined>;
+type Reported = Promise<Settlement | undefined>;
 
 /**
  * A call that may go out now, with this `maxTokens`.
@@ -40,36 +40,36 @@ type Told = Promise<Settlement | undefined>;
 export class Call {
   #usageJson: string | undefined;
   #responseModel = "";
-  #told: Told | undefined;
+  #report: Reported | undefined;
 
   /**
    * @param decision the sidecar's whole response; undefined when the call goes out uncounted
-   * @param isAsked whether the sidecar may then have a hold for it
+   * @param isSent whether the sidecar got the request, and may then have a hold for it
    */
   constructor(
     readonly decision: Decision | undefined,
     private readonly request: AuthorizeRequest,
     private readonly settlements: SettlementQueue,
-    private readonly isAsked = true,
+    private readonly isSent = true,
   ) {}
 
-  /** False when the sidecar did not answer and `whenUnavailable` let the call out. */
+  /** False if the sidecar did not answer, and `whenUnavailable` is "allow". */
   get counted(): boolean {
     return this.decision !== undefined;
   }
 
-  /** What has to be sent as max_tokens; undefined when nothing has to. */
+  /** The max_tokens that the app has to send, undefined if it need not send any. */
   get maxTokens(): number | undefined {
     const most = this.decision?.maxOutputTokens ?? this.request.estimate.maxOutputTokens;
     return most || undefined;
   }
 
-  /** What is left on each limit that the call counts on, itself included. */
+  /** The balance of each limit that the call counts on, with its own hold. */
   get budgets(): Decision["budgets"] {
     return this.decision?.budgets ?? [];
   }
 
-  /** Take usage and model from a response, or from a chunk of a stream if it has them. */
+  /** Read usage and model from a response, or from a chunk of a stream if it has them. */
   observe(part: unknown): void {
     let whole = part as Response | undefined;
     for (const _ of AROUND) {
@@ -81,8 +81,8 @@ export class Call {
     const usage = usageOf(whole);
     if (!usage) return;
     // The SDK fills in 0 for a count that Mistral left out, and that is charged as held.
-    const told = Object.entries(usage).filter(([name, it]) => it !== 0 || !FILLED_IN.includes(name));
-    const text = JSON.stringify(snakeCase(Object.fromEntries(told)));
+    const reported = Object.entries(usage).filter(([name, it]) => it !== 0 || !FILLED_IN.includes(name));
+    const text = JSON.stringify(snakeCase(Object.fromEntries(reported)));
     if (Buffer.byteLength(text) <= MAX_USAGE_BYTES) this.#usageJson = text;
   }
 
@@ -96,21 +96,21 @@ export class Call {
    * Charge the usage of the response; without a usage, what is held. This is reported in the
    * background; the promise has the settlement, or undefined if it could not be reported.
    */
-  settle(response?: unknown): Told {
+  settle(response?: unknown): Reported {
     if (response !== undefined) this.observe(response);
     return this.#end("OUTCOME_OK");
   }
 
   /** Release the hold: the call was not sent, and never will be. */
-  release(reason = "not sent"): Told {
-    return (this.#told ??= this.#tell({ release: { reason } }));
+  release(reason = "not sent"): Reported {
+    return (this.#report ??= this.#send({ release: { reason } }));
   }
 
   /**
    * End it by an error of sending it, and of nothing else. One that did not leave is released,
    * one that Mistral refused (4xx) costs nothing, and any other is charged as held.
    */
-  failed(error: unknown): Told {
+  failed(error: unknown): Reported {
     const code = codeOf(error);
     if (NEVER_SENT.includes(code)) return this.release(code);
     const status = statusOf(error);
@@ -124,14 +124,14 @@ export class Call {
    * End it, if nothing has: with the usage if it is known, else as held. An error says
    * nothing of whether the call was sent, so it counts as spent.
    */
-  end(error?: unknown): Told {
+  end(error?: unknown): Reported {
     if (error === undefined || this.#usageJson !== undefined) return this.#end("OUTCOME_OK");
     const name = error instanceof Error ? error.name : "";
     return this.#end(ABORTED.includes(name) ? "OUTCOME_CANCELLED" : "OUTCOME_FAILED");
   }
 
   /** The app left the stream of its answer before the end. */
-  leave(): Told {
+  leave(): Reported {
     return this.#end(this.#usageJson === undefined ? "OUTCOME_CANCELLED" : "OUTCOME_OK");
   }
 
@@ -140,17 +140,17 @@ export class Call {
     this.end();
   }
 
-  #end(outcome: Outcome, usage?: Usage): Told {
+  #end(outcome: Outcome, usage?: Usage): Reported {
     const json = this.#usageJson;
     const reported = json !== undefined ? { usageJson: json } : usage ? { usage } : {};
     const settle = { ...reported, responseModel: this.#responseModel, outcome };
-    return (this.#told ??= this.#tell({ settle }));
+    return (this.#report ??= this.#send({ settle }));
   }
 
-  async #tell(how: Pick<PendingReport, "settle" | "release">): Told {
+  async #send(how: Pick<PendingReport, "settle" | "release">): Reported {
     const holdId = this.decision?.holdId ?? "";
-    const told = await this.settlements.add({ request: this.request, holdId, isAsked: this.isAsked, ...how });
-    return told && settlement(told);
+    const response = await this.settlements.add({ request: this.request, holdId, isSent: this.isSent, ...how });
+    return response && settlement(response);
   }
 }
 
@@ -158,7 +158,7 @@ function usageOf(response: Response | undefined): object | undefined {
   return response?.usage ?? response?.usageInfo ?? response?.usage_info;
 }
 
-/** A usage of none of all that is held: what is left out counts as held. */
+/** A usage with an explicit 0 for each unit, since an omitted one counts as held. */
 function nothing(request: AuthorizeRequest): Usage {
   const tools = Object.keys(request.estimate.toolCalls ?? {});
   return {

@@ -1,4 +1,4 @@
-/** The way to the sidecar: a Unix socket or TCP, TLS, and the app's credentials. */
+/** The connection to the sidecar: a Unix socket or TCP, TLS, and the app's credentials. */
 import { readFileSync, statSync } from "node:fs";
 import { isIP } from "node:net";
 import { fileURLToPath } from "node:url";
@@ -24,15 +24,15 @@ const OPTIONS = {
 };
 
 export interface Files {
-  /** With it the connection is TLS. */
+  /** The CA file; with it the connection uses TLS. */
   readonly caFile?: string;
   readonly certFile?: string;
   readonly keyFile?: string;
-  /** Holds a bearer token, and is read anew for each request. */
+  /** The file of a bearer token, read for each request. */
   readonly tokenFile?: string;
 }
 
-/** One channel, opened again when the files of its certificates have changed. */
+/** A gRPC channel, opened again when the files of its certificates have changed. */
 export class Connection {
   #client: Raw;
   #version = "";
@@ -47,7 +47,7 @@ export class Connection {
     }
   }
 
-  /** Ask once. Rejects with gRPC's error, or Refused where files cannot be read. */
+  /** Call an RPC once. Rejects with gRPC's error, or Refused if a file cannot be read. */
   call(method: string, request: object, timeoutMs: number, signal?: AbortSignal): Promise<Raw> {
     return new Promise((resolve, reject) => {
       const options = { deadline: Date.now() + timeoutMs };
@@ -62,13 +62,13 @@ export class Connection {
     });
   }
 
-  /** Tell whether the last try to connect failed, and none has succeeded since. */
+  /** Whether the last attempt to connect failed, and none has succeeded since. */
   isDown(): boolean {
     const state = this.#client?.getChannel().getConnectivityState(false);
     return state === grpc.connectivityState.TRANSIENT_FAILURE;
   }
 
-  /** Close the channel; what is under way ends without an answer. */
+  /** Close the channel; calls in flight end without a response. */
   close(): void {
     this.#closed = true;
     this.#client?.close();
@@ -94,7 +94,7 @@ export class Connection {
     return this.#client;
   }
 
-  /** Read the token anew: Kubernetes replaces it before it expires. */
+  /** Read the token file each time, since Kubernetes replaces it before it expires. */
   #metadata(): grpc.Metadata {
     const metadata = new grpc.Metadata();
     const file = this.files.tokenFile;
@@ -106,7 +106,7 @@ export class Connection {
   }
 }
 
-/** Tell whether an address of gRPC's never leaves this host. */
+/** Whether a gRPC address is on this host. */
 export function isLocal(address: string): boolean {
   if (address.startsWith("unix:")) return true;
   const host = address.replace(/:\d+$/, "").replace(/^dns:\/*/, "").replace(/^\[|\]$/g, "");

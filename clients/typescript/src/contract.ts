@@ -18,7 +18,7 @@ export interface Principal {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** What the app knows better than the bytes of its request. */
+/** The app's own bounds of the call, which replace those from the request's bytes. */
 export interface Estimate {
   inputTokens?: number;
   inputBytes?: number;
@@ -105,7 +105,7 @@ export interface Settlement {
   readonly unrecognizedUsage: boolean;
 }
 
-/** A message as the wire gives it: int64 is text, so that none is rounded. */
+/** A message as it is received: int64 is text, so that it is not rounded. */
 export type Raw = any;
 
 export function decision(raw: Raw): Decision {

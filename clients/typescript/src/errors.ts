@@ -1,7 +1,7 @@
-/** Why a call does not go out. */
+/** Errors of a call that must not go out. */
 import type { BudgetState, Decision, Reason } from "./contract.js";
 
-/** The call must not go out, and did not. Asking again at once does not help. */
+/** The base of all errors by which a call is not sent. Retrying at once does not help. */
 export class BudgetError extends Error {
   constructor(message: string) {
     super(message);
@@ -9,12 +9,12 @@ export class BudgetError extends Error {
   }
 }
 
-/** The sidecar said no, for all of `reasons`. */
+/** The sidecar denies the call, for all of `reasons`. */
 export class Denied extends BudgetError {
   readonly decisionId: string;
   readonly reasons: readonly Reason[];
   readonly budgets: readonly BudgetState[];
-  /** What a gateway would answer, by the first reason. */
+  /** The status that a gateway should return, by the first reason. */
   readonly httpStatus: number;
   /** When a new call may be allowed; undefined where waiting does not help. */
   readonly retryAfterSeconds: number | undefined;
@@ -30,8 +30,8 @@ export class Denied extends BudgetError {
 }
 
 /**
- * The sidecar gave no answer in time, and `whenUnavailable` is "deny". Or it was not asked,
- * because it gave none to the calls before: the message then says CIRCUIT_OPEN.
+ * The sidecar gave no response in time, and `whenUnavailable` is "deny". With CIRCUIT_OPEN in the
+ * message, the call was not sent to it, since earlier calls had no response.
  */
 export class Unavailable extends Denied {
   constructor(problem: string) {
@@ -42,8 +42,8 @@ export class Unavailable extends Denied {
 }
 
 /**
- * The sidecar cannot take such a request: the app, or its configuration, has to be mended.
- * It is thrown whatever `whenUnavailable` says.
+ * The request is invalid for the sidecar: the app or its configuration has to be fixed.
+ * It is thrown with either value of `whenUnavailable`.
  */
 export class Refused extends BudgetError {
   constructor(
@@ -55,8 +55,8 @@ export class Refused extends BudgetError {
 }
 
 /**
- * The sidecar repeats a decision that was another call's, or whose hold has ended. Either its id
- * is not this call's alone, or something on the way repeats requests.
+ * The response is a replay of another call's decision, or its hold has ended. Another call uses
+ * the same requestId, or a proxy repeats requests.
  */
 export class Replayed extends Refused {
   constructor(details: string) {
@@ -64,16 +64,16 @@ export class Replayed extends Refused {
   }
 }
 
-/** Nothing says how large the call may become: its bytes do not. */
+/** The request does not bound the size of the call. */
 export class Unbounded extends BudgetError {}
 
-/** A guarded client cannot say what this part of the SDK would spend. */
+/** The cost of this part of the SDK is unknown, so a guarded client does not have it. */
 export class Unguarded extends BudgetError {}
 
-/** There was no answer within the deadline. Never leaves this package. */
+/** There was no response within the deadline. Internal: apps get Unavailable. */
 export class NoAnswer extends Error {}
 
-/** The sidecar was not asked, since it gave no answer to the calls before. */
+/** The call was not sent, since earlier calls had no response. */
 export class CircuitOpen extends NoAnswer {
   constructor(failures: number, last: string) {
     const why = `${failures} calls in a row had no answer; the last: ${last}`;

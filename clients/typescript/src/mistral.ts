@@ -16,7 +16,7 @@ export interface GuardOptions {
   readonly tokensPerAttachment?: number;
   /** The most pages of a document for OCR, where its request does not name them. */
   readonly pagesPerDocument?: number;
-  /** Where the client's server is a proxy: of what is behind it, "eu" for example. */
+  /** The region behind a proxy, such as "eu". */
   readonly region?: string;
 }
 
@@ -83,7 +83,7 @@ export function guard(
         const response = await (part as Record<string, Send>)[method]!(bounded, sdkOptions);
         return whole.includes(method) ? call.used(response) : observed(response as never, call);
       } catch (error) {
-        // The SDK's own retries: the last error says nothing of the attempts before it.
+        // The SDK may have retried: the last error does not show what earlier attempts did.
         const retries = sdkOptions?.retries ?? client._options.retryConfig;
         if (retries && retries.strategy !== "none") call.end(error);
         else call.failed(error);
@@ -141,7 +141,7 @@ function observed<T>(stream: ReadableStream<T>, call: Call): ReadableStream<T> {
   );
 }
 
-/** The region of one of Mistral's servers, or what is given; both, and not the same, throw. */
+/** The region of one of Mistral's servers, else the given one; throws if they differ. */
 function regionOf(server: Url, given = ""): string {
   const host = server ? new URL(server).hostname : "";
   const region = /^api\.([a-z]+)\.mistral\.ai$/.exec(host)?.[1] ?? "";
@@ -157,11 +157,11 @@ function unguarded(what: string): Unguarded {
   );
 }
 
-/** Count the pages asked for, as the SDK takes them: [0, 2] or "0,2-4"; 0 means all. */
-function pages(asked: unknown): number {
-  if (Array.isArray(asked)) return asked.length;
-  if (typeof asked !== "string") return 0;
-  return asked
+/** The number of pages in the SDK's notation, [0, 2] or "0,2-4"; 0 means all. */
+function pages(requested: unknown): number {
+  if (Array.isArray(requested)) return requested.length;
+  if (typeof requested !== "string") return 0;
+  return requested
     .split(",")
     .map((range) => range.split("-").map(Number))
     .reduce((sum, [first, last]) => sum + ((last ?? first)! - first! + 1), 0);

@@ -25,7 +25,7 @@ export interface RetryOptions<T> {
   readonly signal?: AbortSignal | undefined;
   /** How long it keeps an idle process alive; by default until the deadline. */
   readonly aliveMs?: number;
-  /** Without one it retries until the deadline, whatever other calls met. */
+  /** Without one it retries until the deadline, regardless of other calls. */
   readonly circuit?: Circuit;
   /** Checks the response, and may throw; `isRetry` if an earlier attempt had none. */
   readonly accept?: (answer: T, isRetry: boolean) => T;
@@ -56,10 +56,10 @@ export async function withRetries<T>(
       if (typeof code !== "number") throw error;
       isRetry = true;
       const name = status[code] ?? "UNKNOWN";
-      // Too fast is a limit, and no outage.
+      // A rate limit is not an outage.
       const isAnswer = FINAL.includes(code) || code === status.RESOURCE_EXHAUSTED;
       if (isAnswer) circuit.close();
-      // Jitter: the clients of a sidecar that restarts should not all come back at once.
+      // With jitter, so that clients of a restarting sidecar do not all retry at the same moment.
       const wait = pause * (0.5 + Math.random() / 2);
       const isOver = Date.now() + wait >= until;
       if (FINAL.includes(code) || (isAnswer && isOver)) throw new Refused(name, details ?? "");

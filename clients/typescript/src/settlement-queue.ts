@@ -1,7 +1,7 @@
 /**
  * The queue that reports to the sidecar how calls ended, in the background, with retries.
  *
- * No response of Mistral's waits for it. A report that is lost is safe: a hold that is not
+ * Mistral's response does not wait for it. A lost report is safe: a hold that is not
  * settled is charged at its worst case.
  */
 import type { Circuit } from "./circuit.js";
@@ -15,7 +15,7 @@ const SETTLE_MS = 600_000;
 /** The same for a hold that may not exist. */
 export const RELEASE_UNKNOWN_MS = 10_000;
 const MAX_PENDING_REPORTS = 10_000;
-/** How many are sent at a time: thousands at once would keep the app busy. */
+/** The most reports that are sent at a time; more would keep the app busy. */
 const MAX_CONCURRENT_REPORTS = 8;
 /** How long an app that ends waits for reports. */
 const GRACE_MS = 5000;
@@ -32,8 +32,8 @@ export interface PendingReport {
   readonly settle?: SettleRequest;
   readonly release?: { readonly reason: string };
   readonly withinMs?: number;
-  /** Whether the sidecar may have decided the request before. */
-  readonly isAsked: boolean;
+  /** Whether the request was sent, and so may have been decided. */
+  readonly isSent: boolean;
 }
 
 export class SettlementQueue {
@@ -42,7 +42,7 @@ export class SettlementQueue {
   #running = 0;
   #closed = false;
 
-  /** Reports do not wait for the circuit of calls to close. */
+  /** Reports are sent while the circuit of calls is open, too. */
   constructor(
     private readonly connection: Connection,
     private readonly circuit: Circuit,
@@ -50,11 +50,11 @@ export class SettlementQueue {
 
   /** Send a report soon. The promise is undefined if that fails; it never rejects. */
   add(ending: PendingReport): Promise<Raw> {
-    const told = (this.#open.size < MAX_PENDING_REPORTS ? this.#tell(ending) : Promise.reject("too many"))
+    const response = (this.#open.size < MAX_PENDING_REPORTS ? this.#send(ending) : Promise.reject("too many"))
       .catch((error: unknown) => this.#warn(ending, error))
       .finally(() => this.#open.delete(ending));
-    this.#open.set(ending, told);
-    return told;
+    this.#open.set(ending, response);
+    return response;
   }
 
   /** Wait for the pending reports, a few seconds at most, then close the connection. */
@@ -77,10 +77,10 @@ export class SettlementQueue {
   #worthWaiting(): Promise<Raw>[] {
     const isDown = this.connection.isDown();
     const waiting = [...this.#open].filter(([{ settle, holdId }]) => settle || holdId || !isDown);
-    return waiting.map(([, told]) => told);
+    return waiting.map(([, response]) => response);
   }
 
-  async #tell(ending: PendingReport): Promise<Raw> {
+  async #send(ending: PendingReport): Promise<Raw> {
     const since = Date.now();
     if (this.#running >= MAX_CONCURRENT_REPORTS) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
@@ -88,7 +88,7 @@ export class SettlementQueue {
       this.#running += 1;
     }
     try {
-      return await this.#tellNow(ending, since);
+      return await this.#sendNow(ending, since);
     } finally {
       const next = this.#waiting.shift();
       if (next) next();
@@ -96,26 +96,26 @@ export class SettlementQueue {
     }
   }
 
-  #tellNow(ending: PendingReport, since: number): Promise<Raw> {
+  #sendNow(ending: PendingReport, since: number): Promise<Raw> {
     const { holdId, settle, release, withinMs = SETTLE_MS } = ending;
-    let { isAsked } = ending;
-    const tell = async (timeoutMs: number): Promise<Raw> => {
-      const isFirst = !isAsked;
-      isAsked = true;
+    let { isSent } = ending;
+    const attempt = async (timeoutMs: number): Promise<Raw> => {
+      const isFirst = !isSent;
+      isSent = true;
       const found = holdId || (await this.#lookUp(ending.request, timeoutMs, isFirst));
       return settle
         ? this.connection.call("settle", { ...settle, holdId: found }, timeoutMs)
         : this.connection.call("release", { ...release, holdId: found }, timeoutMs);
     };
     const waitedMs = Date.now() - since;
-    return withRetries(withinMs - waitedMs, tell, { aliveMs: GRACE_MS - waitedMs });
+    return withRetries(withinMs - waitedMs, attempt, { aliveMs: GRACE_MS - waitedMs });
   }
 
   /** Return the hold of a request without a response: a repeat has the same one. */
   async #lookUp(request: AuthorizeRequest, timeoutMs: number, isFirst: boolean): Promise<string> {
     const raw = await this.connection.call("authorize", request, timeoutMs);
     if (isFirst && raw.replayed) {
-      throw new Replayed(`${request.requestId} was decided before this call asked`);
+      throw new Replayed(`${request.requestId} was decided before this call was sent`);
     }
     const found = decision(raw).holdId;
     if (!found) throw new Refused("DENIED", "there is no hold for it");

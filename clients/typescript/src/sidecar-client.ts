@@ -118,9 +118,9 @@ export class SidecarClient {
       return new Call(undefined, request, this.#settlements, !(error instanceof CircuitOpen));
     }
     if (error instanceof CircuitOpen) throw new Unavailable(error.message);
-    // No response, or the app cancelled: a hold there may be is of a call that was never sent.
+    // No response, or the app cancelled: release the hold that may exist.
     const release = { reason: "not sent: no decision was seen" };
-    const unsent = { request, holdId: "", release, withinMs: RELEASE_UNKNOWN_MS, isAsked: true };
+    const unsent = { request, holdId: "", release, withinMs: RELEASE_UNKNOWN_MS, isSent: true };
     void this.#settlements.add(unsent);
     throw error instanceof NoAnswer ? new Unavailable(error.message) : error;
   }
@@ -129,7 +129,7 @@ export class SidecarClient {
 /** Return the response if it was made for this call. Throws Replayed. */
 function own(answer: contract.Raw, isRetry: boolean): contract.Raw {
   if (!answer.replayed) return answer;
-  if (!isRetry) throw new Replayed(`${answer.requestId} was decided before this call asked`);
+  if (!isRetry) throw new Replayed(`${answer.requestId} was decided before this call was sent`);
   if (answer.effect === "EFFECT_ALLOW" && answer.holdState !== "HOLD_STATE_OPEN") {
     throw new Replayed(`hold ${answer.holdId} is no longer open: ${answer.holdState}`);
   }

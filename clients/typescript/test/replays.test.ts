@@ -11,7 +11,7 @@ test("L1: a decision that comes again lets no call out, but an own retry with it
   await assert.rejects(ask(), (error: Replayed) => {
     assert.ok(error instanceof Replayed && error instanceof Refused);
     assert.deepEqual([error.name, error.code], ["Replayed", "REPLAYED"]);
-    return /decided before this call asked/.test(error.message);
+    return /decided before this call was sent/.test(error.message);
   });
   await assert.rejects(ask(), /REPLAYED: hold .* is no longer open: HOLD_STATE_RELEASED/);
   const call = await ask();
