@@ -119,6 +119,35 @@ WARNED = [
      "b.cel:8:19", "a dollar is 1000000000"),
     ("no-rule-reads", {"w_yaml": WORKSPACE + "    allowed_models: ['*']\n"},
      "w.yaml:3:25: warning: no rule reads workspace.monthly_budget_usd", "write a rule that reads it"),
+    ("no-rule-reads", {"w_yaml": WORKSPACE + "    allowed_models: ['*']\n",
+                       "x": limit("\n// workspace.monthly_budget_usd\nrequest.batch ? 5 : 6")},
+     "w.yaml:3:25: warning: no rule reads workspace.monthly_budget_usd", ""),
+    ("no-rule-reads", {"w_yaml": WORKSPACE + "    allowed_models: ['*']\n",
+                       "x": deny("request.batch", message="{workspace.monthly_budget_usd}")},
+     "w.yaml:3:25: warning: no rule reads workspace.monthly_budget_usd", ""),
+    ("no-rule-reads", {"w_yaml": WORKSPACE + "    allowed_models: ['*']\n",
+                       "x": deny("workspace.monthly_budget_usd > 3.0", mode="shadow")},
+     "w.yaml:3:25: warning: only shadow rules read workspace.monthly_budget_usd", "write a rule that reads it"),
+    ("same-as-family", {"more_yaml": "models:\n  big-1:\n    family: big\n    aliases: [small]\n"},
+     "more.yaml:4:15: warning: 'small' is also the family of small-1: allow-lists that name it open all", "rename it"),
+    ("same-as-family", {"more_yaml": "models:\n  small: {family: big}\n"}, "more.yaml:2:3:", ""),
+    ("same-looking-name", {"more_yaml": "roles:\n  t\u0435ster: {allowed_models: [], max_tokens_per_request: 1, daily_token_budget: unlimited}\n"},
+     "more.yaml:2:3: warning: 't\u0435ster' looks like 'tester', and is another name",
+     "character 2 is U+0435 CYRILLIC SMALL LETTER IE, not U+0065 LATIN SMALL LETTER E"),
+    ("same-looking-name", {"w_yaml": WORKSPACE.replace(" w:", " Lab:") + "    allowed_models: []\n"}, "w.yaml:2:3:",
+     "character 1 is U+004C LATIN CAPITAL LETTER L"),
+    ("same-looking-name", {"more_yaml": "models:\n  x: {family: caf\u00e9}\n  y: {family: y, aliases: [cafe\u0301]}\n"},
+     "more.yaml:2:15: warning: 'caf\u00e9' looks like 'cafe\u0301'", "character 4 is U+00E9"),
+    ("same-looking-name", {"k_yaml": "keys:\n  web: {workspace: lab}\n  \uff57eb: {workspace: lab}\n"}, "k.yaml:3:3:", "FULLWIDTH"),
+    ("same-looking-name", {"w_yaml": WORKSPACE + "    allowed_models: []\n    services:\n      ci: {allowed_models: []}\n      CI: {allowed_models: []}\n"},
+     "w.yaml:8:7: warning: 'CI' looks like 'ci'", ""),
+    ("no-anchors", {"allow_all": ALLOW_ML.replace(LABEL, 'principal.id.matches("svc")')},
+     "allow-all.cel:4:22: warning: matches() finds this anywhere in a text", "`.*` for one that is open"),
+    ("no-anchors", {"allow_all": ALLOW_ML.replace(LABEL, 'request.batch && principal.id.matches("^svc-")')}, "allow-all.cel:4:39:", ""),
+    ("no-anchors", {"allow_all": ALLOW_ML.replace(LABEL, 'principal.id.matches("^a|b$")')}, "allow-all.cel:4:22:", ""),
+    ("no-anchors", {"allow_all": ALLOW_ML.replace(LABEL, 'principal.id.matches("a$") || true')}, "allow-all.cel:4:22:", ""),
+    ("no-anchors", {"allow_all": ALLOW_ML.replace(LABEL, '!(!principal.id.matches("[$]"))')}, "allow-all.cel:4:25:", ""),
+    ("no-anchors", {"x": deny('!principal.id.matches("svc")')}, "x.cel:8:23:", ""),
     ("no-rule-allows", {"allow_all": ALLOW_ML.replace(LABEL, f'role.name == "boss" && {LABEL}')},
      "roles.yaml:3:3", "write an allow rule for it"),
     ("no-rule-allows", {"allow_all": ALLOW_ML.replace(LABEL, 'workspace.name == "attic"')},
@@ -167,7 +196,30 @@ WARNED = [
     ("no-such-time", {"x": deny("now.getDate() == 0")}, "x.cel:8:18:", ""),
 ]  # fmt: skip
 
+ANCHORED = ["^svc$", "^(a|b)$", "^(?:a|b)$", "(?i)^svc$", "^svc-.*", ".*-svc$", ".*svc.*", "^a$|^b$",
+            "^[|]$", r"^\\|$", r"\\Asvc\\z"]  # fmt: skip
+
 NOT_WARNED = [
+    *(
+        (
+            f"the pattern {pattern}",
+            {"allow_all": ALLOW_ML.replace(LABEL, f'principal.id.matches("{pattern}")')},
+        )
+        for pattern in ANCHORED
+    ),
+    ("a pattern that denies", {"x": deny('principal.id.matches("svc")')}),
+    (
+        "a pattern that keeps out",
+        {"allow_all": ALLOW_ML.replace(LABEL, '!principal.id.matches("svc")')},
+    ),
+    (
+        "a model that has the name of its family, and other names that are alike in part",
+        {"more_yaml": "models:\n  big: {family: big, aliases: [big-1]}\n  big-2: {family: big}\n"},
+    ),
+    (
+        "names that are alike, of other kinds",
+        {"k_yaml": "keys:\n  Lab: {workspace: lab}\n"},
+    ),
     (
         "a minute that may bite where two hours meet",
         {"a": limit("60", window="minute"), "b": limit("60", window="hour")},

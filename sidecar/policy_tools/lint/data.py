@@ -1,13 +1,15 @@
 """Lints of data files: unknown names, missing prices, fields and entries without effect."""
 
 import itertools
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.operators import field_of
 from sidecar.policy.files import data
 from sidecar.policy.files.problems import Problem, did_you_mean
 from sidecar.policy.files.yaml_file import Loc, YamlFile
 from sidecar.policy.policy_set import PolicySet
+from sidecar.policy.rules import Rule
 from sidecar.policy_tools.lint.conditions import Conditions
 
 UNRESTRICTED = (None, (), ("*",), "active")
@@ -98,20 +100,35 @@ def _fields_that_no_rule_reads(
     documents: list[YamlFile], policy: PolicySet, entries: data.Data
 ) -> Iterator[Problem]:
     """Warn of fields that no rule reads: they look like limits, and have no effect."""
-    sources = [expression.source for rule in policy.rules for expression in rule.expressions]
+    enforced = _fields_read(rule for rule in policy.rules if not rule.shadow)
+    in_shadow = _fields_read(rule for rule in policy.rules if rule.shadow)
     for kind, fields in READ_BY_RULES.items():
         variable = kind.removesuffix("s")
         for field in fields:
-            if any(re.search(rf"\b{variable}\s*\.\s*{field}\b", source) for source in sources):
+            if (variable, field) in enforced:
                 continue
+            readers = (
+                "only shadow rules read" if (variable, field) in in_shadow else "no rule reads"
+            )
             for name, entry in getattr(entries, kind).items():
                 if getattr(entry, field) not in (*UNRESTRICTED, {}):
-                    message = f"no rule reads {variable}.{field}, so this has no effect"
+                    message = f"{readers} {variable}.{field}, so this has no effect"
                     other = UNRESTRICTED_HINTS.get(field, "set it to unlimited")
                     hint = f"write a rule that reads it, or {other}"
                     loc: Loc = (kind, name, field)
                     yield from _in_data(documents, loc, "no-rule-reads", message, hint)
                     break
+
+
+def _fields_read(rules: Iterable[Rule]) -> set[tuple[str, str] | None]:
+    """Return the fields that bodies and scopes read; a message has no effect."""
+    parse = CelPythonEngine().parse
+    return {
+        field_of(tree)
+        for rule in rules
+        for expression in (rule.body, *([rule.terms.per] if rule.limit else []))
+        for tree in parse(expression.source).iter_subtrees()
+    }
 
 
 def _entries_that_no_rule_allows(documents: list[YamlFile], policy: PolicySet) -> Iterator[Problem]:

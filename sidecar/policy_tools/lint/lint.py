@@ -10,7 +10,7 @@ from sidecar.policy.files.yaml_file import YamlFile
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy_tools.lint import data as lints_of_data
 from sidecar.policy_tools.lint import fixtures as lints_of_fixtures
-from sidecar.policy_tools.lint import rules
+from sidecar.policy_tools.lint import lookalikes, rules
 from sidecar.policy_tools.testing.fixtures import Fixture
 
 MAX_WARNINGS = 50
@@ -33,6 +33,9 @@ HELP = {
     "constant-rule": "Add a condition that depends on the call, or remove the rule.",
     "limit-never-bites": "Add a ceiling that can be reached, or remove the limit.",
     "limit-always-bites": "Use a deny rule instead, or add a ceiling above 0.",
+    "same-looking-name": "Rename one of the two, with letters of one script and in one case.",
+    "same-as-family": "Rename the model or alias, or give the model this family.",
+    "no-anchors": 'Say both ends of the pattern: "^(a|b)$"; or .* for an end that is open.',
     "same-as-another": "Remove one of the two rules.",
     "shadowed-rule": "Remove the narrower rule, or the broader.",
     "unit-mismatch": "Use the meter, window or field that is meant.",
@@ -48,6 +51,7 @@ def lint(
     found: list[Problem] = []
     for warnings in (
         *lints_of_data.lint(documents, policy, entries),
+        *lookalikes.lint(documents, entries),
         *rules.lint(files.rules, policy, entries),
         lints_of_fixtures.lint(tests, policy),
     ):
