@@ -114,7 +114,7 @@ def test_a_rotation_by_another_sidecar_is_waited_for_and_then_adopted() -> None:
     found = survey(KEY, [mine], [theirs])
     assert (found.active, found.adopt, found.doubt) == (theirs, True, "")
     both = survey(KEY, [mine], [theirs, listed(3, name_at_mistral(KEY, 3, MARK))])
-    assert (both.active, "cannot be told" in both.doubt) == (None, True)
+    assert (both.active, "it is unknown" in both.doubt) == (None, True)
 
 
 TIMES = st.none() | st.integers(0, 400)
