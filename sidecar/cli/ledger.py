@@ -108,9 +108,9 @@ def prune(
     ledger: LedgerFile,
     retention_days: Annotated[int, typer.Option(min=1, help="Keep younger decisions.")] = 35,
 ) -> None:
-    """Delete old decisions that no open window needs, as a running sidecar does by itself.
+    """Delete old decisions, as a running sidecar does by itself.
 
-    No sidecar may use the ledger.
+    Budgets keep what they were charged. No sidecar may use the ledger.
 
     Example: sidecar ledger prune --ledger ledger.sqlite
     """

@@ -203,13 +203,14 @@ def _sums(row: Spend) -> dict[str, Any]:
 
 def _forecast(forecast: BudgetForecast, zone: tzinfo) -> dict[str, Any]:
     runs_out_us, refused_at_us = forecast.exhausted_at_us, forecast.refused_at_us
+    ends = forecast.limit.window is not Window.TOTAL
     return {
         "rule": forecast.limit.rule,
         "scope": forecast.limit.scope,
         "meter": forecast.limit.meter,
         "window": forecast.limit.window,
-        "window_start": _iso(forecast.span.start_us, zone),
-        "window_end": _iso(forecast.span.end_us, zone),
+        "window_start": _iso(forecast.span.start_us, zone) if ends else None,
+        "window_end": _iso(forecast.span.end_us, zone) if ends else None,
         "ceiling": forecast.ceiling,
         "spent": forecast.spent,
         "held": forecast.held,
@@ -217,7 +218,7 @@ def _forecast(forecast: BudgetForecast, zone: tzinfo) -> dict[str, Any]:
         "recently_charged": forecast.recent,
         "recent_seconds": forecast.recent_us // SECOND_US,
         "estimated_per_hour": forecast.hourly,
-        "estimated_at_window_end": forecast.used_at(forecast.span.end_us),
+        "estimated_at_window_end": forecast.used_at(forecast.span.end_us) if ends else None,
         "estimated_exhaustion": None if runs_out_us is None else _iso(runs_out_us, zone),
         "last_refusal": None if refused_at_us is None else _iso(refused_at_us, zone),
     }

@@ -71,8 +71,10 @@ def _amount(meter: "pb.Meter", amount: int) -> str:
 
 
 def _until(budget: pb.Budget) -> str:
-    if not budget.HasField("window_end"):
+    if not budget.HasField("window_start"):
         return "open holds"
+    if not budget.HasField("window_end"):
+        return "never"
     length = budget.window_end.seconds - budget.window_start.seconds
     if length == MINUTE_US // SECOND_US:
         return "any 60 seconds"

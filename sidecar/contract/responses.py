@@ -133,13 +133,13 @@ def reason_message(reason: Reason) -> pb.Reason:
 
 def budget_message(budget: Budget) -> pb.Budget:
     """Write one budget."""
-    timeless = budget.window_start_us is None or budget.window_end_us is None
+    start_us, end_us = budget.window_start_us, budget.window_end_us
     return pb.Budget(
         rule=budget.rule,
         meter=_METERS[budget.meter],
         scope=budget.scope,
-        window_start=None if timeless else timestamp(budget.window_start_us or 0),
-        window_end=None if timeless else timestamp(budget.window_end_us or 0),
+        window_start=None if start_us is None else timestamp(start_us),
+        window_end=None if end_us is None else timestamp(end_us),
         ceiling=budget.ceiling or 0,
         spent=budget.spent,
         held=budget.held,

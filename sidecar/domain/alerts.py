@@ -7,7 +7,7 @@ from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.decisions import Meter
 from sidecar.domain.share import WHOLE
-from sidecar.domain.windows import Window
+from sidecar.domain.windows import FOREVER_US, Window
 
 MAX_WAIT_US = 3600 * SECOND_US
 """The longest delay between two attempts to deliver one alert."""
@@ -76,11 +76,7 @@ class Alert(NamedTuple):
         return {
             "text": self.text(),
             **{
-                name.removesuffix("_us") if name in times else name: (
-                    to_datetime(value).isoformat().replace("+00:00", "Z")
-                    if name in times
-                    else value
-                )
+                name.removesuffix("_us"): _iso(value) if name in times else value
                 for name, value in self._asdict().items()
             },
         }
@@ -102,13 +98,15 @@ class Alert(NamedTuple):
             format_amount(self.meter, amount)
             for amount in (self.ceiling, self.spent, self.held, self.usual)
         )
-        until = to_datetime(self.window_end_us).strftime("%Y-%m-%d %H:%M UTC")
+        ends = self.window_end_us != FOREVER_US
+        until = f"{to_datetime(self.window_end_us):%Y-%m-%d %H:%M} UTC" if ends else ""
         shadow = " (in shadow mode)" if self.shadow else ""
         match self.kind:
             case AlertKind.THRESHOLD:
                 return (
                     f"{self.rule}{shadow} has reached {self.percent} % of {ceiling} for"
-                    f" {self.scope}: {spent} spent, {held} held, until {until}"
+                    f" {self.scope}: {spent} spent, {held} held"
+                    + (f", until {until}" if ends else ", never renewed")
                 )
             case AlertKind.OVERRUN:
                 return f"a call of {self.scope} used {spent}, and {held} was held for it"
@@ -124,6 +122,13 @@ class Alert(NamedTuple):
                     f"{self.scope} is still used after its grace period, so it is not revoked:"
                     " find the app that does not use the new key, or `sidecar keys rotate --force`"
                 )
+
+
+def _iso(at_us: int) -> str | None:
+    """Write a time as in ISO 8601; None for the end of what has none."""
+    if at_us == FOREVER_US:
+        return None
+    return to_datetime(at_us).isoformat().replace("+00:00", "Z")
 
 
 class Delivery(NamedTuple):

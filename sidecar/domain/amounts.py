@@ -55,7 +55,9 @@ def format_room(amount: int, budget: Budget, share: Share = WHOLE) -> str:
         format_number(budget.meter, part or 0) for part in (budget.remaining, budget.ceiling)
     )
     part = "" if share == WHOLE else f", a share of {share}"
-    return f"(requested {requested}, {left} left of {ceiling}{part})"
+    ends = budget.window_start_us is None or budget.window_end_us is not None
+    never = "" if ends else ", never renewed"
+    return f"(requested {requested}, {left} left of {ceiling}{part}{never})"
 
 
 def format_larger(amount: int, budget: Budget, share: Share = WHOLE) -> str:

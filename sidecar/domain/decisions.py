@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sidecar.domain.prices import Tariff, Terms
 from sidecar.domain.share import WHOLE, Share
 from sidecar.domain.usage import Endpoint, Usage
-from sidecar.domain.windows import Window
+from sidecar.domain.windows import DEFAULT_ANCHOR, Anchor, Window
 
 
 class Effect(StrEnum):
@@ -50,8 +50,8 @@ class Reason:
 class Budget(NamedTuple):
     """The balance of one limit for one scope. `ceiling` None is unlimited.
 
-    Amounts are in the meter's unit: requests, tokens or nano-USD. Both window
-    bounds are None for a concurrent limit.
+    Amounts are in the meter's unit: requests, tokens or nano-USD. A total begins at 0 and
+    has no end; both bounds of the window are None for a concurrent limit.
     """
 
     rule: str
@@ -79,6 +79,7 @@ class Limit(NamedTuple):
     ceiling: int | None
     undivided_ceiling: int | None = None
     """The policies' ceiling, of which `ceiling` is a share; None where it is unknown."""
+    anchor: Anchor = DEFAULT_ANCHOR
 
 
 class ReservationLine(NamedTuple):

@@ -4,33 +4,44 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import NamedTuple
 
-from sidecar.domain.clock import SECOND_US, format_time
+from sidecar.domain.clock import format_time
 from sidecar.domain.decisions import Limit
 from sidecar.domain.money import ceil_div
-from sidecar.domain.windows import FOREVER_US, MINUTE_US, Span, Window
-
-HOUR_US = 3600 * SECOND_US
+from sidecar.domain.windows import (
+    BEGINS_ON_A_DAY,
+    DAY_US,
+    FOREVER_US,
+    HOUR_US,
+    MINUTE_US,
+    Span,
+    Window,
+    format_window,
+)
 
 RECENT_US: dict[Window, int] = {
     Window.HOUR: 15 * MINUTE_US,
     Window.DAY: 3 * HOUR_US,
-    Window.MONTH: 24 * HOUR_US,
+    **dict.fromkeys((*BEGINS_ON_A_DAY, Window.TOTAL), DAY_US),
 }
 """For each window that has a forecast, the time over which the pace is measured."""
 
 _NOT_IN = {
     Window.HOUR: "not in this hour",
     Window.DAY: "not today",
-    Window.MONTH: "not in this month",
+    **{window: f"not in this {window.value}" for window in BEGINS_ON_A_DAY},
+    Window.TOTAL: "not within a year",
 }
 
+YEAR_US = 365 * DAY_US
+
 METHOD = (
-    "Method: a budget's pace is what its calls were charged in the last 24 hours for a month, "
-    "3 hours for a day, 15 minutes for an hour, or since the window began if that is shorter "
-    "(but a minute at least), divided by that time. The budget runs out when what is spent at "
-    "this pace, and what is held now and assumed to stay held, reach the ceiling. If that is not "
-    "in this window, but calls were refused in the measured time, the report says so. Pace and "
-    "forecast are estimates; all other amounts are exact sums of the ledger."
+    "Method: a budget's pace is what its calls were charged in the last 24 hours for a week and "
+    "longer, 3 hours for a day, 15 minutes for an hour, or since the window began if that is "
+    "shorter (but a minute at least), divided by that time. The budget runs out when what is spent "
+    "at this pace, and what is held now and assumed to stay held, reach the ceiling. If that is "
+    "not in this window, but calls were refused in the measured time, the report says so. The "
+    "forecast of a total, which has no end, looks a year ahead. Pace and forecast are estimates; "
+    "all other amounts are exact sums of the ledger."
 )
 
 
@@ -40,6 +51,13 @@ def recent_us(window: Window, elapsed_us: int) -> int:
     It is at least a minute, so that the first call of a window raises no alarm.
     """
     return max(MINUTE_US, min(RECENT_US[window], elapsed_us))
+
+
+def forecast_span(window: Window, span: Span, at_us: int) -> Span:
+    """Return what a forecast looks at: the window; a year back and ahead for a total."""
+    if window is Window.TOTAL:
+        return Span(at_us - YEAR_US, at_us + YEAR_US)
+    return span
 
 
 class Point(NamedTuple):
@@ -59,7 +77,7 @@ class BudgetForecast:
     limit: Limit
     ceiling: int
     span: Span
-    """The window, which contains `at_us`."""
+    """See `forecast_span`; it contains `at_us`."""
     spent: int
     held: int
     at_us: int
@@ -72,7 +90,10 @@ class BudgetForecast:
     @property
     def counts(self) -> str:
         """Its meter and window, as in "tokens per day"."""
-        return f"{self.limit.meter.value} per {self.limit.window.value}"
+        limit = self.limit
+        if limit.window is Window.TOTAL:
+            return f"{limit.meter.value} in all"
+        return f"{limit.meter.value} per {format_window(limit.window, limit.anchor)}"
 
     @property
     def used(self) -> int:

@@ -42,7 +42,10 @@ BEGINS_AT_AN_HOUR = CALENDAR[1:]
 
 
 class Anchor(NamedTuple):
-    """Where in the calendar a limit's windows begin. A part that a window has not is ignored."""
+    """Where in the calendar a limit's windows begin.
+
+    A window that is not in BEGINS_ON_A_DAY, or not in BEGINS_AT_AN_HOUR, ignores that part.
+    """
 
     day: int = 1
     """The day of the month, 1 to 28, of which a quarter's and a year's is in their first month;
@@ -53,6 +56,18 @@ class Anchor(NamedTuple):
 
 DEFAULT_ANCHOR = Anchor()
 """Days begin at midnight, weeks on Monday, all that is longer on the first day of a month."""
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def format_window(window: Window, anchor: Anchor) -> str:
+    """Format a kind of window for people, as in `week from sunday 06:00`."""
+    day = "" if anchor.day == 1 else str(anchor.day)
+    if day and window is Window.WEEK:
+        day = WEEKDAYS[anchor.day - 1]
+    hour = f"{anchor.hour:02}:00" if anchor.hour else ""
+    begins = " ".join(filter(None, (day, hour)))
+    return f"{window.value} from {begins}" if begins else window.value
 
 
 class Span(NamedTuple):

@@ -3,13 +3,13 @@
 import sqlite3
 
 from sidecar.domain.decisions import Budget, Limit, Meter
-from sidecar.domain.windows import Window
+from sidecar.domain.windows import CALENDAR, Anchor, Window
 from sidecar.ledger.chain import ADJUSTMENT_COLUMNS, Chain
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.protocol import NotAdjustableError
 from sidecar.ledger.rows import insert
 
-ADJUSTABLE = (Window.HOUR, Window.DAY, Window.MONTH)
+ADJUSTABLE = (*CALENDAR, Window.TOTAL)
 
 _INSERT = insert("adjustments", *ADJUSTMENT_COLUMNS, "chain")
 
@@ -29,7 +29,7 @@ class Adjustments:
         """Add an amount to the current window's spend; a negative one adds room.
 
         Raises NotAdjustableError when no call has counted on the rule, or when its window is
-        not an hour, day or month.
+        a sliding minute or concurrent.
         """
         limit = self._limit(rule, scope)
         at_us = self._balances.advance(at_us)
@@ -51,15 +51,15 @@ class Adjustments:
     def _limit(self, rule: str, scope: str) -> Limit:
         """Return the limit as of the latest call that it counted, for this scope if possible."""
         found = self._sql.execute(
-            "SELECT meter, window, CASE WHEN scope = ?2 THEN ceiling END FROM budgets"
-            " WHERE rule = ?1 ORDER BY scope = ?2 DESC, window_start_us DESC LIMIT 1",
+            "SELECT meter, window, CASE WHEN scope = ?2 THEN ceiling END, starts_on, starts_at"
+            " FROM budgets WHERE rule = ?1 ORDER BY scope = ?2 DESC, id DESC LIMIT 1",
             (rule, scope),
         ).fetchone()
         if found is None:
             raise NotAdjustableError(f"no call has counted on a limit named {rule}")
-        meter, window, ceiling = Meter(found[0]), Window(found[1]), found[2]
+        meter, window, ceiling, anchor = Meter(found[0]), Window(found[1]), found[2], found[3:]
         if window not in ADJUSTABLE:
             raise NotAdjustableError(
-                f"{rule} has the window {window.value}; an hour, day or month can be adjusted"
+                f"{rule} has the window {window.value}, which cannot be adjusted"
             )
-        return Limit(rule, meter, window, scope, ceiling)
+        return Limit(rule, meter, window, scope, ceiling, anchor=Anchor(*anchor))

@@ -16,10 +16,11 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.prices import Tariff
 from sidecar.domain.share import Share
+from sidecar.domain.windows import Window
 from sidecar.ledger import rows
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import Balance, Balances
-from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, Chain
+from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, DecisionChain
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.protocol import RequestIdReusedError
 
@@ -78,7 +79,7 @@ def _refusal(balances: Balances, refused: CheckedLines, share: Share) -> _Refusa
     """Return the reasons of the limits that refuse a call, and when to retry.
 
     When the call is larger than a whole budget, no retry helps: there is no time to retry
-    after, and that reason comes first.
+    after, and that reason comes first. A total is never renewed, so it has no such time either.
     """
     enforced = [(d, balance) for d, balance in refused if not d.shadow]
     reasons = tuple(_reason(*one, share) for one in enforced)
@@ -86,6 +87,8 @@ def _refusal(balances: Balances, refused: CheckedLines, share: Share) -> _Refusa
     too_small = [(d, balance) for d, balance in enforced if balance.never_fits(d.amount)]
     if too_small:
         return _Refusal((_larger(too_small, share), *reasons), shadow_reasons, 0)
+    if any(balance.limit.window is Window.TOTAL for _, balance in enforced):
+        return _Refusal(reasons, shadow_reasons, 0)
     waits_us = [balances.wait_us(balance, d.amount) for d, balance in enforced]
     return _Refusal(reasons, shadow_reasons, max(waits_us, default=0))
 
@@ -118,13 +121,17 @@ class Admission:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, balances: GroupBalances, alerts: Alerts
+        self,
+        connection: sqlite3.Connection,
+        balances: GroupBalances,
+        alerts: Alerts,
+        chain: DecisionChain,
     ) -> None:
-        """Use the connection, and the balances and alerts on it."""
+        """Use the connection, and the balances, alerts and chain on it."""
         self._sql = connection
         self._balances = balances
         self._alerts = alerts
-        self._chain = Chain(connection, "decisions")
+        self._chain = chain
         self._row_ids: dict[str | Tariff, int] = {}
 
     def decide(self, reservation: ReservationRequest) -> Decision:
@@ -141,7 +148,6 @@ class Admission:
     def forget(self) -> None:
         """Drop what is cached: a transaction was rolled back, and its new rows with it."""
         self._row_ids.clear()
-        self._chain.forget()
 
     def _earlier(self, reservation: ReservationRequest, at_us: int) -> Decision | None:
         """L3: return the decision recorded for this request id, with its hold's state now."""

@@ -80,7 +80,7 @@ class Alerts:
                 self._passed(line, balance, passed, held)
 
     def _passed(self, line: ReservationLine, balance: Balance, passed: int, held: int) -> None:
-        rule, meter, window, scope, ceiling, undivided_ceiling = line.limit
+        rule, meter, window, scope, ceiling, undivided_ceiling, _ = line.limit
         span, percents = self._span(balance), line.alert_at_percent[:passed]
         if self._is_new((AlertKind.THRESHOLD, rule, window, scope, span.start_us, percents)):
             for percent in percents:

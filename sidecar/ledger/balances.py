@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sidecar.domain.amounts import fits
 from sidecar.domain.decisions import Budget, Limit
-from sidecar.domain.windows import HORIZON_US, MINUTE_US, Calendar, Span, Window
+from sidecar.domain.windows import FOREVER_US, HORIZON_US, MINUTE_US, Calendar, Span, Window
 
 
 class Balance(NamedTuple):
@@ -36,13 +36,12 @@ class Balance(NamedTuple):
         limit, (start_us, end_us) = self.limit, self.span
         if limit.window is Window.MINUTE:
             start_us, end_us = self.at_us - MINUTE_US, self.at_us
-        timeless = limit.window is Window.CONCURRENT
         return Budget(
             rule=limit.rule,
             meter=limit.meter,
             scope=limit.scope,
-            window_start_us=None if timeless else start_us,
-            window_end_us=None if timeless else end_us,
+            window_start_us=None if limit.window is Window.CONCURRENT else start_us,
+            window_end_us=None if end_us == FOREVER_US else end_us,
             ceiling=limit.ceiling,
             spent=self.spent,
             held=self.held + more_held,
@@ -93,10 +92,10 @@ class Balances:
     def of(self, limit: Limit, at_us: int) -> Balance:
         """Return a limit's balance: the sum of every row that has not ended.
 
-        Rows of another time zone count, too. The row of the current window counts even when
-        its recorded end, by an earlier time zone, has passed.
+        Rows of another time zone or anchor count, too. The row of the current window counts
+        even when its recorded end, by an earlier time zone, has passed.
         """
-        span = self.span(limit.window, at_us)
+        span = self.span(limit.window, at_us, limit.anchor)
         sums = self.sums(limit, span, at_us)
         return Balance(limit, at_us, span, sums.row, sums.spent, sums.held)
 
@@ -109,7 +108,7 @@ class Balances:
         """Return how long until the amount may fit, if no other call is admitted.
 
         An amount above the ceiling fits only in this window, by the room of an adjustment,
-        once a hold ends. Not for an amount that never fits.
+        once a hold ends. Not for an amount that never fits, nor for a total.
         """
         limit, at_us, span = balance.limit, balance.at_us, balance.span
         above = limit.ceiling is not None and amount > limit.ceiling

@@ -2,16 +2,23 @@
 
 Each row has the SHA-256 of the previous link and of its own columns; a decision's link also
 covers its hold and its amounts, as they were first written. How a hold ends is not in the
-chain: `verify` checks that by its sums. Pruning keeps the link of the last decision that it
-deleted.
+chain: `verify` checks that by its sums.
+
+A pruning is a link of the chain of decisions, too, between those before and after it. It covers
+the last decision that it deleted, with its link, and a digest of all opening balances, which
+only prunings change.
 """
 
 import hashlib
+import heapq
 import itertools
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from sidecar.ledger.rows import insert
 
 MAX_CHUNK_DECISIONS = 1000
 """Decisions in memory at a time, while an old ledger is linked."""
@@ -33,8 +40,30 @@ LATER_HOLD_COLUMNS = ("held_characters", "held_annotated_pages", "held_tool_call
 HOLD_COLUMNS = FIRST_HOLD_COLUMNS + LATER_HOLD_COLUMNS
 AMOUNT_COLUMNS = ("budget", "held", "charge_on_expiry")
 ADJUSTMENT_COLUMNS = ("adjusted_at_us", "budget", "amount", "signed_by", "reason")
+OPENING_COLUMNS = ("id", "rule", "window", "meter", "scope", "window_start_us", "opening")
 
 Row = Sequence[Any]
+
+
+class Pruning(NamedTuple):
+    """A row of the table `prunings`, by its columns."""
+
+    follows: int
+    """The latest decision at that time, by its row id: the link before."""
+    pruned: int
+    """The last decision that was deleted, by its row id."""
+    pruned_chain: bytes
+    """That decision's link, which the link of the first that is left follows."""
+    openings: bytes
+    """The digest of all opening balances after it."""
+    chain: bytes
+
+
+_PRUNINGS = f"SELECT {', '.join(Pruning._fields)} FROM prunings ORDER BY id"  # noqa: S608 - ours
+_INSERT_PRUNING = insert("prunings", *Pruning._fields)
+_OPENINGS = (
+    f"SELECT {', '.join(OPENING_COLUMNS)} FROM budgets WHERE opening IS NOT NULL ORDER BY id"  # noqa: S608 - ours
+)
 
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=bytes.hex).encode
 
@@ -59,27 +88,80 @@ class Chain:
         self._head = None
 
 
+class DecisionChain(Chain):
+    """The end of the chain of decisions and prunings."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Continue at the last decision or pruning."""
+        super().__init__(connection, "decisions")
+
+    def link_of(self, decision: int) -> bytes:
+        """Return the link of a decision, by its row id."""
+        found = self._sql.execute("SELECT chain FROM decisions WHERE id = ?", (decision,))
+        return bytes(found.fetchone()[0])
+
+    def prune(self, decision: int, link: bytes) -> None:
+        """Record that this decision, with this link, was the last of those just deleted.
+
+        Earlier prunings are deleted if they are before it in the chain.
+        """
+        (latest,) = self._sql.execute("SELECT coalesce(max(id), 0) FROM decisions").fetchone()
+        values = (latest, decision, link, openings(self._sql))
+        self._sql.execute(_INSERT_PRUNING, (*values, self.link(values)))
+        self._sql.execute("DELETE FROM prunings WHERE follows < ?", (decision,))
+
+
 def head(connection: sqlite3.Connection, table: str = "decisions") -> bytes:
     """Return the last link of a table: a copy kept elsewhere shows when the end is cut off."""
-    last = f"SELECT chain FROM {table} ORDER BY id DESC LIMIT 1"  # noqa: S608 - our own names
-    (link,) = connection.execute(last).fetchone() or (_pruned(connection, table)[1],)
+    last = f"SELECT id, chain FROM {table} ORDER BY id DESC LIMIT 1"  # noqa: S608 - our own names
+    row, link = connection.execute(last).fetchone() or (0, START)
+    if table == "decisions" and (pruning := last_pruning(connection)) and pruning.follows >= row:
+        return pruning.chain
     return bytes(link)
+
+
+def last_pruning(connection: sqlite3.Connection) -> Pruning | None:
+    """Return the last pruning, if there was one."""
+    found = connection.execute(f"{_PRUNINGS} DESC LIMIT 1").fetchone()
+    return None if found is None else Pruning(*found)
 
 
 def has_link(connection: sqlite3.Connection, link: bytes) -> bool:
     """Whether a link is still in the chain of decisions."""
     found = (
-        "SELECT 1 FROM decisions WHERE chain = ?1 UNION ALL SELECT 1 FROM pruned WHERE chain = ?1"
+        "SELECT 1 FROM decisions WHERE chain = ?1"
+        " UNION ALL SELECT 1 FROM prunings WHERE ?1 IN (chain, pruned_chain)"
     )
     return link == START or connection.execute(found, (link,)).fetchone() is not None
 
 
+def openings(connection: sqlite3.Connection) -> bytes:
+    """Return the digest of all opening balances."""
+    digest = hashlib.sha256()
+    for row in connection.execute(_OPENINGS):
+        digest.update(_to_json(row).encode())
+    return digest.digest()
+
+
+NO_OPENINGS = hashlib.sha256().digest()
+"""The digest of a ledger without opening balances."""
+
+
 def breaks(connection: sqlite3.Connection) -> Iterator[str]:
-    """Name each decision and adjustment that was altered, or that follows a missing row."""
-    after, previous = _pruned(connection, "decisions")
-    for _, link, content in _decisions(connection, after):
+    """Name each decision, pruning and adjustment that was altered, or follows a missing row."""
+    last = last_pruning(connection)
+    after, previous = (0, START) if last is None else (last.pruned, last.pruned_chain)
+    decisions = (
+        ((row, 0), f"decision {content[0][0]}", link, content)
+        for row, link, content in _decisions(connection, after)
+    )
+    prunings = (
+        ((one.follows, 1), "a pruning", one.chain, (one[:-1], (), ()))
+        for one in map(Pruning._make, connection.execute(_PRUNINGS))
+    )
+    for _, place, link, content in heapq.merge(decisions, prunings, key=itemgetter(0)):
         if link != _link(previous, *content):
-            yield f"decision {content[0][0]}"
+            yield place
         previous = link
     previous = START
     for number, link, *values in connection.execute(
@@ -119,14 +201,6 @@ def _decisions(
             yield row, link, (decision, (), ())
         else:
             yield row, link, (decision, of_hold, connection.execute(amounts, (row,)).fetchall())
-
-
-def _pruned(connection: sqlite3.Connection, table: str) -> tuple[int, bytes]:
-    """Return the row id and the link of the last decision that was pruned."""
-    if table != "decisions":
-        return 0, START
-    found = connection.execute("SELECT decision, chain FROM pruned").fetchone()
-    return (0, START) if found is None else (found[0], bytes(found[1]))
 
 
 def _link(previous: bytes, row: Row, hold: Row = (), amounts: Sequence[Row] = ()) -> bytes:

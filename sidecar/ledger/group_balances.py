@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sidecar.domain.decisions import Limit
-from sidecar.domain.windows import Calendar, Span
+from sidecar.domain.windows import DEFAULT_ANCHOR, Anchor, Calendar, Span
 from sidecar.ledger.balances import Balance, Balances, LedgerTime
 from sidecar.ledger.rows import insert, row_id
 
@@ -27,6 +27,7 @@ class _GroupBalance:
     added: int = 0
     ceiling: int | None = None
     window_end_us: int = 0
+    anchor: Anchor = DEFAULT_ANCHOR
 
     def counts(self, span: Span, at_us: int) -> bool:
         """Whether the sums are still valid: same window, and no row has stopped counting."""
@@ -45,7 +46,7 @@ class GroupBalances(Balances):
 
     def of(self, limit: Limit, at_us: int) -> Balance:
         """Return a limit's balance, with all that the group has held so far."""
-        span, cached = self.span(limit.window, at_us), self._cached.get(limit[:4])
+        span, cached = self.span(limit.window, at_us, limit.anchor), self._cached.get(limit[:4])
         if cached is not None and not cached.counts(span, at_us):
             # Only this one: the call is about to add to the others that it has read.
             self._write([self._cached.pop(limit[:4])])
@@ -63,6 +64,7 @@ class GroupBalances(Balances):
         cached.held += amount
         cached.added += amount
         cached.ceiling, cached.window_end_us = balance.limit.ceiling, balance.span.end_us
+        cached.anchor = balance.limit.anchor
         return cached.row
 
     def open_window(self, balance: Balance) -> int:
@@ -72,7 +74,7 @@ class GroupBalances(Balances):
         """
         limit, span = balance.limit, balance.span
         values = (limit.rule, limit.window.value, limit.meter.value, limit.scope, *span)
-        return row_id(self._sql.execute(_INSERT, (*values, limit.ceiling)))
+        return row_id(self._sql.execute(_INSERT, (*values, limit.ceiling, *limit.anchor)))
 
     def wait_us(self, balance: Balance, amount: int) -> int:
         """See Balances.wait_us."""
@@ -87,7 +89,7 @@ class GroupBalances(Balances):
 
     def _write(self, balances: Iterable[_GroupBalance]) -> None:
         held = [
-            (cached.added, cached.ceiling, cached.window_end_us, cached.row)
+            (cached.added, cached.ceiling, cached.window_end_us, *cached.anchor, cached.row)
             for cached in balances
             if cached.window_end_us
         ]
@@ -99,6 +101,18 @@ class GroupBalances(Balances):
 
 
 _INSERT = insert(
-    "budgets", "rule", "window", "meter", "scope", "window_start_us", "window_end_us", "ceiling"
+    "budgets",
+    "rule",
+    "window",
+    "meter",
+    "scope",
+    "window_start_us",
+    "window_end_us",
+    "ceiling",
+    "starts_on",
+    "starts_at",
 )
-_HOLD = "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ? WHERE id = ?"
+_HOLD = (
+    "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ?, starts_on = ?,"
+    " starts_at = ? WHERE id = ?"
+)

@@ -4,7 +4,8 @@ The promises have numbers; tests cite them.
 
 - L1 never over: at every admission, settled + held + this hold <= ceiling, for every limit
   of which the call takes something; a ceiling of 0 stops every call.
-- L2 conservation: every budget row equals the sum of its holds.
+- L2 conservation: every budget row equals the sum of its holds, adjustments and opening balance.
+  The opening balance is what pruned holds were charged; the chain of decisions proves it.
 - L3 idempotent: the same request gets the same answer; a hold closes once.
 - L4 durable: a response that was sent survives a crash; nothing half-done shows.
 - L5 unknown is spent: an expired hold is charged at its worst case.
@@ -131,7 +132,10 @@ class Ledger(Protocol):
         """Charge or release the holds that have expired; return how many."""
 
     async def prune(self, at_us: int, retention_us: int) -> int:
-        """Delete decisions past the retention and in no open window; return how many."""
+        """Delete decisions past the retention; return how many.
+
+        What their holds were charged stays in the budgets, as opening balances.
+        """
 
     async def burn(self, at_us: int) -> int:
         """Raise an alert for each limit that spends unusually fast; return how many."""

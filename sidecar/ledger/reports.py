@@ -12,9 +12,9 @@ from datetime import UTC, tzinfo
 
 from sidecar.domain.clock import format_date
 from sidecar.domain.decisions import Limit, Meter
-from sidecar.domain.forecast import RECENT_US, BudgetForecast, Point, recent_us
+from sidecar.domain.forecast import RECENT_US, BudgetForecast, Point, forecast_span, recent_us
 from sidecar.domain.spend_report import Dimension, Spend, SpendReport
-from sidecar.domain.windows import Calendar, Span, Window
+from sidecar.domain.windows import Anchor, Calendar, Span, Window
 from sidecar.ledger.balances import LedgerTime
 
 _COLUMNS = {
@@ -36,12 +36,13 @@ _TOKENS_OF_LIMIT = """(h.state <> 'expired' OR b.id IS NULL OR b.meter <> 'token
   OR b.window = 'concurrent' OR a.charge_on_expiry)"""
 
 # Of the rows of a budget that still count, the current window's gives its bounds and ceiling;
-# without one, as in a ledger of another time zone, the row opened last.
+# without one, as in a ledger of another time zone, the row opened last. Of two, as after a
+# change of the anchor, it is the later.
 _OPEN_BUDGETS = """
-SELECT max((window_start_us = CASE window WHEN 'hour' THEN :hour WHEN 'day' THEN :day ELSE :month
-    END) << 62 | id), rule, meter, window, scope, ceiling, window_start_us, window_end_us,
-  sum(spent), sum(held)
-FROM budgets WHERE window IN ('hour', 'day', 'month') AND window_end_us > :at_us
+SELECT max((window_start_us = begins(window, starts_on, starts_at)) << 62 | id), rule, meter,
+  window, scope, ceiling, starts_on, starts_at, window_start_us, window_end_us, sum(spent),
+  sum(held)
+FROM budgets WHERE window NOT IN ('minute', 'concurrent') AND window_end_us > ?
 GROUP BY rule, meter, window, scope HAVING ceiling IS NOT NULL"""
 
 # The rows of one budget that still count.
@@ -120,17 +121,19 @@ class Reports:
         return sorted(rows, key=lambda row: (0 if by_day else -row.cost_nano_usd, row.names))
 
     def forecasts(self) -> list[BudgetForecast]:
-        """Return a forecast of each hourly, daily and monthly budget with a ceiling."""
+        """Return a forecast of each budget with a ceiling, but for minutes and open holds."""
         found = []
         since_us = self.at_us - max(RECENT_US.values())
         refusals = {
             tuple(budget): refused_at_us
             for *budget, refused_at_us in self._sql.execute(_REFUSALS, (since_us,))
         }
-        starts = {one.value: self.calendar.span(one, self.at_us).start_us for one in RECENT_US}
-        rows = self._sql.execute(_OPEN_BUDGETS, starts | {"at_us": self.at_us}).fetchall()
-        for _, rule, meter, window, scope, ceiling, start_us, end_us, spent, held in rows:
-            limit = Limit(rule, Meter(meter), Window(window), scope, ceiling)
+        self._sql.create_function("begins", 3, self._begins)
+        rows = self._sql.execute(_OPEN_BUDGETS, (self.at_us,)).fetchall()
+        for _, rule, meter, window, scope, ceiling, *anchor, start_us, end_us, spent, held in rows:
+            limit = Limit(
+                rule, Meter(meter), Window(window), scope, ceiling, anchor=Anchor(*anchor)
+            )
             measured_us = recent_us(limit.window, self.at_us - start_us)
             since = {"since_us": self.at_us - measured_us}
             (recent,) = self._sql.execute(_RECENT, self._of(limit) | since).fetchone()
@@ -138,7 +141,7 @@ class Reports:
                 BudgetForecast(
                     limit=limit,
                     ceiling=ceiling,
-                    span=Span(start_us, end_us),
+                    span=forecast_span(limit.window, Span(start_us, end_us), self.at_us),
                     spent=spent,
                     held=held,
                     at_us=self.at_us,
@@ -149,6 +152,10 @@ class Reports:
             )
         return found
 
+    def _begins(self, window: str, starts_on: int, starts_at: int) -> int:
+        """Return when the current window of a kind began."""
+        return self.calendar.span(Window(window), self.at_us, Anchor(starts_on, starts_at)).start_us
+
     def curve(self, forecast: BudgetForecast, steps: int = 96) -> list[Point]:
         """Return the growth of a budget's spend so far, at most one point for each step.
 
@@ -158,7 +165,7 @@ class Reports:
         step_us = max(1, (end_us - start_us) // steps)
         steps_of = {"start_us": start_us, "step_us": step_us}
         growth = self._sql.execute(_GROWTH, self._of(forecast.limit) | steps_of).fetchall()
-        spent = forecast.spent - sum(amount for _, amount in growth)  # 0, by L2
+        spent = forecast.spent - sum(amount for _, amount in growth)  # the opening balance (L2)
         points = [Point(start_us, spent)]
         for step, amount in growth:
             spent += amount

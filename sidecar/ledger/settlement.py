@@ -1,6 +1,5 @@
-"""Settlement: the ways a hold ends (settled, released, expired), and the pruning of old ones."""
+"""Settlement: the ways a hold ends: settled, released or expired."""
 
-import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from sidecar.domain.decisions import Charge, HoldState, Limit, Meter, Settlement
 from sidecar.domain.usage import Usage
-from sidecar.domain.windows import Window
+from sidecar.domain.windows import Anchor, Window
 from sidecar.ledger import rows
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.protocol import HoldUnknownError
 
 MAX_PER_TRANSACTION = 100
-"""Holds that maintenance handles in one transaction: bounds how long other requests wait."""
+"""Holds that expire in one transaction: bounds how long other requests wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class _Amount:
 
 
 class Settlements:
-    """Closes and prunes holds on one connection, in a transaction of the caller's."""
+    """Closes holds on one connection, in a transaction of the caller's."""
 
     def __init__(
         self, connection: sqlite3.Connection, balances: GroupBalances, alerts: Alerts
@@ -88,50 +87,6 @@ class Settlements:
             self._alerts.expired(row, at_us)
         return len(due)
 
-    def prune(self, at_us: int, retention_us: int) -> int:
-        """Delete decisions past the retention that no open window counts; return how many.
-
-        The latest decision always stays: it carries the ledger's time (L9).
-        """
-        before_us = self._balances.advance(at_us) - retention_us
-        oldest = self._sql.execute(
-            "SELECT d.id, d.chain, d.decided_at_us < ?2 AND d.id < (SELECT max(id) FROM decisions)"
-            " AND (h.id IS NULL OR h.state <> 'open' AND h.closed_at_us < ?2 AND NOT EXISTS ("
-            "   SELECT 1 FROM hold_amounts a JOIN budgets b ON b.id = a.budget WHERE a.hold = h.id"
-            "   AND b.window <> 'concurrent' AND b.window_end_us >= ?2))"
-            " FROM (SELECT id, chain, decided_at_us FROM decisions ORDER BY id LIMIT ?1) d"
-            " LEFT JOIN holds h USING (id) ORDER BY d.id",
-            (MAX_PER_TRANSACTION, before_us),
-        )
-        # The chain that is left may have no gap, so the oldest go first.
-        gone = list(itertools.takewhile(lambda row: row[2], oldest))
-        if not gone:
-            return 0
-        last, link, _ = gone[-1]
-        self._sql.execute("DELETE FROM pruned")
-        self._sql.execute("INSERT INTO pruned (decision, chain) VALUES (?,?)", (last, link))
-        old = [(row,) for row, _, _ in gone]
-        touched: set[tuple[int]] = set()
-        for row in old:
-            touched |= set(self._sql.execute("SELECT budget FROM hold_amounts WHERE hold = ?", row))
-        for statement in (
-            # L2: an old budget stays the sum of its holds that are left.
-            """UPDATE budgets SET spent = spent -
-              (SELECT charged FROM hold_amounts WHERE hold = ?1 AND budget = budgets.id)
-              WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?1)""",
-            "DELETE FROM hold_amounts WHERE hold = ?1",
-            "DELETE FROM holds WHERE id = ?1",
-            "DELETE FROM decisions WHERE id = ?1",
-        ):
-            self._sql.executemany(statement, old)
-        self._sql.executemany(  # a budget goes with the last of its holds
-            "DELETE FROM budgets WHERE id = ?1 AND window <> 'concurrent'"
-            " AND NOT EXISTS (SELECT 1 FROM hold_amounts WHERE budget = ?1)"
-            " AND NOT EXISTS (SELECT 1 FROM adjustments WHERE budget = ?1)",
-            touched,
-        )
-        return len(old)
-
     def _state(self, hold_id: str) -> tuple[int, HoldState]:
         found = self._sql.execute(
             "SELECT id, state FROM holds WHERE hold_id = ?", (hold_id,)
@@ -143,8 +98,8 @@ class Settlements:
     def _amounts(self, row: int) -> list[_Amount]:
         found = self._sql.execute(
             "SELECT a.budget, a.held, a.charged, a.charge_on_expiry, b.rule, b.meter, b.window,"
-            " b.scope, b.ceiling FROM hold_amounts a JOIN budgets b ON b.id = a.budget"
-            " WHERE a.hold = ?",
+            " b.scope, b.ceiling, b.starts_on, b.starts_at"
+            " FROM hold_amounts a JOIN budgets b ON b.id = a.budget WHERE a.hold = ?",
             (row,),
         )
         return [
@@ -153,10 +108,12 @@ class Settlements:
                 held,
                 charged,
                 bool(charge_on_expiry),
-                Limit(rule, Meter(meter), Window(window), scope, ceiling),
+                Limit(
+                    rule, Meter(meter), Window(window), scope, ceiling, anchor=Anchor(*anchor)
+                ),
             )
-            for budget_row, held, charged, charge_on_expiry, rule, meter, window, scope, ceiling
-            in found
+            for budget_row, held, charged, charge_on_expiry, rule, meter, window, scope, ceiling,
+            *anchor in found
         ]  # fmt: skip
 
     def _move(self, row: int, state: HoldState, charge: Callable[[_Amount], int]) -> None:

@@ -27,6 +27,7 @@ from sidecar.ledger.adjustments import Adjustments
 from sidecar.ledger.admission import Admission, check_reservation
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import Balances, LedgerTime, PreviewBalances
+from sidecar.ledger.chain import DecisionChain
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.group_commit import GroupCommit
 from sidecar.ledger.key_usage import KeyUsage, revoked_versions
@@ -38,6 +39,7 @@ from sidecar.ledger.protocol import (
     NotAdjustableError,
     RequestIdReusedError,
 )
+from sidecar.ledger.retention import Retention
 from sidecar.ledger.settlement import MAX_PER_TRANSACTION, Settlements
 
 T = TypeVar("T")
@@ -76,8 +78,10 @@ class SqliteLedger:
         self._time = time
         self._balances = balances = GroupBalances(writer, calendar, time)
         self._alerts = Alerts(writer, balances, channels, entropy, origin)
-        self._admission = Admission(writer, balances, self._alerts)
+        self._chain = DecisionChain(writer)
+        self._admission = Admission(writer, balances, self._alerts, self._chain)
         self._settlements = Settlements(writer, balances, self._alerts)
+        self._retention = Retention(writer, balances, self._chain)
         self._adjustments = Adjustments(writer, balances)
         self._outbox = Outbox(writer)
         self._writer = writer
@@ -124,6 +128,7 @@ class SqliteLedger:
     def _forget(self) -> None:
         self._balances.forget()
         self._admission.forget()
+        self._chain.forget()
         self._adjustments.forget()
         self._alerts.forget()
         self._settlements.closed.clear()
@@ -211,7 +216,7 @@ class SqliteLedger:
     def _prune(self, at_us: int, retention_us: int) -> int:
         self._key_usage.count()  # decisions are counted before they are pruned
         self._outbox.prune(self._time.advance(at_us) - retention_us)
-        return self._settlements.prune(at_us, retention_us)
+        return self._retention.prune(at_us, retention_us)
 
     async def burn(self, at_us: int) -> int:
         """See Ledger.burn."""

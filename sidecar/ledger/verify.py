@@ -14,10 +14,11 @@ _CHECKS: dict[str, str] = {
           (SELECT a.budget, a.held FROM hold_amounts a JOIN holds h ON h.id = a.hold
            WHERE h.state = 'open') x ON x.budget = b.id
         GROUP BY b.id HAVING b.held <> coalesce(sum(x.held), 0)""",
-    "L2 a budget's spent is not the sum of its closed holds and adjustments": """
-        SELECT 'budget ' || b.id || ' (' || b.rule || '): spent ' || b.spent || ', closed holds'
-          || ' and adjustments ' || coalesce(sum(x.charged), 0) FROM budgets b LEFT JOIN
-          (SELECT a.budget, a.charged FROM hold_amounts a JOIN holds h ON h.id = a.hold
+    "L2 a budget's spent is not its opening balance, closed holds and adjustments": """
+        SELECT 'budget ' || b.id || ' (' || b.rule || '): spent ' || b.spent || ', opening balance,'
+          || ' closed holds and adjustments ' || coalesce(sum(x.charged), 0)
+        FROM budgets b LEFT JOIN (SELECT id AS budget, opening AS charged FROM budgets UNION ALL
+          SELECT a.budget, a.charged FROM hold_amounts a JOIN holds h ON h.id = a.hold
            WHERE h.state <> 'open' UNION ALL SELECT budget, amount FROM adjustments) x
           ON x.budget = b.id
         GROUP BY b.id HAVING b.spent <> coalesce(sum(x.charged), 0)""",
@@ -46,7 +47,8 @@ _CHECKS: dict[str, str] = {
         WHERE h.state IN ('open', 'released')
           AND (a.charged <> 0 OR h.charged_cost_nano_usd <> 0)""",
     "L7 an amount is negative": """
-        SELECT 'budget ' || id || ' (' || rule || ')' FROM budgets WHERE held < 0 OR spent <
+        SELECT 'budget ' || id || ' (' || rule || ')' FROM budgets
+        WHERE held < 0 OR opening < 0 OR spent <
           coalesce((SELECT sum(amount) FROM adjustments WHERE budget = budgets.id), 0)
         UNION ALL SELECT 'hold ' || hold_id FROM holds
         WHERE held_cost_nano_usd < 0 OR charged_cost_nano_usd < 0""",
@@ -92,6 +94,10 @@ def _findings(connection: sqlite3.Connection) -> tuple[list[VerifyFinding], dict
         for promise, query in _CHECKS.items()
         for (place,) in connection.execute(query).fetchmany(MAX_SHOWN)
     ]
+    last = chain.last_pruning(connection)
+    if chain.openings(connection) != (chain.NO_OPENINGS if last is None else last.openings):
+        place = "the opening balances of the table budgets"
+        findings.append(VerifyFinding("L2 an opening balance is not what pruning recorded", place))
     findings += [
         VerifyFinding("the decision log was altered", f"{place} was altered, or follows a gap")
         for place in itertools.islice(chain.breaks(connection), MAX_SHOWN)

@@ -18,7 +18,7 @@ from sidecar.domain.spend_report import (
     days_in_group,
     stacked,
 )
-from sidecar.domain.windows import MINUTE_US
+from sidecar.domain.windows import MINUTE_US, Window
 from sidecar.reports.markup import table, tag
 from sidecar.reports.plots import budget_plot, daily_plot
 
@@ -98,7 +98,7 @@ def _budgets(
 ) -> Iterator[Markup]:
     yield tag("h2", "When each budget runs out")
     if not report.forecasts:
-        yield tag("p", "No budget of an hour, a day or a month that has a ceiling is open.")
+        yield tag("p", "No budget with a ceiling is open, but for minutes and open holds.")
         return
     headings = ("limit", "for", "runs out", "pace an hour", "spent", "held", "ceiling", "counts")
     rows = [
@@ -136,15 +136,16 @@ def _card(
         "left": forecast.left,
         "ceiling": forecast.ceiling,
     }
+    ends = limit.window is not Window.TOTAL
     facts = [(what, format_number(limit.meter, amount)) for what, amount in amounts.items()]
     facts += [
         ("pace an hour", format_estimate(limit.meter, forecast.hourly)),
         (
-            "by the window's end, at this pace",
+            "by the window's end, at this pace" if ends else "in a year, at this pace",
             format_estimate(limit.meter, forecast.used_at(forecast.span.end_us)),
         ),
         ("runs out", forecast.verdict(zone)),
-        ("window ends", format_time(forecast.span.end_us, zone)),
+        ("window ends", format_time(forecast.span.end_us, zone) if ends else "never"),
         ("pace measured over", f"{minutes // 60} h {minutes % 60} min"),
     ]
     points = [

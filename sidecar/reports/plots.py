@@ -24,7 +24,11 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 408, 38, 206
 _MARKS = {
     Window.HOUR: (timedelta(minutes=15), "%H:%M"),
     Window.DAY: (timedelta(hours=6), "%H:%M"),
+    Window.WEEK: (timedelta(days=1), "%m-%d"),
     Window.MONTH: (timedelta(days=7), "%m-%d"),
+    Window.QUARTER: (timedelta(days=21), "%m-%d"),
+    Window.YEAR: (timedelta(days=73), "%m-%d"),
+    Window.TOTAL: (timedelta(days=146), "%Y-%m"),
 }
 """For each window, the distance of the time axis' ticks in local time, and their format."""
 

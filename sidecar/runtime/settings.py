@@ -43,7 +43,7 @@ class Settings:
     )
     retention_days: int = setting(
         "--retention-days",
-        "How long decisions are kept; those of an open window are kept longer.",
+        "How long decisions are kept; budgets keep what older calls were charged.",
         default=35,
         min=1,
         max=3650,

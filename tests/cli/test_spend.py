@@ -141,7 +141,7 @@ def test_spend_writes_a_page_too(kept: OperatorLedger, tmp_path: Path) -> None:
     assert (code, err, "monthly" in out) == (0, f"wrote {page}\n", True)
     text = page.read_text()
     assert "Cost of each day, by model" in text
-    assert "is what its calls were charged in the last 24 hours for a month" in text
+    assert "is what its calls were charged in the last 24 hours for a week" in text
     code, _, err = sidecar("spend", "--ledger", kept.path, "--html", tmp_path / "no" / "folder")
     assert (code, "cannot be written" in err) == (1, True)
 

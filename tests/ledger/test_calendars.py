@@ -1,4 +1,4 @@
-"""The ledger where clocks change in odd ways, and where its time zone changes."""
+"""The ledger where clocks change in odd ways, and where its time zone or an anchor changes."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -11,21 +11,20 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.reservations import limit, reservation
+from support.reservations import limit, reservation, settlement
 from support.zones import changes
 
 from sidecar.domain.clock import SECOND_US, to_us
-from sidecar.domain.decisions import Budget, Decision, Effect, Meter, ReservationRequest
+from sidecar.domain.decisions import Budget, Charge, Decision, Effect, Meter, ReservationRequest
 from sidecar.domain.forecast import BudgetForecast
-from sidecar.domain.windows import Calendar, Span, Window
+from sidecar.domain.windows import CALENDAR, DEFAULT_ANCHOR, Anchor, Calendar, Span, Window
 from sidecar.ledger import ledger_file
 from sidecar.ledger.reports import Reports
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify
 
 HOUR_US, DAY_US = 3600 * SECOND_US, 86_400 * SECOND_US
-WINDOWS = (Window.HOUR, Window.DAY, Window.MONTH)
-LIMITS = [limit(10**9, Meter.TOKENS, window) for window in WINDOWS]
+LIMITS = [limit(10**9, Meter.TOKENS, window) for window in CALENDAR]
 ODD = ("Pacific/Chatham", "Antarctica/Troll", "Australia/Lord_Howe", "Africa/Cairo", "UTC")
 
 
@@ -63,21 +62,24 @@ class Kept:
         self._path = path
         self._rows = Rows()
 
-    def call(self, zone: str, *times_us: int) -> None:
+    def call(self, zone: str, *times_us: int, anchor: Anchor = DEFAULT_ANCHOR) -> None:
         """Hold calls at these times in a zone, and compare each answer with what is right."""
-        asyncio.run(self._call(zone, times_us))
+        asyncio.run(self._call(zone, times_us, anchor))
 
-    async def _call(self, zone: str, times_us: Sequence[int]) -> None:
+    async def _call(self, zone: str, times_us: Sequence[int], anchor: Anchor) -> None:
         ledger, calendar = SqliteLedger(self._path, ZoneInfo(zone)), Calendar(ZoneInfo(zone))
+        limits = [one._replace(anchor=anchor) for one in LIMITS]
         for number, at_us in enumerate(times_us):
             tokens = 100 + number
-            spans = [calendar.span(window, at_us) for window in WINDOWS]
-            expected = [self._rows.counted(*one, at_us) for one in zip(WINDOWS, spans, strict=True)]
-            assert [b.held for b in ledger.budgets(LIMITS, at_us)] == expected, zone
-            decision = await ledger.decide(reservation(at_us, *LIMITS, tokens=tokens))
+            spans = [calendar.span(window, at_us, anchor) for window in CALENDAR]
+            expected = [
+                self._rows.counted(*one, at_us) for one in zip(CALENDAR, spans, strict=True)
+            ]
+            assert [b.held for b in ledger.budgets(limits, at_us)] == expected, zone
+            decision = await ledger.decide(reservation(at_us, *limits, tokens=tokens))
             assert decision.effect is Effect.ALLOW
             assert [b.held for b in decision.budgets] == [held + tokens for held in expected], zone
-            for window, span in zip(WINDOWS, spans, strict=True):
+            for window, span in zip(CALENDAR, spans, strict=True):
                 self._rows.add(window, span, tokens)
         await ledger.close()
 
@@ -137,6 +139,52 @@ def test_a_ledger_that_changes_its_zone_counts_each_row_that_has_not_ended(
         one.call(before, us(first) - DAY_US, us(first))
         one.call(after, *range(us(second), us(second) + 3 * HOUR_US, HOUR_US // 3))
         one.call(before, us(second) + 4 * HOUR_US, us(second) + 30 * HOUR_US)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Anchor(1), Anchor(5)),
+        (Anchor(5), Anchor(1)),
+        (Anchor(1), Anchor(1, 6)),
+        (Anchor(7, 23), Anchor(3, 2)),
+    ],
+)
+def test_a_limit_that_changes_its_anchor_counts_each_row_that_has_not_ended(
+    before: Anchor, after: Anchor
+) -> None:
+    """L1: what was spent before the change counts until its window ends, and never twice."""
+    at_us = us("2027-03-30T00:10")
+    with kept() as one:
+        one.call("UTC", *range(at_us, at_us + 10 * DAY_US, 31 * HOUR_US), anchor=before)
+        at_us += 10 * DAY_US
+        one.call("UTC", *range(at_us, at_us + 8 * DAY_US, 31 * HOUR_US), anchor=after)
+        one.call("UTC", *range(at_us + 8 * DAY_US, at_us + 40 * DAY_US, DAY_US), anchor=before)
+
+
+def test_a_hold_from_before_a_change_of_the_anchor_settles_into_its_own_window(
+    tmp_path: Path,
+) -> None:
+    """L6: and a report shows the window that the last call counted in."""
+    path, at_us = tmp_path / "ledger.sqlite", us("2027-03-20T12:00")
+    old = limit(1000, window=Window.MONTH)
+    new = old._replace(anchor=Anchor(15))
+    (held,) = opened(path, "UTC", reservation(at_us, old))
+    (second,) = opened(path, "UTC", reservation(at_us, new))
+    assert [(b.window_start_us, b.held) for b in second.budgets] == [(us("2027-03-15"), 200)]
+
+    async def settle() -> Charge:
+        ledger = SqliteLedger(path)
+        try:
+            return await ledger.settle(held.hold_id, settlement(at_us, 30))
+        finally:
+            await ledger.close()
+
+    (budget,) = asyncio.run(settle()).budgets
+    assert (budget.window_start_us, budget.spent, budget.held) == (us("2027-03-01"), 30, 100)
+    outlook = only_outlook(path, at_us)
+    assert outlook.span == Span(us("2027-03-15"), us("2027-04-15"))
+    assert (outlook.spent, outlook.held) == (30, 100)
 
 
 def opened(
@@ -210,25 +258,29 @@ def only_forecast(path: Path, at_us: int) -> BudgetForecast:
 
 
 @st.composite
-def journeys(draw: st.DrawFn) -> tuple[list[str], list[int]]:
-    """Draw zones that a ledger is opened in, one after the other, and when it is called.
+def journeys(draw: st.DrawFn) -> tuple[list[tuple[str, Anchor]], list[int]]:
+    """Draw zones and anchors that a ledger is opened with, in turn, and when it is called.
 
-    That is around a change of their clocks, or the end of a month.
+    That is around a change of the clocks, or the end of a month.
     """
     zones = draw(st.lists(st.sampled_from([*changes(), *ODD]), min_size=2, max_size=3))
     months = [us(f"{year}-{month:02}-01") for year in (2027, 2028) for month in range(1, 13)]
     changed = [at_us for zone in zones for at_us in changes().get(zone, ())]
     middle_us = draw(st.sampled_from(months + changed))
     minutes = draw(st.lists(st.integers(-30 * 60, 30 * 60), min_size=4, max_size=8))
-    return zones, [middle_us + minute * 60 * SECOND_US for minute in sorted(minutes)]
+    anchors = st.builds(Anchor, st.integers(1, 7), st.integers(0, 23))
+    opened_with = [(zone, draw(st.just(DEFAULT_ANCHOR) | anchors)) for zone in zones]
+    return opened_with, [middle_us + minute * 60 * SECOND_US for minute in sorted(minutes)]
 
 
 @pytest.mark.property
 @given(journeys())
-def test_any_change_of_zone_counts_each_row_once(journey: tuple[list[str], list[int]]) -> None:
-    """L1: around changes of the clocks and ends of months, in any zones."""
-    zones, times = journey
-    step = -(-len(times) // len(zones))
+def test_any_change_of_zone_or_anchor_counts_each_row_once(
+    journey: tuple[list[tuple[str, Anchor]], list[int]],
+) -> None:
+    """L1: around changes of the clocks and ends of months, in any zones, with any anchors."""
+    opened_with, times = journey
+    step = -(-len(times) // len(opened_with))
     with kept() as one:
-        for number, zone in enumerate(zones):
-            one.call(zone, *times[number * step : (number + 1) * step])
+        for number, (zone, anchor) in enumerate(opened_with):
+            one.call(zone, *times[number * step : (number + 1) * step], anchor=anchor)

@@ -101,9 +101,26 @@ def test_the_chain_is_intact_after_pruning(till: Till) -> None:
     assert connection.execute("SELECT min(id) FROM decisions").fetchone() == (gone + 1,)
     assert altered(connection) == []
     assert chain.has_link(connection, kept)
-    connection.execute("DELETE FROM pruned")
+    connection.execute("DELETE FROM prunings")
     assert len(altered(connection)) == 1
     till.run(till.ledger.decide(reservation(NOON + 10 * DAY, DAILY)))  # and it goes on
+
+
+def test_a_pruning_is_a_link_of_the_chain(till: Till) -> None:
+    """A head that was kept before or after a pruning is in the chain for as long as it lasts."""
+    kept = []
+    for day in range(6):
+        till.run(till.ledger.decide(reservation(NOON + day * DAY, DAILY, reasons=DENIED)))
+        kept.append(chain.head(copy(till)))
+        till.run(till.ledger.prune(NOON + day * DAY, 2 * DAY))
+        kept.append(chain.head(copy(till)))
+    assert len(set(kept)) == 6 + 3  # three prunings had something to delete
+    connection = copy(till)
+    assert altered(connection) == []
+    assert [chain.has_link(connection, link) for link in kept[-6:]] == [True] * 6
+    till.reopen()
+    till.run(till.ledger.decide(reservation(NOON + 6 * DAY, DAILY)))
+    assert altered(copy(till)) == []
 
 
 def test_pruning_stops_at_the_first_decision_that_must_stay(till: Till) -> None:

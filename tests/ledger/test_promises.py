@@ -324,7 +324,7 @@ def test_l7_every_amount_in_the_file_is_an_integer(till: Till) -> None:
     ours = {name for name, _ in tables if not name.startswith(("sqlite_", "_sqlite"))}
     assert ours == {
         "adjustments", "alert_deliveries", "alerts", "budgets", "decisions", "hold_amounts", "holds", "policy_sets", "prices",
-        "pruned", "key_versions", "key_rotations", "key_rotation_steps", "key_tracking",
+        "prunings", "key_versions", "key_rotations", "key_rotation_steps", "key_tracking",
         "key_usage_counted", "key_usage_until",
     }  # fmt: skip
     assert all(strict for name, strict in tables if name in ours)

@@ -1,4 +1,4 @@
-"""Pruning: old entries are deleted, except those that an open window or a replay needs."""
+"""Pruning: old entries are deleted, and what they were charged stays in opening balances."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US, to_us
 from sidecar.domain.decisions import Decision, Limit, Meter
-from sidecar.domain.windows import Window
+from sidecar.domain.windows import CALENDAR, Window
 from sidecar.ledger.protocol import HoldUnknownError
 
 FIRST = to_us(datetime(2026, 10, 1, 12, tzinfo=UTC))
@@ -24,6 +24,13 @@ def count(till: Till, table: str) -> int:
     ledger: Any = till.ledger
     connection = ledger._commits._connection  # noqa: SLF001
     return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def read(till: Till, query: str) -> list[Any]:
+    """Read the file by hand."""
+    ledger: Any = till.ledger
+    found: list[Any] = ledger._commits._connection.execute(query).fetchall()  # noqa: SLF001
+    return found
 
 
 def prune(till: Till, at_us: int, days: int) -> None:
@@ -43,18 +50,56 @@ def test_what_is_past_the_retention_is_gone(till: Till) -> None:
     assert count(till, "hold_amounts") == 12
 
 
-def test_an_open_window_keeps_all_that_it_counts(till: Till) -> None:
-    """L2: a month's budget stays the sum of its holds, for any retention."""
-    for day in range(20):
-        hold = till.run(
-            till.ledger.decide(reservation(FIRST + day * DAY, MONTH, tokens=10))
-        ).hold_id
-        till.run(till.ledger.settle(hold, settlement(FIRST + day * DAY, 10)))
+def spend_daily(till: Till, days: int, *limits: Limit) -> None:
+    """Settle a call of 10 tokens on each of so many days."""
+    for day in range(days):
+        at_us = FIRST + day * DAY
+        hold = till.run(till.ledger.decide(reservation(at_us, *limits, tokens=10))).hold_id
+        till.run(till.ledger.settle(hold, settlement(at_us, 10)))
+
+
+@pytest.mark.parametrize("window", [*CALENDAR[3:], Window.TOTAL])
+def test_an_open_window_keeps_its_spend_when_its_calls_are_pruned(
+    till: Till, window: Window
+) -> None:
+    """L1, L2: what pruned holds were charged is the budget's opening balance, and refuses calls."""
+    one = limit(205, window=window)
+    spend_daily(till, 20, one)
+    prune(till, FIRST + 25 * DAY, 10)
+    assert count(till, "holds") == 5
+    till.reopen()
+    assert till.ledger.budgets([one], FIRST + 25 * DAY)[0].spent == 200
+    assert till.findings() == []
+    late = reservation(FIRST + 25 * DAY, one, tokens=6)
+    assert not till.run(till.ledger.decide(late)).hold_id
+    prune(till, FIRST + 60 * DAY, 10)
+    assert count(till, "holds") == 0  # only the refusal is left: the last decision always stays
+    assert till.findings() == []
+
+
+def test_a_budget_goes_when_its_window_has_ended_and_its_holds_are_pruned(till: Till) -> None:
+    """L8: an opening balance outlives its holds, and not the retention after its window."""
+    spend_daily(till, 20, MONTH)
     prune(till, FIRST + 25 * DAY, 1)
-    assert count(till, "holds") == 20
-    assert till.ledger.budgets([MONTH], FIRST + 25 * DAY)[0].spent == 200
-    prune(till, FIRST + 40 * DAY, 1)
-    assert count(till, "holds") == 1  # the last decision always stays
+    assert count(till, "budgets") == 1
+    till.run(till.ledger.decide(reservation(FIRST + 50 * DAY, TOKENS)))
+    prune(till, FIRST + 50 * DAY, 25)  # the window ended 20 days ago
+    assert count(till, "budgets") == 2
+    till.run(till.ledger.decide(reservation(FIRST + 60 * DAY, TOKENS)))
+    till.run(till.ledger.expire(FIRST + 60 * DAY))
+    till.run(till.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
+    prune(till, FIRST + 90 * DAY, 25)
+    assert {rule for (rule,) in read(till, "SELECT rule FROM budgets")} == {TOKENS.rule}
+    assert till.findings() == []
+
+
+def test_a_pruning_that_is_not_durable_folds_nothing(till: Till) -> None:
+    """L4: the calls of a group that fails are all there, and so is their chain."""
+    spend_daily(till, 5, MONTH)
+    broken = reservation(FIRST + 40 * DAY, limit(None, Meter.COST), tokens=2**70)
+    till.together(till.ledger.prune(FIRST + 40 * DAY, DAY), till.ledger.decide(broken))
+    till.run(till.ledger.decide(reservation(FIRST + 40 * DAY, MONTH)))
+    assert till.findings() == []
 
 
 def test_an_open_hold_is_kept_however_old(till: Till) -> None:

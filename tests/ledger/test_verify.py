@@ -8,12 +8,15 @@ from ledger.conftest import Till
 from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.decisions import Meter, Reason
+from sidecar.domain.windows import DAY_US, Window
 from sidecar.ledger import ledger_file
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify
 
 HELD = "L2 a budget's held is not the sum of its open holds"
-SPENT = "L2 a budget's spent is not the sum of its closed holds and adjustments"
+SPENT = "L2 a budget's spent is not its opening balance, closed holds and adjustments"
+OPENING = "L2 an opening balance is not what pruning recorded"
+ALTERED = "the decision log was altered"
 COST = "L2 a hold's cost is not what its budgets were charged"
 LOST = "L3 an allowed decision has no hold, or a denied one has"
 CHARGED = "L5 an open hold has a charge, or a released one"
@@ -73,6 +76,45 @@ def test_each_kind_of_damage_is_found_and_named(promise: str, damage: str, tmp_p
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA writable_schema = ON")
     connection.execute(damage)
+    assert promise in {finding.promise for finding in till.findings()}
+    till.close()
+
+
+TAMPERING = [
+    (OPENING, "UPDATE budgets SET opening = opening - 1, spent = spent - 1 WHERE opening > 0"),
+    (OPENING, "UPDATE budgets SET opening = 7, spent = spent + 7 WHERE opening IS NULL"),
+    (OPENING, "UPDATE budgets SET scope = 'other' WHERE opening > 0"),
+    (OPENING, "DELETE FROM budgets WHERE opening > 0 AND held = 0"),
+    (OPENING, "DELETE FROM prunings"),
+    (SPENT, "UPDATE budgets SET opening = opening - 1 WHERE opening > 0"),
+    (NEGATIVE, "UPDATE budgets SET opening = -1"),
+    (ALTERED, "DELETE FROM prunings"),
+    (ALTERED, "DELETE FROM prunings WHERE id = (SELECT max(id) FROM prunings)"),
+    (ALTERED, "DELETE FROM prunings WHERE id = (SELECT max(id) FROM prunings) - 1"),
+    (ALTERED, "UPDATE prunings SET openings = zeroblob(32)"),
+    (ALTERED, "UPDATE prunings SET pruned = pruned + 1"),
+    (ALTERED, "UPDATE prunings SET follows = follows + 1"),
+]
+
+
+@pytest.mark.parametrize(("promise", "damage"), TAMPERING, ids=[sql for _, sql in TAMPERING])
+def test_an_opening_balance_cannot_be_altered_or_invented(
+    promise: str, damage: str, tmp_path: Path
+) -> None:
+    """L2: the chain of decisions proves what pruning has folded, also after later decisions."""
+    till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
+    limits = (limit(1000, window=Window.TOTAL), limit(1000, window=Window.YEAR))
+    for day in range(10):
+        at_us = day * DAY_US + 1
+        hold = till.run(till.ledger.decide(reservation(at_us, *limits))).hold_id
+        till.run(till.ledger.settle(hold, settlement(at_us, 30)))
+        till.run(till.ledger.prune(at_us, 3 * DAY_US))
+    till.run(till.ledger.decide(reservation(10 * DAY_US, limit(1000))))
+    assert till.findings() == []
+    ledger: Any = till.ledger
+    connection = ledger._commits._connection  # noqa: SLF001 - damage that only the writer can do
+    connection.execute("PRAGMA foreign_keys = OFF")
+    assert connection.execute(damage).rowcount > 0
     assert promise in {finding.promise for finding in till.findings()}
     till.close()
 

@@ -184,8 +184,8 @@ L1 = [
     TextMutant(
         "second-not-prolonged", "L1", "A later admission in the same second does not extend the row of that second.",
         "_HOLD",
-        "ceiling = ?, window_end_us = ? WHERE id = ?",
-        "ceiling = ?, window_end_us = coalesce(window_end_us, ?) WHERE id = ?",
+        "window_end_us = ?, starts_on",
+        "window_end_us = coalesce(window_end_us, ?), starts_on",
     ),
     Mutant(
         "lowered-ceiling-ignored", "L1", "A window keeps the ceiling that its first call had.",
@@ -372,17 +372,17 @@ L4 = [
     ),
     Mutant(
         "rolled-back-ids-remembered", "L4", "A hold refers to a price whose row was rolled back.",
-        "Admission.forget",
-        "self._row_ids.clear()\n"
+        "SqliteLedger._forget",
+        "self._admission.forget()\n"
         "self._chain.forget()",
         "self._chain.forget()",
     ),
     Mutant(
         "rolled-back-link-remembered", "L4", "A decision is linked to one that was rolled back.",
-        "Admission.forget",
-        "self._row_ids.clear()\n"
+        "SqliteLedger._forget",
+        "self._admission.forget()\n"
         "self._chain.forget()",
-        "self._row_ids.clear()",
+        "self._admission.forget()",
     ),
     TextMutant(
         "commit-does-not-wait-for-the-disk", "L4", "A commit is not flushed to disk, so a power failure loses answered decisions.",

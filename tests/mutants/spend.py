@@ -48,7 +48,7 @@ L2 = [
     ),
     TextMutant(
         "verify-blind-to-negative-amounts", "L7", "`ledger verify` accepts a negative amount.",
-        "_CHECKS", "budgets WHERE held < 0 OR", "budgets WHERE",
+        "_CHECKS", "WHERE held < 0 OR opening", "WHERE opening",
     ),
     TextMutant(
         "verify-blind-to-missing-prices", "L7", "`ledger verify` accepts a cost without a price.",
@@ -68,34 +68,63 @@ L2 = [
     ),
     Mutant(
         "prune-loses-the-link", "L2", "Pruning does not keep the link of the last decision that it removes.",
-        "Settlements.prune", "(last, link)", "(last, b'')",
+        "Retention.prune", "self._chain.prune(last, link)", "self._chain.prune(last, b'')",
+    ),
+    Mutant(
+        "prune-without-a-record", "L2", "A pruning records no digest of the opening balances.",
+        "DecisionChain.prune", "openings(self._sql)", "b''",
+    ),
+    Mutant(
+        "pruning-is-no-link", "L2", "A pruning does not cover its own row in the chain.",
+        "DecisionChain.prune",
+        "self._sql.execute(_INSERT_PRUNING, (*values, self.link(values)))",
+        "self._sql.execute(_INSERT_PRUNING, (*values, head(self._sql)))",
+    ),
+    Mutant(
+        "head-before-the-pruning", "L2", "A decision after a pruning is linked to the decision before it.",
+        "head", "pruning.follows >= row", "pruning.follows > row",
+    ),
+    Mutant(
+        "verify-blind-to-openings", "L2", "`ledger verify` accepts an altered opening balance.",
+        "_findings", "chain.openings(connection) != ...", "False",
+    ),
+    Mutant(
+        "openings-without-their-scope", "L2", "An opening balance can be moved to another scope.",
+        "OPENING_COLUMNS",
+        "('id', 'rule', 'window', 'meter', 'scope', 'window_start_us', 'opening')",
+        "('id', 'opening')",
     ),
     TextMutant(
         "adjustment-not-counted", "L2", "An adjustment is recorded, and not added to the balance.",
         "Adjustments.adjust", "SET spent = spent + ?, window", "SET spent = spent + 0 * ?, window",
     ),
     TextMutant(
-        "prune-keeps-the-sum", "L2", "Pruning removes holds, and not their amounts in the balance.",
-        "Settlements.prune",
-        "SET spent = spent -\n",
-        "SET spent = spent - 0 *\n",
+        "prune-forgets-the-sum", "L2", "Pruning does not add charges to the opening balance.",
+        "_FOLD", "coalesce(opening, 0) +\n", "coalesce(opening, 0) + 0 *\n",
+    ),
+    TextMutant(
+        "prune-keeps-no-balance", "L1", "Pruning resets what an open window has spent.",
+        "_FOLD", "UPDATE budgets SET opening", "UPDATE budgets SET spent = 0, opening",
     ),
     TextMutant(
         "prune-open-windows", "L2", "Pruning removes rows of a window that is still open.",
-        "Settlements.prune", "AND b.window_end_us >= ?2))", "AND b.window_start_us >= ?2))",
+        "_DELETE_BUDGETS", "AND window_end_us < ?1", "AND ?1",
+    ),
+    TextMutant(
+        "prune-no-budget", "L8", "Pruning keeps the rows of windows that ended long ago.",
+        "_DELETE_BUDGETS", "AND window_end_us < ?1", "AND window_end_us < 0 * ?1",
     ),
     TextMutant(
         "prune-open-holds", "L2", "Pruning removes holds that are still open.",
-        "Settlements.prune", "h.state <> 'open' AND h.closed_at_us", "coalesce(h.closed_at_us, 0)",
+        "_OLDEST", "h.state <> 'open' AND h.closed_at_us", "coalesce(h.closed_at_us, 0)",
     ),
     Mutant(
         "prune-at-once", "L3", "Pruning removes decisions before the end of the retention.",
-        "Settlements.prune",
-        "self._balances.advance(at_us) - retention_us", "self._balances.advance(at_us)",
+        "Retention.prune", "self._advance(at_us) - retention_us", "self._advance(at_us)",
     ),
     TextMutant(
         "prune-what-was-closed-late", "L3", "Pruning removes a hold that was closed only now, so that a replay does not find it.",
-        "Settlements.prune", "AND h.closed_at_us < ?2 AND NOT", "AND ?2 AND NOT",
+        "_OLDEST", "AND h.closed_at_us < ?2", "AND ?2",
     ),
 ]  # fmt: skip
 
@@ -361,7 +390,7 @@ L9 = [
     ),
     TextMutant(
         "prune-the-latest", "L9", "Pruning removes the decision that keeps the ledger's time.",
-        "Settlements.prune", " AND d.id < (SELECT max(id) FROM decisions)", "",
+        "_OLDEST", " AND d.id < (SELECT max(id) FROM decisions)", "",
     ),
     Mutant(
         "repeated-hour-given-twice", "L9", "The hour that the clocks repeat has two windows.",

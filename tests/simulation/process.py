@@ -35,7 +35,11 @@ _POLICIES = {
     "minute": policies.limit("8", window="minute"),
     "hour": policies.limit("300", meter="tokens", window="hour", extra="// on_expiry: release\n"),
     "day": policies.limit("320", meter="tokens"),
+    "week": policies.limit(
+        "400", meter="tokens", window="week", extra="// starts_on: sunday\n// starts_at: 03:00\n"
+    ),
     "month": policies.limit("0.00034", meter="cost", window="month"),
+    "total": policies.limit("0.0012", meter="cost", window="total"),
     "at_once": policies.limit("2", window="concurrent", per="principal.id"),
     "careful": policies.deny('request.tokens > 80 && spend["day"].fraction > 0.7'),
 }

@@ -13,7 +13,7 @@ _ADMISSIONS = {
     "L1 a budget is above its ceiling by more than its overruns": """
         SELECT b.rule || ': ' || (b.spent + b.held) || ' of ' || b.ceiling
         FROM budgets b JOIN hold_amounts a ON a.budget = b.id WHERE b.window <> 'minute'
-        GROUP BY b.id HAVING min(a.charge_on_expiry)
+        GROUP BY b.id HAVING min(a.charge_on_expiry) AND b.opening IS NULL
           AND b.spent + b.held > b.ceiling + sum(max(0, a.charged - a.held))""",
     "L1 sixty seconds admitted more than the ceiling": """
         SELECT rule || ': ' || admitted || ' of ' || ceiling FROM (
@@ -46,7 +46,8 @@ _ALERTS = {
         SELECT d.decision_id || ': ' || percent || ' % of ' || (b.value ->> 0)
         FROM decisions d, json_each(d.budgets) b,
           (SELECT 50 AS percent UNION SELECT 80 UNION SELECT 100)
-        WHERE b.value ->> 0 IN ('hour', 'day', 'month') AND b.value ->> 4 >= :pruned_us
+        WHERE b.value ->> 0 IN ('hour', 'day', 'week', 'month', 'total')
+          AND coalesce(b.value ->> 4, :pruned_us) >= :pruned_us
           AND ((b.value ->> 6) + (b.value ->> 7)) * 100 >= percent * (b.value ->> 5)
           AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.kind = 'threshold'
             AND a.rule = b.value ->> 0 AND a.scope = b.value ->> 2
@@ -54,8 +55,8 @@ _ALERTS = {
     "A1 a limit without room has a threshold without an alert": """
         SELECT d.decision_id || ': ' || (b.value ->> 0)
         FROM decisions d, json_each(d.budgets) b, json_each(d.reasons) r
-        WHERE r.value ->> 'rule' = b.value ->> 0 AND b.value ->> 4 >= :pruned_us
-          AND b.value ->> 0 IN ('hour', 'day', 'month')
+        WHERE r.value ->> 'rule' = b.value ->> 0 AND coalesce(b.value ->> 4, :pruned_us) >= :pruned_us
+          AND b.value ->> 0 IN ('hour', 'day', 'week', 'month', 'total')
           AND 3 <> (SELECT count(*) FROM alerts a WHERE a.kind = 'threshold'
             AND a.rule = b.value ->> 0 AND a.scope = b.value ->> 2
             AND a.window_start_us = b.value ->> 3)""",
@@ -82,10 +83,13 @@ _KEPT = """
       h.charged_input_tokens + h.charged_output_tokens, h.overrun
     FROM decisions d LEFT JOIN holds h USING (id)"""
 _USED = """
-    SELECT coalesce(sum(CASE h.state WHEN 'open' THEN a.held ELSE a.charged END), 0)
-    FROM budgets b JOIN hold_amounts a ON a.budget = b.id JOIN holds h ON h.id = a.hold
-      JOIN decisions d ON d.id = h.id
-    WHERE b.rule = ? AND b.scope = ? AND d.decided_at_us >= ? AND d.decided_at_us < ?"""
+    SELECT coalesce(sum(used), 0) FROM (
+      SELECT CASE h.state WHEN 'open' THEN a.held ELSE a.charged END AS used
+      FROM budgets b JOIN hold_amounts a ON a.budget = b.id JOIN holds h ON h.id = a.hold
+        JOIN decisions d ON d.id = h.id
+      WHERE b.rule = ?1 AND b.scope = ?2 AND d.decided_at_us >= ?3 AND d.decided_at_us < ?4
+      UNION ALL SELECT opening FROM budgets
+      WHERE rule = ?1 AND scope = ?2 AND window_start_us >= ?3 AND window_start_us < ?4)"""
 
 
 class BrokenPromiseError(AssertionError):
@@ -157,7 +161,7 @@ class Promises:
         self._check_queries(connection, _ADMISSIONS)
 
     def check_budgets(self, connection: sqlite3.Connection, budgets: Sequence[Budget]) -> None:
-        """L6, L8: a budget is the sum of its holds in its window."""
+        """L6, L8: a budget is the sum of its holds in its window, with those that were pruned."""
         for b in budgets:
             if b.rule != "minute":  # whose rows are seconds
                 window = (b.window_start_us or 0, b.window_end_us or FOREVER_US)

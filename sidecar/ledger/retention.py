@@ -1,0 +1,68 @@
+"""Retention: old decisions are pruned, and what their holds were charged is kept in sums.
+
+A budget's opening balance is the sum of what its pruned holds were charged. So a window of
+any length keeps what it counts, and the file keeps no call longer than the retention.
+"""
+
+import itertools
+import sqlite3
+
+from sidecar.ledger.balances import Balances
+from sidecar.ledger.chain import DecisionChain
+
+MAX_DECISIONS = 100
+"""Decisions that are pruned in one transaction: bounds how long other requests wait."""
+
+
+class Retention:
+    """Prunes on one connection, in a transaction of the caller's."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, balances: Balances, chain: DecisionChain
+    ) -> None:
+        """Use the connection, the balances' time, and the chain that records each pruning."""
+        self._sql = connection
+        self._advance = balances.advance
+        self._chain = chain
+
+    def prune(self, at_us: int, retention_us: int) -> int:
+        """Delete decisions whose hold, if any, was closed before the retention; return how many.
+
+        The latest decision always stays: it carries the ledger's time (L9).
+        """
+        before_us = self._advance(at_us) - retention_us
+        oldest = self._sql.execute(_OLDEST, (MAX_DECISIONS, before_us))
+        # The chain that is left may have no gap, so the oldest go first.
+        gone = [(row,) for row, is_old in itertools.takewhile(lambda row: row[1], oldest) if is_old]
+        if not gone:
+            return 0
+        last = gone[-1][0]
+        link = self._chain.link_of(last)
+        for statement in _FOLD:
+            self._sql.executemany(statement, gone)
+        self._sql.execute(_DELETE_BUDGETS, (before_us,))
+        self._chain.prune(last, link)
+        return len(gone)
+
+
+_OLDEST = """
+SELECT d.id, d.decided_at_us < ?2 AND d.id < (SELECT max(id) FROM decisions)
+  AND (h.id IS NULL OR h.state <> 'open' AND h.closed_at_us < ?2)
+FROM (SELECT id, decided_at_us FROM decisions ORDER BY id LIMIT ?1) d
+LEFT JOIN holds h USING (id) ORDER BY d.id"""
+
+# L2: a budget's spend stays what it was; its opening balance takes the place of the hold.
+_FOLD = (
+    """UPDATE budgets SET opening = coalesce(opening, 0) +
+      (SELECT charged FROM hold_amounts WHERE hold = ?1 AND budget = budgets.id)
+      WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?1)""",
+    "DELETE FROM hold_amounts WHERE hold = ?1",
+    "DELETE FROM holds WHERE id = ?1",
+    "DELETE FROM decisions WHERE id = ?1",
+)
+
+# A budget whose window has ended goes with the last of its holds.
+_DELETE_BUDGETS = """
+DELETE FROM budgets WHERE opening IS NOT NULL AND window_end_us < ?1
+  AND NOT EXISTS (SELECT 1 FROM hold_amounts WHERE budget = budgets.id)
+  AND NOT EXISTS (SELECT 1 FROM adjustments WHERE budget = budgets.id)"""
