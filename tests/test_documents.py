@@ -130,6 +130,37 @@ def test_every_key_of_a_header_is_documented() -> None:
     assert set(table) == header.FOR_ALL | header.FOR_REFUSALS | header.FOR_LIMITS
 
 
+CALL = """{principal: {id: ada, role: tester, workspace: lab}, model: small-1,
+      estimate: {input_tokens: 100, max_output_tokens: 100}}"""
+WEEKLY_FIXTURE = """
+tests:
+- name: the week of ada begins on Sunday at six in the evening
+  at: 2026-11-08T17:00:00Z
+  balances: [{rule: weekly, scope: ada, spent: 25}]
+  steps:
+  - authorize: CALL
+    expect: {effect: deny, reasons: [WEEKLY_BUDGET_EXHAUSTED], remaining: {weekly: 0}}
+  - advance: 1h
+  - authorize: CALL
+    expect: {effect: allow, remaining: {weekly: 24.9998}}
+  - advance: 6d
+  - authorize: CALL
+    expect: {effect: allow, remaining: {weekly: 24.9996}}
+""".replace("CALL", CALL)
+
+
+def test_the_documented_week_begins_when_it_says(tmp_path: Path) -> None:
+    """The limit in docs/policies.md, as it stands, on both engines."""
+    (rule,) = (block for block in blocks(POLICIES) if "starts_on: sunday" in block)
+    directory = policies.minimal(tmp_path / "p", weekly=rule)
+    (directory / "weekly_test.yaml").write_text(WEEKLY_FIXTURE)
+    found, problems = fixtures.read(directory)
+    assert (len(found), problems) == (1, [])
+    for engine in ("cel-cpp", "cel-python"):
+        outcomes = run_fixtures(policy_set.load(directory, engine), found)
+        assert [outcome.mismatches for outcome in outcomes] == [[]]
+
+
 def test_the_documented_ways_to_fail_do_so(start_sidecar: Callable[..., RunningSidecar]) -> None:
     """docs/failures.md: open calls without an answer, closed does not; a Deny is one for both."""
     (snippet,) = re.findall(r"```python\n(.*?)```", FAILURES, re.DOTALL)

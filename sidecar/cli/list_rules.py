@@ -10,6 +10,7 @@ from rich.table import Table
 from sidecar.cli.options import EngineOption, Format, FormatOption
 from sidecar.cli.policies import load_policies
 from sidecar.cli.tables import console
+from sidecar.domain.windows import format_window
 from sidecar.policy.rules import Rule
 from sidecar.runtime.shared_flags import EngineName
 
@@ -45,7 +46,7 @@ def _row(rule: Rule) -> tuple[str, ...]:
         rule.reason,
         str(rule.http_status) if rule.http_status else "",
         limit.meter.value if limit else "",
-        limit.window.value if limit else "",
+        format_window(limit.window, limit.anchor) if limit else "",
         limit.per.source if limit else "",
         "shadow" if rule.shadow else "enforce",
         rule.owner,

@@ -128,7 +128,7 @@ class Evaluation:
         whole = residual.ceiling[0] if residual.ceiling else self._ceiling(rule)
         ceiling = self._policy.share.of(whole)  # the only place that applies the share
         scope = str(self.value(terms.per))
-        return Limit(rule.id, terms.meter, terms.window, scope, ceiling, whole)
+        return Limit(rule.id, terms.meter, terms.window, scope, ceiling, whole, terms.anchor)
 
     def _ceiling(self, rule: Rule) -> int | None:
         """Return the ceiling of all shares together."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sidecar.domain.decisions import Meter
-from sidecar.domain.windows import Window
+from sidecar.domain.windows import CALENDAR, WEEKDAYS, Anchor, Window
 from sidecar.policy.cel import variables
 from sidecar.policy.cel.engine import CelError, ResultKind
 from sidecar.policy.expressions import Expression, ExpressionCompiler
@@ -17,7 +17,7 @@ MAX_RULE_BYTES = 16_384
 MAX_NESTING = 24
 """One of the parsers fails on brackets nested deeper."""
 
-ALERT_AT_PERCENT = dict.fromkeys((Window.HOUR, Window.DAY, Window.MONTH), (50, 80, 100))
+ALERT_AT_PERCENT = dict.fromkeys((*CALENDAR, Window.TOTAL), (50, 80, 100))
 """The thresholds of limits without `alert_at`, in percent; none for short windows."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -54,6 +54,7 @@ class LimitTerms:
     alert_at_percent: tuple[int, ...]
     """The thresholds of its alerts, in percent, lowest first."""
     charge_on_expiry: bool
+    anchor: Anchor
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ class RuleReader:
                 per=scope,
                 alert_at_percent=_alert_at(value("alert_at"), Window(value("window"))),
                 charge_on_expiry=value("on_expiry", "charge") == "charge",
+                anchor=_anchor(value("starts_on", "1"), value("starts_at", "00:00")),
             )
             if variables.SPEND in body.reads | scope.reads:
                 problems.append(
@@ -229,6 +231,12 @@ def _alert_at(text: str, window: Window) -> tuple[int, ...]:
     """Return a header's thresholds, lowest first, or else the window's defaults."""
     named = sorted({int(percent) for percent in re.findall(r"\d+", text)})
     return tuple(named) or ALERT_AT_PERCENT.get(window, ())
+
+
+def _anchor(starts_on: str, starts_at: str) -> Anchor:
+    """Return where a header says that windows begin."""
+    day = WEEKDAYS.index(starts_on) + 1 if starts_on in WEEKDAYS else int(starts_on)
+    return Anchor(day, int(starts_at[:2]))
 
 
 def spend_of_no_limit(rule: Rule, text: str, limits: set[str]) -> list[Problem]:

@@ -15,7 +15,7 @@ INDENT = "  "
 
 KEYS = (
     "effect", "mode", "reason", "http_status", "message", "description", "owner", "meter",
-    "window", "per", "alert_at", "on_expiry",
+    "window", "starts_on", "starts_at", "per", "alert_at", "on_expiry",
 )  # fmt: skip
 """The keys of a header, in their order."""
 assert set(KEYS) == set().union(*KEYS_BY_EFFECT.values())

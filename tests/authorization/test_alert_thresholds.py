@@ -7,7 +7,9 @@ from support.desk import Desk
 from support.policies import limit, minimal
 from support.sidecar_process import chat, tester
 
-WINDOWS = ("minute", "hour", "day", "month", "concurrent")
+from sidecar.domain.windows import Window
+
+WINDOWS = [window.value for window in Window]
 
 
 def alerts_of(desk: Desk) -> set[tuple[str, int]]:
@@ -16,13 +18,13 @@ def alerts_of(desk: Desk) -> set[tuple[str, int]]:
     return {(one.alert.rule, one.alert.percent) for one in due}
 
 
-def test_without_alert_at_hours_days_and_months_have_three_thresholds(
+def test_without_alert_at_an_hour_and_longer_windows_have_three_thresholds(
     open_desk: Callable[..., Desk], tmp_path: Path
 ) -> None:
     """50, 80 and 100 %; a minute and a limit of concurrent calls have none."""
     desk = open_desk(minimal(tmp_path / "p", **{w: limit("1", window=w) for w in WINDOWS}))
     desk.authorize(chat(tester(), model="small-1"))
-    long = ("hour", "day", "month")
+    long = [window for window in WINDOWS if window not in ("minute", "concurrent")]
     assert alerts_of(desk) == {(window, percent) for window in long for percent in (50, 80, 100)}
 
 

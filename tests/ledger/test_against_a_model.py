@@ -145,7 +145,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert expected == (decision.effect is Effect.ALLOW)
         if not expected:
             larger = any(tokens > top for top in CEILINGS.values())
-            over = self._model.used(Window.TOTAL) + tokens > CEILINGS[Window.TOTAL]
+            over = (
+                self._model.used(Window.TOTAL, self._model.now_us) + tokens > CEILINGS[Window.TOTAL]
+            )
             assert (decision.retry_after_us == 0) == (larger or over)
             return multiple()
         self._model.holds[decision.hold_id] = Held(self._model.now_us, tokens)

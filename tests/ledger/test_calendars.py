@@ -182,9 +182,9 @@ def test_a_hold_from_before_a_change_of_the_anchor_settles_into_its_own_window(
 
     (budget,) = asyncio.run(settle()).budgets
     assert (budget.window_start_us, budget.spent, budget.held) == (us("2027-03-01"), 30, 100)
-    outlook = only_outlook(path, at_us)
-    assert outlook.span == Span(us("2027-03-15"), us("2027-04-15"))
-    assert (outlook.spent, outlook.held) == (30, 100)
+    forecast = only_forecast(path, at_us)
+    assert forecast.span == Span(us("2027-03-15"), us("2027-04-15"))
+    assert (forecast.spent, forecast.held) == (30, 100)
 
 
 def opened(

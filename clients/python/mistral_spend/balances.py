@@ -13,7 +13,7 @@ class Balance:
     """The balance of one limit for one scope, in requests, tokens or nano-USD, by its meter.
 
     An unlimited one has neither `ceiling` nor `remaining`, so a minimum over what is left has
-    to skip it. A concurrent limit has no window.
+    to skip it. A total is never renewed, and has no `window_end`; a concurrent limit has no window.
     """
 
     rule: str

@@ -3,14 +3,16 @@
 import re
 from dataclasses import dataclass
 
+from sidecar.domain.windows import BEGINS_AT_AN_HOUR, BEGINS_ON_A_DAY, WEEKDAYS, Window
 from sidecar.policy.files.problems import Problem, at, did_you_mean
 
 FIRST_LINE = "// METADATA"
 
 FOR_ALL = {"effect", "owner", "description", "mode"}
 FOR_REFUSALS = {"reason", "http_status", "message"}
-FOR_LIMITS = {"meter", "window", "per", "alert_at", "on_expiry"}
-OPTIONAL = {"description", "mode", "alert_at", "on_expiry"}
+OF_LIMITS = {"starts_on", "starts_at", "alert_at", "on_expiry"}
+FOR_LIMITS = {"meter", "window", "per"} | OF_LIMITS
+OPTIONAL = {"description", "mode"} | OF_LIMITS
 
 KEYS_BY_EFFECT = {
     "allow": FOR_ALL,
@@ -24,18 +26,20 @@ CHOICES = {
     "effect": ("allow", "deny", "limit"),
     "mode": ("enforce", "shadow"),
     "meter": ("requests", "tokens", "cost"),
-    "window": ("minute", "hour", "day", "month", "concurrent"),
+    "window": tuple(window.value for window in Window),
     "on_expiry": ("charge", "release"),
 }
 
 _PATTERNS = {
     "reason": (re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*"), "UPPER_SNAKE, as in MODEL_NOT_ALLOWED"),
     "http_status": (re.compile(r"[45]\d\d"), "an HTTP status from 400 to 599"),
+    "starts_at": (re.compile(r"([01]\d|2[0-3]):00"), "a full hour, from 00:00 to 23:00"),
     "alert_at": (
         re.compile(r"[1-9]\d{0,2}%(\s*,\s*[1-9]\d{0,2}%)*"),
         "percentages, as in 50%, 80%, 100%",
     ),
 }
+_DAY = re.compile(r"[1-9]|1\d|2[0-8]")
 _LINE = re.compile(r"// ?(\s*)([A-Za-z_][\w-]*):(\s*)(.*?)\s*")
 
 
@@ -121,6 +125,31 @@ def _check(file: str, text: str, entries: dict[str, Entry]) -> list[Problem]:
             problems.append(
                 at(file, text, entry.line, entry.column, f"'{key}' has to be {_PATTERNS[key][1]}")
             )
+    return problems + _check_anchor(file, text, entries)
+
+
+def _check_anchor(file: str, text: str, entries: dict[str, Entry]) -> list[Problem]:
+    """Return problems of `starts_on` and `starts_at` that do not fit the window."""
+    found = entries.get("window")
+    if found is None or found.value not in CHOICES["window"]:
+        return []
+    window = Window(found.value)
+    problems = []
+    for key, windows in (("starts_on", BEGINS_ON_A_DAY), ("starts_at", BEGINS_AT_AN_HOUR)):
+        entry = entries.get(key)
+        if entry is None:
+            continue
+        message, hint = "", ""
+        if window not in windows:
+            message = f"'{key}' is not for the window {window.value}"
+            hint = f"it is for {', '.join(windows[:-1])} and {windows[-1]}"
+        elif key == "starts_on" and window is Window.WEEK and entry.value not in WEEKDAYS:
+            message = f"'starts_on' of a week has to be a weekday, not '{entry.value}'"
+            hint = did_you_mean(entry.value, WEEKDAYS)
+        elif key == "starts_on" and window is not Window.WEEK and not _DAY.fullmatch(entry.value):
+            message = f"'starts_on' of a {window.value} has to be a day from 1 to 28"
+        if message:
+            problems.append(at(file, text, entry.line, entry.column, message, hint))
     return problems
 
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from sidecar.domain.decisions import Meter
-from sidecar.domain.windows import Window
+from sidecar.domain.windows import SHORTEST_FIRST, Window, is_inside
 from sidecar.policy.cel.operators import field_of, is_operation, joined
 from sidecar.policy.cel.syntax import Tree, bare, children
 from sidecar.policy.files.problems import Problem
@@ -12,10 +12,16 @@ from sidecar.policy.static_values import ENUMERABLE, FAILED, StaticValues
 from sidecar.policy_tools.lint.rule_source import RuleSource
 
 UNLIMITED = float("inf")
-SHORTEST_FIRST = (Window.MINUTE, Window.HOUR, Window.DAY, Window.MONTH)
 
 _UNITS = {"_usd": Meter.COST, "token": Meter.TOKENS, "requests": Meter.REQUESTS}
-_WINDOWS = {"per_minute": Window.MINUTE, "daily": Window.DAY, "monthly": Window.MONTH}
+_WINDOWS = {
+    "per_minute": Window.MINUTE,
+    "daily": Window.DAY,
+    "weekly": Window.WEEK,
+    "monthly": Window.MONTH,
+    "quarterly": Window.QUARTER,
+    "yearly": Window.YEAR,
+}
 _WITH_UNITS = {"role", "workspace", "request"}
 
 
@@ -80,8 +86,10 @@ def _is_never_below(source: RuleSource, other: RuleSource, static_values: Static
     """
     reads = source.rule.body.reads | other.rule.body.reads
     values = [static_values.values(each.rule, reads) for each in (source, other)]
-    # A sliding minute may contain calls of two windows of the longer limit.
-    times = 2 if source.rule.terms.window is Window.MINUTE else 1
+    terms, longer_terms = source.rule.terms, other.rule.terms
+    inside = is_inside(terms.window, terms.anchor, longer_terms.window, longer_terms.anchor)
+    # A sliding minute, or a week, may contain calls of two windows of the longer limit.
+    times = 1 if inside else 2
     bounded = False
     for ceiling, longer in zip(*values, strict=True):
         if FAILED in (ceiling, longer) or _number(ceiling) < _number(longer) * times:

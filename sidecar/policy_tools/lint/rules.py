@@ -105,4 +105,4 @@ def _shadowed(rules: Sequence[RuleSource]) -> Iterator[Problem]:
 
 def _scope(source: RuleSource) -> tuple[object, ...]:
     terms = source.rule.limit
-    return () if terms is None else (terms.meter, terms.window, source.per)
+    return () if terms is None else (terms.meter, terms.window, terms.anchor, source.per)

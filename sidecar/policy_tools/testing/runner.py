@@ -222,7 +222,9 @@ class _TestRun:
             return
         meter = rule.terms.meter
         spent = nano_usd(balance.spent) if meter is Meter.COST else int(balance.spent)
-        limit = Limit(rule.id, meter, rule.terms.window, balance.scope, None)
+        limit = Limit(
+            rule.id, meter, rule.terms.window, balance.scope, None, anchor=rule.terms.anchor
+        )
         reservation = _balance_reservation(self._policy, limit, spent, self._now_us)
         hold_id = (await self._ledger.decide(reservation)).hold_id
         used = Usage(input_tokens=spent if meter is Meter.TOKENS else 0)
