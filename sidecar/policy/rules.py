@@ -21,7 +21,8 @@ ALERT_AT_PERCENT = dict.fromkeys((*CALENDAR, Window.TOTAL), (50, 80, 100))
 """The thresholds of limits without `alert_at`, in percent; none for short windows."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+"""CEL in a message."""
 _SPEND = re.compile(r"\bspend\s*\[\s*[\"']([^\"']+)[\"']\s*\]|\bspend\.(\w+)")
 # An unterminated string ends with its line: otherwise the pattern would start again at each
 # quote in it, and take quadratic time, during which no other thread runs.
@@ -174,7 +175,7 @@ class RuleReader:
             return Message("", ())
         parts: list[str | Expression] = []
         end = 0
-        for found in _PLACEHOLDER.finditer(entry.value):
+        for found in PLACEHOLDER.finditer(entry.value):
             parts.append(entry.value[end : found.start()])
             end = found.end()
             place = Entry(found[1], entry.line, entry.column + found.start(1))

@@ -79,9 +79,9 @@ WARNED = [
      'x.cel:8:1: warning: without the key principal.labels["team"] this fails', 'in {"a": 1} && …'),
     ("unguarded-label", {"x": deny('{"a": 1}[principal.labels["team"]] > 0')}, "x.cel:8:10", "guard it"),
     ("unguarded-key", {"x": limit('{"other": 50}[model.family]')},
-     "x.cel:10:1: warning: without the key model.family this fails, and so denies; it may be free, small", "guard it"),
+     "x.cel:10:1: warning: without the key model.family this fails, and so denies; the map has no entry for free, small", "guard it"),
     ("unguarded-key", {"x": deny(f'{GUARDED.split(" &&", maxsplit=1)[0]} && {{"a": true}}[principal.labels.team]')}, "x.cel:8:31", ""),
-    ("unguarded-key", {"x": deny('model.family in {"small": 1} && {"big": 1}[model.family] > 0')}, "x.cel:8:33", "it may be"),
+    ("unguarded-key", {"x": deny('model.family in {"small": 1} && {"big": 1}[model.family] > 0')}, "x.cel:8:33: warning: without the key model.family this fails, and so denies; the map has no entry for small", ""),
     ("unguarded-key", {"x": deny('model.family in ["small", "free"] && {"small": 1}[model.family] > 0')}, "x.cel:8:38", ""),
     ("unguarded-key", {"x": deny('!(model.family in {"small": 1}) && {"small": 1}[model.family] > 0')}, "x.cel:8:36", ""),
     ("unguarded-key", {"x": deny('model.family == "free" || {"small": 1}[model.family] > 0').replace("free", "else")}, "x.cel:8:27", ""),
@@ -90,12 +90,34 @@ WARNED = [
     ("unguarded-key", {"x": deny('key.labels["team"] == "a"')}, "x.cel:8:1", ""),
     ("unguarded-key", {"x": deny('workspace.services["ci"].allowed_models == ["*"]')}, "x.cel:8:1", ""),
     ("unguarded-key", {"x": deny('request.tool_calls["web_search"] > 5')}, "x.cel:8:1", ""),
-    ("unguarded-key", {"x": deny('(request.batch ? {"small": 1, "free": 2} : {"small": 1})[model.family] > 1')}, "x.cel:8:1", "may be free"),
-    ("unguarded-key", {"x": deny('{"small": 1}[request.batch ? "small" : "large"] > 0')}, "x.cel:8:1", "it may be large"),
+    ("unguarded-key", {"x": deny('(request.batch ? {"small": 1, "free": 2} : {"small": 1})[model.family] > 1')}, "x.cel:8:1", "no entry for free"),
+    ("unguarded-key", {"x": deny('{"small": 1}[request.batch ? "small" : "large"] > 0')}, "x.cel:8:1", "no entry for large"),
     ("unguarded-key", {"x": limit("5", per='request.batch ? "" : role.labels.team')}, "x.cel:9:30", "give those"),
     ("unguarded-label", {"x": deny('principal.labels[request.region] == "a"')},
      "x.cel:8:1: warning: without the label request.region this fails", "request.region in principal.labels && …"),
     ("unguarded-key", {"roles_yaml": ONE_ROLE_HAS, "x": deny('role.labels["team"] == "a"')}, "x.cel:8:1", ""),
+    ("unguarded-key", {"roles_yaml": ONE_ROLE_HAS, "x": deny('role.labels["team"] == "a"')},
+     'x.cel:8:1: warning: without the key "team" this fails, and so denies; it is missing for other', ""),
+    ("unguarded-key", {"roles_yaml": ONE_ROLE_HAS, "x": limit("5", per='role.labels["team"]')},
+     'x.cel:9:9: warning: without the key "team" this fails, and so denies; it is missing for other', "give those without it a scope"),
+    ("unguarded-key", {"roles_yaml": ONE_ROLE_HAS, "x": deny("request.batch", message='{request.model} of {role.labels["team"]}')},
+     'x.cel:6:33: warning: without the key "team" this fails, and the message is shown as it is written; it is missing for other', "a text"),
+    ("unguarded-key", {**KEYED, "k_yaml": "keys:\n  web: {workspace: lab, labels: {tier: a}}\n  app: {workspace: lab}\n",
+                       "x": deny('key.labels["tier"] == "a"')}, 'x.cel:8:1: warning: without the key "tier" this fails, and so denies; '
+     "it is missing for app, calls without a key", ""),
+    ("unguarded-key", {**KEYED, "k_yaml": "keys:\n  web: {workspace: lab, labels: {tier: a}}\n  app: {workspace: lab}\n",
+                       "x": deny('principal.key_id == "app" && key.labels["tier"] == "a"')}, "it is missing for app [", ""),
+    ("unguarded-key", {"models_yaml": "models:\n" + "".join(f"  m{n:02}: {{family: f{n:02}}}\n" for n in range(20)),
+                       "x": limit('{"f00": 5}[model.family]')}, "for f01, f02, f03, f04, f05, f06, f07, f08, f09, f10, f11, f12 and 7 more", ""),
+    ("no-value", {"x": limit("role.daily_token_budget * 2", meter="tokens")},
+     "x.cel:10:1: warning: this fails for role tester", "unlimited ?"),
+    ("no-value", {"x": deny("request.tokens > 5 && request.tokens > 1 - role.daily_token_budget * -2")},
+     "x.cel:8:44: warning: this fails for role tester", ""),
+    ("no-value", {"x": deny("request.batch && int(workspace.monthly_budget_usd) > 5")}, "x.cel:8:18: warning: this fails for workspace lab [", ""),
+    ("no-value", {"x": deny('workspace.name == "lab" ? role.daily_token_budget + 1 > request.tokens : false')}, "x.cel:8:27: warning: this fails for role tester, workspace lab [", ""),
+    ("no-value", {"x": limit("5", per='-role.daily_token_budget - 9 > 0 ? "a" : "b"')}, "x.cel:9:9: warning: this fails, and so denies, for role tester", ""),
+    ("no-value", {"x": deny("request.batch", message="at most {role.daily_token_budget * 2}")}, "x.cel:6:22: warning: this fails, and the message", ""),
+    ("no-value", {"allow_all": ALLOW_ML.replace(LABEL, "key.requests_per_minute + 1 > request.pages")}, "for key calls without a key", ""),
     ("constant-rule", {"x": deny('role.name == "ghost"')}, "x.cel:8:1", ""),
     ("constant-rule", {"x": deny("true")}, "x.cel:8:1", ""),
     ("limit-never-bites", {"x": limit("workspace.requests_per_minute")}, "x.cel:10:1", ""),
@@ -206,6 +228,25 @@ NOT_WARNED = [
             {"allow_all": ALLOW_ML.replace(LABEL, f'principal.id.matches("{pattern}")')},
         )
         for pattern in ANCHORED
+    ),
+    (
+        "a calculation that is guarded",
+        {
+            "x": limit(
+                "role.daily_token_budget == unlimited ? 5 : role.daily_token_budget * 2",
+                window="month",
+                per="principal.id",
+            ),
+            "y": deny(
+                'principal.role == "ghost2" && role.daily_token_budget * 2 < request.tokens || request.batch'
+            )
+            .replace("ghost2", "tester")
+            .replace('== "', '!= "'),
+        },
+    ),
+    (
+        "a macro over a list",
+        {"x": deny("role.allowed_models.exists(m, m + m == request.region)")},
     ),
     ("a pattern that denies", {"x": deny('principal.id.matches("svc")')}),
     (

@@ -11,9 +11,20 @@ from sidecar.policy_tools.format import in_line
 from sidecar.policy_tools.lint.guards import NO_FACTS, Facts, KeyRead, facts_if, read_of
 from sidecar.policy_tools.lint.known_keys import KnownKeys
 from sidecar.policy_tools.lint.names import Field, Names
-from sidecar.policy_tools.lint.rule_source import RuleSource
+from sidecar.policy_tools.lint.rule_source import RuleSource, Use
 
 LABELS = ("principal", "labels")
+
+_RESULTS = {
+    Use.BODY: "this fails, and so denies",
+    Use.SCOPE: "this fails, and so denies",
+    Use.MESSAGE: "this fails, and the message is shown as it is written",
+}
+_HINTS = {
+    Use.BODY: "guard it: {guard} && …",
+    Use.SCOPE: 'give those without it a scope: {guard} ? … : ""',
+    Use.MESSAGE: 'give those without it a text: {guard} ? … : ""',
+}
 
 
 def lint(source: RuleSource, names: Mapping[Field, Names], entries: data.Data) -> Iterator[Problem]:
@@ -21,21 +32,17 @@ def lint(source: RuleSource, names: Mapping[Field, Names], entries: data.Data) -
     if source.rule.effect is RuleEffect.ALLOW:
         return
     known = KnownKeys(names, entries)
-    for read, facts in _reads(source.body, NO_FACTS):
-        if not known.has(read, facts):
-            name, message, guard = _described(read, source.rule.body.source, known.lacking(read))
-            yield source.warn_at(read.tree, name, message, f"guard it: {guard} && …")
-    for read, facts in _reads(source.scope, NO_FACTS) if source.scope is not None else ():
-        if not known.has(read, facts):
-            assert source.rule.limit is not None, "only a limit has a scope"
-            per = source.rule.limit.per.source
-            name, message, guard = _described(read, per, known.lacking(read))
-            hint = f'give those without it a scope: {guard} ? … : ""'
-            yield source.warn_in_scope(read.tree, name, message, hint)
+    for inside in source.expressions:
+        for read, facts in _reads(inside.tree, NO_FACTS):
+            if not known.has(read, facts):
+                name, what, guard = _described(read, inside.source)
+                message = f"without {what} {_RESULTS[inside.use]}{known.lacking(read, facts)}"
+                hint = _HINTS[inside.use].format(guard=guard)
+                yield source.warn_in(inside, read.tree, name, message, hint)
 
 
-def _described(read: KeyRead, source: str, lacking: str) -> tuple[str, str, str]:
-    """Return the name and the message of the warning, and an expression that is a guard."""
+def _described(read: KeyRead, source: str) -> tuple[str, str, str]:
+    """Return the name of the warning, what is missing, and an expression that is a guard."""
     holder = in_line(source[read.holder.meta.start_pos : read.holder.meta.end_pos])
     if isinstance(read.key, str):
         literal: str | int | None = read.key
@@ -48,8 +55,7 @@ def _described(read: KeyRead, source: str, lacking: str) -> tuple[str, str, str]
     if field_of(read.holder) == LABELS:
         name = "unguarded-label"
         what = f"the label '{literal}'" if isinstance(literal, str) else f"the label {key}"
-    message = f"without {what} this fails, and so denies"
-    return name, f"{message}{lacking}", f"{key} in {holder}"
+    return name, what, f"{key} in {holder}"
 
 
 def _reads(tree: Tree, facts: Facts) -> Iterator[tuple[KeyRead, Facts]]:

@@ -30,6 +30,7 @@ HELP = {
     "no-rule-allows": "Write an allow rule for the entry, or remove it.",
     "unguarded-label": 'Guard the label: "team" in principal.labels && …',
     "unguarded-key": "Guard the key: key in map && …",
+    "no-value": "Add a branch for the entries for which the calculation fails.",
     "constant-rule": "Add a condition that depends on the call, or remove the rule.",
     "limit-never-bites": "Add a ceiling that can be reached, or remove the limit.",
     "limit-always-bites": "Use a deny rule instead, or add a ceiling above 0.",

@@ -14,6 +14,7 @@ from sidecar.policy_tools.lint import anchors, labels, shares
 from sidecar.policy_tools.lint import limits as lints_of_limits
 from sidecar.policy_tools.lint import names as lints_of_names
 from sidecar.policy_tools.lint.conditions import Conditions
+from sidecar.policy_tools.lint.failures import FailureLinter
 from sidecar.policy_tools.lint.rule_source import RuleSource, sources
 
 MIN_NANO_USD = 1_000_000
@@ -35,6 +36,8 @@ def lint(
     meters = {rule.id: rule.terms.meter for rule in policy.limits}
     static_values = StaticValues(policy)
     yield _each(labels.lint(source, names, entries) for source in rules)
+    failures = FailureLinter(policy.catalogue)
+    yield _each(failures.lint(source) for source in rules)
     yield _each(lints_of_names.lint(source, names, entries) for source in rules)
     yield _each(anchors.lint(source) for source in rules)
     yield _each(_constant(source, static_values) for source in rules)
