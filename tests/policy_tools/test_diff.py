@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 from support.desk import NOON
-from support.policies import MODELS, ROLES, SHIPPED, WORKSPACES, deny, limit, minimal, shipped
+from support.policies import (
+    ALLOW_ALL,
+    MODELS,
+    ROLES,
+    SHIPPED,
+    WORKSPACES,
+    deny,
+    limit,
+    minimal,
+    shipped,
+)
 
 from sidecar.policy import policy_set
 from sidecar.policy_tools.diff.diff import PolicyDiff, compare
@@ -195,6 +205,15 @@ def test_rules_that_did_not_change_make_no_difference_one_by_one(tmp_path: Path)
     assert (found.sampled, sorted(denied)) == (
         None, [((), ("NO (no)",)), ((same,), (same, "NO (no)"))]
     )  # fmt: skip
+
+
+def test_a_rule_that_allows_counts_beside_one_that_denies_in_both(tmp_path: Path) -> None:
+    """The reason that no rule allows a call is gone, while the call is still denied."""
+    rules = {"never": deny("true")}
+    old = minimal(tmp_path / "old", allow_all=ALLOW_ALL.replace("true", "false"), **rules)
+    (change,) = between(old, minimal(tmp_path / "new", **rules)).changes
+    same = "(a rule that is the same in both)"
+    assert (change.before.denied, change.after.denied) == ((same, "NO_RULE_ALLOWS"), (same,))
 
 
 def test_more_labels_than_diagrams_may_be_deep_are_tried_with_a_sample(tmp_path: Path) -> None:

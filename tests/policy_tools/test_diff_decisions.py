@@ -1,24 +1,19 @@
 """What a change of the shipped policies does to calls, as `sidecar diff` shows it."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mistral_spend.v1 import authorization_pb2 as pb
 from support.desk import NOON
+from support.diff import agrees, decision
 from support.policies import SHIPPED, WORKSPACES, deny, limit, minimal, shipped
 
-from sidecar.authorization.request_evaluation import evaluate_request
-from sidecar.domain.usage import WITH_OUTPUT, Endpoint
 from sidecar.policy import policy_set
-from sidecar.policy.policy_set import PolicySet
-from sidecar.policy_tools.diff.case_results import CaseResult
-from sidecar.policy_tools.diff.cases import Case, CaseSpace, Spent, budgets_of_case, labels_of
-from sidecar.policy_tools.diff.comparison import Comparison
-from sidecar.policy_tools.diff.dependencies import CALL, KEY, ROLE, WORKSPACE, read
+from sidecar.policy_tools.diff.cases import CaseSpace
+from sidecar.policy_tools.diff.comparison import Comparison, unreported
+from sidecar.policy_tools.diff.dependencies import read
 from sidecar.policy_tools.diff.diff import PolicyDiff, compare
-from sidecar.policy_tools.diff.outcomes import DENIED_IN_BOTH, parts_of
+from sidecar.policy_tools.diff.outcomes import parts_of
 
 GROUPS = """\
 "group" in principal.labels &&
@@ -172,46 +167,6 @@ EDITS = [
 ]
 
 
-def decision(policy: PolicySet, case: Case, tokens: int) -> tuple[str, ...]:
-    """Return why a whole set denies a call, as a sidecar decides it."""
-    model, endpoint = case[CALL]
-    has_output = endpoint in WITH_OUTPUT
-    request = pb.AuthorizeRequest(
-        principal=pb.Principal(
-            id="ada",
-            role=case[ROLE],
-            workspace=case[WORKSPACE],
-            key_id=case[KEY],
-            labels=dict(labels_of(case)),
-        ),
-        model=model,
-        endpoint=f"ENDPOINT_{endpoint}",
-        estimate=pb.Estimate(
-            input_tokens=1 if has_output else tokens,
-            max_output_tokens=tokens - 1 if has_output else 0,
-            pages=int(endpoint is Endpoint.OCR),
-            audio_seconds=int(endpoint in (Endpoint.TRANSCRIPTION, Endpoint.REALTIME)),
-            characters=int(endpoint is Endpoint.SPEECH),
-        ),
-    )
-    spent = [each for each in case.values() if isinstance(each, Spent)]
-    result = evaluate_request(policy, request, NOON, partial(budgets_of_case, spent))
-    return tuple(sorted(f"{r.code} ({r.rule})" if r.rule else r.code for r in result.reasons))
-
-
-def agrees(policy: PolicySet, case: Case, shown: CaseResult) -> bool:
-    """Whether a result is what the whole set decides, for the sizes on both sides of its bound."""
-    denied = set(decision(policy, case, 2))
-    if DENIED_IN_BOTH.denied[0] in shown.denied:
-        return set(shown.denied) - set(DENIED_IN_BOTH.denied) < denied
-    if denied != set(shown.denied):
-        return False
-    most = shown.most_tokens
-    if shown.denied or most is None:
-        return True
-    return not decision(policy, case, most) and bool(decision(policy, case, most + 1))
-
-
 @pytest.mark.parametrize(("file", "old", "new"), EDITS)
 def test_rule_by_rule_is_as_all_rules_together(
     file: str, old: str, new: str, tmp_path: Path
@@ -221,7 +176,7 @@ def test_rule_by_rule_is_as_all_rules_together(
     reading = read(*sets)
     space = CaseSpace(sets[0], sets[1], reading, NOON)
     parts = [parts_of(each, reading, NOON) for each in sets]
-    diagram = Comparison(parts[0], parts[1], set(), lambda _done, _of: None).diagram(space.levels)
+    diagram = Comparison(parts[0], parts[1], set(), unreported).diagram(space.levels)
     differing = 0
     for case in space.sample(7, 250):
         node = diagram

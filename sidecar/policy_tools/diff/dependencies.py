@@ -138,19 +138,22 @@ class _RuleReader:
         self._rule, self._data, self._found = rule, data, found
         self._inputs = found.inputs[rule.id]
         self._texts: list[Tree] = []
-        self._vague: list[set[str]] = []
+        self._unlisted: list[set[str]] = []
 
     def read(self) -> None:
         """Note all; what is compared in no plain way is tried with each text of the rule."""
+        reads = set(self._rule.body.reads)
         self._visit(self._data.parser.parse(self._rule.body.source))
         if self._rule.limit is not None:
+            reads |= self._rule.limit.per.reads
             scope = self._data.parser.parse(self._rule.limit.per.source)
             self._visit(scope, _Meets.SCOPE)
-        if not self._vague:
+        self._inputs |= {_OF_VARIABLE[name] for name in reads & _OF_VARIABLE.keys()}
+        if not self._unlisted:
             return
         values = {value for tree in self._texts for value in self._data.values(tree) or ()}
-        for vague in self._vague:
-            vague.update(_texts(values) - self._found.labels.keys())
+        for tried in self._unlisted:
+            tried.update(_texts(values) - self._found.labels.keys())
 
     def _visit(
         self, tree: Tree, meets: _Meets = _Meets.ANYTHING, other: Tree | None = None
@@ -191,8 +194,6 @@ class _RuleReader:
             self._label(name, meets, other)
 
     def _note(self, path: list[str], node: Tree, meets: _Meets, other: Tree | None) -> None:
-        if path[0] in _OF_VARIABLE:
-            self._inputs.add(_OF_VARIABLE[path[0]])
         match path:
             case ["principal", *fields]:
                 self._principal(fields, meets, other)
@@ -258,19 +259,19 @@ class _RuleReader:
         self._inputs.add((LABEL, name))
         values = self._found.labels[name]
         if meets not in (_Meets.HAS, _Meets.SCOPE):
-            self._tell(values, "labels", meets, other)
+            self._add_texts(values, "labels", meets, other)
 
     def _key_id(self, meets: _Meets, other: Tree | None) -> None:
         self._inputs.add(KEY)
         if meets is not _Meets.SCOPE:
             self._found.each_key = True
-            self._tell(self._found.keys, "the key", meets, other)
+            self._add_texts(self._found.keys, "the key", meets, other)
 
-    def _tell(self, values: set[str], reads: str, meets: _Meets, other: Tree | None) -> None:
+    def _add_texts(self, values: set[str], reads: str, meets: _Meets, other: Tree | None) -> None:
         """Add what a text is compared with, or, for want of that, all texts of the rule."""
         equals = self._equals(reads, meets, other)
         if equals is None:
-            self._vague.append(values)
+            self._unlisted.append(values)
         else:
             values |= equals
 

@@ -30,7 +30,7 @@ from sidecar.policy_tools.diff.dependencies import (
 MIN_TOKENS, MAX_TOKENS = 2, MAX_COUNT
 """The bounds of the search for the largest request, in tokens."""
 
-ANYBODY = "(any)"
+ANY_PRINCIPAL = "(any)"
 """The id of the principal of each case."""
 
 NO_RULE_ALLOWS, MODEL_NOT_PRICED = "NO_RULE_ALLOWS", "MODEL_NOT_PRICED"
@@ -220,7 +220,7 @@ class _Evaluator:
         model, endpoint = case[CALL]
         has_output = endpoint in WITH_OUTPUT
         principal = pb.Principal(
-            id=ANYBODY,
+            id=ANY_PRINCIPAL,
             role=case[ROLE],
             workspace=case[WORKSPACE],
             labels=dict(labels_of(case)),
