@@ -118,7 +118,10 @@ def test_a_budget_beside_a_label_with_many_values_is_compared_exactly(tmp_path: 
     [
         ("minute", "7 requests a minute, up to 312,480 requests a month"),
         ("hour", "7 requests an hour, up to 5,208 requests a month"),
+        ("week", "7 requests a week, up to 35 requests a month"),
         ("month", "7 requests a month"),
+        ("quarter", "7 requests a quarter, up to 7 requests a month"),
+        ("total", "7 requests in total, up to 7 requests a month"),
         ("concurrent", "7 requests at once"),
     ],
 )

@@ -161,6 +161,20 @@ def test_what_is_only_written_differently_is_no_change(tmp_path: Path) -> None:
     assert (found.fields, found.changed, found.changes) == ((), (), ())
 
 
+def test_a_window_that_begins_where_it_always_did_is_no_change(tmp_path: Path) -> None:
+    """Anchors have defaults, too; another anchor is a change."""
+    plain, default, other = (
+        minimal(tmp_path / str(n), rule=limit("5", window="week", extra=extra))
+        for n, extra in enumerate(
+            ["", "// starts_on: monday\n// starts_at: 00:00\n", "// starts_on: sunday\n"]
+        )
+    )
+    assert between(plain, default).fields == ()
+    assert [(f.field, f.before, f.after) for f in between(plain, other).fields] == [
+        ("starts_on", None, "sunday")
+    ]
+
+
 def test_an_entry_that_is_new_or_gone_is_named_once(tmp_path: Path) -> None:
     """Its fields are not listed one by one."""
     old = minimal(tmp_path / "old", x_yaml="keys:\n  a: {workspace: lab}\n")

@@ -18,6 +18,9 @@ from sidecar.policy.rules import Rule
 
 _DEFAULTS = {"mode": "enforce", "on_expiry": "charge"}
 
+_DEFAULT_ANCHORS = {("starts_on", "1"), ("starts_on", "monday"), ("starts_at", "00:00")}
+"""Left out, because not every window has them."""
+
 _ORDERED = {"endpoints"}
 """Lists whose order counts: the first endpoint is the default. The rest are sets of names."""
 
@@ -64,7 +67,7 @@ def rule_changes(old: PolicySet, new: PolicySet) -> Iterator[FieldChange]:
         for key in sorted(one.keys() | other.keys()):
             was, is_now = one.get(key), other.get(key)
             if was != is_now:
-                meaning = _meaning(key, was or "", is_now or "")
+                meaning = _meaning(key, was, is_now)
                 yield FieldChange("rule", rule_id, key, was, is_now, meaning)
 
 
@@ -91,7 +94,11 @@ def header_of(rule: Rule) -> Mapping[str, str]:
     entries, _ = header.parse(f"{rule.id}.cel", rule.body.source)
     allowed = header.KEYS_BY_EFFECT[rule.effect]
     found = {key: value for key, value in _DEFAULTS.items() if key in allowed}
-    found |= {key: entry.value for key, entry in entries.items()}
+    found |= {
+        key: entry.value
+        for key, entry in entries.items()
+        if (key, entry.value) not in _DEFAULT_ANCHORS
+    }
     if rule.limit is not None:
         thresholds = rule.limit.alert_at_percent
         found["alert_at"] = ", ".join(f"{percent}%" for percent in thresholds) or "none"
@@ -159,20 +166,22 @@ def _fields(value: Any, path: str) -> Iterator[tuple[str, Value]]:
         yield path, "none" if value is None else str(value)
 
 
-def _meaning(key: str, before: str, after: str) -> str:
-    match key:
-        case "window":
-            return _of_window(Window(before), Window(after)) if before and after else ""
-        case "per":
-            return f"the ceiling is for each {after}, no longer for each {before}; {_AFRESH}"
-        case "meter":
-            return f"the ceiling is of {after}, no longer of {before}; {_AFRESH}"
-        case "mode":
-            return "it decides calls now" if after == "enforce" else "it decides no calls any more"
-        case "on_expiry":
-            how = "is charged" if after == "charge" else "frees what it held"
-            return f"a call whose end is never reported {how}"
-    return ""
+def _meaning(key: str, before: str | None, after: str | None) -> str:
+    """Say what follows from another value of a key; "" where the values say it."""
+    if key in ("starts_on", "starts_at"):
+        return "what is spent in windows that have not ended still counts"
+    if before is None or after is None:  # a key of another effect
+        return ""
+    if key == "window":
+        return _of_window(Window(before), Window(after))
+    return {
+        ("per", after): f"the ceiling is for each {after}, no longer for each {before}; {_AFRESH}",
+        ("meter", after): f"the ceiling is of {after}, no longer of {before}; {_AFRESH}",
+        ("mode", "enforce"): "it decides calls now",
+        ("mode", "shadow"): "it decides no calls any more",
+        ("on_expiry", "charge"): "a call whose end is never reported is charged",
+        ("on_expiry", "release"): "a call whose end is never reported costs nothing",
+    }.get((key, after), "")
 
 
 def _of_window(before: Window, after: Window) -> str:
