@@ -2,7 +2,10 @@
 
 import json
 import os
+import pty
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -348,6 +351,20 @@ def test_diff_shows_what_is_written_differently(tmp_path: Path) -> None:
     code, out, _ = sidecar("diff", old, new)
     assert code == 1
     assert "rule no: message: no → never\nkey a: added\n0 changes, in " in out
+
+
+def test_diff_shows_its_progress_on_a_terminal_alone(tmp_path: Path) -> None:
+    """On standard error, so that JSON on standard output stays JSON."""
+    old, new = minimal(tmp_path / "old"), minimal(tmp_path / "new", no=deny("true"))
+    command = [sys.executable, "-m", "sidecar", "diff", str(old), str(new), "--format", "json"]
+    controller, terminal = pty.openpty()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, check=False)  # noqa: S603
+    os.close(terminal)
+    shown = os.read(controller, 100_000).decode()
+    os.close(controller)
+    assert ("evaluating every rule" in shown, len(json.loads(done.stdout)["changes"])) == (True, 1)
+    code, _, err = sidecar("diff", old, new)
+    assert (code, err) == (1, "")
 
 
 def test_diff_prints_names_and_values_as_they_are(tmp_path: Path) -> None:
