@@ -12,7 +12,7 @@ from support.sidecar_process import RunningSidecar, chat
 
 from sidecar.domain.decisions import Meter
 from sidecar.domain.forecast import METHOD
-from sidecar.domain.windows import Window
+from sidecar.domain.windows import Anchor, Window
 
 BUDGET = limit(10_000_000, Meter.COST, Window.MONTH, rule="monthly")
 
@@ -87,6 +87,30 @@ def test_spend_in_json_has_whole_numbers_and_says_how_it_forecasts(kept: Operato
     assert (budget["recently_charged"], budget["recent_seconds"]) == (3_000_000, 86_400)
     assert budget["estimated_exhaustion"] == "2100-11-11T19:00:00+00:00"
     assert budget["window_end"] == "2100-12-01T00:00:00+00:00"
+
+
+def test_spend_forecasts_a_total_for_a_year_and_says_that_it_never_ends(tmp_path: Path) -> None:
+    """In the table, in JSON and on the page, beside a week with its anchor."""
+    total = limit(10**9, Meter.COST, Window.TOTAL, rule="trial")
+    week = limit(5000, Meter.TOKENS, Window.WEEK, rule="weekly")._replace(anchor=Anchor(7, 6))
+    with operator_ledger(tmp_path / "ledger.sqlite") as kept:
+        kept.spend(NOON - 400 * DAY, total, tokens=1000)
+        kept.spend(NOON - HOUR, total, week, tokens=1000)
+        page = tmp_path / "spend.html"
+        code, out, _ = sidecar("spend", "--ledger", kept.path, "--html", page)
+        _, report, _ = sidecar("spend", "--ledger", kept.path, "--format", "json")
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    assert code == 0
+    assert ["trial", "cost in all", "not within a year"] in [
+        [line[0], line[2], line[-1]] for line in lines if len(line) == 8
+    ]
+    assert "tokens per week from sunday 06:00" in out
+    (trial,) = (one for one in json.loads(report)["budgets"] if one["rule"] == "trial")
+    assert (trial["spent"], trial["window_start"], trial["window_end"]) == (2_000_000, None, None)
+    assert trial["estimated_at_window_end"] is None
+    text = page.read_text()
+    assert "in a year, at this pace" in text
+    assert "never" in text
 
 
 @pytest.mark.parametrize(

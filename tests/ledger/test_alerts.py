@@ -202,13 +202,23 @@ def test_a_call_larger_than_the_budget_raises_no_alert(till: Till) -> None:
     assert sorted(alerts_of(till)) == [50, 80, 100]
 
 
-@pytest.mark.parametrize(("tokens", "expected"), [(0, []), (1, [50, 80, 100])])
-def test_a_ceiling_of_0_raises_its_alert_at_the_first_call(
-    tokens: int, expected: list[int], till: Till
-) -> None:
-    """A ceiling of 0 is reached when a call needs it, not before."""
-    ask(till, tokens, one=DAILY._replace(ceiling=0))
-    assert alerts_of(till) == expected
+@pytest.mark.parametrize("tokens", [0, 1])
+def test_a_ceiling_of_0_raises_its_alert_at_the_first_call(tokens: int, till: Till) -> None:
+    """It denies every call, one that takes nothing included."""
+    assert not ask(till, tokens, one=DAILY._replace(ceiling=0)).hold_id
+    assert alerts_of(till) == [50, 80, 100]
+
+
+def test_the_alerts_of_a_total_are_raised_once_and_have_no_end(till: Till) -> None:
+    """A1: ten years later they are still known."""
+    one = limit(100, window=Window.TOTAL)
+    ask(till, 60, one=one)
+    ask(till, 1, NOON + 3650 * DAY, one)
+    till.run(till.ledger.prune(NOON + 3650 * DAY, DAY))
+    ask(till, 1, NOON + 3651 * DAY, one)
+    (delivery,) = till.ledger.due("log", NOON + 3651 * DAY, 9)  # type: ignore[attr-defined]
+    assert delivery.alert.document()["window_end"] is None
+    assert delivery.alert.text().endswith("0 tokens spent, 60 tokens held, never renewed")
 
 
 def test_unlimited_and_no_thresholds_raise_no_alert(till: Till) -> None:

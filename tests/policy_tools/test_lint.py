@@ -132,6 +132,12 @@ WARNED = [
     ("shadowed-rule", {"x": ALLOW_ML}, "x.cel:4:1: warning: true only where allow-all is true", ""),
     ("limit-never-bites", {"a": limit("500", window="minute"), "b": limit("100", window="month")},
      "a.cel:10:1: warning: never below the ceiling of b", "a minute should have less than a month"),
+    ("limit-never-bites", {"a": limit("200", window="week"), "b": limit("100", window="month")},
+     "a.cel:10:1: warning: never below the ceiling of b", "a week should have less than a month"),
+    ("limit-never-bites", {"a": limit("100", window="month"), "b": limit("100", window="year")},
+     "a.cel:10:1: warning: never below the ceiling of b", ""),
+    ("limit-never-bites", {"a": limit("9", window="year"), "b": limit("9", window="total")},
+     "a.cel:10:1: warning: never below the ceiling of b", "a year should have less than a total"),
     ("unit-mismatch", {"x": limit("role.daily_token_budget")},
      "x.cel:10:1: warning: the limit counts requests, but daily_token_budget is tokens", "`meter: tokens`"),
     ("unit-mismatch", {"x": limit("role.daily_token_budget", meter="tokens", window="month")},
@@ -222,6 +228,21 @@ ANCHORED = ["^svc$", "^(a|b)$", "^(?:a|b)$", "(?i)^svc$", "^svc-.*", ".*-svc$", 
             "^[|]$", r"^\\|$", r"\\Asvc\\z"]  # fmt: skip
 
 NOT_WARNED = [
+    (
+        "a week that may lie in two months",
+        {"a": limit("199", window="week"), "b": limit("100", window="month")},
+    ),
+    (
+        "a day that may lie in two months",
+        {"a": limit("199", extra="// starts_at: 06:00\n"), "b": limit("100", window="month")},
+    ),
+    (
+        "two anchors of one window",
+        {
+            "a": limit("100", window="month"),
+            "b": limit("100", window="month", extra="// starts_on: 2\n"),
+        },
+    ),
     *(
         (
             f"the pattern {pattern}",
