@@ -39,6 +39,7 @@ def sarif(problems: list[Problem]) -> dict[str, object]:
         "runs": [
             {
                 "tool": {"driver": {"name": "sidecar check", "rules": rules}},
+                "columnKind": "unicodeCodePoints",
                 "results": [_result(problem) for problem in problems],
             }
         ],
