@@ -1,7 +1,8 @@
 """JSON Schemas of data files and fixtures as people write them, for editors.
 
 They are generated from the types of data files and fixtures, and accept every valid file. What a
-schema cannot express, such as a number of decimals, is left to `sidecar check`.
+schema cannot express, a number of decimals and days such as 30 February, is left to
+`sidecar check`; tests/editor compares all else.
 """
 
 import json

@@ -206,7 +206,11 @@ DATA = [
     ("a time without its zone", "models:\n  m:\n    family: f\n    prices:\n"
      "    - effective_from: 2026-01-01 10:00:00\n", ["bad.yaml:5:23: ", "has to have its zone"]),
     ("a day that is none", "models:\n  m:\n    family: f\n    prices:\n"
-     "    - effective_from: 2026-13-21\n", ["bad.yaml:5:23: is not a valid YAML value"]),
+     "    - effective_from: 2026-02-30\n", ["bad.yaml:5:23: 'effective_from': has to be a day"]),
+    ("a day of another century", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 1999-12-31\n", ["bad.yaml:5:23: ", "between the years 2000 and 2200"]),
+    ("a day in another form", "models:\n  m:\n    family: f\n    prices:\n"
+     "    - effective_from: 2026-W01-1\n", ["bad.yaml:5:23: ", "has to be a day"]),
     ("a ceiling left empty", WORKSPACE.replace("{}", ""),
      ["bad.yaml:5:5: 'requests_per_minute': has to be a number, or unlimited"]),
     ("a ceiling that is null", WORKSPACE.replace("{}", "~"), ["has to be a number, or unlimited"]),

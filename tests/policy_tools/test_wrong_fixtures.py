@@ -50,7 +50,7 @@ BALANCE = "  balances:\n  - {{rule: {}, scope: lab, spent: {}}}\n"
 
 WRONG = [
     ("a day as a count", steps("settle: {usage: {prompt_tokens: 2026-01-01}}"),
-     "x_test.yaml:4:14: 'usage': has a value that is not JSON"),
+     "x_test.yaml:4:14: 'usage': prompt_tokens is not a number"),
     ("a count that is none", steps("settle: {usage: {prompt_tokens: many}}"),
      "x_test.yaml:4:14: 'usage': prompt_tokens is not a number"),
     ("a count without end", steps("settle: {usage: {prompt_tokens: .inf}}"), "prompt_tokens is not between"),

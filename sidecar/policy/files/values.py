@@ -1,9 +1,10 @@
 """The types of values in data files: how each is written, its bounds, and what it is read as."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -13,6 +14,11 @@ from sidecar.domain.clock import MAX_YEAR, MIN_YEAR, to_datetime, to_us
 from sidecar.domain.prices import THOUSANDTHS
 from sidecar.domain.usage import MAX_TOOL_NAME_BYTES
 
+_DAY = r"(2[01]\d\d|2200)-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+_TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[-+]([01]\d|2[0-3]):[0-5]\d)"
+_INSTANT = re.compile(rf"{_DAY}([Tt ]{_TIME})?", re.ASCII)
+"""A day or a time, from MIN_YEAR to MAX_YEAR; the JSON Schema has the same pattern."""
+
 
 def _ceiling(value: object) -> object:
     """Read `unlimited` and `.inf` as None, and refuse other non-numbers, null included."""
@@ -20,7 +26,7 @@ def _ceiling(value: object) -> object:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("has to be a number, or unlimited")
-    return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _number(value: object) -> object:
@@ -53,18 +59,16 @@ def _list(value: object) -> object:
 
 def _instant(value: object) -> object:
     """Read a day, which starts at midnight UTC, or a time with its zone."""
-    if isinstance(value, str):  # composed from a placeholder
-        with contextlib.suppress(ValueError):
-            value = datetime.fromisoformat(value)
-    if isinstance(value, date) and not MIN_YEAR <= value.year <= MAX_YEAR:
+    moment = None
+    with contextlib.suppress(ValueError):  # such as 30 February
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    if moment is not None and not MIN_YEAR <= moment.year <= MAX_YEAR:
         raise ValueError(f"has to be between the years {MIN_YEAR} and {MAX_YEAR}")
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError("a time has to have its zone, as in 2026-08-21T12:00:00Z")
-        return to_us(value)
-    if isinstance(value, date):
-        return to_us(datetime.combine(value, time(), UTC))
-    raise ValueError("has to be a day, as in 2026-08-21, or a time, as in 2026-08-21T12:00:00Z")
+    if moment is not None and moment.tzinfo is None and moment.time() != time():
+        raise ValueError("a time has to have its zone, as in 2026-08-21T12:00:00Z")
+    if moment is None or not _INSTANT.fullmatch(str(value)):
+        raise ValueError("has to be a day, as in 2026-08-21, or a time, as in 2026-08-21T12:00:00Z")
+    return to_us(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
 
 def _written(value: int | Decimal | None) -> str:
@@ -135,11 +139,10 @@ Usd = Annotated[
 # Defaults are in the written form, too: 1, not a thousand thousandths.
 Factor = Annotated[int, Field(validate_default=True), _thousandths(10), _FACTOR_AS_WRITTEN]
 Discount = Annotated[int, Field(validate_default=True), _thousandths(1), _FACTOR_AS_WRITTEN]
-_WRITTEN_INSTANT = r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:\d\d))?$"
 Instant = Annotated[
     int,
     BeforeValidator(
-        _instant, json_schema_input_type=Annotated[str, Field(pattern=_WRITTEN_INSTANT)]
+        _instant, json_schema_input_type=Annotated[str, Field(pattern=f"^{_INSTANT.pattern}$")]
     ),
     _INSTANT_AS_WRITTEN,
 ]

@@ -14,19 +14,17 @@ Loc = tuple[str | int, ...]
 
 
 class _Loader(yaml.CSafeLoader):
-    """Reads scalars as YAML 1.2 does: `010` and `1:30` are not numbers, `yes` is not a bool."""
+    """Reads scalars as YAML 1.2 does: `010` and `2026-01-01` are texts, `yes` is not a bool."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
 
 _NUMBER = r"-?(?:0|[1-9][0-9_]{0,17})"
-_DAY, _HOUR = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)?"
 for _tag, _pattern in (
     ("bool", r"true|false"),
     ("int", _NUMBER),
     ("float", rf"{_NUMBER}\.\d{{1,18}}|-?\.inf|\.nan"),
     ("null", r"null|~|"),
-    ("timestamp", rf"{_DAY}(?:[Tt ]{_HOUR})?"),
     ("merge", r"<<"),
 ):
     _Loader.add_implicit_resolver(

@@ -62,10 +62,7 @@ def _number(value: object) -> object:
 
 
 def _usage(value: object) -> object:
-    try:
-        parse_usage_json(json.dumps(value))
-    except TypeError:
-        raise ValueError("has a value that is not JSON, such as a date") from None
+    parse_usage_json(json.dumps(value))
     return value
 
 
