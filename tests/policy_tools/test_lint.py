@@ -169,6 +169,14 @@ WARNED = [
     ("same-looking-name", {"k_yaml": "keys:\n  web: {workspace: lab}\n  \uff57eb: {workspace: lab}\n"}, "k.yaml:3:3:", "FULLWIDTH"),
     ("same-looking-name", {"w_yaml": WORKSPACE + "    allowed_models: []\n    services:\n      ci: {allowed_models: []}\n      CI: {allowed_models: []}\n"},
      "w.yaml:8:7: warning: 'CI' looks like 'ci'", ""),
+    ("same-looking-name", {"roles_yaml": ROLES.replace('"*"', "sm\u0430ll")},
+     "roles.yaml:4:22: warning: 'sm\u0430ll' looks like 'small'", "U+0430 CYRILLIC SMALL LETTER A"),
+    ("same-looking-name", {"x": deny('request.batch && principal.id == "\u0430da"')},
+     "x.cel:8:34: warning: '\u0430da' looks like 'ada', and is another text", "character 1 is U+0430"),
+    ("same-test-name", {"x_test_yaml": TEST.format("", step("{effect: allow}")) + TEST.format("", step("{effect: allow}")).removeprefix("tests:\n")},
+     "x_test.yaml:8:9: warning: the test at x_test.yaml:2 has this name", "rename one"),
+    ("same-test-name", {"x_test_yaml": TEST.format("  each: [{a: ada}, {a: bob}]\n", step("{effect: allow}", id="'${a}'"))},
+     "x_test.yaml:2:9: warning: each row of `each` has this name", "${role}"),
     ("no-anchors", {"allow_all": ALLOW_ML.replace(LABEL, 'principal.id.matches("svc")')},
      "allow-all.cel:4:22: warning: matches() finds this anywhere in a text", "`.*` for one that is open"),
     ("no-anchors", {"allow_all": ALLOW_ML.replace(LABEL, 'request.batch && principal.id.matches("^svc-")')}, "allow-all.cel:4:39:", ""),
@@ -268,6 +276,14 @@ NOT_WARNED = [
     (
         "a macro over a list",
         {"x": deny("role.allowed_models.exists(m, m + m == request.region)")},
+    ),
+    (
+        "texts of other languages",
+        {
+            "x": deny(
+                'request.batch && principal.id in ["\u0430\u0431\u0432", "caf\u00e9", "\u65e5x"]'
+            )
+        },
     ),
     ("a pattern that denies", {"x": deny('principal.id.matches("svc")')}),
     (

@@ -45,29 +45,31 @@ def lint(
     yield _entries_that_no_rule_allows(documents, policy)
 
 
+def allow_lists(entries: data.Data) -> Iterator[tuple[Loc, str]]:
+    """Yield each name in an allow-list, with its place."""
+    lists: list[tuple[Loc, tuple[str, ...]]] = [
+        ((kind, name, "allowed_models"), entry.allowed_models)
+        for kind in ("roles", "keys", "workspaces")
+        for name, entry in getattr(entries, kind).items()
+    ]
+    lists += [
+        (("workspaces", name, "services", service, "allowed_models"), one.allowed_models)
+        for name, workspace in entries.workspaces.items()
+        for service, one in workspace.services.items()
+    ]
+    for loc, names in lists:
+        for index, name in enumerate(names):
+            yield (*loc, index), name
+
+
 def _names_that_match_no_model(documents: list[YamlFile], entries: data.Data) -> Iterator[Problem]:
     families = {model.family for model in entries.models.values()}
     known = families | entries.names.keys() | {"*"}
-    lists: list[tuple[Loc, tuple[str, ...]]] = [
-        (("roles", name, "allowed_models"), role.allowed_models)
-        for name, role in entries.roles.items()
-    ]
-    lists += [
-        (("keys", key_id, "allowed_models"), k.allowed_models) for key_id, k in entries.keys.items()
-    ]
-    for name, workspace in entries.workspaces.items():
-        lists.append((("workspaces", name, "allowed_models"), workspace.allowed_models))
-        lists += [
-            (("workspaces", name, "services", service, "allowed_models"), one.allowed_models)
-            for service, one in workspace.services.items()
-        ]
-    for loc, names in lists:
-        for index, name in enumerate(names):
-            if name not in known:
-                message = f"no model, alias or family is named '{name}'"
-                yield from _in_data(
-                    documents, (*loc, index), "no-such-model", message, did_you_mean(name, known)
-                )
+    for loc, name in allow_lists(entries):
+        if name not in known:
+            message = f"no model, alias or family is named '{name}'"
+            hint = did_you_mean(name, known)
+            yield from _in_data(documents, loc, "no-such-model", message, hint)
 
 
 def _keys_of_no_workspace(documents: list[YamlFile], entries: data.Data) -> Iterator[Problem]:

@@ -14,8 +14,10 @@ def lint(tests: Iterable[Fixture], policy: PolicySet) -> Iterator[Problem]:
     """Yield a warning for each place where a fixture says less than it seems to; no duplicates."""
     linter = _FixtureLinter(policy)
     seen: set[Problem] = set()
+    named: dict[str, Fixture] = {}
     for test in tests:
-        for problem in linter.problems(test):
+        other = named.setdefault(test.name, test)
+        for problem in (*linter.problems(test), *_same_name(test, other)):
             if problem not in seen:
                 seen.add(problem)
                 yield problem
@@ -87,6 +89,16 @@ class _FixtureLinter:
                 message = f"{rule.id} counts by principal.id, and no step calls as '{scope}'"
                 hint = did_you_mean(scope, known)
                 yield test.problem(loc, message, hint).as_warning("no-such-scope")
+
+
+def _same_name(test: Fixture, other: Fixture) -> Iterator[Problem]:
+    """Warn of the name of another test, or of another row of the same one."""
+    if test is not other:
+        in_rows = (test.file, test.loc) == (other.file, other.loc)
+        which = "each row of `each`" if in_rows else f"the test at {other.file}:{other.line}"
+        message = f"{which} has this name, so a failure does not say which test it is"
+        hint = "put a column into it, as in ${role}" if in_rows else "rename one of them"
+        yield test.problem(("name",), message, hint).as_warning("same-test-name")
 
 
 def _without_expectations(test: Fixture) -> Iterator[Problem]:

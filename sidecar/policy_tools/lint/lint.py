@@ -23,6 +23,7 @@ HELP = {
     "no-such-entry": "Fix the name in the fixture, or expect the reason for an unknown name.",
     "no-such-scope": "Fix the principal of the balance: no call of the fixture is from it.",
     "no-expectations": "Add `expect` to a step; without it, the test passes always.",
+    "same-test-name": "Rename one of the tests, or put a column of `each` into the name.",
     "no-reasons": "List the reasons of the denial that the fixture expects.",
     "no-such-time": "Compare with a number that this part of a time can have.",
     "no-price": "Add a price with its effective_from; a free model costs 0.",

@@ -4,9 +4,12 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 
+from sidecar.policy.cel.operators import literal_of
 from sidecar.policy.files import data
 from sidecar.policy.files.problems import Problem
 from sidecar.policy.files.yaml_file import Loc, YamlFile
+from sidecar.policy_tools.lint.data import allow_lists
+from sidecar.policy_tools.lint.rule_source import RuleSource
 
 # The letters of other scripts that most fonts draw as a Latin one. Unicode's list of confusables
 # has thousands; the packages that have it are untyped or were last released years ago.
@@ -48,6 +51,25 @@ def _names_that_look_alike(documents: list[YamlFile], entries: data.Data) -> Ite
                 yield from _at(documents, names[name], "same-looking-name", message, hint)
 
 
+def lint_texts(source: RuleSource) -> Iterator[Problem]:
+    """Warn of texts in a rule that mix Latin letters with some that look like them."""
+    for inside in source.expressions:
+        for tree in inside.tree.iter_subtrees():
+            text = literal_of(tree) if tree.data == "literal" else None
+            if isinstance(text, str) and _mixes_scripts(text):
+                latin = "".join(each if each.isascii() else skeleton(each) for each in text)
+                message = f"'{text}' looks like '{latin}', and is another text"
+                hint = f"{_difference(text, latin)}; write it in one script"
+                yield source.warn_in(inside, tree, "same-looking-name", message, hint)
+
+
+def _mixes_scripts(text: str) -> bool:
+    """Whether a text has Latin letters, and letters of other scripts that look like Latin ones."""
+    folded = text.casefold()
+    is_latin = any(each.isascii() and each.isalpha() for each in folded)
+    return is_latin and any(ord(each) in _LATIN for each in folded)
+
+
 def _strangeness(name: str) -> tuple[bool, bool, str]:
     return not name.isascii(), name != name.casefold(), name
 
@@ -60,6 +82,7 @@ def _names(entries: data.Data) -> Iterator[list[tuple[str, Loc]]]:
         models.append((model.family, ("models", model_id, "family")))
         for number, alias in enumerate(model.aliases):
             models.append((alias, ("models", model_id, "aliases", number)))
+    models += ((name, loc) for loc, name in allow_lists(entries))
     yield models
     for kind in ("roles", "workspaces", "keys"):
         yield [(name, (kind, name)) for name in getattr(entries, kind)]

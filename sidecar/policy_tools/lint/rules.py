@@ -10,7 +10,7 @@ from sidecar.policy.files.problems import Problem, at
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import RuleEffect
 from sidecar.policy.static_values import FAILED, StaticValues
-from sidecar.policy_tools.lint import anchors, labels, shares
+from sidecar.policy_tools.lint import anchors, labels, lookalikes, shares
 from sidecar.policy_tools.lint import limits as lints_of_limits
 from sidecar.policy_tools.lint import names as lints_of_names
 from sidecar.policy_tools.lint.conditions import Conditions
@@ -40,6 +40,7 @@ def lint(
     yield _each(failures.lint(source) for source in rules)
     yield _each(lints_of_names.lint(source, names, entries) for source in rules)
     yield _each(anchors.lint(source) for source in rules)
+    yield _each(lookalikes.lint_texts(source) for source in rules)
     yield _each(_constant(source, static_values) for source in rules)
     yield _each(_money_in_dollars(source, meters) for source in rules)
     yield _each(lints_of_limits.mismatched_units(source) for source in limits)
