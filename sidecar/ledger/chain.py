@@ -61,9 +61,9 @@ class Pruning(NamedTuple):
 
 _PRUNINGS = f"SELECT {', '.join(Pruning._fields)} FROM prunings ORDER BY id"  # noqa: S608 - ours
 _INSERT_PRUNING = insert("prunings", *Pruning._fields)
-_OPENINGS = (
-    f"SELECT {', '.join(OPENING_COLUMNS)} FROM budgets WHERE opening IS NOT NULL ORDER BY id"  # noqa: S608 - ours
-)
+_OPENINGS = f"""
+SELECT json_array({", ".join(OPENING_COLUMNS)}) FROM budgets INDEXED BY budgets_with_opening
+WHERE opening IS NOT NULL ORDER BY id"""  # noqa: S608 - our own names
 
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=bytes.hex).encode
 
@@ -138,8 +138,8 @@ def has_link(connection: sqlite3.Connection, link: bytes) -> bool:
 def openings(connection: sqlite3.Connection) -> bytes:
     """Return the digest of all opening balances."""
     digest = hashlib.sha256()
-    for row in connection.execute(_OPENINGS):
-        digest.update(_to_json(row).encode())
+    for (row,) in connection.execute(_OPENINGS):
+        digest.update(row.encode())
     return digest.digest()
 
 

@@ -33,7 +33,7 @@ class Retention:
         before_us = self._advance(at_us) - retention_us
         oldest = self._sql.execute(_OLDEST, (MAX_DECISIONS, before_us))
         # The chain that is left may have no gap, so the oldest go first.
-        gone = [(row,) for row, is_old in itertools.takewhile(lambda row: row[1], oldest) if is_old]
+        gone = [(row,) for row, _ in itertools.takewhile(lambda row: row[1], oldest)]
         if not gone:
             return 0
         last = gone[-1][0]
@@ -51,11 +51,13 @@ SELECT d.id, d.decided_at_us < ?2 AND d.id < (SELECT max(id) FROM decisions)
 FROM (SELECT id, decided_at_us FROM decisions ORDER BY id LIMIT ?1) d
 LEFT JOIN holds h USING (id) ORDER BY d.id"""
 
-# L2: a budget's spend stays what it was; its opening balance takes the place of the hold.
+# L2: a budget's spend stays what it was; its opening balance takes the place of the hold. Holds
+# that are closed have left concurrent limits already.
 _FOLD = (
     """UPDATE budgets SET opening = coalesce(opening, 0) +
       (SELECT charged FROM hold_amounts WHERE hold = ?1 AND budget = budgets.id)
-      WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?1)""",
+      WHERE window <> 'concurrent'
+        AND id IN (SELECT budget FROM hold_amounts WHERE hold = ?1)""",
     "DELETE FROM hold_amounts WHERE hold = ?1",
     "DELETE FROM holds WHERE id = ?1",
     "DELETE FROM decisions WHERE id = ?1",

@@ -17,6 +17,7 @@ from sidecar.domain.windows import (
     Anchor,
     Calendar,
     Window,
+    format_window,
     is_inside,
     windows_per_month,
 )
@@ -140,6 +141,23 @@ def test_windows_begin_where_their_anchor_says(
 ) -> None:
     """Worked examples of weeks, quarters, years, and first days and hours of their own."""
     assert (us(start), us(end)) == Calendar().span(window, us(at), anchor)
+
+
+@pytest.mark.parametrize(
+    ("window", "anchor", "expected"),
+    [
+        (Window.MONTH, DEFAULT_ANCHOR, "month"),
+        (Window.MONTH, Anchor(15), "month from 15"),
+        (Window.DAY, Anchor(hour=6), "day from 06:00"),
+        (Window.WEEK, Anchor(1, 9), "week from 09:00"),
+        (Window.WEEK, Anchor(7, 18), "week from sunday 18:00"),
+    ],
+)
+def test_a_window_is_shown_with_where_it_begins(
+    window: Window, anchor: Anchor, expected: str
+) -> None:
+    """What is usual is left out."""
+    assert format_window(window, anchor) == expected
 
 
 def test_one_calendar_keeps_windows_of_different_anchors_apart() -> None:

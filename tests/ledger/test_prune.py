@@ -156,6 +156,27 @@ def steps(till: Till, work: Callable[[], object]) -> int:
     return hundreds
 
 
+def test_pruning_reads_no_budgets_that_it_does_not_change(till: Till) -> None:
+    """However many windows and scopes the file has, only those with pruned calls are read."""
+
+    def prune_one() -> int:
+        while till.run(till.ledger.count_usage()):  # type: ignore[attr-defined]
+            pass  # a prune does some of it
+        return steps(till, lambda: till.run(till.ledger.prune(FIRST + 1, 0)))
+
+    def spend() -> None:
+        for _ in range(2):
+            hold = till.run(till.ledger.decide(reservation(FIRST, MONTH))).hold_id
+            till.run(till.ledger.release(hold, "not sent", FIRST))
+
+    spend()
+    before = prune_one()
+    spend()
+    for number in range(3000):
+        till.run(till.ledger.decide(reservation(FIRST, limit(500, scope=f"s{number}"))))
+    assert prune_one() <= before + 60  # it looks at up to 100 decisions
+
+
 def test_no_work_grows_with_the_size_of_the_ledger(till: Till) -> None:
     """Deciding, refusing, settling, expiring and pruning cost the same after a long history."""
     one = limit(1, Meter.REQUESTS, Window.CONCURRENT)

@@ -258,6 +258,14 @@ L6 = [
         "zone-not-passed-on", "L6", "`--time-zone` never reaches the ledger.",
         "serve", "ZoneInfo(settings.time_zone)", "ZoneInfo('UTC')",
     ),
+    Mutant(
+        "anchor-not-passed-on", "L6", "`starts_on` and `starts_at` never reach the ledger.",
+        "Evaluation._limit", "Limit(..., terms.anchor)", "Limit(...)",
+    ),
+    Mutant(
+        "anchor-not-kept", "L6", "A settlement finds the window of the usual first day.",
+        "Settlements._amounts", "Anchor(*anchor)", "Anchor()",
+    ),
 ]  # fmt: skip
 
 L7 = [
