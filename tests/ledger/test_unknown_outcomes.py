@@ -158,7 +158,10 @@ def test_an_older_ledger_is_corrected_when_it_is_opened(
             "UPDATE holds SET charged_output_tokens = 9000, charged_cost_nano_usd = 9000000;"
             "DELETE FROM _sqlite_migrations WHERE name >= '0009';"
             "ALTER TABLE alerts DROP COLUMN undivided_ceiling; ALTER TABLE alerts DROP COLUMN share;"
-            "ALTER TABLE alerts DROP COLUMN instance;"
+            "ALTER TABLE alerts DROP COLUMN instance; DROP INDEX budgets_with_opening;"
+            "ALTER TABLE budgets DROP COLUMN opening; ALTER TABLE budgets DROP COLUMN starts_on;"
+            "ALTER TABLE budgets DROP COLUMN starts_at; DROP TABLE prunings;"
+            "CREATE TABLE pruned (decision INTEGER NOT NULL, chain BLOB NOT NULL) STRICT;"
         )
     with operator_ledger(path) as kept:
         found = total(kept)
