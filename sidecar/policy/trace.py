@@ -8,6 +8,7 @@ import lark
 
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import EvaluationError
+from sidecar.policy.cel.syntax import bare
 from sidecar.policy.cel.variables import Values, number_text
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule, RuleEffect
@@ -34,17 +35,21 @@ class Part:
     depth: int
     is_condition: bool
     tree: Tree
+    guards: tuple[tuple[Tree, bool], ...] = ()
+    """Conditions before it, each with the value for which this part decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartValue:
     """A part's value for one call; None is an error.
 
-    A failed part was not needed if an enclosing part has a value all the same.
+    A failed part was not needed if an enclosing part has a value all the same. A part is
+    not reached if those before it decide: b of `a && b`, where a is false.
     """
 
     part: Part
     value: Any
+    reached: bool = True
     needed: bool = True
 
     @property
@@ -72,12 +77,27 @@ class Tracer:
 
     def values(self, binding: Any) -> list[PartValue]:
         """Return each part's value for a binding of the cel-python engine."""
-        values = [PartValue(part, self._value(part, binding)) for part in self.parts]
+        known: dict[int, Any] = {}
+
+        def value(tree: Tree) -> Any:
+            tree = bare(tree)
+            if id(tree) not in known:
+                known[id(tree)] = self._value(tree, binding)
+            return known[id(tree)]
+
+        values = [
+            PartValue(
+                part,
+                value(part.tree),
+                reached=all(value(guard) is not masks for guard, masks in part.guards),
+            )
+            for part in self.parts
+        ]
         return list(_with_needed(values))
 
-    def _value(self, part: Part, binding: Any) -> Any:
+    def _value(self, tree: Tree, binding: Any) -> Any:
         try:
-            return self._parser.evaluate_part(part.tree, binding, double=self._double)
+            return self._parser.evaluate_part(tree, binding, double=self._double)
         except EvaluationError:
             return None
 
@@ -97,7 +117,13 @@ class RuleTraces:
 
 
 def _parts(
-    tree: Tree, source: str, depth: int, within: str = "", *, is_operand: bool = False
+    tree: Tree,
+    source: str,
+    depth: int,
+    within: str = "",
+    guards: tuple[tuple[Tree, bool], ...] = (),
+    *,
+    is_operand: bool = False,
 ) -> Iterator[Part]:
     """Yield the parts in a tree. Macros stay whole: their inside has variables of its own.
 
@@ -111,7 +137,7 @@ def _parts(
     if is_part and start is not None and end is not None:
         condition = is_operand or _is_condition(tree)
         text = " ".join(source[start:end].split())
-        yield Part(text, tree.meta.line, tree.meta.column, depth, condition, tree)
+        yield Part(text, tree.meta.line, tree.meta.column, depth, condition, tree, guards)
         depth, within = depth + 1, tree.data
         if tree.data in _CHAINS or is_call:
             return
@@ -121,7 +147,18 @@ def _parts(
     for number, child in enumerate(tree.children):
         if isinstance(child, lark.Tree):
             is_condition = is_operand or has_bool_operands or (is_choice and number == 0)
-            yield from _parts(child, source, depth, within, is_operand=is_condition)
+            around = (*guards, *_guards(tree, number))
+            yield from _parts(child, source, depth, within, around, is_operand=is_condition)
+
+
+def _guards(tree: Tree, number: int) -> Iterator[tuple[Tree, bool]]:
+    """Yield the operand that decides without another one, with the value for which it does."""
+    first = tree.children[0]
+    if number and len(tree.children) > 1 and isinstance(first, lark.Tree):
+        if tree.data in _CONNECTIVES:
+            yield first, tree.data == "conditionalor"
+        elif tree.data == "expr":
+            yield first, number == len(tree.children) - 1  # true masks the last branch
 
 
 def _is_condition(tree: Tree) -> bool:

@@ -53,7 +53,7 @@ def test_the_fixtures_of_a_set_that_is_shipped_cover_it(directory: Path, engine:
             ("x", "!request.batch", ["false"]), ("x", "request.batch", ["true"])]),
         ({"x": deny("request.batch ? request.pages > 1 : false")}, [
             ("x", "request.batch ? request.pages > 1 : false", ["true"]),
-            ("x", "request.batch", ["true"]), ("x", "request.pages > 1", ["true"])]),
+            ("x", "request.batch", ["true"]), ("x", "request.pages > 1", ["true", "false"])]),
         ({"x": limit("request.batch ? 5 : 6")}, [
             ("x", "request.batch", ["true"]), ("x", "request.batch ? 5 : 6", ["refuses"])]),
         ({"x": limit("5")}, [("x", "5", ["refuses"])]),
@@ -76,6 +76,60 @@ def test_coverage_has_every_condition_and_every_limit_both_ways(
     directory = minimal(tmp_path / "p", **rules)
     (directory / "x_test.yaml").write_text(f"tests:\n- name: one\n  steps:\n  - {CALL}\n")
     assert not_covered(directory) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("request.batch || request.pages > 1", [("request.pages > 1", ["true"])]),
+        ("request.batch && request.pages > 1", [("request.pages > 1", ["false"])]),
+        ("request.batch ? request.pages > 1 : request.pages > 2", [
+            ("request.pages > 1", ["false"]), ("request.pages > 2", ["true"])]),
+        ("!(request.batch || request.choices > 5 || request.pages > 1)", [
+            ("request.choices > 5", ["true"]), ("request.pages > 1", ["true"])]),
+    ],
+)  # fmt: skip
+def test_a_condition_that_another_one_decides_for_is_not_covered(
+    body: str, expected: list[tuple[str, list[str]]], tmp_path: Path
+) -> None:
+    """What comes after a condition counts only in calls where the condition leaves it open."""
+    directory = minimal(tmp_path / "p", x=deny(body, mode="shadow"))
+    estimate = "estimate: {input_tokens: 1, max_output_tokens: 1, batch: true, pages: 5}"
+    larger = CALL.replace("model: small-1}", f"model: small-1, {estimate}}}")
+    steps = "".join(f"  - {call}\n    expect: {{effect: allow}}\n" for call in (CALL, larger))
+    (directory / "x_test.yaml").write_text(f"tests:\n- name: one\n  steps:\n{steps}")
+    assert [(text, missing) for _, text, missing in not_covered(directory)] == expected
+
+
+def test_a_rule_knows_business_hours_weekends_and_a_holiday(tmp_path: Path) -> None:
+    """The zone's summer time included: 08:30 in Paris is 06:30 UTC in July."""
+    body = """workspace.name == "lab" &&
+        (now.getDayOfWeek("Europe/Paris") in [0, 6] ||
+         now.getHours("Europe/Paris") * 60 + now.getMinutes("Europe/Paris") < 510 ||
+         now.getHours("Europe/Paris") >= 18 ||
+         now.getMonth("Europe/Paris") == 11 && now.getDate("Europe/Paris") == 25)"""
+    directory = minimal(tmp_path / "p", hours=deny(body))
+    (directory / "x_test.yaml").write_text(f"""
+tests:
+- name: a call at ${{when}}
+  each:
+  - {{when: 2026-11-10T07:29:59Z, reasons: [NO]}}
+  - {{when: 2026-11-10T07:30:00Z, reasons: []}}
+  - {{when: 2026-11-10T16:59:59Z, reasons: []}}
+  - {{when: 2026-11-10T17:00:00Z, reasons: [NO]}}
+  - {{when: 2026-07-10T06:29:59Z, reasons: [NO]}}
+  - {{when: 2026-07-10T06:30:00Z, reasons: []}}
+  - {{when: 2026-11-14T10:00:00Z, reasons: [NO]}}
+  - {{when: 2026-12-24T10:00:00Z, reasons: []}}
+  - {{when: 2026-12-25T10:00:00Z, reasons: [NO]}}
+  at: ${{when}}
+  steps:
+  - {CALL}
+    expect: {{reasons: "${{reasons}}"}}
+""")
+    assert [missing for missing in not_covered(directory) if missing[0] == "hours"] == [
+        ("hours", 'workspace.name == "lab"', ["false"])
+    ]
 
 
 def test_a_limit_that_denies_for_its_rule_alone_is_not_covered(tmp_path: Path) -> None:

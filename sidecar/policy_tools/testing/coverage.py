@@ -1,7 +1,7 @@
 """Coverage of rules by tests: which values each condition had, and what each limit did.
 
-Each condition should be true in some call and false in another; each limit should have room for
-some call and refuse another.
+Each condition should be true in some call and false in another, where those before it do not
+decide already; each limit should have room for some call and refuse another.
 """
 
 from collections.abc import Iterable, Iterator
@@ -53,7 +53,8 @@ class Coverage:
             for values in result.inputs:
                 for _, parts in self._rules.values(values):
                     for traced in parts:
-                        if isinstance(traced.value, bool) and traced.part.is_condition:
+                        is_bool = isinstance(traced.value, bool) and traced.part.is_condition
+                        if is_bool and traced.reached:
                             outcome = _outcome(value=traced.value)
                             self._conditions[id(traced.part)].seen.add(outcome)
 
