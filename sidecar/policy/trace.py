@@ -8,7 +8,6 @@ import lark
 
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import EvaluationError
-from sidecar.policy.cel.syntax import bare
 from sidecar.policy.cel.variables import Values, number_text
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule, RuleEffect
@@ -80,7 +79,6 @@ class Tracer:
         known: dict[int, Any] = {}
 
         def value(tree: Tree) -> Any:
-            tree = bare(tree)
             if id(tree) not in known:
                 known[id(tree)] = self._value(tree, binding)
             return known[id(tree)]

@@ -115,6 +115,8 @@ WARNED = [
      "x.cel:8:44: warning: this fails for role tester", ""),
     ("no-value", {"x": deny("request.batch && int(workspace.monthly_budget_usd) > 5")}, "x.cel:8:18: warning: this fails for workspace lab [", ""),
     ("no-value", {"x": deny('workspace.name == "lab" ? role.daily_token_budget + 1 > request.tokens : false')}, "x.cel:8:27: warning: this fails for role tester, workspace lab [", ""),
+    ("no-value", {"roles_yaml": ONE_ROLE_HAS, "x": deny("has(role.labels.team) && request.batch && role.daily_token_budget * 2 > 5")},
+     "x.cel:8:43: warning: this fails for role tester [", ""),
     ("no-value", {"x": limit("5", per='-role.daily_token_budget - 9 > 0 ? "a" : "b"')}, "x.cel:9:9: warning: this fails, and so denies, for role tester", ""),
     ("no-value", {"x": deny("request.batch", message="at most {role.daily_token_budget * 2}")}, "x.cel:6:22: warning: this fails, and the message", ""),
     ("no-value", {"allow_all": ALLOW_ML.replace(LABEL, "key.requests_per_minute + 1 > request.pages")}, "for key calls without a key", ""),
@@ -272,6 +274,10 @@ NOT_WARNED = [
             .replace("ghost2", "tester")
             .replace('== "', '!= "'),
         },
+    ),
+    (
+        "a function that has a value for every entry",
+        {"x": deny("request.batch && size(role.allowed_models) > 5 && int(2.5) > request.pages")},
     ),
     (
         "a macro over a list",

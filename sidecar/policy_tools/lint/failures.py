@@ -82,6 +82,8 @@ class FailureLinter:
         return self._value(tree, binding, double=double) is FAILED
 
     def _value(self, tree: Tree, binding: Any, *, double: bool) -> Any:
+        if tree.data == "ident_arg":  # the call of a function has a value in its wrapper only
+            tree = Tree("primary", [tree], tree.meta)
         try:
             return self._parser.evaluate_part(tree, binding, double=double)
         except EvaluationError:
