@@ -8,11 +8,12 @@ from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.decisions import Budget, Limit, Meter, Reason, ReservationLine
+from sidecar.domain.money import NANO_USD_PER_USD
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import Endpoint, tool_calls_of
 from sidecar.domain.worst_case import CallSize, worst_case
-from sidecar.policy.catalogue import Model, Role
-from sidecar.policy.cel.variables import UNLIMITED_INT, Values
+from sidecar.policy.catalogue import Model, Role, price_message
+from sidecar.policy.cel.variables import NO_PRICE, UNLIMITED_INT, Values
 from sidecar.policy.evaluation import AppliedLimit, Evaluation
 from sidecar.policy.policy_set import PolicySet
 from sidecar.v1 import policy_input_pb2 as policy_pb
@@ -79,7 +80,13 @@ def evaluate_request(
     if size is None:
         return EvaluationResult((_OUTPUT_UNBOUNDED,), model_id=model_id)
     tariff, cost_nano_usd, unpriced = _price(policy, entries.model, size, now_us)
-    values = _values(request.principal, entries, _policy_request(request, size), now_us)
+    values = _values(
+        policy,
+        request.principal,
+        entries,
+        _policy_request(request, size, cost_nano_usd),
+        now_us,
+    )
     evaluation = Evaluation(policy, values)
     limits, failed = evaluation.limits()
     if policy.reads_spend:
@@ -116,7 +123,7 @@ def limits_of(
     if entries is None:
         return [], unknown
     request = policy_pb.Request(model=model, endpoint=entries.model.endpoint, choices=1)
-    evaluation = Evaluation(policy, _values(principal, entries, request, now_us))
+    evaluation = Evaluation(policy, _values(policy, principal, entries, request, now_us))
     limits, failed = evaluation.limits()
     return [applied.limit for applied in limits if not applied.rule.shadow], tuple(failed)
 
@@ -166,7 +173,8 @@ def _price(
 ) -> tuple[Tariff | None, int, tuple[Reason, ...]]:
     """Return the tariff in force, the worst-case cost in nano-USD, and reasons to deny.
 
-    A call without a price is denied if a limit counts cost; otherwise it costs 0.
+    A call without a price is denied if a limit counts cost, or a rule reads it; otherwise it
+    costs 0.
     """
     tariff, missing = model.tariff(now_us), "no price in force"
     if tariff is not None:
@@ -174,12 +182,15 @@ def _price(
             return tariff, size.cost_nano_usd(tariff), ()
         except UnpricedError as error:
             missing = str(error)
-    message = f"model {model.message.id} has {missing}, and a limit counts cost"
-    reasons = (Reason("MODEL_NOT_PRICED", message, "", 403),) if policy.counts_cost else ()
+    reader = "a limit counts cost" if policy.counts_cost else "a rule reads the cost"
+    message = f"model {model.message.id} has {missing}, and {reader}"
+    reasons = (Reason("MODEL_NOT_PRICED", message, "", 403),) if policy.needs_price else ()
     return None, 0, reasons
 
 
-def _policy_request(request: pb.AuthorizeRequest, size: CallSize) -> policy_pb.Request:
+def _policy_request(
+    request: pb.AuthorizeRequest, size: CallSize, cost_nano_usd: int
+) -> policy_pb.Request:
     most, terms = size.most, size.terms
     return policy_pb.Request(
         model=request.model,
@@ -196,12 +207,18 @@ def _policy_request(request: pb.AuthorizeRequest, size: CallSize) -> policy_pb.R
         characters=most.characters,
         annotated_pages=most.annotated_pages,
         tool_calls=dict(most.tool_calls),
+        max_cost_usd=cost_nano_usd / NANO_USD_PER_USD,
     )
 
 
 def _values(
-    principal: pb.Principal, entries: _Entries, request: policy_pb.Request, now_us: int
+    policy: PolicySet,
+    principal: pb.Principal,
+    entries: _Entries,
+    request: policy_pb.Request,
+    now_us: int,
 ) -> Values:
+    tariff = entries.model.tariff(now_us) if policy.reads_price else None
     return Values(
         request=request,
         principal=principal,
@@ -211,6 +228,8 @@ def _values(
         key=entries.key,
         now=to_datetime(now_us),
         spend={},
+        price=NO_PRICE if tariff is None else price_message(tariff.price),
+        lists=policy.catalogue.lists,
     )
 
 

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.keys import VERSION_MARK, KeyName
-from sidecar.domain.money import nano_usd
+from sidecar.domain.money import NANO_USD_PER_USD, nano_usd
 from sidecar.domain.prices import Multipliers, Price, Tariff
 from sidecar.domain.usage import Endpoint
 from sidecar.policy.cel.variables import NEVER, UNLIMITED_DOUBLE, UNLIMITED_INT, no_key
@@ -62,6 +62,7 @@ class Catalogue:
         models = {name: _model(name, entry, multipliers) for name, entry in data.models.items()}
         self.models = {name: models[model_id] for name, model_id in data.names.items()}
         self.keys = {key_id: _key(key_id, entry) for key_id, entry in data.keys.items()}
+        self.lists = data.lists
 
     @property
     def has_entries(self) -> bool:
@@ -177,3 +178,22 @@ def _nano(usd: Decimal | None) -> int | None:
 
 def _int(count: int | None) -> int:
     return UNLIMITED_INT if count is None else count
+
+
+def price_message(price: Price) -> policy_pb.Price:
+    """Return a price as rules read it, in USD."""
+    message = policy_pb.Price(
+        input_usd_per_million_tokens=_usd(price.input_nano_usd_per_million),
+        cached_input_usd_per_million_tokens=_usd(price.cached_input_nano_usd_per_million),
+        output_usd_per_million_tokens=_usd(price.output_nano_usd_per_million),
+        usd_per_thousand_pages=_usd(price.page_nano_usd_per_thousand),
+        usd_per_thousand_annotated_pages=_usd(price.annotated_page_nano_usd_per_thousand),
+        usd_per_minute_of_audio=_usd(price.audio_nano_usd_per_minute),
+        usd_per_million_characters=_usd(price.character_nano_usd_per_million),
+    )
+    message.effective_from.FromMicroseconds(price.effective_from_us)
+    return message
+
+
+def _usd(price_nano_usd: int | None) -> float:
+    return (price_nano_usd or 0) / NANO_USD_PER_USD

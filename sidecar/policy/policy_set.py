@@ -106,6 +106,16 @@ class PolicySet:
             rule.limit is not None and rule.limit.meter is Meter.COST and not rule.shadow
             for rule in self.limits
         )
+        self.needs_price = self.counts_cost or any(
+            expression.reads_price
+            for rule in self.rules
+            if not rule.shadow
+            for expression in rule.expressions
+        )
+        """Whether a call without a price is denied: a limit counts its cost, or a rule reads it."""
+        self.reads_price = any(
+            expression.reads_price for rule in self.rules for expression in rule.expressions
+        )
         self.reads_spend = any(
             SPEND in expression.reads for rule in rules for expression in rule.expressions
         )
@@ -144,14 +154,16 @@ def compile_files(
         raise ValueError("cel-cpp has no wheel for this machine: use --engine cel-python")
     engine = checker if engine_name == "cel-cpp" and checker is not None else parser
     entries, problems = data.read(files.data)
-    reader = RuleReader(ExpressionCompiler(engine, parser, checker, largest(files, entries)))
+    reader = RuleReader(
+        ExpressionCompiler(engine, parser, checker, largest(files, entries), entries.lists)
+    )
     rules = _compile(files, reader, problems)
     return PolicySet(files.digest, generation, engine, rules, entries, share)
 
 
 def largest(files: PolicyFiles, entries: data.Data) -> Largest:
     """Return bounds on the sizes of the values that these rules can read."""
-    return Largest(Catalogue(entries).messages(), limits=len(files.rules))
+    return Largest(Catalogue(entries).messages(), len(files.rules), entries.lists)
 
 
 def _compile(files: PolicyFiles, reader: RuleReader, problems: list[Problem]) -> list[Rule]:

@@ -54,7 +54,7 @@ class StaticValues:
             models = self._models if "model" in reads else [policy_pb.Model()]
             few = len(roles) * len(workspaces) * len(models) <= MAX_COMBINATIONS
             self._bindings[reads] = [
-                self._policy.engine.bind(values_of(*entries))
+                self._policy.engine.bind(values_of(*entries, self._policy.catalogue.lists))
                 for entries in itertools.product(roles, workspaces, models)
                 if few
             ]

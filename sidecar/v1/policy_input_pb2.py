@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsidecar/v1/policy_input.proto\x12\nsidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x02\n\x07Request\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x04 \x01(\x03\x12\x0f\n\x07\x63hoices\x18\x05 \x01(\x03\x12\x0e\n\x06tokens\x18\x06 \x01(\x03\x12\r\n\x05pages\x18\x07 \x01(\x03\x12\x15\n\raudio_seconds\x18\x08 \x01(\x03\x12\x14\n\x0cservice_tier\x18\t \x01(\t\x12\r\n\x05\x62\x61tch\x18\n \x01(\x08\x12\x0e\n\x06region\x18\x0b \x01(\t\x12\x12\n\ncharacters\x18\x0c \x01(\x03\x12\x17\n\x0f\x61nnotated_pages\x18\r \x01(\x03\x12\x36\n\ntool_calls\x18\x0e \x03(\x0b\x32\".sidecar.v1.Request.ToolCallsEntry\x1a\x30\n\x0eToolCallsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xc5\x01\n\x04Role\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61llowed_models\x18\x02 \x03(\t\x12\x1e\n\x16max_tokens_per_request\x18\x03 \x01(\x03\x12\x1a\n\x12\x64\x61ily_token_budget\x18\x04 \x01(\x03\x12,\n\x06labels\x18\x05 \x03(\x0b\x32\x1c.sidecar.v1.Role.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd7\x02\n\tWorkspace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04team\x18\x02 \x01(\t\x12\x16\n\x0e\x61llowed_models\x18\x03 \x03(\t\x12\x1b\n\x13requests_per_minute\x18\x04 \x01(\x03\x12\x1a\n\x12monthly_budget_usd\x18\x05 \x01(\x01\x12\x35\n\x08services\x18\x06 \x03(\x0b\x32#.sidecar.v1.Workspace.ServicesEntry\x12\x31\n\x06labels\x18\x07 \x03(\x0b\x32!.sidecar.v1.Workspace.LabelsEntry\x1a\x44\n\rServicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.sidecar.v1.Service:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x07Service\x12\x16\n\x0e\x61llowed_models\x18\x01 \x03(\t\"\xb4\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\r\n\x05names\x18\x04 \x03(\t\x12-\n\x06labels\x18\x05 \x03(\x0b\x32\x1d.sidecar.v1.Model.LabelsEntry\x12\x11\n\tendpoints\x18\x06 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd0\x02\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tworkspace\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12+\n\x06labels\x18\x04 \x03(\x0b\x32\x1b.sidecar.v1.Key.LabelsEntry\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\r\n\x05owner\x18\x07 \x01(\t\x12\x16\n\x0e\x61llowed_models\x18\x08 \x03(\t\x12\x1b\n\x13requests_per_minute\x18\t \x01(\x03\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x05Spend\x12\x0c\n\x04used\x18\x01 \x01(\x03\x12\x0f\n\x07\x63\x65iling\x18\x02 \x01(\x03\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsidecar/v1/policy_input.proto\x12\nsidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x03\n\x07Request\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x04 \x01(\x03\x12\x0f\n\x07\x63hoices\x18\x05 \x01(\x03\x12\x0e\n\x06tokens\x18\x06 \x01(\x03\x12\r\n\x05pages\x18\x07 \x01(\x03\x12\x15\n\raudio_seconds\x18\x08 \x01(\x03\x12\x14\n\x0cservice_tier\x18\t \x01(\t\x12\r\n\x05\x62\x61tch\x18\n \x01(\x08\x12\x0e\n\x06region\x18\x0b \x01(\t\x12\x12\n\ncharacters\x18\x0c \x01(\x03\x12\x17\n\x0f\x61nnotated_pages\x18\r \x01(\x03\x12\x36\n\ntool_calls\x18\x0e \x03(\x0b\x32\".sidecar.v1.Request.ToolCallsEntry\x12\x14\n\x0cmax_cost_usd\x18\x0f \x01(\x01\x1a\x30\n\x0eToolCallsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xc5\x01\n\x04Role\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61llowed_models\x18\x02 \x03(\t\x12\x1e\n\x16max_tokens_per_request\x18\x03 \x01(\x03\x12\x1a\n\x12\x64\x61ily_token_budget\x18\x04 \x01(\x03\x12,\n\x06labels\x18\x05 \x03(\x0b\x32\x1c.sidecar.v1.Role.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd7\x02\n\tWorkspace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04team\x18\x02 \x01(\t\x12\x16\n\x0e\x61llowed_models\x18\x03 \x03(\t\x12\x1b\n\x13requests_per_minute\x18\x04 \x01(\x03\x12\x1a\n\x12monthly_budget_usd\x18\x05 \x01(\x01\x12\x35\n\x08services\x18\x06 \x03(\x0b\x32#.sidecar.v1.Workspace.ServicesEntry\x12\x31\n\x06labels\x18\x07 \x03(\x0b\x32!.sidecar.v1.Workspace.LabelsEntry\x1a\x44\n\rServicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.sidecar.v1.Service:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x07Service\x12\x16\n\x0e\x61llowed_models\x18\x01 \x03(\t\"\xb4\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\r\n\x05names\x18\x04 \x03(\t\x12-\n\x06labels\x18\x05 \x03(\x0b\x32\x1d.sidecar.v1.Model.LabelsEntry\x12\x11\n\tendpoints\x18\x06 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd0\x02\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tworkspace\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12+\n\x06labels\x18\x04 \x03(\x0b\x32\x1b.sidecar.v1.Key.LabelsEntry\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\r\n\x05owner\x18\x07 \x01(\t\x12\x16\n\x0e\x61llowed_models\x18\x08 \x03(\t\x12\x1b\n\x13requests_per_minute\x18\t \x01(\x03\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc4\x02\n\x05Price\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x1cinput_usd_per_million_tokens\x18\x02 \x01(\x01\x12+\n#cached_input_usd_per_million_tokens\x18\x03 \x01(\x01\x12%\n\x1doutput_usd_per_million_tokens\x18\x04 \x01(\x01\x12\x1e\n\x16usd_per_thousand_pages\x18\x05 \x01(\x01\x12(\n usd_per_thousand_annotated_pages\x18\x06 \x01(\x01\x12\x1f\n\x17usd_per_minute_of_audio\x18\x07 \x01(\x01\x12\"\n\x1ausd_per_million_characters\x18\x08 \x01(\x01\"8\n\x05Spend\x12\x0c\n\x04used\x18\x01 \x01(\x03\x12\x0f\n\x07\x63\x65iling\x18\x02 \x01(\x03\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,29 +45,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEY_LABELSENTRY']._loaded_options = None
   _globals['_KEY_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_REQUEST']._serialized_start=79
-  _globals['_REQUEST']._serialized_end=445
-  _globals['_REQUEST_TOOLCALLSENTRY']._serialized_start=397
-  _globals['_REQUEST_TOOLCALLSENTRY']._serialized_end=445
-  _globals['_ROLE']._serialized_start=448
-  _globals['_ROLE']._serialized_end=645
-  _globals['_ROLE_LABELSENTRY']._serialized_start=600
-  _globals['_ROLE_LABELSENTRY']._serialized_end=645
-  _globals['_WORKSPACE']._serialized_start=648
-  _globals['_WORKSPACE']._serialized_end=991
-  _globals['_WORKSPACE_SERVICESENTRY']._serialized_start=876
-  _globals['_WORKSPACE_SERVICESENTRY']._serialized_end=944
-  _globals['_WORKSPACE_LABELSENTRY']._serialized_start=600
-  _globals['_WORKSPACE_LABELSENTRY']._serialized_end=645
-  _globals['_SERVICE']._serialized_start=993
-  _globals['_SERVICE']._serialized_end=1026
-  _globals['_MODEL']._serialized_start=1029
-  _globals['_MODEL']._serialized_end=1209
-  _globals['_MODEL_LABELSENTRY']._serialized_start=600
-  _globals['_MODEL_LABELSENTRY']._serialized_end=645
-  _globals['_KEY']._serialized_start=1212
-  _globals['_KEY']._serialized_end=1548
-  _globals['_KEY_LABELSENTRY']._serialized_start=600
-  _globals['_KEY_LABELSENTRY']._serialized_end=645
-  _globals['_SPEND']._serialized_start=1550
-  _globals['_SPEND']._serialized_end=1606
+  _globals['_REQUEST']._serialized_end=467
+  _globals['_REQUEST_TOOLCALLSENTRY']._serialized_start=419
+  _globals['_REQUEST_TOOLCALLSENTRY']._serialized_end=467
+  _globals['_ROLE']._serialized_start=470
+  _globals['_ROLE']._serialized_end=667
+  _globals['_ROLE_LABELSENTRY']._serialized_start=622
+  _globals['_ROLE_LABELSENTRY']._serialized_end=667
+  _globals['_WORKSPACE']._serialized_start=670
+  _globals['_WORKSPACE']._serialized_end=1013
+  _globals['_WORKSPACE_SERVICESENTRY']._serialized_start=898
+  _globals['_WORKSPACE_SERVICESENTRY']._serialized_end=966
+  _globals['_WORKSPACE_LABELSENTRY']._serialized_start=622
+  _globals['_WORKSPACE_LABELSENTRY']._serialized_end=667
+  _globals['_SERVICE']._serialized_start=1015
+  _globals['_SERVICE']._serialized_end=1048
+  _globals['_MODEL']._serialized_start=1051
+  _globals['_MODEL']._serialized_end=1231
+  _globals['_MODEL_LABELSENTRY']._serialized_start=622
+  _globals['_MODEL_LABELSENTRY']._serialized_end=667
+  _globals['_KEY']._serialized_start=1234
+  _globals['_KEY']._serialized_end=1570
+  _globals['_KEY_LABELSENTRY']._serialized_start=622
+  _globals['_KEY_LABELSENTRY']._serialized_end=667
+  _globals['_PRICE']._serialized_start=1573
+  _globals['_PRICE']._serialized_end=1897
+  _globals['_SPEND']._serialized_start=1899
+  _globals['_SPEND']._serialized_end=1955
 # @@protoc_insertion_point(module_scope)

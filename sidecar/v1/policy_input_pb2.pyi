@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Request(_message.Message):
-    __slots__ = ("model", "endpoint", "input_tokens", "max_output_tokens", "choices", "tokens", "pages", "audio_seconds", "service_tier", "batch", "region", "characters", "annotated_pages", "tool_calls")
+    __slots__ = ("model", "endpoint", "input_tokens", "max_output_tokens", "choices", "tokens", "pages", "audio_seconds", "service_tier", "batch", "region", "characters", "annotated_pages", "tool_calls", "max_cost_usd")
     class ToolCallsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class Request(_message.Message):
     CHARACTERS_FIELD_NUMBER: _ClassVar[int]
     ANNOTATED_PAGES_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_USD_FIELD_NUMBER: _ClassVar[int]
     model: str
     endpoint: str
     input_tokens: int
@@ -46,7 +47,8 @@ class Request(_message.Message):
     characters: int
     annotated_pages: int
     tool_calls: _containers.ScalarMap[str, int]
-    def __init__(self, model: _Optional[str] = ..., endpoint: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., tokens: _Optional[int] = ..., pages: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., service_tier: _Optional[str] = ..., batch: _Optional[bool] = ..., region: _Optional[str] = ..., characters: _Optional[int] = ..., annotated_pages: _Optional[int] = ..., tool_calls: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    max_cost_usd: float
+    def __init__(self, model: _Optional[str] = ..., endpoint: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., tokens: _Optional[int] = ..., pages: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., service_tier: _Optional[str] = ..., batch: _Optional[bool] = ..., region: _Optional[str] = ..., characters: _Optional[int] = ..., annotated_pages: _Optional[int] = ..., tool_calls: _Optional[_Mapping[str, int]] = ..., max_cost_usd: _Optional[float] = ...) -> None: ...
 
 class Role(_message.Message):
     __slots__ = ("name", "allowed_models", "max_tokens_per_request", "daily_token_budget", "labels")
@@ -162,6 +164,26 @@ class Key(_message.Message):
     created: _timestamp_pb2.Timestamp
     expires: _timestamp_pb2.Timestamp
     def __init__(self, id: _Optional[str] = ..., workspace: _Optional[str] = ..., state: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., owner: _Optional[str] = ..., allowed_models: _Optional[_Iterable[str]] = ..., requests_per_minute: _Optional[int] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Price(_message.Message):
+    __slots__ = ("effective_from", "input_usd_per_million_tokens", "cached_input_usd_per_million_tokens", "output_usd_per_million_tokens", "usd_per_thousand_pages", "usd_per_thousand_annotated_pages", "usd_per_minute_of_audio", "usd_per_million_characters")
+    EFFECTIVE_FROM_FIELD_NUMBER: _ClassVar[int]
+    INPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_INPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    USD_PER_THOUSAND_PAGES_FIELD_NUMBER: _ClassVar[int]
+    USD_PER_THOUSAND_ANNOTATED_PAGES_FIELD_NUMBER: _ClassVar[int]
+    USD_PER_MINUTE_OF_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    USD_PER_MILLION_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    effective_from: _timestamp_pb2.Timestamp
+    input_usd_per_million_tokens: float
+    cached_input_usd_per_million_tokens: float
+    output_usd_per_million_tokens: float
+    usd_per_thousand_pages: float
+    usd_per_thousand_annotated_pages: float
+    usd_per_minute_of_audio: float
+    usd_per_million_characters: float
+    def __init__(self, effective_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., input_usd_per_million_tokens: _Optional[float] = ..., cached_input_usd_per_million_tokens: _Optional[float] = ..., output_usd_per_million_tokens: _Optional[float] = ..., usd_per_thousand_pages: _Optional[float] = ..., usd_per_thousand_annotated_pages: _Optional[float] = ..., usd_per_minute_of_audio: _Optional[float] = ..., usd_per_million_characters: _Optional[float] = ...) -> None: ...
 
 class Spend(_message.Message):
     __slots__ = ("used", "ceiling", "fraction")

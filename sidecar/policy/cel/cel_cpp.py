@@ -72,6 +72,7 @@ class CelCppEngine:
             name: cel.Type(message.full_name) for name, message in variables.MESSAGES.items()
         }
         declared[variables.NOW] = cel.Type.TIMESTAMP
+        declared[variables.LISTS] = cel.Type.Map(cel.Type.STRING, cel.Type.List(cel.Type.STRING))
         declared[variables.SPEND] = cel.Type.Map(
             cel.Type.STRING, cel.Type(policy_input_pb2.Spend.DESCRIPTOR.full_name)
         )
@@ -107,6 +108,8 @@ class CelCppEngine:
                 "workspace": values.workspace,
                 "model": values.model,
                 "key": values.key,
+                "price": values.price,
+                "lists": values.lists,
                 "now": values.now,
                 "spend": values.spend,
                 "unlimited": unlimited,

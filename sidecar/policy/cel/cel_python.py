@@ -5,7 +5,7 @@ globals, where other threads can read it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -126,6 +126,7 @@ class CelPythonEngine:
         self._environment = celpy.Environment(runner_class=celpy.InterpretedRunner)
         # Messages from the data files are converted once, not per call.
         self._converted: dict[int, tuple[Message, celtypes.Value]] = {}
+        self._last_lists: tuple[Mapping[str, Sequence[str]], celtypes.Value] | None = None
 
     def parse(self, source: str) -> lark.Tree[lark.Token]:
         """Return the syntax tree. Raises CelError."""
@@ -164,6 +165,8 @@ class CelPythonEngine:
             "workspace": self._from_data(values.workspace),
             "model": self._from_data(values.model),
             "key": _from_message(values.key),
+            "price": _from_message(values.price),
+            "lists": self._lists(values.lists),
             "now": celtypes.TimestampType(values.now),
             "spend": celtypes.MapType(
                 {
@@ -173,6 +176,15 @@ class CelPythonEngine:
             ),
             "unlimited": celtypes.IntType(variables.UNLIMITED_INT),
         }
+
+    def _lists(self, lists: Mapping[str, Sequence[str]]) -> celtypes.Value:
+        if self._last_lists is None or self._last_lists[0] is not lists:
+            converted = celtypes.MapType(
+                {_scalar(name): celtypes.ListType([*map(_scalar, texts)])
+                 for name, texts in lists.items()}
+            )  # fmt: skip
+            self._last_lists = (lists, converted)
+        return self._last_lists[1]
 
     def _from_data(self, message: Message) -> celtypes.Value:
         kept = self._converted.get(id(message))

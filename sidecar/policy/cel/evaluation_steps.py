@@ -139,6 +139,8 @@ class _Meter:
     def _variable(self, name: str) -> ValueSize:
         if name in variables.MESSAGES:
             return ValueSize(message=variables.MESSAGES[name].full_name)
+        if name == variables.LISTS:
+            return self._largest.lists
         return self._largest.spend if name == variables.SPEND else NUMBER
 
     def _field(self, value: ValueSize, name: str) -> ValueSize:

@@ -1,8 +1,9 @@
 """Maximum sizes of values: of a request by the contract's bounds, of the data as it is."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.message import Message
@@ -74,11 +75,17 @@ def either(one: ValueSize | None, other: ValueSize | None) -> ValueSize | None:
 class Largest:
     """The maximum sizes of the variables' fields."""
 
-    def __init__(self, entries: Iterable[Message], limits: int) -> None:
-        """Measure all entries of the data files; `limits` bounds the entries of `spend`."""
+    def __init__(
+        self,
+        entries: Iterable[Message],
+        limits: int,
+        lists: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        """Measure all entries and lists of the data files; `limits` bounds `spend`."""
         self._fields: dict[str, ValueSize] = {}
         for message in (*_REQUESTS, *entries):
             self._measure(message)
+        self.lists = self._size(lists)
         self.spend = ValueSize(
             limits, ValueSize(message=policy_pb.Spend.DESCRIPTOR.full_name), ValueSize(MAX_RULE_ID)
         )

@@ -49,6 +49,11 @@ def path(node: Tree) -> list[str]:
     return [*before, str(node.children[1])] if before else []
 
 
+def is_name(node: Tree, name: str) -> bool:
+    """Whether a part is this identifier."""
+    return node.data == "ident" and str(node.children[0]) == name
+
+
 def first_word(node: Tree) -> str:
     """Return the first token of a part; an empty list has none."""
     return str(next(_tokens(node), "[]"))

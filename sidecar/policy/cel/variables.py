@@ -1,10 +1,11 @@
 """The policy input: the variables that a rule can read, and their values for one call."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from mistral_spend.v1 import authorization_pb2 as pb
@@ -18,12 +19,17 @@ MESSAGES: Mapping[str, Any] = {
     "workspace": policy_pb.Workspace.DESCRIPTOR,
     "model": policy_pb.Model.DESCRIPTOR,
     "key": policy_pb.Key.DESCRIPTOR,
+    "price": policy_pb.Price.DESCRIPTOR,
 }
 SPEND = "spend"
+LISTS = "lists"
+PRICE = "price"
+MAX_COST = "max_cost_usd"
+"""The field of a request with its worst-case cost."""
 NOW = "now"
 UNLIMITED = "unlimited"
 
-NAMES = frozenset({*MESSAGES, SPEND, NOW, UNLIMITED})
+NAMES = frozenset({*MESSAGES, SPEND, LISTS, NOW, UNLIMITED})
 
 UNLIMITED_INT = 2**63 - 1
 UNLIMITED_DOUBLE = float("inf")
@@ -31,7 +37,7 @@ UNLIMITED_DOUBLE = float("inf")
 NEVER = datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)
 """The `expires` of a key that never does: later than any time in the data files."""
 
-FROM_DATA = frozenset({"role", "workspace", "model", "key", UNLIMITED})
+FROM_DATA = frozenset({"role", "workspace", "model", "key", LISTS, UNLIMITED})
 """Variables whose values come from the data files alone."""
 
 
@@ -67,6 +73,9 @@ def no_key(key_id: str = "", state: str = "") -> policy_pb.Key:
     )
 
 
+NO_PRICE = policy_pb.Price()
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """The values of all variables for one call, except `unlimited`, which is constant."""
@@ -79,10 +88,15 @@ class Values:
     key: policy_pb.Key
     now: datetime
     spend: Mapping[str, policy_pb.Spend]
+    price: policy_pb.Price = NO_PRICE
+    lists: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def values_of(
-    role: policy_pb.Role, workspace: policy_pb.Workspace, model: policy_pb.Model
+    role: policy_pb.Role,
+    workspace: policy_pb.Workspace,
+    model: policy_pb.Model,
+    lists: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Values:
     """Return the values of a call with only these entries."""
     return Values(
@@ -94,6 +108,7 @@ def values_of(
         key=no_key(),
         now=datetime.now(UTC),
         spend={},
+        lists=lists,
     )
 
 

@@ -26,6 +26,7 @@ class Data:
     roles: dict[str, RoleEntry] = field(default_factory=dict)
     workspaces: dict[str, WorkspaceEntry] = field(default_factory=dict)
     keys: dict[str, KeyEntry] = field(default_factory=dict)
+    lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
     multipliers: MultipliersEntry = field(default_factory=MultipliersEntry)
     names: dict[str, str] = field(default_factory=dict)
     """Model ids by id and alias."""
@@ -41,7 +42,7 @@ def read(files: Mapping[str, str]) -> tuple[Data, list[Problem]]:
         problems += wrong
         if content is None:
             continue
-        for section in ("models", "roles", "workspaces", "keys"):
+        for section in ("models", "roles", "workspaces", "keys", "lists"):
             problems += _merge(document, section, getattr(data, section), getattr(content, section))
         if content.multipliers is not None:
             if multipliers_in:

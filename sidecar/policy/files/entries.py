@@ -16,6 +16,7 @@ from sidecar.policy.files.values import (
     Labels,
     Name,
     Names,
+    Texts,
     Tool,
     Usd,
     Words,
@@ -110,6 +111,8 @@ class KeyEntry(_Entry):
 
 class DataFile(_Entry):
     """The content of one data file."""
+
+    lists: Mapping[Name, Texts] = {}
 
     models: Mapping[Name, ModelEntry] = {}
     multipliers: MultipliersEntry | None = None

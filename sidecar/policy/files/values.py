@@ -19,6 +19,9 @@ _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[-+]([01]\d|2[0-3]):[0-5
 _INSTANT = re.compile(rf"{_DAY}([Tt ]{_TIME})?", re.ASCII)
 """A day or a time, from MIN_YEAR to MAX_YEAR; the JSON Schema has the same pattern."""
 
+MAX_LIST_ITEMS = 10_000
+"""Of a list that rules read; how many a rule may read is bounded by its steps, too."""
+
 
 def _ceiling(value: object) -> object:
     """Read `unlimited` and `.inf` as None, and refuse other non-numbers, null included."""
@@ -99,6 +102,12 @@ KeyId = Annotated[
 Words = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """A line of text for people."""
 Names = Annotated[tuple[Name, ...], BeforeValidator(_list, json_schema_input_type=list[Name])]
+Texts = Annotated[
+    tuple[Name, ...],
+    Field(max_length=MAX_LIST_ITEMS),
+    BeforeValidator(_list, json_schema_input_type=list[Name]),
+]
+"""A list that rules can read: people, teams, days."""
 Labels = Mapping[Name, str]
 Tool = Annotated[
     str,
