@@ -71,7 +71,8 @@ def _format(directory: Path) -> tuple[PolicyFiles, dict[str, str], list[Problem]
     parser = CelPythonEngine()
     entries, _ = data.read(files.data)
     largest = policy_set.largest(files, entries)
-    reader = RuleReader(ExpressionCompiler(parser, parser, policy_set.cel_cpp(), largest))
+    compiler = ExpressionCompiler(parser, parser, policy_set.cel_cpp(), largest, entries.lists)
+    reader = RuleReader(compiler)
     formatted: dict[str, str] = {}
     problems: list[Problem] = []
     for name, text in files.rules.items():

@@ -62,7 +62,8 @@ class Catalogue:
         models = {name: _model(name, entry, multipliers) for name, entry in data.models.items()}
         self.models = {name: models[model_id] for name, model_id in data.names.items()}
         self.keys = {key_id: _key(key_id, entry) for key_id, entry in data.keys.items()}
-        self.lists = data.lists
+        self.lists = {name: list(texts) for name, texts in data.lists.items()}
+        """Lists, not tuples, since cel-cpp reads no tuples."""
 
     @property
     def has_entries(self) -> bool:

@@ -48,6 +48,8 @@ def rule_variables() -> list[Variable]:
     for name, descriptor in variables.MESSAGES.items():
         rows += _fields(name, *found[descriptor.name])
     rows += _fields(f"{variables.SPEND}[rule]", *found["Spend"])
+    listed = "The texts of a list in the data files."
+    rows.append(Variable(f"{variables.LISTS}[name]", "list(string)", listed))
     rows.append(Variable(variables.NOW, "timestamp", "The moment of the decision."))
     rows.append(Variable(variables.UNLIMITED, "int or double", "A limit without a ceiling."))
     return rows

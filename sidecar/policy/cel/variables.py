@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -88,8 +88,8 @@ class Values:
     key: policy_pb.Key
     now: datetime
     spend: Mapping[str, policy_pb.Spend]
-    price: policy_pb.Price = NO_PRICE
-    lists: Mapping[str, Sequence[str]] = MappingProxyType({})
+    price: policy_pb.Price = field(default_factory=policy_pb.Price)
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def values_of(

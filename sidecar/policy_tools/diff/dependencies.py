@@ -105,6 +105,7 @@ class _Data:
         models = {model.message.id: model.message for model in catalogue.models.values()}
         self.parser = CelPythonEngine()
         self.limits = [rule.id for rule in policy.limits]
+        self._lists = catalogue.lists
         self._entries: dict[str, list[Any]] = {
             "role": [role.message for role in catalogue.roles.values()],
             "workspace": list(catalogue.workspaces.values()),
@@ -121,7 +122,9 @@ class _Data:
             return None
         found: set[Any] = set()
         for entries in itertools.product(*(self._entries[name] for name in reads)):
-            nothing = values_of(policy_pb.Role(), policy_pb.Workspace(), policy_pb.Model())
+            nothing = values_of(
+                policy_pb.Role(), policy_pb.Workspace(), policy_pb.Model(), self._lists
+            )
             binding = self.parser.bind(replace(nothing, **dict(zip(reads, entries, strict=True))))
             try:
                 value = self.parser.evaluate_part(tree, binding)

@@ -135,7 +135,7 @@ def _fields_read(rules: Iterable[Rule]) -> set[tuple[str, str] | None]:
 
 def _entries_that_no_rule_allows(documents: list[YamlFile], policy: PolicySet) -> Iterator[Problem]:
     """Warn of roles and workspaces for which no allow rule can be true."""
-    allow_rules = [Conditions(rule) for rule in policy.allowances]
+    allow_rules = [Conditions(rule, policy.catalogue.lists) for rule in policy.allowances]
     catalogue = policy.catalogue
     if len(catalogue.roles) * len(catalogue.workspaces) > MAX_PAIRS:
         return  # it would take too long to try them all
