@@ -489,7 +489,7 @@ def test_verify_names_the_promise_that_is_broken_and_exits_1(start_sidecar: Star
     connection.close()
     code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger)
     assert code == 1
-    assert "L2 a budget's spent is not the sum of its closed holds" in out
+    assert "L2 a budget's spent is not its opening balance, closed holds and adjustments" in out
     code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger, "--format", "json")
     assert (code, len(json.loads(out)["findings"])) == (1, 1)
 

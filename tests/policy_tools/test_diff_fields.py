@@ -129,7 +129,7 @@ def paths(found: PolicyDiff) -> set[str]:
     """Return the paths of what is written differently in data files."""
     return {
         f".{each.kind}.{each.field}" if each.kind == "multipliers"
-        else f".{each.kind}s.{each.name}.{each.field}"
+        else f".{each.kind}s.{each.name}.{each.field}".removesuffix(".texts")
         for each in found.fields
     }  # fmt: skip
 

@@ -39,7 +39,7 @@ Value = str | tuple[str, ...]
 class FieldChange:
     """A key or field that is written differently; None is not there.
 
-    `kind` is rule, role, workspace, model, key or multipliers, `name` the entry's, and `field`
+    `kind` is rule, role, workspace, model, key, list or multipliers, `name` the entry's, and `field`
     is empty where the whole entry is new or gone. `meaning` says what follows, if that is not
     plain from the values.
     """
@@ -126,15 +126,21 @@ def per(window: Window) -> str:
     return f"{'an' if window is Window.HOUR else 'a'} {window.value}"
 
 
-def _entry_changes(kind: str, name: str, one: BaseModel, other: BaseModel) -> Iterator[FieldChange]:
+def _entry_changes(
+    kind: str, name: str, one: BaseModel | tuple[str, ...], other: BaseModel | tuple[str, ...]
+) -> Iterator[FieldChange]:
     if one == other:
         return
-    before, after = (dict(_fields(each.model_dump(mode="json"), "")) for each in (one, other))
+    before, after = (dict(_fields(_plain(each), "")) for each in (one, other))
     for path in sorted(before.keys() | after.keys()):
         was, is_now = before.get(path), after.get(path)
         if was != is_now:
             texts = [_text(value) for value in (was, is_now)]
             yield FieldChange(kind, name, path, texts[0], texts[1], _of_lists(was, is_now))
+
+
+def _plain(entry: BaseModel | tuple[str, ...]) -> object:
+    return {"texts": list(entry)} if isinstance(entry, tuple) else entry.model_dump(mode="json")
 
 
 def _text(value: Value | None) -> str | None:
