@@ -39,9 +39,9 @@ Value = str | tuple[str, ...]
 class FieldChange:
     """A key or field that is written differently; None is not there.
 
-    `kind` is rule, role, workspace, model, key, list or multipliers, `name` the entry's, and `field`
-    is empty where the whole entry is new or gone. `meaning` says what follows, if that is not
-    plain from the values.
+    `kind` is rule, role, workspace, model, key, list or multipliers, `name` the entry's, and
+    `field` is empty where the whole entry is new or gone. `meaning` says what follows, if that
+    is not plain from the values.
     """
 
     kind: str
