@@ -30,9 +30,14 @@ WORKSPACE = entries.WorkspaceEntry.model_validate(
 )
 
 
+def as_written(at_us: int) -> str:
+    """Write a time as a data file has it."""
+    return to_datetime(at_us).isoformat()
+
+
 def catalogue(**entry: object) -> Catalogue:
     """Return a registry of one key, in which nothing is to be found, with changes."""
-    fields = {"workspace": "lab", "owner": "ada", "created": to_datetime(LONG_AGO), **entry}
+    fields = {"workspace": "lab", "owner": "ada", "created": as_written(LONG_AGO), **entry}
     names = {alias: name for name in MODELS for alias in (name, f"{name}-latest")}
     keys = {"KEY": entries.KeyEntry.model_validate(fields)}
     return Catalogue(
@@ -119,15 +124,15 @@ def test_a_key_is_as_old_as_the_secret_in_use(
     created_us: int | None, versions: tuple[Version, ...], expected: list[str]
 ) -> None:
     """A rotation resets its age; a key of unknown age is reported, too."""
-    created = None if created_us is None else to_datetime(created_us)
+    created = None if created_us is None else as_written(created_us)
     assert kinds(use(), versions=versions, created=created) == expected
 
 
 def test_an_expired_key_is_reported_as_expired_only() -> None:
     """From that very moment on, it is not reported as unused or old."""
     for end_us, expected in ((NOON, ["expired"]), (NOON + 1, [])):
-        assert kinds(use(), expires=to_datetime(end_us)) == expected
-    assert kinds(created=None, expires=to_datetime(NOON - DAY), owner="") == ["no-owner", "expired"]
+        assert kinds(use(), expires=as_written(end_us)) == expected
+    assert kinds(created=None, expires=as_written(NOON - DAY), owner="") == ["no-owner", "expired"]
 
 
 def test_a_revoked_key_is_not_audited() -> None:

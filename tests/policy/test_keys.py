@@ -150,7 +150,8 @@ ENTRIES = st.builds(
     workspace=st.sampled_from(["dev-workspace", "ml-workspace"]),
     allowed_models=LISTS,
     requests_per_minute=st.just("unlimited") | st.integers(0, 10**6),
-    expires=st.none() | st.sampled_from([NOON - 1, NOON, NOON + 1]).map(to_datetime),
+    expires=st.none()
+    | st.sampled_from([NOON - 1, NOON, NOON + 1]).map(lambda at_us: to_datetime(at_us).isoformat()),
     state=st.sampled_from(["active", "revoked"]),
 )
 
