@@ -158,7 +158,7 @@ def test_test_runs_the_fixtures_on_both_evaluators() -> None:
     """Exit 0, a count, and with --coverage what was never seen."""
     code, out, _ = sidecar("test", SHIPPED, "--coverage")
     assert code == 0
-    assert "51 passed, 0 failed, on cel-cpp and cel-python" in out
+    assert "52 passed, 0 failed, on cel-cpp and cel-python" in out
     assert "coverage: 100 %" in out
     code, out, _ = sidecar("test", SHIPPED, "--filter", "MINUTE")
     assert (code, out) == (0, "1 passed, 0 failed, on cel-cpp and cel-python\n")
