@@ -93,9 +93,7 @@ def _names(entries: data.Data) -> Iterator[list[tuple[str, Loc]]]:
 def _difference(name: str, other: str) -> str:
     """Describe the first character that differs, which people may not see."""
     pairs = zip(f"{name}\0", f"{other}\0", strict=False)
-    place, (one, two) = next(
-        each for each in enumerate(pairs, start=1) if each[1][0] != each[1][1]
-    )
+    place, (one, two) = next(each for each in enumerate(pairs, start=1) if each[1][0] != each[1][1])
     return f"character {place} is {_character(one)}, not {_character(two)}"
 
 
