@@ -162,6 +162,29 @@ def test_a_limit_that_changes_its_anchor_counts_each_row_that_has_not_ended(
         one.call("UTC", *range(at_us + 8 * DAY_US, at_us + 40 * DAY_US, DAY_US), anchor=before)
 
 
+def test_settlements_and_adjustments_find_the_window_of_the_anchor(tmp_path: Path) -> None:
+    """L6: they come without the policies, and later than the window."""
+    path, at_us = tmp_path / "ledger.sqlite", us("2027-03-20T12:00")
+    month = limit(1000, window=Window.MONTH)._replace(anchor=Anchor(15, 6))
+    (held,) = opened(path, "UTC", reservation(at_us, month))
+
+    async def settle_and_adjust(at_us: int) -> list[Budget]:
+        ledger = SqliteLedger(path)
+        try:
+            (settled,) = (await ledger.settle(held.hold_id, settlement(at_us, 30))).budgets
+            return [settled, await ledger.adjust(month.rule, "lab", 5, "eve", "a test", at_us)]
+        finally:
+            await ledger.close()
+
+    for spent, at, begins in (
+        (30, "2027-03-20T12:00", "2027-03-15T06:00"),
+        (0, "2027-04-15T06:00", "2027-04-15T06:00"),
+    ):
+        settled, adjusted = asyncio.run(settle_and_adjust(us(at)))
+        assert (settled.window_start_us, settled.spent) == (us(begins), spent)
+        assert (adjusted.window_start_us, adjusted.spent) == (us(begins), spent + 5)
+
+
 def test_a_hold_from_before_a_change_of_the_anchor_settles_into_its_own_window(
     tmp_path: Path,
 ) -> None:
