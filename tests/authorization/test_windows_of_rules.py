@@ -83,7 +83,7 @@ def test_a_total_is_never_renewed(open_desk: Open, tmp_path: Path) -> None:
 def test_a_call_that_fits_a_total_when_others_end_waits_for_no_time(
     open_desk: Open, tmp_path: Path
 ) -> None:
-    """L1: where an hour refuses, too, its end helps nobody."""
+    """L1: where an hour refuses, too, its end helps no one."""
     hour = limit("1", window="hour")
     rules = minimal(tmp_path / "p", hour=hour, trial=limit("1", window="total"))
     desk = open_desk(rules)
