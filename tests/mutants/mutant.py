@@ -27,6 +27,13 @@ class Package:
             for name, _ in _scopes(ast.parse(text)):
                 self._paths.setdefault(name, set()).add(path)
 
+    def lines(self, path: Path, name: str) -> range:
+        """Return the lines of a definition in a file, or of all of it for the name ""."""
+        for scope_name, scope in _scopes(ast.parse(self._texts[path])):
+            if scope_name == name and isinstance(scope, ast.stmt):
+                return range(scope.lineno, (scope.end_lineno or scope.lineno) + 1)
+        return range(1, self._texts[path].count("\n") + 2)
+
     def trees(self, name: str) -> Iterator[tuple[Path, ast.Module]]:
         """Yield the modules that define this name, parsed anew."""
         for path in self._paths.get(name, ()):

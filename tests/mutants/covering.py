@@ -1,0 +1,35 @@
+"""Which plain tests run a line of the source: only these can notice that it is mutated."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from coverage import CoverageData
+
+
+class CoveringTests:
+    """The tests of one run, by the lines that each has run in its own process."""
+
+    def __init__(self, root: Path, arguments: Iterable[str], folder: Path) -> None:
+        """Run the tests once with coverage. Raises RuntimeError if one fails."""
+        file, settings = folder / "coverage", folder / "coveragerc"
+        settings.write_text("[run]\ndynamic_context = test_function\nsource = sidecar\n")
+        path = os.pathsep.join((str(root), str(root / "tests")))
+        run = [sys.executable, "-m", "coverage", "run", f"--rcfile={settings}"]
+        done = subprocess.run(  # noqa: S603 - pytest
+            [*run, f"--data-file={file}", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+            cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"fails without any mutant:\n{done.stdout}{done.stderr}")
+        self._root = root
+        self._data = CoverageData(str(file))
+        self._data.read()
+
+    def of(self, file: Path, lines: range) -> list[str]:
+        """Return the test functions that have run any of these lines."""
+        by_line = self._data.contexts_by_lineno(str(file))
+        return sorted({test for line in lines for test in by_line.get(line, ()) if test})
