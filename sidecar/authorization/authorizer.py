@@ -231,9 +231,9 @@ class Authorizer:
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:
         """Return the tariff of the model that the response names, else the hold's.
 
-        An alias may have moved to a model with another price since the hold. A response
-        that only echoes the alias does not tell, and a model without a price for such a
-        call cannot have served it.
+        An alias may have moved to a model with another price since the hold. If the response
+        only repeats the name in the request, the model is unknown. A model that has no price
+        for such a call cannot have served it. In both cases the hold's tariff applies.
         """
         if response_model == hold.model_requested:
             return hold.tariff
@@ -250,10 +250,11 @@ class Authorizer:
 
 
 def _fingerprint(request: pb.AuthorizeRequest, contradiction: str) -> bytes:
-    """Return the SHA-256 by which a repeated request id is known to be the same request (L3).
+    """Return the SHA-256 that is equal if a repeated request id has the same request (L3).
 
-    A contradicted request carries the authenticated principal by now. The mark keeps it
-    from replaying the decision of a consistent request; no message begins with a zero.
+    In a contradicted request, the authenticated principal has replaced the claimed one, so the
+    request equals a consistent one. The mark before it keeps it from replaying that one's
+    decision. No protobuf message begins with a zero byte, so a mark is never part of one.
     """
     mark = f"\0{contradiction}\0".encode() if contradiction else b""
     return hashlib.sha256(mark + request.SerializeToString(deterministic=True)).digest()

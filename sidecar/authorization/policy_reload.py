@@ -124,7 +124,7 @@ class Reloader:
         self._loaded_stat: fingerprint.DirectoryStat | None = None
         self._retry_seconds = RETRY_SECONDS
         self._retry_at = 0.0
-        self.status = self._fresh(authorizer.policy)
+        self.status = self._current_status(authorizer.policy)
         self.loads = Counter(loaded=1, refused=0)
         """Loads by result; a load that finds the served set unchanged does not count."""
 
@@ -138,7 +138,7 @@ class Reloader:
                 log.error("policies: the check for changes failed: %s", type(error).__name__)  # noqa: TRY400 - once a second
 
     async def check_for_changes(self) -> None:
-        """Reload changed files, once two checks in a row saw them the same: writing is over."""
+        """Reload changed files once two checks in a row find them equal, so writing has ended."""
         before = self._last_stat
         stat = await in_thread(lambda: fingerprint.stat_directory(self._source.path))
         self._last_stat = stat
@@ -183,7 +183,7 @@ class Reloader:
         self.loads["loaded"] += 1
         self._authorizer.policy = loaded
         warn_of_share(loaded)
-        self.status = self._fresh(loaded)
+        self.status = self._current_status(loaded)
         log.info("policies: %s, %d rules", self.status, self.status.rules)
 
     def _refuse(self, error: Exception) -> None:
@@ -205,7 +205,7 @@ class Reloader:
                 "policies: more problems; `sidecar check %s` lists them all", self._source.path
             )
 
-    def _fresh(self, policy: PolicySet) -> PolicyStatus:
+    def _current_status(self, policy: PolicySet) -> PolicyStatus:
         return PolicyStatus(
             digest=policy.digest,
             generation=policy.generation,
@@ -246,7 +246,10 @@ def _texts(error: Exception) -> tuple[str, ...]:
 
 @contextmanager
 def _short_switch_interval() -> Iterator[None]:
-    """Make the compiling thread give way often: a decision needs several turns of other threads."""
+    """Make threads take turns more often.
+
+    A decision passes through several threads, and each waits until the compiling one gives way.
+    """
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:

@@ -1,4 +1,4 @@
-"""`sidecar check`."""
+"""`sidecar check`: every problem of a policy directory."""
 
 import json
 from collections import Counter

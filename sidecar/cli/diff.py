@@ -1,4 +1,4 @@
-"""`sidecar diff`."""
+"""`sidecar diff`: what two policy directories say and decide differently."""
 
 import json
 import time

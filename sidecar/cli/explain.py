@@ -1,4 +1,4 @@
-"""`sidecar explain`."""
+"""`sidecar explain`: why a call is allowed or denied, and what would allow it."""
 
 import asyncio
 import tempfile

@@ -1,4 +1,4 @@
-"""`sidecar ledger export`."""
+"""`sidecar ledger export`: a table or view of a ledger, in formats of other programs."""
 
 import json
 import sys

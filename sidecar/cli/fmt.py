@@ -1,4 +1,4 @@
-"""`sidecar fmt`."""
+"""`sidecar fmt`: writes rules in the canonical layout."""
 
 import difflib
 import os

@@ -1,4 +1,4 @@
-"""`sidecar init`."""
+"""`sidecar init`: writes a small policy set to start from."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`sidecar keys audit`."""
+"""`sidecar keys audit`: finds what is wrong with the registered keys."""
 
 import asyncio
 import json

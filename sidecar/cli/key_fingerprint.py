@@ -1,4 +1,4 @@
-"""`sidecar keys fingerprint`."""
+"""`sidecar keys fingerprint`: finds the key that a secret belongs to."""
 
 import sys
 import time
@@ -51,7 +51,7 @@ def fingerprint(
         versions = read_keys(ledger, time.time_ns() // 1000).versions
     except LedgerRefusedError as error:
         raise fail(error) from None
-    comparable = [version for version in versions if pepper.knows(version.fingerprint)]
+    comparable = [version for version in versions if pepper.can_compare(version.fingerprint)]
     known = [version for version in comparable if pepper.is_of(version.fingerprint, secret.digest)]
     for version in known:
         typer.echo(f"{version}: {version.state}")

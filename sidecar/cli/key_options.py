@@ -41,7 +41,7 @@ class Keys(NamedTuple):
 
 
 def read_registry(policies: Path, ledger: Path, at_us: int | None) -> Keys:
-    """Read both, or print what is wrong with one and exit 1."""
+    """Read the policies and the ledger, or print what is wrong with one and exit 1."""
     catalogue = load_policies(policies, "cel-cpp").catalogue
     if not ledger.exists():
         raise fail(f"{ledger}: there is no such ledger")

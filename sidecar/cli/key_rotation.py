@@ -145,7 +145,7 @@ def abort(
 ) -> None:
     """Give up an interrupted rotation before apps can have the new secret.
 
-    After that, use `sidecar keys rollback`.
+    Once apps may have it, use `sidecar keys rollback`.
 
     Example: sidecar keys abort dev-team-key
     --ledger ledger.sqlite --key-sink file:/run/keys/{key}.json --mistral-admin-key-file admin.key

@@ -1,4 +1,4 @@
-"""`sidecar list`."""
+"""`sidecar list`: the rules of a policy directory."""
 
 import json
 from pathlib import Path

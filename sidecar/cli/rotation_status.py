@@ -102,7 +102,7 @@ def _version(version: Version) -> dict[str, Any]:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """Print it for people, a line for each step."""
+    """Print the report for people, a line for each step."""
     before = f"#{report['from']['version']}" if report["from"] else "nothing"
     heading = f"{report['key']}, from {before} to #{report['to']['version']}: {report['stage']}"
     heading += _what_next(report)

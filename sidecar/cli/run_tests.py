@@ -1,4 +1,4 @@
-"""`sidecar test`."""
+"""`sidecar test`: runs the fixtures of a policy directory."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`sidecar schema`."""
+"""`sidecar schema`: the variables of rules, and the JSON Schemas of YAML files."""
 
 import json
 from dataclasses import asdict

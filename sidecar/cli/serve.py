@@ -1,4 +1,4 @@
-"""`sidecar serve`."""
+"""`sidecar serve`: runs the sidecar."""
 
 import asyncio
 import logging

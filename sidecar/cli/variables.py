@@ -1,4 +1,4 @@
-"""Warnings of misspelt variables: an ignored SIDECAR_SHARE would mean a full budget."""
+"""Warnings of misspelt environment variables: an ignored SIDECAR_SHARE would mean a full budget."""
 
 import difflib
 import os

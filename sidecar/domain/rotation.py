@@ -245,10 +245,10 @@ class Grace:
         return GraceVerdict.REVOKE, ends_us
 
 
-def due_at_us(since_us: int, every_us: int, share: int) -> int:
+def due_at_us(since_us: int, every_us: int, spread: int) -> int:
     """Return when to rotate a key that is in use since `since_us`.
 
-    `share` (0 to 999) spreads keys over the last twentieth of the period, so that they do not
+    `spread` (0 to 999) distributes keys over the last twentieth of the period, so that they do not
     all rotate at once, and none gets older than the period.
     """
-    return since_us + every_us - every_us * share // 20_000
+    return since_us + every_us - every_us * spread // 20_000

@@ -39,18 +39,18 @@ class Pepper:
         """
         if not (fingerprint and digest):
             return False
-        if not self.knows(fingerprint):
+        if not self.can_compare(fingerprint):
             raise OtherPepperError
-        ours = self.fingerprint(digest) if self.made(fingerprint) else digest
+        ours = self.fingerprint(digest) if self.has_made(fingerprint) else digest
         return hmac.compare_digest(fingerprint, ours)
 
-    def made(self, fingerprint: str) -> bool:
+    def has_made(self, fingerprint: str) -> bool:
         """Whether the fingerprint was made with this pepper."""
         return fingerprint.startswith(self._prefix)
 
-    def knows(self, fingerprint: str) -> bool:
-        """Whether it can be compared: made with this pepper, or a plain digest."""
-        return self.made(fingerprint) or len(fingerprint) == DIGEST_DIGITS
+    def can_compare(self, fingerprint: str) -> bool:
+        """Whether `is_of` can decide: made with this pepper, or a plain digest."""
+        return self.has_made(fingerprint) or len(fingerprint) == DIGEST_DIGITS
 
     def _mac(self, text: str) -> str:
         return hmac.new(self._content, text.encode(), hashlib.sha256).hexdigest()

@@ -37,7 +37,7 @@ class RemoteKeys:
         return survey(key_id, known, map(_listed, listed))
 
     async def new_key(self, old: Version | None, new: Version, spec: NewKeySpec) -> NewKey:
-        """Return the fields of a new version: the spec's or the old one's, with its lifetime."""
+        """Return the fields of a new version: from the spec, else as the old version has them."""
         model = RemoteKey("", "")
         if old is not None:
             model = await self._find(old.remote_id) or model
@@ -104,7 +104,7 @@ class RemoteKeys:
             await asyncio.sleep(self._timings.poll_interval_seconds)
 
     async def sweep(self, key_id: str, rotation: KeyRotation) -> None:
-        """Revoke keys given up before that Mistral listed too late to be found then."""
+        """Revoke keys that earlier runs gave up, and that Mistral did not list then."""
         await self._revoke_all((await self.survey(key_id)).orphans, rotation)
 
     async def _revoke_all(self, keys: Iterable[Listed], rotation: KeyRotation) -> None:

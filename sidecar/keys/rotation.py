@@ -52,7 +52,7 @@ class Rotation(RotationContext):
         """
         while not rotation.stage.ended:
             following = await self._STEPS[rotation.stage](self, rotation)
-            if following is rotation:
+            if following is rotation:  # it would have to wait
                 return rotation
             rotation = following
         if self._failure:
@@ -60,7 +60,7 @@ class Rotation(RotationContext):
         return rotation
 
     async def recover(self, rotation: KeyRotation) -> KeyRotation:
-        """Return the stage to `run` from, after a crash that may have lost the secret."""
+        """Enter LOST if a crash has lost the new secret; return the stage for `run` to continue."""
         lost = "its secret was in the memory of a process that has ended"
         match rotation.stage:
             case Stage.CREATING | Stage.CREATED | Stage.VERIFIED:
@@ -121,7 +121,7 @@ class Rotation(RotationContext):
             held = await self._sink.holds()
         except SinkError as error:
             return await self._give_up(rotation, str(error))
-        note = "" if old is None or await self._is_held(old, held) else NO_WAY_BACK
+        note = "" if old is None or await self._sink_has_old(old, held) else NO_WAY_BACK
         rotation = await self._to(rotation, Stage.STORING, note)
         why = "the sink does not have the secret that was stored"
         try:
@@ -195,14 +195,14 @@ class Rotation(RotationContext):
         assert old is not None, "a key's first version is not rolled back"
         await self._check_exists(old)
         try:
-            if not await self._finds(old):
+            if not await self._apps_find(old):
                 try:
                     await self._sink.restore()
                 except SinkError as error:
-                    if await self._finds(new):  # nothing has changed
+                    if await self._apps_find(new):  # nothing has changed
                         await self._to(rotation, Stage.STORED, str(error))
                     raise
-            if not await self._finds(old):
+            if not await self._apps_find(old):
                 raise RotationError(f"the sink has no secret of {old}: rotate the key again")
         except SinkError as error:
             raise RotationError(str(error)) from None

@@ -62,7 +62,7 @@ class RotationContext:
         for seconds in (0.0, self._timings.consistency_seconds):
             await asyncio.sleep(seconds)
             try:
-                stored = await self._finds(new)
+                stored = await self._apps_find(new)
             except SinkError as error:
                 raise RotationError(
                     f"{error}; whether apps have the new secret is not known"
@@ -71,7 +71,7 @@ class RotationContext:
                 return True
         return False
 
-    async def _finds(self, version: Version) -> bool:
+    async def _apps_find(self, version: Version) -> bool:
         """Whether apps find the secret of this version now. Raises SinkError."""
         digest = await self._sink.holds()
         try:
@@ -79,22 +79,22 @@ class RotationContext:
         except OtherPepperError:
             raise _other_pepper(version) from None
 
-    async def _is_held(self, old: Version, held: str) -> bool:
-        """Whether the sink has the old secret now; its fingerprint is updated to this pepper."""
-        if self._pepper.knows(old.fingerprint):
+    async def _sink_has_old(self, old: Version, held: str) -> bool:
+        """Whether the sink has the old secret; if so, record its fingerprint with this pepper."""
+        if self._pepper.can_compare(old.fingerprint):
             is_held = self._pepper.is_of(old.fingerprint, held)
         else:
             is_held = bool(held)  # not known, but apps use it
-        if is_held and not self._pepper.made(old.fingerprint):
+        if is_held and not self._pepper.has_made(old.fingerprint):
             await in_thread(self._key_store.identify, old, "", self._pepper.fingerprint(held), None)
         return is_held
 
     async def _check_stored(self, new: Version) -> None:
         """Raise RotationError if the sink does not have the new secret, where that is known."""
-        if not self._pepper.knows(new.fingerprint):
+        if not self._pepper.can_compare(new.fingerprint):
             return
         try:
-            found = await self._finds(new)
+            found = await self._apps_find(new)
         except SinkError as error:
             raise RotationError(str(error)) from None
         if not found:
@@ -111,7 +111,7 @@ class RotationContext:
         for step in await in_thread(self._key_store.steps, rotation.id):
             if (step.version, step.note) == (rotation.to_version, NO_WAY_BACK):
                 raise RotationError(f"{NO_WAY_BACK}: `sidecar keys rotate` goes on")
-        if not self._pepper.knows(old.fingerprint):
+        if not self._pepper.can_compare(old.fingerprint):
             raise _other_pepper(old)
 
     async def _revoke_new(self, rotation: KeyRotation) -> None:

@@ -44,7 +44,7 @@ class Rotator:
             raise RotationError(str(error)) from None
 
     async def create(self, key_id: str) -> KeyRotation:
-        """Create a key that Mistral does not have yet, or continue to."""
+        """Create a key that Mistral does not have yet, or continue an interrupted creation."""
         if (begun := await in_thread(self.key_store.unfinished, key_id)) is not None:
             if begun.from_version:
                 raise RotationError(f"{key_id} already exists, and is being rotated")
@@ -52,7 +52,7 @@ class Rotator:
         found = await self.survey(key_id)
         if found.active or found.foreign:
             raise RotationError(f"{key_id} already exists at Mistral: rotate it")
-        return await self._work(await self._begin(key_id))
+        return await self._run(await self._begin(key_id))
 
     async def rotate(
         self,
@@ -74,7 +74,7 @@ class Rotator:
             raise RotationError(found.doubt + hint)
         if found.adopt:
             await self.adopt(key_id, found)
-        return await self._work(await self._begin(key_id, of), waits=waits, force=force)
+        return await self._run(await self._begin(key_id, of), waits=waits, force=force)
 
     async def adopt(self, key_id: str, found: Survey) -> None:
         """Record a key that Mistral lists and that is not in this ledger."""
@@ -110,9 +110,10 @@ class Rotator:
         rotation = self._rotation(waits=waits, force=force)
         return await self._leased(begun, lambda: _then(rotation.recover(begun), rotation.run))
 
-    async def _work(
+    async def _run(
         self, begun: KeyRotation, *, waits: bool = True, force: bool = False
     ) -> KeyRotation:
+        """Run a rotation that has just begun, under its lease."""
         rotation = self._rotation(waits=waits, force=force)
         return await self._leased(begun, lambda: rotation.run(begun))
 
@@ -150,4 +151,5 @@ class Rotator:
 async def _then(
     first: Awaitable[KeyRotation], then: Callable[[KeyRotation], Awaitable[KeyRotation]]
 ) -> KeyRotation:
+    """Await the first, and pass its result on."""
     return await then(await first)

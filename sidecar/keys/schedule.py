@@ -35,7 +35,8 @@ RETRY_US = 3600 * SECOND_US
 """When a key that failed, or needs a person, is tried and logged again."""
 
 DAY_US = 86_400 * SECOND_US
-SHARES = 1000
+SPREAD_STEPS = 1000
+"""Each key rotates at one of so many times before its period ends: see `due_at_us`."""
 
 
 class Schedule:
@@ -53,7 +54,7 @@ class Schedule:
         self._keys = keys
         self._clock = clock
         self._retry_at_us: dict[str, int] = {}
-        self._shares: dict[str, int] = {}
+        self._spreads: dict[str, int] = {}
         self._admin_key_file, pepper_file = settings.files()
         with naming("--mistral-admin-key-file"):
             read_secret(self._admin_key_file)
@@ -119,9 +120,9 @@ class Schedule:
         return active if active is not None and self._is_old(active) else None
 
     def _is_old(self, active: Version) -> bool:
-        share = self._shares.setdefault(active.key_id, random.randrange(SHARES))  # noqa: S311
+        spread = self._spreads.setdefault(active.key_id, random.randrange(SPREAD_STEPS))  # noqa: S311
         since_us = active.created_at_us or active.activated_at_us or 0
-        return self._clock() >= due_at_us(since_us, self._settings.every_days * DAY_US, share)
+        return self._clock() >= due_at_us(since_us, self._settings.every_days * DAY_US, spread)
 
     async def _active(self, key_id: str) -> Version | None:
         versions = await in_thread(self._key_store.versions, key_id)

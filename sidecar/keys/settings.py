@@ -152,7 +152,7 @@ class ScheduleSettings:
     timings: Timings = field(default_factory=Timings)
 
     def files(self) -> tuple[Path, Path]:
-        """Return those of the admin key and the pepper. Raises ValueError if one is missing."""
+        """Return the files of the admin key and the pepper. Raises ValueError if one is missing."""
         if self.admin_key_file is None or self.pepper_file is None or not self.sink:
             needed = "--mistral-admin-key-file, --key-sink and --key-pepper-file"
             raise ValueError(f"--rotate-keys-days needs {needed}")

@@ -39,7 +39,7 @@ def check_reservation(
     checked = [(line, balances.of(line.limit, at_us)) for line in reservation.lines]
     reasons, shadow_reasons, retry_after_us = reservation.reasons, reservation.shadow_reasons, 0
     if not reasons:
-        refused = [(d, balance) for d, balance in checked if not balance.fits(d.amount)]
+        refused = [(line, balance) for line, balance in checked if not balance.fits(line.amount)]
         if refused:
             reasons, shadowed, retry_after_us = _refusal(balances, refused, reservation.share)
             shadow_reasons += shadowed
@@ -70,6 +70,8 @@ def check_reservation(
 
 
 class _Refusal(NamedTuple):
+    """Why limits refuse a call, and when to retry; 0 if a retry does not help."""
+
     reasons: tuple[Reason, ...]
     shadow_reasons: tuple[Reason, ...]
     retry_after_us: int
@@ -81,20 +83,20 @@ def _refusal(balances: Balances, refused: CheckedLines, share: Share) -> _Refusa
     When the call is larger than a whole budget, no retry helps: there is no time to retry
     after, and that reason comes first. A total is never renewed, so it has no such time either.
     """
-    enforced = [(d, balance) for d, balance in refused if not d.shadow]
+    enforced = [(line, balance) for line, balance in refused if not line.shadow]
     reasons = tuple(_reason(*one, share) for one in enforced)
     shadow_reasons = tuple(_reason(*one, share) for one in refused if one[0].shadow)
-    too_small = [(d, balance) for d, balance in enforced if balance.never_fits(d.amount)]
+    too_small = [(line, balance) for line, balance in enforced if balance.never_fits(line.amount)]
     if too_small:
         return _Refusal((_larger(too_small, share), *reasons), shadow_reasons, 0)
     if any(balance.limit.window is Window.TOTAL for _, balance in enforced):
         return _Refusal(reasons, shadow_reasons, 0)
-    waits_us = [balances.wait_us(balance, d.amount) for d, balance in enforced]
+    waits_us = [balances.wait_us(balance, line.amount) for line, balance in enforced]
     return _Refusal(reasons, shadow_reasons, max(waits_us, default=0))
 
 
 def _reason(line: ReservationLine, balance: Balance, share: Share) -> Reason:
-    """Return the rule's own reason, with the amounts asked and left added to its message."""
+    """Return the rule's own reason; its message also gets the amounts requested and left."""
     reason = line.refusal()
     room = format_room(line.amount, balance.budget(), share)
     return replace(reason, message=f"{reason.message} {room}")

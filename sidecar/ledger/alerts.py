@@ -63,7 +63,7 @@ class Alerts:
         or a lower ceiling is reported with the next decision. A limit that has no room for a
         call is at 100 %, unless the call is larger than the whole budget.
         """
-        holds, asks = bool(decision.hold_id), not reservation.reasons
+        holds, reached_limits = bool(decision.hold_id), not reservation.reasons
         for line, balance in checked:
             ceiling = line.limit.ceiling
             if ceiling is None or not line.alert_at_percent:
@@ -72,7 +72,7 @@ class Alerts:
             reached = used * 100 // ceiling if ceiling else 100 * (used > 0)
             amount = line.amount
             larger = ceiling > 0 and balance.never_fits(amount)
-            if asks and not (larger or balance.fits(amount)):
+            if reached_limits and not (larger or balance.fits(amount)):
                 reached = max(reached, 100)
             passed = bisect_right(line.alert_at_percent, reached)
             if passed:

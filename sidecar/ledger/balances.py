@@ -20,7 +20,7 @@ class Balance(NamedTuple):
     held: int
 
     def fits(self, amount: int) -> bool:
-        """L1: whether settled + held + this amount stays within the ceiling."""
+        """L1: whether spent + held + this amount stays within the ceiling."""
         return fits(self.limit.ceiling, self.spent + self.held, amount)
 
     def never_fits(self, amount: int) -> bool:

@@ -17,7 +17,10 @@ from sidecar.ledger.rows import insert, row_id
 
 @dataclass(slots=True)
 class _GroupBalance:
-    """The sums of a limit's rows, with what the group has held since they were read."""
+    """The sums of a limit's rows, with what the group has held since they were read.
+
+    The fields from `spent` to `ends_us` are those of Sums, in its order.
+    """
 
     start_us: int
     spent: int
@@ -43,6 +46,7 @@ class GroupBalances(Balances):
         """See Balances."""
         super().__init__(connection, calendar, time)
         self._cached: dict[tuple[str, ...], _GroupBalance] = {}
+        """By rule, meter, window and scope: the first four fields of a Limit."""
 
     def of(self, limit: Limit, at_us: int) -> Balance:
         """Return a limit's balance, with all that the group has held so far."""

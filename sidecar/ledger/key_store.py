@@ -104,7 +104,7 @@ class KeyStore:
         given and is not the active version.
         """
         with self._writing():
-            now_us, until_us = self._times()
+            now_us, until_us = self._now_and_lease_end()
             if (current := self._unfinished(key_id)) is not None:
                 raise LeaseHeldError(_held(current))
             active = self._sql.execute(key_rows.ACTIVE, (key_id,)).fetchone()
@@ -120,7 +120,7 @@ class KeyStore:
     def take_over(self, rotation: int) -> KeyRotation:
         """Take the lease of a rotation, unless another owner has it. Raises LeaseHeldError."""
         with self._writing():
-            now_us, until_us = self._times()
+            now_us, until_us = self._now_and_lease_end()
             current = self._row(rotation)
             held = now_us < current.lease_until_us <= now_us + MAX_LEASE_US
             if held and current.owner != self._owner:
@@ -133,7 +133,7 @@ class KeyStore:
     def renew(self, rotation: int) -> None:
         """Extend the lease. Raises LeaseHeldError when another owner has it."""
         with self._writing():
-            self._sql.execute(key_rows.LEASE, (self._owner, self._mine(rotation), rotation))
+            self._sql.execute(key_rows.LEASE, (self._owner, self._check_owner(rotation), rotation))
 
     def release_lease(self, rotation: int) -> None:
         """End the lease, if it is still this owner's."""
@@ -143,7 +143,7 @@ class KeyStore:
     def note(self, rotation: int, text: str) -> None:
         """Record a step within a stage. Raises LeaseHeldError."""
         with self._writing():
-            self._mine(rotation)
+            self._check_owner(rotation)
             self._log(rotation, text)
 
     def advance(
@@ -155,7 +155,7 @@ class KeyStore:
         another owner has taken over, and RotationRefusedError when the stage cannot follow.
         """
         with self._writing():
-            until_us, now_us = self._mine(rotation.id), self._clock()
+            until_us, now_us = self._check_owner(rotation.id), self._clock()
             current = self._row(rotation.id)
             if stage not in NEXT[current.stage]:
                 raise RotationRefusedError(
@@ -223,16 +223,16 @@ class KeyStore:
         self._sql.execute(key_rows.OPEN_VERSION, (key_id, number, name, VersionState.PENDING))
         return number
 
-    def _times(self) -> tuple[int, int]:
+    def _now_and_lease_end(self) -> tuple[int, int]:
         now_us = self._clock()
         return now_us, now_us + self._lease_us
 
-    def _mine(self, rotation: int) -> int:
-        """Return the end of a renewed lease. Raises LeaseHeldError if another owner has it."""
+    def _check_owner(self, rotation: int) -> int:
+        """Raise LeaseHeldError if another owner has the lease; return the end of a renewed one."""
         current = self._row(rotation)
         if current.owner != self._owner:
             raise LeaseHeldError(_held(current))
-        return self._times()[1]
+        return self._now_and_lease_end()[1]
 
     def _log(self, rotation: int, note: str) -> None:
         current = self._row(rotation)

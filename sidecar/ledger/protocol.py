@@ -2,11 +2,11 @@
 
 The promises have numbers; tests cite them.
 
-- L1 never over: at every admission, settled + held + this hold <= ceiling, for every limit
+- L1 never over: at every admission, spent + held + this hold <= ceiling, for every limit
   of which the call takes something; a ceiling of 0 stops every call.
 - L2 conservation: every budget row equals the sum of its holds, adjustments and opening balance.
   The opening balance is what pruned holds were charged; the chain of decisions proves it.
-- L3 idempotent: the same request gets the same answer; a hold closes once.
+- L3 idempotent: the same request gets the same answer; a hold is settled or released once.
 - L4 durable: a response that was sent survives a crash; nothing half-done shows.
 - L5 unknown is spent: an expired hold is charged at its worst case.
 - L6 own window: a hold settles into the window it was authorized in.
@@ -100,13 +100,13 @@ class Ledger(Protocol):
         """
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
-        """Charge the real usage for an open or expired hold; a closed hold does not change.
+        """Charge the real usage for an open or expired hold; a settled or released one stays.
 
         Raises HoldUnknownError or LedgerUnavailableError.
         """
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
-        """End an open or expired hold at no charge; a closed hold does not change.
+        """End an open or expired hold at no charge; a settled or released one stays.
 
         Raises HoldUnknownError or LedgerUnavailableError.
         """

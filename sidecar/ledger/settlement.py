@@ -75,9 +75,9 @@ class Settlements:
             (at_us, MAX_PER_TRANSACTION),
         ).fetchall()
         if due:
-            self._balances.write()  # a decision of this group may have caused this
+            self._balances.write()  # it may run within a decision: see SqliteLedger._decide
         for row, cost_nano_usd, *held in due:
-            used, charged_cost = _charged(
+            used, charged_cost = _charged_on_expiry(
                 rows.held_from_row(held), cost_nano_usd, self._amounts(row)
             )
             self._move(row, HoldState.OPEN, lambda amount: amount.held * amount.charge_on_expiry)
@@ -183,13 +183,16 @@ class Settlements:
         return Charge(cost_nano_usd, tokens, bool(overrun), budgets, bool(unrecognized_usage))
 
 
-def _charged(most: Usage, cost_nano_usd: int, amounts: Sequence[_Amount]) -> tuple[Usage, int]:
+def _charged_on_expiry(
+    most: Usage, cost_nano_usd: int, amounts: Sequence[_Amount]
+) -> tuple[Usage, int]:
     """Return the usage and cost to charge for an expired hold, as its limits say.
 
-    A meter that no limit counts is charged in full; tokens without a limit follow the cost.
+    The cost is charged in full if no limit counts cost. Tokens that no limit counts are
+    charged if the cost is.
     """
-    cost = _charges(amounts, Meter.COST)
-    tokens = _charges(amounts, Meter.TOKENS)
+    cost = _any_charges_on_expiry(amounts, Meter.COST)
+    tokens = _any_charges_on_expiry(amounts, Meter.TOKENS)
     if cost is False:
         most = Usage(most.input_tokens, most.output_tokens, most.cached_input_tokens)
         cost_nano_usd = 0
@@ -198,7 +201,7 @@ def _charged(most: Usage, cost_nano_usd: int, amounts: Sequence[_Amount]) -> tup
     return most, cost_nano_usd
 
 
-def _charges(amounts: Sequence[_Amount], meter: Meter) -> bool | None:
+def _any_charges_on_expiry(amounts: Sequence[_Amount], meter: Meter) -> bool | None:
     """Whether any limit of this meter charges on expiry; None if no limit has this meter."""
     counted = [
         amount.charge_on_expiry

@@ -108,8 +108,9 @@ class SqliteLedger:
         return await self._commits.run(lambda: self._decide(reservation))
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
-        # Expired holds take no place in a concurrent limit, so they are closed first. That
-        # stays when the decision is then refused. Beyond the maximum, the next group closes.
+        # An expired hold takes no place in a concurrent limit, so expired holds are ended
+        # first. They stay ended if the call is then denied. One transaction ends only so many;
+        # later ones end the rest.
         if self._settlements.closed[HoldState.EXPIRED] < MAX_PER_TRANSACTION and any(
             line.limit.window is Window.CONCURRENT for line in reservation.lines
         ):

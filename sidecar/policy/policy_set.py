@@ -19,7 +19,7 @@ from sidecar.policy.files import data, directory
 from sidecar.policy.files.directory import PolicyFiles
 from sidecar.policy.files.problems import PolicyError, Problem
 from sidecar.policy.files.timeout import with_timeout
-from sidecar.policy.rules import Rule, RuleEffect, RuleReader, spend_of_no_limit
+from sidecar.policy.rules import Rule, RuleEffect, RuleReader, unknown_spend_limits
 
 ENGINES = ("cel-cpp", "cel-python")
 
@@ -33,7 +33,7 @@ MAX_RESIDUALS = 10_000
 class ResidualLimit(NamedTuple):
     """A limit rule, with its ceiling and limit where these depend on the data files alone.
 
-    The ceiling is a tuple of one, because None is unlimited; it is that of all shares.
+    The ceiling is a tuple of one, because None is unlimited. It is not yet divided into shares.
     """
 
     rule: Rule
@@ -95,7 +95,9 @@ class PolicySet:
         )
         self.denials = tuple(rule for rule in rules if rule.effect is RuleEffect.DENY)
         on_request = [rule.body for rule in self.denials if not rule.body.from_data]
-        self.request_denials = [  # two, as `unlimited` has one type within an expression
+        # Within one expression `unlimited` has one type: an int in the first of these, a double
+        # in the second.
+        self.request_denials = [
             AnyOf(
                 self.engine, [body.source for body in on_request if body.program.double is double]
             )
@@ -177,7 +179,7 @@ def _compile(files: PolicyFiles, reader: RuleReader, problems: list[Problem]) ->
             rules.append(rule)
     limits = {rule.id for rule in rules if rule.effect is RuleEffect.LIMIT}
     for rule in rules if not problems else []:
-        problems += spend_of_no_limit(rule, files.rules[f"{rule.id}.cel"], limits)
+        problems += unknown_spend_limits(rule, files.rules[f"{rule.id}.cel"], limits)
     if problems:
         raise PolicyError(problems)
     return rules

@@ -42,6 +42,7 @@ class Message:
     """A message with CEL placeholders in braces: `parts` alternate texts and expressions."""
 
     plain: str
+    """The message as it is written."""
     parts: tuple[str | Expression, ...]
 
 
@@ -88,7 +89,7 @@ class Rule:
 
 
 class RuleReader:
-    """Reads rule files. Each rule has to pass every checker."""
+    """Reads rule files: header, expressions, and the terms of limits."""
 
     def __init__(self, compiler: ExpressionCompiler) -> None:
         """Compile each expression with this."""
@@ -240,7 +241,7 @@ def _anchor(starts_on: str, starts_at: str) -> Anchor:
     return Anchor(day, int(starts_at[:2]))
 
 
-def spend_of_no_limit(rule: Rule, text: str, limits: set[str]) -> list[Problem]:
+def unknown_spend_limits(rule: Rule, text: str, limits: set[str]) -> list[Problem]:
     """Return a problem for each `spend["…"]` of an unknown limit, which would always fail."""
     if not any(variables.SPEND in expression.reads for expression in rule.expressions):
         return []

@@ -1,4 +1,4 @@
-"""sidecar.v1.AuthorizationService: bytes in, validated, decided, bytes out."""
+"""sidecar.v1.AuthorizationService: checks caller and request, then asks the authorizer."""
 
 import asyncio
 import time
@@ -89,7 +89,7 @@ class AuthorizationService:
         caller.check_bound(request.principal)
         validation.check_get_budgets(request)
         self._count(request.principal)
-        policy = self._authorizer.policy  # and no await before the answer is written
+        policy = self._authorizer.policy  # the budgets are of this set, as nothing is awaited
         budgets, reasons = self._authorizer.budgets(request.principal, request.model)
         return pb.GetBudgetsResponse(
             budgets=[responses.budget_message(budget) for budget in budgets],
@@ -117,7 +117,7 @@ class AuthorizationService:
             await fail(context, TooManyStreamsError())
 
         async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
-            caller.check_still_proven(time.time())  # a stream may outlive it
+            caller.check_still_proven(time.time())  # a stream may outlive the proof
             return await self.authorize(request, caller)
 
         recorder = partial(self._recorders.begin, "AuthorizeStream", trace_of(context))

@@ -39,7 +39,7 @@ def unary_rpc(
         if recorders is not NULL_RECORDERS:
             recorder = await recorders.begin(method, trace_of(context))
             current_recorder.set(recorder)
-        code = "CANCELLED"  # where neither a response nor an error ends it
+        code = "CANCELLED"  # stays if the client hangs up: no response, no error
         try:
             if is_stopping():
                 raise StoppingError  # noqa: TRY301 - answered below, as all errors are

@@ -39,7 +39,7 @@ def budget(till: Till, one: Limit, at_us: int) -> Budget:
 
 
 def test_l1_a_ceiling_is_reached_to_the_unit_and_never_passed(till: Till) -> None:
-    """L1: settled + held + this hold may equal the ceiling, and no more."""
+    """L1: spent + held + this hold may equal the ceiling, and no more."""
     answers = [allowed(decide(till, NOON, TOKENS, tokens=n)) for n in (400, 601, 600, 1)]
     assert answers == [True, False, True, False]
     assert budget(till, TOKENS, NOON).remaining == 0

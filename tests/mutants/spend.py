@@ -163,15 +163,16 @@ L5 = [
     ),
     Mutant(
         "released-is-spend", "L5", "The sum of spend includes expired holds that every limit released.",
-        "_charged", "cost_nano_usd = 0", "pass",
+        "_charged_on_expiry", "cost_nano_usd = 0", "pass",
     ),
     Mutant(
         "released-by-one-is-released", "L5", "The sum of spend omits an expired hold that one limit released and another charged.",
-        "_charges", "any", "all",
+        "_any_charges_on_expiry", "any", "all",
     ),
     Mutant(
         "uncounted-is-released", "L5", "The sum of spend omits an expired hold that no limit counts.",
-        "_charges", "any(counted) if counted else None", "any(counted) if counted else False",
+        "_any_charges_on_expiry",
+        "any(counted) if counted else None", "any(counted) if counted else False",
     ),
     TextMutant(
         "verify-blind-to-unknown-outcomes", "L2", "`ledger verify` accepts an expired hold with a cost that no budget was charged.",

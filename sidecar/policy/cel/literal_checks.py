@@ -88,7 +88,7 @@ def check_zone(place: Tree, literal: str) -> None:
 
 
 def lookups(tree: Tree) -> Iterator[tuple[str, str, Tree]]:
-    """Yield each literal that an engine looks up at run time: a condition that does, and where.
+    """Yield each literal that an engine looks up at run time: a condition to try it, text, place.
 
     A time zone is a file of the system, which engines read by libraries of their own.
     """

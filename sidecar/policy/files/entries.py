@@ -1,4 +1,4 @@
-"""What stands in data files: the entries of models, roles, workspaces and keys."""
+"""The entries of data files: models, roles, workspaces and keys, with their fields."""
 
 from collections.abc import Mapping
 from typing import Literal

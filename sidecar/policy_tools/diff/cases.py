@@ -53,7 +53,7 @@ class Spent:
     beside: int
 
     def of(self, limit: Limit) -> int:
-        """Return the amount; where a limit has no ceiling, there is no share of it."""
+        """Return the amount that is spent of this limit; a share of no ceiling is 0."""
         if isinstance(self.mark, int):
             return max(0, self.mark + self.beside)
         ceiling = limit.ceiling or 0
@@ -167,7 +167,7 @@ class CaseSpace:
 
 
 def is_of_label(level: Level) -> bool:
-    """Whether a level is of a label, whose first value is that it is missing."""
+    """Whether a level has the values of a label; its first value stands for no such label."""
     return any(kind == LABEL for kind, _ in level[0])
 
 
@@ -184,7 +184,7 @@ def spent_of(case: Case) -> str:
 
 
 def model_id(policy: PolicySet, name: str) -> str:
-    """Return the id of the model that has a name, "" if none has."""
+    """Return the id of the model with this name or alias, "" without one."""
     found = policy.catalogue.models.get(name)
     return found.message.id if found else ""
 

@@ -1,4 +1,4 @@
-"""Changes: cases that are decided differently, put together where they differ alike."""
+"""Changes: cases that are decided differently, grouped by the difference they have."""
 
 import math
 from collections import defaultdict
@@ -15,14 +15,13 @@ from sidecar.policy_tools.diff.dependencies import CALL, KEY, LABEL, ROLE, WORKS
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What changes, for all labels, keys and models that it changes for alike.
+    """One difference between the decisions, and all callers and models that it applies to.
 
-    `labels` are those that all such callers have; `only` says whether every
-    caller with these is one of them. `choices` are the values that each label may have, None if
-    it may be missing, where these are not all; `every` says whether each caller with one of them
-    for each label is one of these callers. `keys` are those that it changes for, "" for
-    none, and `spent` what is spent of the limits that rules look at; a model at
-    another endpoint than chat has that in brackets.
+    `labels` are those that all these callers have; `only` says whether it applies to every
+    caller with these labels. `choices` has the possible values of each label, if these are not
+    all values; None means that the label is missing. `every` says whether it applies to every
+    combination of these values. `keys` are the callers' keys, "" for none. `spent` is what is
+    spent of the limits that rules read. A model has its endpoint in brackets, except for chat.
     """
 
     role: str
@@ -39,7 +38,7 @@ class Change:
 
 
 class _Row(NamedTuple):
-    """A change, without those whom it is for."""
+    """A change without its role, workspace and labels."""
 
     keys: tuple[str, ...]
     spent: tuple[str, ...]
@@ -56,14 +55,14 @@ class _LabelSets(NamedTuple):
 
 
 def changes_of(root: Node, levels: Sequence[Level]) -> Iterator[Change]:
-    """Return the changes of a diagram, in whose levels a CaseSpace has them."""
+    """Return the changes of a diagram, whose levels are those of a CaseSpace, in its order."""
     below: dict[tuple[Node, int], dict[_Row, _LabelSets]] = {}
     label_sizes = {
         name: len(level) for level in levels for (kind, name) in level[0] if kind == LABEL
     }
 
     def rows(node: Node, level: int) -> dict[_Row, _LabelSets]:
-        """Return the rows of a node on a level of labels, with those that lead to each."""
+        """Return the rows of a node on a level of labels, with the labels that lead to each."""
         if (node, level) not in below:
             found: dict[_Row, _LabelSets] = {}
             below[node, level] = found

@@ -1,7 +1,7 @@
 """The comparison of two policy sets: the diagram of the cases that they decide differently.
 
-Each rule is evaluated once for each combination of what it reads, and one that is the same in
-both sets once for both, if another one differs at all.
+Each rule is evaluated once for each combination of what it reads. A rule that is the same in
+both sets is evaluated once for both, and only if another rule differs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +97,7 @@ class Comparison:
         return part.outcome(case)
 
     def _combined(self, diagrams: Diagrams, pairs: Mapping[str, tuple[Node, Node]]) -> Node:
-        """Return the diagram of what all parts come to in both sets, None where it is the same."""
+        """Return the diagram of the total of all parts in both sets, None where it is the same."""
         nodes: list[Node] = []
         places: dict[str, tuple[int, int]] = {}
         for name, (one, other) in pairs.items():

@@ -98,7 +98,7 @@ def read(*policies: PolicySet) -> Dependencies:
 
 
 class _Data:
-    """What the data files of a policy set make of a part of a rule."""
+    """Evaluates parts of rules that depend only on the data files of a policy set."""
 
     def __init__(self, policy: PolicySet) -> None:
         catalogue = policy.catalogue
@@ -114,7 +114,10 @@ class _Data:
         }
 
     def values(self, tree: Tree) -> set[Any] | None:
-        """Return all that it may be, of a list or a map what is in it; None if a call decides."""
+        """Return every value that a part can have; None if it depends on the call.
+
+        Of a list or a map, these are the items or keys.
+        """
         names = {str(node.children[0]) for node in tree.iter_subtrees() if node.data == "ident"}
         reads = [name for name in self._entries if name in names]
         count = math.prod(len(self._entries[name]) for name in reads)
@@ -144,7 +147,10 @@ class _RuleReader:
         self._unlisted: list[set[str]] = []
 
     def read(self) -> None:
-        """Note all; what is compared in no plain way is tried with each text of the rule."""
+        """Note what the rule reads.
+
+        An input that is not just compared with texts is tried with every text of the rule.
+        """
         reads = set(self._rule.body.reads)
         self._visit(self._data.parser.parse(self._rule.body.source))
         if self._rule.limit is not None:

@@ -37,7 +37,7 @@ Value = str | tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FieldChange:
-    """A key or field that is written differently; None is not there.
+    """A key or field that is written differently; None if a set does not have it.
 
     `kind` is rule, role, workspace, model, key, list or multipliers, `name` the entry's, and
     `field` is empty where the whole entry is new or gone. `meaning` says what follows, if that
@@ -117,7 +117,7 @@ def same_body(one: Rule, other: Rule) -> bool:
 
 
 def per(window: Window) -> str:
-    """Write what a ceiling is for, after an amount: "a day"."""
+    """Return the words for a window after an amount, such as "a day"."""
     match window:
         case Window.CONCURRENT:
             return "at once"

@@ -1,4 +1,4 @@
-"""Outcomes: what each rule of a policy set says about a case, and what they come to together.
+"""Outcomes: what each rule of a policy set says about a case, and the result of all of them.
 
 A rule is evaluated as a sidecar does it, in a set without the other rules.
 """
@@ -45,7 +45,7 @@ class LimitOf(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one rule, or a lookup in the data files, comes to."""
+    """The result of one rule, or of a lookup in the data files."""
 
     denied: tuple[str, ...] = ()
     """Its reasons to deny a call of the smallest size."""
@@ -77,7 +77,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What all outcomes of a case come to: the reasons to deny it, or its bounds."""
+    """The result of all outcomes of a case: the reasons to deny it, or its bounds."""
 
     denied: tuple[str, ...]
     most_tokens: int | None
@@ -109,12 +109,12 @@ def parts_of(policy: PolicySet, reading: Dependencies, now_us: int) -> dict[str,
 
 
 def part_name(rule_id: str) -> str:
-    """Return the name of a rule's part, which no lookup has."""
+    """Return the name of a rule's part, which differs from the names of all lookups."""
     return f"{rule_id}.cel"
 
 
 def total(outcomes: Mapping[str, Outcome]) -> Total:
-    """Return what the outcomes of a case come to, by the names of their parts.
+    """Return the result of all outcomes of a case, given by the names of their parts.
 
     Default deny: without a rule that allows it, a call is denied.
     """

@@ -136,11 +136,12 @@ class _TestRun:
     async def _authorize(self, step: AuthorizeStep, expected: Expectation) -> None:
         request = request_of(step)
         try:
-            left_out = self._policy.catalogue.endpoint(request.model)
-            validation.check_authorize(request, left_out)
+            default_endpoint = self._policy.catalogue.endpoint(request.model)
+            validation.check_authorize(request, default_endpoint)
         except validation.InvalidFieldError as error:
             self._compare("request", "a valid request", str(error))
             return
+        # Evaluated here too, because a decision does not contain the policy input.
         evaluated = evaluate_request(self._policy, request, self._now_us, self._ledger.budgets)
         values = evaluated.values
         decision = await self._authorizer.authorize(request)
@@ -157,6 +158,7 @@ class _TestRun:
                 self._result.involved = self._involved(expected, decision)
 
     def _involved(self, expected: Expectation, decision: Decision) -> set[str]:
+        """Return the rules with a reason, or expected to have one; all rules if there are none."""
         with_reason = {reason.rule for reason in (*decision.reasons, *decision.shadow_reasons)}
         named = {*(expected.rules or ()), *(expected.shadow or ())}
         by_reason = {

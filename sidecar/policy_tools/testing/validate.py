@@ -37,6 +37,7 @@ _KINDS = {
     ("key", "id"): "key",
 }
 """Fields that a limit may count by, and the kind of entry that each one names."""
+
 MAX_BALANCE_USD = 999_999_999
 MAX_BALANCE_COUNT = 10**15
 

@@ -75,7 +75,7 @@ def denied_by_decision(response: pb.AuthorizeResponse, max_tokens: int = 0) -> e
 
 
 def max_tokens_missing(max_tokens: int) -> envoy.CheckResponse:
-    """Deny a body without max_tokens, which Envoy cannot add, and say which is allowed."""
+    """Deny a body without max_tokens, which Envoy cannot add, and name the value to send."""
     message = f"the body has no max_tokens: send at most {max_tokens}"
     return denied(HttpError(400, "MAX_TOKENS_MISSING", message, {MAX_TOKENS: str(max_tokens)}))
 
