@@ -1,8 +1,8 @@
 """Apply each mutant to a copy of the source, and report the first test that fails.
 
-The tests most likely to fail run first: those that cite the broken promise (of keys, all tests of
-keys), then the other fast tests of the ledger, its property tests, tests with real sidecars, and
-all others. Each core runs one mutant at a time.
+The tests most likely to fail run first: those that run the mutated lines (of a promise about keys,
+all tests of keys), then all fast tests of the ledger, its property tests, tests with real sidecars,
+and all others. Each core runs one mutant at a time.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mutants.catalogue import ALL
+from mutants.covering import CoveringTests
 from mutants.mutant import Mutant, Package
 from sidecar.cli.tables import console
 
@@ -36,7 +37,6 @@ LEDGER = (
     "tests/authorization/test_authorizer.py",
     "tests/runtime/test_maintenance.py",
 )
-LIKELY = ("tests/domain", "tests/ledger", "tests/alerts", "tests/authorization", "tests/runtime")
 PLAIN = (*LEDGER, "-m", "not property")
 IN_PARALLEL = ("-n", "auto", "--dist", "worksteal")
 STAGES: tuple[tuple[str, ...], ...] = (
@@ -51,14 +51,17 @@ STAGES: tuple[tuple[str, ...], ...] = (
 )
 KEYS = ("tests/keys", "tests/cli/test_keys.py")
 STAGE_SECONDS = 1800
+FEW = 5
+"""So many mutants are tried without finding out which tests run their lines."""
 TIMED_OUT = "the tests did not end"
 
 
 class Copy:
     """A copy of the source, in which one file at a time is mutated."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, covering: CoveringTests | None = None) -> None:
         """Copy the repository without caches and build results."""
+        self._covering = covering
         self._root = folder / "copy"
         ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "build",
                                          "node_modules", "__pycache__", "*.egg-info")  # fmt: skip
@@ -73,9 +76,19 @@ class Copy:
         before = file.read_text(encoding="utf-8")
         file.write_text(mutated, encoding="utf-8")
         try:
-            return self._first_failure(_first_stage(mutant.promise, file.stem))
+            return self._first_failure(*self._first_stage(mutant, file))
         finally:
             file.write_text(before, encoding="utf-8")
+
+    def _first_stage(self, mutant: Mutant, file: Path) -> list[tuple[str, ...]]:
+        """Return the arguments for the tests most likely to fail, if they are known."""
+        if mutant.promise.startswith("K"):
+            return [KEYS]
+        if self._covering is None:
+            return []
+        lines = self._package.lines(file, mutant.at)
+        tests = self._covering.of(file.relative_to(self._root), lines)
+        return [tuple(tests)] if tests else []
 
     def _first_failure(self, *first: tuple[str, ...]) -> str:
         return next(filter(None, map(self._stage, (*first, *STAGES))), "")
@@ -92,7 +105,7 @@ class Copy:
         )
         if done.returncode != 1 or failed is None:
             raise RuntimeError(f"the tests did not run:\n{done.stdout}{done.stderr}")
-        if arguments not in (PLAIN, STAGES[1]) and self._pytest((failed[1],)).returncode == 0:
+        if IN_PARALLEL[0] in arguments and self._pytest((failed[1],)).returncode == 0:
             # A test with real processes may fail by chance on a busy machine; then it does not count.
             return self._stage((*arguments, f"--deselect={failed[1]}"))
         return failed[1]
@@ -107,13 +120,6 @@ class Copy:
         )  # fmt: skip
 
 
-def _first_stage(promise: str, module: str) -> tuple[str, ...]:
-    """Return the arguments for the tests most likely to notice."""
-    if promise.startswith("K"):
-        return KEYS
-    return (*LIKELY, "-m", "not property", "-k", f"{promise.lower()}_ or {module}")
-
-
 class Result(NamedTuple):
     """The result of one mutant."""
 
@@ -124,11 +130,18 @@ class Result(NamedTuple):
 
 
 def results(mutants: Sequence[Mutant], folder: Path) -> Iterator[Result]:
-    """Run the tests on each mutant, and yield each result when it is ready."""
+    """Try each mutant, and yield the results as they come.
+
+    Raises RuntimeError if tests do not run, or fail without a mutant.
+    """
+    covering = None
+    if len(mutants) > FEW:
+        console().print("running the fast tests once, to see which lines each runs")
+        covering = CoveringTests(ROOT, PLAIN, folder)
     cores = os.cpu_count() or 1
     copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
     for number in range(min(cores, len(mutants))):
-        copies.put(Copy(folder / str(number)))
+        copies.put(Copy(folder / str(number), covering))
 
     def run(mutant: Mutant) -> Result:
         copy = copies.get()

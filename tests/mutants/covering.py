@@ -30,6 +30,13 @@ class CoveringTests:
         self._data.read()
 
     def of(self, file: Path, lines: range) -> list[str]:
-        """Return the test functions that have run any of these lines."""
-        by_line = self._data.contexts_by_lineno(str(file))
-        return sorted({test for line in lines for test in by_line.get(line, ()) if test})
+        """Return the ids of the tests that have run any of these lines of a file."""
+        by_line = self._data.contexts_by_lineno(str(self._root / file))
+        names = {name for line in lines for name in by_line.get(line, ())}
+        return sorted(filter(None, map(self._id, names)))
+
+    def _id(self, context: str) -> str:
+        """Return pytest's id of a test, from its dotted name; "" for what is no test's."""
+        module, _, test = context.rpartition(".")
+        file = Path(*module.split(".")).with_suffix(".py")
+        return f"{file}::{test}" if (self._root / file).is_file() else ""
