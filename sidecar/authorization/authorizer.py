@@ -101,6 +101,8 @@ class Authorizer:
             else:
                 decision = await self._ledger.decide(reservation)
                 _log_shadows(decision)
+            if result.warnings:
+                decision = replace(decision, warnings=result.warnings)
             recorder.decided(
                 reservation, decision, request.principal.labels, dry_run=request.dry_run
             )

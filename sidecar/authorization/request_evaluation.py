@@ -7,7 +7,7 @@ from functools import partial
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.domain.clock import to_datetime
-from sidecar.domain.decisions import Budget, Limit, Meter, Reason, ReservationLine
+from sidecar.domain.decisions import Budget, CallWarning, Limit, Meter, Reason, ReservationLine
 from sidecar.domain.money import NANO_USD_PER_USD
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import Endpoint, tool_calls_of
@@ -66,6 +66,7 @@ class EvaluationResult:
     cost_nano_usd: int = 0
     values: Values | None = None
     """The policy input; None where no rule was evaluated."""
+    warnings: tuple[CallWarning, ...] = ()
 
 
 def evaluate_request(
@@ -94,8 +95,9 @@ def evaluate_request(
         values = replace(values, spend=_spend(budgets))
         evaluation = Evaluation(policy, values)
     verdict = evaluation.verdict()
+    retired, warnings = _retirement(entries.model, now_us)
     return EvaluationResult(
-        reasons=(*unpriced, *failed, *verdict.reasons),
+        reasons=(*retired, *unpriced, *failed, *verdict.reasons),
         shadow_reasons=verdict.shadow_reasons,
         lines=_lines(evaluation, limits, size, cost_nano_usd),
         model_id=model_id,
@@ -103,6 +105,7 @@ def evaluate_request(
         tariff=tariff,
         cost_nano_usd=cost_nano_usd,
         values=values,
+        warnings=warnings,
     )
 
 
@@ -186,6 +189,18 @@ def _price(
     message = f"model {model.message.id} has {missing}, and {reader}"
     reasons = (Reason("MODEL_NOT_PRICED", message, "", 403),) if policy.needs_price else ()
     return None, 0, reasons
+
+
+def _retirement(model: Model, now_us: int) -> tuple[tuple[Reason, ...], tuple[CallWarning, ...]]:
+    """Deny a model from the day of its retirement on, and warn before it."""
+    if model.retires_us is None:
+        return (), ()
+    name, instead = model.message.id, model.message.replaced_by
+    use = f": use {instead}" if instead else ""
+    day = f"{to_datetime(model.retires_us):%Y-%m-%d}"
+    if now_us >= model.retires_us:
+        return (Reason("MODEL_RETIRED", f"model {name} was retired on {day}{use}", "", 403),), ()
+    return (), (CallWarning("MODEL_RETIRES", f"model {name} is denied from {day} on{use}"),)
 
 
 def _policy_request(

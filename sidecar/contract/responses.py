@@ -55,6 +55,7 @@ def authorize_response(decision: Decision, asserted: Sequence[str] = ()) -> pb.A
         asserted=asserted,
         replayed=decision.replayed,
         hold_state=_HOLD_STATES[decision.hold_state],
+        warnings=[pb.Warning(code=code, message=text) for code, text in decision.warnings],
     )
     if decision.hold_id:
         response.hold_expires_at.CopyFrom(timestamp(decision.hold_expires_at_us))

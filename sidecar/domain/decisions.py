@@ -47,6 +47,13 @@ class Reason:
     http_status: int
 
 
+class CallWarning(NamedTuple):
+    """Something to act on, which does not decide the call."""
+
+    code: str
+    message: str
+
+
 class Budget(NamedTuple):
     """The balance of one limit for one scope. `ceiling` None is unlimited.
 
@@ -144,7 +151,8 @@ class ReservationRequest:
 class Decision:
     """The decision on one call, the same for each replay.
 
-    `replayed` and `hold_state` describe one response: they are neither recorded nor compared.
+    `replayed`, `hold_state` and `warnings` describe one response: they are neither recorded
+    nor compared.
     """
 
     request_id: str
@@ -165,6 +173,8 @@ class Decision:
     """Whether its request_id was decided before."""
     hold_state: HoldState | None = field(default=None, compare=False)
     """The state of its hold at the time of the response; None without a hold."""
+    warnings: tuple[CallWarning, ...] = field(default=(), compare=False)
+    """At the time of the response."""
 
 
 @dataclass(frozen=True, slots=True)

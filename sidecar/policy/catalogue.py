@@ -39,6 +39,8 @@ class Model:
     tariffs: tuple[Tariff, ...]
     endpoint: Endpoint = Endpoint.CHAT
     """The endpoint of a request that sets none."""
+    retires_us: int | None = None
+    """From when on it is denied, in microseconds."""
 
     def tariff(self, at_us: int) -> Tariff | None:
         """Return the tariff in force at a time, None before the first."""
@@ -147,11 +149,14 @@ def _model(model_id: str, entry: entries.ModelEntry, multipliers: Multipliers) -
         names=sorted({model_id, *entry.aliases, entry.family}),
         labels=entry.labels,
         endpoints=entry.endpoints,
+        retires_on=NEVER if entry.retires_on is None else to_datetime(entry.retires_on),
+        replaced_by=entry.replaced_by,
     )
     prices = sorted(entry.prices, key=lambda price: price.effective_from)
     tariffs = tuple(Tariff(_price(model_id, price), multipliers) for price in prices)
     chat = not entry.endpoints or Endpoint.CHAT in entry.endpoints
-    return Model(message, tariffs, Endpoint.CHAT if chat else Endpoint(entry.endpoints[0]))
+    endpoint = Endpoint.CHAT if chat else Endpoint(entry.endpoints[0])
+    return Model(message, tariffs, endpoint, entry.retires_on)
 
 
 def _price(model_id: str, entry: entries.PriceEntry) -> Price:

@@ -110,7 +110,7 @@ class Service(_message.Message):
     def __init__(self, allowed_models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("id", "aliases", "family", "names", "labels", "endpoints")
+    __slots__ = ("id", "aliases", "family", "names", "labels", "endpoints", "retires_on", "replaced_by")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -124,13 +124,17 @@ class Model(_message.Message):
     NAMES_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    RETIRES_ON_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_BY_FIELD_NUMBER: _ClassVar[int]
     id: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     family: str
     names: _containers.RepeatedScalarFieldContainer[str]
     labels: _containers.ScalarMap[str, str]
     endpoints: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., family: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., endpoints: _Optional[_Iterable[str]] = ...) -> None: ...
+    retires_on: _timestamp_pb2.Timestamp
+    replaced_by: str
+    def __init__(self, id: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., family: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., endpoints: _Optional[_Iterable[str]] = ..., retires_on: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., replaced_by: _Optional[str] = ...) -> None: ...
 
 class Key(_message.Message):
     __slots__ = ("id", "workspace", "state", "labels", "name", "description", "owner", "allowed_models", "requests_per_minute", "created", "expires")

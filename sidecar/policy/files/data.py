@@ -36,6 +36,7 @@ def read(files: Mapping[str, str]) -> tuple[Data, list[Problem]]:
     """Read all data files; return the data and all problems."""
     data, problems = Data(), []
     multipliers_in = ""
+    documents: list[tuple[YamlFile, DataFile]] = []
     for file, text in sorted(files.items()):
         document = YamlFile(file, text)
         content, wrong = _validate(document)
@@ -53,6 +54,9 @@ def read(files: Mapping[str, str]) -> tuple[Data, list[Problem]]:
         problems += _name_models(document, data, content)
         problems += _check_prices(document, content)
         problems += _check_keys(document, content)
+        documents.append((document, content))
+    for document, content in documents:
+        problems += _check_replacements(document, content, data)
     return data, problems
 
 
@@ -151,6 +155,19 @@ def _check_prices(document: YamlFile, content: DataFile) -> list[Problem]:
                 place = ("models", model_id, "prices", index, key)
                 message = f"'{key}': is more than input_usd_per_million_tokens, which holds assume"
                 problems.append(document.problem(place, message))
+    return problems
+
+
+def _check_replacements(document: YamlFile, content: DataFile, data: Data) -> list[Problem]:
+    """Report replacements that are no model, or the retired model itself."""
+    problems = []
+    for model_id, entry in content.models.items():
+        place, name = ("models", model_id, "replaced_by"), entry.replaced_by
+        if name is not None and name not in data.names:
+            hint = did_you_mean(name, data.names)
+            problems.append(document.problem(place, f"no model is named '{name}'", hint))
+        elif name is not None and data.names[name] == model_id:
+            problems.append(document.problem(place, f"'{name}' is this model itself"))
     return problems
 
 

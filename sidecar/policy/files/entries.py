@@ -56,6 +56,9 @@ class ModelEntry(_Entry):
     aliases: Names = ()
     endpoints: Endpoints = ()
     prices: tuple[PriceEntry, ...] = ()
+    retires_on: Instant | None = None
+    """From when on it is denied; answers warn before."""
+    replaced_by: Name | None = None
     labels: Labels = {}
 
 

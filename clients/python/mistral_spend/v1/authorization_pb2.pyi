@@ -187,7 +187,7 @@ class Budget(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., meter: _Optional[_Union[Meter, str]] = ..., scope: _Optional[str] = ..., window_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., window_end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ceiling: _Optional[int] = ..., spent: _Optional[int] = ..., held: _Optional[int] = ..., remaining: _Optional[int] = ..., unlimited: _Optional[bool] = ...) -> None: ...
 
 class AuthorizeResponse(_message.Message):
-    __slots__ = ("request_id", "effect", "decision_id", "hold_id", "hold_expires_at", "reasons", "budgets", "retry_after", "resolved_model", "max_output_tokens", "held_cost_nano_usd", "policy_digest", "policy_generation", "asserted", "replayed", "hold_state")
+    __slots__ = ("request_id", "effect", "decision_id", "hold_id", "hold_expires_at", "reasons", "budgets", "retry_after", "resolved_model", "max_output_tokens", "held_cost_nano_usd", "policy_digest", "policy_generation", "asserted", "replayed", "hold_state", "warnings")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -204,6 +204,7 @@ class AuthorizeResponse(_message.Message):
     ASSERTED_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_FIELD_NUMBER: _ClassVar[int]
     HOLD_STATE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     effect: Effect
     decision_id: str
@@ -220,7 +221,16 @@ class AuthorizeResponse(_message.Message):
     asserted: _containers.RepeatedScalarFieldContainer[str]
     replayed: bool
     hold_state: HoldState
-    def __init__(self, request_id: _Optional[str] = ..., effect: _Optional[_Union[Effect, str]] = ..., decision_id: _Optional[str] = ..., hold_id: _Optional[str] = ..., hold_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resolved_model: _Optional[str] = ..., max_output_tokens: _Optional[int] = ..., held_cost_nano_usd: _Optional[int] = ..., policy_digest: _Optional[str] = ..., policy_generation: _Optional[int] = ..., asserted: _Optional[_Iterable[str]] = ..., replayed: _Optional[bool] = ..., hold_state: _Optional[_Union[HoldState, str]] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, request_id: _Optional[str] = ..., effect: _Optional[_Union[Effect, str]] = ..., decision_id: _Optional[str] = ..., hold_id: _Optional[str] = ..., hold_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resolved_model: _Optional[str] = ..., max_output_tokens: _Optional[int] = ..., held_cost_nano_usd: _Optional[int] = ..., policy_digest: _Optional[str] = ..., policy_generation: _Optional[int] = ..., asserted: _Optional[_Iterable[str]] = ..., replayed: _Optional[bool] = ..., hold_state: _Optional[_Union[HoldState, str]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+
+class Warning(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("input_tokens", "output_tokens", "cached_input_tokens", "pages", "audio_seconds", "service_tier", "characters", "annotated_pages", "tool_calls")
