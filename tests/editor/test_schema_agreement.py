@@ -162,6 +162,8 @@ def test_the_loader_and_the_schema_accept_the_same_values(
 ) -> None:
     """An editor marks a value exactly if `sidecar check` refuses it."""
     document = with_value(path, value)
-    _, problems = data.read({"x.yaml": as_yaml(document)})
+    _, found = data.read({"x.yaml": as_yaml(document)})
+    # A schema knows the form of a name, not whether an entry has it.
+    problems = [each for each in found if not each.message.startswith("no model is named")]
     errors = validator.errors(as_json(document))
     assert bool(problems) == bool(errors), (as_yaml(value), list(map(str, problems)), errors)

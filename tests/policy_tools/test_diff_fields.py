@@ -50,6 +50,7 @@ WRITTEN = [
 NEEDED = {
     "cached_input_usd_per_million_tokens": (1, 0.5),  # no more than fresh input
     "expires": (date(2030, 1, 1), date(2031, 1, 1)),  # after it was created
+    "replaced_by": ("small-1", "free-1"),  # models that are there
 }
 """Two values of fields that depend on others."""
 
