@@ -14,7 +14,7 @@ from sidecar.domain.decisions import Charge, Decision, ReservationRequest
 T = TypeVar("T")
 
 Stage = Literal["identity", "policy", "ledger"]
-"""The stages of a call, in this order; it starts in the first."""
+"""The stages of a call, in this order. A call starts in `identity`."""
 
 
 class CallRecorder:
@@ -46,7 +46,7 @@ class CallRecorder:
 
 
 class CallRecorders:
-    """Creates a recorder for each call. This base class creates none that record."""
+    """Creates a recorder for each call. This base class returns NULL_RECORDER."""
 
     async def begin(self, method: str, trace: Mapping[str, str]) -> CallRecorder:
         """Return the recorder of a new call; waits while the decision log is full.

@@ -159,7 +159,7 @@ def _size(endpoint: Endpoint, request: pb.AuthorizeRequest, role: Role) -> CallS
         endpoint,
         # A token is at least one byte, so bytes bound tokens from above.
         input_tokens=estimate.input_tokens or estimate.input_bytes,
-        asked_output_tokens=estimate.max_output_tokens,
+        requested_output_tokens=estimate.max_output_tokens,
         choices=estimate.choices or 1,
         pages=estimate.pages,
         audio_seconds=estimate.audio_seconds,

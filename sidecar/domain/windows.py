@@ -48,8 +48,8 @@ class Anchor(NamedTuple):
     """
 
     day: int = 1
-    """The day of the month, 1 to 28, of which a quarter's and a year's is in their first month;
-    for a week the weekday, from 1 for Monday to 7 for Sunday."""
+    """For a week, the weekday: 1 is Monday, 7 is Sunday. For a month, the day, 1 to 28; for a
+    quarter or a year, the day in its first month."""
     hour: int = 0
     """The hour of the day, 0 to 23."""
 
@@ -110,8 +110,9 @@ _PER_MONTH = {
 def windows_per_month(window: Window) -> int | None:
     """Return the most windows of a kind that begin within one month of 31 days.
 
-    Times the ceiling, this bounds what a limit can admit in such a month beside what the window
-    that it begins in has left. None for a concurrent limit, which does not add up over time.
+    This number times the ceiling bounds what a limit can admit in such a month, apart from what
+    is left of the window that is open when the month begins. None for a concurrent limit, which
+    does not add up over time.
     """
     return _PER_MONTH.get(window)
 

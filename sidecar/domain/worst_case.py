@@ -27,7 +27,7 @@ def worst_case(
     endpoint: Endpoint,
     *,
     input_tokens: int,
-    asked_output_tokens: int,
+    requested_output_tokens: int,
     choices: int,
     pages: int,
     audio_seconds: int,
@@ -39,14 +39,14 @@ def worst_case(
 ) -> CallSize | None:
     """Return the most that the call can use, or None when its output has no bound.
 
-    `asked_output_tokens` 0 means that the app left it out: then it is what the input leaves
+    `requested_output_tokens` 0 means that the app left it out: then it is what the input leaves
     of the role's maximum, and at least 1. A realtime session has the tokens that the app
     states, if any.
     """
-    output_tokens = asked_output_tokens if endpoint is Endpoint.REALTIME else 0
+    output_tokens = requested_output_tokens if endpoint is Endpoint.REALTIME else 0
     if endpoint in WITH_OUTPUT:
-        if asked_output_tokens:
-            output_tokens = asked_output_tokens
+        if requested_output_tokens:
+            output_tokens = requested_output_tokens
         elif role_max_tokens is None:
             return None
         else:

@@ -251,7 +251,7 @@ def test_the_worst_case_of_a_call(
     size = worst_case(
         endpoint,
         input_tokens=100,
-        asked_output_tokens=asked,
+        requested_output_tokens=asked,
         choices=choices,
         pages=0,
         audio_seconds=0,
