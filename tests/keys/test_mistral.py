@@ -163,7 +163,7 @@ def test_a_long_retry_after_is_reported_and_not_waited_for(server: MistralAdmin)
     ],
 )  # fmt: skip
 def test_an_error_says_what_to_do(status: int, said: str, server: MistralAdmin) -> None:
-    """As the table of the owner's document does; of the body only a plain word is shown."""
+    """As the table of the original requirements does; of the body only a plain word is shown."""
     server.faults.append(Fault("list", status, range(1, 99), {"Location": "/v1/api-keys"}))
     told = refused(server, lambda one: one.keys())
     assert f"HTTP status {status} (made_up): " in told

@@ -1,4 +1,4 @@
-"""The owner's tables, as they stand in the shipped policies, on both evaluators.
+"""The tables of the original requirements, as they stand in the shipped policies, on both evaluators.
 
 Each row is one call to a fresh sidecar: who, where, what, and what comes back.
 """
@@ -187,7 +187,7 @@ def test_each_workspace_has_its_rate_and_its_monthly_budget(
 
 
 ERRORS = [
-    # the owner's error table: what happened, code, HTTP status, whether to retry
+    # the error table of the original requirements: what happened, code, HTTP status, whether to retry
     ("key revoked",          "KEY_REVOKED",             401, False),
     ("key invalid",          "KEY_UNKNOWN",             401, False),
     ("key of another team",  "KEY_OF_OTHER_WORKSPACE",  401, False),
@@ -249,6 +249,6 @@ def test_every_row_of_the_error_table_is_answered(
 
 
 def test_alert_thresholds_are_data_of_the_limits() -> None:
-    """The monthly budget has alerts before it is used up, as the owner's table asks."""
+    """The monthly budget has alerts before it is used up, as the original requirements ask."""
     text = (SHIPPED / "workspace-monthly-budget.cel").read_text()
     assert "// alert_at: 50%, 80%, 100%" in text
