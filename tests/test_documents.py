@@ -162,6 +162,33 @@ def test_the_documented_week_begins_when_it_says(tmp_path: Path) -> None:
         assert [outcome.mismatches for outcome in outcomes] == [[]]
 
 
+LIST_LABEL_FIXTURE = """
+tests:
+- name: ada of ${teams}
+  each:
+  - {teams: search, reasons: []}
+  - {teams: "search, ML", reasons: [NO]}
+  - {teams: "mlops,html", reasons: []}
+  - {teams: "", reasons: []}
+  steps:
+  - authorize: {principal: {id: ada, role: tester, workspace: lab, labels: {teams: "${teams}"}},
+                model: small-1, estimate: {input_tokens: 100, max_output_tokens: 100}}
+    expect: {reasons: "${reasons}"}
+"""
+
+
+def test_the_documented_list_in_a_label_is_read(tmp_path: Path) -> None:
+    """The condition in docs/policies.md, as it stands, on both engines."""
+    (condition,) = (block for block in blocks(POLICIES) if ".split(" in block)
+    directory = policies.minimal(tmp_path / "p", x=policies.deny(condition))
+    (directory / "x_test.yaml").write_text(LIST_LABEL_FIXTURE)
+    found, problems = fixtures.read(directory)
+    assert (len(found), problems) == (4, [])
+    for engine in ("cel-cpp", "cel-python"):
+        outcomes = run_fixtures(policy_set.load(directory, engine), found)
+        assert [outcome.mismatches for outcome in outcomes] == [[]] * 4
+
+
 def test_the_documented_ways_to_fail_do_so(start_sidecar: Callable[..., RunningSidecar]) -> None:
     """docs/failures.md: open calls without an answer, closed does not; a Deny is one for both."""
     (snippet,) = re.findall(r"```python\n(.*?)```", FAILURES, re.DOTALL)

@@ -23,6 +23,7 @@ READERS = [
 PIECES = [
     "request", "principal", "role", "workspace", "model", "key", "now", "spend", "unlimited",
     ".id", ".labels", ".tokens", ".services", ".getHours", ".matches", ".all", ".map", ".size",
+    ".split", ".trim", ".lowerAscii",
     "has", "size", "int", "double", "string", "bytes", "type", "dyn", "timestamp", "duration",
     "(", ")", "[", "]", "{", "}", ",", ":", "?", ".", "x", "x, x", "==", "!=", "<", "in", "&&",
     "||", "!", "-", "+", "*", "/", "%", "true", "false", "null", "0", "1", "1u", "1.5", "1e999",

@@ -74,6 +74,10 @@ WARNED = [
     ("no-price", {"money": limit("10", meter="cost")}, "models.yaml:", "a free model has the price 0"),
     ("unguarded-label", {"x": deny(LABEL)}, "x.cel:8:1", '"team" in principal.labels'),
     ("unguarded-label", {"x": deny('principal.labels.team == "ml"')}, "x.cel:8:1", "guard it"),
+    ("unguarded-label", {"x": deny('"ml" in principal.labels["team"].split(",")')}, "x.cel:8:9", "guard it"),
+    ("unguarded-label", {"x": deny('principal.labels["team"].split(",").exists(t, t.trim() == "ml")')}, "x.cel:8:1", "guard it"),
+    ("unguarded-label", {"x": limit("5", per='principal.labels["team"].lowerAscii()')}, "x.cel:9:9", "give those without it"),
+    ("unguarded-label", {"x": deny('principal.id.split(",").exists(t, principal.labels[t] == "ml")')}, "x.cel:8:35", ""),
     ("unguarded-label", {"x": limit("5", per='principal.labels["team"]')}, "x.cel:9:9", "give those without it"),
     ("unguarded-key", {"x": deny('{"a": 1}[principal.labels["team"]] > 0')},
      'x.cel:8:1: warning: without the key principal.labels["team"] this fails', 'in {"a": 1} && …'),
@@ -238,6 +242,13 @@ ANCHORED = ["^svc$", "^(a|b)$", "^(?:a|b)$", "(?i)^svc$", "^svc-.*", ".*-svc$", 
             "^[|]$", r"^\\|$", r"\\Asvc\\z"]  # fmt: skip
 
 NOT_WARNED = [
+    *(
+        (f"a guarded list: {read}", {"x": deny(f'"team" in principal.labels && {read}')})
+        for read in (
+            '"ml" in principal.labels["team"].split(",")',
+            'principal.labels.team.split(",").exists(t, t.trim().lowerAscii() == "ml")',
+        )
+    ),
     (
         "a week that may lie in two months",
         {"a": limit("199", window="week"), "b": limit("100", window="month")},

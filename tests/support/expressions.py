@@ -35,6 +35,8 @@ TEXTS = [
     '"é✓"',
     '"mistral-small"',
 ]
+TEXT_CALLS = [".trim()", ".lowerAscii()", '.split("a")[0]', '.split("a")[1]']
+SEPARATORS = ['","', '"a"', '"é"', '", "']
 INTS = ["0", "1", "2", "500", "-1", "9223372036854775807", "-9223372036854775807"]
 DOUBLES = [
     "unlimited",
@@ -73,16 +75,21 @@ def typed(depth: int) -> tuple[st.SearchStrategy[str], ...]:
         chosen = st.builds("({} ? {} : {})".format, conditions, ints, ints)
         new_ints = binary(["+", "-", "*"], ints) | divided(ints, ["7", "-3", "1000"]) | chosen
         new_doubles = binary(["+", "-", "*"], doubles) | divided(doubles, ["0.5", "-3.0"])
-        new_texts = binary(["+"], texts) | st.builds(
-            "({} ? {} : {})".format, conditions, texts, texts
+        new_texts = (
+            binary(["+"], texts)
+            | st.builds("({} ? {} : {})".format, conditions, texts, texts)
+            | st.builds("{}{}".format, texts, st.sampled_from(TEXT_CALLS))
         )
+        split = st.builds("{}.split({})".format, texts, st.sampled_from(SEPARATORS))
         new_conditions = (
             binary(ordered, ints)
             | binary(ordered, doubles)
             | binary(["==", "!=", "<", ">="], texts)
             | binary(["&&", "||"], conditions)
             | st.builds("!({})".format, conditions)
-            | st.builds("({} in {})".format, texts, st.sampled_from(LISTS))
+            | st.builds("({} in {})".format, texts, st.sampled_from(LISTS) | split)
+            | st.builds("({} == {})".format, split, split | st.sampled_from(LISTS))
+            | st.builds("{}.exists(n, n.trim() == {})".format, split, texts)
             | st.builds("{}.{}({})".format, new_texts | st.sampled_from(TEXT_FIELDS[:9]),
                         st.sampled_from(["contains", "startsWith", "endsWith"]), texts)
             | st.builds("{}.{}(n, n {} {})".format, st.sampled_from(LISTS),
@@ -108,7 +115,10 @@ INT, DOUBLE, TEXT, CONDITION = typed(3)
 
 # -- calls --------------------------------------------------------------------
 
-names = st.sampled_from(["", "ml", "ada", "*", "mistral-small", "é✓", 'a"b', "it's", "CHAT", "ci"])
+names = st.sampled_from(
+    ["", "ml", "ada", "*", "mistral-small", "é✓", 'a"b', "it's", "CHAT", "ci", "ml,ops", ",a,, b",
+     " \u3000é\x1f", "a\0b"]
+)  # fmt: skip
 several = st.lists(names, max_size=3)
 counts = st.sampled_from([0, 1, 2, 500, 10**9, 2**63 - 1])
 labels = st.dictionaries(st.sampled_from(["team", "service", "x"]), names, max_size=3)

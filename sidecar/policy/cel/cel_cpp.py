@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from cel_expr_python import cel
+from cel_expr_python.ext import ext_strings
 from google.protobuf import descriptor_pool
 
 from sidecar.policy.cel import cel_errors, variables
@@ -18,6 +19,8 @@ _ACCEPTED: dict[ResultKind, frozenset[str]] = {
     ResultKind.TEXT: frozenset({"STRING", "INT", "DOUBLE", "BOOL"}),
 }
 _PYTHON_TYPES: dict[str, type] = {"BOOL": bool, "INT": int, "DOUBLE": float, "STRING": str}
+_EXTENSIONS = [ext_strings.ExtStrings()]
+"""The functions on texts, of which rules may call those in `text_functions.py`."""
 
 
 class _Program:
@@ -77,7 +80,11 @@ class CelCppEngine:
             cel.Type.STRING, cel.Type(policy_input_pb2.Spend.DESCRIPTOR.full_name)
         )
         self._int, self._double = (
-            cel.NewEnv(descriptor_pool=pool, variables={**declared, variables.UNLIMITED: number})
+            cel.NewEnv(
+                descriptor_pool=pool,
+                variables={**declared, variables.UNLIMITED: number},
+                extensions=_EXTENSIONS,
+            )
             for number in (cel.Type.INT, cel.Type.DOUBLE)
         )
 
@@ -150,7 +157,7 @@ class _Claims:
 def compile_claims(source: str, variable: str) -> _Claims:
     """Compile an expression over untyped claims that yields a string. Raises CelError."""
     claims = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
-    environment = cel.NewEnv(variables={variable: claims})
+    environment = cel.NewEnv(variables={variable: claims}, extensions=_EXTENSIONS)
     try:
         expression = environment.compile(source)
         returns = expression.return_type().name()

@@ -5,15 +5,15 @@ from collections.abc import Iterable
 
 from google.protobuf import descriptor_pool
 
-from sidecar.policy.cel import variables
+from sidecar.policy.cel import text_functions, variables
 from sidecar.policy.cel.engine import CelError
 from sidecar.policy.files.problems import did_you_mean
 
 FUNCTIONS = ("size", "has", "int", "double", "duration", "timestamp")
 METHODS = (
     "all", "exists", "exists_one", "filter", "map", "contains", "startsWith", "endsWith",
-    "matches", "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek",
-    "getDayOfYear", "getHours", "getMinutes", "getSeconds", "getMilliseconds",
+    "matches", *text_functions.FORMS, "getFullYear", "getMonth", "getDate", "getDayOfMonth",
+    "getDayOfWeek", "getDayOfYear", "getHours", "getMinutes", "getSeconds", "getMilliseconds",
 )  # fmt: skip
 """The functions and methods that rules may call."""
 
@@ -99,6 +99,10 @@ def _unknown(name: str, rest: str, names: Iterable[str]) -> tuple[str, str]:
     """Return message and hint for an unknown variable, function or method."""
     if not rest.removeprefix(name).lstrip().startswith("("):
         return f"no variable '{name}'", did_you_mean(name, names)
+    if name in (*FUNCTIONS, *METHODS):
+        form = text_functions.FORMS.get(name)
+        hint = f"write {form}" if form else "docs/policies.md shows how"
+        return f"'{name}' is called in another way", hint
     close = did_you_mean(name, (*FUNCTIONS, *METHODS))
     return f"no function or method '{name}'", close or "docs/policies.md lists them all"
 

@@ -17,7 +17,7 @@ from celpy.evaluation import CELEvalError
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from sidecar.policy.cel import variables
+from sidecar.policy.cel import text_functions, variables
 from sidecar.policy.cel.engine import CelError, EvaluationError, Result, ResultKind
 from sidecar.policy.cel.variables import Values
 
@@ -75,6 +75,26 @@ def _contains(text: str, part: str) -> celtypes.BoolType:
     return celtypes.BoolType(part in text)
 
 
+def _lower_ascii(text: Any) -> celtypes.StringType:
+    return celtypes.StringType(text_functions.lower_ascii(_text(text)))
+
+
+def _split(text: Any, separator: str) -> celtypes.ListType:
+    parts = text_functions.split(_text(text), separator)
+    return celtypes.ListType([*map(celtypes.StringType, parts)])
+
+
+def _trim(text: Any) -> celtypes.StringType:
+    return celtypes.StringType(text_functions.trim(_text(text)))
+
+
+def _text(value: Any) -> str:
+    """Refuse what is no text, such as bytes, which have methods of the same names."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
 def _int(number: Any) -> celtypes.IntType:
     """Convert a number; infinity is an ordinary CEL error, which `||` may absorb."""
     if isinstance(number, float) and not math.isfinite(number):
@@ -101,8 +121,16 @@ def _is_error(value: Any) -> bool:
 
 _celpy_or, _celpy_and = celtypes.logical_or, celtypes.logical_and
 
-_FUNCTIONS: Any = {"contains": _contains, "int": _int, "_||_": _or, "_&&_": _and}
-"""Replacements; celpy's `contains` fails for concatenated strings, which are plain str."""
+_FUNCTIONS: Any = {
+    "contains": _contains,  # celpy's fails for concatenated strings, which are plain str
+    "int": _int,
+    "lowerAscii": _lower_ascii,
+    "split": _split,
+    "trim": _trim,
+    "_||_": _or,
+    "_&&_": _and,
+}
+"""Replacements of celpy's functions, and those that it lacks."""
 
 
 def _keep_positions(token: lark.Token) -> lark.Token:

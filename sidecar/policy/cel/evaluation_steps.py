@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import lark
 
-from sidecar.policy.cel import patterns, variables
+from sidecar.policy.cel import patterns, text_functions, variables
 from sidecar.policy.cel.engine import CelError
 from sidecar.policy.cel.sizes import BULK, NUMBER, Largest, ValueSize, either
 
@@ -173,7 +173,7 @@ class _Meter:
         if name in _MACROS:
             return self._macro(name, parts, value, inside)
         arguments = self._sizes(parts[1:], inside)
-        taken = value.bulk
+        taken, result = value.bulk, NUMBER
         if name.startswith("get"):
             taken = CLOCK_STEPS
         elif name == "contains":
@@ -181,8 +181,13 @@ class _Meter:
         elif name == "matches":
             pattern = self._text(parts[1], len(self._source))
             taken = patterns.states(pattern) * (1 + value.count // (8 * BULK))
+        elif name == "split":  # each character may be a separator
+            result = ValueSize(value.count + 1, ValueSize(value.count))
+            taken += result.count
+        elif name in text_functions.FORMS:
+            taken, result = value.count // (8 * BULK), ValueSize(value.count)
         self._spend(node, 1 + taken, inside)
-        return NUMBER
+        return result
 
     def _macro(self, name: str, parts: list[Tree], value: ValueSize, inside: _Inside) -> ValueSize:
         """Count its body once per item; a map's items are its keys."""

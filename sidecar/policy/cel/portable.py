@@ -10,7 +10,7 @@ import re
 import lark
 from google.protobuf.descriptor import FieldDescriptor
 
-from sidecar.policy.cel import literal_checks, syntax, variables
+from sidecar.policy.cel import literal_checks, literals, syntax, text_functions, variables
 from sidecar.policy.cel.engine import CelError, Engine, ResultKind
 from sidecar.policy.cel.syntax import Tree
 from sidecar.policy.files.problems import did_you_mean
@@ -34,6 +34,7 @@ _GETTERS = {
 }  # fmt: skip
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
 _DIVISOR = re.compile(r"(?!-1$)-?(?=.*[1-9])\d+(?:\.\d+)?")
+_SEPARATOR = 'split() takes a literal separator, as in split(",")'
 _INDEX = re.compile(r"\d{1,9}")
 _MAPS = {"labels", "services"}
 _NUMBERS = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_DOUBLE}
@@ -167,7 +168,9 @@ class _Check:
                 literal_checks.check_zone(arguments[0], literal)
             if self._compiles(f"({self._text(receiver)}) == now", around) is False:
                 raise syntax.not_portable(node, f"{name}() is for times, as in now.{name}()")
-        elif name not in _PREDICATES:
+        elif name == "split":
+            _check_split(node, arguments, literal)
+        elif name not in _PREDICATES and name not in text_functions.FORMS:
             raise syntax.not_portable(node, f"{name}() is not a method of both evaluators")
 
     def _check_other_macro(self, node: Tree, name: str, receiver: Tree, around: Loops) -> None:
@@ -213,6 +216,13 @@ def _check_division(node: Tree) -> None:
         assert isinstance(divisor, lark.Tree), "an operator has operands"
         if not syntax.is_literal(divisor) or not _DIVISOR.fullmatch(syntax.words(divisor)):
             raise syntax.not_portable(node, "divide by a literal number other than 0 and -1")
+
+
+def _check_split(node: Tree, arguments: list[Tree], literal: str) -> None:
+    """Refuse limits, and computed and empty separators, which the engines treat differently."""
+    is_text = len(arguments) == 1 and literals.is_portable(literal)
+    if not is_text or not literals.text(literal):
+        raise syntax.not_portable(node, _SEPARATOR)
 
 
 def _check_function(node: Tree) -> None:
