@@ -62,6 +62,22 @@ def test_claims_yield_a_text_or_nothing(source: str, expected: str | None, cpp: 
 
 
 @pytest.mark.parametrize("cpp", [True, False], ids=["cel-cpp", "cel-python"])
+@pytest.mark.parametrize(
+    ("source", "claims"),
+    [
+        ("claims.role", {"role": "admin\0x"}),
+        ('"admin" in claims.groups ? "admin" : "tester"', {"groups": ["ml", "admin\0x"]}),
+        ('"admin" in claims ? "admin" : "tester"', {"admin\0x": True}),
+        ("claims.of.role", {"of": {"role": "admin\0x"}}),
+    ],
+)
+def test_a_claim_with_a_nul_proves_nothing(source: str, claims: dict[str, Any], cpp: bool) -> None:
+    """cel-cpp would read the text before it, which names another principal."""
+    with pytest.raises(EvaluationError):
+        compile_claims(source, cpp=cpp).text(claims)
+
+
+@pytest.mark.parametrize("cpp", [True, False], ids=["cel-cpp", "cel-python"])
 @pytest.mark.parametrize("name", ["big", "torn"])
 def test_claims_that_no_engine_can_represent_yield_nothing(name: str, cpp: bool) -> None:
     """A number beyond int64, or invalid text, ends only its own evaluation."""

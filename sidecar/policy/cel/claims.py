@@ -6,11 +6,12 @@ expression reads the claims at most once, so the bound on their size bounds its 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sidecar.policy.cel import cel_errors, portable
 from sidecar.policy.cel.cel_python import CelPythonEngine
-from sidecar.policy.cel.engine import CelError
+from sidecar.policy.cel.engine import CelError, EvaluationError
 from sidecar.policy.cel.syntax import Tree, children
 
 VARIABLE = "claims"
@@ -25,6 +26,35 @@ class Claims(Protocol):
 
     def text(self, claims: Mapping[str, Any]) -> str:
         """Return the value for JSON claims. Raises EvaluationError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _WithoutNul:
+    """An expression that has no value if a text of the claims has a NUL.
+
+    cel-cpp reads a Python string up to its first NUL: "admin", NUL, "x" would prove "admin".
+    """
+
+    _expression: Claims
+
+    def text(self, claims: Mapping[str, Any]) -> str:
+        """Return the value for JSON claims. Raises EvaluationError."""
+        if _has_nul(claims):
+            raise EvaluationError
+        return self._expression.text(claims)
+
+
+def _has_nul(claims: Mapping[str, Any]) -> bool:
+    left: list[Any] = [claims]
+    while left:
+        value = left.pop()
+        if isinstance(value, str) and "\0" in value:
+            return True
+        if isinstance(value, Mapping):
+            left += (*value, *value.values())
+        elif isinstance(value, list | tuple):
+            left += value
+    return False
 
 
 def compile_claims(source: str, *, cpp: bool = True) -> Claims:
@@ -45,8 +75,8 @@ def compile_claims(source: str, *, cpp: bool = True) -> Claims:
     except RecursionError:
         raise CelError("nests too deeply") from None
     if by_cpp is not None and cpp:
-        return by_cpp
-    return engine.compile_claims(source, VARIABLE)
+        return _WithoutNul(by_cpp)
+    return _WithoutNul(engine.compile_claims(source, VARIABLE))
 
 
 def _by_cpp(source: str) -> Claims | None:
