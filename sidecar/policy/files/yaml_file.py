@@ -36,6 +36,7 @@ _NOT_A_CHARACTER = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00
 """What YAML 1.2 does not allow outside of escapes (its section 5.1)."""
 
 
+_TOO_DEEP = "nests too deeply"
 _ESCAPE_HINT = r"one character is one escape, as in \U0001F600"
 
 
@@ -70,6 +71,8 @@ class YamlFile:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             message = error.problem or "is not valid YAML"
+            if "nesting depth" in message:  # libyaml's own bound, when it looks far ahead
+                message = _TOO_DEEP
             self._wrong(line, column, message, _ESCAPE_HINT if "escape code" in message else "")
         except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
             self._wrong(1, 1, "is not valid YAML")
@@ -112,7 +115,7 @@ class YamlFile:
             elif getattr(event, "tag", None) is not None:
                 problem = "YAML tags are not allowed"
             elif depth > MAX_DEPTH:
-                problem = "nests too deeply"
+                problem = _TOO_DEEP
             if problem:
                 mark = cast("yaml.Mark", event.start_mark)
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
