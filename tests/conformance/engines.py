@@ -8,12 +8,13 @@ from typing import Any
 
 import celpy
 from cel_expr_python import cel
+from cel_expr_python.ext import ext_strings
 from celpy import celtypes
 
 from conformance.cases import Case
 from sidecar.policy.cel import portable
 from sidecar.policy.cel.cel_cpp import CelCppEngine
-from sidecar.policy.cel.cel_python import CelPythonEngine
+from sidecar.policy.cel.cel_python import TEXT_FUNCTIONS, CelPythonEngine
 from sidecar.policy.cel.engine import CelError
 from sidecar.policy.files.problems import PolicyError
 from sidecar.policy.files.timeout import with_timeout
@@ -106,7 +107,7 @@ def _outcome(engine: str, case: Case) -> str:
 
 def _cel_python(case: Case) -> Any:
     environment = celpy.Environment(case.container or None, runner_class=celpy.InterpretedRunner)
-    runner = environment.program(_PARSER.parse(case.expression))
+    runner = environment.program(_PARSER.parse(case.expression), TEXT_FUNCTIONS)
     return runner.evaluate({name: _value(each) for name, each in case.bindings.items()})
 
 
@@ -120,7 +121,11 @@ def _cel_cpp(case: Case) -> Any:
 
 def _environment(case: Case) -> cel.Env:
     declared = {name: _declared(each) for name, each in case.types.items()}
-    return cel.NewEnv(variables=declared, container=case.container or None)
+    return cel.NewEnv(
+        variables=declared,
+        container=case.container or None,
+        extensions=[ext_strings.ExtStrings()],
+    )
 
 
 def _declared(type_: Mapping[str, Any]) -> cel.Type:

@@ -121,14 +121,15 @@ def _is_error(value: Any) -> bool:
 
 _celpy_or, _celpy_and = celtypes.logical_or, celtypes.logical_and
 
+TEXT_FUNCTIONS: Any = {"lowerAscii": _lower_ascii, "split": _split, "trim": _trim}
+"""Functions that celpy lacks."""
+
 _FUNCTIONS: Any = {
     "contains": _contains,  # celpy's fails for concatenated strings, which are plain str
     "int": _int,
-    "lowerAscii": _lower_ascii,
-    "split": _split,
-    "trim": _trim,
     "_||_": _or,
     "_&&_": _and,
+    **TEXT_FUNCTIONS,
 }
 """Replacements of celpy's functions, and those that it lacks."""
 
