@@ -160,9 +160,19 @@ class Authorizer:
 
         return await run_to_completion(close())
 
-    def evaluate(self, request: pb.AuthorizeRequest) -> EvaluationResult:
-        """Evaluate the policies for a request now, without the ledger's limits."""
-        return self._evaluate(self.policy, request, self._clock())
+    def preview(self, request: pb.AuthorizeRequest) -> tuple[EvaluationResult, Decision]:
+        """Decide one validated request as a dry run that is not reported to the recorder.
+
+        Raises what Ledger.preview raises.
+        """
+        policy, now_us = self.policy, self._clock()
+        result = self._evaluate(policy, request, now_us)
+        reservation = self._reservation(policy, request, result, now_us, "")
+        return result, replace(self._ledger.preview(reservation), warnings=result.warnings)
+
+    def now_us(self) -> int:
+        """Return the time of a decision made now, in microseconds."""
+        return self._clock()
 
     def budgets(
         self, principal: pb.Principal, model: str

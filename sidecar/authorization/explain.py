@@ -1,25 +1,24 @@
 """Why a call is allowed or denied, and the smallest change that would allow it."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
+from sidecar.authorization.alternatives import Fitting, fitting
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.request_evaluation import EvaluationResult, endpoint_of
+from sidecar.authorization.trials import Trials, with_model, with_output, with_role
 from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
 from sidecar.domain.decisions import Budget, Decision, Effect, Meter, ReservationLine
-from sidecar.domain.usage import MAX_COUNT, Endpoint
+from sidecar.domain.usage import MAX_COUNT
 from sidecar.domain.worst_case import CallSize
 from sidecar.policy.cel.variables import Values
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
 from sidecar.policy.trace import PartValue, RuleTraces
-
-Change = Callable[[pb.AuthorizeRequest], None]
 
 MAX_ALTERNATIVES = 40
 """Models, and roles, tried for a denied call: bounds the time of an explanation."""
@@ -33,6 +32,7 @@ class Explanation:
     result: EvaluationResult
     rules: list[tuple[Rule, list[PartValue]]]
     suggestions: list[str]
+    fitting: Fitting
 
     @property
     def limits(self) -> list[tuple[ReservationLine, Budget]]:
@@ -83,16 +83,15 @@ class Explainer:
     async def explain(self, request: pb.AuthorizeRequest) -> Explanation:
         """Explain one validated request."""
         async with self._one_at_a_time:
-            authorizer = self._authorizer.snapshot()
-            trials = _Trials(authorizer, request)
-            decision = await trials.decide(lambda _: None)
-            result = authorizer.evaluate(request)
+            trials = _Suggestions(self._authorizer, request)
+            result, decision = await trials.decide()
             values = result.values
-            policy = authorizer.policy
+            policy = trials.authorizer.policy
             rules = [] if values is None else await asyncio.to_thread(self._traced, policy, values)
             denied = decision.effect is Effect.DENY
-            suggestions = await trials.suggestions(decision, result) if denied else []
-            return Explanation(decision, result, rules, suggestions)
+            suggestions = await trials.find(decision, result) if denied else []
+            smaller = await fitting(trials.authorizer, request, decision)
+            return Explanation(decision, result, rules, suggestions, smaller)
 
     def _traced(self, policy: PolicySet, values: Values) -> list[tuple[Rule, list[PartValue]]]:
         """Return each rule's parts with their values; the parts are cached by policy set."""
@@ -101,26 +100,10 @@ class Explainer:
         return self._rules[1].values(values)
 
 
-class _Trials:
-    """Dry runs of one call with changes."""
+class _Suggestions(Trials):
+    """Changes, one at a time, that would allow a call."""
 
-    def __init__(self, authorizer: Authorizer, request: pb.AuthorizeRequest) -> None:
-        self._authorizer = authorizer
-        self._request = request
-
-    async def decide(self, change: Change, wait_us: int = 0) -> Decision:
-        """Decide the call with a change, or after a wait, as a dry run."""
-        await asyncio.sleep(0)  # give way to decisions
-        trial = pb.AuthorizeRequest()
-        trial.CopyFrom(self._request)
-        trial.dry_run = True
-        change(trial)
-        return await self._authorizer.later(wait_us).authorize(trial)
-
-    async def _allows(self, change: Change, wait_us: int = 0) -> bool:
-        return (await self.decide(change, wait_us)).effect is Effect.ALLOW
-
-    async def suggestions(self, decision: Decision, result: EvaluationResult) -> list[str]:
+    async def find(self, decision: Decision, result: EvaluationResult) -> list[str]:
         """Try one change at a time: less output, another model, another role, waiting."""
         suggestions = [
             await self._less_output(result.size),
@@ -133,7 +116,7 @@ class _Trials:
     async def _waiting(self, retry_after_us: int) -> str:
         """Try the call after the decision's `retry_after`, if it has one."""
         seconds = -(-retry_after_us // SECOND_US)
-        if not seconds or not await self._allows(lambda _: None, seconds * SECOND_US):
+        if not seconds or not await self.allows(lambda _: None, seconds * SECOND_US):
             return ""
         return f"wait {seconds} s and ask with a new request_id"
 
@@ -143,42 +126,29 @@ class _Trials:
         The upper end is what the app requested, else the role's maximum, else MAX_COUNT.
         """
         requested = MAX_COUNT + 1 if size is None else size.max_output_tokens
-        if requested <= 1 or not await self._allows(_with_output(1)):
+        if requested <= 1 or not await self.allows(with_output(1)):
             return ""
         passes, fails = 1, requested
         while fails - passes > 1:
             middle = (passes + fails) // 2
-            if await self._allows(_with_output(middle)):
+            if await self.allows(with_output(middle)):
                 passes = middle
             else:
                 fails = middle
         return f"ask for at most {passes} output tokens (max_output_tokens)"
 
     async def _other_models(self) -> str:
-        catalogue = self._authorizer.policy.catalogue
+        catalogue = self.authorizer.policy.catalogue
         names = sorted({model.message.id for model in catalogue.models.values()})[:MAX_ALTERNATIVES]
         # Without an endpoint, a model for something else would change what is called.
-        endpoint = endpoint_of(self._authorizer.policy, self._request)
-        found = [name for name in names if await self._allows(_with_model(name, endpoint))]
+        endpoint = endpoint_of(self.authorizer.policy, self.request)
+        found = [name for name in names if await self.allows(with_model(name, endpoint))]
         return f"call {_either(found)} instead" if found else ""
 
     async def _other_roles(self) -> str:
-        names = sorted(self._authorizer.policy.catalogue.roles)[:MAX_ALTERNATIVES]
-        found = [name for name in names if await self._allows(_with_role(name))]
+        names = sorted(self.authorizer.policy.catalogue.roles)[:MAX_ALTERNATIVES]
+        found = [name for name in names if await self.allows(with_role(name))]
         return f"have the role {_either(found)}" if found else ""
-
-
-def _with_output(tokens: int) -> Change:
-    return lambda trial: setattr(trial.estimate, "max_output_tokens", tokens)
-
-
-def _with_model(name: str, endpoint: Endpoint) -> Change:
-    other = pb.AuthorizeRequest(model=name, endpoint=f"ENDPOINT_{endpoint}")
-    return lambda trial: trial.MergeFrom(other)
-
-
-def _with_role(name: str) -> Change:
-    return lambda trial: setattr(trial.principal, "role", name)
 
 
 def _either(names: list[str]) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.domain.clock import to_datetime
-from sidecar.domain.decisions import Budget, CallWarning, Limit, Meter, Reason, ReservationLine
+from sidecar.domain.decisions import Budget, CallWarning, Limit, Reason, ReservationLine
 from sidecar.domain.money import NANO_USD_PER_USD
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import Endpoint, tool_calls_of
@@ -251,7 +251,7 @@ def _values(
 def _lines(
     evaluation: Evaluation, limits: Sequence[AppliedLimit], size: CallSize, cost_nano_usd: int
 ) -> tuple[ReservationLine, ...]:
-    amounts = {Meter.REQUESTS: 1, Meter.TOKENS: size.most.tokens, Meter.COST: cost_nano_usd}
+    amounts = size.amounts(cost_nano_usd)
     return tuple(
         ReservationLine(
             limit=limit,

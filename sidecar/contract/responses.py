@@ -21,6 +21,7 @@ from sidecar.domain.decisions import (
 )
 
 if TYPE_CHECKING:
+    from sidecar.authorization.alternatives import Fitting
     from sidecar.authorization.explain import Explanation  # importing it loads the evaluators
 
 _METERS = {
@@ -38,8 +39,13 @@ _HOLD_STATES = {
 }
 
 
-def authorize_response(decision: Decision, asserted: Sequence[str] = ()) -> pb.AuthorizeResponse:
-    """Write a decision; `asserted` are the principal's fields that nothing proves."""
+def authorize_response(
+    decision: Decision, asserted: Sequence[str] = (), fitting: "Fitting | None" = None
+) -> pb.AuthorizeResponse:
+    """Write a decision; `asserted` are the principal's fields that nothing proves.
+
+    `fitting` is what would be allowed instead, if it is known.
+    """
     response = pb.AuthorizeResponse(
         request_id=decision.request_id,
         effect=pb.EFFECT_ALLOW if decision.effect is Effect.ALLOW else pb.EFFECT_DENY,
@@ -61,6 +67,9 @@ def authorize_response(decision: Decision, asserted: Sequence[str] = ()) -> pb.A
         response.hold_expires_at.CopyFrom(timestamp(decision.hold_expires_at_us))
     if decision.retry_after_us:
         response.retry_after.CopyFrom(_duration(decision.retry_after_us))
+    if fitting is not None:
+        response.fitting_max_output_tokens = fitting.max_output_tokens
+        response.fitting_models.extend(fitting.models)
     return response
 
 
@@ -69,7 +78,7 @@ def explain_response(
 ) -> pb.ExplainResponse:
     """Write an explanation."""
     return pb.ExplainResponse(
-        decision=authorize_response(explanation.decision, asserted),
+        decision=authorize_response(explanation.decision, asserted, explanation.fitting),
         rules=[
             pb.ExplainedRule(
                 rule=rule.id,

@@ -10,6 +10,9 @@ from sidecar.domain.share import WHOLE, Share
 from sidecar.domain.usage import Endpoint, Usage
 from sidecar.domain.windows import DEFAULT_ANCHOR, Anchor, Window
 
+LARGER_THAN_BUDGET = "LARGER_THAN_BUDGET"
+"""The code of the first reason for a call that is larger than the whole budget of a limit."""
+
 
 class Effect(StrEnum):
     """The answer to "may this call be made?"."""

@@ -1,7 +1,9 @@
 """The worst case of a call: the usage that is held for it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+from sidecar.domain.decisions import Meter
 from sidecar.domain.prices import Tariff, Terms
 from sidecar.domain.usage import BY_TOKENS, WITH_OUTPUT, Endpoint, ToolCalls, Usage
 
@@ -21,6 +23,15 @@ class CallSize:
     def cost_nano_usd(self, tariff: Tariff | None) -> int:
         """Return the most that the call can cost; 0 without a tariff. Raises UnpricedError."""
         return 0 if tariff is None else tariff.bound_nano_usd(self.endpoint, self.most, self.terms)
+
+    def amounts(self, cost_nano_usd: int) -> Mapping[Meter, int]:
+        """Return what the call takes of a limit, by what that counts."""
+        return {Meter.REQUESTS: 1, Meter.TOKENS: self.most.tokens, Meter.COST: cost_nano_usd}
+
+    def with_output(self, max_output_tokens: int) -> "CallSize":
+        """Return the size of the same call with other output tokens for each choice."""
+        most = replace(self.most, output_tokens=max_output_tokens * self.choices)
+        return replace(self, most=most, max_output_tokens=max_output_tokens)
 
 
 def worst_case(

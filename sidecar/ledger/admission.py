@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sidecar.domain.amounts import format_larger, format_room
 from sidecar.domain.decisions import (
+    LARGER_THAN_BUDGET,
     Decision,
     Effect,
     HoldState,
@@ -107,7 +108,7 @@ def _larger(too_small: Sequence[tuple[ReservationLine, Balance]], share: Share) 
     message = "; ".join(
         format_larger(line.amount, balance.budget(), share) for line, balance in too_small
     )
-    return Reason("LARGER_THAN_BUDGET", f"{message}: waiting does not help", "", 403)
+    return Reason(LARGER_THAN_BUDGET, f"{message}: waiting does not help", "", 403)
 
 
 _INSERT_DECISION = rows.insert("decisions", *DECISION_COLUMNS, "chain")

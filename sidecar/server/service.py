@@ -10,11 +10,13 @@ import grpc
 from google.protobuf.message import Message
 from mistral_spend.v1 import authorization_pb2 as pb
 
+from sidecar.authorization.alternatives import fitting
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.call_recorder import NULL_RECORDERS, CallRecorders, current_recorder
 from sidecar.authorization.explain import Explainer
 from sidecar.contract import responses, validation
 from sidecar.contract.validation import Request
+from sidecar.domain.decisions import Effect
 from sidecar.identity.caller import Authenticator, Caller, contradiction
 from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.identity.rate import Rate
@@ -62,7 +64,10 @@ class AuthorizationService:
         decision = await self._authorizer.authorize(
             request, contradiction(contradicted) if contradicted else ""
         )
-        return responses.authorize_response(decision, asserted)
+        if decision.effect is Effect.ALLOW:
+            return responses.authorize_response(decision, asserted)
+        would_fit = await fitting(self._authorizer, request, decision)
+        return responses.authorize_response(decision, asserted, would_fit)
 
     async def settle(self, request: pb.SettleRequest, caller: Caller) -> pb.SettleResponse:
         """See Settle in the contract."""

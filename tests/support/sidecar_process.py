@@ -21,6 +21,11 @@ from support.forks import Forked, can_fork
 
 START_SECONDS = 30
 
+OF_THE_MOMENT = (
+    "replayed", "hold_state", "warnings", "fitting_max_output_tokens", "fitting_models",
+)  # fmt: skip
+"""Fields of a response that are worked out when it is given."""
+
 
 @dataclass
 class RunningSidecar:
@@ -121,7 +126,7 @@ def recorded(answer: pb.AuthorizeResponse) -> pb.AuthorizeResponse:
     """Return the recorded decision in a response (L3), without the fields of this response alone."""
     kept = pb.AuthorizeResponse()
     kept.CopyFrom(answer)
-    for of_the_moment in ("replayed", "hold_state"):
+    for of_the_moment in OF_THE_MOMENT:
         kept.ClearField(of_the_moment)
     return kept
 

@@ -215,7 +215,7 @@ def test_a_hundred_thousand_principals_are_as_many_series_as_were_allowed(
 
     decision = desk.authorize(request)
     reservation = desk.authorizer._reservation(  # noqa: SLF001 - one real proposal, for many principals
-        desk.authorizer.policy, request, desk.authorizer.evaluate(request), desk.now_us, ""
+        desk.authorizer.policy, request, desk.authorizer.preview(request)[0], desk.now_us, ""
     )
     (line,) = reservation.lines
     for number in range(100_000):
