@@ -4,7 +4,6 @@ import asyncio
 import gc
 import inspect
 import json
-import urllib.request
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -21,7 +20,7 @@ from mistralai.client.ocr import Ocr
 from mistralai.client.utils import BackoffStrategy, RetryConfig
 from pydantic import BaseModel
 from support.holds import Hold, ended, holds, verified
-from support.mistral_standin import API_KEY, mistral_standin
+from support.mistral_standin import API_KEY, last_received, mistral_standin
 from support.policies import MODELS, deny, limit, minimal
 from support.sidecar_process import RunningSidecar, tester
 
@@ -88,13 +87,6 @@ def chat(text: object, **rest: Any) -> dict[str, Any]:
     return {"model": "small-1", "messages": [{"role": "user", "content": text}], **rest}
 
 
-def sent(url: str) -> dict[str, Any]:
-    """Return the body that Mistral received last."""
-    with urllib.request.urlopen(f"{url}/received") as answer:  # noqa: S310 - our own
-        body: dict[str, Any] = json.load(answer)["received"][-1]
-    return body
-
-
 class Ends:
     """The holds that end after this was made."""
 
@@ -131,9 +123,9 @@ def test_chat_sends_what_is_held_and_settles_what_was_used(
     hold = ends.one()
     assert hold.charged_tokens == 5 + 12 == response.usage.total_tokens
     assert hold.held_tokens == 10_000
-    assert 9000 < sent(url)["max_tokens"] < 10_000
+    assert 9000 < last_received(url)["max_tokens"] < 10_000
     run(mistral, mistral.chat.complete_async(**chat("hello", max_tokens=3)))
-    assert sent(url)["max_tokens"] == 3
+    assert last_received(url)["max_tokens"] == 3
 
 
 def test_messages_from_an_iterator_are_measured_and_sent(
@@ -143,7 +135,7 @@ def test_messages_from_an_iterator_are_measured_and_sent(
     mistral.chat.complete(
         model="small-1", messages=(UserMessage(content=it) for it in ["a", "b"]), max_tokens=5
     )
-    assert [it["content"] for it in sent(url)["messages"]] == ["a", "b"]
+    assert [it["content"] for it in last_received(url)["messages"]] == ["a", "b"]
     assert ends.one().held_tokens > 60
 
 
@@ -354,7 +346,7 @@ def test_a_denied_call_never_reaches_mistral(mistral: Mistral, url: str) -> None
             method(**chat("no", max_tokens=2_000_000))
         with pytest.raises(Unbounded):
             method(**chat([{"type": "image_url", "image_url": "x"}]))
-    assert sent(url)["messages"][0]["content"] == "the last"
+    assert last_received(url)["messages"][0]["content"] == "the last"
 
 
 class Answer(BaseModel):
@@ -367,7 +359,7 @@ def test_parse_is_guarded_too(mistral: Mistral, ends: Ends, url: str) -> None:
     """Its JSON schema is sent and counted; a response that does not parse is charged, too."""
     with pytest.raises(ValueError, match="Expecting value"):
         mistral.chat.parse(Answer, **chat("hello", max_tokens=3))
-    assert "schema" in json.dumps(sent(url)["response_format"])
+    assert "schema" in json.dumps(last_received(url)["response_format"])
     assert ends.one().charged_tokens == 8
 
 

@@ -9,6 +9,7 @@ import json
 import re
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -141,3 +142,10 @@ def mistral_standin(padding_bytes: int = 0) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def last_received(url: str) -> dict[str, Any]:
+    """Return the body that the stand-in at a URL received last."""
+    with urllib.request.urlopen(f"{url}/received") as answer:  # noqa: S310 - our own
+        body: dict[str, Any] = json.load(answer)["received"][-1]
+    return body

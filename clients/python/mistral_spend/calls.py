@@ -58,6 +58,11 @@ class Call:
         return self.decision is not None
 
     @property
+    def model(self) -> str:
+        """The model that the app has to name to Mistral."""
+        return self._request.model
+
+    @property
     def max_tokens(self) -> int | None:
         """The max_tokens that the app has to send, None if it need not send any."""
         if self.decision is None:

@@ -19,6 +19,10 @@ class Denied(BudgetError):
     """The status that a gateway should return, by the first reason."""
     retry_after_seconds: float | None
     """When a new call may be allowed; None where waiting does not help."""
+    fitting_max_output_tokens: int
+    """The most output tokens with which the call would be allowed now; 0 if none are known."""
+    fitting_models: Sequence[str]
+    """Other models with which it would be allowed now, by id, the lowest cost first."""
 
     def __init__(self, decision: pb.AuthorizeResponse) -> None:
         """Use the reasons' codes and messages as the text."""
@@ -30,6 +34,8 @@ class Denied(BudgetError):
         self.retry_after_seconds = None
         if decision.HasField("retry_after"):
             self.retry_after_seconds = decision.retry_after.ToNanoseconds() / 10**9
+        self.fitting_max_output_tokens = decision.fitting_max_output_tokens
+        self.fitting_models = tuple(decision.fitting_models)
 
 
 class Unavailable(Denied):

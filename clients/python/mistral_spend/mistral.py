@@ -5,10 +5,10 @@ sidecar allows, and settles each call with the usage in its response. Parts of t
 is unknown are not available.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mistralai.client import Mistral, models
@@ -22,7 +22,8 @@ from mistralai.client.utils import RetryConfig
 from mistralai.client.utils.eventstreaming import EventStream, EventStreamAsync
 
 from mistral_spend.calls import Call
-from mistral_spend.errors import Unguarded
+from mistral_spend.errors import Denied, Unguarded
+from mistral_spend.fallback import Fallback
 from mistral_spend.sidecar_client import Authorization, SidecarClient
 from mistral_spend.streams import GuardedStream, GuardedStreamAsync
 from mistral_spend.v1 import authorization_pb2 as pb
@@ -48,6 +49,9 @@ def guard(
     tokens_per_attachment: int | None = None,
     pages_per_document: int | None = None,
     region: str = "",
+    when_denied: Literal["raise", "shrink"] = "raise",
+    min_output_tokens: int | None = None,
+    fallback_models: Sequence[str] = (),
 ) -> Mistral:
     """Return a client that authorizes each call of chat, fim, embeddings and ocr.
 
@@ -56,9 +60,17 @@ def guard(
     one may take. Other parts of the SDK that may cost money raise Unguarded. The given client
     stays unchanged. The region is that of its server; behind a proxy, give `region`, such as
     "eu". Raises ValueError if it contradicts the server.
+
+    With `when_denied="shrink"`, a call that limits deny is authorized once more, as the sidecar
+    says it would fit: with less output, but at least `min_output_tokens`; or else with the first
+    of `fallback_models` that fits, by the ids of the policies. Without `min_output_tokens` the
+    output is never shrunk. If that is denied too, it raises Denied.
     """
     _region(client.sdk_configuration.get_server_details()[0], region)
-    authorizer = _Authorizer(sidecar, principal, tokens_per_attachment, pages_per_document, region)
+    fallback = Fallback.of(when_denied, min_output_tokens, fallback_models)
+    authorizer = _Authorizer(
+        sidecar, principal, tokens_per_attachment, pages_per_document, region, fallback
+    )
     return _GuardedMistral(client, authorizer)
 
 
@@ -71,6 +83,7 @@ class _Authorizer:
     tokens_per_attachment: int | None
     pages_per_document: int | None
     region: str
+    fallback: Fallback | None
 
     def authorization(self, endpoint: int, request: dict[str, Any], url: str) -> Authorization:
         """Return the authorization of a call with these arguments of the SDK, to a server's URL."""
@@ -98,7 +111,11 @@ class _Part(BaseSDK):
     def _run(self, send: Callable[..., Any], request: dict[str, Any], wrap: Any = None) -> Any:
         """Authorize, send and settle; with `wrap`, its result settles the call later."""
         request = _repeatable(request)
-        call = self._authorization(request).begin()
+        authorization = self._authorization(request)
+        try:
+            call = authorization.begin()
+        except Denied as denied:
+            call = self._instead(authorization, denied).begin()
         with self._sending(call, request):
             response = send(**_bounded(request, call))
         return _settled(call, response) if wrap is None else wrap(response, call)
@@ -108,7 +125,11 @@ class _Part(BaseSDK):
     ) -> Any:
         """Authorize, send and settle; with `wrap`, its result settles the call later."""
         request = _repeatable(request)
-        call = await self._authorization(request).begin_async()
+        authorization = self._authorization(request)
+        try:
+            call = await authorization.begin_async()
+        except Denied as denied:
+            call = await self._instead(authorization, denied).begin_async()
         with self._sending(call, request):
             response = await send(**_bounded(request, call))
         return _settled(call, response) if wrap is None else wrap(response, call)
@@ -116,6 +137,14 @@ class _Part(BaseSDK):
     def _authorization(self, request: dict[str, Any]) -> Authorization:
         url = request.get("server_url") or self.sdk_configuration.get_server_details()[0]
         return self._authorizer.authorization(self._endpoint, request, url)
+
+    def _instead(self, authorization: Authorization, denied: Denied) -> Authorization:
+        """Return what the app accepts in place of a denied call. Raises Denied without it."""
+        fallback = self._authorizer.fallback
+        instead = None if fallback is None else fallback.instead(authorization, denied)
+        if instead is None:
+            raise denied
+        return instead
 
     @contextmanager
     def _sending(self, call: Call, request: dict[str, Any]) -> Iterator[None]:
@@ -232,7 +261,9 @@ def _repeatable(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bounded(request: dict[str, Any], call: Call) -> dict[str, Any]:
-    return request if call.max_tokens is None else {**request, "max_tokens": call.max_tokens}
+    """Return the request as it was authorized."""
+    bounded = {**request, "model": call.model}
+    return bounded if call.max_tokens is None else {**bounded, "max_tokens": call.max_tokens}
 
 
 def _settled(call: Call, response: Any) -> Any:

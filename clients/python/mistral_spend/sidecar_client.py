@@ -230,6 +230,18 @@ class Authorization:
         """Authorize outside of a block; the app has to end the call. Raises BudgetError."""
         return await self._client.begin_async(self._new())
 
+    def with_output(self, max_output_tokens: int) -> "Authorization":
+        """Return the authorization of the same call with another size of output."""
+        request = self._new()
+        request.estimate.max_output_tokens = max_output_tokens
+        return Authorization(self._client, request)
+
+    def with_model(self, model: str) -> "Authorization":
+        """Return the authorization of the same call to another model."""
+        request = self._new()
+        request.model = model
+        return Authorization(self._client, request)
+
     def __enter__(self) -> Call:
         """Authorize. Raises BudgetError."""
         self._call = self.begin()
