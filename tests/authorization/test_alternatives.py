@@ -107,6 +107,13 @@ def test_nothing_fits_where_limits_are_not_all(
     assert found(one, request_) == NOTHING
 
 
+def test_nothing_fits_a_contradicted_principal(tmp_path: Path, open_desk: OpenDesk) -> None:
+    """What the authenticated caller may do is not said in this response."""
+    one = open_desk(minimal(tmp_path / "p", daily=limit("500", meter="tokens")))
+    decision = one.run(one.authorizer.authorize(call(), "it is another"))
+    assert one.run(fitting(one.authorizer, call(), decision)) == NOTHING
+
+
 def test_cheaper_models_fit_a_budget_of_money(
     engine: str, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
