@@ -14,6 +14,7 @@ from sidecar.domain.decisions import LARGER_THAN_BUDGET, Budget, Decision, Effec
 from sidecar.domain.prices import Tariff, UnpricedError
 from sidecar.domain.usage import WITH_OUTPUT
 from sidecar.domain.worst_case import CallSize
+from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.policy.policy_set import PolicySet
 
 MAX_MODELS = 5
@@ -46,7 +47,8 @@ async def fitting(
 ) -> Fitting:
     """Return what would fit now, for a validated request and the decision on it.
 
-    NOTHING unless limits alone denied it, and rules would still allow it.
+    NOTHING unless limits alone denied it, and rules would still allow it; also where the
+    ledger cannot be read, since the denial is on disk and has to be answered.
     """
     if decision.effect is Effect.ALLOW:
         return NOTHING
@@ -56,6 +58,14 @@ async def fitting(
         reason.rule in limits or reason.code == LARGER_THAN_BUDGET for reason in decision.reasons
     ):
         return NOTHING
+    try:
+        return await _of_trials(trials)
+    except LedgerUnavailableError:
+        return NOTHING
+
+
+async def _of_trials(trials: Trials) -> Fitting:
+    """Return what would fit now, by dry runs. Raises LedgerUnavailableError."""
     result, now = await trials.decide()
     if result.reasons or result.size is None:
         return NOTHING

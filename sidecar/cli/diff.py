@@ -37,7 +37,7 @@ from sidecar.policy_tools.diff.fields import FieldChange
 from sidecar.runtime.shared_flags import EngineName
 
 MAX_VALUES_WIDTH = 200
-"""Of two values in a line: of longer lists, only what is new or gone is printed."""
+"""The width of two values in one line; of longer lists, only the differences are printed."""
 
 
 def diff(

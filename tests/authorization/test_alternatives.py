@@ -102,7 +102,7 @@ def test_what_is_spent_and_held_counts(tmp_path: Path, open_desk: OpenDesk) -> N
 def test_nothing_fits_where_limits_are_not_all(
     more: dict[str, str], request_: pb.AuthorizeRequest, tmp_path: Path, open_desk: OpenDesk
 ) -> None:
-    """What an allowed call could do, or a denying rule would not let through, is not said."""
+    """Nothing is worked out for an allowed call, or where a rule denies."""
     one = open_desk(minimal(tmp_path / "p", daily=limit("500", meter="tokens"), **more))
     assert found(one, request_) == NOTHING
 
@@ -187,3 +187,15 @@ def test_a_denial_says_what_fits_now(
     assert recorded(again) == recorded(first)
     assert (again.replayed, again.fitting_max_output_tokens) == (True, 0)
     assert not again.fitting_models
+
+
+def test_a_denial_is_answered_though_the_ledger_cannot_be_read_any_more(
+    tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """The denial is on disk; what would fit is only advice."""
+    daily = limit("500", meter="tokens")
+    one = open_desk(minimal(tmp_path / "p", models_yaml=CATALOGUE, daily=daily))
+    decision = one.authorize(call())
+    assert one.run(fitting(one.authorizer, call(), decision)) != NOTHING
+    one.run(one.ledger.close())
+    assert one.run(fitting(one.authorizer, call(), decision)) == NOTHING

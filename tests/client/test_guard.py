@@ -339,7 +339,7 @@ def test_a_task_cancelled_during_the_response_is_charged_as_held(
 
 
 def test_a_denied_call_never_reaches_mistral(mistral: Mistral, url: str) -> None:
-    """Nor does a call that its bytes do not bound."""
+    """A call whose size has no bound does not reach it either."""
     mistral.chat.complete(**chat("the last", max_tokens=1))
     for method in (mistral.chat.complete, mistral.chat.stream):
         with pytest.raises(Denied, match="TOO_MUCH"):

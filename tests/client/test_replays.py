@@ -79,7 +79,7 @@ def _pass(forward: Callable[[], bytes]) -> bytes:
 def test_a_replayed_denial_of_its_own_retry_is_a_denial(
     between: Relay, address: str, kind: str
 ) -> None:
-    """Of a first attempt, it is another call's."""
+    """A replay of a first attempt is another call's decision; one of a retry is its own."""
     between.faults["Authorize"] = [lose_answer, _pass, repeated(address, "open")]
     with SidecarClient(between.address, when_unavailable="deny") as client:
         for expected in (Denied, Replayed):

@@ -156,12 +156,12 @@ def test_windows_begin_where_their_anchor_says(
 def test_a_window_is_shown_with_where_it_begins(
     window: Window, anchor: Anchor, expected: str
 ) -> None:
-    """What is usual is left out."""
+    """Midnight and the first day are left out of the text."""
     assert format_window(window, anchor) == expected
 
 
 def test_one_calendar_keeps_windows_of_different_anchors_apart() -> None:
-    """What a calendar remembers of one anchor is no answer for another."""
+    """Cached windows are keyed by the anchor, too."""
     calendar, at_us = Calendar(), us("2026-11-20")
     first, middle = (calendar.span(Window.MONTH, at_us, Anchor(day)) for day in (1, 15))
     assert (first.start_us, middle.start_us) == (us("2026-11-01"), us("2026-11-15"))

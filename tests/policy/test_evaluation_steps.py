@@ -69,7 +69,7 @@ def test_an_expensive_expression_is_refused_with_its_most_expensive_part(
 
 @pytest.mark.parametrize("source", [bomb[0] for bomb in BOMBS.values()], ids=BOMBS)
 def test_no_bomb_is_part_of_a_policy_set(source: str, tmp_path: Path) -> None:
-    """Whatever else is wrong with it, it is never evaluated."""
+    """A rule above the bound of steps does not load, so it is never evaluated."""
     with pytest.raises(PolicyError):
         policy_set.load(minimal(tmp_path, bomb=deny(source)))
 

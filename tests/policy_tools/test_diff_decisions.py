@@ -67,7 +67,7 @@ def test_a_budget_of_another_window_is_shown_with_what_a_month_may_cost(tmp_path
 
 
 def test_a_budget_that_is_for_others_is_a_change(tmp_path: Path) -> None:
-    """What a limit counts by is shown with each ceiling that it concerns."""
+    """Another scope (`per`) is shown with each ceiling that it changes."""
     new = edited(
         tmp_path / "new", "workspace-monthly-budget.cel", "per: workspace.name", "per: principal.id"
     )
@@ -135,7 +135,7 @@ def test_each_window_is_shown_with_its_ceiling(window: str, expected: str, tmp_p
 
 
 def test_budgets_that_become_one_are_a_change(tmp_path: Path) -> None:
-    """Where the data says what a limit counts by, two workspaces may come to share a ceiling."""
+    """A scope read from labels may make two workspaces share one ceiling."""
     rule = limit("7", per='workspace.labels["center"]')
     old, new = (
         minimal(
@@ -174,7 +174,7 @@ EDITS = [
 def test_rule_by_rule_is_as_all_rules_together(
     file: str, old: str, new: str, tmp_path: Path
 ) -> None:
-    """What rules come to one by one is what a sidecar decides by all of them, case by case."""
+    """Combining the rules one by one gives what a sidecar decides, in every case."""
     sets = [policy_set.load(each) for each in (SHIPPED, edited(tmp_path / "new", file, old, new))]
     reading = read(*sets)
     space = CaseSpace(sets[0], sets[1], reading, NOON)

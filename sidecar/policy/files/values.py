@@ -20,7 +20,7 @@ _INSTANT = re.compile(rf"{_DAY}([Tt ]{_TIME})?", re.ASCII)
 """A day or a time, from MIN_YEAR to MAX_YEAR; the JSON Schema has the same pattern."""
 
 MAX_LIST_ITEMS = 10_000
-"""Of a list that rules read; how many a rule may read is bounded by its steps, too."""
+"""The most texts of one list; the steps of a rule bound what it may read of them."""
 
 
 def _ceiling(value: object) -> object:

@@ -107,7 +107,7 @@ class Comparison:
         replaced = self._replaced(diagrams, places)
 
         def simplify(left: tuple[Node, ...]) -> tuple[Node, ...]:
-            """Where a rule that is the same denies, no other one that is the same matters."""
+            """Drop the other unchanged rules once an unchanged rule denies: the result is known."""
             if not any(_denies(left[index]) for index in replaced):
                 return left
             return tuple(replaced.get(index, node) for index, node in enumerate(left))

@@ -120,8 +120,8 @@ def _facts_of_in(left: Tree, right: Tree) -> Facts:
 def read_of(tree: Tree) -> KeyRead | None:
     """Return the read of a key if a part is one, else None.
 
-    `list[0]` is none: the index of a list is always a number literal (`policy/cel/portable.py`).
-    `spend["…"]` is none: loading a rule checks that its key is the id of a limit.
+    Two reads cannot fail and are left out: `list[0]`, since an index is a number literal
+    (`policy/cel/portable.py`), and `spend["…"]`, whose key loading checks against the limits.
     """
     tree = bare(tree)
     if tree.data == "member_index":

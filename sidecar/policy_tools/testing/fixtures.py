@@ -168,7 +168,7 @@ EXPECTED_OF = {
     "release": _OF_CHARGES,
     "advance": frozenset[str](),
 }
-"""What a step of each kind can be expected to result in. All else would not be compared."""
+"""The expectations that a step of each kind compares; any other is an error."""
 
 STEP_KINDS = tuple(EXPECTED_OF)
 
