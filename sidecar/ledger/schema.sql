@@ -1,0 +1,342 @@
+-- The tables and views of a ledger file, as all files of migrations/ together make them. To be
+-- read, and compared with a new ledger by tests/ledger/test_schema.py: a migration changes both.
+--
+-- Times are microseconds since the epoch (_us), money is nano-USD. The views have readable times
+-- in UTC (_utc), and USD (_usd).
+
+-- Every policy set that a decision was made with.
+CREATE TABLE policy_sets (
+  id INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- Every version of a price that a hold was valued at, with its multipliers.
+CREATE TABLE prices (
+  id INTEGER PRIMARY KEY,
+  price_id TEXT NOT NULL,
+  content TEXT NOT NULL,
+  UNIQUE (price_id, content)
+) STRICT;
+
+-- Every decision. reasons, shadow_reasons and budgets are JSON. chain is the SHA-256 of the
+-- previous link and this decision: see chain.py.
+CREATE TABLE decisions (
+  id INTEGER PRIMARY KEY,
+  decision_id TEXT NOT NULL UNIQUE,
+  request_id TEXT UNIQUE,
+  fingerprint BLOB NOT NULL,
+  decided_at_us INTEGER NOT NULL,
+  effect TEXT NOT NULL CHECK (effect IN ('allow', 'deny')),
+  principal TEXT NOT NULL,
+  role TEXT NOT NULL,
+  workspace TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  model_requested TEXT NOT NULL,
+  model TEXT NOT NULL,
+  endpoint TEXT NOT NULL,
+  max_output_tokens INTEGER NOT NULL,
+  reasons TEXT NOT NULL,
+  shadow_reasons TEXT NOT NULL,
+  budgets TEXT NOT NULL,
+  retry_after_us INTEGER NOT NULL,
+  policy_set INTEGER NOT NULL REFERENCES policy_sets (id),
+  policy_generation INTEGER NOT NULL,
+  chain BLOB NOT NULL DEFAULT x''
+) STRICT;
+
+-- The hold of an allowed decision, and how it ended. The held_ columns are the
+-- worst case; the charged_ columns are 0 while open. outcome is from Settle or
+-- Release, "unknown" when expired. The _tool_calls are a JSON object with the count for each
+-- tool's name, '' for none. unrecognized_usage is 1 where the reported usage had no known count.
+CREATE TABLE holds (
+  id INTEGER PRIMARY KEY REFERENCES decisions (id),
+  hold_id TEXT NOT NULL UNIQUE,
+  state TEXT NOT NULL CHECK (state IN ('open', 'settled', 'released', 'expired')),
+  expires_at_us INTEGER NOT NULL,
+  closed_at_us INTEGER,
+  price INTEGER REFERENCES prices (id),
+  service_tier TEXT NOT NULL,
+  batch INTEGER NOT NULL,
+  region TEXT NOT NULL,
+  held_input_tokens INTEGER NOT NULL,
+  held_output_tokens INTEGER NOT NULL,
+  held_pages INTEGER NOT NULL,
+  held_audio_seconds INTEGER NOT NULL,
+  held_cost_nano_usd INTEGER NOT NULL,
+  charged_input_tokens INTEGER NOT NULL DEFAULT 0,
+  charged_output_tokens INTEGER NOT NULL DEFAULT 0,
+  charged_cached_input_tokens INTEGER NOT NULL DEFAULT 0,
+  charged_pages INTEGER NOT NULL DEFAULT 0,
+  charged_audio_seconds INTEGER NOT NULL DEFAULT 0,
+  charged_cost_nano_usd INTEGER NOT NULL DEFAULT 0,
+  overrun INTEGER NOT NULL DEFAULT 0,
+  outcome TEXT NOT NULL DEFAULT '',
+  response_model TEXT NOT NULL DEFAULT '',
+  held_characters INTEGER NOT NULL DEFAULT 0,
+  held_annotated_pages INTEGER NOT NULL DEFAULT 0,
+  held_tool_calls TEXT NOT NULL DEFAULT '',
+  charged_characters INTEGER NOT NULL DEFAULT 0,
+  charged_annotated_pages INTEGER NOT NULL DEFAULT 0,
+  charged_tool_calls TEXT NOT NULL DEFAULT '',
+  unrecognized_usage INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX holds_open ON holds (expires_at_us) WHERE state = 'open';
+
+-- One limit in one window for one scope. A sliding minute has a row for each
+-- second with admissions, which counts until its window_end. ceiling is that of
+-- the latest admission, NULL for unlimited. starts_on and starts_at are the window's anchor as of
+-- that admission: the day of the month, or the weekday from 1 for Monday, and the hour. opening is
+-- the part of spent that pruned holds were charged, NULL where none was pruned.
+CREATE TABLE budgets (
+  id INTEGER PRIMARY KEY,
+  rule TEXT NOT NULL,
+  window TEXT NOT NULL,
+  meter TEXT NOT NULL,
+  scope TEXT NOT NULL,
+  window_start_us INTEGER NOT NULL,
+  window_end_us INTEGER NOT NULL,
+  ceiling INTEGER,
+  spent INTEGER NOT NULL DEFAULT 0,
+  held INTEGER NOT NULL DEFAULT 0,
+  starts_on INTEGER NOT NULL DEFAULT 1,
+  starts_at INTEGER NOT NULL DEFAULT 0,
+  opening INTEGER,
+  UNIQUE (rule, window, meter, scope, window_start_us)
+) STRICT;
+CREATE INDEX budgets_with_opening ON budgets (window_end_us) WHERE opening IS NOT NULL;
+-- For burn alerts. With the condition window = 'hour', SQLite would plan the query of every
+-- decision again, to compare its parameter with that.
+CREATE INDEX budgets_cost_by_hour ON budgets (window_start_us)
+  WHERE window || ' ' || meter = 'hour cost';
+
+-- The amounts that a hold reserves on each budget, and was charged there.
+CREATE TABLE hold_amounts (
+  hold INTEGER NOT NULL REFERENCES holds (id),
+  budget INTEGER NOT NULL REFERENCES budgets (id),
+  held INTEGER NOT NULL,
+  charged INTEGER NOT NULL DEFAULT 0,
+  charge_on_expiry INTEGER NOT NULL,
+  PRIMARY KEY (hold, budget)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hold_amounts_by_budget ON hold_amounts (budget);
+
+-- Signed corrections and one-off grants. A negative amount adds room.
+CREATE TABLE adjustments (
+  id INTEGER PRIMARY KEY,
+  adjusted_at_us INTEGER NOT NULL,
+  budget INTEGER NOT NULL REFERENCES budgets (id),
+  amount INTEGER NOT NULL,
+  signed_by TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  chain BLOB NOT NULL
+) STRICT;
+CREATE INDEX adjustments_by_budget ON adjustments (budget);
+
+-- Each pruning, as a link of the chain of decisions: it follows the decision of this row id.
+-- pruned is the last decision that was deleted, with its link. openings is the digest of all
+-- opening balances: see chain.py.
+CREATE TABLE prunings (
+  id INTEGER PRIMARY KEY,
+  follows INTEGER NOT NULL,
+  pruned INTEGER NOT NULL,
+  pruned_chain BLOB NOT NULL,
+  openings BLOB NOT NULL,
+  chain BLOB NOT NULL
+) STRICT;
+
+-- One alert for each kind, rule, window, scope and threshold: see sidecar/domain/alerts.py.
+-- For a sliding minute the window is a minute of the clock, for a concurrent limit an hour.
+-- instance is the sidecar that raised it, share its part of every ceiling, undivided_ceiling the
+-- whole.
+CREATE TABLE alerts (
+  id INTEGER PRIMARY KEY,
+  alert_id TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL CHECK (kind IN ('threshold', 'overrun', 'expired', 'burn', 'key_in_use')),
+  raised_at_us INTEGER NOT NULL,
+  rule TEXT NOT NULL,
+  scope TEXT NOT NULL,
+  meter TEXT NOT NULL,
+  window TEXT NOT NULL,
+  window_start_us INTEGER NOT NULL,
+  window_end_us INTEGER NOT NULL,
+  percent INTEGER NOT NULL,
+  ceiling INTEGER,
+  spent INTEGER NOT NULL,
+  held INTEGER NOT NULL,
+  usual INTEGER,
+  shadow INTEGER NOT NULL,
+  instance TEXT NOT NULL DEFAULT '',
+  share TEXT NOT NULL DEFAULT '',
+  undivided_ceiling INTEGER,
+  UNIQUE (kind, rule, window, scope, window_start_us, percent)
+) STRICT;
+CREATE INDEX alerts_by_end ON alerts (window_end_us);
+
+-- The delivery of each alert to each channel. delivered_at_us is NULL until an attempt
+-- succeeds; next_at_us is when the next attempt is due.
+CREATE TABLE alert_deliveries (
+  alert INTEGER NOT NULL REFERENCES alerts (id),
+  channel TEXT NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  next_at_us INTEGER NOT NULL DEFAULT 0,
+  delivered_at_us INTEGER,
+  last_error TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (alert, channel)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX alert_deliveries_owed ON alert_deliveries (channel, next_at_us)
+  WHERE delivered_at_us IS NULL;
+
+-- One secret of a key: its name at Mistral, Mistral's id (empty until it is known), and its
+-- fingerprint, an HMAC-SHA256 with the operator's pepper (empty where the secret was never
+-- seen). Each key has at most one pending, one active, and one version in its grace period.
+-- first_used and last_used are reported by Mistral; key_usage has the uses by decisions.
+CREATE TABLE key_versions (
+  id INTEGER PRIMARY KEY,
+  key_id TEXT NOT NULL,
+  version INTEGER NOT NULL CHECK (version > 0),
+  name TEXT NOT NULL,
+  remote_id TEXT NOT NULL DEFAULT '',
+  fingerprint TEXT NOT NULL DEFAULT '',
+  state TEXT NOT NULL CHECK (state IN ('pending', 'active', 'grace', 'revoked')),
+  created_at_us INTEGER,
+  activated_at_us INTEGER,
+  first_used_at_us INTEGER,
+  last_used_at_us INTEGER,
+  revoked_at_us INTEGER,
+  UNIQUE (key_id, version)
+) STRICT;
+CREATE UNIQUE INDEX key_versions_live ON key_versions (key_id, state) WHERE state <> 'revoked';
+
+-- One rotation and its stage: see sidecar/domain/rotation.py. from_version is 0 for a key's
+-- first. The process that works on it is the owner of the lease, until lease_until_us.
+CREATE TABLE key_rotations (
+  id INTEGER PRIMARY KEY,
+  key_id TEXT NOT NULL,
+  from_version INTEGER NOT NULL,
+  to_version INTEGER NOT NULL,
+  stage TEXT NOT NULL,
+  stage_at_us INTEGER NOT NULL,
+  started_at_us INTEGER NOT NULL,
+  ended_at_us INTEGER,
+  owner TEXT NOT NULL DEFAULT '',
+  lease_until_us INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE UNIQUE INDEX key_rotations_running ON key_rotations (key_id) WHERE ended_at_us IS NULL;
+
+-- The steps of each rotation, in order: every stage, and the errors within one.
+CREATE TABLE key_rotation_steps (
+  id INTEGER PRIMARY KEY,
+  rotation INTEGER NOT NULL REFERENCES key_rotations (id),
+  at_us INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  stage TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  note TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX key_rotation_steps_by_rotation ON key_rotation_steps (rotation);
+
+-- The keys whose use is counted, and since when: those of the policies' registry, so that
+-- invented names take no room.
+CREATE TABLE key_tracking (
+  key_id TEXT PRIMARY KEY,
+  since_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Sums of the decisions that name a tracked key, kept when those are pruned. key_id is KEY, or
+-- KEY#VERSION for a version in key_versions. An allowed decision is a use of the key.
+CREATE TABLE key_usage_counted (
+  key_id TEXT NOT NULL,
+  model TEXT NOT NULL,
+  effect TEXT NOT NULL,
+  first_used_at_us INTEGER NOT NULL,
+  last_used_at_us INTEGER NOT NULL,
+  decisions INTEGER NOT NULL,
+  PRIMARY KEY (key_id, model, effect)
+) STRICT, WITHOUT ROWID;
+
+-- One row: the last decision that is in key_usage_counted.
+CREATE TABLE key_usage_until (
+  decision INTEGER NOT NULL
+) STRICT;
+
+-- Each decision since then that names a tracked key. The order of the joins is forced: the
+-- decisions since then are few.
+CREATE VIEW key_usage_uncounted AS
+SELECT d.id AS decision, iif(v.version IS NULL, t.key_id, d.key_id) AS key_id, d.model, d.effect,
+  d.decided_at_us
+FROM decisions d
+CROSS JOIN key_tracking t ON t.key_id = substr(d.key_id, 1, instr(d.key_id || '#', '#') - 1)
+LEFT JOIN key_versions v ON v.key_id = t.key_id
+  AND v.version = CAST(substr(d.key_id, length(t.key_id) + 2) AS INTEGER)
+  AND d.key_id = t.key_id || '#' || v.version
+WHERE d.id > (SELECT decision FROM key_usage_until);
+
+-- Both together, up to the last decision.
+CREATE VIEW key_usage AS
+SELECT key_id, model, effect, min(first_used_at_us) AS first_used_at_us,
+  max(last_used_at_us) AS last_used_at_us, sum(decisions) AS decisions
+FROM (
+  SELECT key_id, model, effect, first_used_at_us, last_used_at_us, decisions
+  FROM key_usage_counted
+  UNION ALL
+  SELECT key_id, model, effect, decided_at_us, decided_at_us, 1 FROM key_usage_uncounted
+) GROUP BY key_id, model, effect;
+
+-- Views for people.
+CREATE VIEW decision_log AS
+SELECT datetime(decided_at_us / 1000000, 'unixepoch') AS decided_at_utc, effect, principal, role,
+  workspace, model_requested, model, endpoint,
+  (SELECT group_concat(value ->> 'code', ', ') FROM json_each(reasons)) AS reasons,
+  (SELECT group_concat(value ->> 'rule', ', ') FROM json_each(shadow_reasons)) AS shadow_rules,
+  decision_id,
+  request_id
+FROM decisions ORDER BY id;
+
+CREATE VIEW open_holds AS
+SELECT hold_id, datetime(expires_at_us / 1000000, 'unixepoch') AS expires_at_utc, principal,
+  workspace, model, held_input_tokens + held_output_tokens AS held_tokens,
+  printf('$%d.%09d', held_cost_nano_usd / 1000000000, held_cost_nano_usd % 1000000000)
+    AS held_cost_usd
+FROM holds JOIN decisions USING (id) WHERE state = 'open' ORDER BY expires_at_us;
+
+CREATE VIEW budgets_by_window AS
+SELECT rule, scope, window, meter, datetime(window_start_us / 1000000, 'unixepoch') AS from_utc,
+  CASE WHEN window <> 'concurrent' THEN datetime(window_end_us / 1000000, 'unixepoch') END
+    AS until_utc,
+  ceiling, spent, held, ceiling - spent - held AS remaining
+FROM budgets ORDER BY rule, scope, window_start_us;
+
+CREATE VIEW spend_by_team_model_day AS
+SELECT day_utc, workspace, role, model, calls, input_tokens, output_tokens,
+  printf('$%d.%09d', cost / 1000000000, cost % 1000000000) AS cost_usd, overruns,
+  printf('$%d.%09d', unknown / 1000000000, unknown % 1000000000) AS unknown_outcome_usd
+FROM (
+  SELECT date(decided_at_us / 1000000, 'unixepoch') AS day_utc, workspace, role, model,
+    count(*) AS calls, sum(charged_input_tokens) AS input_tokens,
+    sum(charged_output_tokens) AS output_tokens, sum(charged_cost_nano_usd) AS cost,
+    sum(overrun) AS overruns,
+    sum((state = 'expired') * (held_cost_nano_usd - charged_cost_nano_usd)) AS unknown
+  FROM holds JOIN decisions USING (id) WHERE state IN ('settled', 'expired')
+  GROUP BY 1, 2, 3, 4
+);
+
+CREATE VIEW adjustment_log AS
+SELECT datetime(adjusted_at_us / 1000000, 'unixepoch') AS adjusted_at_utc, rule, scope, window,
+  meter, amount, signed_by, reason
+FROM adjustments JOIN budgets ON budgets.id = budget ORDER BY adjustments.id;
+
+CREATE VIEW alert_log AS
+SELECT datetime(raised_at_us / 1000000, 'unixepoch') AS raised_at_utc, kind, rule, scope, window,
+  datetime(window_start_us / 1000000, 'unixepoch') AS from_utc, nullif(percent, 0) AS percent,
+  meter, spent, held, ceiling, usual, shadow,
+  (SELECT json_group_array(json_object('channel', channel, 'attempts', attempts,
+      'delivered_at_utc', datetime(delivered_at_us / 1000000, 'unixepoch'),
+      'last_error', last_error))
+    FROM alert_deliveries WHERE alert = alerts.id) AS deliveries,
+  alert_id
+FROM alerts ORDER BY id;
+
+CREATE VIEW key_rotation_log AS
+SELECT datetime(at_us / 1000000, 'unixepoch') AS at_utc, key_id, from_version, version, s.stage,
+  note, s.owner, rotation
+FROM key_rotation_steps s JOIN key_rotations r ON r.id = s.rotation ORDER BY s.id;
