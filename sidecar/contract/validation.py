@@ -16,6 +16,7 @@ from sidecar.domain.bounds import (
     MAX_LABELS,
 )
 from sidecar.domain.errors import ErrorCode, SidecarError
+from sidecar.domain.texts import is_visible
 from sidecar.domain.usage import (
     MAX_COUNT,
     MAX_TOOL_NAME_BYTES,
@@ -139,10 +140,10 @@ def _check_principal(request: pb.AuthorizeRequest | pb.GetBudgetsRequest) -> Non
     if not request.HasField("principal"):
         raise InvalidFieldError("principal", "is missing")
     principal = request.principal
-    _check_text("principal.id", principal.id, required=True)
-    _check_text("principal.role", principal.role, required=True)
-    _check_text("principal.workspace", principal.workspace, required=True)
-    _check_text("principal.key_id", principal.key_id)
+    _check_name("principal.id", principal.id, required=True)
+    _check_name("principal.role", principal.role, required=True)
+    _check_name("principal.workspace", principal.workspace, required=True)
+    _check_name("principal.key_id", principal.key_id, required=False)
     if len(principal.labels) > MAX_LABELS:
         raise InvalidFieldError("principal.labels", f"has more than {MAX_LABELS} entries")
     for key, value in principal.labels.items():
@@ -188,6 +189,13 @@ def _check_tool_calls(field: str, calls: Mapping[str, int]) -> None:
         _check_text(field, name, required=True, most=MAX_TOOL_NAME_BYTES, part="has a name that ")
         if not 0 <= count <= MAX_COUNT:
             raise InvalidFieldError(field, f"has a count that is not between 0 and {MAX_COUNT}")
+
+
+def _check_name(field: str, text: str, *, required: bool) -> None:
+    """Check a text that people tell principals apart by."""
+    _check_text(field, text, required=required)
+    if not is_visible(text):
+        raise InvalidFieldError(field, "has characters that cannot be seen")
 
 
 def _check_text(

@@ -61,24 +61,23 @@ class CertificateVerifier:
 def claims_of(certificate: x509.Certificate) -> Mapping[str, Any]:
     """Return a certificate's claims about its holder.
 
-    `san_uri` and `san_dns` are the first subject alternative names of these kinds, and
-    `san_uris` and `san_dnses` all of them; `common_name` is the subject's. Claims that it does
-    not have are left out.
+    `san_uri` and `common_name` are names of which there is just one: SPIFFE asks for one URI,
+    and of two, readers might take different ones. `san_dns` is the first DNS name; `san_uris`
+    and `san_dnses` are all. Claims that it does not have are left out.
     """
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         names = x509.SubjectAlternativeName([])
     claims: dict[str, Any] = {}
-    for claim, all_of_them, kind in (
-        ("san_uri", "san_uris", x509.UniformResourceIdentifier),
-        ("san_dns", "san_dnses", x509.DNSName),
-    ):
-        values = names.get_values_for_type(kind)
-        if values:
-            claims[claim], claims[all_of_them] = values[0], values
+    if uris := names.get_values_for_type(x509.UniformResourceIdentifier):
+        claims["san_uris"] = uris
+        if len(uris) == 1:
+            claims["san_uri"] = uris[0]
+    if dns_names := names.get_values_for_type(x509.DNSName):
+        claims["san_dns"], claims["san_dnses"] = dns_names[0], dns_names
     common_names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if common_names:
+    if len(common_names) == 1:
         claims["common_name"] = str(common_names[0].value)
     return claims
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sidecar.domain.bounds import MAX_ID_BYTES
+from sidecar.domain.texts import is_visible
 from sidecar.identity.caller import FIELDS, Caller, PresentedCredentials
 
 Pins = Mapping[str, str]
@@ -54,7 +55,7 @@ def read_pair(pair: str, example: str) -> tuple[str, str]:
 
 def is_value(text: str) -> bool:
     """Whether a text is valid for a field of a principal, by the contract's bounds."""
-    return bool(text.strip()) and text.isprintable() and len(text.encode()) <= MAX_ID_BYTES
+    return bool(text.strip()) and is_visible(text) and len(text.encode()) <= MAX_ID_BYTES
 
 
 _ANY_FIELD = f"{', '.join(FIELDS[:-1])} or {FIELDS[-1]}"

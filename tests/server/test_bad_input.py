@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from mistral_spend.v1 import authorization_pb2 as pb
+from support.odd_texts import CONTROLS, UNUSUAL
 from support.sidecar_process import RunningSidecar, chat, error_info, principal
 
 INT64_MAX, INT64_MIN = 2**63 - 1, -(2**63)
@@ -36,6 +37,9 @@ AUTHORIZE = [
     ("principal.id", chat(principal(id="a\nb"))),
     ("principal.id", chat(principal(id="a\x00b"))),
     ("principal.id", chat(principal(id="\u202eevil"))),
+    ("principal.id", chat(principal(id="ada\u3164"))),
+    ("principal.id", chat(principal(id="ada\ufe0f"))),
+    ("principal.key_id", chat(principal(key_id="k\U000e0100"))),
     ("principal.role", chat(principal(role=""))),
     ("principal.workspace", chat(principal(workspace=""))),
     ("principal.key_id", chat(principal(key_id=LONG))),
@@ -147,6 +151,27 @@ def test_a_malformed_field_is_named_and_changes_nothing(
     )  # fmt: skip
     assert SECRET not in str(caught.value)
     assert before == decisions(shared_sidecar)
+
+
+@pytest.mark.parametrize("text", (CONTROLS | UNUSUAL).values(), ids=ascii)
+def test_an_odd_text_is_refused_or_is_another_name(
+    text: str, shared_sidecar: RunningSidecar
+) -> None:
+    """In each field of a principal: it is never taken for the name that it looks like."""
+    for request in (
+        chat(principal(id=text)),
+        chat(principal(role=text)),
+        chat(principal(labels={"team": text})),
+        chat(principal(labels={text: "x"})),
+    ):
+        if not text.isprintable():
+            with pytest.raises(grpc.RpcError) as caught:
+                shared_sidecar.stub.Authorize(request)
+            assert grpc.StatusCode.INVALID_ARGUMENT is caught.value.code()
+            continue
+        response = shared_sidecar.stub.Authorize(request)
+        unknown = request.principal.role == text
+        assert unknown == ("ROLE_UNKNOWN" in {reason.code for reason in response.reasons})
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,33 @@ def test_only_a_valid_certificate_with_a_name_is_accepted(site: Site) -> None:
         site.sidecar.stub.Authorize(chat(NULL_RECORDERS), timeout=5)
 
 
+@pytest.mark.parametrize(
+    ("common_name", "names"),
+    [
+        ("app\0", [URI]),
+        ("app\x1b[2J", [URI]),
+        ("app", [URI, x509.DNSName("app.lab\0.evil.example")]),
+        ("app", [x509.UniformResourceIdentifier(f"{NAME}\0evil")]),
+        ("app", [URI, x509.UniformResourceIdentifier("spiffe://cluster.local/ns/lab/sa/eve")]),
+    ],
+    ids=[
+        "NUL in the subject",
+        "escape in the subject",
+        "NUL in a DNS name",
+        "NUL in a URI",
+        "two URIs",
+    ],
+)
+def test_a_certificate_with_a_doubtful_name_proves_nothing(
+    common_name: str, names: list[x509.GeneralName], site: Site
+) -> None:
+    """In any of its names; and with two URIs, of which SPIFFE allows one."""
+    with pytest.raises(grpc.RpcError) as caught:
+        site.ask(site.authority.issue(common_name, *names))
+    assert grpc.StatusCode.UNAUTHENTICATED is caught.value.code()
+    assert error_info(caught.value).reason == "PRINCIPAL_UNPROVEN"
+
+
 def test_the_record_has_the_proven_name_not_the_requests(site: Site) -> None:
     """The certificate's name, never the one that the request made up."""
     pair = site.authority.issue("app", URI)

@@ -182,6 +182,10 @@ def test_a_token_that_is_forged_proves_nothing(token: str, sidecar: RunningSidec
         ({"kubernetes.io": None}, "PRINCIPAL_UNPROVEN"),
         ({"kubernetes.io": "dev-workspace"}, "PRINCIPAL_UNPROVEN"),
         ({"n": 2**70}, "PRINCIPAL_UNPROVEN"),
+        ({"groups": ["ml", "ada\x1b"]}, "PRINCIPAL_UNPROVEN"),
+        ({"of": {"a\0": 1}}, "PRINCIPAL_UNPROVEN"),
+        ({"sub": f"{SUBJECT}\0evil"}, "PRINCIPAL_UNPROVEN"),
+        ({"note": "\ud800"}, "PRINCIPAL_UNPROVEN"),
     ],
 )
 def test_a_token_that_is_not_valid_now_or_has_no_subject_is_refused(

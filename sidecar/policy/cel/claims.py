@@ -5,7 +5,8 @@ type errors appear only when a caller presents them. Without macros, each part o
 expression reads the claims at most once, so the bound on their size bounds its time.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,32 +30,36 @@ class Claims(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _WithoutNul:
-    """An expression that has no value if a text of the claims has a NUL.
+class _OfPlainClaims:
+    """An expression that has no value if any text of the claims has a control character.
 
     cel-cpp reads a Python string up to its first NUL: "admin", NUL, "x" would prove "admin".
+    Half a surrogate pair counts, too, because only one of the engines can read it.
     """
 
     _expression: Claims
 
     def text(self, claims: Mapping[str, Any]) -> str:
         """Return the value for JSON claims. Raises EvaluationError."""
-        if _has_nul(claims):
+        if any(map(_CONTROL.search, _texts(claims))):
             raise EvaluationError
         return self._expression.text(claims)
 
 
-def _has_nul(claims: Mapping[str, Any]) -> bool:
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def _texts(claims: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every text of the claims: names, values and items, at any depth."""
     left: list[Any] = [claims]
     while left:
         value = left.pop()
-        if isinstance(value, str) and "\0" in value:
-            return True
-        if isinstance(value, Mapping):
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
             left += (*value, *value.values())
         elif isinstance(value, list | tuple):
             left += value
-    return False
 
 
 def compile_claims(source: str, *, cpp: bool = True) -> Claims:
@@ -63,6 +68,8 @@ def compile_claims(source: str, *, cpp: bool = True) -> Claims:
     Both engines have to accept it; cel-cpp evaluates it where available, unless `cpp` is
     False.
     """
+    if odd := _CONTROL.search(source):
+        raise CelError(f"has the character U+{ord(odd[0]):04X}", 1, odd.start() + 1)
     if len(source.encode()) > MAX_EXPRESSION_BYTES:
         raise CelError(f"is longer than {MAX_EXPRESSION_BYTES} bytes")
     cel_errors.check_brackets(source)
@@ -75,8 +82,8 @@ def compile_claims(source: str, *, cpp: bool = True) -> Claims:
     except RecursionError:
         raise CelError("nests too deeply") from None
     if by_cpp is not None and cpp:
-        return _WithoutNul(by_cpp)
-    return _WithoutNul(engine.compile_claims(source, VARIABLE))
+        return _OfPlainClaims(by_cpp)
+    return _OfPlainClaims(engine.compile_claims(source, VARIABLE))
 
 
 def _by_cpp(source: str) -> Claims | None:

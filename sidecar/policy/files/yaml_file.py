@@ -134,13 +134,20 @@ class YamlFile:
                 self._places[(*loc, index)] = _place(value)
                 self._walk(loader, value, (*loc, index))
         else:
+            self._check_text(node)
             try:
                 loader.construct_object(node)
             except (ValueError, yaml.YAMLError):
                 self._wrong(*_place(node), "is not a valid YAML value")
 
+    def _check_text(self, node: yaml.Node) -> None:
+        """Refuse a NUL, also as an escape: libraries in C take it for the end of a text."""
+        if "\0" in node.value:
+            self._wrong(*_place(node), "has the character U+0000")
+
     def _check_key(self, key: yaml.Node, loc: Loc) -> None:
         place = _place(key)
+        self._check_text(key)
         if loc in self._places:
             self._wrong(*place, f"'{key.value}' is there twice")
         elif key.tag == "tag:yaml.org,2002:merge":

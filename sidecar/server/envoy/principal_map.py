@@ -50,11 +50,15 @@ def read_sources(pairs: Iterable[str]) -> Sequence[Source]:
 
 
 def headers_of(request: envoy.HttpRequest) -> Mapping[str, str]:
-    """Return the headers by lower-case name; repeated ones are joined by commas."""
+    """Return the headers by lower-case name; repeated ones are joined by commas.
+
+    Bytes that are not UTF-8 become characters that no field accepts: replaced by a mark, two
+    values would be one.
+    """
     headers: dict[str, str] = {}
     for name, value in (
         *request.headers.items(),
-        *((h.key, h.value or h.raw_value.decode(errors="replace")) for h in _raw(request)),
+        *((h.key, h.value or h.raw_value.decode(errors="surrogateescape")) for h in _raw(request)),
     ):
         key = name.lower()
         headers[key] = f"{headers[key]},{value}" if key in headers else value

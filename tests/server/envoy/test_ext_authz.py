@@ -12,6 +12,7 @@ from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as run
 from support.envoys import BODY, CHAT, ask, check_request, client_headers, refusal
 from support.identities import AUDIENCE, ISSUER, Issuer
+from support.odd_texts import CONTROLS, UNUSUAL
 from support.policies import SHIPPED, limit, minimal
 from support.sidecar_process import RunningSidecar, error_info, principal
 
@@ -356,6 +357,39 @@ def test_only_configured_sources_say_who_calls(sidecar: RunningSidecar) -> None:
     assert ask(sidecar.addresses[0], request).status.code == 0
     http.header_map.headers.add(key="x-user", raw_value=b"bob")
     assert refusal(ask(sidecar.addresses[0], request)) == (400, "PRINCIPAL_AMBIGUOUS")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"\xff", b"ada\xc0\x80", b"ada\xed\xa0\x80", b"ada\0", "ada\ufe0f".encode()],
+    ids=ascii,
+)
+def test_a_header_that_is_no_readable_text_names_no_principal(
+    value: bytes, sidecar: RunningSidecar
+) -> None:
+    """Invalid and overlong UTF-8, halves of a pair, a NUL, and what cannot be seen."""
+    request = check_request(None, {"x-user": ""}, role="developer")
+    http = request.attributes.request.http
+    headers = dict(http.headers)
+    http.headers.clear()
+    http.header_map.headers.extend(
+        envoy.HeaderValue(key=name, raw_value=text.encode()) for name, text in headers.items()
+    )
+    http.header_map.headers.add(key="x-user", raw_value=value)
+    assert refusal(ask(sidecar.addresses[0], request)) == (400, "INVALID_FIELD")
+
+
+@pytest.mark.parametrize("text", (CONTROLS | UNUSUAL).values(), ids=ascii)
+def test_odd_texts_of_any_source_are_refused_or_kept(text: str, sidecar: RunningSidecar) -> None:
+    """What cannot be printed is refused, whichever source has it; all else stays as it is."""
+    for request, kept in (
+        (check_request(None, {"x-user": text}, role="developer"), 0),
+        (check_request(peer=text, role="developer"), 0),
+        (check_request(role="developer", region=text), 403),  # no price is for such a region
+    ):
+        answer = ask(sidecar.addresses[0], request)
+        status = refusal(answer)[0] if answer.status.code else 0
+        assert status == (kept if text.isprintable() else 400)
 
 
 def test_pins_count_for_envoy_too(start_sidecar: Start) -> None:
