@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sidecar.identity.caller import Caller, UnauthenticatedError
@@ -18,11 +19,18 @@ CACHE_SECONDS = 60.0
 
 _PAIR_BEGINS = re.compile(r"\w+=(?!=)")
 
-ClaimMapping = Mapping[str, Claims]
-"""An expression over claims for each field of the principal."""
+
+@dataclass(frozen=True, slots=True)
+class ClaimMapping:
+    """The expressions over claims that prove a principal."""
+
+    expressions: Mapping[str, Claims]
+    """By the principal's field; the id is always there."""
+    allows_unproven: bool = False
+    """Whether a field whose expression yields "" is the app's own word; never the id."""
 
 
-def read_mapping(pairs: Iterable[str]) -> ClaimMapping:
+def read_mapping(pairs: Iterable[str], *, allows_unproven: bool = False) -> ClaimMapping:
     """Compile claims given as FIELD=CEL.
 
     Raises ValueError, which names the wrong one and the place in it.
@@ -39,7 +47,7 @@ def read_mapping(pairs: Iterable[str]) -> ClaimMapping:
             raise ValueError(str(at(name, source, *place, error.message, error.hint))) from None
     if "id" not in mapping:
         raise ValueError("the principal's id is required, as in --claim id=claims.sub")
-    return mapping
+    return ClaimMapping(mapping, allows_unproven)
 
 
 def _joined(pieces: Iterable[str]) -> list[str]:
@@ -58,18 +66,19 @@ def caller_of(
 ) -> Caller:
     """Return the caller of the claims.
 
-    An expression may yield "" for a field that the claims do not prove, except the id. Raises
+    An expression that yields no value, or "", proves nothing: the caller is refused. Where
+    unproven fields are allowed, the app may say those for which it yields "". Raises
     UnauthenticatedError, whose text has nothing of the claims.
     """
     proven = {}
-    for name, expression in mapping.items():
+    for name, expression in mapping.expressions.items():
         try:
             value = expression.text(claims)
         except EvaluationError:
             raise UnauthenticatedError(
                 "PRINCIPAL_UNPROVEN", f"the claims do not yield a {name}"
             ) from None
-        if value == "" and name != "id":
+        if value == "" and name != "id" and mapping.allows_unproven:
             continue
         if not is_value(value):
             message = f"the claims do not yield a valid {name}"

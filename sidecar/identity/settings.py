@@ -1,6 +1,7 @@
 """Settings of authentication, checked together."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, ClassVar
 from sidecar.domain.flag_errors import naming
 from sidecar.domain.flags import setting
 from sidecar.identity.caller import Authenticator
-from sidecar.identity.pins import PinnedAuthenticator, read_pins
+from sidecar.identity.pins import PinnedAuthenticator, Pins, read_pins
 from sidecar.identity.rate import Rate
 
 if TYPE_CHECKING:
     from sidecar.identity.certificates import TlsContent
     from sidecar.identity.jwks import Load
+    from sidecar.identity.proofs import ClaimMapping
+
+log = logging.getLogger(__name__)
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
@@ -28,6 +32,13 @@ class Mode(StrEnum):
     """None: callers are in the same pod."""
     TOKEN = "token"  # noqa: S105 - a mode
     MTLS = "mtls"
+
+
+class Unproven(StrEnum):
+    """What happens to a field of the principal whose claim yields nothing."""
+
+    DENY = "deny"
+    ALLOW = "allow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,12 @@ class IdentitySettings:
         " id=claims.sub, or id=claims.san_uri. Repeatable; separated by spaces in the variable.",
         "FIELD=CEL",
         default=(),
+    )
+    unproven: Unproven = setting(
+        "--unproven",
+        'A caller for whom a --claim yields "": deny refuses it; allow takes the app\'s own word'
+        " for that field. The id has to be proven.",
+        default=Unproven.DENY,
     )
     jwks: str = setting(
         "--jwks",
@@ -133,7 +150,9 @@ async def open_authenticator(settings: IdentitySettings) -> Authenticator:
     from sidecar.identity.proofs import read_mapping  # noqa: PLC0415
 
     with naming("--claim"):
-        mapping = read_mapping(settings.claims)
+        allows = settings.unproven is Unproven.ALLOW
+        mapping = read_mapping(settings.claims, allows_unproven=allows)
+    _warn_of_unproven(mapping, pins)
     if settings.mode is Mode.MTLS:
         from sidecar.identity.certificates import CertificateVerifier  # noqa: PLC0415
 
@@ -152,6 +171,15 @@ async def open_authenticator(settings: IdentitySettings) -> Authenticator:
     jwks = Jwks(_load(settings))
     await jwks.read()  # errors are logged, as the provider may be back before the first call
     return tokens.TokenVerifier(jwks, expected, mapping, pins)
+
+
+def _warn_of_unproven(mapping: "ClaimMapping", pins: Pins) -> None:
+    fields = [name for name in mapping.expressions if name != "id" and name not in pins]
+    if fields and mapping.allows_unproven:
+        log.warning(
+            "--unproven allow: where its claim yields nothing, %s is the app's own word",
+            " or ".join(fields),
+        )
 
 
 def open_tls(settings: IdentitySettings) -> "Callable[[], TlsContent] | None":
@@ -181,8 +209,13 @@ def _check_together(settings: IdentitySettings) -> None:
             raise ValueError(f"--identity token needs {' and '.join(missing)}")
     elif useless := [flag for flag, value in of_tokens.items() if value]:
         raise ValueError(f"{useless[0]} needs --identity token")
-    if settings.mode is Mode.POD and settings.claims:
-        raise ValueError("--claim needs --identity token or --identity mtls")
+    if settings.mode is Mode.POD:
+        for flag, given in (
+            ("--claim", settings.claims),
+            ("--unproven", settings.unproven is Unproven.ALLOW),
+        ):
+            if given:
+                raise ValueError(f"{flag} needs --identity token or --identity mtls")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ValueError("--tls-cert and --tls-key need each other")
     if settings.mode is Mode.MTLS and (settings.client_ca is None or settings.tls_cert is None):

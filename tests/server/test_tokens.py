@@ -358,7 +358,7 @@ def test_pins_apply_to_tokens_too(start_sidecar: Start, tmp_path: Path) -> None:
         env={"SIDECAR_CLAIM": 'id=claims.sub workspace="ws" in claims ? claims.ws : ""'},
     )  # fmt: skip
     nothing = pb.AuthorizeRequest(model="small-1", estimate=pb.Estimate(input_tokens=1))
-    answer = sidecar.stub.Authorize(nothing, metadata=bearer(KEYS.token()))
+    answer = sidecar.stub.Authorize(nothing, metadata=bearer(KEYS.token(ws="lab")))
     assert (answer.effect, list(answer.asserted)) == (pb.EFFECT_ALLOW, [])
     other = bearer(KEYS.token(ws="other"))
     denied = sidecar.stub.Authorize(nothing, metadata=other)
@@ -367,6 +367,56 @@ def test_pins_apply_to_tokens_too(start_sidecar: Start, tmp_path: Path) -> None:
     assert refusal(lambda: sidecar.stub.Settle(settle, metadata=other)) == (
         grpc.StatusCode.PERMISSION_DENIED, "PRINCIPAL_CONTRADICTED",
     )  # fmt: skip
+
+
+WORKSPACE_OF_CLAIM = 'workspace="ws" in claims ? claims.ws : ""'
+ANY_WORKSPACE = pb.AuthorizeRequest(
+    principal=tester(id="", workspace="lab"), model="small-1", estimate=pb.Estimate(input_tokens=1)
+)
+
+
+def by_claim(start_sidecar: Start, folder: Path, *args: str) -> RunningSidecar:
+    """Start a sidecar whose workspaces come from a claim that not every token has."""
+    (folder / "jwks.json").write_text(json.dumps(KEYS.jwks))
+    return start_sidecar(
+        minimal(folder / "p"), "--identity", "token", "--issuer", ISSUER, "--audience", AUDIENCE,
+        "--jwks", str(folder / "jwks.json"), "--claim", "id=claims.sub",
+        "--claim", WORKSPACE_OF_CLAIM, *args,
+    )  # fmt: skip
+
+
+def test_a_claim_that_yields_nothing_denies(start_sidecar: Start, tmp_path: Path) -> None:
+    """The app may not say a field that a claim has to prove, whatever else the token says."""
+    sidecar = by_claim(start_sidecar, tmp_path)
+    assert sidecar.stub.Authorize(ANY_WORKSPACE, metadata=bearer(KEYS.token(ws="lab"))).hold_id
+    for changes in ({}, {"ws": ""}):
+        refused = refusal(
+            lambda changes=changes: sidecar.stub.Authorize(
+                ANY_WORKSPACE, metadata=bearer(KEYS.token(**changes))
+            )
+        )
+        assert refused == (grpc.StatusCode.UNAUTHENTICATED, "PRINCIPAL_UNPROVEN")
+    assert "the app's own word" not in sidecar.log
+
+
+def test_the_apps_own_word_has_to_be_allowed(start_sidecar: Start, tmp_path: Path) -> None:
+    """`--unproven allow`: the response says what was not proven, and the log says so at start."""
+    sidecar = by_claim(start_sidecar, tmp_path, "--unproven", "allow")
+    answer = sidecar.stub.Authorize(ANY_WORKSPACE, metadata=bearer(KEYS.token()))
+    assert (answer.effect, list(answer.asserted)) == (pb.EFFECT_ALLOW, ["role", "workspace"])
+    denied = sidecar.stub.Authorize(ANY_WORKSPACE, metadata=bearer(KEYS.token(ws="other")))
+    assert [reason.code for reason in denied.reasons] == ["PRINCIPAL_CONTRADICTED"]
+    no_id = refusal(lambda: sidecar.stub.Authorize(ANY_WORKSPACE, metadata=bearer(KEYS.token(sub=""))))
+    assert no_id == (grpc.StatusCode.UNAUTHENTICATED, "PRINCIPAL_UNPROVEN")
+    assert "--unproven allow: where its claim yields nothing, workspace is the app's own word" in (
+        sidecar.log
+    )
+
+
+def test_unproven_is_about_claims(start_sidecar: Start, tmp_path: Path) -> None:
+    """Without claims there is nothing that it could allow."""
+    with pytest.raises(AssertionError, match="--unproven needs --identity token"):
+        start_sidecar(minimal(tmp_path / "p"), "--unproven", "allow")
 
 
 def test_a_weak_key_is_not_used(start_sidecar: Start, tmp_path: Path) -> None:
