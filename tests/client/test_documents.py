@@ -56,6 +56,17 @@ def snippet(document: str, language: str, sidecar: RunningSidecar, number: int =
     return str(found).replace("127.0.0.1:50051", sidecar.addresses[0])
 
 
+def with_fallback(language: str) -> str:
+    """Return the README with the guard of docs/clients.md that shrinks a call."""
+    snippets = re.findall(rf"```{language}\n(.*?)```", CLIENTS, re.DOTALL)
+    (shrinks,) = (found for found in snippets if "shrink" in found)
+    document, count = re.subn(
+        r"(?m)^(const )?mistral = guard\(.*this line\n", lambda _: shrinks, README
+    )
+    assert count == 2
+    return document
+
+
 def run_python(
     document: str, sidecar: RunningSidecar, url: str, number: int = -1
 ) -> dict[str, Any]:
@@ -104,12 +115,13 @@ def ends_well(sidecar: RunningSidecar, before: int) -> Hold:
     return hold
 
 
+@pytest.mark.parametrize("document", [README, with_fallback("python")], ids=["README", "fallback"])
 def test_the_readmes_python_works(
-    sidecar: RunningSidecar, url: str, capsys: pytest.CaptureFixture[str]
+    sidecar: RunningSidecar, url: str, document: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As it stands: allowed, called, settled."""
     before = len(holds(sidecar.ledger))
-    names = run_python(README, sidecar, url)
+    names = run_python(document, sidecar, url)
     hold = ends_well(sidecar, before)
     assert hold.charged_tokens == names["response"].usage.total_tokens
     assert capsys.readouterr().out == ""
@@ -147,7 +159,11 @@ def test_the_clients_python_works(
     names["sidecar"].close()
 
 
-@pytest.mark.parametrize("document", [README, CLIENTS], ids=["README", "clients"])
+@pytest.mark.parametrize(
+    "document",
+    [README, CLIENTS, with_fallback("typescript")],
+    ids=["README", "clients", "fallback"],
+)
 def test_the_typescript_of_documents_works(
     sidecar: RunningSidecar, url: str, document: str
 ) -> None:

@@ -11,38 +11,15 @@ from mistral_spend.mistral import guard
 from mistralai.client import Mistral
 from support.holds import ended
 from support.mistral_standin import API_KEY, last_received
-from support.policies import limit, minimal
+from support.policies import THREE_PRICES, limit, minimal
 from support.sidecar_process import RunningSidecar, tester
-
-MODELS = """
-models:
-  dear-1:
-    family: dear
-    aliases: [dear-latest]
-    prices:
-      - effective_from: 2020-01-01
-        input_usd_per_million_tokens: 1
-        output_usd_per_million_tokens: 10
-  cheap-1:
-    family: cheap
-    prices:
-      - effective_from: 2020-01-01
-        input_usd_per_million_tokens: 0.1
-        output_usd_per_million_tokens: 1
-  cheaper-1:
-    family: cheaper
-    prices:
-      - effective_from: 2020-01-01
-        input_usd_per_million_tokens: 0.01
-        output_usd_per_million_tokens: 0.1
-"""
 
 
 @pytest.fixture
 def sidecar(start_sidecar: Callable[..., RunningSidecar], tmp_path: Path) -> RunningSidecar:
     """A cent: 1,000 output tokens of dear-1, less its input."""
     cent = limit("0.01", meter="cost", window="total")
-    return start_sidecar(minimal(tmp_path / "p", models_yaml=MODELS, cent=cent))
+    return start_sidecar(minimal(tmp_path / "p", models_yaml=THREE_PRICES, cent=cent))
 
 
 @pytest.fixture

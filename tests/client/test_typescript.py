@@ -8,7 +8,7 @@ from pathlib import Path
 from support import typescript
 from support.holds import holds, verified
 from support.mistral_standin import API_KEY
-from support.policies import MODELS, deny, limit, minimal
+from support.policies import MODELS, THREE_PRICES, deny, limit, minimal
 from support.relay import lose_answer, refuse, relay
 from support.repeats import lost, repeated
 from support.sidecar_process import RunningSidecar
@@ -56,6 +56,10 @@ def test_the_typescript_package(
         models_yaml=MODELS + MORE_MODELS,
     )
     sidecar = start_sidecar(policies)
+    cent = limit("0.01", meter="cost", window="total", per="principal.id")
+    budget = start_sidecar(
+        minimal(tmp_path / "q", models_yaml=THREE_PRICES, cent=cent), ledger=tmp_path / "q.sqlite"
+    )
     late, later = ((f"unix:{tmp_path}/{it}.sock", tmp_path / f"{it}.sqlite") for it in ("1", "2"))
     address = sidecar.addresses[0]
     with relay(address) as between, relay(address) as away, relay(address) as repeating:
@@ -76,11 +80,12 @@ def test_the_typescript_package(
             LATE_ADDRESS=late[0], LATE_COMMAND=serve(policies, *late),
             LATER_ADDRESS=later[0], LATER_COMMAND=serve(policies, *later),
             AWAY_ADDRESS=away.address, REPEATING_ADDRESS=repeating.address,
+            BUDGET_ADDRESS=budget.addresses[0],
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(tests) == 5
+    assert len(tests) == 6
     # Three calls in vain, a probe in vain, one that is answered, and five after it.
     assert len(set(away.authorized_ids)) == 3 + 1 + 1 + 5
-    for ledger in (sidecar.ledger, late[1], later[1]):
+    for ledger in (sidecar.ledger, budget.ledger, late[1], later[1]):
         assert {it.state for it in holds(ledger)} <= {"settled", "released"}
         assert verified(ledger)

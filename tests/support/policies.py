@@ -31,6 +31,30 @@ models:
   free-1:
     family: free
 """
+THREE_PRICES = """
+models:
+  dear-1:
+    family: dear
+    aliases: [dear-latest]
+    prices:
+      - effective_from: 2020-01-01
+        input_usd_per_million_tokens: 1
+        output_usd_per_million_tokens: 10
+  cheap-1:
+    family: cheap
+    retires_on: 2199-01-01
+    prices:
+      - effective_from: 2020-01-01
+        input_usd_per_million_tokens: 0.1
+        output_usd_per_million_tokens: 1
+  cheaper-1:
+    family: cheaper
+    prices:
+      - effective_from: 2020-01-01
+        input_usd_per_million_tokens: 0.01
+        output_usd_per_million_tokens: 0.1
+"""
+"""Models whose output takes 10, 1 and 0.1 USD a million tokens; cheap-1 will retire."""
 ALLOW_ALL = """\
 // METADATA
 // effect: allow

@@ -58,6 +58,11 @@ export class Call {
     return this.decision !== undefined;
   }
 
+  /** The model that the app has to name to Mistral. */
+  get model(): string {
+    return this.request.model;
+  }
+
   /** The max_tokens that the app has to send, undefined if it need not send any. */
   get maxTokens(): number | undefined {
     const most = this.decision?.maxOutputTokens ?? this.request.estimate.maxOutputTokens;

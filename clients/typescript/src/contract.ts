@@ -52,6 +52,12 @@ export interface Reason {
   readonly httpStatus: number;
 }
 
+/** What an app should know of a call that is allowed, such as that its model retires. */
+export interface Warning {
+  readonly code: string;
+  readonly message: string;
+}
+
 /**
  * One limit as it stands. Amounts are requests, tokens or nano-USD, as the meter says; in JSON
  * they are decimal text, so that none is rounded. An unlimited one has neither ceiling nor
@@ -78,6 +84,11 @@ export interface Decision {
   readonly resolvedModel: string;
   readonly maxOutputTokens: number;
   readonly heldCostNanoUsd: bigint;
+  /** The most output tokens with which a denied call would be allowed now; 0 if none are known. */
+  readonly fittingMaxOutputTokens: number;
+  /** Other models with which it would be allowed now, by id, the lowest cost first. */
+  readonly fittingModels: readonly string[];
+  readonly warnings: readonly Warning[];
 }
 
 export interface Usage {
@@ -120,6 +131,9 @@ export function decision(raw: Raw): Decision {
     resolvedModel: raw.resolvedModel,
     maxOutputTokens: Number(raw.maxOutputTokens),
     heldCostNanoUsd: BigInt(raw.heldCostNanoUsd),
+    fittingMaxOutputTokens: Number(raw.fittingMaxOutputTokens),
+    fittingModels: raw.fittingModels,
+    warnings: raw.warnings,
   });
 }
 

@@ -9,6 +9,12 @@ export class BudgetError extends Error {
   }
 }
 
+/** The parts of a decision that say why a call is denied, and what would be allowed. */
+type Denial = Pick<
+  Decision,
+  "decisionId" | "reasons" | "budgets" | "retryAfterSeconds" | "fittingMaxOutputTokens" | "fittingModels"
+>;
+
 /** The sidecar denies the call, for all of `reasons`. */
 export class Denied extends BudgetError {
   readonly decisionId: string;
@@ -18,14 +24,20 @@ export class Denied extends BudgetError {
   readonly httpStatus: number;
   /** When a new call may be allowed; undefined where waiting does not help. */
   readonly retryAfterSeconds: number | undefined;
+  /** The most output tokens with which the call would be allowed now; 0 if none are known. */
+  readonly fittingMaxOutputTokens: number;
+  /** Other models with which it would be allowed now, by id, the lowest cost first. */
+  readonly fittingModels: readonly string[];
 
-  constructor(decision: Pick<Decision, "decisionId" | "reasons" | "budgets" | "retryAfterSeconds">) {
+  constructor(decision: Denial) {
     super(decision.reasons.map((reason) => `${reason.code}: ${reason.message}`).join("; "));
     this.decisionId = decision.decisionId;
     this.reasons = decision.reasons;
     this.budgets = decision.budgets;
     this.httpStatus = decision.reasons[0]?.httpStatus ?? 403;
     this.retryAfterSeconds = decision.retryAfterSeconds;
+    this.fittingMaxOutputTokens = decision.fittingMaxOutputTokens;
+    this.fittingModels = decision.fittingModels;
   }
 }
 
@@ -37,7 +49,8 @@ export class Unavailable extends Denied {
   constructor(problem: string) {
     const message = `the sidecar does not answer: ${problem}`;
     const reason = { code: "SIDECAR_UNAVAILABLE", message, rule: "", httpStatus: 503 };
-    super({ decisionId: "", reasons: [reason], budgets: [], retryAfterSeconds: undefined });
+    const unknown = { retryAfterSeconds: undefined, fittingMaxOutputTokens: 0, fittingModels: [] };
+    super({ decisionId: "", reasons: [reason], budgets: [], ...unknown });
   }
 }
 

@@ -9,7 +9,15 @@
  */
 export { type CallRequest, SidecarClient, type SidecarClientOptions } from "./sidecar-client.js";
 export { Call } from "./call.js";
-export type { BudgetState, Decision, Estimate, Principal, Reason, Settlement } from "./contract.js";
+export type {
+  BudgetState,
+  Decision,
+  Estimate,
+  Principal,
+  Reason,
+  Settlement,
+  Warning,
+} from "./contract.js";
 export { BudgetError, Denied, Refused, Replayed, Unavailable, Unbounded, Unguarded } from "./errors.js";
 /** @deprecated The earlier name of SidecarClient, for one more minor version. */
 export { SidecarClient as Budget } from "./sidecar-client.js";

@@ -6,12 +6,14 @@
  */
 import type { Mistral } from "@mistralai/mistralai";
 import { transformToChatCompletionRequest } from "@mistralai/mistralai/extra/structChat.js";
-import type { SidecarClient } from "./sidecar-client.js";
+import { estimate } from "./bounds.js";
+import type { CallRequest, SidecarClient } from "./sidecar-client.js";
 import type { Call } from "./call.js";
 import type { Endpoint, Estimate, Principal } from "./contract.js";
-import { Unguarded } from "./errors.js";
+import { Denied, Unguarded } from "./errors.js";
+import { fallback, type FallbackOptions } from "./fallback.js";
 
-export interface GuardOptions {
+export interface GuardOptions extends FallbackOptions {
   /** The most that one image, sound or document in messages may take; else it is Unbounded. */
   readonly tokensPerAttachment?: number;
   /** The most pages of a document for OCR, where its request does not name them. */
@@ -48,7 +50,8 @@ const FREE: readonly (string | symbol)[] = ["models", "files", "then", "toJSON",
  * Return a client that asks before each call of chat, fim, embeddings and ocr. Each throws
  * what SidecarClient.authorize throws; any other part that may spend throws Unguarded. The given client
  * stays as it is. The types say the same: what throws Unguarded does not compile. The region is
- * that of the client's server; a different one given here is a TypeError.
+ * that of the client's server; a different one given here is a TypeError, and so are options of
+ * `whenDenied` that contradict each other.
  */
 export function guard(
   client: Mistral,
@@ -57,18 +60,20 @@ export function guard(
   options: GuardOptions = {},
 ): GuardedMistral {
   regionOf(client._baseURL, options.region);
-  const ask = (endpoint: Endpoint, request: Request, server: Url): Promise<Call> => {
-    const estimate: Estimate = { region: regionOf(server ?? client._baseURL, options.region) };
-    if (endpoint === "OCR") estimate.pages = pages(request["pages"]) || (options.pagesPerDocument ?? 0);
-    const { model, ...rest } = request;
-    return sidecar.authorize({
-      ...rest,
-      model: String(model),
-      principal,
-      endpoint,
-      estimate,
-      tokensPerAttachment: options.tokensPerAttachment,
-    });
+  const instead = fallback(options);
+  const ask = async (endpoint: Endpoint, request: Request, server: Url): Promise<Call> => {
+    const given: Estimate = { region: regionOf(server ?? client._baseURL, options.region) };
+    if (endpoint === "OCR") given.pages = pages(request["pages"]) || (options.pagesPerDocument ?? 0);
+    // Measured once: what is authorized instead has the bounds of the same request.
+    const bounds = estimate(endpoint, request, given, options.tokensPerAttachment);
+    const wanted: CallRequest = { principal, model: String(request["model"]), endpoint, estimate: bounds };
+    try {
+      return await sidecar.authorize(wanted);
+    } catch (error) {
+      const fitting = error instanceof Denied ? instead(wanted, error) : undefined;
+      if (!fitting) throw error;
+      return sidecar.authorize(fitting);
+    }
   };
 
   const guarded = (part: object, name: string, method: string): Send | undefined => {
@@ -78,7 +83,8 @@ export function guard(
       // What is sent is measured; the SDK itself takes the type, and parses the response with it.
       const sent = PARSES.includes(method) ? transformToChatCompletionRequest(request as never) : request;
       const call = await ask(endpoint, sent as Request, sdkOptions?.serverURL);
-      const bounded = call.maxTokens ? { ...request, maxTokens: call.maxTokens } : request;
+      const authorized = { ...request, model: call.model };
+      const bounded = call.maxTokens ? { ...authorized, maxTokens: call.maxTokens } : authorized;
       try {
         const response = await (part as Record<string, Send>)[method]!(bounded, sdkOptions);
         return whole.includes(method) ? call.used(response) : observed(response as never, call);

@@ -4,7 +4,7 @@ import { Mistral } from "@mistralai/mistralai";
 import { z } from "zod";
 import { SidecarClient, Denied, Unbounded, Unguarded } from "../src/index.js";
 import { guard, type GuardedMistral } from "../src/mistral.js";
-import { ADDRESS, mistralClient, MISTRAL_URL, MODEL, who } from "./world.js";
+import { ADDRESS, mistralClient, MODEL, received, who } from "./world.js";
 
 let sidecar: SidecarClient;
 let mistral: GuardedMistral;
@@ -29,18 +29,13 @@ async function spent(): Promise<number> {
   }
 }
 
-async function sent(): Promise<Record<string, unknown>> {
-  const { received } = (await (await fetch(`${MISTRAL_URL}/received`)).json()) as { received: never[] };
-  return received.at(-1)!;
-}
-
 test("chat sends what is held and settles what was used", async () => {
   const response = await mistral.chat.complete(chat("hello"));
   assert.equal(response.usage.totalTokens, 17);
   assert.equal(await spent(), 17);
-  assert.ok(((await sent())["max_tokens"] as number) > 9000);
+  assert.ok(((await received())["max_tokens"] as number) > 9000);
   await mistral.chat.complete(chat("hello", { maxTokens: 3 }));
-  assert.equal((await sent())["max_tokens"], 3);
+  assert.equal((await received())["max_tokens"], 3);
   assert.equal(await spent(), 17 + 8);
 });
 
@@ -57,7 +52,7 @@ test("streams settle with the usage of their last chunk", async () => {
 
 test("fim, embeddings and ocr are guarded", async () => {
   await mistral.fim.complete({ model: MODEL, prompt: "def f(", suffix: "return", maxTokens: 7 });
-  assert.deepEqual([await spent(), (await sent())["max_tokens"]], [12, 7]);
+  assert.deepEqual([await spent(), (await received())["max_tokens"]], [12, 7]);
   await mistral.embeddings.create({ model: MODEL, inputs: ["one", "two"] });
   assert.equal(await spent(), 14);
   const document = { type: "document_url" as const, documentUrl: "https://example.com" };
@@ -108,17 +103,17 @@ test("a denied call never reaches Mistral", async () => {
   await mistral.chat.complete(chat("the last", { maxTokens: 1 }));
   await assert.rejects(mistral.chat.complete(chat("no", { maxTokens: 2_000_000 })), Denied);
   await assert.rejects(mistral.chat.stream(chat("no", { maxTokens: 2_000_000 })), Denied);
-  assert.deepEqual((await sent())["messages"], [{ role: "user", content: "the last" }]);
+  assert.deepEqual((await received())["messages"], [{ role: "user", content: "the last" }]);
 });
 
 test("parse and parseStream go the same way, with the schema that they send", async () => {
   const responseFormat = z.object({ answer: z.string().describe("d".repeat(300)), why: z.string().optional() });
   const response = await mistral.chat.parse({ ...chat("hello", { maxTokens: 3 }), responseFormat });
   assert.ok("parsed" in response.choices![0]!.message!);
-  assert.deepEqual([await spent(), (await sent())["max_tokens"]], [8, 3]);
+  assert.deepEqual([await spent(), (await received())["max_tokens"]], [8, 3]);
   const stream = await mistral.chat.parseStream({ ...chat("hello", { maxTokens: 4 }), responseFormat });
   const [limit] = await sidecar.getBudgets(who(`sdk-${id}`));
-  const schema = Buffer.byteLength(JSON.stringify((await sent())["response_format"]));
+  const schema = Buffer.byteLength(JSON.stringify((await received())["response_format"]));
   assert.ok(schema > 300 && Number(limit!.held) > schema + 4, `${limit!.held} for ${schema}`);
   let chunks = 0;
   for await (const event of stream) chunks += event.data.choices.length;
@@ -126,7 +121,7 @@ test("parse and parseStream go the same way, with the schema that they send", as
   const denied = chat("no", { maxTokens: 2_000_000 });
   await assert.rejects(mistral.chat.parse({ ...denied, responseFormat }), Denied);
   await assert.rejects(mistral.chat.parseStream({ ...denied, responseFormat }), Denied);
-  assert.equal((await sent())["max_tokens"], 4);
+  assert.equal((await received())["max_tokens"], 4);
 });
 
 /** Each line throws Unguarded; the compiler fails where one of them would compile. */

@@ -19,6 +19,8 @@ export const LATER_ADDRESS = env("LATER_ADDRESS");
 export const AWAY_ADDRESS = env("AWAY_ADDRESS");
 /** The sidecar, behind a relay that repeats requests; see tests/client/test_typescript.py. */
 export const REPEATING_ADDRESS = env("REPEATING_ADDRESS");
+/** A sidecar that gives each principal a cent in total, of which dear-1 takes 10 USD a million. */
+export const BUDGET_ADDRESS = env("BUDGET_ADDRESS");
 export const ABSENT_ADDRESS = `${LATE_ADDRESS}.absent`;
 
 export const MODEL = "small-1";
@@ -32,6 +34,12 @@ export function who(id: string): Principal {
 
 export function mistralClient(): Mistral {
   return new Mistral({ apiKey: env("API_KEY"), serverURL: MISTRAL_URL });
+}
+
+/** The last request that the stand-in for Mistral received. */
+export async function received(): Promise<Record<string, unknown>> {
+  const { received } = (await (await fetch(`${MISTRAL_URL}/received`)).json()) as { received: never[] };
+  return received.at(-1)!;
 }
 
 /** Start a sidecar at a late address, and wait until it serves. */
