@@ -72,32 +72,37 @@ class ExtAuthz:
         return request
 
     async def _decide(self, request: pb.AuthorizeRequest, caller: Caller) -> envoy.CheckResponse:
-        # A dry run with the role's maximum output. Authorize fills in the request's
-        # principal, so the copy is made before.
-        trial = pb.AuthorizeRequest()
-        trial.CopyFrom(request)
-        trial.dry_run, trial.estimate.max_output_tokens = True, 0
-        trial.estimate.input_bytes += mistral_request.MAX_TOKENS_BYTES
+        # Authorize fills in the request's principal, so the copy is made before.
+        trial = _without_max_tokens(request)
         requested = request.estimate.max_output_tokens
         if request.endpoint in mistral_request.WITH_OUTPUT and not requested:
             response = await self._try(trial, caller)
             if response.effect == pb.EFFECT_ALLOW:
                 return responses.max_tokens_missing(response.max_output_tokens)
-            return responses.denied_by_decision(response)
+            return responses.denied_by_decision(response, response.fitting_max_output_tokens)
         response = await self._service.authorize(request, caller)
         if response.effect == pb.EFFECT_ALLOW:
             return responses.allowed(response)
-        smaller = await self._smaller(trial, caller, requested) if requested else 0
-        return responses.denied_by_decision(response, smaller)
+        fitting = response.fitting_max_output_tokens
+        if requested and not fitting:
+            fitting = await self._most_for_the_role(trial, caller, requested)
+        return responses.denied_by_decision(response, fitting)
 
-    async def _smaller(self, trial: pb.AuthorizeRequest, caller: Caller, requested: int) -> int:
-        """Return a smaller max_tokens that would be allowed; 0 if none is known."""
+    async def _most_for_the_role(
+        self, trial: pb.AuthorizeRequest, caller: Caller, requested: int
+    ) -> int:
+        """Return the max_tokens that the role's maximum and the limits allow; 0 for none.
+
+        A rule on the size of requests has denied the call, so its decision says nothing of
+        what would fit.
+        """
         try:
             response = await self._try(trial, caller)
         except RateLimitedError:
             return 0
-        smaller = response.effect == pb.EFFECT_ALLOW and response.max_output_tokens < requested
-        return response.max_output_tokens if smaller else 0
+        is_allowed = response.effect == pb.EFFECT_ALLOW
+        most = response.max_output_tokens if is_allowed else response.fitting_max_output_tokens
+        return most if most < requested else 0
 
     async def _try(self, trial: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """Decide a trial, without a recorder: it is not the client's request."""
@@ -122,3 +127,12 @@ class ExtAuthz:
             recorders=self._recorders,
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"Check": check})
+
+
+def _without_max_tokens(request: pb.AuthorizeRequest) -> pb.AuthorizeRequest:
+    """Return the dry run of a request whose body leaves max_tokens out, with room to add it."""
+    trial = pb.AuthorizeRequest()
+    trial.CopyFrom(request)
+    trial.dry_run, trial.estimate.max_output_tokens = True, 0
+    trial.estimate.input_bytes += mistral_request.MAX_TOKENS_BYTES
+    return trial

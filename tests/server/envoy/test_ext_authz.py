@@ -29,6 +29,7 @@ FROM = (
     "--pin", "workspace=dev-workspace",
 )  # fmt: skip
 DEVELOPER = {"role": "developer"}
+TOO_LARGE = (SHIPPED / "role-request-size.cel").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,29 @@ def test_max_tokens_above_the_roles_is_denied_with_a_smaller_value(sidecar: Runn
     assert 0 < send < 10**6
     assert f"a max_tokens of {send} would be allowed" in answer.denied_response.body
     assert client_headers(answer)["x-sidecar-decision-id"].startswith("dec_")
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "code"),
+    [(8000, "LARGER_THAN_BUDGET"), (10**6, "REQUEST_TOO_LARGE"), (None, "LARGER_THAN_BUDGET")],
+    ids=["limits alone", "the role's maximum, too", "no max_tokens"],
+)
+def test_a_denial_by_a_budget_names_the_max_tokens_that_fits_it(
+    max_tokens: int | None, code: str, start_sidecar: Start, tmp_path: Path
+) -> None:
+    """The body is allowed with that value, and with no larger one."""
+    thousand = limit("1000", meter="tokens", window="total")
+    policies = minimal(tmp_path / "p", thousand=thousand, role_size=TOO_LARGE)
+    sidecar = start_sidecar(policies, *FROM[:5], "--pin", "workspace=lab")
+    body = {**BODY, "model": "small-1"}
+    answer = check(sidecar, {**body, "max_tokens": max_tokens}, role="tester")
+    assert refusal(answer)[1] == code
+    send = int(client_headers(answer)["x-sidecar-max-tokens"])
+    assert f"a max_tokens of {send} would be allowed now" in answer.denied_response.body
+    assert 800 < send < 1000
+    larger = check(sidecar, {**body, "max_tokens": send + 100}, role="tester")
+    assert refusal(larger)[1] == "LARGER_THAN_BUDGET"
+    assert check(sidecar, {**body, "max_tokens": send}, role="tester").status.code == 0
 
 
 def test_a_used_up_budget_gets_retry_after(start_sidecar: Start, tmp_path: Path) -> None:
