@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.policies import ALLOW_ALL, SHIPPED, deny, limit, minimal
+from support.policies import ALLOW_ALL, SHIPPED, THREE_PRICES, deny, limit, minimal
 
 from sidecar.policy import policy_set
 from sidecar.policy.trace import RuleTraces
@@ -177,6 +177,9 @@ def test_a_step_that_closes_an_unknown_hold_fails(tmp_path: Path) -> None:
         ("reasons: [NO]", ("reasons", "NO", "")),
         ("shadow: [x]", ("shadow", "x", "")),
         ("max_output_tokens: 7", ("max_output_tokens", "7", "100")),
+        ("warnings: [MODEL_RETIRES]", ("warnings", "MODEL_RETIRES", "")),
+        ("fitting_max_output_tokens: 5", ("fitting_max_output_tokens", "5", "0")),
+        ("fitting_models: [free-1]", ("fitting_models", "free-1", "")),
         ("held_usd: 1.5", ("held_usd", "1.50", "0.0002")),
         ("remaining: {daily: 5}", ("remaining of daily", "5", "100")),
         ("remaining: {nightly: 5}", ("remaining of nightly", "5", "no such limit")),
@@ -188,6 +191,30 @@ def test_each_expectation_can_fail(
     """With the expected and the actual result."""
     directory = minimal(tmp_path / "p", daily=limit("300", meter="tokens"))
     assert mismatches(directory, f"  - {CALL}\n    expect: {{{expect}}}\n") == [mismatch]
+
+
+def test_a_test_can_expect_what_would_fit_a_budget(engine: str, tmp_path: Path) -> None:
+    """The models in their order, the lowest cost first; nothing where a rule denies."""
+    cent = limit("0.01", meter="cost", window="total")
+    directory = minimal(
+        tmp_path / "p", models_yaml=THREE_PRICES, cent=cent, no_batch=deny("request.batch")
+    )
+    estimate = "estimate: {input_tokens: 1, max_output_tokens: 5000}"
+    call = CALL.replace("small-1}", f"dear-1, {estimate}}}")
+    steps = f"""
+  - {call}
+    expect: {{reasons: [LARGER_THAN_BUDGET, TOO_MUCH], warnings: [],
+             fitting_max_output_tokens: 999, fitting_models: [cheaper-1, cheap-1]}}
+  - {call.replace("5000}", "5000, batch: true}")}
+    expect: {{reasons: [NO], fitting_max_output_tokens: 0, fitting_models: []}}
+  - {call.replace("dear-1", "cheap-1")}
+    expect: {{effect: allow, warnings: [MODEL_RETIRES], fitting_models: []}}
+"""
+    assert mismatches(directory, steps, engine) == []
+    wrong = f"  - {call}\n    expect: {{fitting_models: [cheap-1, cheaper-1]}}\n"
+    assert mismatches(directory, wrong, engine) == [
+        ("fitting_models", "cheap-1, cheaper-1", "cheaper-1, cheap-1")
+    ]
 
 
 def test_a_failure_is_placed_at_its_step(tmp_path: Path) -> None:

@@ -142,7 +142,9 @@ class ReleaseStep(_Entry):
 class Expectation(_Entry):
     """The expected result; fields that are left out are not compared.
 
-    `remaining` is what is left of each rule, in requests, tokens or USD, or `unlimited`.
+    `warnings` are codes. `remaining` is what is left of each rule, in requests, tokens or USD, or
+    `unlimited`. The `fitting_` ones are 0 and an empty list where nothing would fit; the models
+    are in their order.
     """
 
     effect: Literal["allow", "deny"] | None = None
@@ -150,6 +152,9 @@ class Expectation(_Entry):
     rules: tuple[str, ...] | None = None
     shadow: tuple[str, ...] | None = None
     max_output_tokens: int | None = None
+    warnings: tuple[str, ...] | None = None
+    fitting_max_output_tokens: Count | None = None
+    fitting_models: tuple[str, ...] | None = None
     held_usd: Amount | None = None
     charged_usd: Amount | None = None
     charged_tokens: int | None = None
@@ -159,6 +164,11 @@ class Expectation(_Entry):
     def is_empty(self) -> bool:
         """Whether nothing is compared."""
         return self == Expectation()
+
+    @property
+    def names_what_fits(self) -> bool:
+        """Whether what would fit instead of a denied call is compared; it takes dry runs."""
+        return self.fitting_max_output_tokens is not None or self.fitting_models is not None
 
 
 _OF_CHARGES = frozenset({"charged_usd", "charged_tokens", "remaining"})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from sidecar.authorization.alternatives import Fitting, fitting
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.request_evaluation import EvaluationResult, evaluate_request
 from sidecar.contract import validation
@@ -151,6 +152,8 @@ class _TestRun:
             self._holds[step.name] = decision.hold_id
         before = len(self._result.mismatches)
         self._compare_decision(expected, decision)
+        if expected.names_what_fits:
+            self._compare_fitting(expected, await fitting(self._authorizer, request, decision))
         if values is not None:
             self._result.inputs.append(values)
             if len(self._result.mismatches) > before and self._result.failed_at is None:
@@ -181,6 +184,7 @@ class _TestRun:
             ("reasons", expected.reasons, [reason.code for reason in decision.reasons]),
             ("rules", expected.rules, [reason.rule for reason in decision.reasons]),
             ("shadow", expected.shadow, [reason.rule for reason in decision.shadow_reasons]),
+            ("warnings", expected.warnings, [warning.code for warning in decision.warnings]),
         ):
             if wanted is not None:
                 self._compare(what, ", ".join(sorted(wanted)), ", ".join(sorted(actual)))
@@ -192,6 +196,17 @@ class _TestRun:
             )
         self._compare_usd("held_usd", expected.held_usd, decision.held_cost_nano_usd)
         self._compare_remaining(expected, decision.budgets)
+
+    def _compare_fitting(self, expected: Expectation, fits: Fitting) -> None:
+        if expected.fitting_max_output_tokens is not None:
+            self._compare(
+                "fitting_max_output_tokens",
+                str(expected.fitting_max_output_tokens),
+                str(fits.max_output_tokens),
+            )
+        if expected.fitting_models is not None:
+            wanted, actual = ", ".join(expected.fitting_models), ", ".join(fits.models)
+            self._compare("fitting_models", wanted, actual)
 
     def _compare_charge(self, expected: Expectation, charge: Charge) -> None:
         self._compare_usd("charged_usd", expected.charged_usd, charge.cost_nano_usd)

@@ -56,6 +56,7 @@ def validate_fixtures(fixtures: Iterable[Fixture], policy: PolicySet | None) -> 
             found |= dict.fromkeys(_not_compared(fixture, loc, step))
             if policy is not None:
                 found |= dict.fromkeys(_unknown_rules(fixture, loc, step.expect, policy))
+                found |= dict.fromkeys(_never_fitting(fixture, loc, step.expect, policy))
                 found |= dict.fromkeys(_inexact_amounts(fixture, loc, step.expect, policy))
         if policy is not None:
             found |= dict.fromkeys(_wrong_balances(fixture, policy))
@@ -142,6 +143,20 @@ def _unknown_rules(
     for name in expected.remaining:
         place = (*loc, "expect", "remaining", name)
         yield from _no_limit(fixture, place, name, policy, at_key=True)
+
+
+def _never_fitting(
+    fixture: Fixture, loc: Loc, expected: Expectation, policy: PolicySet
+) -> Iterator[Problem]:
+    """Find models that no response names, which has ids alone."""
+    models = policy.catalogue.models
+    ids = {model.message.id for model in models.values()}
+    for index, name in enumerate(expected.fitting_models or ()):
+        if name not in ids:
+            message, hint = f"no model has the id '{name}'", did_you_mean(name, ids)
+            if name in models:
+                hint = f"its id is '{models[name].message.id}'"
+            yield fixture.problem((*loc, "expect", "fitting_models", index), message, hint)
 
 
 def _wrong_balances(fixture: Fixture, policy: PolicySet) -> Iterator[Problem]:
