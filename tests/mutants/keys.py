@@ -1,6 +1,6 @@
 """Mutants of U1, which is about the use of keys, and of K1 to K3, about their rotation."""
 
-from mutants.mutant import Mutant, TextMutant
+from mutants.mutant import MigrationMutant, Mutant, TextMutant
 
 U1 = [
     Mutant(
@@ -12,13 +12,13 @@ U1 = [
         "KeyUsage.count",
         "UPDATE key_usage_until SET decision = ?", "UPDATE key_usage_until SET decision = ? - 1",
     ),
-    TextMutant(
+    MigrationMutant(
         "uncounted-unseen", "U1", "A report on keys omits decisions that are not yet counted.",
-        "USAGE", "1 FROM key_usage_uncounted", "1 FROM key_usage_uncounted WHERE 0",
+        "0005_key_usage", "1 FROM key_usage_uncounted", "1 FROM key_usage_uncounted WHERE 0",
     ),
-    TextMutant(
+    MigrationMutant(
         "made-up-versions", "U1", "A use is counted for versions that do not exist.",
-        "USAGE", "iif(v.version IS NULL, t.key_id, d.key_id)", "d.key_id",
+        "0005_key_usage", "iif(v.version IS NULL, t.key_id, d.key_id)", "d.key_id",
     ),
     Mutant(
         "counting-since-now", "U1", "The time from which uses are counted is later than the first counted use.",

@@ -17,10 +17,11 @@ class StaleError(Exception):
 
 
 class Package:
-    """The modules of a folder, found by the names that they define."""
+    """The modules of a folder, found by the names that they define, and its migrations in SQL."""
 
     def __init__(self, folder: Path) -> None:
         """Read all modules."""
+        self.migrations = {path.stem: path for path in folder.rglob("migrations/*.sql")}
         self._texts = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
         self._paths: dict[str, set[Path]] = {}
         for path, text in self._texts.items():
@@ -28,7 +29,9 @@ class Package:
                 self._paths.setdefault(name, set()).add(path)
 
     def lines(self, path: Path, name: str) -> range:
-        """Return the lines of a definition in a file, or of all of it for the name ""."""
+        """Return the lines of a definition in a module, or of all of it for the name ""."""
+        if path not in self._texts:
+            return range(0)  # of a migration: coverage does not know who runs it
         for scope_name, scope in _scopes(ast.parse(self._texts[path])):
             if scope_name == name and isinstance(scope, ast.stmt):
                 return range(scope.lineno, (scope.end_lineno or scope.lineno) + 1)
@@ -107,6 +110,20 @@ class TextMutant(Mutant):
                 found += node.value.count(self.old)
                 node.value = node.value.replace(self.old, self.new)
         return found
+
+
+class MigrationMutant(Mutant):
+    """Replaces a part of a migration; `at` is its name."""
+
+    __slots__ = ()
+
+    def apply(self, package: Package) -> tuple[Path, str]:
+        """See Mutant.apply."""
+        path = package.migrations[self.at]
+        text = path.read_text(encoding="utf-8")
+        if (found := text.count(self.old)) != 1:
+            raise StaleError(f"{self.name}: its text occurs {found} times in {self.at}, not once")
+        return path, text.replace(self.old, self.new)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Mutants of how holds are charged, counted and timed: L2 and L5 to L9."""
 
-from mutants.mutant import Mutant, TextMutant
+from mutants.mutant import MigrationMutant, Mutant, TextMutant
 
 L2 = [
     Mutant(
@@ -288,9 +288,9 @@ L7 = [
         "nano_usd",
         "(usd * NANO_USD_PER_USD).to_integral_value(ROUND_FLOOR)", "float(usd) * NANO_USD_PER_USD",
     ),
-    TextMutant(
+    MigrationMutant(
         "table-takes-anything", "L7", "The table of budgets accepts amounts that are floats or texts.",
-        "_TABLES",
+        "0001_first_ledger",
         "UNIQUE (rule, window, meter, scope, window_start_us)\n"
         ") STRICT;",
         "UNIQUE (rule, window, meter, scope, window_start_us)\n"
