@@ -15,14 +15,12 @@ from sidecar.domain.prices import Tariff, UnpricedError
 from sidecar.domain.usage import WITH_OUTPUT
 from sidecar.domain.worst_case import CallSize
 from sidecar.ledger.protocol import LedgerUnavailableError
+from sidecar.policy.cel.variables import OF_THE_MODEL
 from sidecar.policy.policy_set import PolicySet
 
 MAX_MODELS = 5
 MAX_MODELS_TRIED = 50
 """Together they bound the response, and the time of a denial."""
-
-OF_THE_MODEL = frozenset({"model", "price", "request", "spend"})
-"""Variables that may have another value for another model."""
 
 Room = tuple[ReservationLine, Budget]
 """What the call takes of a limit that is enforced, and what that has left."""

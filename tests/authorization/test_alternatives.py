@@ -14,6 +14,7 @@ from support.sidecar_process import RunningSidecar, chat, recorded, tester
 
 from sidecar.authorization.alternatives import MAX_MODELS, NOTHING, Fitting, fitting
 from sidecar.domain.decisions import Effect
+from sidecar.policy.cel.variables import NAMES, OF_THE_MODEL, UNLIMITED
 
 OpenDesk = Callable[..., Desk]
 
@@ -199,3 +200,20 @@ def test_a_denial_is_answered_though_the_ledger_cannot_be_read_any_more(
     assert one.run(fitting(one.authorizer, call(), decision)) != NOTHING
     one.run(one.ledger.close())
     assert one.run(fitting(one.authorizer, call(), decision)) == NOTHING
+
+
+def test_another_model_changes_only_variables_that_are_declared_so(
+    tmp_path: Path, open_desk: OpenDesk
+) -> None:
+    """Limits that read none of these are checked once, before any model is tried."""
+    policies = minimal(
+        tmp_path / "p", models_yaml=CATALOGUE, x=deny("price.input_usd_per_million_tokens > 99.0"),
+        cent=limit("1", meter="cost", per="model.id"), y=deny('spend["cent"].fraction > 2.0'),
+    )  # fmt: skip
+    one = open_desk(policies)
+    one.authorize(call("large-1"))
+    inputs = [one.authorizer.preview(call(name))[0].values for name in ("small-1", "large-1")]
+    changed = {
+        name for name in NAMES - {UNLIMITED} if len({repr(getattr(it, name)) for it in inputs}) > 1
+    }
+    assert changed == OF_THE_MODEL

@@ -6,21 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
-MESSAGES: Mapping[str, Any] = {
-    "request": policy_pb.Request.DESCRIPTOR,
-    "principal": pb.Principal.DESCRIPTOR,
-    "role": policy_pb.Role.DESCRIPTOR,
-    "workspace": policy_pb.Workspace.DESCRIPTOR,
-    "model": policy_pb.Model.DESCRIPTOR,
-    "key": policy_pb.Key.DESCRIPTOR,
-    "price": policy_pb.Price.DESCRIPTOR,
-}
 SPEND = "spend"
 LISTS = "lists"
 PRICE = "price"
@@ -29,16 +20,44 @@ MAX_COST = "max_cost_usd"
 NOW = "now"
 UNLIMITED = "unlimited"
 
-NAMES = frozenset({*MESSAGES, SPEND, LISTS, NOW, UNLIMITED})
+
+class Declaration(NamedTuple):
+    """What is known of a variable before any call."""
+
+    message: Any = None
+    """The descriptor of its type, if that is a message."""
+    from_data: bool = False
+    """Its value comes from the data files alone."""
+    of_the_model: bool = False
+    """It may have another value where the same call is made to another model."""
+
+
+DECLARED: Mapping[str, Declaration] = {
+    "request": Declaration(policy_pb.Request.DESCRIPTOR, of_the_model=True),
+    "principal": Declaration(pb.Principal.DESCRIPTOR),
+    "role": Declaration(policy_pb.Role.DESCRIPTOR, from_data=True),
+    "workspace": Declaration(policy_pb.Workspace.DESCRIPTOR, from_data=True),
+    "model": Declaration(policy_pb.Model.DESCRIPTOR, from_data=True, of_the_model=True),
+    "key": Declaration(policy_pb.Key.DESCRIPTOR, from_data=True),
+    PRICE: Declaration(policy_pb.Price.DESCRIPTOR, of_the_model=True),
+    SPEND: Declaration(of_the_model=True),
+    LISTS: Declaration(from_data=True),
+    NOW: Declaration(),
+    UNLIMITED: Declaration(from_data=True),
+}
+
+NAMES = frozenset(DECLARED)
+MESSAGES: Mapping[str, Any] = {
+    name: declared.message for name, declared in DECLARED.items() if declared.message is not None
+}
+FROM_DATA = frozenset(name for name, declared in DECLARED.items() if declared.from_data)
+OF_THE_MODEL = frozenset(name for name, declared in DECLARED.items() if declared.of_the_model)
 
 UNLIMITED_INT = 2**63 - 1
 UNLIMITED_DOUBLE = float("inf")
 
 NEVER = datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)
 """The `expires` of a key that never does: later than any time in the data files."""
-
-FROM_DATA = frozenset({"role", "workspace", "model", "key", LISTS, UNLIMITED})
-"""Variables whose values come from the data files alone."""
 
 
 def number_text(number: float) -> str:
