@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -80,14 +81,17 @@ class PolicyStatus:
 
 
 class PolicySource:
-    """Loads policy sets from a directory, for one engine, share and trust requirement."""
+    """Loads policy sets from a directory, for one engine, share, zone and trust requirement."""
 
-    def __init__(self, path: Path, engine: str, share: Share, settings: ReloadSettings) -> None:
+    def __init__(
+        self, path: Path, engine: str, share: Share, zone: tzinfo, settings: ReloadSettings
+    ) -> None:
         """Create a source. Raises ValueError, which names the flag, for invalid trust settings."""
         self.path = path
         self.seconds = settings.seconds
         self._engine = engine
         self._share = share
+        self._zone = zone
         self._requirement: Requirement = open_requirement(settings.trust)
         self._signed_at_us = 0
 
@@ -104,7 +108,9 @@ class PolicySource:
         loaded = served
         if served is None or files.digest != served.digest or files.problems:
             generation = 1 if served is None else served.generation + 1
-            loaded = policy_set.compile_files(files, self._engine, generation, self._share)
+            loaded = policy_set.compile_files(
+                files, self._engine, generation, self._share, self._zone
+            )
         assert loaded is not None, "either served or compiled"
         self._signed_at_us = signed_at_us
         return loaded

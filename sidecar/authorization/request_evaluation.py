@@ -6,7 +6,7 @@ from functools import partial
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
-from sidecar.domain.clock import to_datetime
+from sidecar.domain.clock import format_date, to_datetime
 from sidecar.domain.decisions import Budget, CallWarning, Limit, Reason, ReservationLine
 from sidecar.domain.money import NANO_USD_PER_USD
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
@@ -242,6 +242,7 @@ def _values(
         model=entries.model.message,
         key=entries.key,
         now=to_datetime(now_us),
+        today=format_date(now_us, policy.zone),
         spend={},
         price=NO_PRICE if tariff is None else price_message(tariff.price),
         lists=policy.catalogue.lists,

@@ -26,7 +26,7 @@ from sidecar.cli.policies import load_policies
 from sidecar.cli.tables import console
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
-from sidecar.policy.cel.variables import NOW
+from sidecar.policy.cel.variables import NOW, TODAY
 from sidecar.policy.files.problems import printable
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy_tools.diff.case_results import CaseResult
@@ -93,7 +93,7 @@ def _print(found: PolicyDiff) -> None:
         _print_changes(found)
     for doubt in found.not_exact:
         how = "; only that moment was tried"
-        how = how if doubt.reads == NOW else " in a way that cannot be tried exhaustively"
+        how = how if doubt.reads in (NOW, TODAY) else " in a way that cannot be tried exhaustively"
         typer.echo(f"not exact: rule {doubt.rule} reads {doubt.reads}{how}")
     cases = _cases(found.cases)
     if found.sampled is not None:

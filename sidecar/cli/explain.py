@@ -18,6 +18,8 @@ from sidecar.cli.options import (
     FormatOption,
     MomentOption,
     ShareOption,
+    TimeZoneOption,
+    zone_info,
 )
 from sidecar.cli.policies import load_policies
 from sidecar.cli.requests import read_request
@@ -46,6 +48,7 @@ def explain(
     at: MomentOption = None,
     engine: EngineOption = EngineName.CEL_CPP,
     share: ShareOption = WHOLE,
+    time_zone: TimeZoneOption = "UTC",
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Explain the decision on a call: what would allow it, each limit, each rule part by part.
@@ -57,7 +60,7 @@ def explain(
     "mistral-large-latest", "estimate": {"inputTokens": 100}}' |
     sidecar explain policies --request -
     """
-    policy = load_policies(directory, engine.value, share)
+    policy = load_policies(directory, engine.value, share, zone_info(time_zone))
     now_us = time.time_ns() // 1000 if at is None else at
     answer = asyncio.run(_explain(policy, read_request(request, policy), now_us))
     if output is Format.JSON:
@@ -73,7 +76,7 @@ async def _explain(
 ) -> pb.ExplainResponse:
     """Explain on a fresh ledger, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="sidecar-explain-") as folder:
-        ledger = SqliteLedger(Path(folder) / "ledger.sqlite")
+        ledger = SqliteLedger(Path(folder) / "ledger.sqlite", policy.zone)
         authorizer = Authorizer(policy, ledger, lambda: now_us, 600 * SECOND_US)
         explanation = await Explainer(authorizer).explain(request)
         await ledger.close()

@@ -1,6 +1,7 @@
 """The policy directory of a command: loads it, or prints its problems."""
 
 from dataclasses import replace
+from datetime import UTC, tzinfo
 from pathlib import Path
 
 from sidecar.cli.options import fail
@@ -18,11 +19,16 @@ def in_directory(directory: Path, problem: Problem) -> Problem:
 
 
 def load_policies(
-    directory: Path, engine: str, share: Share = WHOLE, *, exit_code: int = 1
+    directory: Path,
+    engine: str,
+    share: Share = WHOLE,
+    zone: tzinfo = UTC,
+    *,
+    exit_code: int = 1,
 ) -> PolicySet:
     """Load a policy directory, or print all that is wrong and exit."""
     try:
-        return policy_set.load(directory, engine, share=share)
+        return policy_set.load(directory, engine, share=share, zone=zone)
     except PolicyError as error:
         problems = (str(in_directory(directory, problem)) for problem in error.problems)
         raise fail("\n".join(problems), exit_code) from None

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import typer
 
-from sidecar.cli.options import fail
+from sidecar.cli.options import TimeZoneOption, fail, zone_info
 from sidecar.cli.policies import in_directory, load_policies
 from sidecar.policy import policy_set
 from sidecar.policy.files.problems import printable
@@ -69,6 +70,7 @@ def run_tests(
             help="The output format. With junit, coverage goes to standard error.",
         ),
     ] = TestFormat.TEXT,
+    time_zone: TimeZoneOption = "UTC",
 ) -> None:
     """Run the fixtures (*_test.yaml) of a policy directory. Exit 1 if any fails.
 
@@ -76,7 +78,7 @@ def run_tests(
 
     Example: sidecar test policies
     """
-    policies = _load(directory)
+    policies = _load(directory, zone_info(time_zone))
     found, problems = fixtures.read(directory)
     problems += validate_fixtures(found, policies[0])
     if problems:
@@ -107,12 +109,12 @@ def run_tests(
         raise typer.Exit(1)
 
 
-def _load(directory: Path) -> list[PolicySet]:
+def _load(directory: Path, zone: tzinfo) -> list[PolicySet]:
     """Load the policy set once for each engine that runs on this machine."""
     policies = []
     for engine in policy_set.ENGINES:
         try:
-            policies.append(load_policies(directory, engine))
+            policies.append(load_policies(directory, engine, zone=zone))
         except ValueError as error:  # no wheel of cel-cpp for this machine
             typer.echo(f"sidecar: {error}", err=True)
     return policies

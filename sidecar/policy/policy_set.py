@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,12 +70,15 @@ class PolicySet:
         rules: Sequence[Rule],
         entries: data.Data,
         share: Share = WHOLE,
+        zone: tzinfo = UTC,
     ) -> None:
         """Prepare the entries, and group the rules by their effects."""
         self.digest = digest
         self.generation = generation
         self.engine = engine
         self.share = share
+        self.zone = zone
+        """The time zone in which a day begins: of limits, and of `today` in rules."""
         self.entries = entries
         self.catalogue = Catalogue(entries)
         self._group(rules)
@@ -131,7 +135,11 @@ class PolicySet:
 
 
 def load(
-    path: Path, engine_name: str = "cel-cpp", generation: int = 1, share: Share = WHOLE
+    path: Path,
+    engine_name: str = "cel-cpp",
+    generation: int = 1,
+    share: Share = WHOLE,
+    zone: tzinfo = UTC,
 ) -> PolicySet:
     """Read and compile a policy directory, for a sidecar with this share of its ceilings.
 
@@ -139,12 +147,17 @@ def load(
     not available on this machine.
     """
     return with_timeout(
-        str(path), lambda: compile_files(directory.read(path), engine_name, generation, share)
+        str(path),
+        lambda: compile_files(directory.read(path), engine_name, generation, share, zone),
     )
 
 
 def compile_files(
-    files: PolicyFiles, engine_name: str, generation: int, share: Share = WHOLE
+    files: PolicyFiles,
+    engine_name: str,
+    generation: int,
+    share: Share = WHOLE,
+    zone: tzinfo = UTC,
 ) -> PolicySet:
     """Compile the files of a policy directory, without a timeout.
 
@@ -160,7 +173,7 @@ def compile_files(
         ExpressionCompiler(engine, parser, checker, largest(files, entries), entries.lists)
     )
     rules = _compile(files, reader, problems)
-    return PolicySet(files.digest, generation, engine, rules, entries, share)
+    return PolicySet(files.digest, generation, engine, rules, entries, share, zone)
 
 
 def largest(files: PolicyFiles, entries: data.Data) -> Largest:

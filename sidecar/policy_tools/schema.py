@@ -51,6 +51,8 @@ def rule_variables() -> list[Variable]:
     listed = "The texts of a list in the data files."
     rows.append(Variable(f"{variables.LISTS}[name]", "list(string)", listed))
     rows.append(Variable(variables.NOW, "timestamp", "The moment of the decision."))
+    day = "The date of now in the time zone of the budgets, as in 2026-12-25."
+    rows.append(Variable(variables.TODAY, "string", day))
     rows.append(Variable(variables.UNLIMITED, "int or double", "A limit without a ceiling."))
     return rows
 

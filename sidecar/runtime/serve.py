@@ -47,7 +47,10 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         settings.rotation.files()
     checked = await listeners.check(settings)
     channels = open_channels(settings.alerts)
-    source = PolicySource(settings.policies, settings.engine, settings.share, settings.reloads)
+    zone = ZoneInfo(settings.time_zone)
+    source = PolicySource(
+        settings.policies, settings.engine, settings.share, zone, settings.reloads
+    )
     telemetry = Telemetry(settings.telemetry)
     policy = source.load()
     warn_of_share(policy)
@@ -56,7 +59,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
     ledger = SqliteLedger(
         settings.ledger,
-        ZoneInfo(settings.time_zone),
+        zone,
         names,
         origin=Origin(instance, str(settings.share)),
     )

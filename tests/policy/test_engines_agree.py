@@ -85,6 +85,7 @@ def of_ada(labels: Mapping[str, str] | None = None, budget: float = 50.0) -> Val
         policy_pb.Model(),
         policy_pb.Key(),
         datetime(2026, 11, 10, tzinfo=UTC),
+        "2026-11-10",
         {},
     )
 

@@ -21,7 +21,7 @@ READERS = [
     for engine in (CPP, PYTHON)
 ]
 PIECES = [
-    "request", "principal", "role", "workspace", "model", "key", "now", "spend", "unlimited",
+    "request", "principal", "role", "workspace", "model", "key", "now", "today", "spend", "unlimited",
     ".id", ".labels", ".tokens", ".services", ".getHours", ".matches", ".all", ".map", ".size",
     ".split", ".trim", ".lowerAscii",
     "has", "size", "int", "double", "string", "bytes", "type", "dyn", "timestamp", "duration",

@@ -99,6 +99,7 @@ def of(text: str) -> Values:
         model=known.model,
         key=no_key(text),
         now=known.now,
+        today=known.today,
         spend={},
     )
 

@@ -403,6 +403,7 @@ def test_endpoints_are_found_however_they_are_written(tmp_path: Path) -> None:
         ("request.batch", "request.batch"),
         ("request.tokens == 500", "request.tokens"),
         ("now.getHours() > 18", "now"),
+        ('today.endsWith("-12-25")', "today"),
     ],
 )
 def test_what_cannot_be_tried_out_in_full_is_said(

@@ -36,7 +36,7 @@ class Desk:
         self.now_us = NOON
         self.loop = asyncio.new_event_loop()
         self.ledger = SqliteLedger(ledger, zone)
-        policy = policy_set.load(policies, engine, share=share)
+        policy = policy_set.load(policies, engine, share=share, zone=zone)
         self.authorizer = Authorizer(policy, self.ledger, lambda: self.now_us, 600 * SECOND_US)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -16,7 +16,7 @@ INT_FIELDS = [
 ] + ["role.max_tokens_per_request", "workspace.requests_per_minute", "key.requests_per_minute"]
 TEXT_FIELDS = [
     "request.model", "request.endpoint", "request.region", "principal.id", "principal.role",
-    "role.name", "workspace.name", "model.id", "model.family", "key.state",
+    "role.name", "workspace.name", "model.id", "model.family", "key.state", "today",
     'principal.labels["team"]', "principal.labels.service",
 ]  # fmt: skip
 LISTS = [
@@ -157,5 +157,5 @@ def calls(draw: st.DrawFn) -> Values:
     )  # fmt: skip
     return Values(
         request, principal, role, workspace, model, key,
-        now.replace(tzinfo=UTC), spend,
+        now.replace(tzinfo=UTC), now.date().isoformat(), spend,
     )  # fmt: skip

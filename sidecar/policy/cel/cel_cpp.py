@@ -75,6 +75,7 @@ class CelCppEngine:
             name: cel.Type(message.full_name) for name, message in variables.MESSAGES.items()
         }
         declared[variables.NOW] = cel.Type.TIMESTAMP
+        declared[variables.TODAY] = cel.Type.STRING
         declared[variables.LISTS] = cel.Type.Map(cel.Type.STRING, cel.Type.List(cel.Type.STRING))
         declared[variables.SPEND] = cel.Type.Map(
             cel.Type.STRING, cel.Type(policy_input_pb2.Spend.DESCRIPTOR.full_name)
@@ -118,6 +119,7 @@ class CelCppEngine:
                 "price": values.price,
                 "lists": values.lists,
                 "now": values.now,
+                "today": values.today,
                 "spend": values.spend,
                 "unlimited": unlimited,
             }

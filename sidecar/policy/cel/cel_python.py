@@ -197,6 +197,7 @@ class CelPythonEngine:
             "price": _from_message(values.price),
             "lists": self._lists(values.lists),
             "now": celtypes.TimestampType(values.now),
+            "today": celtypes.StringType(values.today),
             "spend": celtypes.MapType(
                 {
                     celtypes.StringType(rule): _from_message(spend)

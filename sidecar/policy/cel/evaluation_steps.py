@@ -141,6 +141,8 @@ class _Meter:
             return ValueSize(message=variables.MESSAGES[name].full_name)
         if name == variables.LISTS:
             return self._largest.lists
+        if name == variables.TODAY:
+            return ValueSize(len("2026-12-25"))
         return self._largest.spend if name == variables.SPEND else NUMBER
 
     def _field(self, value: ValueSize, name: str) -> ValueSize:

@@ -18,6 +18,8 @@ PRICE = "price"
 MAX_COST = "max_cost_usd"
 """The field of a request with its worst-case cost."""
 NOW = "now"
+TODAY = "today"
+"""The date of `now` in the time zone of the budgets, as in "2026-12-25"."""
 UNLIMITED = "unlimited"
 
 
@@ -43,6 +45,7 @@ DECLARED: Mapping[str, Declaration] = {
     SPEND: Declaration(of_the_model=True),
     LISTS: Declaration(from_data=True),
     NOW: Declaration(),
+    TODAY: Declaration(),
     UNLIMITED: Declaration(from_data=True),
 }
 
@@ -106,6 +109,7 @@ class Values:
     model: policy_pb.Model
     key: policy_pb.Key
     now: datetime
+    today: str
     spend: Mapping[str, policy_pb.Spend]
     price: policy_pb.Price = field(default_factory=policy_pb.Price)
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -118,6 +122,7 @@ def values_of(
     lists: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Values:
     """Return the values of a call with only these entries."""
+    now = datetime.now(UTC)
     return Values(
         request=policy_pb.Request(),
         principal=pb.Principal(),
@@ -125,7 +130,8 @@ def values_of(
         workspace=workspace,
         model=model,
         key=no_key(),
-        now=datetime.now(UTC),
+        now=now,
+        today=now.date().isoformat(),
         spend={},
         lists=lists,
     )

@@ -218,7 +218,7 @@ class _RuleReader:
                 self._request(fields, meets)
             case ["spend", *steps]:
                 self._spend(steps, meets, other)
-            case ["now" | "role" | "workspace" | "model" as whole]:
+            case ["now" | "today" | "role" | "workspace" | "model" as whole]:
                 self._doubt(whole, meets)  # not just a field: no telling what of it
             case _:
                 self._texts.append(node)

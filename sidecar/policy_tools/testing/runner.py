@@ -95,7 +95,7 @@ class _TestRun:
         self._policy = policy
         self._fixture = fixture
         self._now_us = fixture.at_us
-        self._ledger = SqliteLedger(path)
+        self._ledger = SqliteLedger(path, policy.zone)
         self._authorizer = Authorizer(policy, self._ledger, lambda: self._now_us, HOLD_TTL_US)
         self._holds: dict[str, str] = {}
         self._result = FixtureResult(fixture, policy.engine.name)
