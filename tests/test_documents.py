@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +24,19 @@ from sidecar.alerts.webhook import WebhookChannel, signature
 from sidecar.identity.proofs import read_mapping
 from sidecar.policy import policy_set
 from sidecar.policy.files import header
+from sidecar.policy.trace import RuleTraces
 from sidecar.policy_tools.testing import fixtures
+from sidecar.policy_tools.testing.coverage import Coverage
 from sidecar.policy_tools.testing.runner import run_fixtures
+from sidecar.policy_tools.testing.validate import validate_fixtures
 
 ROOT = Path(__file__).parents[1]
+STARTER = ROOT / "sidecar" / "starter"
 README = (ROOT / "README.md").read_text()
 ALERTS = (ROOT / "docs" / "alerts.md").read_text()
 IDENTITY = (ROOT / "docs" / "identity.md").read_text()
 POLICIES = (ROOT / "docs" / "policies.md").read_text()
+EXAMPLES = (ROOT / "docs" / "examples.md").read_text()
 POLICY_DATA = (ROOT / "docs" / "policy-data.md").read_text()
 POLICY_TOOLS = (ROOT / "docs" / "policy-tools.md").read_text()
 FAILURES = (ROOT / "docs" / "failures.md").read_text()
@@ -131,35 +137,34 @@ def test_every_key_of_a_header_is_documented() -> None:
     assert set(table) == header.FOR_ALL | header.FOR_REFUSALS | header.FOR_LIMITS
 
 
-CALL = """{principal: {id: ada, role: tester, workspace: lab}, model: small-1,
-      estimate: {input_tokens: 100, max_output_tokens: 100}}"""
-WEEKLY_FIXTURE = """
-tests:
-- name: the week of ada begins on Sunday at six in the evening
-  at: 2026-11-08T17:00:00Z
-  balances: [{rule: weekly, scope: ada, spent: 25}]
-  steps:
-  - authorize: CALL
-    expect: {effect: deny, reasons: [WEEKLY_BUDGET_EXHAUSTED], remaining: {weekly: 0}}
-  - advance: 1h
-  - authorize: CALL
-    expect: {effect: allow, remaining: {weekly: 24.9998}}
-  - advance: 6d
-  - authorize: CALL
-    expect: {effect: allow, remaining: {weekly: 24.9996}}
-""".replace("CALL", CALL)
+def examples() -> dict[str, dict[str, str]]:
+    """Return the files of each example in docs/examples.md, by its title."""
+    file = re.compile(r"^`([\w.-]+)`:\n\n((?: {4}.*\n|\n(?= {4}))+)", re.MULTILINE)
+    return {
+        section.partition("\n")[0]: {name: blocks(text)[0] for name, text in file.findall(section)}
+        for section in EXAMPLES.split("\n## ")[1:]
+    }
 
 
-def test_the_documented_week_begins_when_it_says(tmp_path: Path) -> None:
-    """The limit in docs/policies.md, as it stands, on both engines."""
-    (rule,) = (block for block in blocks(POLICIES) if "starts_on: sunday" in block)
-    directory = policies.minimal(tmp_path / "p", weekly=rule)
-    (directory / "weekly_test.yaml").write_text(WEEKLY_FIXTURE)
+@pytest.mark.parametrize("title", examples())
+def test_each_example_of_a_policy_works(title: str, engine: str, tmp_path: Path) -> None:
+    """On the set of `sidecar init`: no problem, and its fixtures pass and cover its rules."""
+    directory = tmp_path / "p"
+    shutil.copytree(STARTER, directory)
+    for file in directory.glob("*_test.yaml"):
+        file.unlink()
+    for name, text in examples()[title].items():
+        (directory / name).write_text(text)
+    policy = policy_set.load(directory, engine)
     found, problems = fixtures.read(directory)
-    assert (len(found), problems) == (1, [])
-    for engine in ("cel-cpp", "cel-python"):
-        outcomes = run_fixtures(policy_set.load(directory, engine), found)
-        assert [outcome.mismatches for outcome in outcomes] == [[]]
+    assert problems + validate_fixtures(found, policy) == []
+    results = list(run_fixtures(policy, found))
+    assert results
+    assert [result.mismatches for result in results] == [[]] * len(results)
+    coverage = Coverage(RuleTraces(policy))
+    coverage.record(results)
+    rules = {name.removesuffix(".cel") for name in examples()[title] if name.endswith(".cel")}
+    assert [item.part.text for item in coverage.items if item.rule in rules and item.missing] == []
 
 
 LIST_LABEL_FIXTURE = """
