@@ -238,6 +238,7 @@ class Authorizer:
             shadow_reasons=result.shadow_reasons,
             lines=result.lines,
             share=policy.share,
+            retirement=result.retirement,
         )
 
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:

@@ -10,6 +10,7 @@ from sidecar.domain.clock import format_date, to_datetime
 from sidecar.domain.decisions import Budget, CallWarning, Limit, Reason, ReservationLine
 from sidecar.domain.money import NANO_USD_PER_USD
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
+from sidecar.domain.retirement import MODEL_RETIRED, Retirement
 from sidecar.domain.usage import Endpoint, tool_calls_of
 from sidecar.domain.worst_case import CallSize, worst_case
 from sidecar.policy.catalogue import Model, Role, price_message
@@ -67,6 +68,8 @@ class EvaluationResult:
     values: Values | None = None
     """The policy input; None where no rule was evaluated."""
     warnings: tuple[CallWarning, ...] = ()
+    retirement: Retirement | None = None
+    """The model's, if the data files have a day for it."""
 
 
 def evaluate_request(
@@ -76,10 +79,10 @@ def evaluate_request(
     entries, unknown = _look_up(policy, request.principal, request.model)
     if entries is None:
         return EvaluationResult(unknown)
-    model_id = entries.model.message.id
+    model_id, retirement = entries.model.message.id, entries.model.retirement
     size = _size(endpoint_of(policy, request), request, entries.role)
     if size is None:
-        return EvaluationResult((_OUTPUT_UNBOUNDED,), model_id=model_id)
+        return EvaluationResult((_OUTPUT_UNBOUNDED,), model_id=model_id, retirement=retirement)
     tariff, cost_nano_usd, unpriced = _price(policy, entries.model, size, now_us)
     values = _values(
         policy,
@@ -95,7 +98,7 @@ def evaluate_request(
         values = replace(values, spend=_spend(budgets))
         evaluation = Evaluation(policy, values)
     verdict = evaluation.verdict()
-    retired, warnings = _retirement(entries.model, now_us)
+    retired, warnings = _retired(retirement, now_us)
     return EvaluationResult(
         reasons=(*retired, *unpriced, *failed, *verdict.reasons),
         shadow_reasons=verdict.shadow_reasons,
@@ -106,6 +109,7 @@ def evaluate_request(
         cost_nano_usd=cost_nano_usd,
         values=values,
         warnings=warnings,
+        retirement=retirement,
     )
 
 
@@ -191,16 +195,16 @@ def _price(
     return None, 0, reasons
 
 
-def _retirement(model: Model, now_us: int) -> tuple[tuple[Reason, ...], tuple[CallWarning, ...]]:
-    """Deny a model from the day of its retirement on, and warn before it."""
-    if model.retires_us is None:
+def _retired(
+    retirement: Retirement | None, now_us: int
+) -> tuple[tuple[Reason, ...], tuple[CallWarning, ...]]:
+    """Deny a model from its retirement on, and warn before it."""
+    if retirement is None:
         return (), ()
-    name, instead = model.message.id, model.message.replaced_by
-    use = f": use {instead}" if instead else ""
-    day = f"{to_datetime(model.retires_us):%Y-%m-%d}"
-    if now_us >= model.retires_us:
-        return (Reason("MODEL_RETIRED", f"model {name} was retired on {day}{use}", "", 403),), ()
-    return (), (CallWarning("MODEL_RETIRES", f"model {name} is denied from {day} on{use}"),)
+    text = retirement.text(now_us)
+    if now_us >= retirement.retires_us:
+        return (Reason(MODEL_RETIRED, text, "", 403),), ()
+    return (), (CallWarning("MODEL_RETIRES", text),)
 
 
 def _policy_request(

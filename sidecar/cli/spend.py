@@ -19,7 +19,16 @@ from sidecar.domain.amounts import format_estimate, format_number
 from sidecar.domain.clock import SECOND_US, to_datetime, to_us
 from sidecar.domain.counted import counted
 from sidecar.domain.forecast import METHOD, BudgetForecast
-from sidecar.domain.spend_report import COUNTED, Dimension, Spend, SpendReport, grouped, sparkline
+from sidecar.domain.retirement import Retirement
+from sidecar.domain.spend_report import (
+    COUNTED,
+    RETIREMENTS,
+    Dimension,
+    Spend,
+    SpendReport,
+    grouped,
+    sparkline,
+)
 from sidecar.domain.windows import Span, Window
 from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import LedgerRefusedError
@@ -85,6 +94,8 @@ def spend(
         typer.echo(json.dumps(_as_json(report), indent=2, ensure_ascii=False))
         return
     console().print(_spend_table(report))
+    if report.retirements:
+        console().print(_retirement_table(report))
     if report.forecasts:
         console().print(_budget_table(report))
     if len(report.forecasts) > MAX_BUDGETS:
@@ -161,6 +172,16 @@ def _cells(row: Spend, report: SpendReport) -> tuple[str, ...]:
     return (*figures[:DAILY_AFTER], sparkline(marks), *figures[DAILY_AFTER:])
 
 
+def _retirement_table(report: SpendReport) -> Table:
+    """Return a row for each model that was spent on and retires."""
+    table = Table(title=RETIREMENTS, title_justify="left")
+    for heading in report.retirement_headings:
+        table.add_column(heading, overflow="fold")
+    for row in report.retirement_rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def _budget_table(report: SpendReport) -> Table:
     table = Table(title="Budgets, as they are now", title_justify="left")
     for heading in ("limit", "for"):
@@ -193,12 +214,21 @@ def _as_json(report: SpendReport) -> dict[str, Any]:
         "rows": [dict(zip(report.by, row.names, strict=True)) | _sums(row) for row in report.rows],
         "total": _sums(report.total),
         "budgets": [_forecast(forecast, report.zone) for forecast in report.forecasts],
+        "retirements": [_retirement(retirement, report.zone) for retirement in report.retirements],
         "method": METHOD,
     }
 
 
 def _sums(row: Spend) -> dict[str, Any]:
     return {name: value for name, value in asdict(row).items() if name != "names"}
+
+
+def _retirement(retirement: Retirement, zone: tzinfo) -> dict[str, Any]:
+    return {
+        "model": retirement.model_id,
+        "retires_on": _iso(retirement.retires_us, zone),
+        "replaced_by": retirement.replaced_by or None,
+    }
 
 
 def _forecast(forecast: BudgetForecast, zone: tzinfo) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Alerts about budgets and keys: their kinds, contents and texts, and the retry delays."""
+"""Alerts about budgets, keys and models: their kinds, contents and texts, and the retry delays."""
 
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from sidecar.domain.amounts import format_amount
 from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.decisions import Meter
+from sidecar.domain.retirement import Retirement
 from sidecar.domain.share import WHOLE
 from sidecar.domain.windows import FOREVER_US, Window
 
@@ -23,6 +24,8 @@ class AlertKind(StrEnum):
     EXPIRED = "expired"
     BURN = "burn"
     KEY_IN_USE = "key_in_use"
+    MODEL_RETIRES = "model_retires"
+    MODEL_RETIRED = "model_retired"
 
 
 class Origin(NamedTuple):
@@ -42,7 +45,8 @@ class Alert(NamedTuple):
 
     Amounts are in the meter's unit: requests, tokens or nano-USD. `scope` is the limit's
     scope; the workspace for an overrun or an expiry, which have no rule; KEY#VERSION for a
-    key in use after its grace period.
+    key in use after its grace period; the model's id for a retirement, whose window is that of
+    `Retirement.notice`.
     """
 
     alert_id: str
@@ -58,7 +62,7 @@ class Alert(NamedTuple):
     """The threshold; 0 for the other kinds."""
     ceiling: int | None
     spent: int
-    """In the window; by the call, for an overrun or an expiry; 0 for a key."""
+    """In the window; by the call, for an overrun or an expiry; 0 for a key or a model."""
     held: int
     usual: int | None = None
     """The mean spend of an hour, for a burn."""
@@ -69,6 +73,8 @@ class Alert(NamedTuple):
     """See Origin; "" in alerts of older versions."""
     undivided_ceiling: int | None = None
     """For a threshold: the policies' ceiling, of which `ceiling` is this sidecar's share."""
+    replaced_by: str = ""
+    """The model to use instead of one that retires, if the data files name it."""
 
     def document(self) -> dict[str, Any]:
         """Return the alert as a JSON object."""
@@ -122,6 +128,16 @@ class Alert(NamedTuple):
                     f"{self.scope} is still used after its grace period, so it is not revoked:"
                     " find the app that does not use the new key, or `sidecar keys rotate --force`"
                 )
+            case AlertKind.MODEL_RETIRES | AlertKind.MODEL_RETIRED:
+                return self._retirement()
+
+    def _retirement(self) -> str:
+        """Return that a model which is still called retires, or was retired."""
+        denied = self.kind is AlertKind.MODEL_RETIRED
+        retires_us = self.window_start_us if denied else self.window_end_us
+        retirement = Retirement(self.scope, retires_us, self.replaced_by)
+        still = "it is still called, and denied" if denied else "it is still called"
+        return f"{retirement.text(self.window_start_us)}; {still}"
 
 
 def _iso(at_us: int) -> str | None:

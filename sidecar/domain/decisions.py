@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from sidecar.domain.prices import Tariff, Terms
+from sidecar.domain.retirement import Retirement
 from sidecar.domain.share import WHOLE, Share
 from sidecar.domain.usage import Endpoint, Usage
 from sidecar.domain.windows import DEFAULT_ANCHOR, Anchor, Window
@@ -148,6 +149,8 @@ class ReservationRequest:
     lines: tuple[ReservationLine, ...]
     share: Share = WHOLE
     """This sidecar's share of the policies' ceilings, for texts."""
+    retirement: Retirement | None = None
+    """The model's, if the data files have a day for it."""
 
 
 @dataclass(frozen=True, slots=True)

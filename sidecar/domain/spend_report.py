@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
 
-from sidecar.domain.clock import format_date
+from sidecar.domain.clock import format_date, format_time
 from sidecar.domain.counted import counted
 from sidecar.domain.forecast import BudgetForecast
 from sidecar.domain.money import ceil_div, format_usd
+from sidecar.domain.retirement import Retirement
 from sidecar.domain.windows import Span
 
 MARKS = "▁▂▃▄▅▆▇█"
@@ -22,6 +23,9 @@ COUNTED = (
     "held on, so the rows add up to more than the total. What a budget has spent is what the "
     "ledger compares with its ceiling."
 )
+
+
+RETIREMENTS = "Models that were spent on, and retire"
 
 
 class Dimension(StrEnum):
@@ -94,12 +98,27 @@ class SpendReport:
     total: Spend
     """Each call counted once. By rule, a call counts for each limit, so rows add up to more."""
     forecasts: tuple[BudgetForecast, ...]
-    """For each hourly, daily and monthly budget with a ceiling; the most urgent first."""
+    """For each budget of an hour or longer with a ceiling; the most urgent first."""
+    retirements: tuple[Retirement, ...]
+    """Of the models that were spent on in these days; the first to retire first."""
 
     @property
     def dates(self) -> list[str]:
         """The days, as in 2026-11-01; the last may not be over."""
         return [format_date(day.start_us, self.zone) for day in self.days]
+
+    @property
+    def retirement_headings(self) -> tuple[str, ...]:
+        """The names of the columns of `retirement_rows`."""
+        return "model", f"retires on ({self.zone})", "replaced by"
+
+    @property
+    def retirement_rows(self) -> list[tuple[str, ...]]:
+        """The retirements as texts, a row each."""
+        return [
+            (model, format_time(retires_us, self.zone), replaced_by or "(none named)")
+            for model, retires_us, replaced_by in self.retirements
+        ]
 
 
 def days_in_group(days: Sequence[object], most: int) -> int:

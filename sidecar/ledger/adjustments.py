@@ -2,10 +2,11 @@
 
 import sqlite3
 
-from sidecar.domain.decisions import Budget, Limit, Meter
-from sidecar.domain.windows import CALENDAR, Anchor, Window
+from sidecar.domain.decisions import Budget, Limit
+from sidecar.domain.windows import CALENDAR, Window
 from sidecar.ledger.chain import ADJUSTMENT_COLUMNS, Chain
 from sidecar.ledger.group_balances import GroupBalances
+from sidecar.ledger.latest_limits import ceiling_of, latest_limit
 from sidecar.ledger.protocol import NotAdjustableError
 from sidecar.ledger.rows import insert
 
@@ -31,8 +32,8 @@ class Adjustments:
         Raises NotAdjustableError when no call has counted on the rule, or when its window is
         a sliding minute or concurrent.
         """
-        limit = self._limit(rule, scope)
         at_us = self._balances.advance(at_us)
+        limit = self._limit(rule, scope, at_us)
         balance = self._balances.of(limit, at_us)
         row = balance.row or self._balances.open_window(balance)
         self._sql.execute(
@@ -48,18 +49,15 @@ class Adjustments:
         """Drop the cached end of the chain: a transaction was rolled back."""
         self._chain.forget()
 
-    def _limit(self, rule: str, scope: str) -> Limit:
-        """Return the limit as of the latest call that it counted, for this scope if possible."""
-        found = self._sql.execute(
-            "SELECT meter, window, CASE WHEN scope = ?2 THEN ceiling END, starts_on, starts_at"
-            " FROM budgets WHERE rule = ?1 ORDER BY scope = ?2 DESC, id DESC LIMIT 1",
-            (rule, scope),
-        ).fetchone()
-        if found is None:
+    def _limit(self, rule: str, scope: str, at_us: int) -> Limit:
+        """Return the limit as of the latest call that it counted, with the scope's ceiling."""
+        limit = latest_limit(self._sql, rule)
+        if limit is None:
             raise NotAdjustableError(f"no call has counted on a limit named {rule}")
-        meter, window, ceiling, anchor = Meter(found[0]), Window(found[1]), found[2], found[3:]
-        if window not in ADJUSTABLE:
+        if limit.window not in ADJUSTABLE:
             raise NotAdjustableError(
-                f"{rule} has the window {window.value}, which cannot be adjusted"
+                f"{rule} has the window {limit.window.value}, which cannot be adjusted"
             )
-        return Limit(rule, meter, window, scope, ceiling, anchor=Anchor(*anchor))
+        limit = limit._replace(scope=scope)
+        span = self._balances.span(limit.window, at_us, limit.anchor)
+        return limit._replace(ceiling=ceiling_of(self._sql, limit, span))

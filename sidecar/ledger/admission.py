@@ -24,6 +24,7 @@ from sidecar.ledger.balances import Balance, Balances
 from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, DecisionChain
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.protocol import RequestIdReusedError
+from sidecar.ledger.retirements import Retirements
 
 CheckedLines = list[tuple[ReservationLine, Balance]]
 
@@ -135,6 +136,7 @@ class Admission:
         self._balances = balances
         self._alerts = alerts
         self._chain = chain
+        self._retirements = Retirements(connection)
         self._row_ids: dict[str | Tariff, int] = {}
 
     def decide(self, reservation: ReservationRequest) -> Decision:
@@ -146,11 +148,14 @@ class Admission:
         decision, checked = check_reservation(self._balances, reservation, at_us, hold=True)
         self._record(reservation, decision, checked, at_us)
         self._alerts.thresholds(reservation, decision, checked)
+        self._alerts.retirement(reservation, decision)
+        self._retirements.record(reservation.call.model_id, reservation.retirement)
         return decision
 
     def forget(self) -> None:
         """Drop what is cached: a transaction was rolled back, and its new rows with it."""
         self._row_ids.clear()
+        self._retirements.forget()
 
     def _earlier(self, reservation: ReservationRequest, at_us: int) -> Decision | None:
         """L3: return the decision recorded for this request id, with its hold's state now."""

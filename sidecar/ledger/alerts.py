@@ -12,6 +12,7 @@ from typing import Any
 from sidecar.domain.alerts import UNNAMED, Alert, AlertKind, Origin
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, Meter, ReservationLine, ReservationRequest
+from sidecar.domain.retirement import MODEL_RETIRED
 from sidecar.domain.rotation import STILL_IN_USE, Stage
 from sidecar.domain.windows import MINUTE_US, Span, Window
 from sidecar.ledger import rows
@@ -138,6 +139,29 @@ class Alerts:
                 )  # fmt: skip
         return len(self._raised) - before
 
+    def retirement(self, reservation: ReservationRequest, decision: Decision) -> None:
+        """Report a model that is allowed shortly before its retirement, or denied because of it.
+
+        That is once for each of the times that `Retirement.notice` returns. A call that is
+        denied for any other reason does not use the model.
+        """
+        retirement = reservation.retirement
+        notice = None if retirement is None else retirement.notice(reservation.at_us)
+        if retirement is None or notice is None:
+            return
+        if decision.hold_id:
+            kind = AlertKind.MODEL_RETIRES
+        elif [reason.code for reason in reservation.reasons] == [MODEL_RETIRED]:
+            kind = AlertKind.MODEL_RETIRED
+        else:
+            return
+        if self._is_new((kind, "", Window.TOTAL, retirement.model_id, notice.start_us, ())):
+            self._raise(
+                kind, self._balances.advance(reservation.at_us), "", retirement.model_id,
+                Meter.REQUESTS, Window.TOTAL, *notice, 0, None, 0, 0,
+                replaced_by=retirement.replaced_by,
+            )  # fmt: skip
+
     def committed(self) -> list[Alert]:
         """Return the alerts raised since the last call; their transaction is on disk."""
         raised, self._raised = self._raised, []
@@ -173,6 +197,7 @@ class Alerts:
         at_us: int,
         *others: Any,
         undivided_ceiling: int | None = None,
+        replaced_by: str = "",
     ) -> None:
         """Insert an alert, due for each channel, unless it was raised before."""
         alert_id = f"alert_{at_us // 1000:012x}{self._entropy(10).hex()}"
@@ -180,6 +205,7 @@ class Alerts:
             instance=self._origin.instance,
             share=self._origin.share,
             undivided_ceiling=undivided_ceiling,
+            replaced_by=replaced_by,
         )
         written = self._sql.execute(_INSERT, alert)
         if written.rowcount:

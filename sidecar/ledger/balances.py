@@ -101,7 +101,7 @@ class Balances:
 
     def sums(self, limit: Limit, span: Span, at_us: int) -> Sums:
         """Add up the rows of a limit; `span` is its current window."""
-        row = self._sql.execute(_SUMS, _still_open(limit, span, at_us)).fetchone()
+        row = self._sql.execute(_SUMS, still_open(limit, span, at_us)).fetchone()
         return Sums(*row)
 
     def wait_us(self, balance: Balance, amount: int) -> int:
@@ -117,7 +117,7 @@ class Balances:
         ends_us = span.end_us
         excess = balance.spent + balance.held + amount - (limit.ceiling or 0)
         for row_ends_us, used in self._sql.execute(
-            _ENDS, (*_still_open(limit, span, at_us), span.end_us)
+            _ENDS, (*still_open(limit, span, at_us), span.end_us)
         ):
             ends_us, excess = row_ends_us, excess - used
             if excess <= 0:
@@ -149,36 +149,37 @@ class PreviewBalances(Balances):
             return sums
         concurrent = limit.window is Window.CONCURRENT
         (freed,) = self._sql.execute(
-            _FREED_BY_EXPIRY, (*_still_open(limit, span, at_us), concurrent)
+            _FREED_BY_EXPIRY, (*still_open(limit, span, at_us), concurrent)
         ).fetchone()
         return sums._replace(held=sums.held - freed)
 
 
-_STILL_OPEN = (
+STILL_OPEN = (
     "FROM budgets WHERE rule = ?1 AND window = ?2 AND meter = ?3 AND scope = ?4"
     " AND window_start_us >= ?5 AND (window_end_us > ?6 OR window_start_us = ?7)"
 )
+"""The rows of a limit that count: FROM and WHERE, with the parameters of `still_open`."""
 
 _SUMS = (
     "SELECT coalesce(sum(spent), 0), coalesce(sum(held), 0),"
     " max(CASE WHEN window_start_us = ?7 THEN id END),"
-    f" min(CASE WHEN window_start_us <> ?7 THEN window_end_us END) {_STILL_OPEN}"
+    f" min(CASE WHEN window_start_us <> ?7 THEN window_end_us END) {STILL_OPEN}"
 )
 
 _ENDS = (
     "SELECT CASE WHEN window_end_us > ?6 THEN window_end_us ELSE ?8 END, spent + held"
-    f" {_STILL_OPEN} ORDER BY 1"
+    f" {STILL_OPEN} ORDER BY 1"
 )
 
 _FREED_BY_EXPIRY = f"""
 SELECT coalesce(sum(a.held), 0) FROM holds h INDEXED BY holds_open
 JOIN hold_amounts a ON a.hold = h.id
 WHERE h.state = 'open' AND h.expires_at_us <= ?6 AND (?8 OR NOT a.charge_on_expiry)
-  AND a.budget IN (SELECT id {_STILL_OPEN})"""  # noqa: S608 - our own text
+  AND a.budget IN (SELECT id {STILL_OPEN})"""  # noqa: S608 - our own text
 
 
-def _still_open(limit: Limit, span: Span, at_us: int) -> tuple[str | int, ...]:
-    """Return the parameters of _STILL_OPEN, which reads back as far as a window can be long."""
+def still_open(limit: Limit, span: Span, at_us: int) -> tuple[str | int, ...]:
+    """Return the parameters of STILL_OPEN, which reads back as far as a window can be long."""
     horizon_us = HORIZON_US.get(limit.window, at_us)
     return (
         limit.rule,

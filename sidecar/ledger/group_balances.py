@@ -31,6 +31,7 @@ class _GroupBalance:
     ceiling: int | None = None
     window_end_us: int = 0
     anchor: Anchor = DEFAULT_ANCHOR
+    counted_at_us: int = 0
 
     def counts(self, span: Span, at_us: int) -> bool:
         """Whether the sums are still valid: same window, and no row has stopped counting."""
@@ -68,7 +69,7 @@ class GroupBalances(Balances):
         cached.held += amount
         cached.added += amount
         cached.ceiling, cached.window_end_us = balance.limit.ceiling, balance.span.end_us
-        cached.anchor = balance.limit.anchor
+        cached.anchor, cached.counted_at_us = balance.limit.anchor, balance.at_us
         return cached.row
 
     def open_window(self, balance: Balance) -> int:
@@ -93,7 +94,14 @@ class GroupBalances(Balances):
 
     def _write(self, balances: Iterable[_GroupBalance]) -> None:
         held = [
-            (cached.added, cached.ceiling, cached.window_end_us, *cached.anchor, cached.row)
+            (
+                cached.added,
+                cached.ceiling,
+                cached.window_end_us,
+                *cached.anchor,
+                cached.counted_at_us,
+                cached.row,
+            )
             for cached in balances
             if cached.window_end_us
         ]
@@ -118,5 +126,5 @@ _INSERT = insert(
 )
 _HOLD = (
     "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ?, starts_on = ?,"
-    " starts_at = ? WHERE id = ?"
+    " starts_at = ?, counted_at_us = ? WHERE id = ?"
 )

@@ -1,9 +1,8 @@
-"""Queries for operators: the open holds, a page at a time, and what a limit counts."""
+"""Queries for operators: the open holds, a page at a time."""
 
 import sqlite3
 
-from sidecar.domain.decisions import Meter, OpenHold
-from sidecar.ledger.protocol import NotAdjustableError
+from sidecar.domain.decisions import OpenHold
 
 _PAGE = """
 SELECT h.expires_at_us, h.id, h.hold_id, d.principal, d.workspace, d.model,
@@ -27,13 +26,3 @@ def count(connection: sqlite3.Connection) -> int:
     """Return how many holds are open."""
     (number,) = connection.execute("SELECT count(*) FROM holds WHERE state = 'open'").fetchone()
     return int(number)
-
-
-def meter_of(connection: sqlite3.Connection, rule: str) -> Meter:
-    """Return what a limit counts. Raises NotAdjustableError when no call has counted on it."""
-    found = connection.execute(
-        "SELECT meter FROM budgets WHERE rule = ? ORDER BY id DESC LIMIT 1", (rule,)
-    ).fetchone()
-    if found is None:
-        raise NotAdjustableError(f"no call has counted on a limit named {rule}")
-    return Meter(found[0])

@@ -166,6 +166,18 @@ class OperatorLedger(Ledger, Protocol):
         Raises NotAdjustableError when no call has counted on it, or LedgerUnavailableError.
         """
 
+    def counted_rules(self) -> Collection[str]:
+        """Return the limits that have counted a call. Raises LedgerUnavailableError."""
+
+    def has_budget(self, rule: str, scope: str) -> bool:
+        """Return whether a limit has a budget for a scope. Raises LedgerUnavailableError."""
+
+    def scopes_of(self, rule: str, at_most: int) -> Collection[str]:
+        """Return scopes that a limit has budgets for, of the newest ones.
+
+        Raises LedgerUnavailableError.
+        """
+
     def time_us(self, at_us: int) -> int:
         """Return the ledger's time, which never goes back (L9)."""
 

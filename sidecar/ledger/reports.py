@@ -1,21 +1,23 @@
 """Reports of spend and budgets, from one read-only snapshot of a ledger.
 
-Spend by dimension is the sum of calls. A budget's spend is read from its row, which
-includes adjustments.
+Spend by dimension is the sum of calls. A budget's spend is read from its rows, which include
+adjustments, as decisions read it.
 """
 
 import sqlite3
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, tzinfo
 
 from sidecar.domain.clock import format_date
-from sidecar.domain.decisions import Limit, Meter
+from sidecar.domain.decisions import Limit
 from sidecar.domain.forecast import RECENT_US, BudgetForecast, Point, forecast_span, recent_us
+from sidecar.domain.retirement import Retirement
 from sidecar.domain.spend_report import Dimension, Spend, SpendReport
-from sidecar.domain.windows import Anchor, Calendar, Span, Window
-from sidecar.ledger.balances import LedgerTime
+from sidecar.domain.windows import Calendar, Span
+from sidecar.ledger import latest_limits
+from sidecar.ledger.balances import STILL_OPEN, Balances, LedgerTime, still_open
 
 _COLUMNS = {
     Dimension.WORKSPACE: "d.workspace",
@@ -35,30 +37,34 @@ _COST_OF_LIMIT = """CASE WHEN b.meter = 'cost' AND b.window <> 'concurrent'
 _TOKENS_OF_LIMIT = """(h.state <> 'expired' OR b.id IS NULL OR b.meter <> 'tokens'
   OR b.window = 'concurrent' OR a.charge_on_expiry)"""
 
-# Of the rows of a budget that still count, the current window's gives its bounds and ceiling;
-# without one, as in a ledger of another time zone, the row opened last. Of two, as after a
-# change of the anchor, it is the later.
-_OPEN_BUDGETS = """
-SELECT max((window_start_us = begins(window, starts_on, starts_at)) << 62 | id), rule, meter,
-  window, scope, ceiling, starts_on, starts_at, window_start_us, window_end_us, sum(spent),
-  sum(held)
-FROM budgets WHERE window NOT IN ('minute', 'concurrent') AND window_end_us > ?
-GROUP BY rule, meter, window, scope HAVING ceiling IS NOT NULL"""
+# The scopes for which a limit has rows that still count.
+_SCOPES = """
+SELECT DISTINCT scope FROM budgets WHERE rule = ? AND meter = ? AND window = ?
+  AND (window_end_us > ? OR window_start_us = ?) ORDER BY scope"""
 
-# The rows of one budget that still count.
-_ROWS = """(SELECT id FROM budgets WHERE rule = :rule AND meter = :meter AND window = :window
-  AND scope = :scope AND window_end_us > :at_us)"""
+# The window of the same anchor that was opened last: in a ledger of another time zone, no row
+# begins when the current window does.
+_SPAN = f"""
+SELECT window_start_us, window_end_us {STILL_OPEN} AND starts_on = ?8 AND starts_at = ?9
+ORDER BY counted_at_us DESC, id DESC LIMIT 1"""
 
 _RECENT = f"""
 SELECT coalesce(sum(a.charged), 0) FROM hold_amounts a JOIN holds h ON h.id = a.hold
-WHERE a.budget IN {_ROWS} AND h.closed_at_us >= :since_us"""  # noqa: S608 - our own text
+WHERE a.budget IN (SELECT id {STILL_OPEN}) AND h.closed_at_us >= ?8"""  # noqa: S608 - our own text
 
 _GROWTH = f"""
-SELECT (grown_at_us - :start_us) / :step_us, sum(amount) FROM (
+WITH still_open AS (SELECT id {STILL_OPEN})
+SELECT (grown_at_us - ?8) / ?9, sum(amount) FROM (
   SELECT h.closed_at_us AS grown_at_us, a.charged AS amount FROM hold_amounts a
-  JOIN holds h ON h.id = a.hold WHERE a.budget IN {_ROWS} AND a.charged <> 0
-  UNION ALL SELECT adjusted_at_us, amount FROM adjustments WHERE budget IN {_ROWS}
+  JOIN holds h ON h.id = a.hold WHERE a.budget IN still_open AND a.charged <> 0
+  UNION ALL SELECT adjusted_at_us, amount FROM adjustments WHERE budget IN still_open
 ) GROUP BY 1 ORDER BY 1"""  # noqa: S608 - our own text
+
+_RETIREMENTS = """
+SELECT r.model, r.retires_at_us, r.replaced_by FROM model_retirements r WHERE EXISTS (
+  SELECT 1 FROM holds JOIN decisions d USING (id) WHERE state IN ('settled', 'expired')
+  AND d.model = r.model AND d.decided_at_us >= ? AND d.decided_at_us < ?)
+ORDER BY r.retires_at_us, r.model"""
 
 # The latest refusal by each budget. See rows.budgets_to_json for the indexes.
 _REFUSALS = """
@@ -66,6 +72,9 @@ SELECT r.value ->> 'rule', b.value ->> 2, b.value ->> 3, max(d.decided_at_us)
 FROM decisions d JOIN json_each(d.reasons) r JOIN json_each(d.budgets) b
   ON b.value ->> 0 = r.value ->> 'rule'
 WHERE d.effect = 'deny' AND d.decided_at_us >= ? GROUP BY 1, 2, 3"""
+
+Refusals = Mapping[tuple[str, str, int], int]
+"""When a budget last refused a call, by its rule, scope and start of the window."""
 
 
 class Reports:
@@ -77,7 +86,9 @@ class Reports:
         self._sql = connection
         self._zone = zone
         self.calendar = Calendar(zone)
-        self.at_us = LedgerTime(connection).advance(clock_us)
+        time = LedgerTime(connection)
+        self.at_us = time.advance(clock_us)
+        self._balances = Balances(connection, self.calendar, time)
 
     def report(self, by: Sequence[Dimension], span: Span) -> SpendReport:
         """Return the spend of the days that the span touches, and all budgets as of now."""
@@ -86,7 +97,14 @@ class Reports:
         forecasts = sorted(self.forecasts(), key=lambda forecast: forecast.urgency)
         rows = tuple(self.spend(by, days))
         return SpendReport(
-            self.at_us, self._zone, tuple(by), days, rows, totals[0], tuple(forecasts)
+            at_us=self.at_us,
+            zone=self._zone,
+            by=tuple(by),
+            days=days,
+            rows=rows,
+            total=totals[0],
+            forecasts=tuple(forecasts),
+            retirements=tuple(self._retirements(days)),
         )
 
     def spend(self, by: Sequence[Dimension], days: Sequence[Span]) -> list[Spend]:
@@ -120,41 +138,56 @@ class Reports:
         by_day = Dimension.DAY in by
         return sorted(rows, key=lambda row: (0 if by_day else -row.cost_nano_usd, row.names))
 
+    def _retirements(self, days: Sequence[Span]) -> Iterator[Retirement]:
+        """Yield the retirements of the models that were spent on in these days."""
+        found = self._sql.execute(_RETIREMENTS, (days[0].start_us, days[-1].end_us))
+        yield from map(Retirement._make, found)
+
     def forecasts(self) -> list[BudgetForecast]:
         """Return a forecast of each budget with a ceiling, but for minutes and open holds."""
-        found = []
         since_us = self.at_us - max(RECENT_US.values())
         refusals = {
             tuple(budget): refused_at_us
             for *budget, refused_at_us in self._sql.execute(_REFUSALS, (since_us,))
         }
-        self._sql.create_function("begins", 3, self._begins)
-        rows = self._sql.execute(_OPEN_BUDGETS, (self.at_us,)).fetchall()
-        for _, rule, meter, window, scope, ceiling, *anchor, start_us, end_us, spent, held in rows:
-            limit = Limit(
-                rule, Meter(meter), Window(window), scope, ceiling, anchor=Anchor(*anchor)
-            )
-            measured_us = recent_us(limit.window, self.at_us - start_us)
-            since = {"since_us": self.at_us - measured_us}
-            (recent,) = self._sql.execute(_RECENT, self._of(limit) | since).fetchone()
-            found.append(
-                BudgetForecast(
-                    limit=limit,
-                    ceiling=ceiling,
-                    span=forecast_span(limit.window, Span(start_us, end_us), self.at_us),
-                    spent=spent,
-                    held=held,
-                    at_us=self.at_us,
-                    recent=recent,
-                    recent_us=measured_us,
-                    refused_at_us=refusals.get((rule, scope, start_us)),
-                )
-            )
-        return found
+        return [
+            self._forecast(limit, limit.ceiling, refusals)
+            for rule in latest_limits.rules(self._sql)
+            for limit in self._limits(rule)
+            if limit.ceiling is not None
+        ]
 
-    def _begins(self, window: str, starts_on: int, starts_at: int) -> int:
-        """Return when the current window of a kind began."""
-        return self.calendar.span(Window(window), self.at_us, Anchor(starts_on, starts_at)).start_us
+    def _limits(self, rule: str) -> Iterator[Limit]:
+        """Yield a rule's limit as it is in force, for each scope with a row that still counts."""
+        latest = latest_limits.latest_limit(self._sql, rule)
+        if latest is None or latest.window not in RECENT_US:
+            return
+        span = self._span(latest)
+        names = (rule, latest.meter.value, latest.window.value)
+        found = self._sql.execute(_SCOPES, (*names, self.at_us, span.start_us)).fetchall()
+        for (scope,) in found:
+            limit = latest._replace(scope=scope)
+            ceiling = latest_limits.ceiling_of(self._sql, limit, span)
+            yield limit._replace(ceiling=ceiling)
+
+    def _forecast(self, limit: Limit, ceiling: int, refusals: Refusals) -> BudgetForecast:
+        balance, rows = self._balances.of(limit, self.at_us), self._rows(limit)
+        span = balance.span
+        if balance.row is None:
+            span = Span(*(self._sql.execute(_SPAN, (*rows, *limit.anchor)).fetchone() or span))
+        measured_us = recent_us(limit.window, self.at_us - span.start_us)
+        (recent,) = self._sql.execute(_RECENT, (*rows, self.at_us - measured_us)).fetchone()
+        return BudgetForecast(
+            limit=limit,
+            ceiling=ceiling,
+            span=forecast_span(limit.window, span, self.at_us),
+            spent=balance.spent,
+            held=balance.held,
+            at_us=self.at_us,
+            recent=recent,
+            recent_us=measured_us,
+            refused_at_us=refusals.get((limit.rule, limit.scope, span.start_us)),
+        )
 
     def curve(self, forecast: BudgetForecast, steps: int = 96) -> list[Point]:
         """Return the growth of a budget's spend so far, at most one point for each step.
@@ -163,8 +196,8 @@ class Reports:
         """
         start_us, end_us = forecast.span
         step_us = max(1, (end_us - start_us) // steps)
-        steps_of = {"start_us": start_us, "step_us": step_us}
-        growth = self._sql.execute(_GROWTH, self._of(forecast.limit) | steps_of).fetchall()
+        rows = self._rows(forecast.limit)
+        growth = self._sql.execute(_GROWTH, (*rows, start_us, step_us)).fetchall()
         spent = forecast.spent - sum(amount for _, amount in growth)  # the opening balance (L2)
         points = [Point(start_us, spent)]
         for step, amount in growth:
@@ -173,12 +206,10 @@ class Reports:
             points.append(Point(min(after_us, self.at_us), spent))
         return [*points, Point(self.at_us, spent)]
 
-    def _of(self, limit: Limit) -> dict[str, str | int]:
-        """Return the parameters of _ROWS."""
-        return {
-            "rule": limit.rule,
-            "meter": limit.meter.value,
-            "window": limit.window.value,
-            "scope": limit.scope,
-            "at_us": self.at_us,
-        }
+    def _span(self, limit: Limit) -> Span:
+        """Return the limit's current window."""
+        return self.calendar.span(limit.window, self.at_us, limit.anchor)
+
+    def _rows(self, limit: Limit) -> tuple[str | int, ...]:
+        """Return the parameters of STILL_OPEN."""
+        return still_open(limit, self._span(limit), self.at_us)

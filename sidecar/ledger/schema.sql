@@ -18,6 +18,14 @@ CREATE TABLE prices (
   UNIQUE (price_id, content)
 ) STRICT;
 
+-- The retirement of a model, as the data files had it at its latest decision. replaced_by is ''
+-- where they name no replacement.
+CREATE TABLE model_retirements (
+  model TEXT PRIMARY KEY,
+  retires_at_us INTEGER NOT NULL,
+  replaced_by TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Every decision. reasons, shadow_reasons and budgets are JSON. chain is the SHA-256 of the
 -- previous link and this decision: see chain.py.
 CREATE TABLE decisions (
@@ -86,7 +94,9 @@ CREATE INDEX holds_open ON holds (expires_at_us) WHERE state = 'open';
 -- second with admissions, which counts until its window_end. ceiling is that of
 -- the latest admission, NULL for unlimited. starts_on and starts_at are the window's anchor as of
 -- that admission: the day of the month, or the weekday from 1 for Monday, and the hour. opening is
--- the part of spent that pruned holds were charged, NULL where none was pruned.
+-- the part of spent that pruned holds were charged, NULL where none was pruned. counted_at_us is the
+-- time of the latest admission: the row of a rule that counted last shows its meter, window and
+-- anchor in force. It is 0 where no admission was since version 0010.
 CREATE TABLE budgets (
   id INTEGER PRIMARY KEY,
   rule TEXT NOT NULL,
@@ -101,6 +111,7 @@ CREATE TABLE budgets (
   starts_on INTEGER NOT NULL DEFAULT 1,
   starts_at INTEGER NOT NULL DEFAULT 0,
   opening INTEGER,
+  counted_at_us INTEGER NOT NULL DEFAULT 0,
   UNIQUE (rule, window, meter, scope, window_start_us)
 ) STRICT;
 CREATE INDEX budgets_with_opening ON budgets (window_end_us) WHERE opening IS NOT NULL;
@@ -145,13 +156,15 @@ CREATE TABLE prunings (
 ) STRICT;
 
 -- One alert for each kind, rule, window, scope and threshold: see sidecar/domain/alerts.py.
--- For a sliding minute the window is a minute of the clock, for a concurrent limit an hour.
--- instance is the sidecar that raised it, share its part of every ceiling, undivided_ceiling the
--- whole.
+-- For a sliding minute the window is a minute of the clock, for a concurrent limit an hour; for a
+-- model it is the days before its retirement, or the time since. instance is the sidecar that
+-- raised it, share its part of every ceiling, undivided_ceiling the whole. replaced_by is the model
+-- to use instead of one that retires.
 CREATE TABLE alerts (
   id INTEGER PRIMARY KEY,
   alert_id TEXT NOT NULL UNIQUE,
-  kind TEXT NOT NULL CHECK (kind IN ('threshold', 'overrun', 'expired', 'burn', 'key_in_use')),
+  kind TEXT NOT NULL CHECK (kind IN ('threshold', 'overrun', 'expired', 'burn', 'key_in_use',
+    'model_retires', 'model_retired')),
   raised_at_us INTEGER NOT NULL,
   rule TEXT NOT NULL,
   scope TEXT NOT NULL,
@@ -168,6 +181,7 @@ CREATE TABLE alerts (
   instance TEXT NOT NULL DEFAULT '',
   share TEXT NOT NULL DEFAULT '',
   undivided_ceiling INTEGER,
+  replaced_by TEXT NOT NULL DEFAULT '',
   UNIQUE (kind, rule, window, scope, window_start_us, percent)
 ) STRICT;
 CREATE INDEX alerts_by_end ON alerts (window_end_us);

@@ -22,7 +22,7 @@ from sidecar.domain.decisions import (
     Settlement,
 )
 from sidecar.domain.windows import Calendar, Window
-from sidecar.ledger import ledger_file, open_holds, rows
+from sidecar.ledger import latest_limits, ledger_file, open_holds, rows
 from sidecar.ledger.adjustments import Adjustments
 from sidecar.ledger.admission import Admission, check_reservation
 from sidecar.ledger.alerts import Alerts
@@ -200,7 +200,25 @@ class SqliteLedger:
     def meter_of(self, rule: str) -> Meter:
         """See OperatorLedger.meter_of."""
         with _reading():
-            return open_holds.meter_of(self._reader, rule)
+            limit = latest_limits.latest_limit(self._reader, rule)
+        if limit is None:
+            raise NotAdjustableError(f"no call has counted on a limit named {rule}")
+        return limit.meter
+
+    def counted_rules(self) -> Collection[str]:
+        """See OperatorLedger.counted_rules."""
+        with _reading():
+            return latest_limits.rules(self._reader)
+
+    def has_budget(self, rule: str, scope: str) -> bool:
+        """See OperatorLedger.has_budget."""
+        with _reading():
+            return latest_limits.has_scope(self._reader, rule, scope)
+
+    def scopes_of(self, rule: str, at_most: int) -> Collection[str]:
+        """See OperatorLedger.scopes_of."""
+        with _reading():
+            return list(latest_limits.scopes(self._reader, rule, at_most))
 
     def time_us(self, at_us: int) -> int:
         """See OperatorLedger.time_us."""

@@ -11,6 +11,7 @@ from sidecar.domain.clock import to_datetime
 from sidecar.domain.keys import VERSION_MARK, KeyName
 from sidecar.domain.money import NANO_USD_PER_USD, nano_usd
 from sidecar.domain.prices import Multipliers, Price, Tariff
+from sidecar.domain.retirement import Retirement
 from sidecar.domain.usage import Endpoint
 from sidecar.policy.cel.variables import NEVER, UNLIMITED_DOUBLE, UNLIMITED_INT, no_key
 from sidecar.policy.files import entries
@@ -39,8 +40,7 @@ class Model:
     tariffs: tuple[Tariff, ...]
     endpoint: Endpoint = Endpoint.CHAT
     """The endpoint of a request that sets none."""
-    retires_us: int | None = None
-    """From when on it is denied, in microseconds."""
+    retirement: Retirement | None = None
 
     def tariff(self, at_us: int) -> Tariff | None:
         """Return the tariff in force at a time, None before the first."""
@@ -156,7 +156,12 @@ def _model(model_id: str, entry: entries.ModelEntry, multipliers: Multipliers) -
     tariffs = tuple(Tariff(_price(model_id, price), multipliers) for price in prices)
     chat = not entry.endpoints or Endpoint.CHAT in entry.endpoints
     endpoint = Endpoint.CHAT if chat else Endpoint(entry.endpoints[0])
-    return Model(message, tariffs, endpoint, entry.retires_on)
+    retirement = (
+        None
+        if entry.retires_on is None
+        else Retirement(model_id, entry.retires_on, entry.replaced_by or "")
+    )
+    return Model(message, tariffs, endpoint, retirement)
 
 
 def _price(model_id: str, entry: entries.PriceEntry) -> Price:

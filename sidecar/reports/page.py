@@ -12,6 +12,7 @@ from sidecar.domain.forecast import METHOD, BudgetForecast, Point
 from sidecar.domain.money import format_usd
 from sidecar.domain.spend_report import (
     COUNTED,
+    RETIREMENTS,
     Dimension,
     Spend,
     SpendReport,
@@ -60,6 +61,7 @@ def page(
         *_budgets(report, curve),
         *_days(report, stack_by, stacks),
         *_spend(report),
+        *_retirements(report),
         tag("h2", "How this was calculated"),
         tag("p", METHOD),
         tag("p", COUNTED),
@@ -199,6 +201,13 @@ def _spend(report: SpendReport) -> Iterator[Markup]:
     ]
     yield table(f"Spend by {', '.join(by)}", headings, [*rows, total], texts=len(by))
     yield _bounded("more row", MAX_ROWS, report.rows)
+
+
+def _retirements(report: SpendReport) -> Iterator[Markup]:
+    if report.retirements:
+        rows = report.retirement_rows
+        yield tag("h2", RETIREMENTS)
+        yield table(RETIREMENTS, report.retirement_headings, rows, texts=len(rows[0]))
 
 
 def _key(kind: str, what: str) -> Markup:

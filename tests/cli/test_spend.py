@@ -12,6 +12,7 @@ from support.sidecar_process import RunningSidecar, chat
 
 from sidecar.domain.decisions import Meter
 from sidecar.domain.forecast import METHOD
+from sidecar.domain.retirement import Retirement
 from sidecar.domain.windows import Anchor, Window
 
 BUDGET = limit(10_000_000, Meter.COST, Window.MONTH, rule="monthly")
@@ -63,6 +64,22 @@ def test_spend_shows_this_month_by_workspace_and_model(kept: OperatorLedger) -> 
         "monthly", "lab", "cost per month", "$0.01", "$0.006", "$0.00", "≈ $0.000125",
         "≈ 2100-11-11 19:00",
     ] in lines  # fmt: skip
+
+
+def test_spend_says_which_models_retire_and_what_replaces_them(kept: OperatorLedger) -> None:
+    """As a table for people, and in JSON for programs; only where models that retire were used."""
+    _, out, _ = sidecar("spend", "--ledger", kept.path)
+    assert "retires on" not in out
+    retires = Retirement("[red]large", NOON + DAY, "small-1")
+    kept.spend(NOON, model_id="[red]large", retirement=retires)
+    code, out, err = sidecar("spend", "--ledger", kept.path)
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    assert (code, err, "retires on (UTC)" in out) == (0, "", True)
+    assert ["[red]large", "2100-11-11 12:00", "small-1"] in lines
+    _, out, _ = sidecar("spend", "--ledger", kept.path, "--format", "json")
+    assert json.loads(out)["retirements"] == [
+        {"model": "[red]large", "retires_on": "2100-11-11T12:00:00+00:00", "replaced_by": "small-1"}
+    ]
 
 
 def test_spend_in_json_has_whole_numbers_and_says_how_it_forecasts(kept: OperatorLedger) -> None:

@@ -81,7 +81,18 @@ class Kept:
             assert [b.held for b in decision.budgets] == [held + tokens for held in expected], zone
             for window, span in zip(CALENDAR, spans, strict=True):
                 self._rows.add(window, span, tokens)
+            self._compare_report(ZoneInfo(zone), at_us, decision.budgets)
         await ledger.close()
+
+    def _compare_report(self, zone: ZoneInfo, at_us: int, budgets: Sequence[Budget]) -> None:
+        """See that a report has each budget as the decision that was just made had it."""
+        with closing(ledger_file.open_reader(self._path)) as reader:
+            found = {one.limit.rule: one for one in Reports(reader, at_us, zone).forecasts()}
+        for budget in budgets:
+            one = found.pop(budget.rule)
+            span = (budget.window_start_us, budget.window_end_us)
+            assert (one.span, one.spent, one.held) == (span, budget.spent, budget.held), zone
+        assert not found
 
     def verify(self) -> None:
         """See that it adds up."""
@@ -208,6 +219,73 @@ def test_a_hold_from_before_a_change_of_the_anchor_settles_into_its_own_window(
     forecast = only_forecast(path, at_us)
     assert forecast.span == Span(us("2027-03-15"), us("2027-04-15"))
     assert (forecast.spent, forecast.held) == (30, 100)
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["A, B, A", "A, B"])
+def test_reports_and_adjustments_follow_the_anchor_of_the_last_call(
+    again: bool, tmp_path: Path
+) -> None:
+    """Also where the limit goes back to an anchor whose window is older than the one between."""
+    path, at_us = tmp_path / "ledger.sqlite", us("2027-03-20T12:00")
+    first = limit(1000, window=Window.MONTH)
+    second = first._replace(anchor=Anchor(15), ceiling=900)
+    calls = [first, second, *([first._replace(ceiling=800)] if again else [])]
+    begins, ceiling = ("2027-03-01", 800) if again else ("2027-03-15", 900)
+    for number, one in enumerate(calls):
+        opened(path, "UTC", reservation(at_us + number, one))
+    forecast = only_forecast(path, at_us)
+    assert (forecast.span.start_us, forecast.ceiling) == (us(begins), ceiling)
+    assert forecast.held == 100 * len(calls)
+    adjusted = adjust(path, first.rule, "lab", at_us)
+    assert (adjusted.window_start_us, adjusted.ceiling) == (us(begins), ceiling)
+    assert (adjusted.spent, adjusted.held) == (5, 100 * len(calls))
+    other = adjust(path, first.rule, "a scope without calls", at_us)
+    assert (other.window_start_us, other.ceiling) == (us(begins), None)
+
+
+def test_a_scope_without_calls_since_a_change_has_the_window_of_the_others(tmp_path: Path) -> None:
+    """Its next call would count in that window, so an adjustment and a report are of it."""
+    path, at_us = tmp_path / "ledger.sqlite", us("2027-03-20T12:00")
+    old = limit(1000, window=Window.MONTH)
+    new = old._replace(anchor=Anchor(15), scope="shop")
+    opened(path, "UTC", reservation(at_us, old))
+    opened(path, "UTC", reservation(at_us + 1, new))
+    month = Span(us("2027-03-15"), us("2027-04-15"))
+    assert adjust(path, old.rule, "lab", at_us).window_start_us == month.start_us
+    with closing(ledger_file.open_reader(path)) as reader:
+        forecasts = Reports(reader, at_us).forecasts()
+    assert [(one.limit.scope, one.span, one.used) for one in forecasts] == [
+        ("lab", month, 105), ("shop", month, 100),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["and back", "for good"])
+def test_a_report_has_a_rule_once_after_a_change_of_its_window_or_meter(
+    again: bool, tmp_path: Path
+) -> None:
+    """What it was before counts nothing any more: a total would be shown for ever."""
+    path, at_us = tmp_path / "ledger.sqlite", us("2027-03-20T12:00")
+    total = limit(1000, window=Window.TOTAL, rule="budget")
+    month = limit(10**9, Meter.COST, Window.MONTH, rule="budget")
+    for number, one in enumerate([total, month, total] if again else [total, month]):
+        opened(path, "UTC", reservation(at_us + number, one))
+    limit_now = only_forecast(path, at_us).limit
+    now = total if again else month
+    assert (limit_now.meter, limit_now.window) == (now.meter, now.window)
+    assert adjust(path, "budget", "lab", at_us).meter is now.meter
+
+
+def adjust(path: Path, rule: str, scope: str, at_us: int) -> Budget:
+    """Open a ledger, and add 5 to what a budget has spent."""
+
+    async def work() -> Budget:
+        ledger = SqliteLedger(path)
+        try:
+            return await ledger.adjust(rule, scope, 5, "eve", "a test", at_us)
+        finally:
+            await ledger.close()
+
+    return asyncio.run(work())
 
 
 def opened(

@@ -323,7 +323,8 @@ def test_l7_every_amount_in_the_file_is_an_integer(till: Till) -> None:
     tables = sql("SELECT name, strict FROM pragma_table_list WHERE type = 'table'").fetchall()
     ours = {name for name, _ in tables if not name.startswith(("sqlite_", "_sqlite"))}
     assert ours == {
-        "adjustments", "alert_deliveries", "alerts", "budgets", "decisions", "hold_amounts", "holds", "policy_sets", "prices",
+        "adjustments", "alert_deliveries", "alerts", "budgets", "decisions", "hold_amounts", "holds", "model_retirements",
+        "policy_sets", "prices",
         "prunings", "key_versions", "key_rotations", "key_rotation_steps", "key_tracking",
         "key_usage_counted", "key_usage_until",
     }  # fmt: skip

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -11,8 +11,9 @@ import pytest
 from support.operator_ledger import DAY, HOUR, MINUTE, NOON, OperatorLedger, operator_ledger
 from support.reservations import limit, reservation
 
-from sidecar.domain.clock import format_date
+from sidecar.domain.clock import format_date, to_us
 from sidecar.domain.decisions import Effect, Meter
+from sidecar.domain.retirement import Retirement
 from sidecar.domain.spend_report import Dimension, Spend
 from sidecar.domain.windows import Span, Window
 
@@ -114,6 +115,32 @@ def test_a_report_is_of_one_moment(kept: OperatorLedger) -> None:
     report = reports.report([Dimension.MODEL], WEEK)
     (forecast,) = report.forecasts
     assert (report.total.calls, forecast.spent) == (1, report.total.cost_nano_usd)
+
+
+def test_a_report_names_the_models_that_were_spent_on_and_retire(kept: OperatorLedger) -> None:
+    """As the data files had it at the latest decision, not for a model without spend."""
+    kept.spend(NOON - 8 * DAY, model_id="past-1", retirement=Retirement("past-1", NOON + DAY))
+    soon, later = Retirement("old-1", NOON + DAY, "new-1"), Retirement("old-2", NOON + 2 * DAY)
+    for one in (later, soon):
+        kept.spend(NOON, model_id=one.model_id, retirement=one)
+    kept.hold(NOON, model_id="held-1", retirement=Retirement("held-1", NOON + DAY))
+    kept.spend(NOON)
+    assert kept.reports().report([], WEEK).retirements == (soon, later)
+    put_off = later._replace(replaced_by="new-2")
+    kept.hold(NOON, model_id="old-1", retirement=None)
+    kept.hold(NOON, model_id="old-2", retirement=put_off)
+    assert kept.reports().report([], WEEK).retirements == (put_off,)
+
+
+def test_a_row_that_counts_beyond_its_recorded_end_is_reported(tmp_path: Path) -> None:
+    """L1: a month that the old zone has ended is the new one's still, as for decisions."""
+    path, end = tmp_path / "ledger.sqlite", to_us(datetime(2100, 3, 31, 23, 30, tzinfo=UTC))
+    with operator_ledger(path, ZoneInfo("Europe/London")) as kept:
+        kept.spend(end - HOUR, limit(900, window=Window.MONTH), tokens=300)
+    with operator_ledger(path) as kept:
+        (one,) = kept.reports(end).forecasts()
+        curve = kept.reports(end).curve(one)
+    assert (one.spent, one.span.end_us, curve[-1].spent) == (300, end + HOUR // 2, 300)
 
 
 def test_each_open_budget_with_a_ceiling_has_a_forecast(kept: OperatorLedger) -> None:

@@ -212,15 +212,15 @@ L1 = [
     ),
     TextMutant(
         "scopes-share-a-budget", "L1", "All scopes of a limit count against one budget.",
-        "_STILL_OPEN", "AND scope = ?4", "AND ?4 <> ''",
+        "STILL_OPEN", "AND scope = ?4", "AND ?4 <> ''",
     ),
     TextMutant(
         "row-of-the-old-zone-inserted-twice", "L8", "After a change of the time zone, a row whose window has ended in the old zone is inserted again.",
-        "_STILL_OPEN", " OR window_start_us = ?7)", ")",
+        "STILL_OPEN", " OR window_start_us = ?7)", ")",
     ),
     TextMutant(
         "row-of-the-old-zone-forgotten", "L1", "After a change of the time zone, every budget starts at zero.",
-        "_STILL_OPEN", "(window_end_us > ?6 OR window_start_us = ?7)", "window_start_us = ?7",
+        "STILL_OPEN", "(window_end_us > ?6 OR window_start_us = ?7)", "window_start_us = ?7",
     ),
     TextMutant(
         "wait-until-the-old-zone-ended", "L1", "After a change of the time zone, retry_after ends with the window of the old zone, and is too short.",

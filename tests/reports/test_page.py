@@ -10,6 +10,7 @@ from support.operator_ledger import DAY, NOON, operator_ledger
 from support.reservations import limit
 
 from sidecar.domain.decisions import Meter
+from sidecar.domain.retirement import Retirement
 from sidecar.domain.spend_report import Dimension
 from sidecar.domain.windows import Span, Window
 from sidecar.reports.markup import tag
@@ -54,7 +55,7 @@ def page_of(path: Path, name: str) -> str:
         month = limit(10**9, Meter.COST, Window.MONTH, scope=name, rule=name)
         fields = ("principal_id", "role", "workspace", "key_id", "model_id")
         who: dict[str, Any] = dict.fromkeys(fields, name)
-        kept.spend(NOON - DAY, month, **who)
+        kept.spend(NOON - DAY, month, retirement=Retirement(name, NOON + DAY, name), **who)
         reports = kept.reports()
         by = [dimension for dimension in Dimension if dimension is not Dimension.DAY]
         report = reports.report(by, Span(NOON - 9 * DAY, NOON))

@@ -15,6 +15,7 @@ from sidecar.domain.decisions import (
     Settlement,
 )
 from sidecar.domain.prices import Multipliers, Price, Tariff, Terms
+from sidecar.domain.retirement import Retirement
 from sidecar.domain.usage import Endpoint, Usage
 from sidecar.domain.windows import Window
 
@@ -47,6 +48,7 @@ def reservation(
     charge_on_expiry: bool = True,
     shadow: bool = False,
     alert_at: tuple[int, ...] = (),
+    retirement: Retirement | None = None,
     **changes: Any,
 ) -> ReservationRequest:
     """Return a reservation of this many tokens on the limits; `changes` are fields of the call."""
@@ -92,6 +94,7 @@ def reservation(
         reasons=reasons,
         shadow_reasons=(),
         lines=lines,
+        retirement=retirement,
     )
 
 
