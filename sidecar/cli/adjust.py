@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 from mistral_spend.v1 import authorization_pb2 as pb
 
+from sidecar.authorization.adjustment import adjustment_units
 from sidecar.cli.admin_options import AdminAddress, LedgerInstead, required_ledger
 from sidecar.cli.ledger_files import now_us, on_ledger
 from sidecar.cli.options import TimeZoneOption, fail, zone_info
 from sidecar.cli.tables import format_budget
 from sidecar.contract.responses import budget_message
-from sidecar.domain.amounts import parse_amount
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.server.client import AdminCallError, admin
 from sidecar.v1 import admin_pb2
@@ -28,6 +28,14 @@ def adjust(
     ],
     signed_by: Annotated[str, typer.Option("--signed-by", help="Who is responsible.")],
     reason: Annotated[str, typer.Option(help="Why; the ledger keeps it.")],
+    new_budget: Annotated[
+        bool,
+        typer.Option(
+            "--new-budget",
+            help="The scope is meant, although nothing has counted for it yet; without this, such"
+            " a scope is refused as mistyped.",
+        ),
+    ] = False,
     ledger: LedgerInstead = None,
     address: AdminAddress = "",
     time_zone: TimeZoneOption = "UTC",
@@ -41,10 +49,15 @@ def adjust(
     --ledger ledger.sqlite --rule workspace-monthly-budget --scope ml-workspace
     --amount=-25 --signed-by ada@example.com --reason "the demo on Friday"
     """
+    request = admin_pb2.AdjustRequest(
+        rule=rule,
+        scope=scope,
+        amount=amount,
+        signed_by=signed_by,
+        reason=reason,
+        new_budget=new_budget,
+    )
     if address:
-        request = admin_pb2.AdjustRequest(
-            rule=rule, scope=scope, amount=amount, signed_by=signed_by, reason=reason
-        )
         try:
             budget: pb.Budget = admin(address, "Adjust", request).budget
         except AdminCallError as error:
@@ -53,7 +66,7 @@ def adjust(
 
         async def work(opened: SqliteLedger) -> pb.Budget:
             try:
-                units = parse_amount(opened.meter_of(rule), amount)
+                units = adjustment_units(opened, request)
             except ValueError as error:
                 raise fail(f"--amount {amount}: {error}", 2) from None
             return budget_message(

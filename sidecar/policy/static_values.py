@@ -1,5 +1,6 @@
 """Static values: what rules yield for every combination of the data files' entries."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,15 @@ MAX_COMBINATIONS = 2_000
 
 ENUMERABLE = FROM_DATA - {"key"}
 """Variables whose values can all be enumerated."""
+
+_ENTRIES = {
+    ("principal", "role"): "roles",
+    ("principal", "workspace"): "workspaces",
+    ("request", "model"): "models",
+    ("principal", "key_id"): "keys",
+    ("key", "id"): "keys",
+}
+"""Fields that name an entry, and the entries of the catalogue."""
 
 FAILED = "error"
 """The value of a rule that fails."""
@@ -47,6 +57,16 @@ class StaticValues:
             except EvaluationError:
                 yield FAILED
 
+    def scopes(self, rule: Rule) -> Iterator[str]:
+        """Yield what a limit counts for, for each combination of the entries that it reads.
+
+        Nothing is yielded if that depends on the request, or if there are too many combinations.
+        """
+        per = rule.terms.per
+        for binding in self._bound(per.reads) if per.reads <= ENUMERABLE else []:
+            with contextlib.suppress(EvaluationError):
+                yield str(per.program.evaluate(binding))
+
     def _bound(self, reads: frozenset[str]) -> list[Any]:
         if reads not in self._bindings:
             roles = self._roles if "role" in reads else [policy_pb.Role()]
@@ -59,6 +79,17 @@ class StaticValues:
                 if few
             ]
         return self._bindings[reads]
+
+
+def scopes_from_data(policy: PolicySet, rule: Rule) -> frozenset[str]:
+    """Return all that a limit can count for, by the data files; empty where requests decide it.
+
+    Keys are not all: one without an entry is counted, too, where no rule denies it.
+    """
+    entries = _ENTRIES.get(rule.terms.per.field or ("", ""))
+    if entries is not None:
+        return frozenset(getattr(policy.catalogue, entries))
+    return frozenset(StaticValues(policy).scopes(rule))
 
 
 def limits_without_room(policy: PolicySet) -> Iterator[tuple[Rule, int]]:

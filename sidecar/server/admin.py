@@ -8,11 +8,11 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from sidecar.authorization.adjustment import adjustment_units
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.policy_reload import PolicyStatus, Reloader
 from sidecar.contract import responses, validation
 from sidecar.contract.validation import InvalidFieldError, Request
-from sidecar.domain.amounts import parse_amount
 from sidecar.domain.clock import Clock
 from sidecar.domain.decisions import OpenHold
 from sidecar.identity.pins import PinnedAuthenticator
@@ -71,7 +71,7 @@ class AdminService:
             for field in ("rule", "scope", "amount", "signed_by", "reason")
         )
         try:
-            units = parse_amount(self._books.meter_of(request.rule), request.amount)
+            units = adjustment_units(self._books, request, self._authorizer.policy)
         except ValueError as error:
             raise InvalidFieldError("amount", str(error)) from None
         budget = await self._books.adjust(

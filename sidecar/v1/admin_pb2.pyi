@@ -61,18 +61,20 @@ class ReloadResponse(_message.Message):
     def __init__(self, policies: _Optional[_Union[PolicyStatus, _Mapping]] = ...) -> None: ...
 
 class AdjustRequest(_message.Message):
-    __slots__ = ("rule", "scope", "amount", "signed_by", "reason")
+    __slots__ = ("rule", "scope", "amount", "signed_by", "reason", "new_budget")
     RULE_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
     SIGNED_BY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    NEW_BUDGET_FIELD_NUMBER: _ClassVar[int]
     rule: str
     scope: str
     amount: str
     signed_by: str
     reason: str
-    def __init__(self, rule: _Optional[str] = ..., scope: _Optional[str] = ..., amount: _Optional[str] = ..., signed_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    new_budget: bool
+    def __init__(self, rule: _Optional[str] = ..., scope: _Optional[str] = ..., amount: _Optional[str] = ..., signed_by: _Optional[str] = ..., reason: _Optional[str] = ..., new_budget: _Optional[bool] = ...) -> None: ...
 
 class AdjustResponse(_message.Message):
     __slots__ = ("budget",)

@@ -127,9 +127,15 @@ def test_an_adjustment_gives_room_and_is_signed(stopped: Path) -> None:
     ("rule", "amount", "code", "expected"),
     [
         ("typo", "1", 1, "no call has counted on a limit named typo"),
+        (
+            "workspace-monthly-budgte",
+            "1",
+            1,
+            f"named workspace-monthly-budgte; did you mean '{RULE}'?",
+        ),
         (RULE, "a lot", 2, "is not a number"),
         (RULE, "nan", 2, "is not a number"),
-        ("role-daily-tokens", "1.5", 2, "is not a number of tokens"),
+        ("role-daily-tokens", "1", 1, "role-daily-tokens has no budget for dev-workspace"),
         ("workspace-requests-per-minute", "1", 1, "has the window minute"),
     ],
 )
@@ -142,6 +148,23 @@ def test_an_adjustment_that_cannot_be_made_is_refused(
     assert (found, expected in err) == (code, True), err
     with sqlite3.connect(stopped) as connection:
         assert connection.execute("SELECT count(*) FROM adjustments").fetchone() == (0,)
+
+
+def test_a_mistyped_scope_is_refused_with_the_near_one(stopped: Path) -> None:
+    """It would give room to a budget that nothing counts; --new-budget says that it is meant."""
+    common = ("ledger", "adjust", "--ledger", stopped, "--rule", RULE, "--amount=-1", *SIGNED)
+    code, _, err = sidecar(*common, "--scope", "dev-workspcae")
+    assert (code, "did you mean 'dev-workspace'?" in err, "--new-budget" in err) == (1, True, True)
+    code, out, err = sidecar(*common, "--scope", "dev-workspcae", "--new-budget")
+    assert (code, "dev-workspcae: $-1.00 spent" in out) == (0, True), err
+    assert sidecar(*common, "--scope", "dev-workspcae")[0] == 0, "it has a budget by now"
+
+
+def test_an_amount_is_in_the_unit_of_the_limit(stopped: Path) -> None:
+    """Tokens are whole."""
+    daily = ("--rule", "role-daily-tokens", "--scope", "ada", "--amount=1.5", *SIGNED)
+    code, _, err = sidecar("ledger", "adjust", "--ledger", stopped, *daily)
+    assert (code, "is not a number of tokens" in err) == (2, True), err
 
 
 def test_commands_that_write_need_a_ledger_that_is_not_in_use(start_sidecar: Start) -> None:

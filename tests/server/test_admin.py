@@ -12,13 +12,13 @@ import grpc
 import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as command
-from support.policies import deny, limit, minimal
+from support.policies import WORKSPACES, deny, limit, minimal
 from support.sidecar_process import RunningSidecar, chat, error_info, stub, tester
 
 from sidecar.v1 import admin_pb2, admin_pb2_grpc
 
 Start = Callable[..., RunningSidecar]
-SIGNED = {"signed_by": "ada@example.com", "reason": "a test"}
+SIGNED: dict[str, Any] = {"signed_by": "ada@example.com", "reason": "a test"}
 
 
 class AdminSidecar:
@@ -125,6 +125,44 @@ def test_an_adjustment_while_serving_counts_at_once(admin_sidecar: AdminSidecar)
     assert command("ledger", "verify", "--ledger", ledger)[0] == 0
 
 
+def test_a_scope_that_only_the_data_files_know_can_be_adjusted(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """Before its first call; a mistyped one is refused, unless it is said to be new."""
+    running = AdminSidecar(start_sidecar, tmp_path)
+    running.call()
+    more = WORKSPACES + WORKSPACES.removeprefix("\nworkspaces:\n").replace("lab", "attic")
+    (running.policies / "workspaces.yaml").write_text(more)
+    request = {"rule": "daily", "amount": "-5", **SIGNED}
+
+    def adjusted(scope: str, **changes: Any) -> str:
+        try:
+            running.stub.Adjust(admin_pb2.AdjustRequest(scope=scope, **request, **changes))
+        except grpc.RpcError as error:
+            return f"{error_info(error).reason}: {error.details()}"
+        return ""
+
+    refused = "NOT_ADJUSTABLE: daily has no budget for labb, which --new-budget (new_budget) would"
+    assert adjusted("labb") == f"{refused} make; did you mean 'lab'?"
+    assert "known: lab" in adjusted("attic")
+    assert not running.stub.Reload(admin_pb2.ReloadRequest()).policies.problems
+    assert "did you mean 'attic'?" in adjusted("atic")
+    assert adjusted("attic") == ""
+    assert adjusted("labb", new_budget=True) == ""
+
+
+def test_a_limit_that_is_not_served_any_more_is_not_adjusted(admin_sidecar: AdminSidecar) -> None:
+    """The ledger knows it, but no call counts on it: an adjustment would give no room."""
+    admin_sidecar.call()
+    (admin_sidecar.policies / "daily.cel").rename(admin_sidecar.policies / "day.cel")
+    admin_sidecar.stub.Reload(admin_pb2.ReloadRequest())
+    request = admin_pb2.AdjustRequest(rule="daily", scope="lab", amount="5", **SIGNED)
+    with pytest.raises(grpc.RpcError) as caught:
+        admin_sidecar.stub.Adjust(request)
+    expected = "the policies have no limit named daily; did you mean 'day'?"
+    assert (error_info(caught.value).reason, caught.value.details()) == ("NOT_ADJUSTABLE", expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "reason"),
     [
@@ -140,7 +178,7 @@ def test_an_adjustment_while_serving_counts_at_once(admin_sidecar: AdminSidecar)
     ],
 )
 def test_an_invalid_adjustment_is_refused(
-    changes: dict[str, str], code: str, reason: str, admin_sidecar: AdminSidecar
+    changes: dict[str, Any], code: str, reason: str, admin_sidecar: AdminSidecar
 ) -> None:
     """By the name of its field, with nothing written."""
     admin_sidecar.call()

@@ -1,6 +1,6 @@
 """Validation of fixtures beyond their schema: invalid requests, unknown rules, wrong balances."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from mistral_spend.v1 import authorization_pb2 as pb
@@ -9,12 +9,11 @@ from sidecar.contract import validation
 from sidecar.domain.decisions import Meter
 from sidecar.domain.usage import Endpoint
 from sidecar.policy.catalogue import UNKNOWN_KEY
-from sidecar.policy.cel.cel_python import CelPythonEngine
-from sidecar.policy.cel.operators import literal_of
 from sidecar.policy.files.problems import Problem, did_you_mean
 from sidecar.policy.files.yaml_file import Loc
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
+from sidecar.policy.static_values import scopes_from_data
 from sidecar.policy_tools.testing.fixtures import (
     EXPECTED_OF,
     AuthorizeStep,
@@ -25,18 +24,6 @@ from sidecar.policy_tools.testing.fixtures import (
 )
 
 NANO_USD = Decimal("1e-9")
-
-_KINDS = {
-    ("principal", "role"): "role",
-    ("role", "name"): "role",
-    ("principal", "workspace"): "workspace",
-    ("workspace", "name"): "workspace",
-    ("request", "model"): "model",
-    ("model", "id"): "model",
-    ("principal", "key_id"): "key",
-    ("key", "id"): "key",
-}
-"""Fields that a limit may count by, and the kind of entry that each one names."""
 
 MAX_BALANCE_USD = 999_999_999
 MAX_BALANCE_COUNT = 10**15
@@ -179,17 +166,13 @@ def _unknown_scope(
     fixture: Fixture, loc: Loc, balance: BalanceEntry, rule: Rule, policy: PolicySet
 ) -> Iterator[Problem]:
     """Find a scope that the limit never counts, as far as the data files say."""
-    per, catalogue = rule.terms.per, policy.catalogue
-    kind = _KINDS.get(per.field) if per.field is not None else None
-    known: Collection[str] = ()
-    if kind == "key" and catalogue.key(balance.scope).state == UNKNOWN_KEY:
+    per, known = rule.terms.per, scopes_from_data(policy, rule)
+    if per.field in (("principal", "key_id"), ("key", "id")):
+        if policy.catalogue.key(balance.scope).state != UNKNOWN_KEY:
+            return
         # An unknown key is counted, too, where no rule denies it.
         calls = (step.authorize for _, step in fixture.steps)
-        known = {*catalogue.keys, *(call.principal.key_id for call in calls if call)}
-    elif kind is not None and kind != "key":
-        known = getattr(catalogue, f"{kind}s")
-    elif isinstance(literal := literal_of(CelPythonEngine().parse(per.source)), str):
-        known = [literal]
+        known |= {call.principal.key_id for call in calls if call}
     if known and balance.scope not in known:
         message = f"{rule.id} counts by {per.source.strip()}, which is never '{balance.scope}'"
         yield fixture.problem(loc, message, did_you_mean(balance.scope, known))
