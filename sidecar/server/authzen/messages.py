@@ -153,6 +153,7 @@ def decision(response: pb.AuthorizeResponse) -> dict[str, Any]:
         "hold_state": _HOLD_STATES[response.hold_state],
         "fitting_max_output_tokens": response.fitting_max_output_tokens,
         "fitting_models": list(response.fitting_models),
+        "warnings": [{"code": each.code, "message": each.message} for each in response.warnings],
     }
     allowed = response.effect == pb.EFFECT_ALLOW
     if allowed and response.replayed and response.hold_state != pb.HOLD_STATE_OPEN:

@@ -12,7 +12,7 @@ from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as run
 from support.http_calls import Answer, connect, request, send
 from support.identities import AUDIENCE, ISSUER, SUBJECT, Authority, Issuer, write_pair
-from support.policies import SHIPPED, minimal
+from support.policies import SHIPPED, THREE_PRICES, minimal
 from support.sidecar_process import RunningSidecar, eventually
 
 from sidecar.server.authzen.messages import MAX_EVALUATIONS
@@ -91,10 +91,23 @@ def test_an_evaluation_is_a_question_that_holds_nothing(sidecar: RunningSidecar)
     assert (context["hold_id"], context["reasons"]) == ("", [])
     assert (context["max_output_tokens"], context["resolved_model"]) == (100, "mistral-small-2603")
     assert context["asserted"] == ["id", "role", "workspace"]
+    fields = {field.name for field in pb.AuthorizeResponse.DESCRIPTOR.fields}
+    written = {"retry_after": "retry_after_seconds"}
+    assert {written.get(name, name) for name in fields - {"effect"}} == set(context)
     budgets = {budget["rule"]: budget for budget in context["budgets"]}
     assert budgets["workspace-monthly-budget"]["meter"] == "cost"
     assert type(budgets["workspace-monthly-budget"]["remaining"]) is int
     assert before == decisions(sidecar)
+
+
+def test_the_context_has_the_warnings_about_a_call(start_sidecar: Start, tmp_path: Path) -> None:
+    """Such as of a model that retires."""
+    policies = minimal(tmp_path / "p", models_yaml=THREE_PRICES)
+    sidecar = start_sidecar(policies, "--authzen-listen", "127.0.0.1:0")
+    who = {"role": "tester", "workspace": "lab"}
+    body = changed(subject__properties=who, resource__id="cheap-1")
+    (warning,) = evaluate(sidecar, body).json["context"]["warnings"]
+    assert (warning["code"], "2199-01-01" in warning["message"]) == ("MODEL_RETIRES", True)
 
 
 def test_it_holds_where_the_context_says_so(sidecar: RunningSidecar) -> None:
