@@ -13,7 +13,7 @@ from support.commands import sidecar as run
 from support.envoys import BODY, CHAT, ask, check_request, client_headers, refusal
 from support.identities import AUDIENCE, ISSUER, Issuer
 from support.odd_texts import CONTROLS, UNUSUAL
-from support.policies import SHIPPED, limit, minimal
+from support.policies import ROLES, SHIPPED, limit, minimal
 from support.sidecar_process import RunningSidecar, error_info, principal
 
 from sidecar.envoy.v3 import ext_authz_pb2 as envoy
@@ -168,16 +168,22 @@ def test_max_tokens_above_the_roles_is_denied_with_a_smaller_value(sidecar: Runn
 
 
 @pytest.mark.parametrize(
-    ("max_tokens", "code"),
-    [(8000, "LARGER_THAN_BUDGET"), (10**6, "REQUEST_TOO_LARGE"), (None, "LARGER_THAN_BUDGET")],
-    ids=["limits alone", "the role's maximum, too", "no max_tokens"],
+    ("max_tokens", "code", "role_max"),
+    [
+        (8000, "LARGER_THAN_BUDGET", "10_000"),
+        (8000, "LARGER_THAN_BUDGET", "unlimited"),
+        (10**6, "REQUEST_TOO_LARGE", "10_000"),
+        (None, "LARGER_THAN_BUDGET", "10_000"),
+    ],
+    ids=["limits alone", "no maximum", "the role's maximum, too", "no max_tokens"],
 )
 def test_a_denial_by_a_budget_names_the_max_tokens_that_fits_it(
-    max_tokens: int | None, code: str, start_sidecar: Start, tmp_path: Path
+    max_tokens: int | None, code: str, role_max: str, start_sidecar: Start, tmp_path: Path
 ) -> None:
     """The body is allowed with that value, and with no larger one."""
     thousand = limit("1000", meter="tokens", window="total")
-    policies = minimal(tmp_path / "p", thousand=thousand, role_size=TOO_LARGE)
+    roles = ROLES.replace("10_000", role_max)
+    policies = minimal(tmp_path / "p", roles_yaml=roles, thousand=thousand, role_size=TOO_LARGE)
     sidecar = start_sidecar(policies, *FROM[:5], "--pin", "workspace=lab")
     body = {**BODY, "model": "small-1"}
     answer = check(sidecar, {**body, "max_tokens": max_tokens}, role="tester")
