@@ -186,6 +186,14 @@ class Budget(_message.Message):
     unlimited: bool
     def __init__(self, rule: _Optional[str] = ..., meter: _Optional[_Union[Meter, str]] = ..., scope: _Optional[str] = ..., window_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., window_end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ceiling: _Optional[int] = ..., spent: _Optional[int] = ..., held: _Optional[int] = ..., remaining: _Optional[int] = ..., unlimited: _Optional[bool] = ...) -> None: ...
 
+class Warning(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
 class AuthorizeResponse(_message.Message):
     __slots__ = ("request_id", "effect", "decision_id", "hold_id", "hold_expires_at", "reasons", "budgets", "retry_after", "resolved_model", "max_output_tokens", "held_cost_nano_usd", "policy_digest", "policy_generation", "asserted", "replayed", "hold_state", "warnings", "fitting_max_output_tokens", "fitting_models")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -227,14 +235,6 @@ class AuthorizeResponse(_message.Message):
     fitting_max_output_tokens: int
     fitting_models: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, request_id: _Optional[str] = ..., effect: _Optional[_Union[Effect, str]] = ..., decision_id: _Optional[str] = ..., hold_id: _Optional[str] = ..., hold_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resolved_model: _Optional[str] = ..., max_output_tokens: _Optional[int] = ..., held_cost_nano_usd: _Optional[int] = ..., policy_digest: _Optional[str] = ..., policy_generation: _Optional[int] = ..., asserted: _Optional[_Iterable[str]] = ..., replayed: _Optional[bool] = ..., hold_state: _Optional[_Union[HoldState, str]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., fitting_max_output_tokens: _Optional[int] = ..., fitting_models: _Optional[_Iterable[str]] = ...) -> None: ...
-
-class Warning(_message.Message):
-    __slots__ = ("code", "message")
-    CODE_FIELD_NUMBER: _ClassVar[int]
-    MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    code: str
-    message: str
-    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("input_tokens", "output_tokens", "cached_input_tokens", "pages", "audio_seconds", "service_tier", "characters", "annotated_pages", "tool_calls")
