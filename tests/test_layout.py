@@ -78,3 +78,21 @@ def test_modules_are_nouns_in_folders() -> None:
     nouns = {"logging", "sharing", "testing", "tracing"}
     names = {part.removesuffix(".py") for path in modules for part in path.parts}
     assert {name for name in names if name.endswith("ing")} <= nouns
+
+
+WRITERS = {"terminal.py", "tables.py", "csv_rows.py", "entry.py"}
+"""The modules of commands that write, each in a form in which no name acts on a terminal."""
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set((ROOT / "cli").glob("*.py"))), ids=lambda path: str(path.name)
+)
+def test_commands_write_to_the_terminal_in_one_place(path: Path) -> None:
+    """A name that a command writes by itself could be markup, or a control code."""
+    if path.name in WRITERS:
+        return
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text()))
+             if isinstance(node, ast.Call)}  # fmt: skip
+    by_itself = {"print", "typer.echo", "typer.secho", "sys.stdout.write", "sys.stderr.write"}
+    assert calls & by_itself == set()
+    assert {name for name in imports(path) if name.startswith("rich")} <= {"rich.progress"}

@@ -7,9 +7,10 @@ from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.authorization.adjustment import adjustment_units
 from sidecar.cli.admin_options import AdminAddress, LedgerInstead, required_ledger
+from sidecar.cli.budget_table import format_budget
 from sidecar.cli.ledger_files import now_us, on_ledger
 from sidecar.cli.options import TimeZoneOption, fail, zone_info
-from sidecar.cli.tables import format_budget
+from sidecar.cli.terminal import say
 from sidecar.contract.responses import budget_message
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.server.client import AdminCallError, admin
@@ -76,4 +77,4 @@ def adjust(
         budget = on_ledger(required_ledger(ledger), zone_info(time_zone), work)
     spent, left = format_budget(budget)
     ceiling = "no ceiling yet" if budget.unlimited else f"{left} left"
-    typer.echo(f"{rule} of {scope}: {spent} spent, {ceiling}")
+    say(f"{rule} of {scope}: {spent} spent, {ceiling}")

@@ -1,12 +1,11 @@
 """`sidecar status` and `sidecar reload`: the policies of a running sidecar."""
 
-import json
-
 import typer
 from google.protobuf.json_format import MessageToDict
 
 from sidecar.cli.admin_options import AdminAddress
 from sidecar.cli.options import Format, FormatOption, fail
+from sidecar.cli.terminal import say, say_all, say_json
 from sidecar.domain.counted import counted
 from sidecar.server.client import AdminCallError, admin
 from sidecar.v1 import admin_pb2 as pb
@@ -27,10 +26,10 @@ def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
         shown = MessageToDict(
             found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
-        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        say_json(shown)
     else:
         _show(found.policies)
-        typer.echo(f"ledger: {counted(found.ledger.open_holds, 'open hold')}")
+        say(f"ledger: {counted(found.ledger.open_holds, 'open hold')}")
     if found.policies.problems:
         raise typer.Exit(1)
 
@@ -53,9 +52,9 @@ def reload(address: AdminAddress) -> None:
 
 def _show(policies: pb.PolicyStatus) -> None:
     loaded = policies.loaded_at.ToDatetime()
-    typer.echo(
+    say(
         f"policies: {policies.summary}; {counted(policies.rules, 'rule')}, {policies.engine},"
         f" in effect since {loaded:%Y-%m-%d %H:%M:%S} UTC"
     )
     for problem in policies.problems:
-        typer.echo(problem, err=True)
+        say_all(problem, err=True)

@@ -1,14 +1,15 @@
 """`sidecar budgets`: asks a running sidecar what is left."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from mistral_spend import BudgetError, Principal, SidecarClient
 
+from sidecar.cli.budget_table import budget_dict, budget_table
 from sidecar.cli.options import Format, FormatOption, fail
-from sidecar.cli.tables import budget_dict, budget_table, console
+from sidecar.cli.tables import print_table
+from sidecar.cli.terminal import say, say_json
 
 TIMEOUT_SECONDS = 2.0
 
@@ -60,11 +61,11 @@ def budgets(
             "budgets": [budget_dict(budget) for budget in answer.budgets],
             "reasons": [{"code": r.code, "message": r.message} for r in answer.reasons],
         }
-        typer.echo(json.dumps(report, indent=2))
+        say_json(report)
     else:
-        console().print(budget_table(answer.budgets))
+        print_table(budget_table(answer.budgets))
         for reason in answer.reasons:
-            typer.echo(f"{reason.code}: {reason.message}", err=True)
+            say(f"{reason.code}: {reason.message}", err=True)
     if answer.reasons:
         raise typer.Exit(1)
 

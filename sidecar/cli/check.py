@@ -1,6 +1,5 @@
 """`sidecar check`: every problem of a policy directory."""
 
-import json
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from sidecar.cli.options import EngineOption, ShareOption
 from sidecar.cli.policies import in_directory
 from sidecar.cli.problem_formats import annotation, as_json, sarif
+from sidecar.cli.terminal import say, say_all, say_json
 from sidecar.domain.counted import counted
 from sidecar.domain.share import WHOLE, Share
 from sidecar.policy import policy_set
@@ -88,14 +88,14 @@ def _problems(directory: Path, engine: str, share: Share) -> tuple[PolicySet | N
 
 def _print(problems: list[Problem], output: CheckFormat) -> None:
     if output is CheckFormat.JSON:
-        typer.echo(json.dumps([as_json(problem) for problem in problems], indent=2))
+        say_json([as_json(problem) for problem in problems])
     elif output is CheckFormat.SARIF:
-        typer.echo(json.dumps(sarif(problems), indent=2))
+        say_json(sarif(problems))
     for problem in problems:
         if output is CheckFormat.TEXT:
-            typer.echo(problem)
+            say_all(str(problem))
         elif output is CheckFormat.GITHUB:
-            typer.echo(annotation(problem))
+            say(annotation(problem))
 
 
 def _summarize(directory: Path, policy: PolicySet | None, errors: int, warnings: int) -> None:
@@ -103,12 +103,12 @@ def _summarize(directory: Path, policy: PolicySet | None, errors: int, warnings:
         others = counted(warnings, "warning")
         if policy is None:
             others = "warnings are looked for once rules and data load"
-        typer.echo(f"\n{counted(errors, 'error')}; {others}", err=True)
+        say("", f"{counted(errors, 'error')}; {others}", err=True)
         return
     counts = Counter(rule.effect.value for rule in policy.rules)
     effects = ", ".join(f"{counts[effect]} {effect}" for effect in ("allow", "deny", "limit"))
     verdict = counted(warnings, "warning") if warnings else "good"
-    typer.echo(
+    say(
         f"{directory}: {counted(len(policy.rules), 'rule')} ({effects}),"
         f" digest {policy.digest}: {verdict}"
     )

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from sidecar.policy.files.problems import printable
+from sidecar.domain.texts import printable
 
 _FORMULAS = set("=+-@＝＋－＠")  # noqa: RUF001 - those of full width, too
 

@@ -1,6 +1,5 @@
 """`sidecar diff`: what two policy directories say and decide differently."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,10 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from sidecar.cli.options import (
     EngineOption,
@@ -23,11 +19,11 @@ from sidecar.cli.options import (
     fail,
 )
 from sidecar.cli.policies import load_policies
-from sidecar.cli.tables import console
+from sidecar.cli.tables import Table, console, print_table
+from sidecar.cli.terminal import say, say_json
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
 from sidecar.policy.cel.variables import NOW, TODAY
-from sidecar.policy.files.problems import printable
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy_tools.diff.case_results import CaseResult
 from sidecar.policy_tools.diff.changes import Change
@@ -63,7 +59,7 @@ def diff(
     with _progress() as progress:
         found = compare(before, after, now_us, progress, seed)
     if output is Format.JSON:
-        typer.echo(json.dumps(asdict(found), indent=2))
+        say_json(asdict(found))
     else:
         _print(found)
     if any((found.added, found.removed, found.changed, found.fields, found.changes)):
@@ -80,7 +76,7 @@ def _load(directory: Path, engine: EngineName) -> PolicySet:
 @contextmanager
 def _progress() -> Iterator[ReportProgress]:
     """Show the progress on a terminal."""
-    errors = Console(stderr=True)
+    errors = console(err=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("evaluating every rule", total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
@@ -88,24 +84,24 @@ def _progress() -> Iterator[ReportProgress]:
 
 def _print(found: PolicyDiff) -> None:
     for line in _lines(found):
-        typer.echo(printable(line))
+        say(line)
     if found.changes:
         _print_changes(found)
     for doubt in found.not_exact:
         how = "; only that moment was tried"
         how = how if doubt.reads in (NOW, TODAY) else " in a way that cannot be tried exhaustively"
-        typer.echo(f"not exact: rule {doubt.rule} reads {doubt.reads}{how}")
+        say(f"not exact: rule {doubt.rule} reads {doubt.reads}{how}")
     cases = _cases(found.cases)
     if found.sampled is not None:
-        typer.echo(
+        say(
             f"not exact: {found.sampled:,} of {cases} were tried, a sample with the seed"
             f" {found.seed}; there may be other changes"
         )
     changes = counted(len(found.changes), "change")
     if found.cases:
-        typer.echo(f"{changes}, in {cases} at {found.at}")
+        say(f"{changes}, in {cases} at {found.at}")
     else:
-        typer.echo("0 changes: both directories decide the same")
+        say("0 changes: both directories decide the same")
 
 
 def _lines(found: PolicyDiff) -> Iterator[str]:
@@ -145,24 +141,19 @@ def _print_changes(found: PolicyDiff) -> None:
     still_denied = [each for each in found.changes if each.before.denied and each.after.denied]
     decided = [each for each in found.changes if not (each.before.denied and each.after.denied)]
     shown = decided or still_denied
-    console().print(_table(shown, found))
+    print_table(_table(shown, found))
     if not all(change.only or change.every for change in shown):
-        typer.echo(
-            "(some): only some of those with these labels; other labels matter, or one is missing"
-        )
+        say("(some): only some of those with these labels; other labels matter, or one is missing")
     if decided and still_denied:
         rows = counted(len(still_denied), "change")
-        typer.echo(f"and {rows} of reasons only, of calls that both deny: see --format json")
+        say(f"and {rows} of reasons only, of calls that both deny: see --format json")
 
 
 def _table(changes: Sequence[Change], found: PolicyDiff) -> Table:
     """Return a table with a row for all roles, and then for all workspaces, that change alike."""
     shows_spent = len(found.spent) > 1 or any(any(change.spent) for change in changes)
-    table = Table()
     headings = ["role", "workspace", "labels", "keys", "spent", "models", "before", "after"]
-    for heading in headings:
-        if heading != "spent" or shows_spent:
-            table.add_column(heading, overflow="fold")
+    table = Table(*(one for one in headings if one != "spent" or shows_spent))
     roles: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for change in changes:
         spent = ["any" if change.spent == found.spent else "; ".join(change.spent)]
@@ -173,7 +164,7 @@ def _table(changes: Sequence[Change], found: PolicyDiff) -> Table:
         workspaces[", ".join(names), *cells].append(workspace)
     for (names_of_roles, *cells), names in workspaces.items():
         row = (names_of_roles, ", ".join(names), *cells)
-        table.add_row(*(Text(printable(cell)) for cell in row))  # a name may look like markup
+        table.add_row(*row)
     return table
 
 

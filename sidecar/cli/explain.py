@@ -23,6 +23,7 @@ from sidecar.cli.options import (
 )
 from sidecar.cli.policies import load_policies
 from sidecar.cli.requests import read_request
+from sidecar.cli.terminal import say, say_json
 from sidecar.contract import responses
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
@@ -64,7 +65,7 @@ def explain(
     now_us = time.time_ns() // 1000 if at is None else at
     answer = asyncio.run(_explain(policy, read_request(request, policy), now_us))
     if output is Format.JSON:
-        typer.echo(json_format.MessageToJson(answer))
+        say_json(json_format.MessageToDict(answer))
     else:
         _print(answer, every_rule=every_rule)
     if answer.decision.effect != pb.EFFECT_ALLOW:
@@ -86,27 +87,27 @@ async def _explain(
 def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:
     """Print the decision, suggestions, limits, and the rules that had an effect."""
     decision = answer.decision
-    typer.echo("allow" if decision.effect == pb.EFFECT_ALLOW else "deny")
+    say("allow" if decision.effect == pb.EFFECT_ALLOW else "deny")
     for reason in decision.reasons:
         about = f" ({reason.rule})" if reason.rule else ""
-        typer.echo(f"  {reason.http_status} {reason.code}{about}: {reason.message}")
+        say(f"  {reason.http_status} {reason.code}{about}: {reason.message}")
     if answer.suggestions:
-        typer.echo("\nTo be allowed, one of:")
+        say("", "To be allowed, one of:")
         for suggestion in answer.suggestions:
-            typer.echo(f"  - {suggestion}")
+            say(f"  - {suggestion}")
     if answer.worst_case:
-        typer.echo(f"\nworst case: {answer.worst_case}")
+        say("", f"worst case: {answer.worst_case}")
     for limit in answer.limits:
-        typer.echo(f"  {limit.rule} of {limit.scope}: {limit.arithmetic}")
+        say(f"  {limit.rule} of {limit.scope}: {limit.arithmetic}")
     shown = [rule for rule in answer.rules if every_rule or _had_effect(rule, decision)]
     for rule in shown:
         mode = ", shadow" if rule.shadow else ""
-        typer.echo(f"\n{rule.rule} ({rule.effect}{mode}): {rule.value}")
+        say("", f"{rule.rule} ({rule.effect}{mode}): {rule.value}")
         for part in rule.parts:
             if part.text != part.value:  # `10.0 = 10.0` says nothing
-                typer.echo(f"  {'  ' * part.depth}{part.text} = {part.value}")
+                say(f"  {'  ' * part.depth}{part.text} = {part.value}")
     if silent := len(answer.rules) - len(shown):
-        typer.echo(f"\n{counted(silent, 'rule')} without effect: --all shows them")
+        say("", f"{counted(silent, 'rule')} without effect: --all shows them")
 
 
 def _had_effect(rule: pb.ExplainedRule, decision: pb.AuthorizeResponse) -> bool:

@@ -1,7 +1,5 @@
 """`sidecar ledger export`: a table or view of a ledger, in formats of other programs."""
 
-import json
-import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +9,7 @@ import typer
 
 from sidecar.cli.csv_rows import write_csv
 from sidecar.cli.options import LedgerFile, fail
+from sidecar.cli.terminal import say_json
 from sidecar.ledger import backup
 from sidecar.ledger.protocol import LedgerRefusedError
 
@@ -80,9 +79,7 @@ def _write_csv(columns: list[str], rows: Iterable[tuple[Any, ...]], stream: Any 
 
 def write_json(columns: list[str], rows: Iterable[tuple[Any, ...]], stream: Any = None) -> None:
     """Write rows as a list of objects; what is binary is hexadecimal."""
-    objects = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
-    json.dump(objects, stream or sys.stdout, indent=2, ensure_ascii=False)
-    (stream or sys.stdout).write("\n")
+    say_json([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], stream)
 
 
 def _write_arrow(

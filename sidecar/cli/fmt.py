@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import fail
+from sidecar.cli.options import fail, fail_all
 from sidecar.cli.policies import in_directory
+from sidecar.cli.terminal import say, say_all
 from sidecar.domain.counted import counted
 from sidecar.policy import policy_set
 from sidecar.policy.cel.cel_python import CelPythonEngine
@@ -44,23 +45,23 @@ def fmt(
     try:
         files, formatted, problems = with_timeout(str(directory), lambda: _format(directory))
     except PolicyError as error:
-        raise fail(error) from None
+        raise fail_all(str(error)) from None
     changed = {name: text for name, text in formatted.items() if text != files.rules[name]}
     for name, text in changed.items():
         path = directory / name
         if diff:
-            typer.echo("".join(_difference(path, files.rules[name], text)), nl=False)
+            say_all("".join(_difference(path, files.rules[name], text)))
         elif check:
-            typer.echo(f"would format {path}")
+            say(f"would format {path}")
         else:
             _write(path, text)
-            typer.echo(f"formatted {path}")
+            say(f"formatted {path}")
     problems += [problem for problem in files.problems if problem.file.endswith(".cel")]
     for problem in sorted(problems):
-        typer.echo(in_directory(directory, problem), err=True)
+        say_all(str(in_directory(directory, problem)), err=True)
     if not diff:
         what = "not in canonical layout" if check else "formatted"
-        typer.echo(f"{directory}: {counted(len(files.rules), 'rule')}, {len(changed)} {what}")
+        say(f"{directory}: {counted(len(files.rules), 'rule')}, {len(changed)} {what}")
     if problems or (changed and (check or diff)):
         raise typer.Exit(1)
 

@@ -6,9 +6,9 @@ takes as long to load as everything else.
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 
+from sidecar.cli.terminal import say
 from sidecar.server.health_client import status
 
 
@@ -17,7 +17,7 @@ def probe(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     health = status(options.address, options.service, options.timeout_seconds)
     good = health == "SERVING"
-    print(health, file=sys.stdout if good else sys.stderr)
+    say(health, err=not good)
     return 0 if good else 1
 
 

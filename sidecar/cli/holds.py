@@ -1,17 +1,15 @@
 """`sidecar ledger holds` and `sidecar ledger release`: calls that are not settled."""
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from sidecar.cli.admin_options import AdminAddress, LedgerInstead, required_ledger
 from sidecar.cli.export import rows_of
 from sidecar.cli.options import Format, FormatOption, fail
-from sidecar.cli.tables import console
+from sidecar.cli.tables import Table, print_table
+from sidecar.cli.terminal import say, say_json
 from sidecar.domain.amounts import format_amount
 from sidecar.domain.counted import counted
 from sidecar.domain.decisions import Meter
@@ -38,10 +36,10 @@ def holds(
         columns, rows = rows_of(required_ledger(ledger), "open_holds")
         listed = [dict(zip(columns, row, strict=True)) for row in rows]
     if output is Format.JSON:
-        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        say_json(listed)
         return
-    console().print(_table(listed))
-    typer.echo(counted(len(listed), "open hold"))
+    print_table(_table(listed))
+    say(counted(len(listed), "open hold"))
 
 
 def release(
@@ -63,7 +61,7 @@ def release(
     except AdminCallError as error:
         raise fail(error) from None
     charged = format_amount(Meter.COST, answer.charged_cost_nano_usd)
-    typer.echo(f"{hold_id}: charged {charged}, {counted(answer.charged_tokens, 'token')}")
+    say(f"{hold_id}: charged {charged}, {counted(answer.charged_tokens, 'token')}")
 
 
 def _open_holds(address: str) -> Iterator[dict[str, Any]]:
@@ -91,12 +89,10 @@ def _open_holds(address: str) -> Iterator[dict[str, Any]]:
 
 
 def _table(listed: Iterable[dict[str, Any]]) -> Table:
-    table = Table()
-    for column in (
+    table = Table(
         "hold_id", "expires_at_utc", "principal", "workspace", "model", "held_tokens",
         "held_cost_usd",
-    ):  # fmt: skip
-        table.add_column(column, overflow="fold")
+    )  # fmt: skip
     for hold in listed:
-        table.add_row(*(Text(str(value)) for value in hold.values()))
+        table.add_row(*map(str, hold.values()))
     return table

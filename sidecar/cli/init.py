@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sidecar.cli.options import fail
+from sidecar.cli.terminal import say
 
 STARTER = Path(__file__).parents[1] / "starter"
 
@@ -27,7 +28,7 @@ def init(
         directory.mkdir(parents=True, exist_ok=True)
         for file in sorted(STARTER.iterdir()):
             shutil.copyfile(file, directory / file.name)
-            typer.echo(f"wrote {directory / file.name}")
+            say(f"wrote {directory / file.name}")
     except OSError as error:
         raise fail(f"{directory}: {error.strerror}") from None
-    typer.echo(f"\nNext: sidecar check {directory}; sidecar test {directory} --coverage")
+    say("", f"Next: sidecar check {directory}; sidecar test {directory} --coverage")

@@ -1,14 +1,11 @@
 """`sidecar keys audit`: finds what is wrong with the registered keys."""
 
 import asyncio
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from sidecar.cli.csv_rows import write_csv
 from sidecar.cli.key_options import (
@@ -21,11 +18,11 @@ from sidecar.cli.key_options import (
 from sidecar.cli.mistral_options import open_mistral
 from sidecar.cli.options import LedgerFile, MomentOption, fail
 from sidecar.cli.settings import takes_settings
-from sidecar.cli.tables import console
+from sidecar.cli.tables import Table, print_table
+from sidecar.cli.terminal import say, say_json
 from sidecar.domain.counted import counted
 from sidecar.keys.api_variants import MistralSettings, RemoteKey
 from sidecar.keys.audit import AuditFinding, Auditor
-from sidecar.policy.files.problems import printable
 
 
 @takes_settings
@@ -70,7 +67,7 @@ def audit(
             "keys": len(keys.records),
             "findings": [asdict(finding) for finding in findings],
         }
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        say_json(report)
     elif output is KeysFormat.CSV:
         write_csv(
             ("kind", "key", "finding"), ((one.kind.value, one.key, one.text) for one in findings)
@@ -78,7 +75,7 @@ def audit(
     else:
         _print(findings)
         listed = counted(len(keys.records), "key")
-        typer.echo(f"{listed}, {counted(len(findings), 'finding')}")
+        say(f"{listed}, {counted(len(findings), 'finding')}")
     if findings:
         raise typer.Exit(1)
 
@@ -102,9 +99,7 @@ def _remote(settings: MistralSettings, admin_key_file: Path) -> list[RemoteKey]:
 
 def _print(findings: list[AuditFinding]) -> None:
     if findings:
-        table = Table()
-        for column in ("kind", "key", "finding"):
-            table.add_column(column, overflow="fold")
+        table = Table("kind", "key", "finding")
         for one in findings:
-            table.add_row(one.kind.value, Text(printable(one.key)), Text(printable(one.text)))
-        console().print(table)
+            table.add_row(one.kind.value, one.key, one.text)
+        print_table(table)

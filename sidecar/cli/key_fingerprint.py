@@ -9,6 +9,7 @@ import typer
 
 from sidecar.cli.options import fail
 from sidecar.cli.rotation_options import PepperFile
+from sidecar.cli.terminal import say
 from sidecar.keys.pepper import read_pepper
 from sidecar.keys.secret import MAX_BYTES, Secret
 from sidecar.ledger.key_reports import read_keys
@@ -44,7 +45,7 @@ def fingerprint(
     except ValueError as error:
         raise fail(f"standard input: {error}", 2) from None
     found = pepper.fingerprint(secret.digest)
-    typer.echo(found)
+    say(found)
     if ledger is None:
         return
     try:
@@ -54,7 +55,7 @@ def fingerprint(
     comparable = [version for version in versions if pepper.can_compare(version.fingerprint)]
     known = [version for version in comparable if pepper.is_of(version.fingerprint, secret.digest)]
     for version in known:
-        typer.echo(f"{version}: {version.state}")
+        say(f"{version}: {version.state}")
     others = [version for version in versions if version.fingerprint and version not in comparable]
     if not known and others:
         names = ", ".join(map(str, others))

@@ -1,13 +1,10 @@
 """`sidecar keys list` and `show`: the registry, with what the ledger knows of it."""
 
-import json
 from collections.abc import Iterable
 from datetime import UTC
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from sidecar.cli.csv_rows import write_csv
 from sidecar.cli.key_options import (
@@ -19,7 +16,8 @@ from sidecar.cli.key_options import (
     read_registry,
 )
 from sidecar.cli.options import Format, FormatOption, LedgerFile, MomentOption, fail
-from sidecar.cli.tables import console
+from sidecar.cli.tables import Table, print_table
+from sidecar.cli.terminal import say, say_json
 from sidecar.domain.clock import format_time
 from sidecar.domain.counted import counted
 from sidecar.domain.keys import KeyName
@@ -27,7 +25,6 @@ from sidecar.domain.rotation import Version
 from sidecar.keys.audit import Auditor
 from sidecar.keys.registry import KeyRecord
 from sidecar.policy.cel.variables import NEVER, UNLIMITED_INT
-from sidecar.policy.files.problems import printable
 
 COLUMNS = ("id", "name", "workspace", "owner", "state", "created", "last used", "versions")
 
@@ -47,18 +44,16 @@ def list_keys(
     keys = read_registry(policies, ledger, at)
     listed = [_summary(key, keys.at_us) for key in keys.records]
     if output is KeysFormat.JSON:
-        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        say_json(listed)
     elif output is KeysFormat.CSV:
         rows = ({**one, "versions": " ".join(one["versions"])} for one in listed)
         write_csv(list(_summary_columns(listed)), (list(row.values()) for row in rows))
     else:
-        table = Table()
-        for column in COLUMNS:
-            table.add_column(column, overflow="fold")
+        table = Table(*COLUMNS)
         for key in keys.records:
-            table.add_row(*map(_text, _cells(key, keys.at_us)))
-        console().print(table)
-        typer.echo(f"{counted(len(listed), 'key')}; times are in UTC")
+            table.add_row(*_cells(key, keys.at_us))
+        print_table(table)
+        say(f"{counted(len(listed), 'key')}; times are in UTC")
 
 
 def show(
@@ -77,17 +72,17 @@ def show(
     keys = read_registry(policies, ledger, at)
     record = next((one for one in keys.records if one.id == key), None)
     if record is None:
-        raise fail(f"{printable(key)}: no key of that id is registered in {policies}")
+        raise fail(f"{key}: no key of that id is registered in {policies}")
     report = _report(record, keys)
     if output is Format.JSON:
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        say_json(report)
         return
     facts = Table(show_header=False)
     for name, value in report.items():
         if not isinstance(value, list) or name == "allowed_models":
             shown = ", ".join(value) if isinstance(value, list) else value
-            facts.add_row(name, _text("" if shown is None else str(shown)))
-    console().print(facts)
+            facts.add_row(name, "" if shown is None else str(shown))
+    print_table(facts)
     for name in ("versions", "uses", "findings"):
         _print(name, report[name])
 
@@ -169,15 +164,10 @@ def _version(version: Version, key: KeyRecord) -> dict[str, Any]:
 
 def _print(name: str, rows: list[dict[str, Any]]) -> None:
     if rows:
-        table = Table(*rows[0], title=name, title_justify="left")
+        table = Table(*rows[0], title=name)
         for row in rows:
-            table.add_row(*(_text("" if cell is None else str(cell)) for cell in row.values()))
-        console().print(table)
-
-
-def _text(cell: str) -> Text:
-    """Return a cell in which nothing is markup, and no control code is left."""
-    return Text(printable(cell))
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+        print_table(table)
 
 
 _NEVER_US = int(NEVER.timestamp()) * 1_000_000

@@ -1,7 +1,6 @@
 """`sidecar keys create`, `rotate`, `rollback` and `abort`."""
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from sidecar.cli.rotation_options import PepperFile, RotationOptions, SinkOption
 from sidecar.cli.rotation_progress import Progress
 from sidecar.cli.rotation_status import now_us, open_key_store, print_report, report_of
 from sidecar.cli.settings import takes_settings
+from sidecar.cli.terminal import say, say_json
 from sidecar.domain.rotation import KeyRotation, Survey, Version
 from sidecar.keys.api_variants import ApiVariantName
 from sidecar.keys.pepper import read_pepper
@@ -168,7 +168,7 @@ def _run(place: Place, work: Work, wanted: NewKeySpec | None = None) -> None:
     report = report_of(key_store, rotations[-1]) if rotations else None
     key_store.close()
     if place.output is Format.JSON:
-        typer.echo(json.dumps({"rotation": report, "error": failure}, indent=2))
+        say_json({"rotation": report, "error": failure})
     elif report is not None:
         print_report(report)
     if failure:
@@ -188,14 +188,14 @@ def _plan(place: Place) -> None:
     key_store.close()
     lines, refused = _steps_ahead(place, found, unfinished, versions)
     if place.output is Format.JSON:
-        typer.echo(json.dumps({"plan": lines, "error": refused}, indent=2, ensure_ascii=False))
+        say_json({"plan": lines, "error": refused})
     else:
         for number, line in enumerate(lines, 1):
-            typer.echo(f"{number}. {line}")
+            say(f"{number}. {line}")
     if refused:
         raise fail(refused)
     if place.output is Format.TEXT:
-        typer.echo("Nothing was changed: run it without --dry-run.")
+        say("Nothing was changed: run it without --dry-run.")
 
 
 def _steps_ahead(

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from sidecar.cli.export import rows_of
 from sidecar.cli.ledger_files import now_us, on_ledger
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
-from sidecar.cli.tables import console
+from sidecar.cli.tables import Table, cell, console, print_table
+from sidecar.cli.terminal import say, say_json
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
 from sidecar.ledger import backup as keeping
@@ -54,16 +52,16 @@ def verify(
     if output is Format.JSON:
         listed = [asdict(finding) for finding in findings]
         report = {"findings": listed, "counts": counts, "head": latest, "head_is_there": not lost}
-        typer.echo(json.dumps(report, indent=2))
+        say_json(report)
     else:
         for finding in findings:
-            typer.echo(f"{finding.promise}: {finding.place}")
+            say(f"{finding.promise}: {finding.place}")
         if lost:
-            typer.echo("the decision log was cut off: the head that was noted is not in it")
+            say("the decision log was cut off: the head that was noted is not in it")
         rows = ", ".join(counted(number, what.removesuffix("s")) for what, number in counts.items())
         verdict = counted(len(findings) + lost, "finding") if findings or lost else "clean"
-        typer.echo(f"{ledger}: {rows}: {verdict}")
-        typer.echo(f"head {latest}")
+        say(f"{ledger}: {rows}: {verdict}")
+        say(f"head {latest}")
     if findings or lost:
         raise typer.Exit(1)
 
@@ -76,7 +74,7 @@ def backup(
 
     Example: sidecar ledger backup ledger-2026-11-24.sqlite --ledger ledger.sqlite
     """
-    with Progress(console=Console(stderr=True), transient=True) as shown:
+    with Progress(console=console(err=True), transient=True) as shown:
         task = shown.add_task("copying")
         try:
             size = keeping.back_up(
@@ -84,7 +82,7 @@ def backup(
             )
         except LedgerRefusedError as error:
             raise fail(error) from None
-    typer.echo(f"{target}: {size:,} bytes, clean")
+    say(f"{target}: {size:,} bytes, clean")
 
 
 def restore(
@@ -101,7 +99,7 @@ def restore(
         before = keeping.restore(source, ledger)
     except LedgerRefusedError as error:
         raise fail(error) from None
-    typer.echo(f"{ledger}: restored" + (f"; the old ledger is {before}" if before else ""))
+    say(f"{ledger}: restored" + (f"; the old ledger is {before}" if before else ""))
 
 
 def prune(
@@ -121,7 +119,7 @@ def prune(
             pruned += gone
         return pruned
 
-    typer.echo(f"{ledger}: {counted(on_ledger(ledger, UTC, work), 'decision')} deleted")
+    say(f"{ledger}: {counted(on_ledger(ledger, UTC, work), 'decision')} deleted")
 
 
 def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
@@ -136,20 +134,18 @@ def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
     for alert in listed:
         alert["deliveries"] = json.loads(alert["deliveries"])
     if output is Format.JSON:
-        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        say_json(listed)
         return
-    table = Table()
-    for heading in ("raised at (UTC)", "kind", "rule", "for", "window from (UTC)", "delivered"):
-        table.add_column(heading, overflow="fold")
+    table = Table("raised at (UTC)", "kind", "rule", "for", "window from (UTC)", "delivered")
     for alert in listed:
         percent = "" if alert["percent"] is None else f" {alert['percent']} %"
-        deliveries = "\n".join(map(_delivery_text, alert["deliveries"]))
         table.add_row(
-            alert["raised_at_utc"], f"{alert['kind']}{percent}", Text(alert["rule"]),
-            Text(alert["scope"]), f"{alert['window']} {alert['from_utc']}", Text(deliveries),
+            alert["raised_at_utc"], f"{alert['kind']}{percent}", alert["rule"],
+            alert["scope"], f"{alert['window']} {alert['from_utc']}",
+            cell(*map(_delivery_text, alert["deliveries"])),
         )  # fmt: skip
-    console().print(table)
-    typer.echo(counted(len(listed), "alert"))
+    print_table(table)
+    say(counted(len(listed), "alert"))
 
 
 def _delivery_text(delivery: dict[str, Any]) -> str:

@@ -1,15 +1,14 @@
 """`sidecar list`: the rules of a policy directory."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from sidecar.cli.options import EngineOption, Format, FormatOption
 from sidecar.cli.policies import load_policies
-from sidecar.cli.tables import console
+from sidecar.cli.tables import Table, print_table
+from sidecar.cli.terminal import say_json
 from sidecar.domain.windows import format_window
 from sidecar.policy.rules import Rule
 from sidecar.runtime.shared_flags import EngineName
@@ -28,14 +27,12 @@ def list_rules(
     """
     rows = [_row(rule) for rule in load_policies(directory, engine.value).rules]
     if output is Format.JSON:
-        typer.echo(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], indent=2))
+        say_json([dict(zip(COLUMNS, row, strict=True)) for row in rows])
         return
-    table = Table()
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold")
+    table = Table(*COLUMNS)
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    print_table(table)
 
 
 def _row(rule: Rule) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sidecar.cli.lazy_commands import loading
+from sidecar.cli.terminal import say
 from sidecar.cli.version import version_line
 
 COMMANDS = {
@@ -66,7 +67,7 @@ for name, commands, about in (
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        typer.echo(version_line())
+        say(version_line())
         raise typer.Exit
 
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from sidecar.cli.terminal import say, say_all
 from sidecar.domain.clock import MAX_YEAR, MIN_YEAR, to_us
 from sidecar.domain.flags import Flag
 from sidecar.domain.share import Share
@@ -88,5 +89,11 @@ def zone_info(name: str) -> ZoneInfo:
 
 def fail(message: object, code: int = 1) -> typer.Exit:
     """Print an error for people and return the exit to raise."""
-    typer.echo(f"sidecar: {message}", err=True)
+    say(f"sidecar: {message}", err=True)
+    return typer.Exit(code)
+
+
+def fail_all(text: str, code: int = 1) -> typer.Exit:
+    """Print errors of several lines, in which names are escaped already; return the exit."""
+    say_all(f"sidecar: {text}", err=True)
     return typer.Exit(code)

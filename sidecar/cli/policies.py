@@ -4,10 +4,11 @@ from dataclasses import replace
 from datetime import UTC, tzinfo
 from pathlib import Path
 
-from sidecar.cli.options import fail
+from sidecar.cli.options import fail_all
 from sidecar.domain.share import WHOLE, Share
+from sidecar.domain.texts import printable
 from sidecar.policy import policy_set
-from sidecar.policy.files.problems import PolicyError, Problem, printable
+from sidecar.policy.files.problems import PolicyError, Problem
 from sidecar.policy.policy_set import PolicySet
 
 
@@ -31,4 +32,4 @@ def load_policies(
         return policy_set.load(directory, engine, share=share, zone=zone)
     except PolicyError as error:
         problems = (str(in_directory(directory, problem)) for problem in error.problems)
-        raise fail("\n".join(problems), exit_code) from None
+        raise fail_all("\n".join(problems), exit_code) from None

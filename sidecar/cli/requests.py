@@ -11,7 +11,8 @@ from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.cli.options import fail
 from sidecar.contract import validation
-from sidecar.policy.files.problems import did_you_mean, printable
+from sidecar.domain.texts import printable
+from sidecar.policy.files.problems import did_you_mean
 from sidecar.policy.policy_set import PolicySet
 
 _FIELD = re.compile(r"Failed to parse (\w+) field: ")

@@ -3,9 +3,8 @@
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.text import Text
-
+from sidecar.cli.tables import cell, console
+from sidecar.cli.terminal import say
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.rotation import KeyRotation
 
@@ -15,7 +14,7 @@ class Progress:
 
     def __init__(self) -> None:
         """Show on standard error; standard output has the result."""
-        self._console = Console(stderr=True, soft_wrap=True)
+        self._console = console(err=True)
         self._status = self._console.status("asking Mistral")
         self._waits_for = ""
 
@@ -37,14 +36,14 @@ class Progress:
         """See Watcher.reached."""
         why = f": {note}" if note else ""
         line = f"{rotation.key_id}#{rotation.to_version} {rotation.stage}{why}"
-        self._console.print(Text(line))
-        self._status.update(Text(line))
+        say(line, err=True)
+        self._status.update(cell(line))
 
     def waits(self, rotation: KeyRotation, why: str, until_us: int | None) -> None:
         """See Watcher.waits."""
         until = "" if until_us is None else f", until {to_datetime(until_us):%Y-%m-%d %H:%M:%S} UTC"
-        line = Text(f"{rotation.key_id}#{rotation.to_version} waits: {why}{until}")
-        self._status.update(line)
+        line = f"{rotation.key_id}#{rotation.to_version} waits: {why}{until}"
+        self._status.update(cell(line))
         if not self._console.is_terminal and why != self._waits_for:
-            self._console.print(line)
+            say(line, err=True)
         self._waits_for = why

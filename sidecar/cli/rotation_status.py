@@ -1,6 +1,5 @@
 """`sidecar keys status`, and the report of a rotation."""
 
-import json
 import os
 import secrets
 import socket
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
-from sidecar.cli.tables import console
+from sidecar.cli.tables import Table, print_table
+from sidecar.cli.terminal import say, say_json
 from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.counted import counted
 from sidecar.domain.rotation import LEFT_FOR_LATER, STILL_IN_USE, KeyRotation, Stage, Version
@@ -45,11 +43,11 @@ def status(
     finally:
         key_store.close()
     if output is Format.JSON:
-        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        say_json(listed)
     else:
         for report in listed:
             print_report(report)
-        typer.echo(counted(len(listed), "rotation"))
+        say(counted(len(listed), "rotation"))
     if key and not listed:
         raise fail(f"{key}: this ledger has no rotation of it")
     if any(report["interrupted"] or report["still_in_use"] for report in listed):
@@ -106,13 +104,11 @@ def print_report(report: dict[str, Any]) -> None:
     before = f"#{report['from']['version']}" if report["from"] else "nothing"
     heading = f"{report['key']}, from {before} to #{report['to']['version']}: {report['stage']}"
     heading += _what_next(report)
-    table = Table(title=Text(heading), title_justify="left")
-    for column in ("at (UTC)", "version", "stage", "note"):
-        table.add_column(column, overflow="fold")
+    table = Table("at (UTC)", "version", "stage", "note", title=heading)
     for step in report["steps"]:
         at = step["at"].replace("T", " ").partition("+")[0].partition(".")[0]
-        table.add_row(at, f"#{step['version']}", step["stage"], Text(step["note"]))
-    console().print(table)
+        table.add_row(at, f"#{step['version']}", step["stage"], step["note"])
+    print_table(table)
 
 
 def _what_next(report: dict[str, Any]) -> str:

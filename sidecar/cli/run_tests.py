@@ -1,6 +1,5 @@
 """`sidecar test`: runs the fixtures of a policy directory."""
 
-import json
 from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
@@ -10,10 +9,11 @@ from xml.etree import ElementTree as ET
 
 import typer
 
-from sidecar.cli.options import TimeZoneOption, fail, zone_info
+from sidecar.cli.options import TimeZoneOption, fail, fail_all, zone_info
 from sidecar.cli.policies import in_directory, load_policies
+from sidecar.cli.terminal import say, say_all, say_json
+from sidecar.domain.texts import printable
 from sidecar.policy import policy_set
-from sidecar.policy.files.problems import printable
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.trace import RuleTraces
 from sidecar.policy_tools.testing import fixtures
@@ -82,7 +82,8 @@ def run_tests(
     found, problems = fixtures.read(directory)
     problems += validate_fixtures(found, policies[0])
     if problems:
-        raise fail("\n".join(str(in_directory(directory, problem)) for problem in sorted(problems)))
+        found_wrong = (str(in_directory(directory, problem)) for problem in sorted(problems))
+        raise fail_all("\n".join(found_wrong))
     chosen = [fixture for fixture in found if only.lower() in fixture.name.lower()]
     if not chosen:
         raise fail(f"{directory}: no tests" + (f" whose name contains '{only}'" if only else ""))
@@ -101,7 +102,7 @@ def run_tests(
         partial = " (partial: by the tests that -k chose)" if only else ""
         _report_coverage(directory, measured, partial, err=output is TestFormat.JUNIT)
     elif output is TestFormat.JSON:
-        typer.echo(json.dumps(_as_json(results, measured), indent=2))
+        say_json(_as_json(results, measured))
     if measured is not None and measured.percent() < (coverage_min or 0):
         covered = f"{measured.percent()} % of what conditions and limits can do is tested"
         raise fail(f"{covered}; --coverage-min requires {coverage_min} %")
@@ -116,7 +117,7 @@ def _load(directory: Path, zone: tzinfo) -> list[PolicySet]:
         try:
             policies.append(load_policies(directory, engine, zone=zone))
         except ValueError as error:  # no wheel of cel-cpp for this machine
-            typer.echo(f"sidecar: {error}", err=True)
+            say(f"sidecar: {error}", err=True)
     return policies
 
 
@@ -127,19 +128,19 @@ def _report(
     output: TestFormat,
 ) -> None:
     if output is TestFormat.JUNIT:
-        typer.echo(_junit(results))
+        say_all(_junit(results))
     elif output is TestFormat.TEXT:
         for result in results:
             if not result.passed:
-                typer.echo(_failure(directory, result, rules))
+                say(*_failure(directory, result, rules), "")
         failed = sum(not result.passed for result in results)
         engines = " and ".join(outcome.engine for outcome in results[0].outcomes)
-        typer.echo(f"{len(results) - failed} passed, {failed} failed, on {engines}")
+        say(f"{len(results) - failed} passed, {failed} failed, on {engines}")
 
 
-def _failure(directory: Path, result: Result, rules: RuleTraces) -> str:
+def _failure(directory: Path, result: Result, rules: RuleTraces) -> list[str]:
     """Return the expected and the actual results, with the values of the rules involved."""
-    lines = [f"FAILED {printable(result.fixture.name)}"]
+    lines = [f"FAILED {result.fixture.name}"]
     for mismatch, engines in _by_mismatch(result).items():
         place = f"{directory / result.fixture.file}:{mismatch.line}"
         lines += [
@@ -153,7 +154,7 @@ def _failure(directory: Path, result: Result, rules: RuleTraces) -> str:
             if rule.id in outcome.involved and parts:
                 lines.append(f"  {rule.id} ({rule.effect.value})")
                 lines += [f"    {'  ' * traced.part.depth}{traced}" for traced in parts]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _shown(text: str) -> str:
@@ -171,12 +172,12 @@ def _by_mismatch(result: Result) -> dict[Mismatch, list[str]]:
 
 
 def _report_coverage(directory: Path, measured: Coverage, partial: str, *, err: bool) -> None:
-    typer.echo(f"\ncoverage: {measured.percent()} %{partial}", err=err)
+    say("", f"coverage: {measured.percent()} %{partial}", err=err)
     for item in measured.items:
         if item.missing:
             place = f"{directory / item.rule}.cel:{item.part.line}:{item.part.column}"
             never = " or ".join(item.missing)
-            typer.echo(f"  {place}: never {never}: {item.part.text}", err=err)
+            say(f"  {place}: never {never}: {item.part.text}", err=err)
 
 
 def _as_json(results: list[Result], measured: Coverage | None) -> dict[str, object]:

@@ -1,16 +1,15 @@
 """`sidecar schema`: the variables of rules, and the JSON Schemas of YAML files."""
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from sidecar.cli.options import Format, FormatOption, fail
-from sidecar.cli.tables import console
+from sidecar.cli.tables import Table, print_table
+from sidecar.cli.terminal import say, say_all, say_json
 from sidecar.policy_tools import editor_schemas
 from sidecar.policy_tools import schema as policy_schema
 
@@ -43,18 +42,18 @@ def schema(
     if write is not None:
         try:
             for path in editor_schemas.write(write):
-                typer.echo(f"wrote {path}")
+                say(f"wrote {path}")
         except OSError as error:
             raise fail(f"{write}: {error.strerror}") from None
     elif subject is Subject.DATA:
-        typer.echo(editor_schemas.as_text(editor_schemas.data_schema()), nl=False)
+        say_all(editor_schemas.as_text(editor_schemas.data_schema()))
     elif subject is Subject.FIXTURES:
-        typer.echo(editor_schemas.as_text(editor_schemas.fixture_schema()), nl=False)
+        say_all(editor_schemas.as_text(editor_schemas.fixture_schema()))
     elif output is Format.JSON:
         rows = [asdict(variable) for variable in policy_schema.rule_variables()]
-        typer.echo(json.dumps(rows, indent=2))
+        say_json(rows)
     else:
         table = Table("variable", "type", "what it is")
         for variable in policy_schema.rule_variables():
             table.add_row(variable.path, variable.type, variable.comment)
-        console().print(table)
+        print_table(table)

@@ -5,7 +5,7 @@ import logging
 
 import typer
 
-from sidecar.cli.options import fail, zone_info
+from sidecar.cli.options import fail, fail_all, zone_info
 from sidecar.cli.policies import in_directory
 from sidecar.cli.settings import ConfigOption, takes_settings
 from sidecar.cli.variables import misspelt
@@ -40,7 +40,7 @@ def serve(
         problems = "\n".join(
             str(in_directory(settings.policies, problem)) for problem in error.problems
         )
-        raise fail(f"the policies in {settings.policies} cannot be used:\n{problems}") from None
+        raise fail_all(f"the policies in {settings.policies} cannot be used:\n{problems}") from None
     except LedgerRefusedError as error:
         raise fail(error) from None
     except ListenError as error:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from sidecar.cli.options import fail, option
+from sidecar.cli.options import fail, fail_all, option
 from sidecar.domain.flags import KEY, Flag
 from sidecar.policy.files.problems import Problem, did_you_mean
 
@@ -112,7 +112,7 @@ def _read_file(context: typer.Context, path: Path | None) -> Path | None:
         except ValueError as error:
             problems.append(file.problem((name,), f"{name} {error}"))
     if problems:
-        raise fail("\n".join(["the settings file cannot be used:", *map(str, problems)]), 2)
+        raise fail_all("\n".join(["the settings file cannot be used:", *map(str, problems)]), 2)
     context.default_map = defaults
     return path
 

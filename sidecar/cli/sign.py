@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import EngineOption, fail
+from sidecar.cli.options import EngineOption, fail, fail_all
 from sidecar.cli.policies import load_policies
+from sidecar.cli.terminal import say
 from sidecar.domain.clock import to_datetime
+from sidecar.domain.texts import printable
 from sidecar.policy.files import directory as policy_directory
 from sidecar.policy.files.directory import SIGNATURE
 from sidecar.policy.files.problems import PolicyError
@@ -44,9 +46,7 @@ def sign(
         raise fail(f"--key {error}", 2) from None
     digest = load_policies(directory, engine.value).digest
     _write(directory / SIGNATURE, signatures.sign(digest, private, time.time_ns() // 1000))
-    typer.echo(
-        f"{directory}: digest {digest}, signed with {signatures.key_id(private.public_key())}"
-    )
+    say(f"{directory}: digest {digest}, signed with {signatures.key_id(private.public_key())}")
 
 
 def verify(
@@ -76,9 +76,9 @@ def verify(
         files = policy_directory.read(directory)
         found = signatures.verify(files.signature, files.digest, keys)
     except (PolicyError, signatures.NotSignedError) as error:
-        raise fail(f"{directory}: {error}") from None
+        raise fail_all(f"{printable(str(directory))}: {error}") from None
     signed_at = to_datetime(found.signed_at_us)
-    typer.echo(
+    say(
         f"{directory}: digest {found.digest}, signed with {found.key_id}"
         f" at {signed_at:%Y-%m-%d %H:%M:%S} UTC"
     )

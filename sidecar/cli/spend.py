@@ -1,6 +1,5 @@
 """`sidecar spend`: what was spent on what, and when each budget runs out."""
 
-import json
 import re
 import time
 from dataclasses import asdict
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from sidecar.cli.options import Format, FormatOption, LedgerFile, TimeZoneOption, fail, zone_info
-from sidecar.cli.tables import console
+from sidecar.cli.tables import Table, cell, print_table
+from sidecar.cli.terminal import say, say_json
 from sidecar.domain.amounts import format_estimate, format_number
 from sidecar.domain.clock import SECOND_US, to_datetime, to_us
 from sidecar.domain.counted import counted
@@ -91,16 +89,16 @@ def spend(
     if html is not None:
         _write_page(html, report, reports)
     if output is Format.JSON:
-        typer.echo(json.dumps(_as_json(report), indent=2, ensure_ascii=False))
+        say_json(_as_json(report))
         return
-    console().print(_spend_table(report))
+    print_table(_spend_table(report))
     if report.retirements:
-        console().print(_retirement_table(report))
+        print_table(_retirement_table(report))
     if report.forecasts:
-        console().print(_budget_table(report))
+        print_table(_budget_table(report))
     if len(report.forecasts) > MAX_BUDGETS:
         more = counted(len(report.forecasts) - MAX_BUDGETS, "more budget")
-        typer.echo(f"{more}: --format json has all")
+        say(f"{more}: --format json has all")
 
 
 def _dimensions(by: str) -> list[Dimension]:
@@ -145,15 +143,14 @@ def _write_page(path: Path, report: SpendReport, reports: Reports) -> None:
         path.write_text(page(report, stack_by, stacks, reports.curve), encoding="utf-8")
     except OSError as error:
         raise fail(f"--html {path}: cannot be written: {error.strerror}") from None
-    typer.echo(f"wrote {path}", err=True)
+    say(f"wrote {path}", err=True)
 
 
 def _spend_table(report: SpendReport) -> Table:
     """Return a row for each division, and the total of all calls below."""
     days = f"{report.dates[0]} to {report.dates[-1]}"
-    table = Table(title=f"Spend, {days} ({report.zone})", title_justify="left")
-    for dimension in report.by:
-        table.add_column(dimension.value, overflow="fold")
+    by = (dimension.value for dimension in report.by)
+    table = Table(*by, title=f"Spend, {days} ({report.zone})")
     headings = report.total.headings()
     for heading in headings[:DAILY_AFTER]:
         table.add_column(heading, justify="right")
@@ -161,7 +158,7 @@ def _spend_table(report: SpendReport) -> Table:
     for heading in headings[DAILY_AFTER:]:
         table.add_column(heading, justify="right")
     for row in report.rows:
-        table.add_row(*(escape(name) or "(none)" for name in row.names), *_cells(row, report))
+        table.add_row(*(name or "(none)" for name in row.names), *_cells(row, report))
     table.add_section()
     table.add_row("total", *[""] * (len(report.by) - 1), *_cells(report.total, report))
     return table
@@ -174,18 +171,14 @@ def _cells(row: Spend, report: SpendReport) -> tuple[str, ...]:
 
 def _retirement_table(report: SpendReport) -> Table:
     """Return a row for each model that was spent on and retires."""
-    table = Table(title=RETIREMENTS, title_justify="left")
-    for heading in report.retirement_headings:
-        table.add_column(heading, overflow="fold")
+    table = Table(*report.retirement_headings, title=RETIREMENTS)
     for row in report.retirement_rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
 def _budget_table(report: SpendReport) -> Table:
-    table = Table(title="Budgets, as they are now", title_justify="left")
-    for heading in ("limit", "for"):
-        table.add_column(heading, overflow="fold")
+    table = Table("limit", "for", title="Budgets, as they are now")
     table.add_column("counts", no_wrap=True)
     for heading in ("ceiling", "spent", "held", "pace an hour"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -194,12 +187,12 @@ def _budget_table(report: SpendReport) -> Table:
         verdict = forecast.verdict(report.zone)
         amounts = (forecast.ceiling, forecast.spent, forecast.held)
         table.add_row(
-            escape(forecast.limit.rule),
-            escape(forecast.limit.scope),
+            forecast.limit.rule,
+            forecast.limit.scope,
             forecast.counts,
             *(format_number(forecast.limit.meter, amount) for amount in amounts),
             format_estimate(forecast.limit.meter, forecast.hourly),
-            f"[bold red]{verdict}[/]" if forecast.falls_short else verdict,
+            cell(verdict, style="bold red" if forecast.falls_short else ""),
         )
     return table
 

@@ -1,81 +1,45 @@
-"""Budgets as a table for people, and as JSON for programs."""
+"""Tables for people, in which every text is as it is: the library would read markup in it."""
 
-from collections.abc import Sequence
-from datetime import UTC
 from typing import Any
 
-from mistral_spend.v1 import authorization_pb2 as pb
+from rich import table
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from sidecar.domain.amounts import format_amount
-from sidecar.domain.clock import SECOND_US
-from sidecar.domain.decisions import Meter
-from sidecar.domain.money import format_usd
-from sidecar.domain.windows import MINUTE_US
+from sidecar.domain.texts import printable
 
 PIPE_WIDTH = 140
 """The width if no terminal reports one."""
 
 
-def console() -> Console:
-    """Return where tables go: as wide as the terminal, or wide enough in a pipe."""
-    found = Console()
-    return found if found.is_terminal else Console(width=PIPE_WIDTH)
+class Table(table.Table):
+    """A table whose cells have no markup and no control codes; long texts are folded."""
+
+    def __init__(self, *headings: str, title: str = "", show_header: bool = True) -> None:
+        """Begin a table with these columns; `add_column` adds others."""
+        heading = cell(title) if title else None
+        super().__init__(title=heading, title_justify="left", show_header=show_header)
+        for name in headings:
+            self.add_column(name, overflow="fold")
+
+    def add_row(self, *cells: str | Text, **options: Any) -> None:  # type: ignore[override]
+        """Add a row of texts, or of what `cell` made."""
+        made = (cell(one) if isinstance(one, str) else one for one in cells)
+        super().add_row(*made, **options)
 
 
-def budget_table(budgets: Sequence[pb.Budget], title: str | None = None) -> Table:
-    """Return a table of budgets, a row each."""
-    table = Table(title=title, title_justify="left")
-    for heading in ("limit", "for"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("ceiling", "spent", "held", "left"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("until (UTC)", no_wrap=True)
-    for budget in budgets:
-        amounts = (budget.ceiling, budget.spent, budget.held, budget.remaining)
-        ceiling, spent, held, left = (_amount(budget.meter, amount) for amount in amounts)
-        if budget.unlimited:
-            ceiling = left = "unlimited"
-        elif not budget.remaining:
-            left = f"[bold red]{left}[/]"
-        table.add_row(budget.rule, budget.scope, ceiling, spent, held, left, _until(budget))
-    return table
+def cell(*lines: str, style: str = "") -> Text:
+    """Return a cell of these lines, in a style such as "bold red"."""
+    return Text("\n".join(map(printable, lines)), style=style)
 
 
-def budget_dict(budget: pb.Budget) -> dict[str, Any]:
-    """Return a budget for JSON; amounts are whole numbers, cost in nano-USD."""
-    return {
-        "rule": budget.rule,
-        "meter": pb.Meter.Name(budget.meter),
-        "scope": budget.scope,
-        "ceiling": None if budget.unlimited else budget.ceiling,
-        "spent": budget.spent,
-        "held": budget.held,
-        "remaining": None if budget.unlimited else budget.remaining,
-        "window_end": budget.window_end.ToJsonString() if budget.HasField("window_end") else None,
-    }
+def print_table(shown: Table) -> None:
+    """Write a table: as wide as the terminal, or wide enough in a pipe."""
+    console().print(shown)
 
 
-def format_budget(budget: pb.Budget) -> tuple[str, str]:
-    """Write what is spent of a budget and what is left, with units."""
-    meter = Meter(pb.Meter.Name(budget.meter).removeprefix("METER_").lower())
-    return format_amount(meter, budget.spent), format_amount(meter, budget.remaining)
-
-
-_UNITS = {pb.METER_REQUESTS: " req", pb.METER_TOKENS: " tok"}
-
-
-def _amount(meter: "pb.Meter", amount: int) -> str:
-    return f"${format_usd(amount)}" if meter == pb.METER_COST else f"{amount:,}{_UNITS[meter]}"
-
-
-def _until(budget: pb.Budget) -> str:
-    if not budget.HasField("window_start"):
-        return "open holds"
-    if not budget.HasField("window_end"):
-        return "never"
-    length = budget.window_end.seconds - budget.window_start.seconds
-    if length == MINUTE_US // SECOND_US:
-        return "any 60 seconds"
-    return budget.window_end.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M")
+def console(*, err: bool = False) -> Console:
+    """Return where tables and progress go; what it prints is no markup."""
+    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "stderr": err}
+    found = Console(**plain)
+    return found if err or found.is_terminal else Console(width=PIPE_WIDTH, **plain)

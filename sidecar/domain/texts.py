@@ -1,4 +1,4 @@
-"""Texts that name something: what people see of them is all that they are."""
+"""Texts for people: what they see of a text is all that it is."""
 
 import re
 
@@ -12,3 +12,12 @@ _UNSEEN = re.compile(
 def is_visible(text: str) -> bool:
     """Whether each character of a text can be seen; a space counts as seen."""
     return text.isprintable() and (text.isascii() or _UNSEEN.search(text) is None)
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for characters that are neither printable nor tabs."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c == "\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )

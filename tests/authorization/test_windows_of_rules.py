@@ -11,7 +11,7 @@ from support.policies import deny, limit, minimal
 from support.sidecar_process import chat, tester
 
 from sidecar.authorization.explain import Explainer
-from sidecar.cli.tables import budget_table
+from sidecar.cli.budget_table import budget_table
 from sidecar.contract.responses import authorize_response
 from sidecar.domain.clock import to_datetime
 from sidecar.domain.windows import DAY_US
@@ -75,7 +75,7 @@ def test_a_total_is_never_renewed(open_desk: Open, tmp_path: Path) -> None:
     (reason,) = refused.reasons
     assert reason.message.endswith("(requested 200 tokens, 100 left of 300, never renewed)")
     (until,) = list(budget_table(refused.budgets).columns[-1].cells)
-    assert until == "never"
+    assert str(until) == "never"
     explained = desk.run(Explainer(desk.authorizer).explain(chat(tester(), model="small-1")))
     assert not [way for way in explained.suggestions if way.startswith("wait")]
 

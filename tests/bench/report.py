@@ -9,6 +9,7 @@ from bench.groups import Groups
 from bench.load import STREAM, UNARY, Row
 from bench.servers import Server
 from bench.soak import Soaked
+from sidecar.cli.tables import cell
 
 EMPTY, PLAIN, CERBOS = "empty handler", "sidecar", "Cerbos"
 FLAT = 1.1
@@ -134,7 +135,7 @@ def aims_table(found: Sequence[Aim]) -> Table:
             aim.name,
             f"{aim.at_most:g}{aim.unit}",
             f"{aim.measured:.2f}{aim.unit}",
-            "[green]met[/]" if aim.is_met else "[bold red]missed[/]",
+            cell("met", style="green") if aim.is_met else cell("missed", style="bold red"),
         )
     return table
 

@@ -12,7 +12,8 @@ from support.policies import shipped
 from support.sidecar_process import RunningSidecar, principal
 
 from demo.app import App, Chat
-from sidecar.cli.tables import budget_table, console
+from sidecar.cli.budget_table import budget_table
+from sidecar.cli.tables import cell, console
 from sidecar.domain.money import format_usd
 
 SMALL, LARGE, CODE = "mistral-small-latest", "mistral-large-latest", "codestral-latest"
@@ -88,12 +89,12 @@ def add(table: Table, who: pb.Principal, model: str, chat: Chat, note: str = "")
     """Add one call to the table."""
     decision = chat.decision
     if chat.settled is None:
-        answer = f"[red]deny[/]{note}"
+        answer = cell("deny", style="red").append(note, style="default")
         why = "\n".join(f"{r.http_status} {r.code}: {r.message}" for r in decision.reasons)
         if decision.HasField("retry_after"):
             why += f" (retry in {decision.retry_after.ToSeconds() + 1} s)"
     else:
-        answer = "[green]allow[/]"
+        answer = cell("allow", style="green")
         held = format_usd(decision.held_cost_nano_usd)
         charged = format_usd(chat.settled.charged_cost_nano_usd)
         why = f"held ${held}, charged ${charged} for {chat.settled.charged_tokens} tokens"
@@ -107,7 +108,8 @@ def show_budgets(screen: Console, app: App) -> None:
     for who in (DEVELOPER, SENIOR, ANALYST, CI, TRAINEE):
         answer = app.sidecar.GetBudgets(pb.GetBudgetsRequest(principal=who, model=SMALL))
         left |= {(b.rule, b.scope): b for b in answer.budgets if not b.unlimited}
-    screen.print(budget_table([left[key] for key in sorted(left)], "\nWhat is left"))
+    screen.print()
+    screen.print(budget_table([left[key] for key in sorted(left)], "What is left"))
 
 
 main()

@@ -26,7 +26,7 @@ from rich.table import Table
 from mutants.catalogue import ALL
 from mutants.covering import CoveringTests
 from mutants.mutant import Mutant, Package
-from sidecar.cli.tables import console
+from sidecar.cli.tables import cell, console
 
 ROOT = Path(__file__).parents[2]
 LEDGER = (
@@ -180,7 +180,7 @@ def main() -> int:
             console().print(f"{result.mutant.name}: {noticed}", markup=False, highlight=False)
     ended.sort(key=lambda result: chosen.index(result.mutant))
     for mutant, killer, seconds in ended:
-        shown = killer.replace("[", r"\[") or f"[bold red]no test[/]: {mutant.breaks}"
+        shown = cell(killer) if killer else cell(f"no test: {mutant.breaks}", style="bold red")
         table.add_row(mutant.name, mutant.promise, shown, f"{seconds:.0f}")
     survivors = sum(not result.killer for result in ended)
     console().print(table)

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from sidecar.domain.texts import printable
+
 MAX_LISTED = 12
 """Up to so many known names, a hint lists them all."""
 
@@ -70,15 +72,6 @@ def at(file: str, text: str, line: int, column: int, message: str, hint: str = "
 def _lines(text: str) -> list[str]:
     """Split a text; cached, since a file may have many problems."""
     return text.splitlines()
-
-
-def printable(text: str) -> str:
-    """Return a text with escapes for characters that are neither printable nor tabs."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c == "\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
-    )
 
 
 def _blank(character: str) -> str:
