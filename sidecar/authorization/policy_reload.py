@@ -49,7 +49,8 @@ class ReloadSettings:
     PANEL: ClassVar = "Changing policies"
     seconds: float = setting(
         "--reload-seconds",
-        "How often to look for changed policies; 0 is only on SIGHUP.",
+        "The interval between two checks for changed policy files. With 0 there are none: reload"
+        " them by SIGHUP or `sidecar reload`.",
         default=1.0,
         min=0,
         max=3600,
