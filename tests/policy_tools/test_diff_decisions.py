@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.desk import NOON
+from support.authorizer_harness import NOON
 from support.diff import agrees, decision
 from support.policies import SHIPPED, WORKSPACES, deny, limit, minimal, shipped
 
 from sidecar.policy import policy_set
 from sidecar.policy_tools.diff.cases import CaseSpace
 from sidecar.policy_tools.diff.comparison import Comparison, unreported
-from sidecar.policy_tools.diff.dependencies import read
 from sidecar.policy_tools.diff.diff import PolicyDiff, compare
 from sidecar.policy_tools.diff.outcomes import parts_of
+from sidecar.policy_tools.diff.rule_reader import read
 
 GROUPS = """\
 "group" in principal.labels &&

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.desk import NOON
+from support.authorizer_harness import NOON
 from support.diff import agrees, decision
 from support.policies import deny, limit, minimal
 
@@ -16,9 +16,9 @@ from sidecar.policy import policy_set
 from sidecar.policy_tools.diff.cases import CaseSpace
 from sidecar.policy_tools.diff.changes import changes_of
 from sidecar.policy_tools.diff.comparison import Comparison, unreported
-from sidecar.policy_tools.diff.dependencies import read
 from sidecar.policy_tools.diff.diff import compare
 from sidecar.policy_tools.diff.outcomes import parts_of
+from sidecar.policy_tools.diff.rule_reader import read
 
 KEYS = "keys:\n  a: {workspace: lab}\n  b: {workspace: lab, state: revoked}\n"
 ALLOW = "// METADATA\n// effect: allow\n// owner: test@example.com\n{}\n"

@@ -1,4 +1,21 @@
-"""Changes: cases that are decided differently, grouped by the difference they have."""
+"""Changes: cases that are decided differently, grouped by the difference they have.
+
+An example. The new policy set has a rule `no-teams` more, which denies
+
+    "team" in principal.labels && principal.labels.team in ["ops", "web"]
+
+With one role, one workspace and two models, four cases are decided differently:
+
+    role    workspace  labels    model    before   after
+    tester  lab        team=ops  free-1   allowed  denied by no-teams
+    tester  lab        team=ops  small-1  allowed  denied by no-teams
+    tester  lab        team=web  free-1   allowed  denied by no-teams
+    tester  lab        team=web  small-1  allowed  denied by no-teams
+
+They are one Change: its `models` are ("free-1", "small-1"), its `choices` are
+(("team", ("ops", "web")),). If the rule named the team web alone, its `labels` would be
+(("team", "web"),).
+"""
 
 import math
 from collections import defaultdict

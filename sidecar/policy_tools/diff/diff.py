@@ -19,10 +19,10 @@ from sidecar.policy_tools.diff.dependencies import (
     Dependencies,
     Inexact,
     Input,
-    read,
 )
 from sidecar.policy_tools.diff.fields import FieldChange, entry_changes, rule_changes, same_body
 from sidecar.policy_tools.diff.outcomes import part_name, parts_of
+from sidecar.policy_tools.diff.rule_reader import read
 
 SAMPLE_CASES = 10_000
 DEFAULT_SEED = 1
