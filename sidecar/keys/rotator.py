@@ -9,10 +9,13 @@ from sidecar.domain.clock import Clock
 from sidecar.domain.rotation import KeyRotation, Survey, Version, version_in
 from sidecar.keys.mistral import Mistral, MistralError
 from sidecar.keys.pepper import Pepper
+from sidecar.keys.recovery import Recovery
 from sidecar.keys.remote_keys import RemoteKeys
 from sidecar.keys.rotation import Rotation
+from sidecar.keys.rotation_progress import RotationProgress
 from sidecar.keys.settings import NewKeySpec, RotationError, Timings, Watcher, in_thread
 from sidecar.keys.sinks.sink import Sink
+from sidecar.keys.stored_secret import StoredSecret
 from sidecar.ledger.key_store import KeyStore
 from sidecar.ledger.protocol import LedgerUnavailableError
 
@@ -90,10 +93,9 @@ class Rotator:
         if begun is None:
             raise RotationError(f"{key_id}: no rotation is under way")
         begun = await in_thread(self.key_store.take_over, begun.id)
-        rotation = self._rotation()
+        recovery, run = self._recovery(), self._rotation().run
         return await self._leased(
-            begun,
-            lambda: _then(rotation.roll_back(begun, stored_too=stored_too), rotation.run),
+            begun, lambda: _then(recovery.roll_back(begun, stored_too=stored_too), run)
         )
 
     async def _begin(self, key_id: str, of: Version | None = None) -> KeyRotation:
@@ -107,8 +109,8 @@ class Rotator:
         """Continue an unfinished rotation."""
         begun = await in_thread(self.key_store.take_over, begun.id)
         self.watcher.reached(begun, "found unfinished")
-        rotation = self._rotation(waits=waits, force=force)
-        return await self._leased(begun, lambda: _then(rotation.recover(begun), rotation.run))
+        recovery, run = self._recovery(), self._rotation(waits=waits, force=force).run
+        return await self._leased(begun, lambda: _then(recovery.recover(begun), run))
 
     async def _run(
         self, begun: KeyRotation, *, waits: bool = True, force: bool = False
@@ -122,6 +124,13 @@ class Rotator:
             self.key_store, self.mistral, self.sink, self.pepper, self.clock, self.watcher,
             self.timings, self.spec, waits=waits, force=force,
         )  # fmt: skip
+
+    def _recovery(self) -> Recovery:
+        consistency_seconds = self.timings.consistency_seconds
+        return Recovery(
+            StoredSecret(self.sink, self.pepper, self.key_store, consistency_seconds),
+            RotationProgress(self.key_store, self.watcher, self.clock),
+        )
 
     async def _leased(
         self, rotation: KeyRotation, work: Callable[[], Awaitable[KeyRotation]]

@@ -46,8 +46,8 @@ K1 = [
     ),
     Mutant(
         "stored-and-revoked", "K1", "After a crash, recovery revokes a key whose secret was already stored for apps.",
-        "Rotation.recover",
-        "await self._is_stored(rotation)", "not await self._is_stored(rotation)",
+        "Recovery.recover",
+        "await self._stored.becomes(new)", "not await self._stored.becomes(new)",
     ),
     Mutant(
         "another-pepper-is-another-secret", "K1", "With another pepper, the key that apps use is revoked.",
@@ -55,7 +55,7 @@ K1 = [
     ),
     Mutant(
         "both-gone", "K1", "The old key is revoked although the new one no longer exists.",
-        "RotationContext._check_exists", "not there", "False",
+        "Rotation._check_exists", "not there", "False",
     ),
     Mutant(
         "in-use-and-revoked", "K1", "The old key is revoked while it is still used.",
