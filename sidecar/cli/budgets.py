@@ -14,8 +14,8 @@ from sidecar.cli.terminal import say, say_json
 TIMEOUT_SECONDS = 2.0
 
 
-def _file(name: str, say: str) -> Any:
-    return typer.Option(f"--{name}-file", metavar="FILE", help=say, show_default=False)
+def _file(name: str, text: str) -> Any:
+    return typer.Option(f"--{name}-file", metavar="FILE", help=text, show_default=False)
 
 
 def budgets(

@@ -8,11 +8,25 @@ the ledger, and is written before any other work in it and before it ends.
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sidecar.domain.decisions import Limit
-from sidecar.domain.windows import DEFAULT_ANCHOR, Anchor, Calendar, Span
+from sidecar.domain.decisions import Limit, Meter
+from sidecar.domain.windows import DEFAULT_ANCHOR, Anchor, Calendar, Span, Window
 from sidecar.ledger.balances import Balance, Balances, LedgerTime
 from sidecar.ledger.rows import insert, row_id
+
+
+class _Key(NamedTuple):
+    """What makes limits share a balance; ceilings and anchors may differ from call to call."""
+
+    rule: str
+    meter: Meter
+    window: Window
+    scope: str
+
+
+def _key(limit: Limit) -> _Key:
+    return _Key(limit.rule, limit.meter, limit.window, limit.scope)
 
 
 @dataclass(slots=True)
@@ -46,24 +60,24 @@ class GroupBalances(Balances):
     ) -> None:
         """See Balances."""
         super().__init__(connection, calendar, time)
-        self._cached: dict[tuple[str, ...], _GroupBalance] = {}
-        """By rule, meter, window and scope: the first four fields of a Limit."""
+        self._cached: dict[_Key, _GroupBalance] = {}
 
     def of(self, limit: Limit, at_us: int) -> Balance:
         """Return a limit's balance, with all that the group has held so far."""
-        span, cached = self.span(limit.window, at_us, limit.anchor), self._cached.get(limit[:4])
+        key, span = _key(limit), self.span(limit.window, at_us, limit.anchor)
+        cached = self._cached.get(key)
         if cached is not None and not cached.counts(span, at_us):
             # Only this one: the call is about to add to the others that it has read.
-            self._write([self._cached.pop(limit[:4])])
+            self._write([self._cached.pop(key)])
             cached = None
         if cached is None:
             cached = _GroupBalance(span.start_us, *self.sums(limit, span, at_us))
-            self._cached[limit[:4]] = cached
+            self._cached[key] = cached
         return Balance(limit, at_us, span, cached.row, cached.spent, cached.held)
 
     def hold(self, balance: Balance, amount: int) -> int:
         """Hold an amount in the current window; return the window's row in `budgets`."""
-        cached = self._cached[balance.limit[:4]]
+        cached = self._cached[_key(balance.limit)]
         if cached.row is None:
             cached.row = self.open_window(balance)
         cached.held += amount

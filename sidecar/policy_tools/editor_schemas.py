@@ -14,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from sidecar.policy.files.entries import DataFile
-from sidecar.policy_tools.testing.fixtures import FixtureFile
+from sidecar.policy_tools.testing.fixture_file import FixtureFile
 
 JsonSchema = dict[str, Any]
 

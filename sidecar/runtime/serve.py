@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -53,16 +53,8 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     )
     telemetry = Telemetry(settings.telemetry)
     policy = source.load()
-    warn_of_share(policy)
-    _log_pins(policy, settings.identity.pins)
-    names = [channel.name for channel in channels]
-    instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
-    ledger = SqliteLedger(
-        settings.ledger,
-        zone,
-        names,
-        origin=Origin(instance, str(settings.share)),
-    )
+    _warn(policy, settings)
+    ledger = _open_ledger(settings, zone, [channel.name for channel in channels])
     try:
         clock = _clock(ledger.latest_us)
         authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
@@ -87,15 +79,8 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         rotation = _key_rotation(settings, authorizer)
         await serving.start_probes()
         await serving.start()
-        log.info(
-            "SERVING on %s; policies %s (%d rules, %s); ledger %s",
-            ", ".join(serving.addresses),
-            policy.digest[:12],
-            len(policy.rules),
-            policy.engine.name,
-            settings.ledger,
-        )
-        work = (
+        _log_serving(settings, policy, serving.addresses)
+        tasks = _started(
             run_maintenance(ledger, clock, settings.retention_days * DAY_US),
             run_key_maintenance(ledger, authorizer, clock),
             Dispatcher(ledger, channels, wall_clock_us, counts).run(),
@@ -103,18 +88,51 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
             readiness.run(),
             *rotation,
         )
-        tasks = [asyncio.create_task(one) for one in work]
         await stopping.wait()
-        log.info("stopping: calls in flight may take up to %g s", settings.grace_seconds)
-        await serving.stop(settings.grace_seconds)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await serving.stop_probes()
+        await _stop(serving, tasks, settings.grace_seconds)
     finally:
         await telemetry.close()
         await ledger.close()
     log.info("stopped")
+
+
+def _open_ledger(settings: Settings, zone: ZoneInfo, channels: Sequence[str]) -> SqliteLedger:
+    """Open the ledger, for alerts to these channels. Raises LedgerRefusedError."""
+    instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
+    return SqliteLedger(
+        settings.ledger,
+        zone,
+        channels,
+        origin=Origin(instance, str(settings.share)),
+    )
+
+
+def _log_serving(settings: Settings, policy: PolicySet, addresses: Iterable[str]) -> None:
+    log.info(
+        "SERVING on %s; policies %s (%d rules, %s); ledger %s",
+        ", ".join(addresses),
+        policy.digest[:12],
+        len(policy.rules),
+        policy.engine.name,
+        settings.ledger,
+    )
+
+
+def _started(*work: Coroutine[Any, Any, None]) -> list[asyncio.Task[None]]:
+    """Start background work."""
+    return [asyncio.create_task(one) for one in work]
+
+
+async def _stop(
+    serving: Listeners, tasks: Iterable[asyncio.Task[None]], grace_seconds: float
+) -> None:
+    """Finish the calls in flight, and end the background work; health is probed until then."""
+    log.info("stopping: calls in flight may take up to %g s", grace_seconds)
+    await serving.stop(grace_seconds)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await serving.stop_probes()
 
 
 def _stop_signal() -> asyncio.Event:
@@ -125,10 +143,11 @@ def _stop_signal() -> asyncio.Event:
     return stopping
 
 
-def _log_pins(policy: PolicySet, pins: Iterable[str]) -> None:
-    """Log a warning for each pin whose role or workspace is unknown."""
+def _warn(policy: PolicySet, settings: Settings) -> None:
+    """Log what a policy set leaves without room, and each pin whose name is unknown."""
+    warn_of_share(policy)
     known = {"role": set(policy.catalogue.roles), "workspace": set(policy.catalogue.workspaces)}
-    for pin in pins:
+    for pin in settings.identity.pins:
         field, _, name = pin.partition("=")
         if field in known and name not in known[field]:
             log.warning(

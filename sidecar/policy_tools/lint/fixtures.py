@@ -7,7 +7,8 @@ from sidecar.policy.files.problems import Problem, did_you_mean
 from sidecar.policy.files.yaml_file import Loc
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
-from sidecar.policy_tools.testing.fixtures import AuthorizeStep, Fixture, FixtureStep
+from sidecar.policy_tools.testing.fixture_file import AuthorizeStep, FixtureStep
+from sidecar.policy_tools.testing.fixtures import Fixture
 
 
 def lint(tests: Iterable[Fixture], policy: PolicySet) -> Iterator[Problem]:

@@ -38,14 +38,14 @@ from sidecar.domain.usage_json import parse_usage_json
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.cel.variables import Values
 from sidecar.policy.policy_set import PolicySet
-from sidecar.policy_tools.testing.fixtures import (
+from sidecar.policy_tools.testing.fixture_file import (
     AuthorizeStep,
     BalanceEntry,
     Expectation,
-    Fixture,
     FixtureStep,
     SettleStep,
 )
+from sidecar.policy_tools.testing.fixtures import Fixture
 from sidecar.policy_tools.testing.validate import request_of
 
 HOLD_TTL_US = 600 * SECOND_US

@@ -14,14 +14,14 @@ from sidecar.policy.files.yaml_file import Loc
 from sidecar.policy.policy_set import PolicySet
 from sidecar.policy.rules import Rule
 from sidecar.policy.static_values import scopes_from_data
-from sidecar.policy_tools.testing.fixtures import (
+from sidecar.policy_tools.testing.fixture_file import (
     EXPECTED_OF,
     AuthorizeStep,
     BalanceEntry,
     Expectation,
-    Fixture,
     FixtureStep,
 )
+from sidecar.policy_tools.testing.fixtures import Fixture
 
 NANO_USD = Decimal("1e-9")
 
