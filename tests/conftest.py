@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from support import policies
-from support.desk import Desk
+from support.authorizer_harness import AuthorizerHarness
 from support.sidecar_process import RunningSidecar
 from support.tools import pytest_terminal_summary
 
@@ -44,19 +44,19 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def open_desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
-    """Open desks: an authorizer and a real ledger, in this process."""
-    opened: list[Desk] = []
+def open_harness(tmp_path: Path) -> Iterator[Callable[..., AuthorizerHarness]]:
+    """Open harnesses: an authorizer and a real ledger, in this process."""
+    opened: list[AuthorizerHarness] = []
 
-    def open_one(directory: Path | None = None, **kwargs: Any) -> Desk:
-        ledger = kwargs.pop("ledger", tmp_path / f"desk{len(opened)}.sqlite")
-        opened.append(Desk(directory or policies.SHIPPED, ledger, **kwargs))
+    def open_one(directory: Path | None = None, **kwargs: Any) -> AuthorizerHarness:
+        ledger = kwargs.pop("ledger", tmp_path / f"ledger{len(opened)}.sqlite")
+        opened.append(AuthorizerHarness(directory or policies.SHIPPED, ledger, **kwargs))
         return opened[-1]
 
     yield open_one
-    for desk in opened:
-        if not desk.loop.is_closed():
-            desk.close()
+    for harness in opened:
+        if not harness.loop.is_closed():
+            harness.close()
 
 
 @pytest.fixture

@@ -137,13 +137,15 @@ def test_both_wheels_install_together_and_the_client_alone(tree: Path, tmp_path:
     owned = [name for wheel in (client, server) for name in zipfile.ZipFile(wheel).namelist()]
     assert len(owned) == len(set(owned))
     assert all((together / name).is_file() for name in owned)
-    say = "import mistral_spend.sidecar_client as m; print(m.__file__)"
-    assert imported(say, alone) == str(alone / "mistral_spend" / "sidecar_client.py")
+    program = "import mistral_spend.sidecar_client as m; print(m.__file__)"
+    assert imported(program, alone) == str(alone / "mistral_spend" / "sidecar_client.py")
     missing = "from importlib.util import find_spec; print(find_spec('sidecar'))"
     assert imported(missing, alone) == "None"
-    say = "import sidecar.server.service as m, mistral_spend as c; print(m.__file__, c.__file__)"
+    program = (
+        "import sidecar.server.service as m, mistral_spend as c; print(m.__file__, c.__file__)"
+    )
     files = ("sidecar/server/service.py", "mistral_spend/__init__.py")
-    assert imported(say, together) == " ".join(str(together / file) for file in files)
+    assert imported(program, together) == " ".join(str(together / file) for file in files)
 
 
 def install(wheels: list[Path], folder: Path) -> None:

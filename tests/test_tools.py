@@ -39,23 +39,23 @@ def run_needy(folder: Path, ci: str) -> str:
 
 def test_a_test_is_skipped_with_the_name_of_what_is_missing(tmp_path: Path) -> None:
     """On a newcomer's machine nothing fails; the end says what was skipped, and why."""
-    said = run_needy(tmp_path, "")
-    assert re.search(r"5 skipped in ", said), said
+    output = run_needy(tmp_path, "")
+    assert re.search(r"5 skipped in ", output), output
     for line in (
         "1  missing: h2load (nghttp2-client)",
         "2  missing: no-such-program",
         "1  missing: kubernetes_validate (make deploy-tools)",
         "1  not on this machine: it has no wings",
     ):
-        assert line in said
+        assert line in output
 
 
 def test_in_ci_what_is_missing_is_a_failure(tmp_path: Path) -> None:
     """What CI has to install is no reason to skip; what the machine cannot do still is."""
-    said = run_needy(tmp_path, "true")
-    assert re.search(r"4 failed, 1 skipped in ", said), said
-    assert "missing, though CI has to install it: h2load (nghttp2-client)" in said
-    assert "1  not on this machine: it has no wings" in said
+    output = run_needy(tmp_path, "true")
+    assert re.search(r"4 failed, 1 skipped in ", output), output
+    assert "missing, though CI has to install it: h2load (nghttp2-client)" in output
+    assert "1  not on this machine: it has no wings" in output
 
 
 def test_one_module_decides_about_skipping() -> None:
@@ -71,9 +71,9 @@ def test_one_module_decides_about_skipping() -> None:
 
 def test_ci_installs_whatever_a_test_may_need() -> None:
     """Each source of a program or a module is in .ci/run."""
-    said = CI.read_text()
+    script = CI.read_text()
     sources = {*tools.PROGRAMS.values(), *tools.PACKAGES.values()}
-    missing = {name for name in sources if not re.search(rf"(?<![\w-]){name}(?![\w-])", said)}
+    missing = {name for name in sources if not re.search(rf"(?<![\w-]){name}(?![\w-])", script)}
     assert missing == set()
 
 

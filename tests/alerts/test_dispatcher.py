@@ -24,17 +24,17 @@ class Memory:
         self.owed: dict[str, dict[str, Delivery]] = {name: {} for name in channels}
         self.errors: list[str] = []
         self.broken = False
-        self.tell: Callable[[Sequence[Alert]], None] = lambda _: None
+        self.notify: Callable[[Sequence[Alert]], None] = lambda _: None
 
-    def on_raised(self, tell: Callable[[Sequence[Alert]], None]) -> None:
+    def on_raised(self, notify: Callable[[Sequence[Alert]], None]) -> None:
         """Keep it."""
-        self.tell = tell
+        self.notify = notify
 
     def put(self, *alerts: Alert) -> None:
         """Raise alerts."""
         for owed in self.owed.values():
             owed.update({one.alert_id: Delivery(one, 0) for one in alerts})
-        self.tell(alerts)
+        self.notify(alerts)
 
     def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
         """Return the due deliveries."""

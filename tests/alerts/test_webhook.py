@@ -41,11 +41,11 @@ def deliver(url: str, timeout_seconds: float = 5, secret: str = SECRET) -> str:
     try:
         asyncio.run(once())
     except NotDeliveredError as error:
-        told = "".join(traceback.format_exception(error))
+        trace = "".join(traceback.format_exception(error))
     else:
         return ""
-    assert not [word for word in PRIVATE if word in told]
-    return told.rpartition("NotDeliveredError: ")[2].strip()
+    assert not [word for word in PRIVATE if word in trace]
+    return trace.rpartition("NotDeliveredError: ")[2].strip()
 
 
 def test_an_alert_is_posted_as_json_and_signed(posted: Receiver) -> None:
@@ -173,17 +173,17 @@ def test_a_hanging_dns_lookup_does_not_delay_the_end_of_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The system's lookup cannot be cancelled, so its thread is left behind."""
-    asked, answered = threading.Event(), threading.Event()
+    requested, answered = threading.Event(), threading.Event()
 
     def look_up(*_: object, **__: object) -> None:
-        asked.set()
+        requested.set()
         answered.wait()
 
     async def give_up() -> None:
         asyncio.get_running_loop().set_default_executor(DaemonThreadExecutor())
         channel = WebhookChannel("https://receiver.example.com", SECRET.encode())
         delivering = asyncio.create_task(channel.deliver(alert()))
-        await asyncio.to_thread(asked.wait)
+        await asyncio.to_thread(requested.wait)
         delivering.cancel()
         await asyncio.gather(delivering, return_exceptions=True)
         await channel.close()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mistral_spend.v1 import authorization_pb2 as pb
-from support.desk import Desk, desk
+from support.authorizer_harness import AuthorizerHarness, authorizer_harness
 from support.policies import deny, limit, minimal
 from support.sidecar_process import RunningSidecar, chat, recorded, tester
 
@@ -16,7 +16,7 @@ from sidecar.authorization.alternatives import MAX_MODELS, NOTHING, Fitting, fit
 from sidecar.domain.decisions import Effect
 from sidecar.policy.cel.variables import NAMES, OF_THE_MODEL, UNLIMITED
 
-OpenDesk = Callable[..., Desk]
+OpenHarness = Callable[..., AuthorizerHarness]
 
 PRICES = {"small-1": 1, "large-1": 10, "tiny-1": 0.5, "mini-1": 0.5, "medium-1": 2, "odd-1": 0.7,
           "nano-1": 0.1, "pico-1": 0.2}  # fmt: skip
@@ -34,13 +34,13 @@ def call(model: str = "small-1", **estimate: int) -> pb.AuthorizeRequest:
     return chat(tester(), model=model, estimate=sizes)
 
 
-def found(one: Desk, request: pb.AuthorizeRequest) -> Fitting:
+def found(one: AuthorizerHarness, request: pb.AuthorizeRequest) -> Fitting:
     """Decide one call, and return what would fit."""
     decision = one.authorize(request)
     return one.run(fitting(one.authorizer, request, decision))
 
 
-def allowed(one: Desk, request: pb.AuthorizeRequest) -> bool:
+def allowed(one: AuthorizerHarness, request: pb.AuthorizeRequest) -> bool:
     """Return whether a dry run allows the call."""
     _, decision = one.authorizer.preview(request)
     return decision.effect is Effect.ALLOW
@@ -68,11 +68,12 @@ def test_the_output_that_fits_is_the_most_that_is_allowed(
     request = call(input_tokens=input_tokens, choices=choices, max_output_tokens=requested)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with desk(minimal(folder / "p", **limits), folder / "ledger.sqlite") as one:
+        with authorizer_harness(minimal(folder / "p", **limits), folder / "ledger.sqlite") as one:
             result, _ = one.authorizer.preview(request)
             assert result.size is not None
+            is_allowed = allowed(one, request)  # before it is decided, and takes room itself
             most = found(one, request).max_output_tokens
-            if allowed(one, request):
+            if is_allowed:
                 assert most == 0
                 return
             assert most < result.size.max_output_tokens
@@ -81,9 +82,9 @@ def test_the_output_that_fits_is_the_most_that_is_allowed(
                 assert output == 0 or allowed(one, request) == expected
 
 
-def test_what_is_spent_and_held_counts(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_what_is_spent_and_held_counts(tmp_path: Path, open_harness: OpenHarness) -> None:
     """An open hold of 600 tokens leaves 300 of 1,000 for output beside 100 of input."""
-    one = open_desk(minimal(tmp_path / "p", daily=limit("1000", meter="tokens")))
+    one = open_harness(minimal(tmp_path / "p", daily=limit("1000", meter="tokens")))
     one.authorize(call(max_output_tokens=500))
     assert found(one, call()) == Fitting(300)
 
@@ -101,33 +102,33 @@ def test_what_is_spent_and_held_counts(tmp_path: Path, open_desk: OpenDesk) -> N
          "a limit that stops everything"],
 )  # fmt: skip
 def test_nothing_fits_where_limits_are_not_all(
-    more: dict[str, str], request_: pb.AuthorizeRequest, tmp_path: Path, open_desk: OpenDesk
+    more: dict[str, str], request_: pb.AuthorizeRequest, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """Nothing is worked out for an allowed call, or where a rule denies."""
-    one = open_desk(minimal(tmp_path / "p", daily=limit("500", meter="tokens"), **more))
+    one = open_harness(minimal(tmp_path / "p", daily=limit("500", meter="tokens"), **more))
     assert found(one, request_) == NOTHING
 
 
-def test_nothing_fits_a_contradicted_principal(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_nothing_fits_a_contradicted_principal(tmp_path: Path, open_harness: OpenHarness) -> None:
     """What the authenticated caller may do is not said in this response."""
-    one = open_desk(minimal(tmp_path / "p", daily=limit("500", meter="tokens")))
+    one = open_harness(minimal(tmp_path / "p", daily=limit("500", meter="tokens")))
     decision = one.run(one.authorizer.authorize(call(), "it is another"))
     assert one.run(fitting(one.authorizer, call(), decision)) == NOTHING
 
 
 def test_cheaper_models_fit_a_budget_of_money(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """Five at most, the cheapest first; neither the model itself nor one without a price."""
     policies = minimal(tmp_path / "p", models_yaml=CATALOGUE, money=limit("0.0009", meter="cost"))
-    one = open_desk(policies, engine=engine)
+    one = open_harness(policies, engine=engine)
     assert found(one, call("small-1-latest")) == Fitting(
         800, ("nano-1", "pico-1", "mini-1", "tiny-1", "odd-1")
     )
     assert len(found(one, call("large-1")).models) == MAX_MODELS
 
 
-def test_a_model_fits_only_if_rules_allow_it(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_a_model_fits_only_if_rules_allow_it(tmp_path: Path, open_harness: OpenHarness) -> None:
     """Rules are evaluated for each model, and so are limits that depend on it."""
     policies = minimal(
         tmp_path / "p",
@@ -135,20 +136,22 @@ def test_a_model_fits_only_if_rules_allow_it(tmp_path: Path, open_desk: OpenDesk
         no_nano=deny('model.family == "nano"'),
         of_each=limit('model.family == "pico" ? 0 : 1100', meter="tokens", per="model.id"),
     )
-    one = open_desk(policies)
+    one = open_harness(policies)
     one.authorize(call())
     assert found(one, call()).models == ("mini-1", "tiny-1", "odd-1", "medium-1", "large-1")
 
 
 def test_no_model_fits_a_limit_that_is_the_same_for_all(
-    tmp_path: Path, open_desk: OpenDesk
+    tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """A limit on tokens or requests takes as much of any model."""
     policies = minimal(tmp_path / "p", models_yaml=CATALOGUE, daily=limit("1000", meter="tokens"))
-    assert found(open_desk(policies), call()) == Fitting(900)
+    assert found(open_harness(policies), call()) == Fitting(900)
 
 
-def test_a_model_for_another_endpoint_does_not_fit(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_a_model_for_another_endpoint_does_not_fit(
+    tmp_path: Path, open_harness: OpenHarness
+) -> None:
     """A request without an endpoint means that of the model it names."""
     models = CATALOGUE + (
         "  embed-1:\n    family: embed\n    endpoints: [EMBEDDINGS]\n    prices:\n"
@@ -157,7 +160,7 @@ def test_a_model_for_another_endpoint_does_not_fit(tmp_path: Path, open_desk: Op
     policies = minimal(tmp_path / "p", models_yaml=models, money=limit("0.00015", meter="cost"))
     request = call()
     request.endpoint = pb.ENDPOINT_UNSPECIFIED
-    assert found(open_desk(policies), request) == Fitting(50, ("nano-1",))
+    assert found(open_harness(policies), request) == Fitting(50, ("nano-1",))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["Authorize", "AuthorizeStream"])
@@ -191,11 +194,11 @@ def test_a_denial_says_what_fits_now(
 
 
 def test_a_denial_is_answered_though_the_ledger_cannot_be_read_any_more(
-    tmp_path: Path, open_desk: OpenDesk
+    tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """The denial is on disk; what would fit is only advice."""
     daily = limit("500", meter="tokens")
-    one = open_desk(minimal(tmp_path / "p", models_yaml=CATALOGUE, daily=daily))
+    one = open_harness(minimal(tmp_path / "p", models_yaml=CATALOGUE, daily=daily))
     decision = one.authorize(call())
     assert one.run(fitting(one.authorizer, call(), decision)) != NOTHING
     one.run(one.ledger.close())
@@ -203,14 +206,14 @@ def test_a_denial_is_answered_though_the_ledger_cannot_be_read_any_more(
 
 
 def test_another_model_changes_only_variables_that_are_declared_so(
-    tmp_path: Path, open_desk: OpenDesk
+    tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """Limits that read none of these are checked once, before any model is tried."""
     policies = minimal(
         tmp_path / "p", models_yaml=CATALOGUE, x=deny("price.input_usd_per_million_tokens > 99.0"),
         cent=limit("1", meter="cost", per="model.id"), y=deny('spend["cent"].fraction > 2.0'),
     )  # fmt: skip
-    one = open_desk(policies)
+    one = open_harness(policies)
     one.authorize(call("large-1"))
     inputs = [one.authorizer.preview(call(name))[0].values for name in ("small-1", "large-1")]
     changed = {

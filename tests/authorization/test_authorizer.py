@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
-from support.desk import NOON, Desk
+from support.authorizer_harness import NOON, AuthorizerHarness
 from support.policies import limit, minimal
 from support.sidecar_process import chat, tester
 
@@ -15,7 +15,7 @@ from sidecar.domain.usage import UsageReport
 from sidecar.domain.usage_json import parse_usage_json
 from sidecar.policy import policy_set
 
-OpenDesk = Callable[..., Desk]
+OpenHarness = Callable[..., AuthorizerHarness]
 
 TOMORROW = to_datetime(NOON) + timedelta(days=1)
 PRICES = f"""
@@ -28,36 +28,38 @@ MODELS = f"models:\n  small-1:\n    family: small{PRICES}  large-1:\n    family:
 
 @pytest.mark.parametrize("response_model", ["", "small-1", "large-1"])
 def test_l7_a_hold_is_charged_at_the_price_when_it_was_made(
-    response_model: str, open_desk: OpenDesk, tmp_path: Path
+    response_model: str, open_harness: OpenHarness, tmp_path: Path
 ) -> None:
     """L7: for any model that answered and any time of settlement."""
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=MODELS))
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=MODELS))
     report, day_seconds = UsageReport(10, 20), 86_400
     costs = []
     for _ in range(2):
-        decision = desk.authorize(chat(tester(), model="small-1", hold_ttl_seconds=day_seconds))
-        desk.wait(day_seconds)
-        charge = desk.run(desk.authorizer.settle(decision.hold_id, report, response_model, "ok"))
+        decision = harness.authorize(chat(tester(), model="small-1", hold_ttl_seconds=day_seconds))
+        harness.wait(day_seconds)
+        charge = harness.run(
+            harness.authorizer.settle(decision.hold_id, report, response_model, "ok")
+        )
         costs.append((decision.held_cost_nano_usd, charge.cost_nano_usd))
     assert costs == [(200_000, 30_000), (600_000, 90_000)]
 
 
 @pytest.mark.parametrize(("on_expiry", "spent"), [("charge", 200), ("release", 0)])
 def test_l5_on_expiry_of_a_rule_decides_how_expired_holds_are_charged(
-    on_expiry: str, spent: int, open_desk: OpenDesk, tmp_path: Path
+    on_expiry: str, spent: int, open_harness: OpenHarness, tmp_path: Path
 ) -> None:
     """L5: a limit's `on_expiry` is what the ledger does with its holds."""
     rule = limit("1000", meter="tokens", extra=f"// on_expiry: {on_expiry}\n")
-    desk = open_desk(minimal(tmp_path / "p", daily=rule))
-    desk.authorize(chat(tester(), model="small-1", hold_ttl_seconds=1))
-    desk.wait(1)
-    assert desk.run(desk.ledger.expire(desk.now_us)) == 1
-    (budget,), _ = desk.authorizer.budgets(pb.Principal(role="tester", workspace="lab"), "")
+    harness = open_harness(minimal(tmp_path / "p", daily=rule))
+    harness.authorize(chat(tester(), model="small-1", hold_ttl_seconds=1))
+    harness.wait(1)
+    assert harness.run(harness.ledger.expire(harness.now_us)) == 1
+    (budget,), _ = harness.authorizer.budgets(pb.Principal(role="tester", workspace="lab"), "")
     assert (budget.spent, budget.held) == (spent, 0)
 
 
 def test_a_response_that_repeats_the_alias_is_not_another_model(
-    open_desk: OpenDesk, tmp_path: Path
+    open_harness: OpenHarness, tmp_path: Path
 ) -> None:
     """The requested name does not say which model answered; the id of another model does."""
     dear = """
@@ -66,28 +68,28 @@ def test_a_response_that_repeats_the_alias_is_not_another_model(
 """
     models = f"models:\n  small-1:\n    family: small\n    ALIASES{PRICES}  dear-1:\n    family: dear{dear}"
     alias = "aliases: [newest]"
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=models.replace("ALIASES", alias)))
-    holds = [desk.authorize(chat(tester(), model="newest")).hold_id for _ in range(3)]
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=models.replace("ALIASES", alias)))
+    holds = [harness.authorize(chat(tester(), model="newest")).hold_id for _ in range(3)]
     moved = models.replace("    ALIASES\n", "") + f"    {alias}\n"
-    desk.authorizer.policy = policy_set.load(minimal(tmp_path / "q", models_yaml=moved))
+    harness.authorizer.policy = policy_set.load(minimal(tmp_path / "q", models_yaml=moved))
     report = UsageReport(10, 20)
     charges = [
-        desk.run(desk.authorizer.settle(hold_id, report, served, "ok")).cost_nano_usd
+        harness.run(harness.authorizer.settle(hold_id, report, served, "ok")).cost_nano_usd
         for hold_id, served in zip(holds, ("newest", "small-1", "dear-1"), strict=True)
     ]
     assert charges == [30_000, 30_000, 270_000]
 
 
 def test_l3_the_flag_of_an_unrecognized_usage_is_kept_with_its_hold(
-    open_desk: OpenDesk, tmp_path: Path
+    open_harness: OpenHarness, tmp_path: Path
 ) -> None:
     """L3: a second Settle returns the flag of the first, with any usage of its own."""
-    desk = open_desk(minimal(tmp_path / "p"))
+    harness = open_harness(minimal(tmp_path / "p"))
     unknown, known = parse_usage_json('{"weight": 3}'), UsageReport(10, 20)
     for reports, expected in (((unknown, known), True), ((known, unknown), False)):
-        hold_id = desk.authorize(chat(tester(), model="small-1")).hold_id
+        hold_id = harness.authorize(chat(tester(), model="small-1")).hold_id
         charges = [
-            desk.run(desk.authorizer.settle(hold_id, report, "", "ok")) for report in reports
+            harness.run(harness.authorizer.settle(hold_id, report, "", "ok")) for report in reports
         ]
         assert [charge.unrecognized_usage for charge in charges] == [expected, expected]
         assert [charge.cost_nano_usd for charge in charges] == 2 * [200_000 if expected else 30_000]

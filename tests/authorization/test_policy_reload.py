@@ -96,8 +96,8 @@ class Watcher:
         request = chat(tester(), model="small-1", estimate={"max_output_tokens": 900})
         answer = own.Authorize(request, timeout=30)
         assert [reason.rule for reason in answer.reasons] == ["small"]
-        told = int(answer.reasons[0].message.removeprefix("version "))
-        return answer.policy_digest, answer.policy_generation, told
+        version = int(answer.reasons[0].message.removeprefix("version "))
+        return answer.policy_digest, answer.policy_generation, version
 
     def _budgets(self, own: Any) -> tuple[str, int, int]:
         answer = own.GetBudgets(pb.GetBudgetsRequest(principal=tester()), timeout=30)
@@ -109,8 +109,8 @@ class Watcher:
         answer = own.Explain(pb.ExplainRequest(request=request), timeout=30)
         decision = answer.decision
         (only,) = (rule.rule for rule in answer.rules if rule.rule.startswith("only-"))
-        told = {int(only.removeprefix("only-")), _ceiling(answer)}
-        return {(decision.policy_digest, decision.policy_generation, number) for number in told}
+        versions = {int(only.removeprefix("only-")), _ceiling(answer)}
+        return {(decision.policy_digest, decision.policy_generation, number) for number in versions}
 
     def end(self) -> None:
         """Stop, and raise the error of any failed call."""

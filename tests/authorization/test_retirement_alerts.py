@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.desk import Desk, codes
+from support.authorizer_harness import AuthorizerHarness, codes
 from support.policies import MODELS, deny, limit, minimal
 from support.sidecar_process import chat, tester
 
@@ -14,7 +14,7 @@ from sidecar.domain.alerts import Alert
 from sidecar.domain.clock import SECOND_US, to_us
 from sidecar.domain.windows import DAY_US
 
-OpenDesk = Callable[..., Desk]
+OpenHarness = Callable[..., AuthorizerHarness]
 
 RETIRES_US = to_us(datetime(2026, 12, 31, tzinfo=UTC))
 
@@ -24,30 +24,30 @@ def models(day: str = "2026-12-31", more: str = "    replaced_by: small-latest\n
     return f"{MODELS}  old-1:\n    family: old\n    retires_on: {day}\n{more}"
 
 
-def alerts_of(desk: Desk) -> list[Alert]:
+def alerts_of(harness: AuthorizerHarness) -> list[Alert]:
     """Return the alerts that are due, in order."""
-    due = desk.ledger.due("log", desk.now_us, 100)
+    due = harness.ledger.due("log", harness.now_us, 100)
     return sorted((one.alert for one in due), key=lambda alert: alert.raised_at_us)
 
 
-def call(desk: Desk, at_us: int, model: str = "old-1") -> list[str]:
+def call(harness: AuthorizerHarness, at_us: int, model: str = "old-1") -> list[str]:
     """Decide a call at a time; return the codes of its reasons."""
-    desk.now_us = at_us
-    return codes(desk.authorize(chat(tester(), model=model)))
+    harness.now_us = at_us
+    return codes(harness.authorize(chat(tester(), model=model)))
 
 
 def test_a_model_still_called_alerts_once_in_each_period_and_once_when_denied(
-    tmp_path: Path, open_desk: OpenDesk
+    tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """A1: 30 days, 7 days and a day before, and from the day on; a restart raises none again."""
     policies, ledger = minimal(tmp_path / "p", models_yaml=models()), tmp_path / "l.sqlite"
     raised = []
     for days, new in ((31, []), (30, [30]), (29, []), (8, []), (7, [7]), (2, []), (1, [1]), (0, [0]), (-5, [])):  # fmt: skip
         for at_us in (RETIRES_US - days * DAY_US, RETIRES_US - days * DAY_US + SECOND_US):
-            desk = open_desk(policies, ledger=ledger)
-            assert call(desk, at_us) == ([] if days > 0 else ["MODEL_RETIRED"])
-            found = alerts_of(desk)
-            desk.close()
+            harness = open_harness(policies, ledger=ledger)
+            assert call(harness, at_us) == ([] if days > 0 else ["MODEL_RETIRED"])
+            found = alerts_of(harness)
+            harness.close()
         raised += [("model_retires" if each else "model_retired", each) for each in new]
         days_of = [
             (alert.kind.value, (RETIRES_US - alert.window_start_us) // DAY_US) for alert in found
@@ -55,12 +55,14 @@ def test_a_model_still_called_alerts_once_in_each_period_and_once_when_denied(
         assert days_of == raised
 
 
-def test_a_first_call_a_day_before_raises_one_alert(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_a_first_call_a_day_before_raises_one_alert(
+    tmp_path: Path, open_harness: OpenHarness
+) -> None:
     """A1: the periods that went by before it are not reported."""
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=models()))
-    call(desk, RETIRES_US - 1)
-    call(desk, RETIRES_US - 1, "small-1")
-    (alert,) = alerts_of(desk)
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=models()))
+    call(harness, RETIRES_US - 1)
+    call(harness, RETIRES_US - 1, "small-1")
+    (alert,) = alerts_of(harness)
     assert (alert.window_start_us, alert.window_end_us) == (RETIRES_US - DAY_US, RETIRES_US)
 
 
@@ -68,13 +70,13 @@ def test_a_first_call_a_day_before_raises_one_alert(tmp_path: Path, open_desk: O
     ("more", "end"), [("    replaced_by: small-latest\n", ": use small-latest"), ("", "")]
 )
 def test_an_alert_says_the_day_and_what_to_use(
-    more: str, end: str, tmp_path: Path, open_desk: OpenDesk
+    more: str, end: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """A receiver finds the day in the window, and the replacement in a field of its own."""
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=models(more=more)))
-    call(desk, RETIRES_US - DAY_US)
-    call(desk, RETIRES_US)
-    before, after = alerts_of(desk)
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=models(more=more)))
+    call(harness, RETIRES_US - DAY_US)
+    call(harness, RETIRES_US)
+    before, after = alerts_of(harness)
     assert before.text() == f"model old-1 retires on 2026-12-31{end}; it is still called"
     assert after.text() == (
         f"model old-1 was retired on 2026-12-31{end}; it is still called, and denied"
@@ -90,65 +92,71 @@ def test_an_alert_says_the_day_and_what_to_use(
 
 @pytest.mark.parametrize("days", [1, 0], ids=["before the day", "after the day"])
 def test_a_call_that_something_else_denies_raises_no_alert(
-    days: int, tmp_path: Path, open_desk: OpenDesk
+    days: int, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """It does not use the model: the alert stays for a call that does."""
     rules = {"not_ada": deny('principal.id == "ada"'), "few": limit("1", per="principal.id")}
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=models(), **rules))
-    desk.now_us = RETIRES_US - days * DAY_US
-    assert "NO" in codes(desk.authorize(chat(tester(id="ada"), model="old-1")))
-    assert alerts_of(desk) == []
-    desk.authorize(chat(tester(id="bob"), model="small-1"))
-    desk.authorize(chat(tester(id="bob"), model="old-1"))
-    retired = [alert.kind.value for alert in alerts_of(desk) if alert.scope == "old-1"]
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=models(), **rules))
+    harness.now_us = RETIRES_US - days * DAY_US
+    assert "NO" in codes(harness.authorize(chat(tester(id="ada"), model="old-1")))
+    assert alerts_of(harness) == []
+    harness.authorize(chat(tester(id="bob"), model="small-1"))
+    harness.authorize(chat(tester(id="bob"), model="old-1"))
+    retired = [alert.kind.value for alert in alerts_of(harness) if alert.scope == "old-1"]
     assert retired == ([] if days else ["model_retired"])
-    desk.authorize(chat(tester(id="eve"), model="old-1"))
-    retired = [alert.kind.value for alert in alerts_of(desk) if alert.scope == "old-1"]
+    harness.authorize(chat(tester(id="eve"), model="old-1"))
+    retired = [alert.kind.value for alert in alerts_of(harness) if alert.scope == "old-1"]
     assert retired == (["model_retires"] if days else ["model_retired"])
 
 
-def test_dry_runs_and_replays_raise_no_alert(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_dry_runs_and_replays_raise_no_alert(tmp_path: Path, open_harness: OpenHarness) -> None:
     """A dry run changes nothing; a replay repeats a decision from before the period."""
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=models()))
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=models()))
     request = chat(tester(), model="old-1", request_id="a")
-    desk.now_us = RETIRES_US - 31 * DAY_US
-    desk.authorize(request)
-    desk.now_us = RETIRES_US - DAY_US
-    assert desk.authorize(request).replayed
-    desk.authorize(chat(tester(), model="old-1", dry_run=True))
-    assert alerts_of(desk) == []
+    harness.now_us = RETIRES_US - 31 * DAY_US
+    harness.authorize(request)
+    harness.now_us = RETIRES_US - DAY_US
+    assert harness.authorize(request).replayed
+    harness.authorize(chat(tester(), model="old-1", dry_run=True))
+    assert alerts_of(harness) == []
 
 
-def test_a_retirement_that_is_put_off_alerts_again(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_a_retirement_that_is_put_off_alerts_again(
+    tmp_path: Path, open_harness: OpenHarness
+) -> None:
     """A1: another day is another alert."""
     ledger = tmp_path / "l.sqlite"
     for number, day in enumerate(("2026-12-31", "2027-01-02", "2026-12-31")):
-        desk = open_desk(minimal(tmp_path / f"p{number}", models_yaml=models(day)), ledger=ledger)
-        call(desk, RETIRES_US - 5 * DAY_US + number)
-        found = [alert.window_end_us for alert in alerts_of(desk)]
-        desk.close()
+        harness = open_harness(
+            minimal(tmp_path / f"p{number}", models_yaml=models(day)), ledger=ledger
+        )
+        call(harness, RETIRES_US - 5 * DAY_US + number)
+        found = [alert.window_end_us for alert in alerts_of(harness)]
+        harness.close()
     assert found == [RETIRES_US, RETIRES_US + 2 * DAY_US]
 
 
-def test_pruning_keeps_the_alert_of_a_retired_model(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_pruning_keeps_the_alert_of_a_retired_model(
+    tmp_path: Path, open_harness: OpenHarness
+) -> None:
     """A1: a year later it is not raised again; those from before the day are gone."""
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=models()))
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=models()))
     for at_us in (RETIRES_US - DAY_US, RETIRES_US):
-        call(desk, at_us)
+        call(harness, at_us)
     later_us = RETIRES_US + 365 * DAY_US
-    desk.run(desk.ledger.prune(later_us, DAY_US))
-    call(desk, later_us)
-    assert [alert.kind.value for alert in alerts_of(desk)] == ["model_retired"]
+    harness.run(harness.ledger.prune(later_us, DAY_US))
+    call(harness, later_us)
+    assert [alert.kind.value for alert in alerts_of(harness)] == ["model_retired"]
 
 
-def test_calls_of_one_group_raise_one_alert(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_calls_of_one_group_raise_one_alert(tmp_path: Path, open_harness: OpenHarness) -> None:
     """A1: for any number of decisions of one transaction."""
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=models()))
-    desk.now_us = RETIRES_US - DAY_US
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=models()))
+    harness.now_us = RETIRES_US - DAY_US
 
     async def together() -> None:
         calls = (chat(tester(), model="old-1") for _ in range(50))
-        await asyncio.gather(*map(desk.authorizer.authorize, calls))
+        await asyncio.gather(*map(harness.authorizer.authorize, calls))
 
-    desk.run(together())
-    assert len(alerts_of(desk)) == 1
+    harness.run(together())
+    assert len(alerts_of(harness)) == 1

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
-from support.desk import NOON, Desk, codes
+from support.authorizer_harness import NOON, AuthorizerHarness, codes
 from support.policies import deny, limit, minimal
 from support.sidecar_process import chat, tester
 
@@ -17,12 +17,12 @@ from sidecar.domain.clock import to_datetime
 from sidecar.domain.windows import DAY_US
 from sidecar.policy import policy_set
 
-Open = Callable[..., Desk]
+Open = Callable[..., AuthorizerHarness]
 
 
-def ask(desk: Desk) -> pb.AuthorizeResponse:
+def ask(harness: AuthorizerHarness) -> pb.AuthorizeResponse:
     """Ask for a call of one hundred tokens in and out."""
-    return authorize_response(desk.authorize(chat(tester(), model="small-1")))
+    return authorize_response(harness.authorize(chat(tester(), model="small-1")))
 
 
 def bounds(budget: pb.Budget) -> list[str]:
@@ -48,71 +48,71 @@ def bounds(budget: pb.Budget) -> list[str]:
     ],
 )
 def test_a_window_begins_where_the_header_says(
-    window: str, extra: str, zone: str, expected: list[str], open_desk: Open, tmp_path: Path
+    window: str, extra: str, zone: str, expected: list[str], open_harness: Open, tmp_path: Path
 ) -> None:
     """L6: on a Tuesday at noon, in the sidecar's time zone."""
     rules = minimal(tmp_path / "p", one=limit("1", window=window, extra=extra))
-    desk = open_desk(rules, zone=ZoneInfo(zone))
-    (budget,) = ask(desk).budgets
+    harness = open_harness(rules, zone=ZoneInfo(zone))
+    (budget,) = ask(harness).budgets
     assert bounds(budget) == expected
-    refused = ask(desk)
-    assert codes(desk.authorize(chat(tester(), model="small-1"))) == ["TOO_MUCH"]
-    ends_us = desk.now_us + refused.retry_after.ToMicroseconds()
+    refused = ask(harness)
+    assert codes(harness.authorize(chat(tester(), model="small-1"))) == ["TOO_MUCH"]
+    ends_us = harness.now_us + refused.retry_after.ToMicroseconds()
     assert f"{to_datetime(ends_us):%a %Y-%m-%d %H}" == expected[1]
-    desk.now_us = ends_us
-    assert ask(desk).hold_id
+    harness.now_us = ends_us
+    assert ask(harness).hold_id
 
 
-def test_a_total_is_never_renewed(open_desk: Open, tmp_path: Path) -> None:
+def test_a_total_is_never_renewed(open_harness: Open, tmp_path: Path) -> None:
     """L1: there is no time to retry after, and the message and the tables say why."""
     rules = minimal(tmp_path / "p", trial=limit("300", meter="tokens", window="total"))
-    desk = open_desk(rules)
-    (budget,) = ask(desk).budgets
+    harness = open_harness(rules)
+    (budget,) = ask(harness).budgets
     assert (budget.HasField("window_start"), budget.HasField("window_end")) == (True, False)
-    desk.now_us += 3000 * DAY_US
-    refused = ask(desk)
+    harness.now_us += 3000 * DAY_US
+    refused = ask(harness)
     assert not refused.HasField("retry_after")
     (reason,) = refused.reasons
     assert reason.message.endswith("(requested 200 tokens, 100 left of 300, never renewed)")
     (until,) = list(budget_table(refused.budgets).columns[-1].cells)
     assert str(until) == "never"
-    explained = desk.run(Explainer(desk.authorizer).explain(chat(tester(), model="small-1")))
+    explained = harness.run(Explainer(harness.authorizer).explain(chat(tester(), model="small-1")))
     assert not [way for way in explained.suggestions if way.startswith("wait")]
 
 
 def test_a_call_that_fits_a_total_when_others_end_waits_for_no_time(
-    open_desk: Open, tmp_path: Path
+    open_harness: Open, tmp_path: Path
 ) -> None:
     """L1: where an hour refuses, too, its end helps no one."""
     hour = limit("1", window="hour")
     rules = minimal(tmp_path / "p", hour=hour, trial=limit("1", window="total"))
-    desk = open_desk(rules)
-    ask(desk)
-    refused = ask(desk)
+    harness = open_harness(rules)
+    ask(harness)
+    refused = ask(harness)
     assert [reason.rule for reason in refused.reasons] == ["hour", "trial"]
     assert not refused.HasField("retry_after")
 
 
-def test_a_changed_anchor_counts_what_has_not_ended(open_desk: Open, tmp_path: Path) -> None:
+def test_a_changed_anchor_counts_what_has_not_ended(open_harness: Open, tmp_path: Path) -> None:
     """L1: after a reload, the month that the old header began still takes room, until it ends."""
-    desk = open_desk(minimal(tmp_path / "p", one=limit("2", window="month")))
-    ask(desk)
+    harness = open_harness(minimal(tmp_path / "p", one=limit("2", window="month")))
+    ask(harness)
     changed = limit("2", window="month", extra="// starts_on: 8\n")
     rules = minimal(tmp_path / "q", one=changed)
-    desk.authorizer.policy = policy_set.load(rules, "cel-cpp")
-    (second,) = ask(desk).budgets
+    harness.authorizer.policy = policy_set.load(rules, "cel-cpp")
+    (second,) = ask(harness).budgets
     assert (second.held, bounds(second)[0]) == (2, "Sun 2026-11-08 00")
-    assert not ask(desk).hold_id
-    desk.now_us = NOON + 21 * DAY_US  # 1 December: the old month has ended
-    assert ask(desk).hold_id
-    assert not ask(desk).hold_id
+    assert not ask(harness).hold_id
+    harness.now_us = NOON + 21 * DAY_US  # 1 December: the old month has ended
+    assert ask(harness).hold_id
+    assert not ask(harness).hold_id
 
 
-def test_rules_read_the_spend_of_a_long_window(open_desk: Open, tmp_path: Path) -> None:
+def test_rules_read_the_spend_of_a_long_window(open_harness: Open, tmp_path: Path) -> None:
     """`spend` has the current window of the header's anchor."""
     week = limit("4", window="week", extra="// starts_on: wednesday\n")
     rules = minimal(tmp_path / "p", week=week, half=deny('spend["week"].fraction >= 0.5'))
-    desk = open_desk(rules)
-    assert [bool(ask(desk).hold_id) for _ in range(3)] == [True, True, False]
-    desk.now_us += DAY_US  # a Wednesday
-    assert ask(desk).hold_id
+    harness = open_harness(rules)
+    assert [bool(ask(harness).hold_id) for _ in range(3)] == [True, True, False]
+    harness.now_us += DAY_US  # a Wednesday
+    assert ask(harness).hold_id

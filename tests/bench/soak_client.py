@@ -37,12 +37,12 @@ class Apps:
         end = time.monotonic() + seconds
         while time.monotonic() < end and not any(task.done() for task in working):
             await asyncio.sleep(1)
-            self.tell()
+            self.report()
         self._stopped = True
         await asyncio.gather(*working)
-        self.tell()
+        self.report()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Write the totals."""
         sys.stdout.write(f"{self.done['decisions']} {self.done['settlements']}\n")
         sys.stdout.flush()

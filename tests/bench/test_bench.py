@@ -34,9 +34,9 @@ def test_a_filled_ledger_verifies_and_a_sidecar_decides_on_it(
 ) -> None:
     """The ledger could have written it itself."""
     ledger, policies = tmp_path / "filled.sqlite", servers.roomy(tmp_path / "policies")
-    told: list[int] = []
-    filled_ledger.fill(ledger, policies, 2_000, told.append)
-    assert told[-1] == 2_000
+    progress: list[int] = []
+    filled_ledger.fill(ledger, policies, 2_000, progress.append)
+    assert progress[-1] == 2_000
     with closing(ledger_file.open_reader(ledger)) as connection:
         findings, counts = verify(connection)
         states = dict(connection.execute("SELECT state, count(*) FROM holds GROUP BY state"))

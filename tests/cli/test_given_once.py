@@ -57,8 +57,8 @@ def test_an_option_that_takes_one_value_is_given_once(name: str) -> None:
         if option.is_flag and not option.secondary_opts:
             continue  # it says the same twice
         both = (flag, option.secondary_opts[0]) if option.is_flag else (flag, "1", flag, "2")
-        said = f"{flag} is given 2 times, and takes one value"
-        assert (refusal(name, *both) == said) is not is_list, f"{name} {flag}"
+        message = f"{flag} is given 2 times, and takes one value"
+        assert (refusal(name, *both) == message) is not is_list, f"{name} {flag}"
 
 
 @pytest.mark.parametrize("option", ["--address", "--service", "--timeout-seconds"])

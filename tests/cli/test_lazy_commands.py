@@ -32,16 +32,16 @@ def test_a_command_loads_nothing_that_it_does_not_need(
     command: tuple[object, ...], idle: set[str], tmp_path: Path
 ) -> None:
     """Each of these modules takes as long to load as some commands run."""
-    told = tmp_path / "told.json"
+    modules = tmp_path / "modules.json"
     program = (
         "import json, pathlib, sys\n"
         f"sys.argv = {['sidecar', *map(str, command)]}\n"
         "from sidecar.cli.entry import main\n"
         "try:\n    main()\n"
-        f"finally:\n    pathlib.Path({str(told)!r}).write_text(json.dumps(list(sys.modules)))\n"
+        f"finally:\n    pathlib.Path({str(modules)!r}).write_text(json.dumps(list(sys.modules)))\n"
     )
     sidecar(program=program)
-    loaded = set(json.loads(told.read_text()))
+    loaded = set(json.loads(modules.read_text()))
     assert "typer" in loaded
     assert idle & loaded == set()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ledger.conftest import Till
+from ledger.conftest import LedgerHarness
 from pyarrow import feather, parquet
 from support.commands import sidecar
 from support.reservations import limit, reservation
@@ -208,9 +208,9 @@ def test_a_table_is_exported_alike_in_every_format(stopped: Path, tmp_path: Path
 def test_an_exported_cell_is_no_formula(tmp_path: Path) -> None:
     """Names come from apps; in JSON they are unchanged."""
     path = tmp_path / "ledger.sqlite"
-    till = Till(SqliteLedger, path)
-    till.run(till.ledger.decide(reservation(1, limit(None), principal_id="=HYPERLINK(1)")))
-    till.close()
+    harness = LedgerHarness(SqliteLedger, path)
+    harness.run(harness.ledger.decide(reservation(1, limit(None), principal_id="=HYPERLINK(1)")))
+    harness.close()
     command = ("ledger", "export", "decisions", "--ledger", path, "--format")
     assert "'=HYPERLINK(1)" in sidecar(*command, "csv")[1]
     assert '"=HYPERLINK(1)"' in sidecar(*command, "json")[1]

@@ -96,14 +96,14 @@ def test_l5_a_block_ends_its_call_and_an_unknown_usage_is_charged_as_held(
     """L5: however a block ends, its call ends once and at once."""
     before = len(holds(shared.ledger))
     client = SidecarClient(shared.addresses[0], when_unavailable="deny")
-    asked = client.authorize(tester(), MODEL, MESSAGES, 100)
+    pending = client.authorize(tester(), MODEL, MESSAGES, 100)
 
     def sync() -> None:
-        with asked as call:
+        with pending as call:
             does(call)
 
     async def concurrent() -> None:
-        async with asked as call:
+        async with pending as call:
             does(call)
 
     with suppress(Exception, asyncio.CancelledError, KeyboardInterrupt):
@@ -120,8 +120,8 @@ def test_a_call_says_what_to_send_and_what_is_left(client: SidecarClient) -> Non
         assert call.counted
         (left,) = call.budgets
         assert (left.ceiling, left.held) == (1_000_000, 10_000)
-        told = call.settle(RESPONSE).result(20)
-    assert (told.charged_tokens, told.charged_cost_nano_usd) == (12, 12_000)
+        settlement = call.settle(RESPONSE).result(20)
+    assert (settlement.charged_tokens, settlement.charged_cost_nano_usd) == (12, 12_000)
     (left,) = client.get_budgets(tester()).budgets
     assert (left.spent, left.held) == (12, 0)
     (left,) = asyncio.run(client.get_budgets_async(tester())).budgets
@@ -142,8 +142,8 @@ def test_an_unlimited_budget_has_neither_ceiling_nor_remaining(
     )
     with SidecarClient(sidecar.addresses[0], when_unavailable="deny") as client:
         with client.authorize(tester(), MODEL, MESSAGES, 100) as call:
-            told = {it.rule: (it.ceiling, it.remaining, it.unlimited) for it in call.budgets}
-            assert told == {
+            budgets = {it.rule: (it.ceiling, it.remaining, it.unlimited) for it in call.budgets}
+            assert budgets == {
                 "daily": (1000, 1000 - HELD, False),
                 "open-end": (None, None, True),
                 "calls": (5, 4, False),
@@ -228,10 +228,10 @@ def test_a_call_cancelled_during_authorize_is_released(
 
     asyncio.run(app())
     found = holds(sidecar.ledger)
-    asked = between.calls["Authorize"] > 0
+    called = between.calls["Authorize"] > 0
     # With no time to ask there is no hold; with time enough the call is inside its block.
     assert found == [] or ended(sidecar.ledger)[0].state in {"released", "settled"}
-    assert asked or found == []
+    assert called or found == []
     if 0 < delay_seconds < 0.3:
         assert [it.state for it in found] == ["released"]
     assert verified(sidecar.ledger)
@@ -257,8 +257,8 @@ def test_a_response_of_another_model_is_charged_at_its_price(
 ) -> None:
     """An alias may have moved: ten times the price, as the response says."""
     with client.authorize(tester(), MODEL, MESSAGES, 100) as call:
-        told = call.settle({**RESPONSE, "model": "dear-1"})
-    assert told.result(20).charged_cost_nano_usd == 120_000
+        settlement = call.settle({**RESPONSE, "model": "dear-1"})
+    assert settlement.result(20).charged_cost_nano_usd == 120_000
     assert ended(sidecar.ledger)[0].response_model == "dear-1"
 
 
@@ -300,9 +300,9 @@ def test_64_callers_at_once_share_one_budget(
 
 def test_an_authorization_may_be_used_again(client: SidecarClient, sidecar: RunningSidecar) -> None:
     """Each block is a call of its own, with a hold of its own."""
-    asked = client.authorize(tester(), MODEL, MESSAGES, 100)
+    pending = client.authorize(tester(), MODEL, MESSAGES, 100)
     for _ in range(2):
-        with asked as call:
+        with pending as call:
             call.settle(RESPONSE)
     assert [it.charged_tokens for it in ended(sidecar.ledger, 2)] == [12, 12]
 

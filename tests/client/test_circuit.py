@@ -35,8 +35,8 @@ Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 
 def ask(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     """Authorize a call, with the sync or the async client."""
-    asked = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
-    return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
+    pending = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
+    return pending.begin() if kind == "sync" else asyncio.run(pending.begin_async())
 
 
 def brief(address: str, way: Literal["deny", "allow"] = "deny") -> SidecarClient:
@@ -123,8 +123,8 @@ def test_fail_open_lets_calls_out_at_once_each_logged_and_counts_them_later(
         assert len(lines) == 20
         assert any("CIRCUIT_OPEN" in line for line in lines)
         between.always.clear()
-        told = [call.settle(RESPONSE) for call in calls]
-        assert [it.result(30).charged_tokens for it in told] == [12] * 20
+        settlements = [call.settle(RESPONSE) for call in calls]
+        assert [it.result(30).charged_tokens for it in settlements] == [12] * 20
     assert [it.charged_tokens for it in ended(sidecar.ledger, 20)] == [12] * 20
     assert verified(sidecar.ledger)
 
@@ -139,8 +139,10 @@ def test_killed_and_started_again_under_threads_and_tasks(
         assert sidecar.stop(signal.SIGKILL) == -signal.SIGKILL
 
         async def burst() -> list[Any]:
-            asked = [client.authorize(tester(), MODEL, MESSAGES, 100) for _ in range(8)]
-            return await asyncio.gather(*(it.begin_async() for it in asked), return_exceptions=True)
+            pending = [client.authorize(tester(), MODEL, MESSAGES, 100) for _ in range(8)]
+            return await asyncio.gather(
+                *(it.begin_async() for it in pending), return_exceptions=True
+            )
 
         def refused() -> bool:
             found = asyncio.run(burst())
@@ -213,10 +215,10 @@ def test_settlements_are_sent_while_the_circuit_is_open(
     with brief(between.address) as client:
         call = ask(client, "sync")
         between.always = {"Authorize": refuse, "Settle": refuse}
-        told = call.settle(RESPONSE)
+        settlement = call.settle(RESPONSE)
         fail(client, "sync")
         between.always = {"Authorize": refuse}
-        assert told.result(30).charged_tokens == 12
+        assert settlement.result(30).charged_tokens == 12
         between.always.clear()
     assert [it.charged_tokens for it in holds(sidecar.ledger) if it.state == "settled"] == [12]
 

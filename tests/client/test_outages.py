@@ -28,8 +28,8 @@ Ways = pytest.mark.parametrize("kind", ["sync", "async"])
 
 def begin(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     """Authorize a call, with the sync or the async client."""
-    asked = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
-    return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
+    pending = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
+    return pending.begin() if kind == "sync" else asyncio.run(pending.begin_async())
 
 
 @Ways
@@ -40,8 +40,8 @@ def test_l3_after_lost_responses_the_call_is_held_and_charged_once(
     between.faults["Authorize"] = [lose_answer, hang, lose_answer, refuse]
     between.faults["Settle"] = [lose_answer, refuse, lose_answer]
     with SidecarClient(between.address, when_unavailable="deny", deadline_seconds=20) as client:
-        told = begin(client, kind).settle(RESPONSE).result(30)
-    assert told.charged_tokens == 12
+        settlement = begin(client, kind).settle(RESPONSE).result(30)
+    assert settlement.charged_tokens == 12
     assert (between.calls["Authorize"], between.calls["Settle"]) == (5, 4)
     assert [it.charged_tokens for it in ended(sidecar.ledger)] == [12]
     assert verified(sidecar.ledger)
@@ -78,10 +78,10 @@ def test_a_kill_before_settle_costs_only_a_retry(address: str, sidecar: RunningS
     with SidecarClient(address, when_unavailable="deny") as client:
         with client.authorize(tester(), MODEL, MESSAGES, 100) as call:
             kill(sidecar)
-        told = call.settle(RESPONSE)  # the first end counts: as held
-        assert not told.done()
+        settlement = call.settle(RESPONSE)  # the first end counts: as held
+        assert not settlement.done()
         sidecar.restart()
-        told.result(30)
+        settlement.result(30)
     assert [(it.state, it.charged_tokens) for it in holds(sidecar.ledger)] == [("settled", 206)]
     assert verified(sidecar.ledger)
 
@@ -152,9 +152,9 @@ def test_fail_open_lets_the_call_out_marked_and_counts_it_later(
         call = begin(client, kind, 77)
         assert (call.counted, call.max_tokens, call.budgets) == (False, 77, ())
         assert "goes out uncounted" in caplog.text
-        told = call.settle(RESPONSE)
+        settlement = call.settle(RESPONSE)
         between.always.clear()
-        assert told.result(30).charged_tokens == 12
+        assert settlement.result(30).charged_tokens == 12
     assert [(it.state, it.charged_tokens) for it in holds(sidecar.ledger)] == [("settled", 12)]
 
 
@@ -198,9 +198,9 @@ def test_a_settlement_that_cannot_be_sent_is_logged(
     """L5: close waits a few seconds at most; the hold expires at its worst case."""
     client = SidecarClient(between.address, when_unavailable="deny")
     between.always["Settle"] = refuse
-    told = begin(client, "sync").settle(RESPONSE)
+    settlement = begin(client, "sync").settle(RESPONSE)
     client.close()
-    assert not told.done() or isinstance(told.exception(), NoAnswer | Refused)
+    assert not settlement.done() or isinstance(settlement.exception(), NoAnswer | Refused)
     assert "not settled" in caplog.text
     assert [it.state for it in holds(sidecar.ledger)] == ["open"]
 

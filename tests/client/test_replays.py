@@ -21,8 +21,8 @@ States = pytest.mark.parametrize("state", ["open", "settled", "released"])
 
 def ask(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     """Authorize a call, with the sync or the async client."""
-    asked = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
-    return asked.begin() if kind == "sync" else asyncio.run(asked.begin_async())
+    pending = client.authorize(tester(), MODEL, MESSAGES, max_tokens)
+    return pending.begin() if kind == "sync" else asyncio.run(pending.begin_async())
 
 
 @Ways

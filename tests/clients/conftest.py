@@ -28,7 +28,7 @@ KEYS = """\
 """
 """Beside the shipped keys, for their dates are no test's to rely on."""
 
-SAID = {"passed": "ok", "skipped": "-", "failed": "FAILED", "error": "FAILED"}
+OUTCOMES = {"passed": "ok", "skipped": "-", "failed": "FAILED", "error": "FAILED"}
 
 
 @pytest.fixture(scope="session", params=LANGUAGES, ids=lambda language: language.name)
@@ -70,12 +70,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print a Markdown table of languages and cases, and the missing tools."""
     cells: dict[tuple[int, str], dict[str, str]] = {}
     notes = {it.name: f"over TCP, {it.tcp_because}" for it in LANGUAGES if it.tcp_because}
-    for kind, said in SAID.items():
+    for kind, outcome in OUTCOMES.items():
         for report in terminalreporter.getreports(kind):
             if found := re.search(r"clients/cases/.*::test_(\w+)\[(\w+)-?(.*)\]", report.nodeid):
                 case, language, detail = found.groups()
                 row = f"{case.replace('_', ' ')} {detail}".strip()
-                cells.setdefault((report.location[1], row), {})[language] = said
+                cells.setdefault((report.location[1], row), {})[language] = outcome
                 if isinstance(report.longrepr, tuple):
                     notes[language] = report.longrepr[2].removeprefix("Skipped: ")
     if not cells:

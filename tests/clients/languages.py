@@ -216,8 +216,8 @@ def _install(command: Command, folder: Path) -> None:
         raise MissingError(f"{error}") from None
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).strip().splitlines() or ["it does not say why"]
-        said = next((line for line in lines if "error" in line.lower()), lines[-1])
-        raise MissingError(f"{' '.join(command[:2])}: {said.strip()}")
+        cause = next((line for line in lines if "error" in line.lower()), lines[-1])
+        raise MissingError(f"{' '.join(command[:2])}: {cause.strip()}")
 
 
 def _run(command: Command, folder: Path, seconds: int) -> subprocess.CompletedProcess[str]:

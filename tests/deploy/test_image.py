@@ -121,17 +121,17 @@ def test_an_app_of_another_user_can_call_and_cannot_replace_the_socket(
 ) -> None:
     """With the volume's group, mounted read-only, it connects and changes nothing."""
     volume = {"/run/sidecar": pod.volumes["/run/sidecar"]}
-    ask = ("python", "-m", "sidecar", "budgets", "--address", "unix:/run/sidecar/sidecar.sock",
+    command = ("python", "-m", "sidecar", "budgets", "--address", "unix:/run/sidecar/sidecar.sock",
            "--principal", "ada", "--role", "developer", "--workspace", "dev-workspace")  # fmt: skip
     for words, groups, error in (
-        (ask, "65532", ""),
-        (ask, "", "Permission denied"),
+        (command, "65532", ""),
+        (command, "", "Permission denied"),
         (("rm", "/run/sidecar/sidecar.sock"), "65532", "Read-only file system"),
         (("mv", "/run/sidecar/sidecar.sock", "/run/sidecar/x"), "65532", "Read-only file system"),
     ):
         app = image.start(volume, *words, user="10001:10001", groups=groups, mode="ro")
-        said = app.communicate(timeout=60)[1]
-        assert (app.returncode == 0, error in said) == (not error, True), said
+        message = app.communicate(timeout=60)[1]
+        assert (app.returncode == 0, error in message) == (not error, True), message
 
 
 def test_a_volume_that_cannot_be_written_is_named(image: Image, tmp_path: Path) -> None:

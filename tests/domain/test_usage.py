@@ -224,7 +224,7 @@ def test_a_discount_never_exceeds_the_input() -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "asked", "choices", "role_max_tokens", "expected"),
+    ("endpoint", "requested", "choices", "role_max_tokens", "expected"),
     [
         (Endpoint.CHAT, 300, 1, 2000, (300, 300)),
         (Endpoint.CHAT, 300, 4, 2000, (300, 1200)),
@@ -242,7 +242,7 @@ def test_a_discount_never_exceeds_the_input() -> None:
 )
 def test_the_worst_case_of_a_call(
     endpoint: Endpoint,
-    asked: int,
+    requested: int,
     choices: int,
     role_max_tokens: int | None,
     expected: tuple[int, int] | None,
@@ -251,7 +251,7 @@ def test_the_worst_case_of_a_call(
     size = worst_case(
         endpoint,
         input_tokens=100,
-        requested_output_tokens=asked,
+        requested_output_tokens=requested,
         choices=choices,
         pages=0,
         audio_seconds=0,

@@ -30,12 +30,12 @@ def test_unproven_fields_are_reported_as_asserted() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_each_field_can_be_contradicted(name: str) -> None:
     """The proven value replaces the app's, so that the record is true."""
-    said: Any = {name: "mallory"}
-    who = pb.Principal(**{**ALL, **said})
+    claimed: Any = {name: "mallory"}
+    who = pb.Principal(**{**ALL, **claimed})
     assert Caller(ALL).bind(who).contradicted == (name,)
     assert getattr(who, name) == ALL[name]
     with pytest.raises(PrincipalMismatchError, match=f"principal.{name}") as caught:
-        Caller(ALL).check_bound(pb.Principal(**said))
+        Caller(ALL).check_bound(pb.Principal(**claimed))
     assert "mallory" not in str(caught.value)
 
 
@@ -96,12 +96,12 @@ def test_the_number_of_counted_callers_is_bounded() -> None:
 
 def test_an_app_may_add_the_version_of_its_proven_key() -> None:
     """No proof has the version; another key, or an invalid version, is contradicted."""
-    for said, contradicted in (
+    for claimed, contradicted in (
         ("k1#2", ()),
         ("k1", ()),
         ("k1#", ("key_id",)),
         ("k2#2", ("key_id",)),
     ):
-        who = pb.Principal(key_id=said)
+        who = pb.Principal(key_id=claimed)
         assert Caller(ALL).bind(who).contradicted == contradicted
-        assert who.key_id == ("k1" if contradicted else said)
+        assert who.key_id == ("k1" if contradicted else claimed)

@@ -15,18 +15,18 @@ from sidecar.identity.jwks import FRESH_SECONDS, MAX_AGE_SECONDS, RETRY_SECONDS,
 ISSUER = Issuer()
 
 
-class Place:
+class KeySource:
     """A source of keys, with a clock that the test sets."""
 
     def __init__(self) -> None:
         """Start with the issuer's keys."""
         self.now = 0.0
         self.content: dict[str, Any] | None = ISSUER.jwks
-        self.asked = 0
+        self.reads = 0
         self.jwks = Jwks(self._load, lambda: self.now)
 
     async def _load(self) -> bytes:
-        self.asked += 1
+        self.reads += 1
         await asyncio.sleep(0)
         if self.content is None:
             raise OSError(111, "Connection refused")
@@ -40,11 +40,11 @@ class Place:
         return found
 
 
-def run(test: Callable[[Place], Awaitable[None]]) -> None:
+def run(test: Callable[[KeySource], Awaitable[None]]) -> None:
     """Run a test."""
 
     async def whole() -> None:
-        await test(Place())
+        await test(KeySource())
 
     asyncio.run(whole())
 
@@ -52,17 +52,17 @@ def run(test: Callable[[Place], Awaitable[None]]) -> None:
 def test_unknown_key_ids_reread_the_jwks_only_at_intervals() -> None:
     """A thousand tokens with made-up key ids cause one read."""
 
-    async def test(place: Place) -> None:
-        assert await place.has("kid-RS256")
-        place.now += RETRY_SECONDS
-        found = await asyncio.gather(*(place.has(f"made-up-{n}") for n in range(1000)))
+    async def test(source: KeySource) -> None:
+        assert await source.has("kid-RS256")
+        source.now += RETRY_SECONDS
+        found = await asyncio.gather(*(source.has(f"made-up-{n}") for n in range(1000)))
         assert not any(found)
-        assert place.asked == 2
-        place.content = {"keys": [{**ISSUER.jwks["keys"][0], "kid": "new"}]}
-        assert not await place.has("new")
-        place.now += RETRY_SECONDS
-        assert await place.has("new")
-        assert not await place.has("kid-RS256")
+        assert source.reads == 2
+        source.content = {"keys": [{**ISSUER.jwks["keys"][0], "kid": "new"}]}
+        assert not await source.has("new")
+        source.now += RETRY_SECONDS
+        assert await source.has("new")
+        assert not await source.has("kid-RS256")
 
     run(test)
 
@@ -70,13 +70,13 @@ def test_unknown_key_ids_reread_the_jwks_only_at_intervals() -> None:
 def test_keys_are_read_again_when_they_are_no_longer_fresh() -> None:
     """Callers do not wait for the refresh; afterwards a withdrawn key is gone."""
 
-    async def test(place: Place) -> None:
-        assert await place.has("kid-RS256")
-        place.content = {"keys": ISSUER.jwks["keys"][1:]}
-        assert await place.has("kid-RS256")
-        place.now += FRESH_SECONDS
-        assert await place.has("kid-RS256")
-        assert not await place.has("kid-RS256")
+    async def test(source: KeySource) -> None:
+        assert await source.has("kid-RS256")
+        source.content = {"keys": ISSUER.jwks["keys"][1:]}
+        assert await source.has("kid-RS256")
+        source.now += FRESH_SECONDS
+        assert await source.has("kid-RS256")
+        assert not await source.has("kid-RS256")
 
     run(test)
 
@@ -84,19 +84,19 @@ def test_keys_are_read_again_when_they_are_no_longer_fresh() -> None:
 def test_the_last_keys_stay_valid_for_a_day_while_the_jwks_is_down() -> None:
     """Afterwards tokens cannot be verified, which is not the caller's fault."""
 
-    async def test(place: Place) -> None:
-        assert await place.has("kid-RS256")
-        place.content = None
-        place.now += MAX_AGE_SECONDS - 1
-        assert await place.has("kid-RS256")
+    async def test(source: KeySource) -> None:
+        assert await source.has("kid-RS256")
+        source.content = None
+        source.now += MAX_AGE_SECONDS - 1
+        assert await source.has("kid-RS256")
         with pytest.raises(KeysUnavailableError, match="Connection refused"):
-            await place.has("made-up")
-        place.now += RETRY_SECONDS
+            await source.has("made-up")
+        source.now += RETRY_SECONDS
         with pytest.raises(KeysUnavailableError):
-            await place.has("kid-RS256")
-        place.content = ISSUER.jwks
-        place.now += RETRY_SECONDS
-        assert await place.has("kid-RS256")
+            await source.has("kid-RS256")
+        source.content = ISSUER.jwks
+        source.now += RETRY_SECONDS
+        assert await source.has("kid-RS256")
 
     run(test)
 
@@ -138,8 +138,8 @@ def test_only_keys_of_asymmetric_signatures_are_used(entry: Any) -> None:
 
 def test_a_key_verifies_only_its_declared_algorithm() -> None:
     """A key without a declared algorithm verifies those of its kind."""
-    said = read_jwks(json.dumps({"keys": [{**GOOD, "alg": "PS256"}]}).encode())
-    assert [key.algorithms for key in said.values()] == [{"PS256"}]
+    keys = read_jwks(json.dumps({"keys": [{**GOOD, "alg": "PS256"}]}).encode())
+    assert [key.algorithms for key in keys.values()] == [{"PS256"}]
     unsaid = read_jwks(json.dumps(ISSUER.jwks).encode())
     assert unsaid["kid-ES256"].algorithms == {"ES256"}
     assert "ES256" not in unsaid["kid-RS256"].algorithms

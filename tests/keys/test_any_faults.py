@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.mistral_admin import Fault, mistral_admin
-from support.rotations import KEY, Desk
+from support.rotations import KEY, RotationHarness
 
 from sidecar.keys import mistral as client
 from sidecar.keys.settings import RotationError
@@ -36,29 +36,29 @@ def test_no_faults_and_no_commands_leave_the_app_without_a_key(
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(client, "FIRST_WAIT_SECONDS", 0.002)
-        desk = Desk(Path(folder), server)
-        desk.put(server.has(KEY))
+        harness = RotationHarness(Path(folder), server)
+        harness.put(server.has(KEY))
 
         def look() -> None:
-            if desk.app is None:
+            if harness.app is None:
                 broken.append("the app's key does not work")
 
         server.changed, server.faults, server.hidden_lists = look, faults, hidden
         for command in commands:
             try:
                 if command in ("rotate", "force"):
-                    desk.rotate(force=command == "force")
+                    harness.rotate(force=command == "force")
                 else:
                     stored_too = command == "rollback"
-                    desk.run(lambda one, too=stored_too: one.roll_back(KEY, stored_too=too))  # type: ignore[misc]
+                    harness.run(lambda one, too=stored_too: one.roll_back(KEY, stored_too=too))  # type: ignore[misc]
             except RotationError:
                 continue
         server.faults, server.hidden_lists = [], 0
         for _ in range(30):
-            if desk.rotate(force=True).stage.ended and len(server.live) == 1:
+            if harness.rotate(force=True).stage.ended and len(server.live) == 1:
                 break
-        assert (broken, server.live) == ([], [desk.app])
-        (active,) = [one for one in desk.key_store.versions(KEY) if one.state == "active"]
+        assert (broken, server.live) == ([], [harness.app])
+        (active,) = [one for one in harness.key_store.versions(KEY) if one.state == "active"]
         assert active.remote_id == server.live[0].id
         assert server.most_live <= 3
-        desk.close()
+        harness.close()

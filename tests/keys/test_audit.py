@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.desk import NOON
+from support.authorizer_harness import NOON
 
 from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.keys import KeyName, KeyUse

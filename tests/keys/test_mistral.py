@@ -53,8 +53,8 @@ def refused(server: MistralAdmin, work: Any, kind: type[MistralError] = MistralE
     """Return what an error says, which never has a secret in it."""
     with pytest.raises(kind) as caught:
         ask(server, work)
-    told = "".join(traceback.format_exception(caught.value))
-    assert not [secret for secret in server.secrets if secret in told]
+    trace = "".join(traceback.format_exception(caught.value))
+    assert not [secret for secret in server.secrets if secret in trace]
     return str(caught.value)
 
 
@@ -148,26 +148,26 @@ def test_a_create_that_was_not_sent_is_retried_and_fails_without_a_key() -> None
 def test_a_long_retry_after_is_reported_and_not_waited_for(server: MistralAdmin) -> None:
     """The caller decides."""
     server.faults.append(Fault("list", 429, range(1, 99), {"Retry-After": "3600"}))
-    said = refused(server, lambda one: one.keys())
-    assert "distribute them across workspaces" in said
-    assert "it asks to wait 3600 s" in said
+    message = refused(server, lambda one: one.keys())
+    assert "distribute them across workspaces" in message
+    assert "it asks to wait 3600 s" in message
     assert server.seen["list"] == 1
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "advice"),
     [
         (401, "regenerate it on La Plateforme"), (403, "use a key with broader scope"),
         (429, "distribute them across workspaces"), (404, "--mistral-shape"),
         (422, "--mistral-shape"), (402, "review per-key usage"), (301, "try again later"),
     ],
 )  # fmt: skip
-def test_an_error_says_what_to_do(status: int, said: str, server: MistralAdmin) -> None:
+def test_an_error_says_what_to_do(status: int, advice: str, server: MistralAdmin) -> None:
     """As the table of the original requirements does; of the body only a plain word is shown."""
     server.faults.append(Fault("list", status, range(1, 99), {"Location": "/v1/api-keys"}))
-    told = refused(server, lambda one: one.keys())
-    assert f"HTTP status {status} (made_up): " in told
-    assert said in told
+    message = refused(server, lambda one: one.keys())
+    assert f"HTTP status {status} (made_up): " in message
+    assert advice in message
 
 
 @pytest.mark.parametrize("how", ["huge", "nonsense"])

@@ -10,7 +10,7 @@ import pytest
 from support import policies
 from support.commands import sidecar
 from support.mistral_admin import ADMIN_KEY, MistralAdmin, mistral_admin
-from support.rotations import HOUR_US, KEY, QUICK, Desk
+from support.rotations import HOUR_US, KEY, QUICK, RotationHarness
 from support.sidecar_process import RunningSidecar, eventually
 
 from sidecar.domain.rotation import Stage, due_at_us
@@ -26,7 +26,7 @@ def server() -> Iterator[MistralAdmin]:
         yield started
 
 
-class Sidecar(Desk):
+class Sidecar(RotationHarness):
     """A sidecar with scheduled rotation, and a ledger of its own."""
 
     def __init__(self, folder: Path, server: MistralAdmin, name: str) -> None:
@@ -109,7 +109,7 @@ def test_a_key_that_another_process_has_rotated_is_not_rotated_again(
 ) -> None:
     """Neither if it was found to be old before, nor if its rotation was found unfinished."""
     made_days_ago(server, 91)
-    one, other = Sidecar(tmp_path, server, "same"), Desk(tmp_path, server, "same")
+    one, other = Sidecar(tmp_path, server, "same"), RotationHarness(tmp_path, server, "same")
     one.put(server.live[0])
 
     def first(*_: object) -> None:
@@ -138,8 +138,8 @@ def test_a_serving_sidecar_rotates_and_the_command_line_sees_it(
 ) -> None:
     """Both write the key's tables of one ledger, which one sidecar holds."""
     made_days_ago(server, 91)
-    desk = Desk(tmp_path, server, "mine")
-    desk.put(server.live[0])
+    harness = RotationHarness(tmp_path, server, "mine")
+    harness.put(server.live[0])
     (tmp_path / "admin.key").write_text(ADMIN_KEY)
     (tmp_path / "pepper").write_text("a pepper of 16 bytes")
     common = (
@@ -169,7 +169,7 @@ def test_a_serving_sidecar_rotates_and_the_command_line_sees_it(
         if path.name not in ("admin.key", f"{KEY}.json"):
             text = path.read_bytes()
             assert not [one for one in server.secrets if one.encode() in text], path
-    desk.close()
+    harness.close()
 
 
 def test_a_schedule_without_what_it_needs_does_not_start(tmp_path: Path) -> None:

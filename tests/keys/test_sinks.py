@@ -169,17 +169,17 @@ def test_a_command_gets_the_secret_on_standard_input_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         ("import sys; sys.exit(3)", "exit code 3"),
         ("print('new-s3cr3t')", "does not print a SHA-256"),
         ("import time; time.sleep(60)", "killed after 0.5 s"),
     ],
 )
-def test_a_command_that_fails_says_how(program: str, said: str) -> None:
+def test_a_command_that_fails_says_how(program: str, message: str) -> None:
     """And nothing of what it printed."""
     sink = CommandSink(shlex.join([sys.executable, "-c", program]), timeout_seconds=0.5)
-    with pytest.raises(SinkError, match=said) as caught:
+    with pytest.raises(SinkError, match=message) as caught:
         run(sink.holds())
     assert "s3cr3t" not in str(caught.value)
 
@@ -217,15 +217,15 @@ def test_a_concurrent_change_of_the_secret_is_never_lost(
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "message"),
     [(401, "token is not accepted"), (403, "verbs get and patch"), (500, "try again later")],
 )
 def test_a_cluster_that_refuses_says_what_is_missing(
-    status: int, said: str, cluster: KubernetesApi, token: Path, certificate: tuple[Path, Path]
+    status: int, message: str, cluster: KubernetesApi, token: Path, certificate: tuple[Path, Path]
 ) -> None:
     """Without the token, and without what the cluster said."""
     cluster.status = status
-    with pytest.raises(SinkError, match=said) as caught:
+    with pytest.raises(SinkError, match=message) as caught:
         run(in_cluster(cluster, token, certificate[0])().holds())
     assert TOKEN not in str(caught.value)
 

@@ -40,9 +40,9 @@ def test_the_commands_of_the_tour_work(
     """Create, audit and rotate a key, and a rollback."""
     monkeypatch.setenv("NO_COLOR", "1")
     printed, shown = "", demo.run(tmp_path, server.url)
-    for (begins, (code, said)), (command, done) in zip(EXPECTED.items(), shown, strict=True):
+    for (begins, (code, text)), (command, done) in zip(EXPECTED.items(), shown, strict=True):
         assert command.removeprefix("sidecar keys ").startswith(begins)
-        assert (done.returncode, said in done.stdout) == (code, True), (command, done)
+        assert (done.returncode, text in done.stdout) == (code, True), (command, done)
         printed += done.stdout + done.stderr
     held = json.loads((tmp_path / "keys" / "ml-team-key.json").read_text())
     (live,) = server.live

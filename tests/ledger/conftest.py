@@ -17,7 +17,7 @@ T = TypeVar("T")
 BACKENDS: dict[str, Callable[[Path], Ledger]] = {"sqlite": SqliteLedger}
 
 
-class Till:
+class LedgerHarness:
     """A ledger with an event loop to run it on."""
 
     def __init__(self, open_ledger: Callable[[Path], Ledger], path: Path) -> None:
@@ -56,9 +56,9 @@ class Till:
 
 
 @pytest.fixture(params=BACKENDS)
-def till(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Till]:
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerHarness]:
     """A fresh ledger of each backend, which has to pass verification at the end of the test."""
-    one = Till(BACKENDS[request.param], tmp_path / "ledger.sqlite")
+    one = LedgerHarness(BACKENDS[request.param], tmp_path / "ledger.sqlite")
     yield one
     found = one.findings()
     one.close()

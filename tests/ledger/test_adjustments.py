@@ -1,7 +1,7 @@
 """Adjustments: signed rows that count as spend, or add room."""
 
 import pytest
-from ledger.conftest import Till
+from ledger.conftest import LedgerHarness
 from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US
@@ -15,68 +15,70 @@ DAY = 86_400 * SECOND_US
 DAILY = limit(100)
 
 
-def allowed(till: Till, at_us: int, tokens: int = 100) -> bool:
+def allowed(harness: LedgerHarness, at_us: int, tokens: int = 100) -> bool:
     """Decide a call of this many tokens on the daily limit."""
-    decision = till.run(till.ledger.decide(reservation(at_us, DAILY, tokens=tokens)))
+    decision = harness.run(harness.ledger.decide(reservation(at_us, DAILY, tokens=tokens)))
     return decision.effect is Effect.ALLOW
 
 
-def adjust(till: Till, amount: int, rule: str = "tokens-day", scope: str = "lab") -> None:
+def adjust(
+    harness: LedgerHarness, amount: int, rule: str = "tokens-day", scope: str = "lab"
+) -> None:
     """Adjust, signed by a test."""
-    till.run(till.ledger.adjust(rule, scope, amount, "ada@example.com", "a test", NOON))
+    harness.run(harness.ledger.adjust(rule, scope, amount, "ada@example.com", "a test", NOON))
 
 
-def test_a_grant_gives_room_in_its_window_alone(till: Till) -> None:
+def test_a_grant_gives_room_in_its_window_alone(harness: LedgerHarness) -> None:
     """L1, L8: a negative amount makes room today, and nothing of it is left tomorrow."""
-    assert allowed(till, NOON)
-    assert not allowed(till, NOON)
-    adjust(till, -150)
-    assert allowed(till, NOON)
-    assert not allowed(till, NOON)
-    assert allowed(till, NOON, tokens=50)
-    assert allowed(till, NOON + DAY)
-    assert not allowed(till, NOON + DAY)
+    assert allowed(harness, NOON)
+    assert not allowed(harness, NOON)
+    adjust(harness, -150)
+    assert allowed(harness, NOON)
+    assert not allowed(harness, NOON)
+    assert allowed(harness, NOON, tokens=50)
+    assert allowed(harness, NOON + DAY)
+    assert not allowed(harness, NOON + DAY)
 
 
-def test_a_correction_counts_as_spent(till: Till) -> None:
+def test_a_correction_counts_as_spent(harness: LedgerHarness) -> None:
     """L2: what was bought elsewhere takes of the budget, beside what was settled."""
-    hold = till.run(till.ledger.decide(reservation(NOON, DAILY, tokens=10))).hold_id
-    till.run(till.ledger.settle(hold, settlement(NOON, 10)))
-    adjust(till, 60)
-    (budget,) = till.ledger.budgets([DAILY], NOON)
+    hold = harness.run(harness.ledger.decide(reservation(NOON, DAILY, tokens=10))).hold_id
+    harness.run(harness.ledger.settle(hold, settlement(NOON, 10)))
+    adjust(harness, 60)
+    (budget,) = harness.ledger.budgets([DAILY], NOON)
     assert (budget.spent, budget.held, budget.remaining) == (70, 0, 30)
-    assert not allowed(till, NOON, tokens=31)
+    assert not allowed(harness, NOON, tokens=31)
 
 
-def test_a_call_in_the_group_of_an_adjustment_counts_it(till: Till) -> None:
+def test_a_call_in_the_group_of_an_adjustment_counts_it(harness: LedgerHarness) -> None:
     """L1 L2: whichever transaction they share, before it or after."""
-    assert allowed(till, NOON, tokens=10)
+    assert allowed(harness, NOON, tokens=10)
     signed = (60, "ada@example.com", "a test", NOON)
-    answers = till.together(
-        till.ledger.decide(reservation(NOON, DAILY, tokens=20)),
-        till.ledger.adjust("tokens-day", "lab", *signed),
-        till.ledger.decide(reservation(NOON, DAILY, tokens=20)),
+    answers = harness.together(
+        harness.ledger.decide(reservation(NOON, DAILY, tokens=20)),
+        harness.ledger.adjust("tokens-day", "lab", *signed),
+        harness.ledger.decide(reservation(NOON, DAILY, tokens=20)),
     )
     effects = [getattr(answer, "effect", None) for answer in answers]
     assert effects == [Effect.ALLOW, None, Effect.DENY]
     assert getattr(answers[1], "spent", None) == 60
 
 
-def test_a_scope_without_calls_yet_can_be_adjusted(till: Till) -> None:
+def test_a_scope_without_calls_yet_can_be_adjusted(harness: LedgerHarness) -> None:
     """The rule is known from others' calls."""
-    assert allowed(till, NOON)
-    adjust(till, 7, scope="attic")
-    (budget,) = till.ledger.budgets([limit(100, scope="attic")], NOON)
+    assert allowed(harness, NOON)
+    adjust(harness, 7, scope="attic")
+    (budget,) = harness.ledger.budgets([limit(100, scope="attic")], NOON)
     assert budget.spent == 7
 
 
-def test_adjustment_log_has_who_signed_and_why(till: Till) -> None:
+def test_adjustment_log_has_who_signed_and_why(harness: LedgerHarness) -> None:
     """The view has every adjustment, and the chain continues after a restart."""
-    assert allowed(till, NOON)
-    adjust(till, -5)
-    till.reopen()
-    adjust(till, 3)
-    rows = ledger_file.open_reader(till.path).execute(
+    assert allowed(harness, NOON)
+    adjust(harness, -5)
+    harness.reopen()
+    adjust(harness, 3)
+    rows = ledger_file.open_reader(harness.path).execute(
         "SELECT rule, scope, amount, signed_by, reason FROM adjustment_log"
     )
     signed = ("ada@example.com", "a test")
@@ -95,19 +97,21 @@ def test_adjustment_log_has_who_signed_and_why(till: Till) -> None:
     ],
 )
 def test_limits_that_cannot_be_adjusted_are_refused(
-    rule: str, window: Window, message: str, till: Till
+    rule: str, window: Window, message: str, harness: LedgerHarness
 ) -> None:
     """A rule that has counted no call, and sliding windows."""
-    till.run(till.ledger.decide(reservation(NOON, limit(1000, window=window))))
+    harness.run(harness.ledger.decide(reservation(NOON, limit(1000, window=window))))
     with pytest.raises(NotAdjustableError, match=message):
-        adjust(till, 1, rule=rule)
+        adjust(harness, 1, rule=rule)
 
 
-def test_a_budget_with_an_adjustment_is_kept(till: Till) -> None:
+def test_a_budget_with_an_adjustment_is_kept(harness: LedgerHarness) -> None:
     """Pruning deletes calls, not signed adjustments."""
-    hold = till.run(till.ledger.decide(reservation(NOON, DAILY, limit(10**12, Meter.COST)))).hold_id
-    till.run(till.ledger.settle(hold, settlement(NOON, 5)))
-    adjust(till, 7)
-    till.run(till.ledger.decide(reservation(NOON + 50 * DAY)))
-    assert till.run(till.ledger.prune(NOON + 50 * DAY, DAY)) == 1
-    assert till.findings() == []
+    hold = harness.run(
+        harness.ledger.decide(reservation(NOON, DAILY, limit(10**12, Meter.COST)))
+    ).hold_id
+    harness.run(harness.ledger.settle(hold, settlement(NOON, 5)))
+    adjust(harness, 7)
+    harness.run(harness.ledger.decide(reservation(NOON + 50 * DAY)))
+    assert harness.run(harness.ledger.prune(NOON + 50 * DAY, DAY)) == 1
+    assert harness.findings() == []

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     multiple,
     rule,
 )
-from ledger.conftest import Till
+from ledger.conftest import LedgerHarness
 from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US, to_us
@@ -123,14 +123,14 @@ class LedgerMachine(RuleBasedStateMachine):
         """Open a fresh ledger."""
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self._till = Till(SqliteLedger, Path(self._folder.name) / "ledger.sqlite")
+        self._harness = LedgerHarness(SqliteLedger, Path(self._folder.name) / "ledger.sqlite")
         self._model = Model()
         self._clock_us = START
 
     def teardown(self) -> None:
         """L2: the ledger passes verification at the end."""
-        found = self._till.findings()
-        self._till.close()
+        found = self._harness.findings()
+        self._harness.close()
         self._folder.cleanup()
         assert found == []
 
@@ -139,8 +139,8 @@ class LedgerMachine(RuleBasedStateMachine):
         """Hold, or be refused, as the model says."""
         self._model.now_us = max(self._model.now_us, self._clock_us)
         self._model.expire()  # one limit counts open holds: those that are due go first
-        asked = reservation(self._clock_us, *LIMITS, tokens=tokens, ttl_us=TTL)
-        decision = self._till.run(self._till.ledger.decide(asked))
+        request = reservation(self._clock_us, *LIMITS, tokens=tokens, ttl_us=TTL)
+        decision = self._harness.run(self._harness.ledger.decide(request))
         expected = self._model.fits(tokens)
         assert expected == (decision.effect is Effect.ALLOW)
         if not expected:
@@ -160,14 +160,17 @@ class LedgerMachine(RuleBasedStateMachine):
             hold_id,
             "settled",
             tokens,
-            self._till.ledger.settle(hold_id, settlement(self._clock_us, tokens)),
+            self._harness.ledger.settle(hold_id, settlement(self._clock_us, tokens)),
         )
 
     @rule(hold_id=holds)
     def release(self, hold_id: str) -> None:
         """Charge nothing, once."""
         self._close(
-            hold_id, "released", 0, self._till.ledger.release(hold_id, "not sent", self._clock_us)
+            hold_id,
+            "released",
+            0,
+            self._harness.ledger.release(hold_id, "not sent", self._clock_us),
         )
 
     def _close(
@@ -177,7 +180,7 @@ class LedgerMachine(RuleBasedStateMachine):
         hold = self._model.holds[hold_id]
         self._model.now_us = max(self._model.now_us, self._clock_us)
         try:
-            charge = self._till.run(work)
+            charge = self._harness.run(work)
         except HoldUnknownError:
             assert hold.state != "open"
             assert hold.closed_us < self._model.now_us - RETENTION_US
@@ -191,7 +194,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Charge the holds that were not settled in time."""
         self._model.now_us = max(self._model.now_us, self._clock_us)
         self._model.expire()
-        self._till.run(self._till.ledger.expire(self._clock_us))
+        self._harness.run(self._harness.ledger.expire(self._clock_us))
 
     @rule(seconds=st.sampled_from([0.1, 1, 20, 59.9, 60, 3600, 7200, 86_400]))
     def wait(self, seconds: float) -> None:
@@ -209,22 +212,22 @@ class LedgerMachine(RuleBasedStateMachine):
 
         The ledger's time goes on from its last decision, so the clock has to be right.
         """
-        self._till.reopen()
-        assert isinstance(self._till.ledger, SqliteLedger)
-        self._model.now_us = self._till.ledger.latest_us
+        self._harness.reopen()
+        assert isinstance(self._harness.ledger, SqliteLedger)
+        self._model.now_us = self._harness.ledger.latest_us
         self._clock_us = max(self._clock_us, self._model.now_us)  # else it would not start
 
     @rule()
     def prune(self) -> None:
         """L2: what pruned holds were charged still counts, for as long as its windows last."""
         self._model.now_us = max(self._model.now_us, self._clock_us)
-        self._till.run(self._till.ledger.prune(self._clock_us, RETENTION_US))
+        self._harness.run(self._harness.ledger.prune(self._clock_us, RETENTION_US))
 
     @invariant()
     def stands_alike(self) -> None:
         """Every limit has used what the model says, and never more than its ceiling by a hold."""
         now_us = max(self._model.now_us, self._clock_us)
-        used = {b.rule: b.spent + b.held for b in self._till.ledger.budgets(LIMITS, now_us)}
+        used = {b.rule: b.spent + b.held for b in self._harness.ledger.budgets(LIMITS, now_us)}
         assert {one.rule: self._model.used(one.window, now_us) for one in LIMITS} == used
 
 

@@ -54,8 +54,8 @@ class Rows:
         self._rows[window, span.start_us] = (span.end_us, before + amount)
 
 
-class Kept:
-    """A ledger that is opened in one zone after the other, with what it has to say."""
+class RezonedLedger:
+    """A ledger that is opened in one time zone after another, with the responses it has to give."""
 
     def __init__(self, path: Path) -> None:
         """Keep it in this file."""
@@ -101,10 +101,10 @@ class Kept:
 
 
 @contextmanager
-def kept() -> Iterator[Kept]:
+def rezoned_ledger() -> Iterator[RezonedLedger]:
     """A new ledger."""
     with TemporaryDirectory() as folder:
-        one = Kept(Path(folder) / "ledger.sqlite")
+        one = RezonedLedger(Path(folder) / "ledger.sqlite")
         yield one
         one.verify()
 
@@ -126,7 +126,7 @@ def test_calls_around_a_change_of_the_clocks_count_in_one_window_each(zone: str,
 
     Each hour the sidecar starts anew: nothing that it remembers of the calendar helps it.
     """
-    with kept() as one:
+    with rezoned_ledger() as one:
         for from_us in range(us(at) - 3 * HOUR_US, us(at) + 3 * HOUR_US, HOUR_US):
             one.call(zone, *range(from_us, from_us + HOUR_US, HOUR_US // 6))
 
@@ -146,7 +146,7 @@ def test_a_ledger_that_changes_its_zone_counts_each_row_that_has_not_ended(
     before: str, after: str, first: str, second: str
 ) -> None:
     """L1: what either calendar still counts is counted, once, also after the months have ended."""
-    with kept() as one:
+    with rezoned_ledger() as one:
         one.call(before, us(first) - DAY_US, us(first))
         one.call(after, *range(us(second), us(second) + 3 * HOUR_US, HOUR_US // 3))
         one.call(before, us(second) + 4 * HOUR_US, us(second) + 30 * HOUR_US)
@@ -166,7 +166,7 @@ def test_a_limit_that_changes_its_anchor_counts_each_row_that_has_not_ended(
 ) -> None:
     """L1: what was spent before the change counts until its window ends, and never twice."""
     at_us = us("2027-03-30T00:10")
-    with kept() as one:
+    with rezoned_ledger() as one:
         one.call("UTC", *range(at_us, at_us + 10 * DAY_US, 31 * HOUR_US), anchor=before)
         at_us += 10 * DAY_US
         one.call("UTC", *range(at_us, at_us + 8 * DAY_US, 31 * HOUR_US), anchor=after)
@@ -313,8 +313,8 @@ def test_a_group_on_both_sides_of_an_end_in_the_old_zone_counts_the_month_on(
     month, at_us = limit(350, window=Window.MONTH), us("2027-03-31T22:59")
     opened(path, "Europe/London", reservation(at_us, month))
     times = (at_us, at_us + 59 * SECOND_US, at_us + 60 * SECOND_US, at_us + 61 * SECOND_US)
-    asked = [reservation(one, month) for one in times]
-    decisions = opened(path, "UTC", *asked, together=True)
+    requests = [reservation(one, month) for one in times]
+    decisions = opened(path, "UTC", *requests, together=True)
     assert [one.effect for one in decisions] == [Effect.ALLOW] * 2 + [Effect.DENY] * 2
 
 
@@ -382,6 +382,6 @@ def test_any_change_of_zone_or_anchor_counts_each_row_once(
     """L1: around changes of the clocks and ends of months, in any zones, with any anchors."""
     opened_with, times = journey
     step = -(-len(times) // len(opened_with))
-    with kept() as one:
+    with rezoned_ledger() as one:
         for number, (zone, anchor) in enumerate(opened_with):
             one.call(zone, *times[number * step : (number + 1) * step], anchor=anchor)

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from ledger.conftest import Till
+from ledger.conftest import LedgerHarness
 from sqlite_utils import Database
 from support.reservations import limit, reservation, settlement
 
@@ -19,22 +19,22 @@ DAILY = limit(10_000)
 DENIED = (Reason("NO", "no", "some-rule", 403),)
 
 
-def busy(till: Till) -> None:
+def busy(harness: LedgerHarness) -> None:
     """A ledger with decisions, denials, settlements and an adjustment."""
     for number in range(6):
         denied = DENIED if number == 3 else ()
         one = reservation(NOON + number, DAILY, limit(10**12, Meter.COST), reasons=denied)
-        hold = till.run(till.ledger.decide(one)).hold_id
+        hold = harness.run(harness.ledger.decide(one)).hold_id
         if hold and number % 2:
-            till.run(till.ledger.settle(hold, settlement(NOON + number, 50)))
+            harness.run(harness.ledger.settle(hold, settlement(NOON + number, 50)))
     for amount in (5, -5):
-        till.run(till.ledger.adjust("tokens-day", "lab", amount, "ada", "a test", NOON + 10))
+        harness.run(harness.ledger.adjust("tokens-day", "lab", amount, "ada", "a test", NOON + 10))
 
 
-def copy(till: Till) -> sqlite3.Connection:
+def copy(harness: LedgerHarness) -> sqlite3.Connection:
     """A copy of the ledger, to be altered."""
     target = sqlite3.connect(":memory:", isolation_level=None)
-    ledger_file.open_reader(till.path).backup(target)
+    ledger_file.open_reader(harness.path).backup(target)
     return target
 
 
@@ -67,20 +67,20 @@ TAMPERING = [
 @pytest.mark.parametrize(
     ("sql", "times"), [t[1:] for t in TAMPERING], ids=[t[0] for t in TAMPERING]
 )
-def test_what_was_altered_is_found(sql: str, times: int, till: Till) -> None:
+def test_what_was_altered_is_found(sql: str, times: int, harness: LedgerHarness) -> None:
     """An altered row, and one after a missing row; each is named once."""
-    busy(till)
-    connection = copy(till)
+    busy(harness)
+    connection = copy(harness)
     assert altered(connection) == []
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.executescript(sql)
     assert len(altered(connection)) == times
 
 
-def test_a_noted_head_reveals_a_log_that_was_cut_off(till: Till) -> None:
+def test_a_noted_head_reveals_a_log_that_was_cut_off(harness: LedgerHarness) -> None:
     """The chain alone does not show it; a copy of its head does."""
-    busy(till)
-    connection = copy(till)
+    busy(harness)
+    connection = copy(harness)
     kept = chain.head(connection)
     assert chain.has_link(connection, kept)
     connection.execute("DELETE FROM hold_amounts WHERE hold = 6")
@@ -90,66 +90,66 @@ def test_a_noted_head_reveals_a_log_that_was_cut_off(till: Till) -> None:
     assert not chain.has_link(connection, kept)
 
 
-def test_the_chain_is_intact_after_pruning(till: Till) -> None:
+def test_the_chain_is_intact_after_pruning(harness: LedgerHarness) -> None:
     """The last pruned link is kept, and the chain continues from it."""
     for day in range(10):
-        hold = till.run(till.ledger.decide(reservation(NOON + day * DAY, DAILY))).hold_id
-        till.run(till.ledger.settle(hold, settlement(NOON + day * DAY, 5)))
-    kept = chain.head(ledger_file.open_reader(till.path))
-    gone = till.run(till.ledger.prune(NOON + 9 * DAY, 3 * DAY))
-    connection = copy(till)
+        hold = harness.run(harness.ledger.decide(reservation(NOON + day * DAY, DAILY))).hold_id
+        harness.run(harness.ledger.settle(hold, settlement(NOON + day * DAY, 5)))
+    kept = chain.head(ledger_file.open_reader(harness.path))
+    gone = harness.run(harness.ledger.prune(NOON + 9 * DAY, 3 * DAY))
+    connection = copy(harness)
     assert connection.execute("SELECT min(id) FROM decisions").fetchone() == (gone + 1,)
     assert altered(connection) == []
     assert chain.has_link(connection, kept)
     connection.execute("DELETE FROM prunings")
     assert len(altered(connection)) == 1
-    till.run(till.ledger.decide(reservation(NOON + 10 * DAY, DAILY)))  # and it goes on
+    harness.run(harness.ledger.decide(reservation(NOON + 10 * DAY, DAILY)))  # and it goes on
 
 
-def test_a_pruning_is_a_link_of_the_chain(till: Till) -> None:
+def test_a_pruning_is_a_link_of_the_chain(harness: LedgerHarness) -> None:
     """A head that was kept before or after a pruning is in the chain for as long as it lasts."""
     kept = []
     for day in range(6):
-        till.run(till.ledger.decide(reservation(NOON + day * DAY, DAILY, reasons=DENIED)))
-        kept.append(chain.head(copy(till)))
-        till.run(till.ledger.prune(NOON + day * DAY, 2 * DAY))
-        kept.append(chain.head(copy(till)))
+        harness.run(harness.ledger.decide(reservation(NOON + day * DAY, DAILY, reasons=DENIED)))
+        kept.append(chain.head(copy(harness)))
+        harness.run(harness.ledger.prune(NOON + day * DAY, 2 * DAY))
+        kept.append(chain.head(copy(harness)))
     assert len(set(kept)) == 6 + 3  # three prunings had something to delete
-    connection = copy(till)
+    connection = copy(harness)
     assert altered(connection) == []
     assert [chain.has_link(connection, link) for link in kept[-6:]] == [True] * 6
-    till.reopen()
-    till.run(till.ledger.decide(reservation(NOON + 6 * DAY, DAILY)))
-    assert altered(copy(till)) == []
+    harness.reopen()
+    harness.run(harness.ledger.decide(reservation(NOON + 6 * DAY, DAILY)))
+    assert altered(copy(harness)) == []
 
 
-def test_pruning_stops_at_the_first_decision_that_must_stay(till: Till) -> None:
+def test_pruning_stops_at_the_first_decision_that_must_stay(harness: LedgerHarness) -> None:
     """A chain has no gaps: an old hold that is open keeps what came after it."""
-    till.run(till.ledger.decide(reservation(NOON, DAILY, ttl_us=100 * DAY)))
+    harness.run(harness.ledger.decide(reservation(NOON, DAILY, ttl_us=100 * DAY)))
     for day in range(1, 5):
-        till.run(till.ledger.decide(reservation(NOON + day * DAY, DAILY, reasons=DENIED)))
-    assert till.run(till.ledger.prune(NOON + 60 * DAY, DAY)) == 0
+        harness.run(harness.ledger.decide(reservation(NOON + day * DAY, DAILY, reasons=DENIED)))
+    assert harness.run(harness.ledger.prune(NOON + 60 * DAY, DAY)) == 0
 
 
-def test_a_rolled_back_group_leaves_no_link(till: Till) -> None:
+def test_a_rolled_back_group_leaves_no_link(harness: LedgerHarness) -> None:
     """A decision that fails for a reason of its own takes its link with it."""
-    busy(till)
-    answers = till.together(
-        till.ledger.decide(reservation(NOON + 20, DAILY)),
-        till.ledger.decide(reservation(NOON + 20, limit(None, Meter.COST), tokens=2**70)),
-        till.ledger.decide(reservation(NOON + 20, DAILY)),
+    busy(harness)
+    answers = harness.together(
+        harness.ledger.decide(reservation(NOON + 20, DAILY)),
+        harness.ledger.decide(reservation(NOON + 20, limit(None, Meter.COST), tokens=2**70)),
+        harness.ledger.decide(reservation(NOON + 20, DAILY)),
     )
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False]
-    assert altered(copy(till)) == []
+    assert altered(copy(harness)) == []
 
 
 def test_a_ledger_from_before_the_chain_is_chained_when_it_is_opened(
-    till: Till, tmp_path: Path
+    harness: LedgerHarness, tmp_path: Path
 ) -> None:
     """An older file is upgraded, and adds up."""
-    till.run(till.ledger.decide(reservation(NOON, DAILY)))
-    till.run(till.ledger.decide(reservation(NOON + 1, DAILY, reasons=DENIED)))
-    source = copy(till)
+    harness.run(harness.ledger.decide(reservation(NOON, DAILY)))
+    harness.run(harness.ledger.decide(reservation(NOON + 1, DAILY, reasons=DENIED)))
+    source = copy(harness)
     old = sqlite3.connect(tmp_path / "old.sqlite", isolation_level=None)
     old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     schema.migrations.apply(Database(old), stop_before="0002_chain_and_adjustments")

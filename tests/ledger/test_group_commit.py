@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger.conftest import Till
+from ledger.conftest import LedgerHarness
 from support.reservations import limit, reservation
 
 from sidecar.domain.decisions import Decision
@@ -122,24 +122,24 @@ def test_no_request_is_answered_while_the_commit_waits_for_the_disk(
     asyncio.run(meanwhile())
 
 
-def test_uncommitted_holds_are_not_visible(till: Till) -> None:
+def test_uncommitted_holds_are_not_visible(harness: LedgerHarness) -> None:
     """L4: budgets and holds are read as they would be after a crash."""
-    ledger: Any = till.ledger
-    one, asked = limit(1000), reservation(1, limit(1000))
+    ledger: Any = harness.ledger
+    one, request = limit(1000), reservation(1, limit(1000))
 
     async def meanwhile() -> tuple[int, int]:
         disk = ledger._commits._thread = SlowDisk()  # noqa: SLF001
-        deciding = asyncio.create_task(till.ledger.decide(asked))
+        deciding = asyncio.create_task(harness.ledger.decide(request))
         await disk.reached()
-        (before,) = till.ledger.budgets([one], 1)
+        (before,) = harness.ledger.budgets([one], 1)
         with pytest.raises(HoldUnknownError):
-            till.ledger.hold(asked.hold_id)
+            harness.ledger.hold(request.hold_id)
         disk.ready.set()
         await deciding
-        (after,) = till.ledger.budgets([one], 1)
+        (after,) = harness.ledger.budgets([one], 1)
         return before.held, after.held
 
-    assert till.run(meanwhile()) == (0, 100)
+    assert harness.run(meanwhile()) == (0, 100)
 
 
 def test_a_refusal_is_answered_and_the_rest_of_its_group_stands(
@@ -224,30 +224,30 @@ def test_a_caller_that_goes_away_does_not_undo_its_work(connection: sqlite3.Conn
     assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
 
 
-def test_rolled_back_rows_are_not_remembered(till: Till) -> None:
+def test_rolled_back_rows_are_not_remembered(harness: LedgerHarness) -> None:
     """L4: a row of prices that a failed group had written is written again by the next."""
-    ledger: Any = till.ledger
+    ledger: Any = harness.ledger
     connection = ledger._commits._connection  # noqa: SLF001 - make the next commit fail
     connection.execute(
         "CREATE TRIGGER no_hold BEFORE INSERT ON holds BEGIN SELECT raise(ABORT, 'x'); END"
     )
-    (failed,) = till.together(till.ledger.decide(reservation(1, limit(None))))
+    (failed,) = harness.together(harness.ledger.decide(reservation(1, limit(None))))
     assert isinstance(failed, LedgerUnavailableError)
     connection.execute("DROP TRIGGER no_hold")
-    hold = till.run(till.ledger.decide(reservation(2, limit(None)))).hold_id
-    assert till.ledger.hold(hold).tariff is not None
+    hold = harness.run(harness.ledger.decide(reservation(2, limit(None)))).hold_id
+    assert harness.ledger.hold(hold).tariff is not None
 
 
 def test_a_full_disk_fails_calls_and_loses_nothing(tmp_path: Path) -> None:
     """L4: while the disk is full nothing is answered; when there is room, all is as it was."""
-    till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
-    writer: Any = till.ledger
+    harness = LedgerHarness(SqliteLedger, tmp_path / "ledger.sqlite")
+    writer: Any = harness.ledger
     sql = writer._commits._connection.execute  # noqa: SLF001 - the disk fills up
     (pages,) = sql("PRAGMA page_count").fetchone()
     sql(f"PRAGMA max_page_count = {pages + 2}")
     kept, failed = [], 0
     for n in range(200):
-        (answer,) = till.together(till.ledger.decide(reservation(n + 1, limit(None))))
+        (answer,) = harness.together(harness.ledger.decide(reservation(n + 1, limit(None))))
         if isinstance(answer, Decision):
             kept.append(answer.hold_id)
         else:
@@ -256,7 +256,7 @@ def test_a_full_disk_fails_calls_and_loses_nothing(tmp_path: Path) -> None:
     assert kept
     assert failed
     sql("PRAGMA max_page_count = 1073741823")
-    till.run(till.ledger.decide(reservation(1000, limit(None))))
-    assert all(till.ledger.hold(hold_id) for hold_id in kept)
-    assert till.findings() == []
-    till.close()
+    harness.run(harness.ledger.decide(reservation(1000, limit(None))))
+    assert all(harness.ledger.hold(hold_id) for hold_id in kept)
+    assert harness.findings() == []
+    harness.close()

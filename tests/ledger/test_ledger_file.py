@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger.conftest import Till
+from ledger.conftest import LedgerHarness
 from support import tools
 from support.reservations import limit, reservation
 
@@ -45,29 +45,29 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
     assert "is a database, but not a ledger of this program" in refusal(path)
 
 
-def test_a_ledger_of_a_newer_program_is_refused(till: Till) -> None:
+def test_a_ledger_of_a_newer_program_is_refused(harness: LedgerHarness) -> None:
     """A ledger that a newer version wrote is refused."""
-    till.run(till.ledger.close())
-    with sqlite3.connect(till.path) as connection:
+    harness.run(harness.ledger.close())
+    with sqlite3.connect(harness.path) as connection:
         connection.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('spend-ledger', '9999_x')"
         )
     connection.close()
-    assert "was written by a newer version (9999_x); upgrade this program" in refusal(till.path)
-    with sqlite3.connect(till.path) as connection:
+    assert "was written by a newer version (9999_x); upgrade this program" in refusal(harness.path)
+    with sqlite3.connect(harness.path) as connection:
         connection.execute("DELETE FROM _sqlite_migrations WHERE name = '9999_x'")
     connection.close()
-    till.ledger = SqliteLedger(till.path)
+    harness.ledger = SqliteLedger(harness.path)
 
 
 @pytest.mark.parametrize("at", [40, 4096 * 3 + 8])
 def test_a_damaged_ledger_is_refused(at: int, tmp_path: Path) -> None:
     """Damage in the header or in a page stops the start, with the way out."""
     path = tmp_path / "ledger.sqlite"
-    till = Till(SqliteLedger, path)
+    harness = LedgerHarness(SqliteLedger, path)
     for n in range(20):
-        till.run(till.ledger.decide(reservation(n + 1, limit(None))))
-    till.close()
+        harness.run(harness.ledger.decide(reservation(n + 1, limit(None))))
+    harness.close()
     content = bytearray(path.read_bytes())
     content[at : at + 400] = b"\xff" * 400
     path.write_bytes(content)
@@ -75,7 +75,7 @@ def test_a_damaged_ledger_is_refused(at: int, tmp_path: Path) -> None:
 
 
 def test_only_verify_reads_all_of_a_large_ledger(
-    till: Till, monkeypatch: pytest.MonkeyPatch
+    harness: LedgerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The start does not grow with the file: SQLite cannot be stopped while it checks a table."""
     statements: list[str] = []
@@ -87,35 +87,37 @@ def test_only_verify_reads_all_of_a_large_ledger(
         return connection
 
     monkeypatch.setattr(sqlite3, "connect", traced)
-    till.reopen()
+    harness.reopen()
     assert "PRAGMA quick_check(1)" in statements
     statements.clear()
     monkeypatch.setattr(ledger_file, "QUICK_CHECK_BYTES", 0)
-    till.reopen()
+    harness.reopen()
     assert [one for one in statements if "check" in one] == []
 
 
-def test_a_second_writer_is_refused_with_the_first_ones_process(till: Till) -> None:
+def test_a_second_writer_is_refused_with_the_first_ones_process(harness: LedgerHarness) -> None:
     """Two writers would each have balances of their own."""
-    assert "another sidecar (process " in refusal(till.path)
+    assert "another sidecar (process " in refusal(harness.path)
 
 
-def test_a_link_to_a_ledger_in_use_is_the_ledger_in_use(till: Till, tmp_path: Path) -> None:
+def test_a_link_to_a_ledger_in_use_is_the_ledger_in_use(
+    harness: LedgerHarness, tmp_path: Path
+) -> None:
     """L9: under every name, a file has one writer."""
     link = tmp_path / "link.sqlite"
-    link.symlink_to(till.path)
+    link.symlink_to(harness.path)
     with pytest.raises(LedgerRefusedError, match="another sidecar"):
         SqliteLedger(link)
 
 
-def test_a_file_with_several_hard_links_is_refused(till: Till, tmp_path: Path) -> None:
+def test_a_file_with_several_hard_links_is_refused(harness: LedgerHarness, tmp_path: Path) -> None:
     """A hard link would be locked under another name."""
-    till.run(till.ledger.close())
+    harness.run(harness.ledger.close())
     second = tmp_path / "second.sqlite"
-    second.hardlink_to(till.path)
+    second.hardlink_to(harness.path)
     assert "has several hard links" in refusal(second)
     second.unlink()
-    till.ledger = SqliteLedger(till.path)
+    harness.ledger = SqliteLedger(harness.path)
 
 
 def test_a_start_that_was_killed_early_leaves_a_file_that_is_still_ours(tmp_path: Path) -> None:
@@ -124,13 +126,13 @@ def test_a_start_that_was_killed_early_leaves_a_file_that_is_still_ours(tmp_path
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.close()
-    till = Till(SqliteLedger, path)
-    till.close()
+    harness = LedgerHarness(SqliteLedger, path)
+    harness.close()
 
 
-def test_a_closed_ledger_can_be_opened_again(till: Till) -> None:
+def test_a_closed_ledger_can_be_opened_again(harness: LedgerHarness) -> None:
     """Closing lets go of the file, and so does a start that failed."""
-    till.reopen()
+    harness.reopen()
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_a_local_file_system_is_not(
 ) -> None:
     """Disks, what containers run on, and what the kernel does not name."""
     monkeypatch.setattr(ledger_file, "_file_system", lambda _: kind)
-    Till(SqliteLedger, tmp_path / "ledger.sqlite").close()
+    LedgerHarness(SqliteLedger, tmp_path / "ledger.sqlite").close()
 
 
 @pytest.mark.parametrize(
@@ -200,21 +202,21 @@ def test_a_file_system_is_found_whatever_its_place_is_called(name: bytes, tmp_pa
         subprocess.run([tools.program("umount"), place], check=True)  # noqa: S603
 
 
-def test_the_file_identifies_itself(till: Till) -> None:
+def test_the_file_identifies_itself(harness: LedgerHarness) -> None:
     """L4: the header has the application's id, and every commit is flushed to disk."""
-    ledger: Any = till.ledger
+    ledger: Any = harness.ledger
     writer = ledger._commits._connection  # noqa: SLF001 - the pragma is the connection's own
     assert writer.execute("PRAGMA synchronous").fetchone() == (FULL,)
-    connection = sqlite3.connect(till.path)
+    connection = sqlite3.connect(harness.path)
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
 
-def test_views_have_readable_amounts_and_times(till: Till) -> None:
+def test_views_have_readable_amounts_and_times(harness: LedgerHarness) -> None:
     """Spend, open holds, decisions and budgets have a view each, with dates and USD."""
-    till.run(till.ledger.decide(reservation(1_700_000_000_000_000, limit(1000))))
-    connection = sqlite3.connect(till.path)
+    harness.run(harness.ledger.decide(reservation(1_700_000_000_000_000, limit(1000))))
+    connection = sqlite3.connect(harness.path)
     connection.row_factory = sqlite3.Row
     (hold,) = connection.execute("SELECT * FROM open_holds")
     assert (hold["held_cost_usd"], hold["held_tokens"]) == ("$0.000100000", 100)

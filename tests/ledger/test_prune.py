@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from ledger.conftest import Till
+from ledger.conftest import LedgerHarness
 from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US, to_us
@@ -19,130 +19,134 @@ TOKENS, RATE = limit(1000), limit(500, Meter.REQUESTS, Window.MINUTE)
 MONTH = limit(1000, window=Window.MONTH)
 
 
-def count(till: Till, table: str) -> int:
+def count(harness: LedgerHarness, table: str) -> int:
     """Count the rows of a table."""
-    ledger: Any = till.ledger
+    ledger: Any = harness.ledger
     connection = ledger._commits._connection  # noqa: SLF001
     return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
-def read(till: Till, query: str) -> list[Any]:
+def read(harness: LedgerHarness, query: str) -> list[Any]:
     """Read the file by hand."""
-    ledger: Any = till.ledger
+    ledger: Any = harness.ledger
     found: list[Any] = ledger._commits._connection.execute(query).fetchall()  # noqa: SLF001
     return found
 
 
-def prune(till: Till, at_us: int, days: int) -> None:
+def prune(harness: LedgerHarness, at_us: int, days: int) -> None:
     """Prune until nothing is left to do."""
-    while till.run(till.ledger.prune(at_us, days * DAY)):
+    while harness.run(harness.ledger.prune(at_us, days * DAY)):
         pass
 
 
-def test_what_is_past_the_retention_is_gone(till: Till) -> None:
+def test_what_is_past_the_retention_is_gone(harness: LedgerHarness) -> None:
     """Decisions, holds and the budgets of windows long over leave the file."""
     for day in range(10):
-        hold = till.run(till.ledger.decide(reservation(FIRST + day * DAY, TOKENS, RATE))).hold_id
-        till.run(till.ledger.settle(hold, settlement(FIRST + day * DAY, 10)))
-    prune(till, FIRST + 9 * DAY, 5)
+        hold = harness.run(
+            harness.ledger.decide(reservation(FIRST + day * DAY, TOKENS, RATE))
+        ).hold_id
+        harness.run(harness.ledger.settle(hold, settlement(FIRST + day * DAY, 10)))
+    prune(harness, FIRST + 9 * DAY, 5)
     # The day that began five and a half days ago had not ended five days ago.
-    assert [count(till, table) for table in ("decisions", "holds", "budgets")] == [6, 6, 12]
-    assert count(till, "hold_amounts") == 12
+    assert [count(harness, table) for table in ("decisions", "holds", "budgets")] == [6, 6, 12]
+    assert count(harness, "hold_amounts") == 12
 
 
-def spend_daily(till: Till, days: int, *limits: Limit) -> None:
+def spend_daily(harness: LedgerHarness, days: int, *limits: Limit) -> None:
     """Settle a call of 10 tokens on each of so many days."""
     for day in range(days):
         at_us = FIRST + day * DAY
-        hold = till.run(till.ledger.decide(reservation(at_us, *limits, tokens=10))).hold_id
-        till.run(till.ledger.settle(hold, settlement(at_us, 10)))
+        hold = harness.run(harness.ledger.decide(reservation(at_us, *limits, tokens=10))).hold_id
+        harness.run(harness.ledger.settle(hold, settlement(at_us, 10)))
 
 
 @pytest.mark.parametrize("window", [*CALENDAR[3:], Window.TOTAL])
 def test_an_open_window_keeps_its_spend_when_its_calls_are_pruned(
-    till: Till, window: Window
+    harness: LedgerHarness, window: Window
 ) -> None:
     """L1, L2: what pruned holds were charged is the budget's opening balance, and refuses calls."""
     one = limit(205, window=window)
-    spend_daily(till, 20, one)
-    prune(till, FIRST + 25 * DAY, 10)
-    assert count(till, "holds") == 5
-    till.reopen()
-    assert till.ledger.budgets([one], FIRST + 25 * DAY)[0].spent == 200
-    assert till.findings() == []
+    spend_daily(harness, 20, one)
+    prune(harness, FIRST + 25 * DAY, 10)
+    assert count(harness, "holds") == 5
+    harness.reopen()
+    assert harness.ledger.budgets([one], FIRST + 25 * DAY)[0].spent == 200
+    assert harness.findings() == []
     late = reservation(FIRST + 25 * DAY, one, tokens=6)
-    assert not till.run(till.ledger.decide(late)).hold_id
-    prune(till, FIRST + 60 * DAY, 10)
-    assert count(till, "holds") == 0  # only the refusal is left: the last decision always stays
-    assert till.findings() == []
+    assert not harness.run(harness.ledger.decide(late)).hold_id
+    prune(harness, FIRST + 60 * DAY, 10)
+    assert count(harness, "holds") == 0  # only the refusal is left: the last decision always stays
+    assert harness.findings() == []
 
 
-def test_a_budget_goes_when_its_window_has_ended_and_its_holds_are_pruned(till: Till) -> None:
+def test_a_budget_goes_when_its_window_has_ended_and_its_holds_are_pruned(
+    harness: LedgerHarness,
+) -> None:
     """L8: an opening balance outlives its holds, and not the retention after its window."""
-    spend_daily(till, 20, MONTH)
-    prune(till, FIRST + 25 * DAY, 1)
-    assert count(till, "budgets") == 1
-    till.run(till.ledger.decide(reservation(FIRST + 50 * DAY, TOKENS)))
-    prune(till, FIRST + 50 * DAY, 25)  # the window ended 20 days ago
-    assert count(till, "budgets") == 2
-    till.run(till.ledger.decide(reservation(FIRST + 60 * DAY, TOKENS)))
-    till.run(till.ledger.expire(FIRST + 60 * DAY))
-    till.run(till.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
-    prune(till, FIRST + 90 * DAY, 25)
-    assert {rule for (rule,) in read(till, "SELECT rule FROM budgets")} == {TOKENS.rule}
-    assert till.findings() == []
+    spend_daily(harness, 20, MONTH)
+    prune(harness, FIRST + 25 * DAY, 1)
+    assert count(harness, "budgets") == 1
+    harness.run(harness.ledger.decide(reservation(FIRST + 50 * DAY, TOKENS)))
+    prune(harness, FIRST + 50 * DAY, 25)  # the window ended 20 days ago
+    assert count(harness, "budgets") == 2
+    harness.run(harness.ledger.decide(reservation(FIRST + 60 * DAY, TOKENS)))
+    harness.run(harness.ledger.expire(FIRST + 60 * DAY))
+    harness.run(harness.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
+    prune(harness, FIRST + 90 * DAY, 25)
+    assert {rule for (rule,) in read(harness, "SELECT rule FROM budgets")} == {TOKENS.rule}
+    assert harness.findings() == []
 
 
-def test_a_pruning_that_is_not_durable_folds_nothing(till: Till) -> None:
+def test_a_pruning_that_is_not_durable_folds_nothing(harness: LedgerHarness) -> None:
     """L4: the calls of a group that fails are all there, and so is their chain."""
-    spend_daily(till, 5, MONTH)
+    spend_daily(harness, 5, MONTH)
     broken = reservation(FIRST + 40 * DAY, limit(None, Meter.COST), tokens=2**70)
-    till.together(till.ledger.prune(FIRST + 40 * DAY, DAY), till.ledger.decide(broken))
-    till.run(till.ledger.decide(reservation(FIRST + 40 * DAY, MONTH)))
-    assert till.findings() == []
+    harness.together(harness.ledger.prune(FIRST + 40 * DAY, DAY), harness.ledger.decide(broken))
+    harness.run(harness.ledger.decide(reservation(FIRST + 40 * DAY, MONTH)))
+    assert harness.findings() == []
 
 
-def test_an_open_hold_is_kept_however_old(till: Till) -> None:
+def test_an_open_hold_is_kept_however_old(harness: LedgerHarness) -> None:
     """An open hold is not deleted before it has expired."""
-    till.run(till.ledger.decide(reservation(FIRST, TOKENS, ttl_us=100 * DAY)))
-    till.run(till.ledger.decide(reservation(FIRST + 50 * DAY, TOKENS)))
-    prune(till, FIRST + 90 * DAY, 1)
-    assert count(till, "holds") == 2
+    harness.run(harness.ledger.decide(reservation(FIRST, TOKENS, ttl_us=100 * DAY)))
+    harness.run(harness.ledger.decide(reservation(FIRST + 50 * DAY, TOKENS)))
+    prune(harness, FIRST + 90 * DAY, 1)
+    assert count(harness, "holds") == 2
 
 
-def test_a_hold_that_was_closed_recently_is_kept_for_replays(till: Till) -> None:
+def test_a_hold_that_was_closed_recently_is_kept_for_replays(harness: LedgerHarness) -> None:
     """L3: for any age of its decision, a second Settle within the retention gets the first charge."""
-    hold = till.run(till.ledger.decide(reservation(FIRST, TOKENS, ttl_us=100 * DAY))).hold_id
-    till.run(till.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
-    till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 7)))
-    prune(till, FIRST + 90 * DAY, 35)
-    assert till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 8))).tokens == 7
+    hold = harness.run(harness.ledger.decide(reservation(FIRST, TOKENS, ttl_us=100 * DAY))).hold_id
+    harness.run(harness.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
+    harness.run(harness.ledger.settle(hold, settlement(FIRST + 90 * DAY, 7)))
+    prune(harness, FIRST + 90 * DAY, 35)
+    assert harness.run(harness.ledger.settle(hold, settlement(FIRST + 90 * DAY, 8))).tokens == 7
 
 
-def test_a_pruned_hold_is_unknown(till: Till) -> None:
+def test_a_pruned_hold_is_unknown(harness: LedgerHarness) -> None:
     """A Settle after the retention gets that error."""
-    hold = till.run(till.ledger.decide(reservation(FIRST, TOKENS))).hold_id
-    till.run(till.ledger.release(hold, "not sent", FIRST))
-    till.run(till.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
-    prune(till, FIRST + 90 * DAY, 35)
+    hold = harness.run(harness.ledger.decide(reservation(FIRST, TOKENS))).hold_id
+    harness.run(harness.ledger.release(hold, "not sent", FIRST))
+    harness.run(harness.ledger.decide(reservation(FIRST + 90 * DAY, TOKENS)))
+    prune(harness, FIRST + 90 * DAY, 35)
     with pytest.raises(HoldUnknownError):
-        till.run(till.ledger.settle(hold, settlement(FIRST + 90 * DAY, 1)))
+        harness.run(harness.ledger.settle(hold, settlement(FIRST + 90 * DAY, 1)))
 
 
-def test_a_jump_of_the_clock_does_not_prune_the_ledgers_time(till: Till) -> None:
+def test_a_jump_of_the_clock_does_not_prune_the_ledgers_time(harness: LedgerHarness) -> None:
     """L9: a year ahead everything is old; back again, no window opens a second time."""
-    hold = till.run(till.ledger.decide(reservation(FIRST, TOKENS, tokens=1000))).hold_id
-    till.run(till.ledger.settle(hold, settlement(FIRST, 1000)))
-    till.run(till.ledger.decide(reservation(FIRST + 365 * DAY, TOKENS, tokens=1000)))
-    prune(till, FIRST + 365 * DAY, 35)
-    till.reopen()
-    refused = till.run(till.ledger.decide(reservation(FIRST, TOKENS, tokens=1)))
+    hold = harness.run(harness.ledger.decide(reservation(FIRST, TOKENS, tokens=1000))).hold_id
+    harness.run(harness.ledger.settle(hold, settlement(FIRST, 1000)))
+    harness.run(harness.ledger.decide(reservation(FIRST + 365 * DAY, TOKENS, tokens=1000)))
+    prune(harness, FIRST + 365 * DAY, 35)
+    harness.reopen()
+    refused = harness.run(harness.ledger.decide(reservation(FIRST, TOKENS, tokens=1)))
     assert [reason.code for reason in refused.reasons] == ["TOO_MUCH"]
 
 
-def steps(till: Till, work: Callable[[], object]) -> int:
+def steps(harness: LedgerHarness, work: Callable[[], object]) -> int:
     """Count the steps of SQLite's virtual machine, in hundreds, that the work takes."""
-    ledger: Any = till.ledger
+    ledger: Any = harness.ledger
     connection = ledger._commits._connection  # noqa: SLF001 - see what it does
     hundreds = 0
 
@@ -156,38 +160,38 @@ def steps(till: Till, work: Callable[[], object]) -> int:
     return hundreds
 
 
-def test_pruning_reads_no_budgets_that_it_does_not_change(till: Till) -> None:
+def test_pruning_reads_no_budgets_that_it_does_not_change(harness: LedgerHarness) -> None:
     """However many windows and scopes the file has, only those with pruned calls are read."""
 
     def prune_one() -> int:
-        while till.run(till.ledger.count_usage()):  # type: ignore[attr-defined]
+        while harness.run(harness.ledger.count_usage()):  # type: ignore[attr-defined]
             pass  # a prune does some of it
-        return steps(till, lambda: till.run(till.ledger.prune(FIRST + 1, 0)))
+        return steps(harness, lambda: harness.run(harness.ledger.prune(FIRST + 1, 0)))
 
     def spend() -> None:
         for _ in range(2):
-            hold = till.run(till.ledger.decide(reservation(FIRST, MONTH))).hold_id
-            till.run(till.ledger.release(hold, "not sent", FIRST))
+            hold = harness.run(harness.ledger.decide(reservation(FIRST, MONTH))).hold_id
+            harness.run(harness.ledger.release(hold, "not sent", FIRST))
 
     spend()
     before = prune_one()
     spend()
     for number in range(3000):
-        till.run(till.ledger.decide(reservation(FIRST, limit(500, scope=f"s{number}"))))
+        harness.run(harness.ledger.decide(reservation(FIRST, limit(500, scope=f"s{number}"))))
     assert prune_one() <= before + 60  # it looks at up to 100 decisions
 
 
-def test_no_work_grows_with_the_size_of_the_ledger(till: Till) -> None:
+def test_no_work_grows_with_the_size_of_the_ledger(harness: LedgerHarness) -> None:
     """Deciding, refusing, settling, expiring and pruning cost the same after a long history."""
     one = limit(1, Meter.REQUESTS, Window.CONCURRENT)
     many = limit(10**9)
 
     def decide(*limits: Limit, **changes: Any) -> Decision:
-        return till.run(till.ledger.decide(reservation(FIRST, *limits, **changes)))
+        return harness.run(harness.ledger.decide(reservation(FIRST, *limits, **changes)))
 
     def count_usage() -> None:
         """Sum up the use of keys, as a sidecar does every 10 s: a prune does some of it."""
-        while till.run(till.ledger.count_usage()):  # type: ignore[attr-defined]
+        while harness.run(harness.ledger.count_usage()):  # type: ignore[attr-defined]
             pass
 
     def go_through() -> list[int]:
@@ -195,20 +199,20 @@ def test_no_work_grows_with_the_size_of_the_ledger(till: Till) -> None:
         hold = decide(one, many).hold_id
         work: list[Callable[[], object]] = [
             lambda: decide(one),  # refused, and told when to ask again
-            lambda: decide(many, request_id=f"r{count(till, 'decisions')}"),
-            lambda: till.run(till.ledger.settle(hold, settlement(FIRST, 1))),
-            lambda: till.run(till.ledger.expire(FIRST)),
-            lambda: till.run(till.ledger.prune(FIRST, DAY)),
+            lambda: decide(many, request_id=f"r{count(harness, 'decisions')}"),
+            lambda: harness.run(harness.ledger.settle(hold, settlement(FIRST, 1))),
+            lambda: harness.run(harness.ledger.expire(FIRST)),
+            lambda: harness.run(harness.ledger.prune(FIRST, DAY)),
             count_usage,
         ]
-        return [steps(till, each) for each in work]
+        return [steps(harness, each) for each in work]
 
     go_through()
     for _ in range(600):  # more than a prune looks at
-        till.run(till.ledger.settle(decide(one, many).hold_id, settlement(FIRST, 1)))
+        harness.run(harness.ledger.settle(decide(one, many).hold_id, settlement(FIRST, 1)))
     before = go_through()
     for _ in range(3000):
-        till.run(till.ledger.settle(decide(one, many).hold_id, settlement(FIRST, 1)))
+        harness.run(harness.ledger.settle(decide(one, many).hold_id, settlement(FIRST, 1)))
     after = go_through()
     assert all(late <= early + 5 for early, late in zip(before, after, strict=True)), (
         before,

@@ -37,9 +37,9 @@ def kept(tmp_path: Path) -> Iterator[OperatorLedger]:
 
 def expired(kept: OperatorLedger, charge: tuple[Limit, ...], release: tuple[Limit, ...]) -> str:
     """Let a call of 9,000 tokens expire that some limits charge and some release."""
-    asked = reservation(NOON - HOUR, *charge, *release, tokens=9000, ttl_us=MINUTE)
-    lines = (one._replace(charge_on_expiry=one.limit in charge) for one in asked.lines)
-    decision = kept.decide(replace(asked, lines=tuple(lines)))
+    request = reservation(NOON - HOUR, *charge, *release, tokens=9000, ttl_us=MINUTE)
+    lines = (one._replace(charge_on_expiry=one.limit in charge) for one in request.lines)
+    decision = kept.decide(replace(request, lines=tuple(lines)))
     kept.expire(NOON)
     return decision.hold_id
 

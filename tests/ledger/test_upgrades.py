@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger.conftest import Till
+from ledger.conftest import LedgerHarness
 from sqlite_utils import Database
+from support.authorizer_harness import AuthorizerHarness, codes
 from support.commands import sidecar
-from support.desk import Desk, codes
 from support.sidecar_process import chat, principal
 
 from sidecar.domain.clock import SECOND_US
@@ -87,33 +87,33 @@ def test_an_old_ledger_is_brought_up_to_date_and_stays_clean(dump: Path, tmp_pat
         *([f"SELECT {columns_of(path, 'alerts')} FROM alerts"] if dump.stem >= "0003" else []),
     )
     before = [rows(path, query) for query in kept]
-    till = Till(SqliteLedger, path)
-    assert till.findings() == []
+    harness = LedgerHarness(SqliteLedger, path)
+    assert harness.findings() == []
     assert before == [rows(path, query) for query in kept]
-    till.close()
+    harness.close()
 
 
 @each_version
 def test_an_old_ledger_goes_on_deciding(
-    dump: Path, open_desk: Callable[..., Desk], tmp_path: Path
+    dump: Path, open_harness: Callable[..., AuthorizerHarness], tmp_path: Path
 ) -> None:
     """L1, L3, L5: old answers are repeated, old holds end, and old spend counts."""
     path = file_of(dump, tmp_path / "ledger.sqlite")
-    desk = open_desk(ledger=path)
-    desk.now_us = desk.ledger.latest_us + SECOND_US
-    again = desk.authorize(chat(principal(), request_id="settled"))
+    harness = open_harness(ledger=path)
+    harness.now_us = harness.ledger.latest_us + SECOND_US
+    again = harness.authorize(chat(principal(), request_id="settled"))
     assert again.hold_id == hold_of(path, "settled")
     denied = chat(principal(role="analyst"), model="mistral-large-latest", request_id="denied")
-    assert codes(desk.authorize(denied)) == ["MODEL_NOT_ALLOWED"] * 2
-    spent = {b.rule: b for b in desk.authorizer.budgets(principal(), "")[0]}["role-daily-tokens"]
+    assert codes(harness.authorize(denied)) == ["MODEL_NOT_ALLOWED"] * 2
+    spent = {b.rule: b for b in harness.authorizer.budgets(principal(), "")[0]}["role-daily-tokens"]
     assert (spent.spent, spent.held) == (820, 200)  # as the dumps say: 130 + 490 + 200, and 200
-    charge = desk.run(desk.authorizer.release(hold_of(path, "open"), "not sent"))
+    charge = harness.run(harness.authorizer.release(hold_of(path, "open"), "not sent"))
     assert charge.cost_nano_usd == 0
-    late = desk.run(
-        desk.authorizer.settle(hold_of(path, "expired"), UsageReport(), "", "cancelled")
+    late = harness.run(
+        harness.authorizer.settle(hold_of(path, "expired"), UsageReport(), "", "cancelled")
     )
     assert late.cost_nano_usd == 75_000
-    left = desk.authorize(chat(principal(), request_id="new"))
+    left = harness.authorize(chat(principal(), request_id="new"))
     assert codes(left) == []
     assert verify(ledger_file.open_reader(path))[0] == []
 
@@ -189,6 +189,6 @@ def test_an_upgrade_that_is_killed_half_way_begins_anew(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)  # noqa: S603
     assert done.returncode == -9
     assert [(OLD[0].stem,)] == rows(path, "SELECT name FROM _sqlite_migrations")
-    till = Till(SqliteLedger, path)
-    assert till.findings() == []
-    till.close()
+    harness = LedgerHarness(SqliteLedger, path)
+    assert harness.findings() == []
+    harness.close()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger.conftest import Till
+from ledger.conftest import LedgerHarness
 from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.decisions import Meter, Reason
@@ -59,25 +59,25 @@ DAMAGE = [
 @pytest.mark.parametrize(("promise", "damage"), DAMAGE, ids=[sql for _, sql in DAMAGE])
 def test_each_kind_of_damage_is_found_and_named(promise: str, damage: str, tmp_path: Path) -> None:
     """L2: a ledger with holds of every kind is clean, and is not after one wrong write."""
-    till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
+    harness = LedgerHarness(SqliteLedger, tmp_path / "ledger.sqlite")
     limits = (limit(1000), limit(10**9, Meter.COST))
     _, settled, released = (
-        till.run(till.ledger.decide(reservation(1, *limits))).hold_id for _ in range(3)
+        harness.run(harness.ledger.decide(reservation(1, *limits))).hold_id for _ in range(3)
     )
-    till.run(till.ledger.settle(settled, settlement(1, 30)))
-    till.run(till.ledger.release(released, "not sent", 1))
-    till.run(till.ledger.decide(reservation(1, *limits, tokens=1001)))
-    till.run(till.ledger.decide(reservation(1, *limits, ttl_us=1)))
-    till.run(till.ledger.decide(reservation(1, limits[1], ttl_us=1, charge_on_expiry=False)))
-    till.run(till.ledger.expire(2))
-    assert till.findings() == []
-    ledger: Any = till.ledger
+    harness.run(harness.ledger.settle(settled, settlement(1, 30)))
+    harness.run(harness.ledger.release(released, "not sent", 1))
+    harness.run(harness.ledger.decide(reservation(1, *limits, tokens=1001)))
+    harness.run(harness.ledger.decide(reservation(1, *limits, ttl_us=1)))
+    harness.run(harness.ledger.decide(reservation(1, limits[1], ttl_us=1, charge_on_expiry=False)))
+    harness.run(harness.ledger.expire(2))
+    assert harness.findings() == []
+    ledger: Any = harness.ledger
     connection = ledger._commits._connection  # noqa: SLF001 - damage that only the writer can do
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA writable_schema = ON")
     connection.execute(damage)
-    assert promise in {finding.promise for finding in till.findings()}
-    till.close()
+    assert promise in {finding.promise for finding in harness.findings()}
+    harness.close()
 
 
 TAMPERING = [
@@ -102,37 +102,39 @@ def test_an_opening_balance_cannot_be_altered_or_invented(
     promise: str, damage: str, tmp_path: Path
 ) -> None:
     """L2: the chain of decisions proves what pruning has folded, also after later decisions."""
-    till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
+    harness = LedgerHarness(SqliteLedger, tmp_path / "ledger.sqlite")
     limits = (limit(1000, window=Window.TOTAL), limit(1000, window=Window.YEAR))
     for day in range(10):
         at_us = day * DAY_US + 1
-        hold = till.run(till.ledger.decide(reservation(at_us, *limits))).hold_id
-        till.run(till.ledger.settle(hold, settlement(at_us, 30)))
-        till.run(till.ledger.prune(at_us, 3 * DAY_US))
-    till.run(till.ledger.decide(reservation(10 * DAY_US, limit(1000))))
-    assert till.findings() == []
-    ledger: Any = till.ledger
+        hold = harness.run(harness.ledger.decide(reservation(at_us, *limits))).hold_id
+        harness.run(harness.ledger.settle(hold, settlement(at_us, 30)))
+        harness.run(harness.ledger.prune(at_us, 3 * DAY_US))
+    harness.run(harness.ledger.decide(reservation(10 * DAY_US, limit(1000))))
+    assert harness.findings() == []
+    ledger: Any = harness.ledger
     connection = ledger._commits._connection  # noqa: SLF001 - damage that only the writer can do
     connection.execute("PRAGMA foreign_keys = OFF")
     assert connection.execute(damage).rowcount > 0
-    assert promise in {finding.promise for finding in till.findings()}
-    till.close()
+    assert promise in {finding.promise for finding in harness.findings()}
+    harness.close()
 
 
 def test_a_ledger_in_use_is_verified_as_it_was_at_one_moment(tmp_path: Path) -> None:
     """L2: pruning during a verification is not taken for an alteration."""
-    till = Till(SqliteLedger, tmp_path / "ledger.sqlite")
+    harness = LedgerHarness(SqliteLedger, tmp_path / "ledger.sqlite")
     for n in range(3):
-        till.run(till.ledger.decide(reservation(n + 1, reasons=(Reason("NO", "no", "", 403),))))
-    reader = ledger_file.open_reader(till.path)
+        harness.run(
+            harness.ledger.decide(reservation(n + 1, reasons=(Reason("NO", "no", "", 403),)))
+        )
+    reader = ledger_file.open_reader(harness.path)
 
     def prune(statement: str) -> None:
         if "d.chain" in statement:  # what was pruned before has been read by now
             reader.set_trace_callback(None)
-            assert till.run(till.ledger.prune(10, 1)) == 2
+            assert harness.run(harness.ledger.prune(10, 1)) == 2
 
     reader.set_trace_callback(prune)
     found, _ = verify(reader)
     reader.close()
-    till.close()
+    harness.close()
     assert found == []

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.desk import Desk, codes
+from support.authorizer_harness import AuthorizerHarness, codes
 from support.policies import WORKSPACES, deny, limit, minimal
 from support.sidecar_process import chat, tester
 
@@ -12,81 +12,83 @@ from sidecar.domain.decisions import Effect, Meter
 from sidecar.policy.cel.engine import EvaluationError
 from sidecar.policy.evaluation import ceiling_of
 
-OpenDesk = Callable[..., Desk]
+OpenHarness = Callable[..., AuthorizerHarness]
 
 ALLOW = "// METADATA\n// effect: allow\n// owner: a@b\n"
 MISSING_LABEL = 'principal.labels["clearance"] == "low"'
 
 
 def test_without_an_allow_rule_that_holds_everything_is_denied(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """Default deny: no allow rule true means Deny, 403."""
     directory = minimal(tmp_path / "p", allow_all=ALLOW + "role.name == 'no-such-role'\n")
-    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    decision = open_harness(directory, engine=engine).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["NO_RULE_ALLOWS"]
     assert decision.reasons[0].http_status == 403
 
 
 def test_an_allow_rule_that_fails_does_not_allow(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """An error in an allow rule never widens access."""
     directory = minimal(tmp_path / "p", allow_all=ALLOW + MISSING_LABEL + "\n")
-    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    decision = open_harness(directory, engine=engine).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["NO_RULE_ALLOWS"]
 
 
 def test_a_deny_rule_that_fails_denies_and_names_itself(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """An error in a deny rule denies; its text shows nothing of the request."""
     directory = minimal(tmp_path / "p", no_low=deny(MISSING_LABEL))
-    desk = open_desk(directory, engine=engine)
-    decision = desk.authorize(chat(tester(labels={"secret": "hunter2"}), model="small-1"))
+    harness = open_harness(directory, engine=engine)
+    decision = harness.authorize(chat(tester(labels={"secret": "hunter2"}), model="small-1"))
     assert codes(decision) == ["POLICY_ERROR"]
     assert (decision.reasons[0].rule, decision.reasons[0].http_status) == ("no-low", 500)
     assert "hunter2" not in str(decision)
-    assert codes(desk.authorize(chat(tester(labels={"clearance": "high"}), model="small-1"))) == []
+    assert (
+        codes(harness.authorize(chat(tester(labels={"clearance": "high"}), model="small-1"))) == []
+    )
 
 
 @pytest.mark.parametrize(
     "body", [MISSING_LABEL + " ? 1 : 2", "9223372036854775807 + request.choices"]
 )
 def test_a_limit_that_fails_denies(
-    body: str, engine: str, tmp_path: Path, open_desk: OpenDesk
+    body: str, engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """A ceiling that fails does not count as unlimited."""
     directory = minimal(tmp_path / "p", tight=limit(body))
-    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    decision = open_harness(directory, engine=engine).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["POLICY_ERROR"]
 
 
-def test_a_scope_that_fails_denies(engine: str, tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_a_scope_that_fails_denies(engine: str, tmp_path: Path, open_harness: OpenHarness) -> None:
     """A limit whose scope fails is not skipped."""
     directory = minimal(tmp_path / "p", tight=limit("5", per='principal.labels["team"]'))
-    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    decision = open_harness(directory, engine=engine).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["POLICY_ERROR"]
 
 
 def test_every_reason_is_given_not_only_the_first(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """All deny rules that hold are reported, in the order of their names."""
     directory = minimal(
         tmp_path / "p", b=deny("true", message="{1 + 1}"), a=deny("true"), c=deny("false")
     )
-    decision = open_desk(directory, engine=engine).authorize(chat(tester(), model="small-1"))
+    decision = open_harness(directory, engine=engine).authorize(chat(tester(), model="small-1"))
     assert [(r.rule, r.message) for r in decision.reasons] == [("a", "no"), ("b", "2")]
 
 
 def test_names_that_are_unknown_are_denied_all_at_once(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """Unknown role, workspace and model each have a reason of their own."""
     who = tester(role="ghost", workspace="nowhere")
-    desk = open_desk(minimal(tmp_path / "p"), engine=engine)
-    decision = desk.authorize(chat(who, model="gpt"))
+    harness = open_harness(minimal(tmp_path / "p"), engine=engine)
+    decision = harness.authorize(chat(who, model="gpt"))
     assert codes(decision) == ["ROLE_UNKNOWN", "WORKSPACE_UNKNOWN", "MODEL_UNKNOWN"]
 
 
@@ -95,63 +97,65 @@ def test_names_that_are_unknown_are_denied_all_at_once(
     [("cost", "enforce", ["MODEL_NOT_PRICED"]), ("cost", "shadow", []), ("tokens", "enforce", [])],
 )
 def test_a_model_without_a_price_is_denied_where_a_limit_counts_cost(
-    meter: str, mode: str, expected: list[str], tmp_path: Path, open_desk: OpenDesk
+    meter: str, mode: str, expected: list[str], tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """What cannot be priced cannot be held; without a limit on cost it need not be."""
     rule = limit("1000", meter=meter, extra=f"// mode: {mode}\n")
-    desk = open_desk(minimal(tmp_path / "p", money=rule))
-    assert expected == codes(desk.authorize(chat(tester(), model="free-1")))
+    harness = open_harness(minimal(tmp_path / "p", money=rule))
+    assert expected == codes(harness.authorize(chat(tester(), model="free-1")))
 
 
 def test_a_message_that_fails_falls_back_to_its_text(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """A message never blocks a decision, and never hides it."""
     rule = deny("true", message="{9223372036854775807 + request.choices} is too much")
-    desk = open_desk(minimal(tmp_path / "p", bad=rule), engine=engine)
-    decision = desk.authorize(chat(tester(), model="small-1"))
+    harness = open_harness(minimal(tmp_path / "p", bad=rule), engine=engine)
+    decision = harness.authorize(chat(tester(), model="small-1"))
     assert [r.message for r in decision.reasons] == [
         "{9223372036854775807 + request.choices} is too much"
     ]
 
 
 def test_messages_write_values_alike_on_both_evaluators(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """A text, an int, a double and a bool read the same, whichever engine runs."""
     message = "{role.name} {request.tokens} {workspace.monthly_budget_usd} {1.5} {true}"
-    desk = open_desk(minimal(tmp_path / "p", bad=deny("true", message=message)), engine=engine)
-    decision = desk.authorize(chat(tester(), model="small-1"))
+    harness = open_harness(
+        minimal(tmp_path / "p", bad=deny("true", message=message)), engine=engine
+    )
+    decision = harness.authorize(chat(tester(), model="small-1"))
     assert decision.reasons[0].message == "tester 200 unlimited 1.5 true"
 
 
 @pytest.mark.parametrize("rule", [deny("true", mode="shadow"), deny(MISSING_LABEL, mode="shadow")])
 def test_a_rule_in_shadow_is_recorded_and_changes_nothing(
-    rule: str, engine: str, tmp_path: Path, open_desk: OpenDesk
+    rule: str, engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """mode: shadow evaluates and records a deny rule without effect."""
-    desk = open_desk(minimal(tmp_path / "p", trial=rule), engine=engine)
-    decision = desk.authorize(chat(tester(), model="small-1"))
+    harness = open_harness(minimal(tmp_path / "p", trial=rule), engine=engine)
+    decision = harness.authorize(chat(tester(), model="small-1"))
     assert Effect.ALLOW is decision.effect
     assert [reason.rule for reason in decision.shadow_reasons] == ["trial"]
 
 
 def test_a_limit_in_shadow_counts_and_never_refuses(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """A shadow limit logs what it would have denied, and denies nothing."""
     rule = limit("1", extra="// mode: shadow\n")
-    desk = open_desk(minimal(tmp_path / "p", trial=rule), engine=engine)
-    first, second = (desk.authorize(chat(tester(), model="small-1")) for _ in range(2))
+    harness = open_harness(minimal(tmp_path / "p", trial=rule), engine=engine)
+    first, second = (harness.authorize(chat(tester(), model="small-1")) for _ in range(2))
     assert (codes(first), codes(second)) == ([], [])
     assert tuple([r.code for r in d.shadow_reasons] for d in (first, second)) == ([], ["TOO_MUCH"])
     assert second.budgets == ()
 
 
-def test_an_allow_rule_in_shadow_does_not_allow(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_an_allow_rule_in_shadow_does_not_allow(tmp_path: Path, open_harness: OpenHarness) -> None:
     """Trying out an allow rule opens nothing, and records what it would have opened."""
     directory = minimal(tmp_path / "p", allow_all=ALLOW + "// mode: shadow\ntrue\n")
-    decision = open_desk(directory).authorize(chat(tester(), model="small-1"))
+    decision = open_harness(directory).authorize(chat(tester(), model="small-1"))
     assert [(r.code, r.rule) for r in decision.shadow_reasons] == [("WOULD_ALLOW", "allow-all")]
     assert codes(decision) == ["NO_RULE_ALLOWS"]
 
@@ -169,11 +173,11 @@ def test_an_allow_rule_in_shadow_does_not_allow(tmp_path: Path, open_desk: OpenD
     ],
 )
 def test_unlimited_can_be_compared_with_ints_and_doubles(
-    body: str, ceiling: int | None, tmp_path: Path, open_desk: OpenDesk
+    body: str, ceiling: int | None, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """`unlimited` takes the type of the branch beside it, and equals unlimited data."""
-    desk = open_desk(minimal(tmp_path / "p", free=limit(body)))
-    decision = desk.authorize(chat(tester(), model="small-1"))
+    harness = open_harness(minimal(tmp_path / "p", free=limit(body)))
+    decision = harness.authorize(chat(tester(), model="small-1"))
     assert [ceiling] == [budget.ceiling for budget in decision.budgets]
 
 
@@ -209,7 +213,7 @@ def test_a_ceiling_that_is_not_a_number_denies(value: float | str) -> None:
 
 
 def test_a_rule_can_read_what_a_limit_has_used(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """Past half of a budget, a deny rule that reads `spend` lets only small calls through."""
     directory = minimal(
@@ -217,20 +221,20 @@ def test_a_rule_can_read_what_a_limit_has_used(
         daily=limit("1000", meter="tokens"),
         big_when_half_used=deny('spend["daily"].fraction >= 0.5 && request.tokens > 100'),
     )
-    desk = open_desk(directory, engine=engine)
+    harness = open_harness(directory, engine=engine)
     big = chat(tester(), model="small-1", estimate={"input_tokens": 200, "max_output_tokens": 100})
     small = chat(tester(), model="small-1", estimate={"input_tokens": 10, "max_output_tokens": 9})
-    answers = [codes(desk.authorize(request)) for request in (big, big, big, small)]
+    answers = [codes(harness.authorize(request)) for request in (big, big, big, small)]
     assert answers == [[], [], ["NO"], []]
 
 
-def test_time_can_be_read(engine: str, tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_time_can_be_read(engine: str, tmp_path: Path, open_harness: OpenHarness) -> None:
     """`now` is the moment of the decision, in any zone."""
     rule = deny('now.getHours("Europe/Paris") >= 18', message="office hours are over")
-    desk = open_desk(minimal(tmp_path / "p", hours=rule), engine=engine)
-    assert codes(desk.authorize(chat(tester(), model="small-1"))) == []  # 13:00 in Paris
-    desk.wait(5 * 3600)
-    assert codes(desk.authorize(chat(tester(), model="small-1"))) == ["NO"]
+    harness = open_harness(minimal(tmp_path / "p", hours=rule), engine=engine)
+    assert codes(harness.authorize(chat(tester(), model="small-1"))) == []  # 13:00 in Paris
+    harness.wait(5 * 3600)
+    assert codes(harness.authorize(chat(tester(), model="small-1"))) == ["NO"]
 
 
 FAILS = "9223372036854775807 + size(principal.labels) > 0"  # with a label
@@ -248,37 +252,37 @@ FAILING = [
     ("rule", "expected"), [f[1:] for f in FAILING], ids=[f[0] for f in FAILING]
 )
 def test_a_rule_that_fails_denies_unless_it_is_in_shadow_mode(
-    rule: str, expected: list[str], engine: str, tmp_path: Path, open_desk: OpenDesk
+    rule: str, expected: list[str], engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """Whichever of its expressions fails."""
-    desk = open_desk(minimal(tmp_path / "p", fails=rule), engine=engine)
-    assert codes(desk.authorize(chat(tester(labels={"a": "b"}), model="small-1"))) == expected
+    harness = open_harness(minimal(tmp_path / "p", fails=rule), engine=engine)
+    assert codes(harness.authorize(chat(tester(labels={"a": "b"}), model="small-1"))) == expected
 
 
 def test_a_key_decides_for_its_own_calls_alone(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """The cached residual of one key never applies to another, known or unknown."""
     keys = "keys:\n  good: {workspace: lab}\n  bad: {workspace: lab, state: revoked}\n"
     directory = minimal(tmp_path / "p", keys_yaml=keys, revoked=deny('key.state == "revoked"'))
-    desk = open_desk(directory, engine=engine)
+    harness = open_harness(directory, engine=engine)
     for _ in range(2):
         answers = [
-            codes(desk.authorize(chat(tester(key_id=key), model="small-1")))
+            codes(harness.authorize(chat(tester(key_id=key), model="small-1")))
             for key in ("good", "bad", "", "made-up", "bad", "good")
         ]
         assert answers == [[], ["NO"], [], [], ["NO"], []]
 
 
-def test_a_call_with_unbounded_output_is_denied(tmp_path: Path, open_desk: OpenDesk) -> None:
+def test_a_call_with_unbounded_output_is_denied(tmp_path: Path, open_harness: OpenHarness) -> None:
     """A role without a maximum, and an app that sends none: the hold would have no bound."""
     roles = (
         "roles:\n  tester:\n    allowed_models: ['*']\n    max_tokens_per_request: .inf\n"
         "    daily_token_budget: .inf\n"
     )
-    desk = open_desk(minimal(tmp_path / "p", roles_yaml=roles))
+    harness = open_harness(minimal(tmp_path / "p", roles_yaml=roles))
     request = chat(tester(), model="small-1", estimate={"max_output_tokens": 0})
-    assert codes(desk.authorize(request)) == ["OUTPUT_UNBOUNDED"]
+    assert codes(harness.authorize(request)) == ["OUTPUT_UNBOUNDED"]
 
 
 @pytest.mark.parametrize(
@@ -296,12 +300,17 @@ def test_a_call_with_unbounded_output_is_denied(tmp_path: Path, open_desk: OpenD
     ],
 )
 def test_a_number_in_a_message_has_all_its_digits(
-    engine: str, budget: str, expression: str, expected: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str,
+    budget: str,
+    expression: str,
+    expected: str,
+    tmp_path: Path,
+    open_harness: OpenHarness,
 ) -> None:
     """A message shows what the file says: no digit is cut, and no limit is a word."""
     data = WORKSPACES.replace("monthly_budget_usd: unlimited", f"monthly_budget_usd: {budget}")
     rule = deny("true", message=f"it is {{{expression}}}")
     directory = minimal(tmp_path / "p", workspaces_yaml=data, x=rule)
-    desk = open_desk(directory, engine=engine)
-    decision = desk.authorize(chat(tester(), model="small-1"))
+    harness = open_harness(directory, engine=engine)
+    decision = harness.authorize(chat(tester(), model="small-1"))
     assert [reason.message for reason in decision.reasons] == [f"it is {expected}"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mistral_spend.v1 import authorization_pb2 as pb
-from support.desk import NOON, Desk, codes
+from support.authorizer_harness import NOON, AuthorizerHarness, codes
 from support.policies import SHIPPED, minimal, shipped
 from support.sidecar_process import chat, principal
 
@@ -45,25 +45,25 @@ def call(key_id: str, model: str = "small-1") -> pb.AuthorizeRequest:
 
 @pytest.mark.parametrize("key_id", ODD)
 def test_a_key_with_another_spelling_is_unknown(
-    key_id: str, tmp_path: Path, open_desk: Callable[..., Desk], engine: str
+    key_id: str, tmp_path: Path, open_harness: Callable[..., AuthorizerHarness], engine: str
 ) -> None:
     """The id of a key or version has one spelling; any other is denied with 401."""
-    desk = open_desk(keyed(tmp_path / "p", "  KEY: {workspace: lab}\n"), engine=engine)
-    decision = desk.authorize(call(key_id))
+    harness = open_harness(keyed(tmp_path / "p", "  KEY: {workspace: lab}\n"), engine=engine)
+    decision = harness.authorize(call(key_id))
     assert codes(decision) == ["KEY_UNKNOWN"]
     assert decision.reasons[0].http_status == 401
 
 
 @pytest.mark.parametrize("number", ["1", "10", "999999999"])
 def test_rules_see_a_version_as_its_key(
-    number: str, tmp_path: Path, open_desk: Callable[..., Desk]
+    number: str, tmp_path: Path, open_harness: Callable[..., AuthorizerHarness]
 ) -> None:
     """The version of a key does not change a decision."""
     keys = "  KEY: {workspace: lab, allowed_models: [small], requests_per_minute: 1}\n"
-    desk = open_desk(keyed(tmp_path / "p", keys))
-    assert codes(desk.authorize(call(f"KEY#{number}", "free-1")))[0] == "KEY_MODEL_NOT_ALLOWED"
-    assert codes(desk.authorize(call(f"KEY#{number}"))) == []
-    assert codes(desk.authorize(call("KEY"))) == ["KEY_RATE_LIMITED"]
+    harness = open_harness(keyed(tmp_path / "p", keys))
+    assert codes(harness.authorize(call(f"KEY#{number}", "free-1")))[0] == "KEY_MODEL_NOT_ALLOWED"
+    assert codes(harness.authorize(call(f"KEY#{number}"))) == []
+    assert codes(harness.authorize(call("KEY"))) == ["KEY_RATE_LIMITED"]
 
 
 @given(st.text(max_size=12), st.integers(1, 10**9 - 1))
@@ -75,11 +75,11 @@ def test_a_key_name_is_formatted_as_it_is_parsed(key: str, version: int) -> None
 
 
 def test_a_key_expires_at_the_very_moment_and_not_before(
-    tmp_path: Path, open_desk: Callable[..., Desk], engine: str
+    tmp_path: Path, open_harness: Callable[..., AuthorizerHarness], engine: str
 ) -> None:
     """To the microsecond; and a clock that is set back opens nothing that a later one did not."""
     keys = "  KEY: {workspace: lab, expires: 2026-11-10T13:00:00Z}\n"
-    desk = open_desk(keyed(tmp_path / "p", keys), engine=engine)
+    harness = open_harness(keyed(tmp_path / "p", keys), engine=engine)
     end = NOON + 3600 * SECOND_US
     for now_us, expected in (
         (end - 1, []),
@@ -88,8 +88,8 @@ def test_a_key_expires_at_the_very_moment_and_not_before(
         (end - 1, []),  # the authorizer's own clock never goes back: see monotonic
         (0, []),
     ):
-        desk.now_us = now_us
-        assert expected == codes(desk.authorize(call("KEY"))), now_us
+        harness.now_us = now_us
+        assert expected == codes(harness.authorize(call("KEY"))), now_us
 
 
 def test_an_entry_may_omit_every_restriction(tmp_path: Path) -> None:
@@ -192,23 +192,25 @@ def test_a_key_never_widens_what_its_caller_may_do(
     assert {limit.rule for limit in own} == {"key-requests-per-minute"}
 
 
-def test_unknown_keys_are_not_cached(open_desk: Callable[..., Desk], engine: str) -> None:
+def test_unknown_keys_are_not_cached(
+    open_harness: Callable[..., AuthorizerHarness], engine: str
+) -> None:
     """Neither residuals nor converted values are kept for them."""
-    desk = open_desk(engine=engine)
+    harness = open_harness(engine=engine)
 
     def kept() -> tuple[int, ...]:
-        evaluator = desk.authorizer.policy.engine
+        evaluator = harness.authorizer.policy.engine
         return (
-            len(desk.authorizer.policy.residuals),
+            len(harness.authorizer.policy.residuals),
             len(getattr(evaluator, "_converted", ())),
-            len(desk.authorizer.policy.catalogue.keys),
+            len(harness.authorizer.policy.catalogue.keys),
         )
 
-    desk.authorize(chat(principal(key_id="made-up")))
+    harness.authorize(chat(principal(key_id="made-up")))
     before = kept()
     for number in range(50):
         for name in (f"made-up-{number}", f"dev-team-key#{number}x"):
-            assert codes(desk.authorize(chat(principal(key_id=name)))) == ["KEY_UNKNOWN"]
+            assert codes(harness.authorize(chat(principal(key_id=name)))) == ["KEY_UNKNOWN"]
     assert before == kept()
 
 

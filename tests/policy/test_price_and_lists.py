@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.desk import Desk, codes
+from support.authorizer_harness import AuthorizerHarness, codes
 from support.policies import deny, limit, minimal
 from support.sidecar_process import chat, tester
 
 from sidecar.policy import policy_set
 from sidecar.policy.files.problems import PolicyError
 
-OpenDesk = Callable[..., Desk]
+OpenHarness = Callable[..., AuthorizerHarness]
 LISTS = "lists:\n  oncall: [ada, bob]\n  holidays: [2026-12-25]\n"
 
 
@@ -24,12 +24,12 @@ def problems(directory: Path) -> str:
 
 @pytest.mark.parametrize(("ceiling", "expected"), [("0.0000001", ["NO"]), ("1.0", [])])
 def test_a_rule_denies_a_call_that_may_cost_too_much(
-    ceiling: str, expected: list[str], engine: str, tmp_path: Path, open_desk: OpenDesk
+    ceiling: str, expected: list[str], engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """`request.max_cost_usd` is the worst case, which is held."""
     rule = deny(f"request.max_cost_usd > {ceiling}", message="may cost {request.max_cost_usd}")
-    desk = open_desk(minimal(tmp_path / "p", dear=rule), engine=engine)
-    decision = desk.authorize(chat(tester(), model="small-1"))
+    harness = open_harness(minimal(tmp_path / "p", dear=rule), engine=engine)
+    decision = harness.authorize(chat(tester(), model="small-1"))
     assert codes(decision) == expected
 
 
@@ -38,32 +38,32 @@ def test_a_rule_denies_a_call_that_may_cost_too_much(
              "price.output_usd_per_million_tokens > 5.0"]
 )  # fmt: skip
 def test_a_call_without_a_price_does_not_pass_as_free_where_a_rule_reads_it(
-    body: str, tmp_path: Path, open_desk: OpenDesk
+    body: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """It is MODEL_NOT_PRICED; a rule in shadow mode denies nothing."""
-    desk = open_desk(minimal(tmp_path / "p", dear=deny(body)))
-    assert codes(desk.authorize(chat(tester(), model="free-1"))) == ["MODEL_NOT_PRICED"]
-    desk = open_desk(minimal(tmp_path / "q", dear=deny(body, mode="shadow")))
-    assert codes(desk.authorize(chat(tester(), model="free-1"))) == []
+    harness = open_harness(minimal(tmp_path / "p", dear=deny(body)))
+    assert codes(harness.authorize(chat(tester(), model="free-1"))) == ["MODEL_NOT_PRICED"]
+    harness = open_harness(minimal(tmp_path / "q", dear=deny(body, mode="shadow")))
+    assert codes(harness.authorize(chat(tester(), model="free-1"))) == []
 
 
 def test_a_rule_reads_the_price_that_is_in_force(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """In USD, as the data files have it; also where results are cached by entry."""
     rule = deny("price.input_usd_per_million_tokens != 1.0 || price.usd_per_thousand_pages > 0.0")
-    desk = open_desk(minimal(tmp_path / "p", price=rule), engine=engine)
-    assert codes(desk.authorize(chat(tester(), model="small-1"))) == []
+    harness = open_harness(minimal(tmp_path / "p", price=rule), engine=engine)
+    assert codes(harness.authorize(chat(tester(), model="small-1"))) == []
 
 
 @pytest.mark.parametrize(("who", "expected"), [("ada", []), ("eve", ["NO"])])
 def test_a_rule_reads_people_from_a_list(
-    who: str, expected: list[str], engine: str, tmp_path: Path, open_desk: OpenDesk
+    who: str, expected: list[str], engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """By its name, in brackets or after a dot; a day in a list is its text."""
     rule = deny('!(principal.id in lists["oncall"]) || !("2026-12-25" in lists.holidays)')
-    desk = open_desk(minimal(tmp_path / "p", people=rule, lists_yaml=LISTS), engine=engine)
-    assert codes(desk.authorize(chat(tester(id=who), model="small-1"))) == expected
+    harness = open_harness(minimal(tmp_path / "p", people=rule, lists_yaml=LISTS), engine=engine)
+    assert codes(harness.authorize(chat(tester(id=who), model="small-1"))) == expected
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mistral_spend.v1 import authorization_pb2 as pb
-from support.desk import desk
+from support.authorizer_harness import authorizer_harness
 from support.policies import deny, minimal
 from support.sidecar_process import chat, tester
 
@@ -42,7 +42,7 @@ def decide(files: dict[str, str], request: pb.AuthorizeRequest) -> Decision:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         directory = minimal(path / "p", allow_all=ALLOW.format("false"), **files)
-        with desk(directory, path / "ledger.sqlite") as opened:
+        with authorizer_harness(directory, path / "ledger.sqlite") as opened:
             return opened.authorize(request)
 
 

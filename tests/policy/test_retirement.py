@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.desk import Desk, codes
+from support.authorizer_harness import AuthorizerHarness, codes
 from support.policies import MODELS, deny, minimal
 from support.sidecar_process import chat, tester
 
@@ -13,7 +13,7 @@ from sidecar.domain.clock import to_us
 from sidecar.policy import policy_set
 from sidecar.policy.files.problems import PolicyError
 
-OpenDesk = Callable[..., Desk]
+OpenHarness = Callable[..., AuthorizerHarness]
 
 
 def models(more: str) -> str:
@@ -32,12 +32,16 @@ RETIRES = models("    retires_on: 2026-11-30\n    replaced_by: small-latest\n")
     ],
 )
 def test_a_model_is_denied_from_its_day_on_and_answers_warn_before(
-    day: datetime, reasons: list[str], warnings: list[str], tmp_path: Path, open_desk: OpenDesk
+    day: datetime,
+    reasons: list[str],
+    warnings: list[str],
+    tmp_path: Path,
+    open_harness: OpenHarness,
 ) -> None:
     """Both name the replacement; a call by an alias is no exception."""
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=RETIRES))
-    desk.now_us = to_us(day)
-    decision = desk.authorize(chat(tester(), model="old-latest"))
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=RETIRES))
+    harness.now_us = to_us(day)
+    decision = harness.authorize(chat(tester(), model="old-latest"))
     assert codes(decision) == reasons
     assert [warning.code for warning in decision.warnings] == warnings
     (text,) = [one.message for one in decision.reasons or decision.warnings]
@@ -47,27 +51,27 @@ def test_a_model_is_denied_from_its_day_on_and_answers_warn_before(
 
 
 def test_l3_a_repeat_is_the_same_decision_with_the_warnings_of_now(
-    tmp_path: Path, open_desk: OpenDesk
+    tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """Warnings are not recorded."""
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=RETIRES))
-    desk.now_us = to_us(datetime(2026, 11, 1, tzinfo=UTC))
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=RETIRES))
+    harness.now_us = to_us(datetime(2026, 11, 1, tzinfo=UTC))
     first, again = (
-        desk.authorize(chat(tester(), model="old-1", request_id="once")) for _ in range(2)
+        harness.authorize(chat(tester(), model="old-1", request_id="once")) for _ in range(2)
     )
     assert (first, again.replayed) == (again, True)
     assert again.warnings == first.warnings != ()
 
 
 def test_a_rule_reads_when_a_model_retires(
-    engine: str, tmp_path: Path, open_desk: OpenDesk
+    engine: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
     """So that a set can stop earlier; a model without the day never does."""
     rule = deny('now + duration("720h") > model.retires_on')
-    desk = open_desk(minimal(tmp_path / "p", models_yaml=RETIRES, soon=rule), engine=engine)
-    desk.now_us = to_us(datetime(2026, 11, 10, tzinfo=UTC))
-    assert codes(desk.authorize(chat(tester(), model="old-1"))) == ["NO"]
-    assert codes(desk.authorize(chat(tester(), model="small-1"))) == []
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=RETIRES, soon=rule), engine=engine)
+    harness.now_us = to_us(datetime(2026, 11, 10, tzinfo=UTC))
+    assert codes(harness.authorize(chat(tester(), model="old-1"))) == ["NO"]
+    assert codes(harness.authorize(chat(tester(), model="small-1"))) == []
 
 
 @pytest.mark.parametrize(

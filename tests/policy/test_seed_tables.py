@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
-from support.desk import Desk, codes, desk
+from support.authorizer_harness import AuthorizerHarness, authorizer_harness, codes
 from support.policies import SHIPPED
 from support.sidecar_process import chat, principal
 
@@ -111,10 +111,10 @@ WORKSPACES = [
 @pytest.fixture(scope="module", params=["cel-cpp", "cel-python"])
 def shipped_desk(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
+) -> Iterator[AuthorizerHarness]:
     """The shipped policies on each evaluator."""
     ledger = tmp_path_factory.mktemp("seed") / "ledger.sqlite"
-    with desk(SHIPPED, ledger, request.param) as opened:
+    with authorizer_harness(SHIPPED, ledger, request.param) as opened:
         yield opened
 
 
@@ -126,7 +126,7 @@ def person(name: str, workspace: str) -> pb.Principal:
 
 @pytest.mark.parametrize(("who", "workspace", "model", "expected"), CALLS)
 def test_models_are_allowed_by_role_and_workspace(
-    shipped_desk: Desk, who: str, workspace: str, model: str, expected: list[str]
+    shipped_desk: AuthorizerHarness, who: str, workspace: str, model: str, expected: list[str]
 ) -> None:
     """Roles' models, workspaces' models and workspaces' teams decide, and give every reason."""
     endpoint = pb.ENDPOINT_EMBEDDINGS if model.startswith(EMBED) else pb.ENDPOINT_CHAT
@@ -140,7 +140,7 @@ def test_models_are_allowed_by_role_and_workspace(
 
 @pytest.mark.parametrize(("role", "most"), SIZES)
 def test_a_request_may_be_as_large_as_its_role_says_and_no_larger(
-    shipped_desk: Desk, role: str, most: int
+    shipped_desk: AuthorizerHarness, role: str, most: int
 ) -> None:
     """Input and output together fit up to the role's maximum, to the token."""
     who = principal(role=role)
@@ -156,7 +156,7 @@ def test_a_request_may_be_as_large_as_its_role_says_and_no_larger(
 
 @pytest.mark.parametrize(("role", "most"), SIZES)
 def test_what_the_app_leaves_out_is_filled_in_from_the_role(
-    shipped_desk: Desk, role: str, most: int
+    shipped_desk: AuthorizerHarness, role: str, most: int
 ) -> None:
     """max_output_tokens left out becomes what the role's maximum leaves after the input."""
     left_out = chat(principal(role=role), dry_run=True, estimate={"max_output_tokens": 0})
@@ -165,7 +165,7 @@ def test_what_the_app_leaves_out_is_filled_in_from_the_role(
 
 @pytest.mark.parametrize(("role", "ceiling"), DAILY_TOKENS)
 def test_each_principal_has_the_daily_tokens_of_its_role(
-    shipped_desk: Desk, role: str, ceiling: int | None
+    shipped_desk: AuthorizerHarness, role: str, ceiling: int | None
 ) -> None:
     """The daily budget is the role's, counted for each principal; admin has no ceiling."""
     budgets, _ = shipped_desk.authorizer.budgets(principal(id=f"fresh {role}", role=role), SMALL)
@@ -175,7 +175,7 @@ def test_each_principal_has_the_daily_tokens_of_its_role(
 
 @pytest.mark.parametrize(("workspace", "per_minute", "monthly_usd"), WORKSPACES)
 def test_each_workspace_has_its_rate_and_its_monthly_budget(
-    shipped_desk: Desk, workspace: str, per_minute: int, monthly_usd: str
+    shipped_desk: AuthorizerHarness, workspace: str, per_minute: int, monthly_usd: str
 ) -> None:
     """Rate and budget are the workspace's; the hourly guard is the organization's."""
     budgets, _ = shipped_desk.authorizer.budgets(principal(workspace=workspace), SMALL)
@@ -220,7 +220,7 @@ def test_every_row_of_the_error_table_is_answered(
     retry: bool,
     engine: str,
     tmp_path: Path,
-    open_desk: Callable[..., Desk],
+    open_harness: Callable[..., AuthorizerHarness],
 ) -> None:
     """401, 403 and 429 stand in the reasons, and every 429 says when to retry."""
     directory = tmp_path / "policies"
@@ -238,11 +238,11 @@ def test_every_row_of_the_error_table_is_answered(
         "key of another team": "ml-team-key",
     }.get(what, "")
     model = LARGE if what == "model not allowed" else SMALL
-    desk = open_desk(directory, engine=engine)
+    harness = open_harness(directory, engine=engine)
     request = chat(principal(key_id=key), model=model, estimate={"max_output_tokens": 1000})
     if retry:
-        assert codes(desk.authorize(request)) == []
-    decision = desk.authorize(request)
+        assert codes(harness.authorize(request)) == []
+    decision = harness.authorize(request)
     assert code in codes(decision)
     assert {http_status} == {r.http_status for r in decision.reasons if r.code == code}
     assert retry == (decision.retry_after_us > 0)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mistral_spend.v1 import authorization_pb2 as pb
+from support.authorizer_harness import AuthorizerHarness, authorizer_harness, codes
 from support.commands import sidecar
-from support.desk import Desk, codes, desk
 from support.policies import deny, limit, minimal
 from support.sidecar_process import RunningSidecar, chat, tester
 
@@ -16,13 +16,13 @@ from sidecar.domain.share import Share
 from sidecar.policy import policy_set
 from sidecar.policy.static_values import limits_without_room
 
-OpenDesk = Callable[..., Desk]
+OpenHarness = Callable[..., AuthorizerHarness]
 
 
-def admitted(till: Desk, calls: int) -> int:
+def admitted(harness: AuthorizerHarness, calls: int) -> int:
     """Return how many of these calls are allowed."""
     request = chat(tester(), model="small-1")
-    return sum(not codes(till.authorize(request)) for _ in range(calls))
+    return sum(not codes(harness.authorize(request)) for _ in range(calls))
 
 
 @pytest.mark.property
@@ -36,7 +36,9 @@ def test_sidecars_together_admit_no_more_than_the_ceiling(
     total = 0
     for number in range(sidecars):
         share = Share(1, sidecars)
-        with desk(directory, folder / f"{number}.sqlite", "cel-python", share=share) as one:
+        with authorizer_harness(
+            directory, folder / f"{number}.sqlite", "cel-python", share=share
+        ) as one:
             total += admitted(one, ceiling + 1)
     assert ceiling // sidecars * sidecars == total <= ceiling
 
@@ -52,17 +54,22 @@ def test_sidecars_together_admit_no_more_than_the_ceiling(
     ],
 )
 def test_every_meter_is_divided(
-    meter: str, body: str, ceiling: int | None, open_desk: OpenDesk, tmp_path: Path, engine: str
+    meter: str,
+    body: str,
+    ceiling: int | None,
+    open_harness: OpenHarness,
+    tmp_path: Path,
+    engine: str,
 ) -> None:
     """From the data, from the call, as an integer or in dollars; unlimited stays so."""
     directory = minimal(tmp_path / "p", one=limit(body, meter=meter))
-    one = open_desk(directory, engine=engine, share=Share(1, 3))
+    one = open_harness(directory, engine=engine, share=Share(1, 3))
     budgets, _ = one.authorizer.budgets(tester(), "small-1")
     assert [ceiling] == [budget.ceiling for budget in budgets]
 
 
 def test_rules_see_the_share_as_the_ceiling(
-    open_desk: OpenDesk, tmp_path: Path, engine: str
+    open_harness: OpenHarness, tmp_path: Path, engine: str
 ) -> None:
     """`spend[…].fraction` and `.ceiling` are of the part: past its half, one of two is denied."""
     directory = minimal(
@@ -70,16 +77,16 @@ def test_rules_see_the_share_as_the_ceiling(
         daily=limit("8"),
         late=deny('spend["daily"].fraction >= 0.5 && spend["daily"].ceiling == 4'),
     )
-    assert admitted(open_desk(directory, engine=engine, share=Share(2, 4)), 8) == 2
-    assert admitted(open_desk(directory, engine=engine), 8) == 8
+    assert admitted(open_harness(directory, engine=engine, share=Share(2, 4)), 8) == 2
+    assert admitted(open_harness(directory, engine=engine), 8) == 8
 
 
 def test_the_share_of_a_small_ceiling_may_be_0_and_denies(
-    open_desk: OpenDesk, tmp_path: Path
+    open_harness: OpenHarness, tmp_path: Path
 ) -> None:
     """Rounding up would allow one call in each pod, more than the ceiling."""
     directory = minimal(tmp_path / "p", daily=limit("2"))
-    decision = open_desk(directory, share=Share(1, 3)).authorize(chat(tester(), model="small-1"))
+    decision = open_harness(directory, share=Share(1, 3)).authorize(chat(tester(), model="small-1"))
     assert codes(decision) == ["LARGER_THAN_BUDGET", "TOO_MUCH"]
     assert [budget.ceiling for budget in decision.budgets] == [0]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.desk import NOON
+from support.authorizer_harness import NOON
 from support.policies import (
     ALLOW_ALL,
     MODELS,
@@ -28,7 +28,7 @@ def between(old: Path, new: Path, engine: str = "cel-cpp") -> PolicyDiff:
     return compare(policy_set.load(old, engine), policy_set.load(new, engine), NOON)
 
 
-def told(found: PolicyDiff) -> set[tuple[str, ...]]:
+def principals(found: PolicyDiff) -> set[tuple[str, ...]]:
     """Return for whom something changes."""
     return {(c.role, c.workspace, *(f"{n}={v}" for n, v in c.labels)) for c in found.changes}
 
@@ -72,7 +72,7 @@ def test_a_rule_is_evaluated_for_what_it_reads_and_not_for_each_case(tmp_path: P
         NOON,
         lambda done, _: evaluations.append(done),
     )
-    assert {workspace for _, workspace, *_ in told(found)} == {"dev-workspace"}
+    assert {workspace for _, workspace, *_ in principals(found)} == {"dev-workspace"}
     assert max(evaluations) < found.cases / 10
 
 
@@ -81,7 +81,7 @@ def test_a_rule_that_denies_is_shown_for_those_whom_it_denies(tmp_path: Path) ->
     old = minimal(tmp_path / "old")
     rule = deny('"team" in principal.labels && principal.labels["team"] == "web"')
     found = between(old, minimal(tmp_path / "new", no_web=rule))
-    assert (found.added, told(found)) == (("no-web",), {("tester", "lab", "team=web")})
+    assert (found.added, principals(found)) == (("no-web",), {("tester", "lab", "team=web")})
     assert {c.after.denied for c in found.changes} == {("NO (no-web)",)}
     assert all(c.only for c in found.changes)
 
@@ -112,7 +112,7 @@ def test_a_role_that_is_new_or_gone_is_shown(tmp_path: Path) -> None:
     text = (new / "roles.yaml").read_text()
     (new / "roles.yaml").write_text(text.replace("  analyst:", "  researcher:"))
     found = between(SHIPPED, new)
-    roles = {role for role, *_ in told(found)}
+    roles = {role for role, *_ in principals(found)}
     assert roles == {"analyst", "researcher"}
     assert {("ROLE_UNKNOWN",)} == {c.after.denied for c in found.changes if c.role == "analyst"}
 
@@ -328,7 +328,7 @@ def test_labels_are_tried_with_what_the_data_says(
     old = minimal(tmp_path / "old", no=rule, workspaces_yaml=with_team("x", "{prefix: y}"))
     new = minimal(tmp_path / "new", no=rule, workspaces_yaml=with_team("web", "{prefix: w}"))
     found = between(old, new)
-    assert ("tester", "lab", f"team={value}") in told(found)
+    assert ("tester", "lab", f"team={value}") in principals(found)
     assert found.not_exact == ()
 
 
@@ -338,7 +338,7 @@ def test_a_label_whose_name_the_data_says_is_tried(tmp_path: Path) -> None:
     old = minimal(tmp_path / "old", no=rule, workspaces_yaml=with_team("x"))
     found = between(old, minimal(tmp_path / "new", no=rule, workspaces_yaml=with_team("web")))
     assert {("tester", "lab", "web=no"), ("tester", "lab", "x=no")} <= {
-        (*who[:2], label) for who in told(found) for label in who[2:]
+        (*who[:2], label) for who in principals(found) for label in who[2:]
     }
     assert found.not_exact == ()
 
@@ -357,7 +357,7 @@ def test_labels_are_found_however_they_are_written(condition: str, tmp_path: Pat
     new = minimal(tmp_path / "new", no=deny(f'"service" in principal.labels && {condition}'))
     found = between(minimal(tmp_path / "old"), new)
     value = "(any other)" if condition.startswith("has") else "x"
-    assert told(found) == {("tester", "lab", f"service={value}")}
+    assert principals(found) == {("tester", "lab", f"service={value}")}
     assert {c.after.denied for c in found.changes} == {("NO (no)",)}
 
 
@@ -426,7 +426,7 @@ def test_the_data_that_a_label_begins_with_is_tried(tmp_path: Path) -> None:
     )
     old = minimal(tmp_path / "old", no=rule, workspaces_yaml=with_team("x", "{p: y}"))
     new = minimal(tmp_path / "new", no=rule, workspaces_yaml=with_team("x", "{p: w}"))
-    assert told(between(old, new)) == {("tester", "lab", "t=w"), ("tester", "lab", "t=y")}
+    assert principals(between(old, new)) == {("tester", "lab", "t=w"), ("tester", "lab", "t=y")}
 
 
 def test_a_label_that_a_limit_counts_by_is_no_doubt(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import BaseModel
-from support.desk import NOON
+from support.authorizer_harness import NOON
 from support.policies import ALLOW_ALL, ROLES, deny, limit, minimal
 
 from sidecar.policy import policy_set

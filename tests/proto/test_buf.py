@@ -50,5 +50,5 @@ def test_each_kind_of_breaking_change_is_found(
         assert promised in text or path.stem != file
         if path.stem == file:
             path.write_text(text.replace(promised, broken))
-    code, said = buf("breaking", "--against", str(BASELINE), folder=tmp_path)
-    assert code != 0, said
+    code, output = buf("breaking", "--against", str(BASELINE), folder=tmp_path)
+    assert code != 0, output

@@ -21,12 +21,12 @@ def test_the_documented_evaluation_is_answered_as_documented(
     start_sidecar: Callable[..., RunningSidecar],
 ) -> None:
     """The request unchanged, and every member of its response."""
-    asked, answered = (
+    body, answered = (
         json.loads(block.replace("…", ""))
         for block in re.findall(r"^ {4}(\{.*(?:\n {4} .*)*)$", DOCUMENT, re.MULTILINE)
     )
     sidecar = start_sidecar(None, "--authzen-listen", "127.0.0.1:0")
-    (answer,) = send(address_of(sidecar), request(messages.EVALUATION, asked))
+    (answer,) = send(address_of(sidecar), request(messages.EVALUATION, body))
     found = answer.json
     assert found["decision"] is answered["decision"] is True
     context = found["context"]

@@ -81,15 +81,15 @@ def test_alerts_reach_the_log_a_webhook_and_a_command(
 ) -> None:
     """A1, A2: each of three thresholds once, everywhere."""
     program = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
-    told = tmp_path / "told"
-    words = shlex.join([sys.executable, "-c", program, str(told)])
+    delivered = tmp_path / "delivered"
+    words = shlex.join([sys.executable, "-c", program, str(delivered)])
     with receiver() as server:
         running = start_sidecar(policies, "--alert-command", words, env=webhook(server, secret))
         ask(running, 25)
         eventually(lambda: rows(running, "SELECT 1 FROM alerts") and not owed(running), 30)
         assert running.stop() == 0
     assert sorted(alert["percent"] for alert in server.alerts) == [50, 80, 100]
-    by_command = [json.loads(line) for line in told.read_text().splitlines()]
+    by_command = [json.loads(line) for line in delivered.read_text().splitlines()]
     key = "alert_id"
     assert sorted(by_command, key=lambda a: a[key]) == sorted(server.alerts, key=lambda a: a[key])
     assert running.log.count("alert threshold") == 3
@@ -102,8 +102,8 @@ def test_alerts_of_two_sidecars_name_sidecar_and_share(
 ) -> None:
     """Two halves of a budget reach their own 50 %: instance, share and the whole are named."""
     program = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
-    told, names = tmp_path / "told", []
-    words = shlex.join([sys.executable, "-c", program, str(told)])
+    delivered, names = tmp_path / "delivered", []
+    words = shlex.join([sys.executable, "-c", program, str(delivered)])
     with receiver() as server:
         for name in "ab":
             ledger = tmp_path / f"{name}.sqlite"
@@ -121,7 +121,7 @@ def test_alerts_of_two_sidecars_name_sidecar_and_share(
             )
             whose = f"; sidecar {names[-1]}, share 1/2 of 4,000 tokens"
             assert [text in line and line.endswith(whose) for line in lines(running)] == [True]
-    by_command = [json.loads(line) for line in told.read_text().splitlines()]
+    by_command = [json.loads(line) for line in delivered.read_text().splitlines()]
     for bodies in (server.alerts, by_command):
         assert [(one["instance"], one["share"]) for one in bodies] == [(n, "1/2") for n in names]
         assert [one["text"].endswith("share 1/2 of 4,000 tokens") for one in bodies] == [True] * 2

@@ -61,13 +61,13 @@ def test_connections_that_are_too_many_are_closed(start_sidecar: Start) -> None:
     assert sidecar.stub.Authorize(chat(), timeout=10, wait_for_ready=True).hold_id
 
 
-@pytest.mark.parametrize("say", [b"", PREFACE], ids=["nothing", "a byte at a time"])
+@pytest.mark.parametrize("chunks", [b"", PREFACE], ids=["nothing", "a byte at a time"])
 def test_a_connection_without_a_handshake_in_time_is_closed(
-    say: bytes, shared_sidecar: RunningSidecar
+    chunks: bytes, shared_sidecar: RunningSidecar
 ) -> None:
     """A slow client occupies a connection for some seconds only."""
     with connect(shared_sidecar) as connection:
-        closed, left = False, list(say)
+        closed, left = False, list(chunks)
         deadline = time.monotonic() + 4 * HANDSHAKE_SECONDS
         while not closed:
             assert time.monotonic() < deadline, "it is still open"

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 from mistral_spend.v1 import authorization_pb2 as pb
-from support.desk import Desk
+from support.authorizer_harness import AuthorizerHarness
 from support.policies import limit, minimal
 from support.sidecar_process import (
     RunningSidecar,
@@ -504,7 +504,7 @@ models:
          output_usd_per_million_tokens: 3}}
 """
     policies = minimal(tmp_path / "p", models_yaml=models)
-    ahead = Desk(policies, tmp_path / "ledger.sqlite")
+    ahead = AuthorizerHarness(policies, tmp_path / "ledger.sqlite")
     ahead.now_us = to_us(today + timedelta(days=1))
     first = ahead.authorize(chat(tester(), model="small-1"))
     ahead.close()

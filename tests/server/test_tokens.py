@@ -238,10 +238,10 @@ def test_a_request_that_contradicts_its_token_is_denied(sidecar: RunningSidecar)
 def test_a_caller_gets_no_response_and_closes_no_hold_of_another(sidecar: RunningSidecar) -> None:
     """L3: a used id gives no access, and another principal's hold is unknown."""
     ada, eve = bearer(KEYS.token(sub="ada")), bearer(KEYS.token(sub="eve"))
-    asked = chat(tester(id="ada"), model="small-1", request_id="adas")
-    held = sidecar.stub.Authorize(asked, metadata=ada)
+    request = chat(tester(id="ada"), model="small-1", request_id="adas")
+    held = sidecar.stub.Authorize(request, metadata=ada)
     assert held.hold_id
-    reused = refusal(lambda: sidecar.stub.Authorize(asked, metadata=eve))
+    reused = refusal(lambda: sidecar.stub.Authorize(request, metadata=eve))
     assert reused == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
     own = chat(NULL_RECORDERS, model="small-1", request_id="eves")
     assert sidecar.stub.Authorize(own, metadata=eve).hold_id
@@ -298,7 +298,7 @@ def test_keys_from_a_url_are_read_once_and_rotate(start_sidecar: Start, tmp_path
         for n in range(200):
             metadata = bearer(KEYS.token(headers={"kid": f"made-up-{n}"}))
             assert unauthenticated(sidecar, *metadata) == "TOKEN_INVALID"
-        assert server.asked <= 2
+        assert server.reads <= 2
         assert set(server.authorization) == {"Bearer of-the-sidecar"}
         server.answer = "hang"
         assert sidecar.stub.Authorize(

@@ -112,7 +112,7 @@ def test_a_unit_without_a_price_is_denied(
 
 
 @pytest.mark.parametrize(
-    ("asked", "served", "held", "charged"),
+    ("requested", "served", "held", "charged"),
     [
         # 1,000 tokens of each at $0.15 and $0.6: 750,000 at list price, 1,312,500 by priority
         ("", "", 750_000, 750_000),
@@ -128,10 +128,10 @@ def test_a_unit_without_a_price_is_denied(
     ],
 )
 def test_service_tiers_have_mistrals_names(
-    shared_sidecar: RunningSidecar, asked: str, served: str, held: int, charged: int
+    shared_sidecar: RunningSidecar, requested: str, served: str, held: int, charged: int
 ) -> None:
     """L1: a tier that Mistral chooses is held at the highest price, and the tier that served is charged."""
-    estimate = {"input_tokens": 1000, "max_output_tokens": 1000, "service_tier": asked}
+    estimate = {"input_tokens": 1000, "max_output_tokens": 1000, "service_tier": requested}
     answer = shared_sidecar.stub.Authorize(ask("mistral-small-latest", "CHAT", **estimate))
     assert (pb.EFFECT_ALLOW, held) == (answer.effect, answer.held_cost_nano_usd)
     usage = {"prompt_tokens": 1000, "completion_tokens": 1000, "service_tier": served}
@@ -158,16 +158,16 @@ def test_an_omitted_endpoint_is_the_models_default(
     shared_sidecar: RunningSidecar, model: str, estimate: dict[str, Any], meant: str
 ) -> None:
     """The first that its entry lists, where these are without chat; it costs the same as if said."""
-    left_out, said = (
+    left_out, explicit = (
         shared_sidecar.stub.Authorize(ask(model, endpoint, **estimate))
         for endpoint in ("UNSPECIFIED", meant)
     )
-    assert left_out.effect == said.effect == pb.EFFECT_ALLOW
-    assert left_out.held_cost_nano_usd == said.held_cost_nano_usd
+    assert left_out.effect == explicit.effect == pb.EFFECT_ALLOW
+    assert left_out.held_cost_nano_usd == explicit.held_cost_nano_usd
     with closing(sqlite3.connect(shared_sidecar.ledger)) as connection:
         found = connection.execute(
             "SELECT endpoint FROM decisions WHERE decision_id IN (?, ?)",
-            (left_out.decision_id, said.decision_id),
+            (left_out.decision_id, explicit.decision_id),
         ).fetchall()
     assert found == [(meant,)] * 2
 

@@ -69,9 +69,9 @@ def test_the_python_client_reads_it_too(it: Recorded, sidecar: RunningSidecar) -
             ADMIN, {"model": it.model}, endpoint=request.endpoint, estimate=request.estimate
         )
         with asking as call:
-            told = call.settle(it.response).result(30)
-    assert told.charged_cost_nano_usd == it.charge
-    assert not told.unrecognized_usage
+            settlement = call.settle(it.response).result(30)
+    assert settlement.charged_cost_nano_usd == it.charge
+    assert not settlement.unrecognized_usage
 
 
 def request_of(it: Recorded) -> pb.AuthorizeRequest:

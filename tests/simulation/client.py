@@ -12,7 +12,7 @@ from sidecar.domain.decisions import Decision, Meter
 from sidecar.domain.usage import UsageReport
 from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError, RequestIdReusedError
 from simulation.loop import SimulatedLoop
-from simulation.process import Life, Process
+from simulation.process import Process, ProcessRun
 from simulation.promises import BrokenPromiseError, Promises
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class Client:
     async def _authorize(self, request: pb.AuthorizeRequest) -> Decision:
         at_us = self._loop.clock()
         what = f"{request.request_id} authorizes"
-        decision = await self._call(what, lambda life: life.authorizer.authorize(request))
+        decision = await self._call(what, lambda run: run.authorizer.authorize(request))
         result = ", ".join([decision.effect, *(reason.rule for reason in decision.reasons)])
         self._loop.note(f"{request.request_id} gets {result}")
         tokens = request.estimate.input_tokens + request.estimate.max_output_tokens
@@ -105,7 +105,7 @@ class Client:
         other.estimate.input_tokens += 1
         what = f"{request.request_id} authorizes with other content"
         try:
-            await self._call(what, lambda life: life.authorizer.authorize(other))
+            await self._call(what, lambda run: run.authorizer.authorize(other))
         except RequestIdReusedError:
             return
         self._promises.check_reuse(request.request_id)
@@ -115,7 +115,7 @@ class Client:
         """L7: an amount too large for the ledger fails, and the rest of its group does not."""
         report = UsageReport(2**63, 0)
         with suppress(ConnectionError, LedgerUnavailableError):
-            await self._process.call(lambda life: life.authorizer.settle(hold_id, report, "", "ok"))
+            await self._process.call(lambda run: run.authorizer.settle(hold_id, report, "", "ok"))
             raise BrokenPromiseError("L7 2**63 tokens were settled")
 
     async def _end(
@@ -123,10 +123,10 @@ class Client:
     ) -> None:
         charge = await self._call(
             f"{request_id}: {end} {used}",
-            lambda life: (
-                life.authorizer.settle(hold_id, UsageReport(used, 0), "", "ok")
+            lambda run: (
+                run.authorizer.settle(hold_id, UsageReport(used, 0), "", "ok")
                 if end == "settle"
-                else life.authorizer.release(hold_id, "not sent")
+                else run.authorizer.release(hold_id, "not sent")
             ),
         )
         self._loop.note(f"{request_id} is charged {charge.tokens}")
@@ -134,12 +134,12 @@ class Client:
 
     def _read_budgets(self) -> None:
         """Read the budgets, without waiting for a commit."""
-        if not self._process.life.ending:
-            life = self._process.life
-            budgets, _ = life.authorizer.budgets(tester(id=self._name), MODEL)
-            self._promises.check_budgets(life.inspector, budgets)
+        if not self._process.current.ending:
+            run = self._process.current
+            budgets, _ = run.authorizer.budgets(tester(id=self._name), MODEL)
+            self._promises.check_budgets(run.inspector, budgets)
 
-    async def _call(self, what: str, work: Callable[[Life], Awaitable[T]]) -> T:
+    async def _call(self, what: str, work: Callable[[ProcessRun], Awaitable[T]]) -> T:
         """Call with retries until there is a response. Raises the sidecar's error, or GaveUpError."""
         gives_up = self._loop.maybe(0.05)
         for _ in range(MAX_TRIES):

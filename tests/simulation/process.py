@@ -46,7 +46,7 @@ _POLICIES = {
 
 
 @dataclass
-class Life:
+class ProcessRun:
     """One run of the process, from its start to its end."""
 
     path: Path
@@ -72,27 +72,27 @@ class Life:
 
 
 class Process:
-    """The real authorizer and ledger, with restarts. Each run of the process is a Life."""
+    """The real authorizer and ledger, with restarts. Each run of it is a ProcessRun."""
 
     def __init__(self, loop: SimulatedLoop, folder: Path, disk: Disk, promises: Promises) -> None:
         """Start on an empty ledger in the folder."""
         self._loop, self._folder, self._disk, self._promises = loop, folder, disk, promises
         loop.off_loop = self._off_loop
-        self._lives = 0
+        self._runs = 0
         self._restarting: asyncio.Task[None] | None = None
-        self.life = self._start({"": _empty_ledger()})
+        self.current = self._start({"": _empty_ledger()})
 
     async def call(
-        self, work: Callable[[Life], Awaitable[T]], patience_seconds: float | None = None
+        self, work: Callable[[ProcessRun], Awaitable[T]], patience_seconds: float | None = None
     ) -> T:
         """Call the process. Raises what the work raises, or ConnectionError without a response.
 
         A caller that times out cancels the call.
         """
-        if self.life.ending:
+        if self.current.ending:
             raise ConnectionRefusedError
-        handler = asyncio.ensure_future(work(self.life))
-        self.life.in_flight.append(handler)
+        handler = asyncio.ensure_future(work(self.current))
+        self.current.in_flight.append(handler)
         await asyncio.wait([handler], timeout=patience_seconds)
         if not handler.done():
             handler.cancel()
@@ -103,53 +103,53 @@ class Process:
 
     def restart(self) -> None:
         """End this run, and start the next one on its files."""
-        if not self.life.ending:
-            self.life.ending = True
-            self._restarting = self._loop.create_task(self._next_life())
+        if not self.current.ending:
+            self.current.ending = True
+            self._restarting = self._loop.create_task(self._next_run())
             self._restarting.add_done_callback(lambda task: task.cancelled() or task.result())
 
     async def stop(self) -> None:
         """End the last run, and check all promises on the ledger."""
         while self._restarting is not None:
             await self._restarting
-        await self.life.end()
-        inspector = sqlite3.connect(self.life.path)
+        await self.current.end()
+        inspector = sqlite3.connect(self.current.path)
         self._promises.check_ledger(inspector)
         inspector.close()
 
     def _off_loop(self, done: asyncio.Future[Any], commit: partial[Any]) -> None:
         """Commit, and return a moment later, or crash."""
-        life = self.life
+        current = self.current
         try:
-            answer = partial(done.set_result, self._disk.commit(life.path, commit))
+            answer = partial(done.set_result, self._disk.commit(current.path, commit))
         except sqlite3.Error as error:
             answer = partial(done.set_exception, error)
         except CrashedError as crash:
-            life.left = crash.files
-            for task in (*life.in_flight, done):
+            current.left = crash.files
+            for task in (*current.in_flight, done):
                 task.cancel()
             self.restart()
             return
-        if not life.ending:
-            self._promises.check_admissions(life.inspector)
+        if not current.ending:
+            self._promises.check_admissions(current.inspector)
         self._loop.call_later(self._loop.random.expovariate(1 / ANSWER_SECONDS), answer)
 
-    async def _next_life(self) -> None:
-        await self.life.end()
+    async def _next_run(self) -> None:
+        await self.current.end()
         await self._loop.pause(DOWN_SECONDS)
-        self.life = self._start(self.life.left or read(self.life.path))
-        self._promises.check_ledger(self.life.inspector)
+        self.current = self._start(self.current.left or read(self.current.path))
+        self._promises.check_ledger(self.current.inspector)
         self._restarting = None
 
-    def _start(self, files: Files) -> Life:
-        self._lives += 1
-        path = self._folder / f"{self._lives}.sqlite"
+    def _start(self, files: Files) -> ProcessRun:
+        self._runs += 1
+        path = self._folder / f"{self._runs}.sqlite"
         for end, content in files.items():
             Path(f"{path}{end}").write_bytes(content)
         clock, entropy = self._loop.clock, self._loop.random.randbytes
         ledger = SqliteLedger(path, ZONE, entropy=entropy)
         authorizer = Authorizer(_policy(), ledger, clock, 10 * SECOND_US, entropy)
-        return Life(path, ledger, authorizer, sqlite3.connect(path))
+        return ProcessRun(path, ledger, authorizer, sqlite3.connect(path))
 
 
 @cache

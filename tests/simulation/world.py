@@ -81,7 +81,7 @@ class World:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._process.life.end()
+        await self._process.current.end()
 
     async def _cause_events(self) -> None:
         """Cause events other than calls: maintenance, jumps of the clock, restarts, locks."""
@@ -94,13 +94,13 @@ class World:
                 self._loop.note(f"event failed: {type(error).__name__} {error}")
 
     async def _expire(self) -> None:
-        expired = await self._process.call(lambda life: life.ledger.expire(self._loop.clock()))
+        expired = await self._process.call(lambda run: run.ledger.expire(self._loop.clock()))
         self._loop.note(f"expired: {expired}")
 
     async def _prune(self) -> None:
         now_us = self._loop.clock()
         self._promises.pruned_before_us = self._loop.latest_us - RETENTION_US
-        pruned = await self._process.call(lambda life: life.ledger.prune(now_us, RETENTION_US))
+        pruned = await self._process.call(lambda run: run.ledger.prune(now_us, RETENTION_US))
         self._loop.note(f"pruned: {pruned}")
 
     async def _jump(self) -> None:
@@ -110,7 +110,9 @@ class World:
 
     async def _lock(self) -> None:
         """Lock the file for a while, as another process could."""
-        with closing(sqlite3.connect(self._process.life.path, 0, isolation_level=None)) as locker:
+        with closing(
+            sqlite3.connect(self._process.current.path, 0, isolation_level=None)
+        ) as locker:
             with suppress(sqlite3.OperationalError):  # the ledger has locked it
                 locker.execute("BEGIN IMMEDIATE")
                 self._loop.note("another process locks the file")

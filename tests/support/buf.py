@@ -38,8 +38,8 @@ def buf(*args: str, folder: Path = ROOT) -> tuple[int, str]:
 
 def take_baseline() -> None:
     """Make the current proto/ the baseline, which later versions must not break."""
-    code, said = buf("build", "--exclude-source-info", "--output", str(BASELINE))
-    assert code == 0, said
+    code, output = buf("build", "--exclude-source-info", "--output", str(BASELINE))
+    assert code == 0, output
 
 
 if __name__ == "__main__":

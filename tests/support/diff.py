@@ -11,7 +11,7 @@ from sidecar.policy_tools.diff.case_results import CaseResult
 from sidecar.policy_tools.diff.cases import Case, Spent, budgets_of_case, labels_of
 from sidecar.policy_tools.diff.dependencies import CALL, KEY, ROLE, WORKSPACE
 from sidecar.policy_tools.diff.outcomes import DENIED_IN_BOTH
-from support.desk import NOON
+from support.authorizer_harness import NOON
 
 
 def decision(policy: PolicySet, case: Case, tokens: int) -> tuple[str, ...]:

@@ -84,11 +84,11 @@ class Forked:
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Read the rest of its streams, and wait for its end."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        said = ["", ""]
+        output = ["", ""]
 
         def read(number: int, stream: IO[str]) -> None:
             with stream:
-                said[number] = stream.read()
+                output[number] = stream.read()
 
         pipes = [(n, pipe) for n, pipe in enumerate((self.stdout, self.stderr)) if pipe is not None]
         readers = [threading.Thread(target=read, args=one, daemon=True) for one in pipes]
@@ -99,7 +99,7 @@ class Forked:
             if reader.is_alive():
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
         self.wait(None if deadline is None else max(0, deadline - time.monotonic()))
-        return said[0], said[1]
+        return output[0], output[1]
 
     def send_signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
@@ -159,11 +159,11 @@ def _serve(number: int) -> dict[str, Any]:
 def _keep(line: int, *streams: int) -> dict[str, Any]:
     """Fork: the parent reports the exit status of the command; the child returns to run it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    told = socket.socket(fileno=line)
-    order: dict[str, Any] = json.loads(told.makefile().readline())
+    orders = socket.socket(fileno=line)
+    order: dict[str, Any] = json.loads(orders.makefile().readline())
     pid = os.fork()
     if pid == 0:
-        told.close()
+        orders.close()
         for target, stream in enumerate(streams):
             os.dup2(stream, target)
             os.close(stream)
@@ -171,8 +171,8 @@ def _keep(line: int, *streams: int) -> dict[str, Any]:
     for handle in (0, 1, 2, *streams):
         os.close(handle)
     with contextlib.suppress(OSError):  # the client may be gone
-        told.sendall(b"%d\n" % pid)
-        told.sendall(b"%d\n" % os.waitpid(pid, 0)[1])
+        orders.sendall(b"%d\n" % pid)
+        orders.sendall(b"%d\n" % os.waitpid(pid, 0)[1])
     os._exit(0)
 
 

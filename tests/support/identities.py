@@ -119,7 +119,7 @@ class JwksServer(ThreadingHTTPServer):
         """Listen on loopback."""
         self.answer = answer
         self.released = threading.Event()
-        self.asked = 0
+        self.reads = 0
         self.authorization: list[str | None] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Respond as `answer` says."""
-        self.server.asked += 1
+        self.server.reads += 1
         self.server.authorization.append(self.headers.get("Authorization"))
         match self.server.answer:
             case "hang":

@@ -115,8 +115,10 @@ class LanguageServer:
         assert length, "the language server ended"
         message: dict[str, Any] = json.loads(self._process.stdout.read(length))
         if "method" in message and "id" in message:
-            asked = message["params"] or {}
-            answer = [_SETTINGS.get(item.get("section", ""), {}) for item in asked.get("items", [])]
+            params = message["params"] or {}
+            answer = [
+                _SETTINGS.get(item.get("section", ""), {}) for item in params.get("items", [])
+            ]
             self._send({"id": message["id"], "result": answer or None})
             self._configured |= bool(answer)
             return {}

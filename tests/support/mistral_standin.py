@@ -91,8 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
         for number, word in enumerate(words):
             last = number == len(words) - 1
             delta = {"index": 0, "delta": {"content": f"{word} "}, "finish_reason": "stop" if last else None}  # fmt: skip
-            told = last and "[no usage]" not in text
-            chunk = {**whole, "choices": [delta], **({"usage": usage} if told else {})}
+            has_usage = last and "[no usage]" not in text
+            chunk = {**whole, "choices": [delta], **({"usage": usage} if has_usage else {})}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
             if "[broken]" in text and number == 1:
                 self.connection.shutdown(2)

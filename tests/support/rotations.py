@@ -31,19 +31,19 @@ QUICK = Timings(
 )  # fmt: skip
 
 
-class Desk:
+class RotationHarness:
     """One sidecar: its ledger, the sink, and a clock that the test sets."""
 
     sink: Sink
 
-    def __init__(self, folder: Path, server: MistralAdmin, name: str = "desk") -> None:
+    def __init__(self, folder: Path, server: MistralAdmin, name: str = "sidecar") -> None:
         """Use a ledger of its own."""
         self.server, self.folder, self.name = server, folder, name
         self.sink = FileSink(folder / "key.json")
         self.pepper = Pepper(b"a pepper of 16 bytes")
-        self.timings, self.wanted = QUICK, NewKeySpec()
+        self.timings, self.new_key = QUICK, NewKeySpec()
         self.ahead_us = 0
-        self.told: list[str] = []
+        self.steps: list[str] = []
         self.at: Callable[[KeyRotation], None] = lambda _: None
         """Is called at each stage."""
         self.key_store = self.open_key_store(name)
@@ -71,7 +71,7 @@ class Desk:
                     self.now_us,
                     self,
                     self.timings,
-                    self.wanted,
+                    self.new_key,
                 )
                 return await work(rotator)
             finally:
@@ -85,7 +85,9 @@ class Desk:
 
     def reached(self, rotation: KeyRotation, note: str) -> None:
         """See Watcher.reached."""
-        self.told.append(f"#{rotation.to_version} {rotation.stage}" + (f": {note}" if note else ""))
+        self.steps.append(
+            f"#{rotation.to_version} {rotation.stage}" + (f": {note}" if note else "")
+        )
         self.at(rotation)
 
     def waits(self, rotation: KeyRotation, why: str, until_us: int | None) -> None:

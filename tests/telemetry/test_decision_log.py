@@ -136,10 +136,10 @@ def test_a_rotated_file_is_opened_again(
     """By its inode: every line is whole, and in one of the files, once."""
     file, old = tmp_path / "d.jsonl", tmp_path / "d.jsonl.1"
     running = start_sidecar(policies, "--decision-log", str(file))
-    own, asked = running.stub, []
+    own, decision_ids = running.stub, []
 
     def ask() -> bool:
-        asked.append(own.Authorize(chat(tester(), model="small-1")).decision_id)
+        decision_ids.append(own.Authorize(chat(tester(), model="small-1")).decision_id)
         return file.exists() and file.stat().st_size > 0
 
     eventually(ask)
@@ -147,7 +147,7 @@ def test_a_rotated_file_is_opened_again(
     eventually(ask)
     assert running.stop() == 0
     written = [line["decision_id"] for line in lines(old) + lines(file)]
-    assert asked == written
+    assert decision_ids == written
 
 
 def test_a_full_disk_stops_no_decision_and_lines_are_dropped_and_counted(

@@ -81,13 +81,13 @@ def test_the_dashboard_uses_existing_metrics(
     queries = [
         target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])
     ] + [v["query"] for v in DASHBOARD["templating"]["list"] if v["type"] == "query"]
-    asked = {
+    queried = {
         re.sub(r"_(bucket|count|sum)$", "", name)
         for query in queries
         for name in re.findall(r"\b(?:sidecar|process)_\w+", query)
     }
-    assert asked <= set(families)
-    assert {name for name in families if name.startswith("sidecar_")} <= asked
+    assert queried <= set(families)
+    assert {name for name in families if name.startswith("sidecar_")} <= queried
     for query in queries:
         for name in re.findall(r"by \(([^)]*)\)", query):
             for label in re.split(r",\s*", name):

@@ -64,8 +64,8 @@ def test_probes_get_the_status_of_each_service_name(start_sidecar: Start) -> Non
         assert check(running.addresses[0], name) == "SERVING"
     assert healthz(where) == (0, "SERVING\n")
     assert healthz(where, "liveness") == (0, "SERVING\n")
-    code, said = healthz(where, "unknown")
-    assert (code, "NOT_FOUND" in said) == (1, True)
+    code, output = healthz(where, "unknown")
+    assert (code, "NOT_FOUND" in output) == (1, True)
 
 
 def test_a_probe_reaches_a_unix_socket(start_sidecar: Start, tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_a_probe_reaches_a_unix_socket(start_sidecar: Start, tmp_path: Path) -> 
     where = f"unix:{tmp_path}/s"
     start_sidecar(None, "--listen", where)
     assert healthz(where) == (0, "SERVING\n")
-    code, said = healthz(f"unix:{tmp_path}/t")
-    assert (code, "UNAVAILABLE" in said) == (1, True)
+    code, output = healthz(f"unix:{tmp_path}/t")
+    assert (code, "UNAVAILABLE" in output) == (1, True)
 
 
 def test_the_health_listener_serves_nothing_but_health(start_sidecar: Start) -> None:
@@ -138,12 +138,12 @@ def test_a_watch_is_told_of_the_stop(start_sidecar: Start) -> None:
     with grpc.insecure_channel(address(running, "health")) as channel:
         request = health_pb2.HealthCheckRequest(service="readiness")
         recorder = iter(health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30))
-        told = [next(recorder).status]
+        statuses = [next(recorder).status]
         assert running.stop() == 0
         with contextlib.suppress(grpc.RpcError):
-            told.extend(answer.status for answer in recorder)
+            statuses.extend(answer.status for answer in recorder)
     serving = health_pb2.HealthCheckResponse
-    assert told == [serving.SERVING, serving.NOT_SERVING]
+    assert statuses == [serving.SERVING, serving.NOT_SERVING]
 
 
 def test_a_sidecar_that_is_stuck_is_not_alive(start_sidecar: Start) -> None:
@@ -153,10 +153,10 @@ def test_a_sidecar_that_is_stuck_is_not_alive(start_sidecar: Start) -> None:
     assert running.process is not None
     running.process.send_signal(signal.SIGSTOP)
     try:
-        code, said = healthz(where, "liveness", "--timeout-seconds", "0.5")
+        code, output = healthz(where, "liveness", "--timeout-seconds", "0.5")
     finally:
         running.process.send_signal(signal.SIGCONT)
-    assert (code, "DEADLINE_EXCEEDED" in said or "UNAVAILABLE" in said) == (1, True)
+    assert (code, "DEADLINE_EXCEEDED" in output or "UNAVAILABLE" in output) == (1, True)
     assert healthz(where, "liveness", "--timeout-seconds", "10") == (0, "SERVING\n")
 
 
@@ -195,14 +195,14 @@ def test_a_watch_that_is_not_read_delays_nothing(start_sidecar: Start) -> None:
         with grpc.insecure_channel(address(running, "health")) as channel:
             request = health_pb2.HealthCheckRequest(service="readiness")
             recorder = iter(health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30))
-            told = [next(recorder).status]
+            statuses = [next(recorder).status]
             began = time.monotonic()
             assert running.stop() == 0
             assert time.monotonic() - began < 5
             with contextlib.suppress(grpc.RpcError):
-                told.extend(answer.status for answer in recorder)
+                statuses.extend(answer.status for answer in recorder)
     serving = health_pb2.HealthCheckResponse
-    assert told == [serving.SERVING, serving.NOT_SERVING]
+    assert statuses == [serving.SERVING, serving.NOT_SERVING]
 
 
 def _watch_with_a_window_of_nothing(name: bytes) -> bytes:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
+from support.authorizer_harness import AuthorizerHarness
 from support.commands import sidecar as command
-from support.desk import Desk
 from support.outside import METRICS, page, samples, value
 from support.policies import deny, limit, minimal
 from support.sidecar_process import RunningSidecar, chat, eventually, principal, tester
@@ -22,7 +22,7 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.sources import Sources
 
 Start = Callable[..., RunningSidecar]
-OpenDesk = Callable[..., Desk]
+OpenHarness = Callable[..., AuthorizerHarness]
 
 
 def test_decisions_are_counted_by_effect_reason_rule_and_mode(
@@ -189,13 +189,13 @@ def test_a_label_is_short_printable_and_unique(text: str) -> None:
     assert len({label(text), label(text + "y"), label("y" + text)}) == 3
 
 
-def metrics_of(desk: Desk, budgets: int = 200) -> Metrics:
-    """Return metrics of a desk."""
-    policy = desk.authorizer.policy
-    status = PolicyStatus(policy.digest, policy.generation, len(policy.rules), "", desk.now_us)
+def metrics_of(harness: AuthorizerHarness, budgets: int = 200) -> Metrics:
+    """Return metrics of an authorizer."""
+    policy = harness.authorizer.policy
+    status = PolicyStatus(policy.digest, policy.generation, len(policy.rules), "", harness.now_us)
     sources = Sources(
-        ledger=desk.ledger,
-        clock=lambda: desk.now_us,
+        ledger=harness.ledger,
+        clock=lambda: harness.now_us,
         policies=lambda: status,
         loads={"loaded": 1},
         ready=lambda: True,
@@ -206,16 +206,20 @@ def metrics_of(desk: Desk, budgets: int = 200) -> Metrics:
 
 
 def test_a_hundred_thousand_principals_are_as_many_series_as_were_allowed(
-    open_desk: OpenDesk, tmp_path: Path
+    open_harness: OpenHarness, tmp_path: Path
 ) -> None:
     """The budgets used last are shown; the rest are counted."""
-    desk = open_desk(minimal(tmp_path / "p", each=limit("10", per="principal.id")))
-    metrics = metrics_of(desk, 50)
+    harness = open_harness(minimal(tmp_path / "p", each=limit("10", per="principal.id")))
+    metrics = metrics_of(harness, 50)
     request = chat(tester(), model="small-1", dry_run=True)
 
-    decision = desk.authorize(request)
-    reservation = desk.authorizer._reservation(  # noqa: SLF001 - one real proposal, for many principals
-        desk.authorizer.policy, request, desk.authorizer.preview(request)[0], desk.now_us, ""
+    decision = harness.authorize(request)
+    reservation = harness.authorizer._reservation(  # noqa: SLF001 - one real proposal, for many principals
+        harness.authorizer.policy,
+        request,
+        harness.authorizer.preview(request)[0],
+        harness.now_us,
+        "",
     )
     (line,) = reservation.lines
     for number in range(100_000):
@@ -224,7 +228,7 @@ def test_a_hundred_thousand_principals_are_as_many_series_as_were_allowed(
         call = ObservedCall("Authorize", {}, metrics.on_call)
         call.decided(one, decision, {}, dry_run=False)
         call.end("OK")
-    text = desk.run(metrics.page()).decode()
+    text = harness.run(metrics.page()).decode()
     scopes = {
         sample.labels["scope"]
         for family in text_string_to_metric_families(text)
@@ -237,14 +241,14 @@ def test_a_hundred_thousand_principals_are_as_many_series_as_were_allowed(
 
 
 def test_policies_that_are_replaced_for_ever_do_not_add_series_for_ever(
-    open_desk: OpenDesk,
+    open_harness: OpenHarness,
 ) -> None:
     """Past a bound, reasons of rules that were never seen are counted together."""
-    desk = open_desk()
-    metrics = metrics_of(desk)
+    harness = open_harness()
+    metrics = metrics_of(harness)
     for number in range(MAX_SERIES + 500):
         metrics._reasons.add("NO", f"rule-{number}", "enforce")  # noqa: SLF001
-    found = samples(desk.run(metrics.page()).decode())
+    found = samples(harness.run(metrics.page()).decode())
     counted = {labels: count for (name, labels), count in found.items() if "reasons" in name}
     assert len(counted) == MAX_SERIES + 1
     assert value(found, "sidecar_decision_reasons_total", code=OTHER, rule=OTHER, mode=OTHER) == 500

@@ -27,7 +27,7 @@ def works(running: RunningSidecar) -> bool:
     return bool(decided) and "sidecar_ready 1.0" in page(running)
 
 
-def said(connection: socket.socket) -> bytes:
+def response(connection: socket.socket) -> bytes:
     """Read to the end."""
     found = b""
     try:
@@ -62,7 +62,7 @@ def test_only_get_metrics_is_answered(sent: bytes, status: bytes, running: Runni
     """Other methods and paths, invalid HTTP, and endless headers are refused."""
     with connect(running) as connection:
         connection.sendall(sent)
-        answer = said(connection)
+        answer = response(connection)
     # What was sent in vain may reset the connection before the answer is read.
     assert answer.startswith(b"HTTP/1.1 " + status) or (answer == b"" and len(sent) > 10_000)
     assert works(running)
@@ -81,7 +81,7 @@ def test_a_scraper_that_never_reads_is_disconnected(running: RunningSidecar) -> 
         crowd.append(one)
     assert works(running)
     for one in crowd:
-        assert len(said(one)) > 0  # and it ends
+        assert len(response(one)) > 0  # and it ends
         one.close()
 
 

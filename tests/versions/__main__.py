@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
     version: str
     python: str
-    said: str
+    summary: str
     is_good: bool
     seconds: float
 
@@ -75,13 +75,13 @@ def run(one: Interpreter, words: Sequence[str]) -> Outcome:
     env = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
     ready = ["make", f"VENV={venv}", f"PYTHON={one.path}", f"{venv}/ready"]
     done = subprocess.run(ready, cwd=ROOT, env=env, check=False)  # noqa: S603 - our own target
-    said, is_good = "cannot be set up", False
+    summary, is_good = "cannot be set up", False
     if done.returncode == 0:
         command = [f"{venv}/bin/python", "-m", "pytest", "-q", *words]
         is_good, last = followed(command, env)
-        said = re.sub(r" in [\d.]+s.*", "", last)
+        summary = re.sub(r" in [\d.]+s.*", "", last)
     seconds = time.monotonic() - started
-    return Outcome(one.version, str(one.path), said, is_good, seconds)
+    return Outcome(one.version, str(one.path), summary, is_good, seconds)
 
 
 def followed(command: list[str], env: dict[str, str]) -> tuple[bool, str]:
@@ -105,7 +105,7 @@ def table(outcomes: Sequence[Outcome], found: dict[str, Interpreter]) -> Table:
     for version in VERSIONS:
         if outcome := by_version.get(version):
             seconds = f"{outcome.seconds:.0f}"
-            shown.add_row(version, outcome.python, outcome.said, seconds)
+            shown.add_row(version, outcome.python, outcome.summary, seconds)
         elif version in found:
             why = "`make test` runs all" if version == HERE else "not run: between the two ends"
             shown.add_row(version, str(found[version].path), why, "")

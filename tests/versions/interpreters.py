@@ -54,13 +54,13 @@ def candidates() -> Iterator[Path]:
 
 def _uvs_folder() -> Path:
     uv = tools.find("uv")
-    said = _said([uv, "python", "dir"]) if uv else ""
-    return Path(said or Path.home() / ".local/share/uv/python")
+    found = _output([uv, "python", "dir"]) if uv else ""
+    return Path(found or Path.home() / ".local/share/uv/python")
 
 
 def _look_at(path: Path) -> Interpreter | None:
     """Run the interpreter; one that does not start (a pyenv shim) or has no venv is ignored."""
-    implementation, _, rest = _said([str(path), "-c", _ASK]).partition(" ")
+    implementation, _, rest = _output([str(path), "-c", _ASK]).partition(" ")
     version, _, executable = rest.partition(" ")
     if implementation != "CPython":
         return None
@@ -69,7 +69,7 @@ def _look_at(path: Path) -> Interpreter | None:
     return Interpreter(f"{patch[0]}.{patch[1]}", patch, Path(executable))
 
 
-def _said(command: list[str]) -> str:
+def _output(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
     except (OSError, subprocess.SubprocessError):

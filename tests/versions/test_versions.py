@@ -58,14 +58,14 @@ def test_each_version_has_a_row_and_what_is_missing_is_named(
     paper = StringIO()
     console = Console(width=120, file=paper)
     console.print(table(outcomes, made_up("3.11", "3.12", "3.13")))
-    said = re.sub(r"[^\S\n]+", " ", re.sub("[│┃]", " ", paper.getvalue()))
+    output = re.sub(r"[^\S\n]+", " ", re.sub("[│┃]", " ", paper.getvalue()))
     for row in (
         " 3.11 /x/python3.11 9 passed 1 ",
         " 3.12 /x/python3.12 not run: between the two ends ",
         " 3.13 /x/python3.13 1 failed, 8 passed 2 ",
         " 3.14 missing not run ",
     ):
-        assert row in said
+        assert row in output
 
 
 def test_the_versions_match_requires_python() -> None:

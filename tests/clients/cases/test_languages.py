@@ -182,8 +182,8 @@ def test_stream(
         "unmatched": 0,
         "most_in_flight": 64,
     }
-    asked = [row[0] for row in decided(sidecar, "ada")]
-    assert sorted(asked) == sorted(f"stream-{number}" for number in range(1000))
+    recorded = [row[0] for row in decided(sidecar, "ada")]
+    assert sorted(recorded) == sorted(f"stream-{number}" for number in range(1000))
 
 
 def test_deadline_exceeded(

@@ -325,10 +325,10 @@ def test_metadata_has_the_listeners_url(sidecar: RunningSidecar, start_sidecar: 
         "access_evaluation_endpoint": f"{url}{ONE}",
         "access_evaluations_endpoint": f"{url}{MANY}",
     }
-    told = start_sidecar(
+    named = start_sidecar(
         None, "--authzen-listen", "127.0.0.1:0", "--authzen-url", "https://pdp.example.com/"
     )
-    (answer,) = send(address_of(told), request(CONFIGURATION, b"", {}, "GET"))
+    (answer,) = send(address_of(named), request(CONFIGURATION, b"", {}, "GET"))
     assert answer.json["access_evaluation_endpoint"] == f"https://pdp.example.com{ONE}"
 
 

@@ -140,8 +140,8 @@ def test_every_endpoint_bounded_by_its_body_is_authorized(
                             "--pin", "workspace=lab")  # fmt: skip
     answer = ask(sidecar.addresses[0], check_request(body, path=path))
     assert refusal(answer) == (418, "SEEN")
-    told = [*endpoint.split(), "0", "0", "0"][:4]
-    assert " ".join(told) == json.loads(answer.denied_response.body)["message"]
+    words = [*endpoint.split(), "0", "0", "0"][:4]
+    assert " ".join(words) == json.loads(answer.denied_response.body)["message"]
 
 
 def test_a_body_without_max_tokens_is_denied_with_a_value_to_send(sidecar: RunningSidecar) -> None:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 NOON = to_us(datetime(2026, 11, 10, 12, tzinfo=UTC))
 
 
-class Desk:
+class AuthorizerHarness:
     """An authorizer on a real ledger file, with a clock that the test sets."""
 
     def __init__(
@@ -58,9 +58,9 @@ class Desk:
 
 
 @contextmanager
-def desk(*args: Any, **kwargs: Any) -> Iterator[Desk]:
-    """Open a Desk for the duration of a block."""
-    opened = Desk(*args, **kwargs)
+def authorizer_harness(*args: Any, **kwargs: Any) -> Iterator[AuthorizerHarness]:
+    """Open a harness for the duration of a block."""
+    opened = AuthorizerHarness(*args, **kwargs)
     try:
         yield opened
     finally:
