@@ -21,7 +21,7 @@ from bench.groups import IN_FLIGHT, Groups, groups
 from bench.load import STREAM, UNARY, Load, Row, rounds
 from bench.report import Aim
 from bench.servers import Server
-from bench.soak import Soaked, soak
+from bench.soak import SoakResult, soak
 from sidecar.cli.tables import console
 
 MORE_RULES = (50, 500)
@@ -41,7 +41,7 @@ class Results:
     rows: list[Row]
     servers: list[Server]
     aims: list[Aim]
-    soaked: Soaked
+    soaked: SoakResult
     groups: list[Groups]
 
 

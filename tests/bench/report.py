@@ -8,7 +8,7 @@ from rich.table import Table
 from bench.groups import Groups
 from bench.load import STREAM, UNARY, Row
 from bench.servers import Server
-from bench.soak import Soaked
+from bench.soak import SoakResult
 from sidecar.cli.tables import cell
 
 EMPTY, PLAIN, CERBOS = "empty handler", "sidecar", "Cerbos"
@@ -46,7 +46,7 @@ class Rows:
 
 
 def aims(
-    rows: Sequence[Row], servers: Sequence[Server], filled: str, soaked: Soaked
+    rows: Sequence[Row], servers: Sequence[Server], filled: str, soaked: SoakResult
 ) -> Iterator[Aim]:
     """Return each target with its measured value; without Cerbos, its targets are omitted."""
     found, cpu = Rows(rows), "cpu_us_per_call"

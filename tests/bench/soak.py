@@ -39,7 +39,7 @@ class Sample:
 
 
 @dataclass
-class Soaked:
+class SoakResult:
     """The result of a load. Waits are measured by a client that calls every 10 ms."""
 
     start_mb: float
@@ -66,9 +66,9 @@ class Soaked:
 
 def soak(
     server: Server, seconds: float, report: Callable[[Sample], object] = lambda _: None
-) -> Soaked:
+) -> SoakResult:
     """Keep a server under load for this time; report a sample each second."""
-    found = Soaked(server.resident_mb())
+    found = SoakResult(server.resident_mb())
     started, sampled = time.monotonic(), 0.0
     with _client("probe.py", server, seconds) as probe:
         with _client("soak_client.py", server, seconds) as apps:
@@ -96,7 +96,7 @@ def _client(module: str, server: Server, seconds: float) -> "subprocess.Popen[st
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
 
 
-def show(found: Soaked, file_mb: float) -> None:
+def show(found: SoakResult, file_mb: float) -> None:
     """Print the result."""
     last = found.samples[-1]
     table = Table(title="Authorize and AuthorizeStream, each settled", title_justify="left")

@@ -87,7 +87,7 @@ def chat(text: object, **rest: Any) -> dict[str, Any]:
     return {"model": "small-1", "messages": [{"role": "user", "content": text}], **rest}
 
 
-class Ends:
+class NewHolds:
     """The holds that end after this was made."""
 
     def __init__(self, sidecar: RunningSidecar) -> None:
@@ -109,18 +109,18 @@ class Ends:
 
 
 @pytest.fixture
-def ends(sidecar: RunningSidecar) -> Ends:
+def new_holds(sidecar: RunningSidecar) -> NewHolds:
     """Record the holds of this test only."""
-    return Ends(sidecar)
+    return NewHolds(sidecar)
 
 
 def test_chat_sends_what_is_held_and_settles_what_was_used(
-    mistral: Mistral, ends: Ends, url: str
+    mistral: Mistral, new_holds: NewHolds, url: str
 ) -> None:
     """max_tokens comes from the sidecar if the app sent none; the SDK's response is unchanged."""
     response = mistral.chat.complete(**chat("hello"))
     assert response.choices[0].message is not None
-    hold = ends.one()
+    hold = new_holds.one()
     assert hold.charged_tokens == 5 + 12 == response.usage.total_tokens
     assert hold.held_tokens == 10_000
     assert 9000 < last_received(url)["max_tokens"] < 10_000
@@ -129,24 +129,26 @@ def test_chat_sends_what_is_held_and_settles_what_was_used(
 
 
 def test_messages_from_an_iterator_are_measured_and_sent(
-    mistral: Mistral, ends: Ends, url: str
+    mistral: Mistral, new_holds: NewHolds, url: str
 ) -> None:
     """Measuring them does not use up the iterator."""
     mistral.chat.complete(
         model="small-1", messages=(UserMessage(content=it) for it in ["a", "b"]), max_tokens=5
     )
     assert [it["content"] for it in last_received(url)["messages"]] == ["a", "b"]
-    assert ends.one().held_tokens > 60
+    assert new_holds.one().held_tokens > 60
 
 
-def test_a_stream_settles_with_the_usage_of_its_last_chunk(mistral: Mistral, ends: Ends) -> None:
+def test_a_stream_settles_with_the_usage_of_its_last_chunk(
+    mistral: Mistral, new_holds: NewHolds
+) -> None:
     """All chunks reach the app, in the SDK's own types."""
     events = list(mistral.chat.stream(**chat("hello", max_tokens=4)))
     assert [len(events), events[-1].data.usage is not None] == [4, True]
-    assert ends.one()[:4] == ("settled", "ok", ends.one().held_tokens, 5 + 4)
+    assert new_holds.one()[:4] == ("settled", "ok", new_holds.one().held_tokens, 5 + 4)
 
 
-def test_a_stream_of_asyncio_does_so_too(mistral: Mistral, ends: Ends) -> None:
+def test_a_stream_of_asyncio_does_so_too(mistral: Mistral, new_holds: NewHolds) -> None:
     """The same, in an `async with`."""
 
     async def app() -> int:
@@ -154,22 +156,24 @@ def test_a_stream_of_asyncio_does_so_too(mistral: Mistral, ends: Ends) -> None:
             return len([event async for event in stream])
 
     assert run(mistral, app()) == 4
-    assert ends.one()[3] == 9
+    assert new_holds.one()[3] == 9
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_embeddings_by_tokens(mistral: Mistral, ends: Ends, kind: str) -> None:
+def test_embeddings_by_tokens(mistral: Mistral, new_holds: NewHolds, kind: str) -> None:
     """They have no max_tokens."""
     request: dict[str, Any] = {"model": "small-1", "inputs": ["one", "two"]}
     if kind == "sync":
         mistral.embeddings.create(**request)
     else:
         run(mistral, mistral.embeddings.create_async(**request))
-    assert ends.one().charged_tokens == 2
+    assert new_holds.one().charged_tokens == 2
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_ocr_by_pages(sidecar_client: SidecarClient, url: str, ends: Ends, kind: str) -> None:
+def test_ocr_by_pages(
+    sidecar_client: SidecarClient, url: str, new_holds: NewHolds, kind: str
+) -> None:
     """Three pages at 2 USD per thousand; five were held."""
     mistral = guard(
         Mistral(api_key=API_KEY, server_url=url), sidecar_client, tester(), pages_per_document=5
@@ -182,13 +186,13 @@ def test_ocr_by_pages(sidecar_client: SidecarClient, url: str, ends: Ends, kind:
         mistral.ocr.process(**request)
     else:
         run(mistral, mistral.ocr.process_async(**request))
-    assert ends.one().cost_nano_usd == 3 * 2_000_000
+    assert new_holds.one().cost_nano_usd == 3 * 2_000_000
     with pytest.raises(Unbounded, match="by the page"):
         guard(Mistral(api_key=API_KEY), sidecar_client, tester()).ocr.process(**request)
 
 
 def test_ocr_with_annotations_is_held_at_their_price(
-    sidecar_client: SidecarClient, url: str, ends: Ends
+    sidecar_client: SidecarClient, url: str, new_holds: NewHolds
 ) -> None:
     """The SDK's response has no count of annotated pages, so they are charged as held."""
     mistral = guard(Mistral(api_key=API_KEY, server_url=url), sidecar_client, tester())
@@ -198,11 +202,11 @@ def test_ocr_with_annotations_is_held_at_their_price(
         pages="0-7",
         document_annotation_format={"type": "json_object"},
     )
-    assert ends.one().cost_nano_usd == 8 * 3_000_000
+    assert new_holds.one().cost_nano_usd == 8 * 3_000_000
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_fim_streams(mistral: Mistral, ends: Ends, kind: str) -> None:
+def test_fim_streams(mistral: Mistral, new_holds: NewHolds, kind: str) -> None:
     """Sync and async."""
 
     async def app() -> None:
@@ -215,12 +219,12 @@ def test_fim_streams(mistral: Mistral, ends: Ends, kind: str) -> None:
         mistral.fim.complete(model="small-1", prompt="x", max_tokens=3)
     else:
         run(mistral, app())
-    assert [it.charged_tokens for it in ends.all(2)] == [7, 7]
+    assert [it.charged_tokens for it in new_holds.all(2)] == [7, 7]
 
 
 @pytest.mark.parametrize("way", ["closes it", "leaves its with", "drops it"])
 def test_l5_a_stream_that_the_app_ends_early_is_charged_as_held(
-    mistral: Mistral, ends: Ends, way: str
+    mistral: Mistral, new_holds: NewHolds, way: str
 ) -> None:
     """L5: it is unknown what Mistral had generated by then."""
     stream = mistral.chat.stream(**chat("hello", max_tokens=10))
@@ -235,17 +239,17 @@ def test_l5_a_stream_that_the_app_ends_early_is_charged_as_held(
             for _ in stream:
                 break
             # Whether the app goes on with it is not known, until it drops it.
-            assert ends.open() == 1
+            assert new_holds.open() == 1
     if way == "drops it":
         del stream
         gc.collect()
-    hold = ends.one()
+    hold = new_holds.one()
     assert (hold.outcome, hold.charged_tokens) == ("cancelled", hold.held_tokens)
 
 
 @pytest.mark.parametrize("way", ["closes it", "drops it", "is cancelled"])
 def test_l5_a_stream_of_asyncio_that_ends_early_does_so_too(
-    mistral: Mistral, ends: Ends, way: str
+    mistral: Mistral, new_holds: NewHolds, way: str
 ) -> None:
     """L5: cancellation within the stream included."""
 
@@ -265,66 +269,72 @@ def test_l5_a_stream_of_asyncio_that_ends_early_does_so_too(
 
     run(mistral, app())
     gc.collect()
-    hold = ends.one()
+    hold = new_holds.one()
     assert (hold.outcome, hold.charged_tokens) == ("cancelled", hold.held_tokens)
 
 
 @pytest.mark.parametrize("trouble", ["[no usage]", "[broken]"])
 def test_l5_a_stream_without_usage_is_charged_as_held(
-    mistral: Mistral, ends: Ends, trouble: str
+    mistral: Mistral, new_holds: NewHolds, trouble: str
 ) -> None:
     """L5: whether Mistral leaves it out, or the stream ends before its time, which the SDK does not mind."""
     assert list(mistral.chat.stream(**chat(trouble, max_tokens=10)))
-    hold = ends.one()
+    hold = new_holds.one()
     assert (hold.state, hold.charged_tokens) == ("settled", hold.held_tokens)
 
 
-def test_l5_a_count_that_is_left_out_is_charged_as_held(mistral: Mistral, ends: Ends) -> None:
+def test_l5_a_count_that_is_left_out_is_charged_as_held(
+    mistral: Mistral, new_holds: NewHolds
+) -> None:
     """L5: the SDK fills in 0, and that is not what Mistral said."""
     mistral.chat.complete(**chat("[half a usage]", max_tokens=50))
-    assert 50 < ends.one().charged_tokens < 60
+    assert 50 < new_holds.one().charged_tokens < 60
 
 
 @pytest.mark.parametrize(("status", "part"), [(429, 0), (400, 0), (422, 0), (500, 1), (503, 1)])
 def test_a_4xx_is_released_and_a_5xx_is_charged_as_held(
-    mistral: Mistral, ends: Ends, status: int, part: int
+    mistral: Mistral, new_holds: NewHolds, status: int, part: int
 ) -> None:
     """L5: a 4xx was not served; of a 5xx it is unknown. The SDK's own error is raised."""
     with pytest.raises(Exception, match=r"error|Validation|Response") as caught:
         mistral.chat.complete(**chat(f"[status {status}]", max_tokens=10))
     assert isinstance(caught.value, SDKError) or status == 422
-    hold = ends.one()
+    hold = new_holds.one()
     assert (hold.outcome, hold.charged_tokens) == ("failed", part * hold.held_tokens)
 
 
-def test_a_4xx_after_the_sdks_own_retries_is_charged_as_held(mistral: Mistral, ends: Ends) -> None:
+def test_a_4xx_after_the_sdks_own_retries_is_charged_as_held(
+    mistral: Mistral, new_holds: NewHolds
+) -> None:
     """L5: the last error says nothing of the attempts before it."""
     retries = RetryConfig("backoff", BackoffStrategy(1, 2, 1, 10), retry_connection_errors=True)
     with pytest.raises(SDKError):
         mistral.chat.complete(**chat("[status 429]", max_tokens=10, retries=retries))
-    hold = ends.one()
+    hold = new_holds.one()
     assert hold.charged_tokens == hold.held_tokens
 
 
-def test_a_call_that_did_not_leave_is_released(sidecar_client: SidecarClient, ends: Ends) -> None:
+def test_a_call_that_did_not_leave_is_released(
+    sidecar_client: SidecarClient, new_holds: NewHolds
+) -> None:
     """No server listens there: nothing was sent."""
     mistral = guard(
         Mistral(api_key=API_KEY, server_url="http://127.0.0.1:9"), sidecar_client, tester()
     )
     with pytest.raises(Exception, match=r"[Cc]onnect"):
         mistral.chat.complete(**chat("hello"))
-    assert ends.one()[:2] == ("released", "ConnectError")
+    assert new_holds.one()[:2] == ("released", "ConnectError")
 
 
-def test_a_timeout_of_the_sdk_is_charged_as_held(mistral: Mistral, ends: Ends) -> None:
+def test_a_timeout_of_the_sdk_is_charged_as_held(mistral: Mistral, new_holds: NewHolds) -> None:
     """L5: Mistral may be at it still; and so for a task that is cancelled while it waits."""
     with pytest.raises(Exception, match="timed out"):
         mistral.chat.complete(**chat("[hang]", max_tokens=10, timeout_ms=300))
-    assert ends.one().outcome == "failed"
+    assert new_holds.one().outcome == "failed"
 
 
 def test_a_task_cancelled_during_the_response_is_charged_as_held(
-    mistral: Mistral, ends: Ends
+    mistral: Mistral, new_holds: NewHolds
 ) -> None:
     """L5: at once, as cancelled."""
 
@@ -334,7 +344,7 @@ def test_a_task_cancelled_during_the_response_is_charged_as_held(
                 await mistral.chat.complete_async(**chat("[hang]", max_tokens=10))
 
     run(mistral, app())
-    hold = ends.one()
+    hold = new_holds.one()
     assert (hold.outcome, hold.charged_tokens) == ("cancelled", hold.held_tokens)
 
 
@@ -355,12 +365,12 @@ class Answer(BaseModel):
     text: str
 
 
-def test_parse_is_guarded_too(mistral: Mistral, ends: Ends, url: str) -> None:
+def test_parse_is_guarded_too(mistral: Mistral, new_holds: NewHolds, url: str) -> None:
     """Its JSON schema is sent and counted; a response that does not parse is charged, too."""
     with pytest.raises(ValueError, match="Expecting value"):
         mistral.chat.parse(Answer, **chat("hello", max_tokens=3))
     assert "schema" in json.dumps(last_received(url)["response_format"])
-    assert ends.one().charged_tokens == 8
+    assert new_holds.one().charged_tokens == 8
 
 
 def test_unguarded_parts_of_the_sdk_are_not_available(mistral: Mistral) -> None:
@@ -390,14 +400,14 @@ def test_every_way_to_spend_of_the_guarded_parts_is_overridden(mistral: Mistral)
 
 
 def test_the_given_client_stays_as_it_is(
-    sidecar_client: SidecarClient, url: str, ends: Ends
+    sidecar_client: SidecarClient, url: str, new_holds: NewHolds
 ) -> None:
     """Guarding changes no class and no other client; closing the guarded closes what it shares."""
     client = Mistral(api_key=API_KEY, server_url=url)
     with guard(client, sidecar_client, tester()) as mistral:
         mistral.chat.complete(**chat("hello", max_tokens=2))
         client.chat.complete(**chat("unasked", max_tokens=2))
-    assert ends.one().charged_tokens == 7
+    assert new_holds.one().charged_tokens == 7
 
 
 US = "https://api.us.mistral.ai"
@@ -447,11 +457,11 @@ def test_a_region_that_contradicts_the_server_is_refused(sidecar_client: Sidecar
 
 
 def test_a_proxy_has_the_region_that_the_app_gives(
-    sidecar_client: SidecarClient, url: str, ends: Ends
+    sidecar_client: SidecarClient, url: str, new_holds: NewHolds
 ) -> None:
     """Without a region it is the global endpoint."""
     for region in ("", "eu"):
         guard(
             Mistral(api_key=API_KEY, server_url=url), sidecar_client, tester(), region=region
         ).chat.complete(**chat("hello"))
-    assert [it.state for it in ends.all(2)] == ["settled", "settled"]
+    assert [it.state for it in new_holds.all(2)] == ["settled", "settled"]

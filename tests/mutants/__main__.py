@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mutants.catalogue import ALL
-from mutants.covering import CoveringTests
+from mutants.line_coverage import CoveringTests
 from mutants.mutant import Mutant, Package
 from sidecar.cli.tables import cell, console
 

@@ -12,18 +12,18 @@ from sidecar.runtime import maintenance
 def test_burn_rates_are_checked_repeatedly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after the ledger was unavailable."""
     monkeypatch.setattr(maintenance, "BURN_EVERY_SECONDS", 0)
-    looks: list[int] = []
+    times_us: list[int] = []
 
-    class Looked:
+    class FaultyLedger:
         async def burn(self, at_us: int) -> int:
-            looks.append(at_us)
-            if len(looks) == 1:
+            times_us.append(at_us)
+            if len(times_us) == 1:
                 raise LedgerUnavailableError("the disk is full")
-            if len(looks) == 3:
+            if len(times_us) == 3:
                 raise EOFError
             return 0
 
-    work = maintenance.run_maintenance(cast("Ledger", Looked()), lambda: 7, 0)
+    work = maintenance.run_maintenance(cast("Ledger", FaultyLedger()), lambda: 7, 0)
     with pytest.raises(EOFError):
         asyncio.run(asyncio.wait_for(work, 10))
-    assert looks == [7, 7, 7]
+    assert times_us == [7, 7, 7]

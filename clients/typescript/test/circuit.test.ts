@@ -9,9 +9,9 @@ const ask = (sidecar: SidecarClient, id = "circuit", maxTokens = 100): Promise<C
   sidecar.authorize({ principal: who(id), model: MODEL, messages: MESSAGES, maxTokens });
 
 /** Return what the error says of a request without an answer, or "" if there is one. */
-async function unanswered(asked: Promise<Call>): Promise<string> {
+async function unanswered(pending: Promise<Call>): Promise<string> {
   try {
-    await (await asked).release();
+    await (await pending).release();
     return "";
   } catch (error) {
     assert.ok(error instanceof Unavailable && error.httpStatus === 503, String(error));
@@ -87,9 +87,9 @@ test("killed and started again: many uncounted calls are settled, each once", as
   assert.match(await unanswered(ask(closed)), new RegExp(OPEN));
   await assert.rejects(closed.getBudgets(who("circuit")), /does not answer: (?!CIRCUIT_OPEN)/);
   const calls = await Promise.all(Array.from({ length: 50 }, () => ask(open)));
-  const told = calls.map((call) => call.settle(RESPONSE));
+  const settlements = calls.map((call) => call.settle(RESPONSE));
   sidecar = await startLate("later");
-  for (const settlement of await Promise.all(told)) assert.equal(settlement!.chargedTokens, 12n);
+  for (const settlement of await Promise.all(settlements)) assert.equal(settlement!.chargedTokens, 12n);
   while ((await unanswered(ask(closed))) !== "") await new Promise((resolve) => setTimeout(resolve, 100));
   const [limit] = await closed.getBudgets(who("circuit"));
   assert.deepEqual([limit!.spent, limit!.held], [51n * 12n, 0n]);

@@ -68,8 +68,8 @@ test("a call says what to send and what is left", async () => {
   using call = await sidecar.authorize(request("says", { maxTokens: undefined }));
   assert.ok(call.maxTokens! > 9000 && call.counted);
   assert.equal(call.budgets[0]!.held, 10_000n);
-  const told = await call.settle(RESPONSE);
-  assert.deepEqual([told!.chargedTokens, told!.chargedCostNanoUsd, told!.overrun], [12n, 12_000n, false]);
+  const settlement = await call.settle(RESPONSE);
+  assert.deepEqual([settlement!.chargedTokens, settlement!.chargedCostNanoUsd, settlement!.overrun], [12n, 12_000n, false]);
 });
 
 test("an unlimited budget has neither ceiling nor remaining", async () => {
@@ -84,17 +84,17 @@ test("an unlimited budget has neither ceiling nor remaining", async () => {
   await call.release();
 });
 
-test("all that is told can be written as JSON, and no number is rounded", async () => {
+test("every response can be written as JSON, and no number is rounded", async () => {
   const call = await sidecar.authorize(request("json"));
   const { decision, budgets } = call;
-  const told = await call.settle(RESPONSE);
+  const settlement = await call.settle(RESPONSE);
   const left = await sidecar.getBudgets(who("json"));
   const denied = await sidecar.authorize(request("json", { maxTokens: 2_000_000 })).catch((it) => it);
-  const text = JSON.stringify({ deep: [{ decision, budgets, told }], left, denied, call });
+  const text = JSON.stringify({ deep: [{ decision, budgets, settlement }], left, denied, call });
   const read = JSON.parse(text);
   assert.equal(read.deep[0].decision.heldCostNanoUsd, "198000");
   assert.equal(read.deep[0].decision.budgets[0].remaining, "999802");
-  assert.deepEqual(read.deep[0].told.chargedCostNanoUsd, "12000");
+  assert.deepEqual(read.deep[0].settlement.chargedCostNanoUsd, "12000");
   assert.equal(read.left[0].spent, "12");
   assert.equal(read.denied.budgets[0].ceiling, "1000000");
   assert.deepEqual(Object.keys(read.left[0]), Object.keys(left[0]!));
@@ -108,8 +108,8 @@ test("a response of another model is charged at its price", async () => {
 
 test("a denied call throws all that the sidecar said, and the block never runs", async () => {
   const before = await sidecar.authorize(request("denied", { maxTokens: 900_000 }));
-  const asked = sidecar.guard(request("denied", { maxTokens: 200_000 }), async () => assert.fail("ran"));
-  await assert.rejects(asked, (error: Denied) => {
+  const pending = sidecar.guard(request("denied", { maxTokens: 200_000 }), async () => assert.fail("ran"));
+  await assert.rejects(pending, (error: Denied) => {
     assert.ok(error instanceof Denied && !(error instanceof Unavailable));
     assert.deepEqual([error.httpStatus, error.reasons[0]!.code, error.name], [429, "TOO_MUCH", "Denied"]);
     return error.retryAfterSeconds! > 0;
@@ -129,8 +129,8 @@ test("a mistake of the app's is refused, also where outages let calls out", asyn
 
 test("asking that is aborted gives the hold back", async () => {
   for (const delay of [0, 1, 5, 50]) {
-    const asked = sidecar.authorize(request("aborted", { signal: AbortSignal.timeout(delay) }));
-    const call = await asked.catch((error: Error) => assert.match(error.name, /Abort|Timeout/));
+    const pending = sidecar.authorize(request("aborted", { signal: AbortSignal.timeout(delay) }));
+    const call = await pending.catch((error: Error) => assert.match(error.name, /Abort|Timeout/));
     if (call) await call.release();
   }
   for (let tries = 0; (await state("aborted"))[1] && tries < 100; tries++) {
@@ -161,18 +161,18 @@ test("L3: open calls are counted later; a kill before Settle and a restart doubl
   const open = new SidecarClient(LATE_ADDRESS, { whenUnavailable: "allow", deadlineMs: 300 });
   const call = await open.authorize(request("late"));
   assert.deepEqual([call.counted, call.maxTokens, call.budgets], [false, 100, []]);
-  const told = call.settle(RESPONSE);
+  const settlement = call.settle(RESPONSE);
   let sidecar = await startLate();
-  assert.equal((await told)!.chargedTokens, 12n);
+  assert.equal((await settlement)!.chargedTokens, 12n);
 
   const patient = new SidecarClient(LATE_ADDRESS, { whenUnavailable: "deny", deadlineMs: 30_000 });
   const held = await patient.authorize(request("late"));
   await kill(sidecar);
   const settled = held.settle(RESPONSE);
-  const asked = patient.authorize(request("late"));
+  const pending = patient.authorize(request("late"));
   sidecar = await startLate();
   assert.equal((await settled)!.chargedTokens, 12n);
-  await (await asked).settle(RESPONSE);
+  await (await pending).settle(RESPONSE);
   assert.deepEqual(await state("late", patient), [36, 0]);
   await Promise.all([open.close(), patient.close()]);
   await kill(sidecar);

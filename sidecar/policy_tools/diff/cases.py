@@ -251,7 +251,7 @@ def _keys(old: PolicySet, new: PolicySet, reading: Dependencies, now_us: int) ->
 
 
 def _kind(key: policy_pb.Key, now_us: int) -> tuple[object, ...]:
-    """Return what rules tell keys apart by that do not look at each of them."""
+    """Return what keys of one kind have in common, for rules that read no more of them."""
     expired = key.expires.ToMicroseconds() <= now_us
     return key.workspace, key.state, (*key.allowed_models,), key.requests_per_minute, expired
 

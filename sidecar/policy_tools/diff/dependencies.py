@@ -49,8 +49,10 @@ class Dependencies:
 
     labels: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     keys: set[str] = field(default_factory=set)
-    key_kinds: bool = False  # what keys are told apart by, other than what follows
-    each_key: bool = False  # anything else of it
+    key_kinds: bool = False
+    """A rule reads fields that keys have in common, such as the state: one key of each kind."""
+    each_key: bool = False
+    """A rule reads more of a key, such as its id: each key is tried."""
     endpoint: bool = False
     model_name: bool = False
     shares: dict[str, set[Fraction]] = field(default_factory=lambda: defaultdict(set))
