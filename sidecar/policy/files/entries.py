@@ -42,7 +42,7 @@ class PriceEntry(_Entry):
     usd_per_minute_of_audio: Usd | None = None
     usd_per_million_characters: Usd | None = None
     usd_per_thousand_calls: Mapping[Tool, Usd] = {}
-    source: str = ""
+    source: Words = ""
 
 
 class ModelEntry(_Entry):
@@ -89,7 +89,7 @@ class ServiceEntry(_Entry):
 class WorkspaceEntry(_Entry):
     """What a workspace may do and spend. None is unlimited."""
 
-    team: str = ""
+    team: Words = ""
     allowed_models: Names
     requests_per_minute: CountOrNone
     monthly_budget_usd: Budget
