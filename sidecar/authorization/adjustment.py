@@ -1,4 +1,4 @@
-"""Adjustments that operators request: of a limit and a budget that are known."""
+"""The check of an adjustment that an operator requests: limit, scope and amount."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING

@@ -129,6 +129,7 @@ class Authorizer:
         cost_nano_usd = hold.cost_nano_usd
         tariff = self._tariff_that_served(hold, response_model)
         unrecognized = report.unrecognized(hold.endpoint)
+        # An empty report, and one without a count that is understood, leave the cost as held.
         if tariff is not None and report != UsageReport() and not unrecognized:
             cost_nano_usd = tariff.cost_nano_usd(used, _terms_that_served(hold, report, tariff))
         self._usage_log.note(hold, report, unrecognized=unrecognized)

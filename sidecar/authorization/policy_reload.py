@@ -169,6 +169,7 @@ class Reloader:
         async with self._lock:
             served = self._authorizer.policy
             try:
+                # Before the files are read, so that a change while they load is found later.
                 self._loaded_stat = await in_thread(
                     lambda: fingerprint.stat_directory(self._source.path)
                 )

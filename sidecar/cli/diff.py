@@ -137,7 +137,7 @@ def _field(field: FieldChange) -> str:
 
 
 def _print_changes(found: PolicyDiff) -> None:
-    """Print those that decide anew; of calls that both deny, only how many have new reasons."""
+    """Print the changes from or to an allow. Of calls that both sets deny, print only a number."""
     still_denied = [each for each in found.changes if each.before.denied and each.after.denied]
     decided = [each for each in found.changes if not (each.before.denied and each.after.denied)]
     shown = decided or still_denied

@@ -1,4 +1,4 @@
-"""A ledger file that no sidecar uses: opens it for the work of one command."""
+"""Opens a ledger file that no sidecar uses, for the work of one command."""
 
 import asyncio
 import time

@@ -111,7 +111,7 @@ def run_tests(
 
 
 def _load(directory: Path, zone: tzinfo) -> list[PolicySet]:
-    """Load the policy set once for each engine that runs on this machine."""
+    """Load the policy set once for each engine of this machine, in the order of ENGINES."""
     policies = []
     for engine in policy_set.ENGINES:
         try:

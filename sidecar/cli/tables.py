@@ -1,4 +1,4 @@
-"""Tables for people, in which every text is as it is: the library would read markup in it."""
+"""Tables for people. Cells are plain texts: rich would read `[b]` in a name as markup."""
 
 from typing import Any
 

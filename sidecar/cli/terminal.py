@@ -1,4 +1,4 @@
-"""What commands write: no name in it acts on the terminal, or makes a line of its own.
+"""The output of commands, in which control codes and line feeds of names are escaped.
 
 Names come from policies, ledgers and answers of servers, and may be anything: control codes, marks
 of the writing direction, line feeds. Here they become text that people can see. All commands write

@@ -124,6 +124,7 @@ class CallFacts:
     endpoint: Endpoint
     max_output_tokens: int
     most: Usage
+    """The worst case, whose cost is `cost_nano_usd`."""
     terms: Terms
     cost_nano_usd: int
     tariff: Tariff | None
@@ -214,7 +215,7 @@ class OpenHold(NamedTuple):
 
     @property
     def expires_at_us(self) -> int:
-        """When it is charged at its worst case, unless it is settled before."""
+        """When it expires, unless it is settled or released before."""
         return self.place[0]
 
 

@@ -18,7 +18,7 @@ class ErrorCode(Enum):
 
 
 class SidecarError(Exception):
-    """An error that its client may see. No part of it holds a value of the request."""
+    """An error that its client may see. No part of it contains a value of the request."""
 
     code: ClassVar[ErrorCode]
     reason: str

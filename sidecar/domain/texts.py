@@ -1,4 +1,4 @@
-"""Texts for people: what they see of a text is all that it is."""
+"""Characters that people cannot see: finds them in a text, or writes them as escapes."""
 
 import re
 

@@ -25,7 +25,7 @@ class CallSize:
         return 0 if tariff is None else tariff.bound_nano_usd(self.endpoint, self.most, self.terms)
 
     def amounts(self, cost_nano_usd: int) -> Mapping[Meter, int]:
-        """Return what the call takes of a limit, by what that counts."""
+        """Return what the call takes of a limit, by the limit's meter."""
         return {Meter.REQUESTS: 1, Meter.TOKENS: self.most.tokens, Meter.COST: cost_nano_usd}
 
     def with_output(self, max_output_tokens: int) -> "CallSize":

@@ -15,7 +15,7 @@ class Recovery:
         self._progress = progress
 
     async def recover(self, rotation: KeyRotation) -> KeyRotation:
-        """Enter LOST if a crash has lost the new secret; return the stage for `run` to continue."""
+        """Enter LOST if a crash has lost the new secret; return the rotation for `run`."""
         lost = "its secret was in the memory of a process that has ended"
         match rotation.stage:
             case Stage.CREATING | Stage.CREATED | Stage.VERIFIED:

@@ -4,7 +4,8 @@ A new key is created at Mistral and tested. Then its secret is stored where apps
 it becomes the active version. The old key is revoked when the new one has been in use for the
 grace period. Every stage is on disk before the next begins, so after a crash another process
 knows what may have happened, and continues or rolls back. If the secret is lost before it is
-stored, its key is revoked and another created.
+stored, its key is revoked and another created. `domain/rotation.py` has the stages and their order,
+`rotation_progress.py` writes them to the ledger, `rotator.py` begins and continues rotations.
 
 K1: at every moment apps find a secret that works. K2: at the end one key is left at Mistral,
 and it is in the ledger. K3: a secret is in memory and in the sink, nowhere else; its
@@ -269,7 +270,7 @@ class Rotation:
             return GraceVerdict.WAIT, self._clock() + _us(self._timings.poll_interval_seconds)
 
     async def _check_exists(self, version: Version) -> None:
-        """Raise RotationError unless Mistral lists a version: then the other is not revoked."""
+        """Raise RotationError if Mistral does not list a version, so that the other one is kept."""
         try:
             exists = await self._remote.is_listed(version)
         except MistralError as error:

@@ -47,9 +47,9 @@ class StoredSecret:
         return False
 
     async def identify(self, old: Version, digest: str) -> bool:
-        """Whether a secret is that of the old version, by its digest, "" for none.
+        """Whether the secret with this digest ("" for none) is the one of the old version.
 
-        If so, its fingerprint is recorded with this pepper.
+        If so, this records its fingerprint with the current pepper.
         """
         if self._pepper.can_compare(old.fingerprint):
             is_held = self._pepper.is_of(old.fingerprint, digest)

@@ -44,6 +44,7 @@ class _GroupBalance:
     added: int = 0
     ceiling: int | None = None
     window_end_us: int = 0
+    """0 until a call of the group holds something: then there is a row to update."""
     anchor: Anchor = DEFAULT_ANCHOR
     counted_at_us: int = 0
 

@@ -1,4 +1,4 @@
-"""Limits as the latest calls that they counted show them: what is known without the policies.
+"""Limits as the ledger knows them, without the policy files: as of each one's latest call.
 
 A rule may change its meter, window or anchor, and change back, while its earlier windows are
 still open. The row of `budgets` that counted last is the one that is in force, whichever is

@@ -8,7 +8,8 @@ The promises have numbers; tests cite them.
   The opening balance is what pruned holds were charged; the chain of decisions proves it.
 - L3 idempotent: the same request gets the same answer; a hold is settled or released once.
 - L4 durable: a response that was sent survives a crash; nothing half-done shows.
-- L5 unknown is spent: an expired hold is charged at its worst case.
+- L5 unknown is spent: an expired hold is charged at its worst case, on every limit that does
+  not say `on_expiry: release`.
 - L6 own window: a hold settles into the window it was authorized in.
 - L7 integers: money is int64 nano-USD and tokens are int64.
 - L8 no second truth: no counter beside the ledger; windows reset by a new row.
@@ -145,7 +146,7 @@ class Ledger(Protocol):
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for the commit in progress."""
+        """How many requests wait for the commit in progress."""
 
     async def close(self) -> None:
         """Commit what is queued, and close the file."""

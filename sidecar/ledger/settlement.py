@@ -119,6 +119,7 @@ class Settlements:
     def _move(self, row: int, state: HoldState, charge: Callable[[_Amount], int]) -> None:
         """Move a hold's amounts from held to spent, on all of its budget rows (L2)."""
         for amount in self._amounts(row):
+            # An expired hold is charged already and holds nothing: the difference is added.
             # A concurrent limit counts only open holds: closing one spends nothing.
             charged = 0 if amount.limit.window is Window.CONCURRENT else charge(amount)
             self._sql.execute(

@@ -1,4 +1,4 @@
-"""A disjunction of conditions: one evaluation shows that none is true.
+"""Conditions joined by `||`: one evaluation shows that none of them is true.
 
 CEL's `a || b` is false only if both are false; if neither is true and one fails, it is an
 error. If the disjunction of all deny rules is false, none is true and none fails; otherwise

@@ -70,9 +70,10 @@ class Evaluation:
         return applied, failed
 
     def verdict(self) -> RuleVerdict:
-        """Deny by default, and if any deny rule holds or fails."""
+        """Deny by default, and if any deny rule is true or fails."""
         reasons: list[Reason] = []
         shadow_reasons: list[Reason] = []
+        # If no deny rule that reads the request is true or fails, the certain ones are left.
         none = all(any_of.none(self._binding) for any_of in self._policy.request_denials)
         for rule in self._rules.certain_denials if none else self._rules.denials:
             reason = self._denial(rule)
@@ -135,7 +136,7 @@ class Evaluation:
         return ceiling_of(self.value(rule.body), rule.terms.meter)
 
     def _holds(self, rule: Rule) -> bool:
-        """Whether an allow rule holds; one that fails does not."""
+        """Whether an allow rule is true; one that fails is not."""
         try:
             return self.value(rule.body) is True
         except EvaluationError:

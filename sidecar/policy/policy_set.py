@@ -50,9 +50,9 @@ class Residual:
     """
 
     denials: tuple[Rule, ...]
-    """Without those that never hold for these entries."""
+    """Without those that are never true for these entries."""
     certain_denials: tuple[Rule, ...]
-    """Those that hold or fail for every call."""
+    """Those that are true or fail for every call."""
     allowed: bool
     allowances: tuple[Rule, ...]
     """Only those that depend on the request."""
@@ -164,7 +164,7 @@ def compile_files(
     Raises what `load` raises.
     """
     parser = CelPythonEngine()
-    checker = cel_cpp()
+    checker = cel_cpp()  # it checks types, also where cel-python evaluates
     if engine_name == "cel-cpp" and checker is None:
         raise ValueError("cel-cpp has no wheel for this machine: use --engine cel-python")
     engine = checker if engine_name == "cel-cpp" and checker is not None else parser

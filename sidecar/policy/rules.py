@@ -30,7 +30,7 @@ _STRING_OR_COMMENT = re.compile(r"//[^\n]*|\"(?:\\.|[^\"\\\n])*+\"?|'(?:\\.|[^'\
 
 
 class RuleEffect(StrEnum):
-    """The effect of a rule that holds."""
+    """What a rule does: it allows, denies, or limits."""
 
     ALLOW = "allow"
     DENY = "deny"

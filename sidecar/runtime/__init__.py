@@ -1,1 +1,1 @@
-"""The composition root: settings, listeners, maintenance and the log of a process."""
+"""The process of `sidecar serve`: its settings, parts, listeners, maintenance and log."""

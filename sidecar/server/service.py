@@ -26,7 +26,7 @@ from sidecar.server.stream import Stream
 from sidecar.server.unary_rpc import trace_of, unary_rpc
 
 MAX_STREAMS = 64
-"""At a time. One whose answers are not read keeps up to a megabyte of them."""
+"""The most at a time. A stream whose responses are not read keeps up to a megabyte of them."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
 

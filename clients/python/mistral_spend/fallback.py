@@ -9,7 +9,10 @@ from mistral_spend.sidecar_client import Authorization
 
 @dataclass(frozen=True)
 class Fallback:
-    """The least output that the app can use, None to keep it; and models, the first preferred."""
+    """The least output that an app accepts, None for no less than requested, and other models.
+
+    The first model is preferred.
+    """
 
     min_output_tokens: int | None
     models: Sequence[str]

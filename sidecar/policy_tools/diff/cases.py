@@ -190,7 +190,7 @@ def model_id(policy: PolicySet, name: str) -> str:
 
 
 def _model_names(old: PolicySet, new: PolicySet, reading: Dependencies) -> list[str]:
-    """Return ids, and the aliases that do not come to the same as an id."""
+    """Return the ids, and each alias whose calls may be decided differently from its model's."""
     names = {*old.catalogue.models, *new.catalogue.models}
     return sorted(
         name
@@ -201,7 +201,7 @@ def _model_names(old: PolicySet, new: PolicySet, reading: Dependencies) -> list[
 
 
 def _endpoints(model: str, old: PolicySet, new: PolicySet, reading: Dependencies) -> list[Endpoint]:
-    """Return those that a model is for, or all if a rule tells them apart.
+    """Return the endpoints that a model is for, or all if a rule reads the endpoint.
 
     Where its entry does not say, they are those that it has prices for.
     """
@@ -239,7 +239,7 @@ def _prices(model: str, policy: PolicySet) -> list[Price]:
 
 
 def _keys(old: PolicySet, new: PolicySet, reading: Dependencies, now_us: int) -> list[str]:
-    """Return no key, one that is unknown, and one of each kind that rules tell apart."""
+    """Return the keys to try: none, an unknown one, and one of each kind that rules tell apart."""
     if not reading.key_kinds and not reading.each_key:
         return [NO_KEY]
     every = {key_id for each in (old, new) for key_id in each.catalogue.keys}
@@ -257,7 +257,7 @@ def _kind(key: policy_pb.Key, now_us: int) -> tuple[object, ...]:
 
 
 def _levels(old: PolicySet, new: PolicySet, reading: Dependencies) -> dict[Input, Sequence[Spent]]:
-    """Return nothing, each amount and share that a rule looks for, and all, for each limit."""
+    """Return what is tried as spent of each limit: nothing, all, and what rules compare it with."""
     meters = {rule.id: rule.terms.meter for each in (old, new) for rule in each.limits}
     return {
         (SPEND, rule): [
@@ -270,7 +270,7 @@ def _levels(old: PolicySet, new: PolicySet, reading: Dependencies) -> dict[Input
 
 
 def _marks(shares: set[Fraction], amounts: set[int]) -> Iterator[tuple[Fraction | int, int]]:
-    """Yield each mark that something is compared with, and what is just beside it."""
+    """Yield nothing, all, and each compared mark with what is just under and just over it."""
     marks: list[Fraction | int] = [*sorted({*shares, Fraction(0), Fraction(1)}), *sorted(amounts)]
     for mark in marks:
         compared = mark in (amounts if isinstance(mark, int) else shares)

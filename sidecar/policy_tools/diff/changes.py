@@ -65,7 +65,10 @@ class _Row(NamedTuple):
 
 
 class _LabelSets(NamedTuple):
-    """Some combinations of labels: how many, and which values they have; None is missing."""
+    """The combinations of labels that lead to a row: their number, and the values in them.
+
+    A value of None stands for a label that is missing.
+    """
 
     number: int
     seen: frozenset[tuple[str, str | None]]

@@ -97,7 +97,7 @@ class Comparison:
         return part.outcome(case)
 
     def _combined(self, diagrams: Diagrams, pairs: Mapping[str, tuple[Node, Node]]) -> Node:
-        """Return the diagram of the total of all parts in both sets, None where it is the same."""
+        """Return the diagram of the results of all parts in both sets, None where these agree."""
         nodes: list[Node] = []
         places: dict[str, tuple[int, int]] = {}
         for name, (one, other) in pairs.items():
@@ -127,9 +127,9 @@ class Comparison:
     def _replaced(
         self, diagrams: Diagrams, places: Mapping[str, tuple[int, int]]
     ) -> dict[int, Node]:
-        """Return what stands for all that is the same in both sets, where a part of it denies.
+        """Return the outcomes to use in place of the unchanged rules, where one of them denies.
 
-        Only a lookup stays, and whether any rule allows a case, if such a rule differs.
+        Lookups are kept. So are allow rules, if any allow rule differs.
         """
         same = [name for name, (one, other) in places.items() if one == other]
         parts = {name: self._old.get(name) or self._new[name] for name in places}

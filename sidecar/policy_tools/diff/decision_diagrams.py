@@ -109,7 +109,7 @@ class Diagrams:
         return self._results.setdefault(value, Node(len(self.levels), (), value))
 
     def _branch(self, level: int, children: tuple[Node, ...]) -> Node:
-        """Return the node with these children, or the only one that they are."""
+        """Return the node with these children; if all are the same node, return that one."""
         if all(child is children[0] for child in children):
             return children[0]
         return self._nodes.setdefault((level, children), Node(level, children))

@@ -111,7 +111,7 @@ def compare(
 
 
 def _touched(rewritten: set[str], fields: Sequence[FieldChange], reading: Dependencies) -> set[str]:
-    """Return the rules that may come to something else: all others are the same in both sets."""
+    """Return the rules whose outcome may differ between the sets."""
     kinds = {each.kind for each in fields}
     decided = {each.name for each in fields if each.field not in _NOT_DECIDING}
     direct = rewritten | {each.name for each in fields if each.kind == "rule"} & decided

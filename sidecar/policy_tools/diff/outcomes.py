@@ -67,7 +67,7 @@ ALLOWS = Outcome(allows=True)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A function of some inputs: one of those that decide a case together."""
+    """One of the functions that decide a case together: a rule, or a lookup in the data files."""
 
     inputs: frozenset[Input]
     outcome: Callable[[Case], Outcome]
@@ -197,7 +197,7 @@ class _Evaluator:
         return Outcome(most_tokens=self._most_tokens(case, passes))
 
     def _most_tokens(self, case: Case, passes: Callable[[int], bool]) -> int | None:
-        """Find how many tokens a request may have; it is taken that fewer pass, too."""
+        """Find how many tokens a request may have, assuming that with fewer it passes, too."""
         if passes(MAX_TOKENS):
             return None
         most, too_many = MIN_TOKENS, MAX_TOKENS

@@ -36,8 +36,9 @@ _NAMES, _SIZES = {"endpoint", "model"}, {"max_output_tokens", "tokens"}
 _EQUAL = {"relation_eq", "relation_ne", "relation_in"}
 
 _Meets = Enum("_Meets", ["ANYTHING", "EQUAL", "ORDER", "KEY", "HAS", "SCOPE"])
-"""What a part of an expression meets. It may be equal to something, or in it; a KEY is looked
-for in it; SCOPE is what a limit counts by, which decides nothing."""
+"""What is done with a part of an expression. EQUAL: it is compared for equality, or looked for in a
+list. ORDER: it is compared by size. KEY: a key is looked for in it. HAS: it is tested by has().
+SCOPE: a limit counts by it, which decides no call. ANYTHING: anything else."""
 
 
 def read(*policies: PolicySet) -> Dependencies:
@@ -163,7 +164,7 @@ class _RuleReader:
             self._found.doubts.add(Inexact(self._rule.id, reads))
 
     def _equals(self, reads: str, meets: _Meets, other: Tree | None) -> set[str] | None:
-        """Return the texts that something is compared with, None and a doubt if not just that."""
+        """Return the texts that a part is compared with; None, and a doubt, if they are unknown."""
         values = self._data.values(other) if other and meets is _Meets.EQUAL else None
         if values is None:
             self._doubt(reads, meets)
@@ -178,7 +179,7 @@ class _RuleReader:
         return names or set()
 
     def _label(self, name: str, meets: _Meets, other: Tree | None) -> None:
-        """A label that a limit counts by is there or not; more of it decides nothing."""
+        """Note a label, with its texts, unless it only has to exist: in has(), or as a scope."""
         self._inputs.add((LABEL, name))
         values = self._found.labels[name]
         if meets not in (_Meets.HAS, _Meets.SCOPE):
@@ -191,7 +192,7 @@ class _RuleReader:
             self._add_texts(self._found.keys, "the key", meets, other)
 
     def _add_texts(self, values: set[str], reads: str, meets: _Meets, other: Tree | None) -> None:
-        """Add what a text is compared with, or, for want of that, all texts of the rule."""
+        """Add the texts that a part is compared with; all texts of the rule if they are unknown."""
         equals = self._equals(reads, meets, other)
         if equals is None:
             self._unlisted.append(values)

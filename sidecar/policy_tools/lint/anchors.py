@@ -1,4 +1,4 @@
-"""Lint of patterns that match a part of a text where a match gives access."""
+"""Lint of patterns without `^` or `$` where a match gives access: any part of a text matches."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Lints of names that are taken for others: of another script, in another case, or a family's."""
+"""Lints of names that look like others (letters, case), or are also the name of a family."""
 
 import unicodedata
 from collections import defaultdict

@@ -66,7 +66,7 @@ class Coverage:
 
 
 def _conditions(rules: RuleTraces) -> Iterator[Covered]:
-    """Yield every condition; one that is `true` or `false` as it is written is only that."""
+    """Yield every condition. A literal `true` or `false` has no other outcome."""
     both = (_outcome(value=True), _outcome(value=False))
     for rule, tracer in rules.rules:
         for part in tracer.parts:
