@@ -2,7 +2,14 @@
 
 import hashlib
 import hmac
+import logging
+import os
+import stat
 from pathlib import Path
+
+from sidecar.domain.texts import printable
+
+log = logging.getLogger(__name__)
 
 MIN_BYTES = 16
 MAX_BYTES = 4096
@@ -59,13 +66,21 @@ class Pepper:
 def read_pepper(path: Path) -> Pepper:
     """Read a pepper: the file's content without surrounding white space.
 
+    A file that all users of the host can read is used, with a warning: Kubernetes mounts so.
     Raises ValueError, whose text has nothing of the content.
     """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1).strip()
+            mode = os.fstat(file.fileno()).st_mode
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     if not MIN_BYTES <= len(content) <= MAX_BYTES:
         raise ValueError(f"{path}: must have {MIN_BYTES} to {MAX_BYTES} bytes")
+    if mode & stat.S_IROTH:
+        log.warning(
+            "%s: every user of this host can read the pepper: chmod 600, or in Kubernetes"
+            " defaultMode: 0400",
+            printable(str(path)),
+        )
     return Pepper(content)

@@ -1,9 +1,12 @@
 """Opening and locking of a ledger file, with the checks for damage and foreign files."""
 
+import contextlib
+import errno
 import fcntl
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +30,9 @@ QUICK_CHECK_BYTES = 32 * 2**20
 """Up to this size a file is checked at each start. SQLite reads about 150 MB a second, and
 before 3.42 a check cannot be stopped in the middle of a table."""
 
+_PROCESS_BYTES = 20
+"""The length of a lock file: the number of a process, and spaces."""
+
 BUSY_SECONDS = 5
 """How long a second writer waits for the sidecar's transaction."""
 
@@ -44,33 +50,45 @@ def canonical_path(path: Path) -> Path:
     return real
 
 
-def lock(path: Path) -> IO[str]:
+def lock(path: Path) -> IO[bytes]:
     """Lock the file for its one writer, until the returned file is closed.
 
-    Raises LedgerRefusedError when another process has the lock.
+    The lock is a file beside it, with the writer's process. Raises LedgerRefusedError when
+    another process has the lock, or the file is of another kind.
     """
-    holder = path.with_name(path.name + ".lock")
+    handle = _open_lock(path, path.with_name(path.name + ".lock"))
+    owner = os.pread(handle.fileno(), _PROCESS_BYTES + 1, 0)
     try:
-        handle = holder.open("a+", encoding="ascii")
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        process = owner.decode("ascii", "replace").strip() or "unknown"
+        raise LedgerRefusedError(
+            f"{path}: another sidecar (process {process}) uses this ledger; "
+            "stop it, or give --ledger another file"
+        ) from None
+    # It is written over, never cut off: what is longer was not written by a sidecar.
+    os.pwrite(handle.fileno(), str(os.getpid()).encode().ljust(_PROCESS_BYTES), 0)
+    return handle
+
+
+def _open_lock(path: Path, holder: Path) -> IO[bytes]:
+    """Open a lock file, or create it; a user who may write to the folder may have put another."""
+    try:
+        descriptor = os.open(holder, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise LedgerRefusedError(f"{path}: its lock file, {holder}, is a link") from None
         raise LedgerRefusedError(
             f"{path}: cannot be written: {error.strerror}; "
             "give --ledger a file in a folder that this user may write to"
         ) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.seek(0)
-        owner = handle.read(20).strip() or "unknown"
-        handle.close()
-        raise LedgerRefusedError(
-            f"{path}: another sidecar (process {owner}) uses this ledger; "
-            "stop it, or give --ledger another file"
-        ) from None
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
-    return handle
+    found = os.fstat(descriptor)
+    content = os.pread(descriptor, _PROCESS_BYTES + 1, 0) if stat.S_ISREG(found.st_mode) else b"?"
+    if found.st_nlink != 1 or not re.fullmatch(rb"\d* *", content):
+        os.close(descriptor)
+        raise LedgerRefusedError(f"{path}: {holder} is not the lock file of a sidecar; remove it")
+    return os.fdopen(descriptor, "r+b", buffering=0)
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -79,6 +97,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
     Raises LedgerRefusedError for a file that is damaged or not a ledger.
     """
     _check_file_system(path)
+    with contextlib.suppress(OSError):  # SQLite says what is wrong; its files have the same mode
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with _opening(path, path, check_same_thread=False, timeout=0) as connection:
         _check_is_ledger(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")

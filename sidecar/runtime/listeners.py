@@ -16,7 +16,7 @@ from sidecar.ledger.protocol import OperatorLedger
 from sidecar.runtime.settings import Settings
 from sidecar.server import admin
 from sidecar.server.adapters import Adapters
-from sidecar.server.addresses import ListenError, check_address
+from sidecar.server.addresses import ListenError, check_address, is_unix
 from sidecar.server.health import Health, HealthListener
 from sidecar.server.listener import Server
 from sidecar.server.service import SERVICE, AuthorizationService
@@ -108,10 +108,14 @@ class Listeners:
             log.info("health on %s", self._probes.address)
 
     async def start(self) -> None:
-        """Serve apps, operators and adapters."""
-        await self._apps.start()
-        await self._operators.start()
+        """Serve adapters, operators and apps.
+
+        Adapters bind their addresses only here, and may fail. So they come first: no app is
+        served by a sidecar that does not start.
+        """
         await self._start_adapters()
+        await self._operators.start()
+        await self._apps.start()
         for address in self._operators.addresses:
             log.info("ADMIN on %s", address)
 
@@ -130,8 +134,9 @@ def _check_admin(address: str, apps: Sequence[str]) -> None:
     """Raise ValueError for an address that operators may not have."""
     try:
         check_address(address)
-    except ListenError:
-        raise ValueError(f"--admin-listen {address}: {_ADMIN_ADDRESS}") from None
+    except ListenError as error:
+        why = str(error) if is_unix(address) else f"{address}: {_ADMIN_ADDRESS}"
+        raise ValueError(f"--admin-listen {why}") from None
     if address in apps:
         raise ValueError(
             f"--admin-listen {address}: is an address for apps; operators need their own"

@@ -3,11 +3,14 @@
 import ipaddress
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 MAX_PORT = 65_535
+MAX_SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
+"""What the kernel's address of a Unix socket has room for."""
 
 _UNIX = "unix:"
 
@@ -28,6 +31,11 @@ def check_address(address: str, *, proven: bool = False, by_certificate: bool = 
             raise ListenError("unix: needs a path, as in unix:/run/sidecar/sidecar.sock")
         if set(address) & set("%?#"):  # gRPC parses the path as a URL
             raise ListenError(f"{address}: the path of a socket must not have %, ? or # in it")
+        if (length := len(os.fsencode(socket_path(address)))) > MAX_SOCKET_PATH_BYTES:
+            raise ListenError(
+                f"{address}: the path of a socket has at most {MAX_SOCKET_PATH_BYTES} bytes, and"
+                f" this one has {length}"
+            )
         return
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:

@@ -27,10 +27,10 @@ class HttpResponse(NamedTuple):
     body: bytes
 
     def document(self) -> Any:
-        """Return the body's JSON, None if it is not JSON."""
+        """Return the body's JSON, None if it is not JSON, or nests too deeply."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 

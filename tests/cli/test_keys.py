@@ -200,6 +200,7 @@ def test_a_fingerprint_finds_the_version_of_a_secret(tmp_path: Path) -> None:
     """Only with the operator's pepper; with another, it cannot be recognized."""
     pepper, path = tmp_path / "pepper", tmp_path / "ledger.sqlite"
     pepper.write_bytes(b"0123456789abcdef\n")
+    pepper.chmod(0o600)
     given = ("--key-pepper-file", pepper)
     digest = hashlib.sha256(b"the-secret").hexdigest()
     mac = hmac.new(b"0123456789abcdef", digest.encode(), "sha256").hexdigest()
@@ -225,6 +226,17 @@ def test_an_invalid_secret_is_refused_and_not_shown(secret: bytes, tmp_path: Pat
     (tmp_path / "pepper").write_bytes(b"0123456789abcdef")
     code, out, err = fingerprint(secret, "--key-pepper-file", tmp_path / "pepper")
     assert (code, out, "is not a credential" in err, "two" in err) == (2, "", True, False)
+
+
+def test_a_pepper_that_every_user_can_read_is_used_with_a_warning(tmp_path: Path) -> None:
+    """Kubernetes mounts Secrets so, if a pod does not say otherwise."""
+    pepper = tmp_path / "pepper"
+    pepper.write_bytes(b"0123456789abcdef")
+    for mode, is_warned in ((0o644, True), (0o640, False), (0o400, False)):
+        pepper.chmod(mode)
+        code, _, err = fingerprint(b"a-secret-of-mine", "--key-pepper-file", pepper)
+        assert (code, "every user of this host can read the pepper" in err) == (0, is_warned)
+        assert "0123456789abcdef" not in err
 
 
 @pytest.mark.parametrize("pepper", [b"", b"too short", b"x" * 5000])

@@ -170,7 +170,7 @@ def test_an_error_says_what_to_do(status: int, advice: str, server: MistralAdmin
     assert advice in message
 
 
-@pytest.mark.parametrize("how", ["huge", "nonsense"])
+@pytest.mark.parametrize("how", ["huge", "nonsense", "deep"])
 def test_an_invalid_list_is_an_error_not_an_empty_list(how: str, server: MistralAdmin) -> None:
     """An empty list would leave live keys behind."""
     server.faults.append(Fault("list", how, range(1, 99)))

@@ -276,7 +276,7 @@ def test_an_unknown_kind_of_sink_is_refused(text: str) -> None:
         open_sink(text, "dev-team-key", KubernetesSettings())
 
 
-@pytest.mark.parametrize("key_id", ["../../etc/x", "a b", "x'"])
+@pytest.mark.parametrize("key_id", ["../../etc/x", "a b", "x'", "..", ".", ".hidden"])
 def test_a_keys_id_cannot_change_the_path_of_the_sink(key_id: str, tmp_path: Path) -> None:
     """{key} is replaced only by a plain word."""
     with pytest.raises(ValueError, match="cannot replace"):

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 from ledger.conftest import LedgerHarness
 from support import tools
+from support.operator_ledger import NOON, operator_ledger
 from support.reservations import limit, reservation
 
-from sidecar.ledger import ledger_file
+from sidecar.ledger import backup, ledger_file
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.schema import APPLICATION_ID
 from sidecar.ledger.sqlite import SqliteLedger
@@ -108,6 +110,54 @@ def test_a_link_to_a_ledger_in_use_is_the_ledger_in_use(
     link.symlink_to(harness.path)
     with pytest.raises(LedgerRefusedError, match="another sidecar"):
         SqliteLedger(link)
+
+
+def test_the_lock_of_a_ledger_follows_no_link_and_overwrites_nothing(tmp_path: Path) -> None:
+    """Another user who may write to the folder could name a file of ours as the lock."""
+    victim, path = tmp_path / "victim", tmp_path / "ledger.sqlite"
+    holder = tmp_path / "ledger.sqlite.lock"
+    for make in (
+        lambda: holder.symlink_to(victim),
+        lambda: holder.hardlink_to(victim),
+        lambda: holder.write_text("precious"),
+        lambda: os.mkfifo(holder),
+    ):
+        victim.write_text("precious")
+        make()
+        with pytest.raises(LedgerRefusedError, match="lock file"):
+            SqliteLedger(path)
+        assert victim.read_text() == "precious"
+        if holder.is_file():
+            assert holder.read_text() == "precious"
+        holder.unlink()
+    assert not path.exists()
+
+
+def test_the_lock_that_an_older_version_left_is_taken(harness: LedgerHarness) -> None:
+    """It has a process's number and nothing else."""
+    harness.run(harness.ledger.close())
+    holder = harness.path.with_name(f"{harness.path.name}.lock")
+    holder.write_text("1234567")
+    harness.ledger = SqliteLedger(harness.path)
+    assert int(holder.read_text()) == os.getpid()
+
+
+def test_a_new_ledger_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """With its WAL, its lock, a backup and a restored one; a mode that a person set stays."""
+    before = os.umask(0o022)
+    try:
+        with operator_ledger(tmp_path / "ledger.sqlite") as opened:
+            opened.hold(NOON, limit(None))
+            backup.back_up(opened.path, tmp_path / "copy.sqlite")
+            modes = {file.name: stat.filemode(file.stat().st_mode) for file in tmp_path.iterdir()}
+        assert len(modes) == 5
+        assert set(modes.values()) == {"-rw-------"}
+        (tmp_path / "ledger.sqlite").chmod(0o640)
+        with operator_ledger(tmp_path / "ledger.sqlite") as opened:
+            opened.hold(NOON, limit(None))
+            assert stat.S_IMODE((tmp_path / "ledger.sqlite-wal").stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
 
 
 def test_a_file_with_several_hard_links_is_refused(harness: LedgerHarness, tmp_path: Path) -> None:

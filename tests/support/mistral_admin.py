@@ -44,7 +44,7 @@ class Fault:
     """A fault at the requests number `at` of one kind, counted from 1.
 
     `how` is a status, or "reset" (before the effect), "lost" (after it), "hang" (before it,
-    until the client gives up), "late" (after it), "huge" or "nonsense".
+    until the client gives up), "late" (after it), "huge", "nonsense" or "deep".
     """
 
     kind: str
@@ -178,6 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
             case "huge":
                 self._send(status, {"data": "x" * 5_000_000})
+            case "deep":
+                self._send(status, b"[" * 200_000)
             case "nonsense":
                 self._send(status, {"object": "what is this?"})
             case _:
@@ -246,7 +248,9 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, {"object": "list", "data": [{"id": "mistral-small-latest"}]}
 
     def _send(self, status: int, document: Any, headers: dict[str, str] | None = None) -> None:
-        content = b"" if document is None else json.dumps(document).encode()
+        content = document if isinstance(document, bytes) else json.dumps(document).encode()
+        if document is None:
+            content = b""
         with suppress(ConnectionError):
             self.send_response(status)
             for name, value in (headers or {}).items():

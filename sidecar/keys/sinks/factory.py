@@ -15,8 +15,10 @@ def open_sink(text: str, key_id: str, kubernetes: KubernetesSettings) -> Sink:
 
     Belongs to the running event loop. Raises ValueError.
     """
-    if "{key}" in text and not re.fullmatch(r"[\w.-]+", key_id, re.ASCII):
-        raise ValueError(f"{key_id} has characters that cannot replace {{key}}")
+    if "{key}" in text and not re.fullmatch(r"[\w-][\w.-]*", key_id, re.ASCII):
+        raise ValueError(
+            f"{key_id} begins with a dot, or has characters that cannot replace {{key}}"
+        )
     kind, _, place = text.replace("{key}", key_id).partition(":")
     match kind:
         case "file" | "bare-file" if place:

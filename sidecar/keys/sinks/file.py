@@ -80,7 +80,7 @@ def _digest(content: bytes) -> str:
         return Secret(text).digest
     except (KeyError, TypeError):
         return ""
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return Secret(text).digest

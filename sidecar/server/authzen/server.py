@@ -1,6 +1,7 @@
 """The AuthZEN listener: HTTP requests decided by the authorization service."""
 
 import json
+import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -88,7 +89,8 @@ class AuthZen:
             host, _, port = address.rpartition(":")
             number = await self._server.start_tcp(host.strip("[]"), int(port))
         except OSError as error:
-            raise ListenError(f"{address}: cannot listen there: {error.strerror}") from None
+            why = os.strerror(error.errno) if error.errno else error
+            raise ListenError(f"{address}: cannot listen there: {why}") from None
         scheme = "http" if self._tls is None else "https"
         self._url = self._url or f"{scheme}://{host}:{number}"
         return f"{host}:{number}"

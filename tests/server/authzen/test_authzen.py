@@ -458,6 +458,25 @@ def test_where_it_cannot_listen_is_refused_at_start(
     assert expected in " ".join(error.split())
 
 
+def test_an_address_that_is_taken_is_said_plainly(sidecar: RunningSidecar, tmp_path: Path) -> None:
+    """At start, with the flag and without a traceback; so is a path that is too long."""
+    long = f"unix:{tmp_path}/{'x' * 108}"
+    for flag, address, why in (
+        ("--authzen-listen", address_of(sidecar), "Address already in use"),
+        ("--authzen-listen", long, "has at most"),
+        ("--listen", long, "has at most"),
+        ("--admin-listen", long, "has at most"),
+    ):
+        code, out, error = run(
+            "serve", "--policies", SHIPPED, "--ledger", tmp_path / "l.sqlite",
+            *(() if flag == "--listen" else ("--listen", "127.0.0.1:0")), flag, address,
+        )  # fmt: skip
+        assert (code, "Traceback" in error, "SERVING" in out + error) == (2, False, False), error
+        assert f"sidecar: {flag}" in error
+        assert f"{address}: " in error
+        assert why in error
+
+
 def test_a_larger_body_is_not_read(sidecar: RunningSidecar) -> None:
     """413, by content-length or by bytes; the sidecar continues."""
     huge = b" " * (MAX_BODY_BYTES + 1)

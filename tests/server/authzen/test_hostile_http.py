@@ -42,6 +42,7 @@ def is_answered(address: str) -> bool:
         (["Transfer-Encoding: chunked", f"Content-Length: {len(BODY)}"], BODY, 400),
         (["Content-Length: 5", "Transfer-Encoding: chunked"], CHUNKED, 400),
         (["Transfer-Encoding: gzip, chunked"], b"0\r\n\r\n", 501),
+        (["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"], b"0\r\n\r\n", 501),
         (["Transfer-Encoding: chunked, identity"], b"0\r\n\r\n", 501),
         (["Transfer-Encoding : chunked"], b"0\r\n\r\n", 400),
         (["Content-Length: -1"], b"", 400),
@@ -55,7 +56,7 @@ def is_answered(address: str) -> bool:
         (["X: a\x00b"], b"", 400),
         (["X" * (MAX_HEAD_BYTES + 10) + ": 1"], b"", 431),
     ],
-    ids=range(17),
+    ids=range(18),
 )  # fmt: skip
 def test_a_request_whose_end_is_not_plain_is_refused(
     head: list[str], body: bytes, status: int, address: str
