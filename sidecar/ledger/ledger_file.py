@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -168,11 +169,23 @@ def _opening(path: Path, place: Path | str, **options: Any) -> Iterator[sqlite3.
         if connection is not None:
             connection.close()
         if isinstance(error, sqlite3.Error):
-            raise LedgerRefusedError(
-                f"{path}: cannot be opened as a ledger: {error}; "
-                "restore a backup, or give --ledger another file"
-            ) from None
+            raise _refusal(path, error) from None
         raise
+
+
+def _refusal(path: Path, error: sqlite3.Error) -> LedgerRefusedError:
+    """Return why a ledger cannot be opened, once its connection is closed and its WAL gone."""
+    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+        return LedgerRefusedError(
+            f"{path}: cannot be opened as a ledger: {error}; "
+            "restore a backup, or give --ledger another file"
+        )
+    size, free = path.stat().st_size, shutil.disk_usage(path.absolute().parent).free
+    return LedgerRefusedError(
+        f"{path}: its disk is full: {free:,} bytes are free, and the upgrade of an older ledger"
+        f" may need as many as the ledger has, {size:,}; nothing is lost: make room, and start"
+        " again"
+    )
 
 
 def _tables(connection: sqlite3.Connection) -> int:

@@ -9,10 +9,11 @@ total, a year and a week that begins on Sunday at six, whose first calls were pr
 is the tenth, with a call of a model that retires a day later.
 """
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from typing import Any
 import pytest
 from ledger.conftest import LedgerHarness
 from sqlite_utils import Database
+from support import tools
 from support.authorizer_harness import AuthorizerHarness, codes
 from support.commands import sidecar
+from support.policies import minimal
 from support.sidecar_process import chat, principal
 
 from sidecar.domain.clock import SECOND_US
@@ -47,6 +50,50 @@ def file_of(dump: Path, path: Path) -> Path:
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
     return path
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one old ledger, and not for its upgrade."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    size = file_of(OLD[0], tmp_path / "size.sqlite").stat().st_size
+    mount(folder, f"size={size + 65_536}")
+    try:
+        yield folder
+    finally:
+        subprocess.run([tools.program("umount"), folder], check=True)  # noqa: S603
+
+
+def mount(folder: Path, options: str) -> None:
+    """Mount a file system in memory, or change the options of one."""
+    done = subprocess.run(  # noqa: S603
+        [tools.program("mount"), "-t", "tmpfs", "-o", options, "tmpfs", folder],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        tools.cannot(done.stderr.decode().strip())
+
+
+def test_an_upgrade_without_room_says_so_and_loses_nothing(disk: Path, tmp_path: Path) -> None:
+    """It needs about as much room as the ledger has; when there is some, it succeeds."""
+    path = file_of(OLD[0], disk / "ledger.sqlite")
+    budgets = "SELECT rule, scope, spent, held FROM budgets ORDER BY id"
+    before = rows(path, budgets)
+    code, _, error = sidecar(
+        "serve", "--policies", minimal(tmp_path / "p"), "--ledger", path, "--listen", "127.0.0.1:0"
+    )
+    assert (code, "Traceback" in error) == (1, False)
+    assert "its disk is full" in error
+    assert "nothing is lost: make room, and start again" in error
+    assert rows(path, budgets) == before
+    mount(disk, "remount,size=16m")
+    upgraded = SqliteLedger(path)
+    with closing(ledger_file.open_reader(path)) as reader:
+        assert verify(reader)[0] == []
+    asyncio.run(upgraded.close())
+    assert rows(path, budgets) == before
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
