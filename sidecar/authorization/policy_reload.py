@@ -196,15 +196,16 @@ class Reloader:
 
     def _refuse(self, error: Exception) -> None:
         self.loads["refused"] += 1
-        self._retry_at = asyncio.get_running_loop().time() + self._retry_seconds
-        self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
         problems = _texts(error)
         known = problems == self.status.problems
+        if not known:
+            self._retry_seconds = RETRY_SECONDS
+        self._retry_at = asyncio.get_running_loop().time() + self._retry_seconds
+        self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
         since_us = self.status.stale_since_us or self._wall_clock()
         self.status = replace(self.status, stale_since_us=since_us, problems=problems)
         if known:
             return
-        self._retry_seconds = RETRY_SECONDS
         log.error("policies: the new files are invalid; %s", self.status)
         for problem in problems[:MAX_LOGGED]:
             log.error("policies: %s", problem)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import sidecar
+from support.older_ledger import make_older
 from support.operator_ledger import HOUR, MINUTE, NOON, OperatorLedger, operator_ledger
 from support.reservations import limit, reservation
 
@@ -153,15 +154,10 @@ def test_an_older_ledger_is_corrected_when_it_is_opened(
     path = tmp_path / "ledger.sqlite"
     with operator_ledger(path) as kept:
         expired(kept, charge, release)
-    with closing(sqlite3.connect(path)) as old:
-        old.executescript(
-            "UPDATE holds SET charged_output_tokens = 9000, charged_cost_nano_usd = 9000000;"
-            "DELETE FROM _sqlite_migrations WHERE name >= '0009';"
-            "ALTER TABLE alerts DROP COLUMN undivided_ceiling; ALTER TABLE alerts DROP COLUMN share;"
-            "ALTER TABLE alerts DROP COLUMN instance; DROP INDEX budgets_with_opening;"
-            "ALTER TABLE budgets DROP COLUMN opening; ALTER TABLE budgets DROP COLUMN starts_on;"
-            "ALTER TABLE budgets DROP COLUMN starts_at; DROP TABLE prunings;"
-            "CREATE TABLE pruned (decision INTEGER NOT NULL, chain BLOB NOT NULL) STRICT;"
+    make_older(path, before="0009_unknown_outcomes_and_shares")
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute(
+            "UPDATE holds SET charged_output_tokens = 9000, charged_cost_nano_usd = 9000000"
         )
     with operator_ledger(path) as kept:
         found = total(kept)

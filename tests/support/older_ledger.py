@@ -1,0 +1,46 @@
+"""A ledger with the tables of an older version, and rows of today."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from sidecar.ledger import schema
+
+
+def make_older(path: Path, *, before: str) -> None:
+    """Replace a ledger by one without the migrations from `before` on; it keeps the columns it has."""
+    newer = path.with_suffix(".newer")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.rename(newer)
+    with closing(Database(path)) as db:
+        schema.migrations.apply(db, stop_before=before)
+        db.conn.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        db.conn.execute("ATTACH ? AS newer", (str(newer),))
+        for table in _tables(db.conn, "main") & _tables(db.conn, "newer"):
+            columns = ", ".join(
+                _columns(db.conn, "main", table) & _columns(db.conn, "newer", table)
+            )
+            db.conn.execute(
+                f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}"  # noqa: S608
+            )
+        db.conn.commit()
+    newer.unlink()
+
+
+def _tables(connection: sqlite3.Connection, schema_name: str) -> set[str]:
+    """Return the names of a file's tables, without those of migrations and of SQLite."""
+    names = connection.execute(
+        f"SELECT name FROM {schema_name}.sqlite_schema WHERE type = 'table'"  # noqa: S608
+        " AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_%' ESCAPE '~'"
+    )
+    return {name for (name,) in names}
+
+
+def _columns(connection: sqlite3.Connection, schema_name: str, table: str) -> set[str]:
+    found = connection.execute(
+        "SELECT name FROM pragma_table_xinfo(?, ?) WHERE hidden = 0", (table, schema_name)
+    )
+    return {name for (name,) in found}
