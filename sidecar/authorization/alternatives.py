@@ -1,4 +1,8 @@
-"""Alternatives to a call that limits alone deny: less output, or other models."""
+"""Alternatives to a call that limits alone deny: less output, or other models.
+
+F1 fits now: the call with the output or with a model that is named would be allowed at this
+moment, and no larger output would be. Nothing is said where anything but limits denied.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

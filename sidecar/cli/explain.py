@@ -86,11 +86,7 @@ async def _explain(
 
 def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:
     """Print the decision, suggestions, limits, and the rules that had an effect."""
-    decision = answer.decision
-    say("allow" if decision.effect == pb.EFFECT_ALLOW else "deny")
-    for reason in decision.reasons:
-        about = f" ({reason.rule})" if reason.rule else ""
-        say(f"  {reason.http_status} {reason.code}{about}: {reason.message}")
+    _print_decision(answer.decision)
     if answer.suggestions:
         say("", "To be allowed, one of:")
         for suggestion in answer.suggestions:
@@ -99,7 +95,7 @@ def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:
         say("", f"worst case: {answer.worst_case}")
     for limit in answer.limits:
         say(f"  {limit.rule} of {limit.scope}: {limit.arithmetic}")
-    shown = [rule for rule in answer.rules if every_rule or _had_effect(rule, decision)]
+    shown = [rule for rule in answer.rules if every_rule or _had_effect(rule, answer.decision)]
     for rule in shown:
         mode = ", shadow" if rule.shadow else ""
         say("", f"{rule.rule} ({rule.effect}{mode}): {rule.value}")
@@ -108,6 +104,15 @@ def _print(answer: pb.ExplainResponse, *, every_rule: bool) -> None:
                 say(f"  {'  ' * part.depth}{part.text} = {part.value}")
     if silent := len(answer.rules) - len(shown):
         say("", f"{counted(silent, 'rule')} without effect: --all shows them")
+
+
+def _print_decision(decision: pb.AuthorizeResponse) -> None:
+    say("allow" if decision.effect == pb.EFFECT_ALLOW else "deny")
+    for reason in decision.reasons:
+        about = f" ({reason.rule})" if reason.rule else ""
+        say(f"  {reason.http_status} {reason.code}{about}: {reason.message}")
+    for warning in decision.warnings:
+        say(f"  warning {warning.code}: {warning.message}")
 
 
 def _had_effect(rule: pb.ExplainedRule, decision: pb.AuthorizeResponse) -> bool:

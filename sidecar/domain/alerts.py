@@ -45,8 +45,8 @@ class Alert(NamedTuple):
 
     Amounts are in the meter's unit: requests, tokens or nano-USD. `scope` is the limit's
     scope; the workspace for an overrun or an expiry, which have no rule; KEY#VERSION for a
-    key in use after its grace period; the model's id for a retirement, whose window is that of
-    `Retirement.notice`.
+    key in use after its grace period; the model's id for a retirement, whose window is that of its
+    `Notice`.
     """
 
     alert_id: str

@@ -1,15 +1,27 @@
-"""The retirement of a model: its day, its replacement, and when to alert of it."""
+"""The retirement of a model: its day, its replacement, and when to alert of it.
+
+R1 retired is denied: from its first moment of retirement on. Before it, answers warn, and reports
+name the model where it was spent on.
+"""
 
 from typing import NamedTuple
 
 from sidecar.domain.clock import to_datetime
-from sidecar.domain.windows import DAY_US, FOREVER_US, Span
+from sidecar.domain.windows import DAY_US, FOREVER_US, Span, Window
 
 MODEL_RETIRED = "MODEL_RETIRED"
 """The code of the reason for a call of a model that is retired."""
 
-NOTICE_DAYS = (30, 7, 1)
-"""So many days before its retirement, a model that is still called raises an alert."""
+NOTICE_DAYS = {Window.DAY: 1, Window.WEEK: 7, Window.MONTH: 30}
+"""So many days before its retirement, a model that is still called raises an alert; the shortest
+period first, by the name that its alert has as the window."""
+
+
+class Notice(NamedTuple):
+    """What an alert of a retirement is about: one of the periods before it, or all since."""
+
+    window: Window
+    span: Span
 
 
 class Retirement(NamedTuple):
@@ -27,13 +39,15 @@ class Retirement(NamedTuple):
         use = f": use {self.replaced_by}" if self.replaced_by else ""
         return f"model {self.model_id} {verb} on {to_datetime(self.retires_us):%Y-%m-%d}{use}"
 
-    def notice(self, at_us: int) -> Span | None:
-        """Return the time that an alert of a call now is about; None if it is too early for one.
+    def notice(self, at_us: int) -> Notice | None:
+        """Return what an alert of a call at this time is about; None if it is too early for one.
 
-        It is the last 30 days, 7 days or day before the retirement, the shortest that has begun.
-        From the retirement on it is all the time after it.
+        That is the shortest period before the retirement that has begun.
         """
         if at_us >= self.retires_us:
-            return Span(self.retires_us, FOREVER_US)
-        begun = [days for days in NOTICE_DAYS if at_us >= self.retires_us - days * DAY_US]
-        return Span(self.retires_us - min(begun) * DAY_US, self.retires_us) if begun else None
+            return Notice(Window.TOTAL, Span(self.retires_us, FOREVER_US))
+        for window, days in NOTICE_DAYS.items():
+            start_us = self.retires_us - days * DAY_US
+            if at_us >= start_us:
+                return Notice(window, Span(start_us, self.retires_us))
+        return None

@@ -148,7 +148,7 @@ class Admission:
         decision, checked = check_reservation(self._balances, reservation, at_us, hold=True)
         self._record(reservation, decision, checked, at_us)
         self._alerts.thresholds(reservation, decision, checked)
-        self._alerts.retirement(reservation, decision)
+        self._alerts.model_retirement(reservation, decision)
         self._retirements.record(reservation.call.model_id, reservation.retirement)
         return decision
 

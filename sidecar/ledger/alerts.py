@@ -139,10 +139,10 @@ class Alerts:
                 )  # fmt: skip
         return len(self._raised) - before
 
-    def retirement(self, reservation: ReservationRequest, decision: Decision) -> None:
+    def model_retirement(self, reservation: ReservationRequest, decision: Decision) -> None:
         """Report a model that is allowed shortly before its retirement, or denied because of it.
 
-        That is once for each of the times that `Retirement.notice` returns. A call that is
+        That is once for each notice of `Retirement.notice`. A call that is
         denied for any other reason does not use the model.
         """
         retirement = reservation.retirement
@@ -155,10 +155,11 @@ class Alerts:
             kind = AlertKind.MODEL_RETIRED
         else:
             return
-        if self._is_new((kind, "", Window.TOTAL, retirement.model_id, notice.start_us, ())):
+        window, span = notice
+        if self._is_new((kind, "", window, retirement.model_id, span.start_us, ())):
             self._raise(
                 kind, self._balances.advance(reservation.at_us), "", retirement.model_id,
-                Meter.REQUESTS, Window.TOTAL, *notice, 0, None, 0, 0,
+                Meter.REQUESTS, window, *span, 0, None, 0, 0,
                 replaced_by=retirement.replaced_by,
             )  # fmt: skip
 

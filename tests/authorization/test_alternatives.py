@@ -141,6 +141,26 @@ def test_a_model_fits_only_if_rules_allow_it(tmp_path: Path, open_harness: OpenH
     assert found(one, call()).models == ("mini-1", "tiny-1", "odd-1", "medium-1", "large-1")
 
 
+def test_a_limit_counted_for_each_model_leaves_room_for_others(
+    tmp_path: Path, open_harness: OpenHarness
+) -> None:
+    """Its ceiling is the same for all, and what is left of it is not."""
+    each = limit("1500", meter="tokens", per="model.id")
+    one = open_harness(minimal(tmp_path / "p", models_yaml=CATALOGUE, each=each))
+    one.authorize(call())
+    assert found(one, call()) == Fitting(300, ("nano-1", "pico-1", "mini-1", "tiny-1", "odd-1"))
+
+
+def test_a_limit_in_shadow_mode_leaves_what_fits_as_it_is(
+    tmp_path: Path, open_harness: OpenHarness
+) -> None:
+    """It refuses no call, however little it has left."""
+    shadow = limit("9", meter="tokens", extra="// mode: shadow\n")
+    daily = limit("500", meter="tokens")
+    one = open_harness(minimal(tmp_path / "p", a_shadow=shadow, daily=daily))
+    assert found(one, call()) == Fitting(400)
+
+
 def test_no_model_fits_a_limit_that_is_the_same_for_all(
     tmp_path: Path, open_harness: OpenHarness
 ) -> None:
@@ -149,15 +169,22 @@ def test_no_model_fits_a_limit_that_is_the_same_for_all(
     assert found(open_harness(policies), call()) == Fitting(900)
 
 
+@pytest.mark.parametrize("output", ["", "output_usd_per_million_tokens: 0.01\n"])
 def test_a_model_for_another_endpoint_does_not_fit(
-    tmp_path: Path, open_harness: OpenHarness
+    output: str, tmp_path: Path, open_harness: OpenHarness
 ) -> None:
-    """A request without an endpoint means that of the model it names."""
+    """A request without an endpoint means that of the model it names, priced for chats or not."""
     models = CATALOGUE + (
         "  embed-1:\n    family: embed\n    endpoints: [EMBEDDINGS]\n    prices:\n"
         "      - effective_from: 2020-01-01\n        input_usd_per_million_tokens: 0.01\n"
+        f"        {output}"
     )
-    policies = minimal(tmp_path / "p", models_yaml=models, money=limit("0.00015", meter="cost"))
+    policies = minimal(
+        tmp_path / "p",
+        models_yaml=models,
+        money=limit("0.00015", meter="cost"),
+        endpoints=deny("size(model.endpoints) > 0 && !(request.endpoint in model.endpoints)"),
+    )
     request = call()
     request.endpoint = pb.ENDPOINT_UNSPECIFIED
     assert found(open_harness(policies), request) == Fitting(50, ("nano-1",))

@@ -12,7 +12,7 @@ from support.sidecar_process import chat, tester
 
 from sidecar.domain.alerts import Alert
 from sidecar.domain.clock import SECOND_US, to_us
-from sidecar.domain.windows import DAY_US
+from sidecar.domain.windows import DAY_US, Window
 
 OpenHarness = Callable[..., AuthorizerHarness]
 
@@ -43,16 +43,16 @@ def test_a_model_still_called_alerts_once_in_each_period_and_once_when_denied(
     policies, ledger = minimal(tmp_path / "p", models_yaml=models()), tmp_path / "l.sqlite"
     raised = []
     for days, new in ((31, []), (30, [30]), (29, []), (8, []), (7, [7]), (2, []), (1, [1]), (0, [0]), (-5, [])):  # fmt: skip
+        raised += [("model_retires" if each else "model_retired", each) for each in new]
         for at_us in (RETIRES_US - days * DAY_US, RETIRES_US - days * DAY_US + SECOND_US):
             harness = open_harness(policies, ledger=ledger)
             assert call(harness, at_us) == ([] if days > 0 else ["MODEL_RETIRED"])
             found = alerts_of(harness)
             harness.close()
-        raised += [("model_retires" if each else "model_retired", each) for each in new]
-        days_of = [
-            (alert.kind.value, (RETIRES_US - alert.window_start_us) // DAY_US) for alert in found
-        ]
-        assert days_of == raised
+            assert [
+                (alert.kind.value, (RETIRES_US - alert.window_start_us) // DAY_US)
+                for alert in found
+            ] == raised
 
 
 def test_a_first_call_a_day_before_raises_one_alert(
@@ -109,6 +109,15 @@ def test_a_call_that_something_else_denies_raises_no_alert(
     assert retired == (["model_retires"] if days else ["model_retired"])
 
 
+def test_each_model_has_its_own_alert(tmp_path: Path, open_harness: OpenHarness) -> None:
+    """A1: also where two retire on one day; a model that stays has none."""
+    more = models() + "  old-2:\n    family: old\n    retires_on: 2026-12-31\n"
+    harness = open_harness(minimal(tmp_path / "p", models_yaml=more))
+    for model in ("old-1", "old-2", "small-1", "old-1"):
+        call(harness, RETIRES_US - DAY_US, model)
+    assert [alert.scope for alert in alerts_of(harness)] == ["old-1", "old-2"]
+
+
 def test_dry_runs_and_replays_raise_no_alert(tmp_path: Path, open_harness: OpenHarness) -> None:
     """A dry run changes nothing; a replay repeats a decision from before the period."""
     harness = open_harness(minimal(tmp_path / "p", models_yaml=models()))
@@ -134,6 +143,21 @@ def test_a_retirement_that_is_put_off_alerts_again(
         found = [alert.window_end_us for alert in alerts_of(harness)]
         harness.close()
     assert found == [RETIRES_US, RETIRES_US + 2 * DAY_US]
+
+
+def test_a_retirement_that_is_put_forward_alerts_again(
+    tmp_path: Path, open_harness: OpenHarness
+) -> None:
+    """A1: also where the last 7 days before the new day begin when the last 30 of the old one did."""
+    ledger, found = tmp_path / "l.sqlite", list[Alert]()
+    for day in ("2026-12-31", "2026-12-08"):
+        policies = minimal(tmp_path / day, models_yaml=models(day))
+        harness = open_harness(policies, ledger=ledger)
+        call(harness, RETIRES_US - 29 * DAY_US)
+        found = alerts_of(harness)
+        harness.close()
+    assert [alert.window for alert in found] == [Window.MONTH, Window.WEEK]
+    assert len({alert.window_start_us for alert in found}) == 1
 
 
 def test_pruning_keeps_the_alert_of_a_retired_model(

@@ -1,7 +1,7 @@
 """Apply each mutant to a copy of the source, and report the first test that fails.
 
 The tests most likely to fail run first: those that run the mutated lines (of a promise about keys,
-all tests of keys), then all fast tests of the ledger, its property tests, tests with real sidecars,
+or about what fits or retires, all tests of that), then all fast tests of the ledger, its property tests, tests with real sidecars,
 and all others. Each core runs one mutant at a time.
 """
 
@@ -35,6 +35,7 @@ LEDGER = (
     "tests/alerts",
     "tests/authorization/test_alert_thresholds.py",
     "tests/authorization/test_authorizer.py",
+    "tests/authorization/test_retirement_alerts.py",
     "tests/runtime/test_maintenance.py",
 )
 PLAIN = (*LEDGER, "-m", "not property")
@@ -49,7 +50,13 @@ STAGES: tuple[tuple[str, ...], ...] = (
         *IN_PARALLEL,
     ),
 )
-KEYS = ("tests/keys", "tests/cli/test_keys.py")
+TESTS_OF = {
+    "F": ("tests/authorization/test_alternatives.py",),
+    "K": ("tests/keys", "tests/cli/test_keys.py"),
+    "R": ("tests/policy/test_retirement.py", "tests/ledger/test_reports.py"),
+}
+"""The tests most likely to fail, by the first letter of the promise."""
+
 STAGE_SECONDS = 1800
 FEW = 5
 """So many mutants are tried without finding out which tests run their lines."""
@@ -82,13 +89,13 @@ class Copy:
 
     def _first_stage(self, mutant: Mutant, file: Path) -> list[tuple[str, ...]]:
         """Return the arguments for the tests most likely to fail, if they are known."""
-        if mutant.promise.startswith("K"):
-            return [KEYS]
+        if tests := TESTS_OF.get(mutant.promise[0]):
+            return [tests]
         if self._covering is None:
             return []
         lines = self._package.lines(file, mutant.at)
-        tests = self._covering.of(file.relative_to(self._root), lines)
-        return [tuple(tests)] if tests else []
+        covering = self._covering.of(file.relative_to(self._root), lines)
+        return [tuple(covering)] if covering else []
 
     def _first_failure(self, *first: tuple[str, ...]) -> str:
         return next(filter(None, map(self._stage, (*first, *STAGES))), "")

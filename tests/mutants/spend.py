@@ -355,6 +355,18 @@ L7 = [
 ]  # fmt: skip
 
 L8 = [
+    TextMutant(
+        "newest-row-in-force", "L8", "After an anchor went back, reports and adjustments keep to the one between.",
+        "latest_limit", "ORDER BY counted_at_us DESC, id DESC", "ORDER BY id DESC",
+    ),
+    TextMutant(
+        "latest-call-not-recorded", "L8", "The row that counted last is not known.",
+        "_HOLD", "counted_at_us = ?", "counted_at_us = 0 * ?",
+    ),
+    TextMutant(
+        "row-beyond-its-end-not-reported", "L8", "A report leaves out a row that decisions still count.",
+        "_SCOPES", "OR window_start_us = ?", "OR 0 * ?",
+    ),
     Mutant(
         "window-set-to-zero", "L8", "A new window resets the rows of the previous one.",
         "GroupBalances.open_window",

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from google.protobuf import json_format
 from support.authorizer_harness import AuthorizerHarness, codes
+from support.commands import sidecar
 from support.policies import MODELS, deny, minimal
 from support.sidecar_process import chat, tester
 
@@ -86,3 +88,14 @@ def test_a_replacement_has_to_be_another_model(name: str, expected: str, tmp_pat
     text = models(f"    retires_on: 2026-11-30\n    replaced_by: {name}\n")
     with pytest.raises(PolicyError, match=expected):
         policy_set.load(minimal(tmp_path / "p", models_yaml=text))
+
+
+def test_explain_says_that_a_model_retires(tmp_path: Path) -> None:
+    """As answers do; the exit code stays that of the decision."""
+    policies, request = minimal(tmp_path / "p", models_yaml=RETIRES), tmp_path / "request.json"
+    request.write_text(json_format.MessageToJson(chat(tester(), model="old-1")))
+    code, out, err = sidecar(
+        "explain", policies, "--request", request, "--at", "2026-11-01T00:00:00Z"
+    )
+    assert (code, err) == (0, "")
+    assert "warning MODEL_RETIRES: model old-1 retires on 2026-11-30: use small-latest" in out

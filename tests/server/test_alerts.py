@@ -10,13 +10,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar as command
-from support.policies import limit, minimal
+from support.policies import MODELS, limit, minimal
 from support.receiver import SECRET, Receiver, receiver
 from support.sidecar_process import RunningSidecar, chat, eventually, stub, tester
 
@@ -158,6 +159,35 @@ def test_alerts_survive_a_kill_between_being_raised_and_delivered(
         assert {alert["alert_id"] for alert in server.alerts} == ids
     show_nothing_private(running)
     assert command("ledger", "verify", "--ledger", running.ledger)[0] == 0
+
+
+def test_a_model_that_retires_is_reported_once_though_the_sidecar_is_killed(
+    start_sidecar: Start, tmp_path: Path, secret: Path
+) -> None:
+    """A1, A2: with its day and its replacement, under one id."""
+    day = datetime.now(UTC).date() + timedelta(days=3)
+    models = f"{MODELS}  old-1:\n    family: old\n    retires_on: {day}\n    replaced_by: small-1\n"
+    with receiver() as server:
+        server.answer = "hang"
+        running = start_sidecar(
+            minimal(tmp_path / "p", models_yaml=models), env=webhook(server, secret)
+        )
+        running.stub.Authorize(chat(tester(), model="old-1"), timeout=20)
+        eventually(lambda: server.requests)
+        running.stop(signal.SIGKILL)
+        server.answer = 204
+        server.released.set()
+        running.restart()
+        running.stub.Authorize(chat(tester(), model="old-1"), timeout=20)
+        eventually(lambda: not owed(running), 30)
+    (alert,) = {json.dumps(one) for one in server.alerts}
+    body = json.loads(alert)
+    assert (body["kind"], body["scope"], body["replaced_by"]) == (
+        "model_retires",
+        "old-1",
+        "small-1",
+    )
+    assert f"model old-1 retires on {day}: use small-1" in body["text"]
 
 
 def test_concurrent_clients_raise_each_threshold_once(

@@ -15,7 +15,7 @@ INSERT INTO "_sqlite_migrations" VALUES(7,'spend-ledger','0007_units','2026-11-2
 INSERT INTO "_sqlite_migrations" VALUES(8,'spend-ledger','0008_unrecognized_usage','2026-11-27 05:02:38.368647+00:00');
 INSERT INTO "_sqlite_migrations" VALUES(9,'spend-ledger','0009_unknown_outcomes_and_shares','2026-11-27 05:02:38.374985+00:00');
 INSERT INTO "_sqlite_migrations" VALUES(10,'spend-ledger','0010_long_windows','2026-11-27 05:02:38.382662+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(11,'spend-ledger','0011_retirements','2026-11-27 07:13:05.283075+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(11,'spend-ledger','0011_retirements','2026-11-27 07:42:26.322982+00:00');
 CREATE TABLE adjustments (
   id INTEGER PRIMARY KEY,
   adjusted_at_us INTEGER NOT NULL,
@@ -63,7 +63,7 @@ CREATE TABLE alerts (
 ) STRICT;
 INSERT INTO "alerts" VALUES(1,'alert_01a20dc1987c4e60f2e847f7ac110f90','overrun',1795527121020000,'','dev-workspace','cost','hour',1795525200000000,1795528800000000,0,NULL,253500,75000,NULL,0,'','1/1',NULL,'');
 INSERT INTO "alerts" VALUES(2,'alert_01a20dc1a07edd301e939aefe2437ffb','expired',1795527123070000,'','dev-workspace','cost','hour',1795525200000000,1795528800000000,0,NULL,75000,75000,NULL,0,'','1/1',NULL,'');
-INSERT INTO "alerts" VALUES(3,'alert_01a20dc198b80e3092e120fd09487b69','model_retires',1795527121080000,'','old-1','requests','total',1795478400000000,1795564800000000,0,NULL,0,0,NULL,0,'','1/1',NULL,'small-1');
+INSERT INTO "alerts" VALUES(3,'alert_01a20dc198b8878a6eea684823e0e50e','model_retires',1795527121080000,'','old-1','requests','day',1795478400000000,1795564800000000,0,NULL,0,0,NULL,0,'','1/1',NULL,'small-1');
 CREATE TABLE budgets (
   id INTEGER PRIMARY KEY,
   rule TEXT NOT NULL,
