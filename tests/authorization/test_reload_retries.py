@@ -32,7 +32,7 @@ def test_new_problems_are_tried_again_after_the_first_pause(
             (policies / "broken.cel").write_text("this is no rule")
             for _ in range(failures):
                 await reloader.reload()
-            (policies / "broken.cel").write_text("\nneither is this")
+            (policies / "broken.yaml").write_text("roles: [1, 2")
             await reloader.reload()
             before, later = reloader.loads["refused"], loop.time() + RETRY_SECONDS
             monkeypatch.setattr(loop, "time", lambda: later)

@@ -24,7 +24,7 @@ def make_older(path: Path, *, before: str) -> None:
                 _columns(db.conn, "main", table) & _columns(db.conn, "newer", table)
             )
             db.conn.execute(
-                f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}"  # noqa: S608
+                f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}"
             )
         db.conn.commit()
     newer.unlink()
@@ -33,7 +33,7 @@ def make_older(path: Path, *, before: str) -> None:
 def _tables(connection: sqlite3.Connection, schema_name: str) -> set[str]:
     """Return the names of a file's tables, without those of migrations and of SQLite."""
     names = connection.execute(
-        f"SELECT name FROM {schema_name}.sqlite_schema WHERE type = 'table'"  # noqa: S608
+        f"SELECT name FROM {schema_name}.sqlite_schema WHERE type = 'table'"
         " AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_%' ESCAPE '~'"
     )
     return {name for (name,) in names}
