@@ -19,8 +19,11 @@ class Channel(Protocol):
     def name(self) -> str:
         """Its name in the ledger."""
 
-    async def deliver(self, alert: Alert) -> None:
-        """Deliver an alert. Raises NotDeliveredError. Cancelling it leaves nothing running."""
+    async def deliver(self, alert: Alert, others: int = 0) -> None:
+        """Deliver an alert, as a summary with this many others of its group.
+
+        Raises NotDeliveredError. Cancelling it leaves nothing running.
+        """
 
     async def close(self) -> None:
         """Close connections."""
@@ -31,9 +34,9 @@ class LogChannel:
 
     name = "log"
 
-    async def deliver(self, alert: Alert) -> None:
+    async def deliver(self, alert: Alert, others: int = 0) -> None:
         """Write one line; control characters in names are escaped."""
-        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in alert.text())
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in alert.text(others))
         log.warning("alert %s %s: %s", alert.kind.value, alert.alert_id, text)
 
     async def close(self) -> None:

@@ -33,7 +33,7 @@ class CommandChannel:
             raise ValueError("its first word is not an executable program")
         self._timeout_seconds = timeout_seconds
 
-    async def deliver(self, alert: Alert) -> None:
+    async def deliver(self, alert: Alert, others: int = 0) -> None:
         """Run the command. Raises NotDeliveredError for any exit code but 0."""
         # The sidecar's settings may contain secrets.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SIDECAR_")}
@@ -46,7 +46,7 @@ class CommandChannel:
             raise NotDeliveredError(f"cannot be run: {error.strerror}") from None
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await process.communicate(json.dumps(alert.document()).encode() + b"\n")
+                await process.communicate(json.dumps(alert.document(others)).encode() + b"\n")
         except TimeoutError:
             raise NotDeliveredError(f"killed after {self._timeout_seconds:g} s") from None
         finally:

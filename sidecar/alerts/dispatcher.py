@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from sidecar.alerts.channel import Channel, NotDeliveredError
 from sidecar.alerts.counts import AlertCounts
-from sidecar.domain.alerts import Alert, Delivery, DeliveryOutcome, wait_us
+from sidecar.alerts.summaries import MAX_SUMMARIZED, Summaries
+from sidecar.domain.alerts import Alert, AlertGroup, Delivery, DeliveryOutcome, wait_us
 from sidecar.domain.clock import Clock
 from sidecar.ledger.protocol import AlertOutbox, LedgerUnavailableError
 
@@ -16,12 +17,15 @@ CHECK_SECONDS = 1.0
 MAX_ATTEMPTS = 8
 """Concurrent attempts on one channel."""
 
+MAX_RECORDED = 500
+"""Outcomes that are recorded in one transaction."""
+
 
 class Dispatcher:
     """Delivers alerts in the background, without delaying decisions.
 
     Each channel is independent. A channel that fails costs at most one transaction a second,
-    however many alerts are due.
+    however many alerts are due. Alerts that come too fast are sent as summaries.
     """
 
     def __init__(
@@ -51,37 +55,56 @@ class Dispatcher:
             awake.set()
 
     async def _serve(self, channel: Channel, awake: asyncio.Event) -> None:
+        summaries = Summaries()
         while True:
             awake.clear()
             try:
-                more = await self._deliver(channel)
+                more = await self._deliver(channel, summaries)
             except LedgerUnavailableError as error:
                 log.warning("alerts by %s wait for the ledger: %s", channel.name, error)
                 more = False
-            if channel.name in self._failing:
+            if channel.name in self._failing or (summaries.waiting and not more):
                 await asyncio.sleep(CHECK_SECONDS)
             elif not more:
                 await _either(awake, CHECK_SECONDS)
 
-    async def _deliver(self, channel: Channel) -> bool:
+    async def _deliver(self, channel: Channel, summaries: Summaries) -> bool:
         """Attempt a batch of due deliveries; return whether there were any."""
-        due = self._outbox.due(channel.name, self._clock(), MAX_ATTEMPTS)
-        if due:
-            outcomes = await asyncio.gather(*(self._attempt(channel, one) for one in due))
-            self._note(channel, outcomes)
-            await self._outbox.record(channel.name, outcomes, self._clock())
+        for group in summaries.due:
+            await self._summarize(channel, summaries, group)
+        now_us, waiting = self._clock(), summaries.waiting
+        due = self._outbox.due(channel.name, now_us, MAX_ATTEMPTS, without=waiting)
+        if single := summaries.single(due):
+            outcomes = await asyncio.gather(*(self._attempt(channel, one) for one in single))
+            await self._record(channel, outcomes)
         return bool(due)
 
-    async def _attempt(self, channel: Channel, delivery: Delivery) -> DeliveryOutcome:
+    async def _summarize(self, channel: Channel, summaries: Summaries, group: AlertGroup) -> None:
+        """Attempt one delivery for all alerts of a group that are due: that of the first one."""
+        due = self._outbox.due(channel.name, self._clock(), MAX_SUMMARIZED, group=group)
+        summaries.sent(group, len(due))
+        if due:
+            outcome = await self._attempt(channel, due[0], others=len(due) - 1)
+            same = [outcome._replace(alert_id=one.alert.alert_id) for one in due]
+            for start in range(0, len(same), MAX_RECORDED):  # decisions wait for each transaction
+                await self._record(channel, same[start : start + MAX_RECORDED])
+
+    async def _record(self, channel: Channel, outcomes: Sequence[DeliveryOutcome]) -> None:
+        self._note(channel, outcomes)
+        await self._outbox.record(channel.name, outcomes, self._clock())
+
+    async def _attempt(
+        self, channel: Channel, delivery: Delivery, others: int = 0
+    ) -> DeliveryOutcome:
         alert, error = delivery.alert, ""
         try:
-            await channel.deliver(alert)
+            await channel.deliver(alert, others)
         except NotDeliveredError as failure:
             error = str(failure)
         except Exception as failure:  # a bug; its text may contain anything
             error = f"failed: {type(failure).__name__}"
         counted = self._counts.failed if error else self._counts.delivered
-        counted[alert.kind.value, channel.name] += 1
+        counted[alert.kind.value, channel.name] += 1 + others
         next_at_us = self._clock() + wait_us(delivery.attempts + 1)
         return DeliveryOutcome(alert.alert_id, error, next_at_us)
 

@@ -38,9 +38,11 @@ class WebhookChannel:
         self._standard = Webhook(standard_key(secret))
         self._client = Client(url, timeout_seconds)
 
-    async def deliver(self, alert: Alert) -> None:
+    async def deliver(self, alert: Alert, others: int = 0) -> None:
         """Post the alert. Raises NotDeliveredError without a 2xx response."""
-        body = json.dumps(alert.document(), separators=(",", ":"), ensure_ascii=False).encode()
+        body = json.dumps(
+            alert.document(others), separators=(",", ":"), ensure_ascii=False
+        ).encode()
         at = datetime.now(UTC).replace(microsecond=0)
         at_seconds = int(at.timestamp())
         headers = {

@@ -28,6 +28,13 @@ class AlertKind(StrEnum):
     MODEL_RETIRED = "model_retired"
 
 
+class AlertGroup(NamedTuple):
+    """What alerts have in common of which too many come at once."""
+
+    kind: AlertKind
+    rule: str
+
+
 class Origin(NamedTuple):
     """The sidecar that raises alerts, and its share of every ceiling."""
 
@@ -76,19 +83,29 @@ class Alert(NamedTuple):
     replaced_by: str = ""
     """The model to use instead of one that retires, if the data files name it."""
 
-    def document(self) -> dict[str, Any]:
-        """Return the alert as a JSON object."""
+    @property
+    def group(self) -> AlertGroup:
+        """Its kind and rule."""
+        return AlertGroup(self.kind, self.rule)
+
+    def document(self, others: int = 0) -> dict[str, Any]:
+        """Return the alert as a JSON object; a summary stands for others of its group, too."""
         times = ("raised_at_us", "window_start_us", "window_end_us")
         return {
-            "text": self.text(),
+            "text": self.text(others),
             **{
                 name.removesuffix("_us"): _iso(value) if name in times else value
                 for name, value in self._asdict().items()
             },
+            "others": others,
         }
 
-    def text(self) -> str:
-        """Return a sentence for people: what happened, and at which sidecar."""
+    def text(self, others: int = 0) -> str:
+        """Return a sentence for people: what happened, how often else, and at which sidecar."""
+        more = f"; and {others:,} more such alerts: see `sidecar ledger alerts`" if others else ""
+        return f"{self._what_and_where()}{more}"
+
+    def _what_and_where(self) -> str:
         if not self.instance:
             return self._happened()
         if self.share == str(WHOLE):

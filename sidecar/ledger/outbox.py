@@ -3,10 +3,18 @@
 A2: a delivery stays due, through any crash, until an attempt has succeeded.
 """
 
+import json
 import sqlite3
 from collections.abc import Sequence
 
-from sidecar.domain.alerts import MAX_WAIT_US, Alert, AlertKind, Delivery, DeliveryOutcome
+from sidecar.domain.alerts import (
+    MAX_WAIT_US,
+    Alert,
+    AlertGroup,
+    AlertKind,
+    Delivery,
+    DeliveryOutcome,
+)
 from sidecar.domain.decisions import Meter
 from sidecar.domain.windows import Window
 
@@ -21,13 +29,25 @@ class Outbox:
         """Use the connection."""
         self._sql = connection
 
-    def due(self, channel: str, now_us: int, at_most: int) -> list[Delivery]:
+    def due(
+        self,
+        channel: str,
+        now_us: int,
+        at_most: int,
+        *,
+        group: AlertGroup | None = None,
+        without: Sequence[AlertGroup] = (),
+    ) -> list[Delivery]:
         """Return the deliveries that are due for a channel, the longest due first.
+
+        They are those of one group, or of all but some.
 
         `now_us` is the system clock's time. A due time further off than MAX_WAIT_US was
         written before the clock was set back, and counts as due.
         """
-        found = self._sql.execute(_DUE, (channel, now_us, now_us + MAX_WAIT_US, at_most))
+        some = json.dumps([group] if group else without, separators=(",", ":"))
+        values = (channel, now_us, now_us + MAX_WAIT_US, group is not None, some, at_most)
+        found = self._sql.execute(_DUE, values)
         return [Delivery(_alert(columns), attempts) for *columns, attempts in found]
 
     def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
@@ -67,6 +87,7 @@ _DUE = (
     f"SELECT {', '.join(Alert._fields)}, attempts"  # noqa: S608 - names of our own
     " FROM alert_deliveries JOIN alerts ON alerts.id = alert"
     " WHERE delivered_at_us IS NULL AND channel = ? AND (next_at_us <= ? OR next_at_us > ?)"
+    " AND ? = (json_array(kind, rule) IN (SELECT value FROM json_each(?)))"
     " ORDER BY next_at_us, alert LIMIT ?"
 )
 _RECORD = (

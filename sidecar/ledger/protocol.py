@@ -30,7 +30,7 @@ Key usage:
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from sidecar.domain.alerts import Alert, Delivery, DeliveryOutcome
+from sidecar.domain.alerts import Alert, AlertGroup, Delivery, DeliveryOutcome
 from sidecar.domain.decisions import (
     Budget,
     Charge,
@@ -203,8 +203,19 @@ class AlertOutbox(Protocol):
     def on_raised(self, callback: Callable[[Sequence[Alert]], None]) -> None:
         """Call back with new alerts as soon as they are durable. The callback must not block."""
 
-    def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
-        """Return the deliveries that are due for a channel. Raises LedgerUnavailableError."""
+    def due(
+        self,
+        channel: str,
+        now_us: int,
+        at_most: int,
+        *,
+        group: AlertGroup | None = None,
+        without: Sequence[AlertGroup] = (),
+    ) -> Sequence[Delivery]:
+        """Return the deliveries that are due for a channel: of one group, or without some.
+
+        Raises LedgerUnavailableError.
+        """
 
     async def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
         """Record the outcomes of delivery attempts. Raises LedgerUnavailableError."""

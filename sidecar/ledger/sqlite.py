@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TypeVar
 
-from sidecar.domain.alerts import UNNAMED, Alert, Delivery, DeliveryOutcome, Origin
+from sidecar.domain.alerts import UNNAMED, Alert, AlertGroup, Delivery, DeliveryOutcome, Origin
 from sidecar.domain.decisions import (
     Budget,
     Charge,
@@ -264,10 +264,20 @@ class SqliteLedger:
         """See AlertOutbox.on_raised."""
         self._on_raised = callback
 
-    def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
+    def due(
+        self,
+        channel: str,
+        now_us: int,
+        at_most: int,
+        *,
+        group: AlertGroup | None = None,
+        without: Sequence[AlertGroup] = (),
+    ) -> Sequence[Delivery]:
         """See AlertOutbox.due."""
         with _reading():
-            return self._committed_outbox.due(channel, now_us, at_most)
+            return self._committed_outbox.due(
+                channel, now_us, at_most, group=group, without=without
+            )
 
     async def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
         """See AlertOutbox.record."""

@@ -12,7 +12,7 @@ from sidecar.alerts import dispatcher
 from sidecar.alerts.channel import NotDeliveredError
 from sidecar.alerts.counts import AlertCounts
 from sidecar.alerts.dispatcher import MAX_ATTEMPTS, Dispatcher
-from sidecar.domain.alerts import Alert, Delivery, DeliveryOutcome
+from sidecar.domain.alerts import Alert, AlertGroup, Delivery, DeliveryOutcome
 from sidecar.ledger.protocol import LedgerUnavailableError
 
 
@@ -36,10 +36,19 @@ class Memory:
             owed.update({one.alert_id: Delivery(one, 0) for one in alerts})
         self.notify(alerts)
 
-    def due(self, channel: str, now_us: int, at_most: int) -> Sequence[Delivery]:
+    def due(
+        self,
+        channel: str,
+        now_us: int,
+        at_most: int,
+        *,
+        group: AlertGroup | None = None,
+        without: Sequence[AlertGroup] = (),
+    ) -> Sequence[Delivery]:
         """Return the due deliveries."""
         del now_us
-        return list(self.owed[channel].values())[:at_most]
+        owed = [one for one in self.owed[channel].values() if one.alert.group not in without]
+        return [one for one in owed if group in (None, one.alert.group)][:at_most]
 
     async def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
         """Owe no more what was delivered."""
@@ -59,13 +68,14 @@ class Recorder:
         """Take everything."""
         self.name = name
         self.got: dict[str, int] = defaultdict(int)
-        self.at_once = self.most_at_once = 0
+        self.at_once = self.most_at_once = self.others = 0
         self.fails: list[Exception] = []
         self.gate: asyncio.Event | None = None
         self.closed = False
 
-    async def deliver(self, one: Alert) -> None:
+    async def deliver(self, one: Alert, others: int = 0) -> None:
         """Take it, when the gate opens."""
+        self.others += others
         self.got[one.alert_id] += 1
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
@@ -148,10 +158,10 @@ def test_a_hanging_channel_delays_no_other_and_takes_a_few_alerts_at_a_time() ->
 
     async def scene(outbox: Memory, counts: AlertCounts) -> None:
         webhook.gate = asyncio.Event()
-        outbox.put(*(alert(number) for number in range(100)))
+        outbox.put(*(alert(number) for number in range(50)))
         await until(lambda: not outbox.owed["log"])
         assert (len(webhook.got), webhook.most_at_once) == (MAX_ATTEMPTS, MAX_ATTEMPTS)
-        assert counts.delivered == {("threshold", "log"): 100}
+        assert counts.delivered == {("threshold", "log"): 50}
 
     run([log, webhook], scene)
     assert webhook.at_once == 0

@@ -64,7 +64,7 @@ def test_an_alert_is_posted_as_json_and_signed(posted: Receiver) -> None:
         "window_start": "2026-11-11T12:00:00Z", "window_end": "2026-11-11T13:00:00Z",
         "percent": 80, "ceiling": 10_000_000_000, "spent": 7_000_000_000, "held": 1_000_000_000,
         "usual": None, "shadow": False, "instance": "", "share": "", "undivided_ceiling": None,
-        "replaced_by": "",
+        "replaced_by": "", "others": 0,
     }  # fmt: skip
 
 
