@@ -1,8 +1,8 @@
 """Apply each mutant to a copy of the source, and report the first test that fails.
 
-The tests most likely to fail run first: those that run the mutated lines (of a promise about keys,
-or about what fits or retires, all tests of that), then all fast tests of the ledger, its property tests, tests with real sidecars,
-and all others. Each core runs one mutant at a time.
+The tests most likely to fail run first: those that run the mutated lines, or all tests of keys, of
+what fits and of retirements for the promises about these. Then come all fast tests of the ledger,
+its property tests, tests with real sidecars, and all others. Each core runs one mutant at a time.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """All mutants."""
 
-from mutants import admission, alerts, fitting, keys, retirement, spend, units
+from mutants import admission, alerts, alternatives, keys, retirement, spend, units
 
 ALL = [
     *(admission.L1 + admission.L3 + admission.L4),
@@ -8,6 +8,6 @@ ALL = [
     *(keys.U1 + keys.K1 + keys.K2 + keys.K3),
     *(spend.L2 + spend.L5 + spend.L6 + spend.L7 + spend.L8 + spend.L9),
     *units.UNITS,
-    *fitting.F1,
+    *alternatives.F1,
     *(retirement.R1 + retirement.A1),
 ]
