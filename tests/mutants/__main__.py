@@ -161,8 +161,11 @@ def results(mutants: Sequence[Mutant], folder: Path) -> Iterator[Result]:
             copies.put(copy)
 
     with ThreadPoolExecutor(cores) as pool:
-        for done in as_completed([pool.submit(run, mutant) for mutant in mutants]):
-            yield done.result()
+        try:
+            for done in as_completed([pool.submit(run, mutant) for mutant in mutants]):
+                yield done.result()
+        finally:  # an error ends the whole run, and not after all other mutants
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def main() -> int:

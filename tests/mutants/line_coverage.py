@@ -38,5 +38,7 @@ class CoveringTests:
     def _id(self, context: str) -> str:
         """Return pytest's id of a test, from its dotted name; "" for what is no test's."""
         module, _, test = context.rpartition(".")
+        if not module:  # run by an import
+            return ""
         file = Path(*module.split(".")).with_suffix(".py")
         return f"{file}::{test}" if (self._root / file).is_file() else ""
