@@ -78,27 +78,31 @@ class Copy:
     def killer(self, mutant: Mutant | None) -> str:
         """Return the first test that fails with the mutant, "" if all pass."""
         if mutant is None:
-            return self._first_failure()
+            return self._first_failure(STAGES)
         file, mutated = mutant.apply(self._package)
         before = file.read_text(encoding="utf-8")
         file.write_text(mutated, encoding="utf-8")
         try:
-            return self._first_failure(*self._first_stage(mutant, file))
+            return self._first_failure(self._stages(mutant, file))
         finally:
             file.write_text(before, encoding="utf-8")
 
-    def _first_stage(self, mutant: Mutant, file: Path) -> list[tuple[str, ...]]:
-        """Return the arguments for the tests most likely to fail, if they are known."""
-        if tests := TESTS_OF.get(mutant.promise[0]):
-            return [tests]
-        if self._covering is None:
-            return []
-        lines = self._package.lines(file, mutant.at)
-        covering = self._covering.of(file.relative_to(self._root), lines)
-        return [tuple(covering)] if covering else []
+    def _stages(self, mutant: Mutant, file: Path) -> Sequence[tuple[str, ...]]:
+        """Return the arguments of each stage, the tests most likely to fail first.
 
-    def _first_failure(self, *first: tuple[str, ...]) -> str:
-        return next(filter(None, map(self._stage, (*first, *STAGES))), "")
+        Of the fast tests, only those that run the mutated lines can fail; of lines that are run by
+        imports alone, such as constants, any can.
+        """
+        if tests := TESTS_OF.get(mutant.promise[0]):
+            return (tests, *STAGES)
+        covering: list[str] = []
+        if self._covering is not None:
+            lines = self._package.lines(file, mutant.at)
+            covering = self._covering.of(file.relative_to(self._root), lines)
+        return (tuple(covering), *STAGES[1:]) if covering else STAGES
+
+    def _first_failure(self, stages: Sequence[tuple[str, ...]]) -> str:
+        return next(filter(None, map(self._stage, stages)), "")
 
     def _stage(self, arguments: tuple[str, ...]) -> str:
         try:
