@@ -24,7 +24,7 @@ from sidecar.authorization.request_evaluation import (
     limits_of,
 )
 from sidecar.authorization.usage_log import UsageLog
-from sidecar.domain.clock import Clock
+from sidecar.domain.clock import TRUSTING, Clock, ClockGuard
 from sidecar.domain.decisions import (
     Budget,
     CallFacts,
@@ -56,6 +56,7 @@ class Authorizer:
         clock: Clock,
         hold_ttl_us: int,
         entropy: Callable[[int], bytes] = os.urandom,
+        guard: ClockGuard = TRUSTING,
     ) -> None:
         """Create an authorizer; ids take their random part from `entropy`.
 
@@ -68,6 +69,8 @@ class Authorizer:
         self._clock = clock
         self._hold_ttl_us = hold_ttl_us
         self._entropy = entropy
+        self.guard = guard
+        """Says whether calls can be decided by the clock."""
         self._usage_log = UsageLog()
 
     def snapshot(self) -> "Authorizer":
@@ -84,8 +87,9 @@ class Authorizer:
         """Decide one validated request, and hold its worst case when it is allowed.
 
         A `contradiction` between its principal and the authenticated caller denies it.
-        Raises what Ledger.decide raises.
+        Raises what Ledger.decide raises, or ClockJumpedError.
         """
+        self.guard.check()
         policy, now_us, recorder = self.policy, self._clock(), current_recorder.get()
         recorder.enter("policy")
         if contradiction:
@@ -240,6 +244,7 @@ class Authorizer:
             lines=result.lines,
             share=policy.share,
             retirement=result.retirement,
+            clock_behind_us=max(0, self.guard.behind_us()),
         )
 
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:

@@ -6,6 +6,7 @@ from google.protobuf.json_format import MessageToDict
 from sidecar.cli.admin_options import AdminAddress
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.terminal import say, say_all, say_json
+from sidecar.domain.clock import SECOND_US
 from sidecar.domain.counted import counted
 from sidecar.server.client import AdminCallError, admin
 from sidecar.v1 import admin_pb2 as pb
@@ -14,7 +15,8 @@ from sidecar.v1 import admin_pb2 as pb
 def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
     """Show the policies of a running sidecar, and the open holds of its ledger.
 
-    Exit 1 if the policies are stale: those in the directory have errors.
+    Exit 1 if the policies are stale (those in the directory have errors), or if calls cannot be
+    decided.
 
     Example: sidecar status --admin unix:/run/sidecar-admin/admin.sock
     """
@@ -29,8 +31,10 @@ def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
         say_json(shown)
     else:
         _show(found.policies)
-        say(f"ledger: {counted(found.ledger.open_holds, 'open hold')}")
-    if found.policies.problems:
+        say(f"ledger: {counted(found.ledger.open_holds, 'open hold')}{_ahead(found.ledger)}")
+        if found.not_ready:
+            say(f"not ready: {found.not_ready}")
+    if found.policies.problems or found.not_ready:
         raise typer.Exit(1)
 
 
@@ -58,3 +62,10 @@ def _show(policies: pb.PolicyStatus) -> None:
     )
     for problem in policies.problems:
         say_all(problem, err=True)
+
+
+def _ahead(ledger: pb.LedgerStatus) -> str:
+    """Say how far the ledger's time and the clock differ, if that is a second or more."""
+    seconds = abs(ledger.ahead_of_clock_us) // SECOND_US
+    direction = "ahead of" if ledger.ahead_of_clock_us > 0 else "behind"
+    return f"; its time is {seconds:,} s {direction} the system's clock" if seconds else ""

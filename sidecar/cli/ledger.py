@@ -14,15 +14,14 @@ from sidecar.cli.ledger_files import now_us, on_ledger
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.tables import Table, cell, console, print_table
 from sidecar.cli.terminal import say, say_json
-from sidecar.domain.clock import SECOND_US
+from sidecar.domain.clock import DAY_US, check_start
 from sidecar.domain.counted import counted
 from sidecar.ledger import backup as keeping
 from sidecar.ledger import chain, ledger_file
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify as verify_ledger
-
-DAY_US = 86_400 * SECOND_US
+from sidecar.runtime.shared_flags import CONFIRM_CLOCK
 
 
 def verify(
@@ -105,6 +104,7 @@ def restore(
 def prune(
     ledger: LedgerFile,
     retention_days: Annotated[int, typer.Option(min=1, help="Keep younger decisions.")] = 35,
+    confirm_clock: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help=CONFIRM_CLOCK.help)] = "",
 ) -> None:
     """Delete old decisions, as a running sidecar does by itself.
 
@@ -114,6 +114,8 @@ def prune(
     """
 
     async def work(opened: SqliteLedger) -> int:
+        if problem := check_start(opened.latest_us, now_us(), confirm_clock):
+            raise LedgerRefusedError(f"{ledger}: {problem}")
         pruned = 0
         while gone := await opened.prune(now_us(), retention_days * DAY_US):
             pruned += gone

@@ -152,6 +152,8 @@ class ReservationRequest:
     """This sidecar's share of the policies' ceilings, for texts."""
     retirement: Retirement | None = None
     """The model's, if the data files have a day for it."""
+    clock_behind_us: int = 0
+    """How far the system's clock is behind `at_us`: a window ends that much later by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ def check_reservation(
         if refused:
             reasons, shadowed, retry_after_us = _refusal(balances, refused, reservation.share)
             shadow_reasons += shadowed
+            # The ledger's time stands still until the clock has caught up.
+            retry_after_us += reservation.clock_behind_us if retry_after_us else 0
     allowed = not reasons
     holds = allowed and hold
     decision = Decision(

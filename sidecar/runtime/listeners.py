@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.call_recorder import CallRecorders
 from sidecar.authorization.policy_reload import Reloader
-from sidecar.domain.clock import Clock
+from sidecar.domain.clock import GuardedClock
 from sidecar.identity.caller import Authenticator
 from sidecar.identity.settings import Mode, open_authenticator, open_rate, open_tls
 from sidecar.ledger.protocol import OperatorLedger
@@ -69,7 +69,7 @@ class Listeners:
         authorizer: Authorizer,
         ledger: OperatorLedger,
         reloader: Reloader,
-        clock: Clock,
+        clock: GuardedClock,
         recorders: CallRecorders,
     ) -> None:
         """Bind them. Raises ListenError, or ValueError, which names the flag."""
@@ -86,7 +86,7 @@ class Listeners:
             proven=identity.mode is not Mode.POD,
         )
         self._operators = Server(
-            [admin.AdminService(ledger, authorizer, reloader, clock)],
+            [admin.AdminService(ledger, authorizer, reloader, clock, self.health)],
             [settings.admin_listen] if settings.admin_listen else [],
             settings=admin.LISTENER,
             max_calls=admin.MAX_CALLS,

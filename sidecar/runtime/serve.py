@@ -15,7 +15,8 @@ from sidecar.alerts.dispatcher import Dispatcher
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.policy_reload import PolicySource, Reloader, warn_of_share
 from sidecar.domain.alerts import Origin
-from sidecar.domain.clock import SECOND_US, Clock, monotonic
+from sidecar.domain.clock import DAY_US, SECOND_US, GuardedClock, check_start
+from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
 from sidecar.runtime import listeners
@@ -28,12 +29,15 @@ from sidecar.telemetry.sources import Sources
 
 log = logging.getLogger(__name__)
 
-DAY_US = 86_400 * SECOND_US
-
 
 def wall_clock_us() -> int:
     """Return the system's time in microseconds since the epoch."""
     return time.time_ns() // 1000
+
+
+def steady_clock_us() -> int:
+    """Return the microseconds since some moment, without steps; sleep of the machine counts."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
 
 
 async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambda: 0) -> None:
@@ -56,15 +60,17 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     _warn(policy, settings)
     ledger = _open_ledger(settings, zone, [channel.name for channel in channels])
     try:
-        clock = _clock(ledger.latest_us)
-        authorizer = Authorizer(policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US)
+        clock = _clock(ledger.latest_us, settings)
+        authorizer = Authorizer(
+            policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US, guard=clock
+        )
         reloader = Reloader(source, authorizer, wall_clock_us)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.start_reload)
         await sync_keys(ledger, authorizer, clock)
         serving = Listeners(
             settings, checked, authorizer, ledger, reloader, clock, telemetry.recorders
         )
-        readiness = Readiness(ledger, serving.health.report)
+        readiness = Readiness(ledger, serving.health.report, [clock.problem])
         counts = AlertCounts()
         sources = Sources(
             ledger=ledger,
@@ -170,12 +176,15 @@ def _key_rotation(settings: Settings, authorizer: Authorizer) -> list[Coroutine[
     return [Schedule(settings.rotation, settings.ledger, active, wall_clock_us).run()]
 
 
-def _clock(ledger_us: int) -> Clock:
-    behind_us = ledger_us - wall_clock_us()
-    if behind_us > 60 * SECOND_US:
+def _clock(ledger_us: int, settings: Settings) -> GuardedClock:
+    """Return the time of decisions on a ledger. Raises LedgerRefusedError."""
+    wall_us = wall_clock_us()
+    if problem := check_start(ledger_us, wall_us, settings.confirm_clock):
+        raise LedgerRefusedError(f"{settings.ledger}: {problem}")
+    if ledger_us - wall_us > 60 * SECOND_US:
         log.warning(
             "the clock is %d s behind the ledger's last entry: no new window opens until it has"
             " caught up",
-            behind_us // SECOND_US,
+            (ledger_us - wall_us) // SECOND_US,
         )
-    return monotonic(wall_clock_us, ledger_us)
+    return GuardedClock(wall_clock_us, steady_clock_us, ledger_us)

@@ -11,7 +11,15 @@ from sidecar.domain.share import WHOLE, Share
 from sidecar.identity.settings import IdentitySettings
 from sidecar.keys.settings import ScheduleSettings
 from sidecar.runtime.logs import LogFormat
-from sidecar.runtime.shared_flags import ENGINE, LEDGER, POLICIES, SHARE, TIME_ZONE, EngineName
+from sidecar.runtime.shared_flags import (
+    CONFIRM_CLOCK,
+    ENGINE,
+    LEDGER,
+    POLICIES,
+    SHARE,
+    TIME_ZONE,
+    EngineName,
+)
 from sidecar.server.adapters import AdapterSettings
 from sidecar.server.listener import ListenerSettings
 from sidecar.telemetry.setup import TelemetrySettings
@@ -33,6 +41,7 @@ class Settings:
     engine: EngineName = flagged(ENGINE, EngineName.CEL_CPP)
     share: Share = flagged(SHARE, WHOLE)
     time_zone: str = flagged(TIME_ZONE, "UTC")
+    confirm_clock: str = flagged(CONFIRM_CLOCK, "")
     hold_ttl_seconds: int = setting(
         "--hold-ttl",
         "How long a hold waits for its Settle before it is charged in full.",

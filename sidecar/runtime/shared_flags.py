@@ -14,6 +14,12 @@ class EngineName(StrEnum):
 
 
 POLICIES = Flag("--policies", "The directory of policies: rules and data files.", "DIR")
+CONFIRM_CLOCK = Flag(
+    "--confirm-clock",
+    "The date of today in UTC, which is needed where the ledger's last entry is more than a month"
+    " old: a wrong clock would close its windows and prune it.",
+    "YYYY-MM-DD",
+)
 LEDGER = Flag("--ledger", "The ledger file.", "FILE")
 ENGINE = Flag(
     "--engine", "The CEL evaluator; cel-python is for machines without a wheel of cel-cpp."

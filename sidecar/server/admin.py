@@ -13,10 +13,11 @@ from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.policy_reload import PolicyStatus, Reloader
 from sidecar.contract import responses, validation
 from sidecar.contract.validation import InvalidFieldError, Request
-from sidecar.domain.clock import Clock
+from sidecar.domain.clock import GuardedClock
 from sidecar.domain.decisions import OpenHold
 from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.ledger.protocol import OperatorLedger
+from sidecar.server.health import Health
 from sidecar.server.listener import ListenerSettings
 from sidecar.server.unary_rpc import unary_rpc
 from sidecar.v1 import admin_pb2 as pb
@@ -41,13 +42,19 @@ class AdminService:
     name = SERVICE
 
     def __init__(
-        self, books: OperatorLedger, authorizer: Authorizer, reloader: Reloader, clock: Clock
+        self,
+        books: OperatorLedger,
+        authorizer: Authorizer,
+        reloader: Reloader,
+        clock: GuardedClock,
+        health: Health,
     ) -> None:
-        """Serve this authorizer, with its ledger and policies."""
+        """Serve this authorizer, with its ledger and policies, and the health of the sidecar."""
         self._books = books
         self._authorizer = authorizer
         self._reloader = reloader
         self._clock = clock
+        self._health = health
         self._stopping = asyncio.Event()
 
     async def get_status(self, _request: pb.GetStatusRequest) -> pb.GetStatusResponse:
@@ -56,8 +63,11 @@ class AdminService:
         return pb.GetStatusResponse(
             policies=_policy_status(self._reloader.status),
             ledger=pb.LedgerStatus(
-                open_holds=self._books.count_open_holds(), time=responses.timestamp(time_us)
+                open_holds=self._books.count_open_holds(),
+                time=responses.timestamp(time_us),
+                ahead_of_clock_us=self._clock.behind_us(),
             ),
+            not_ready=self._health.problem,
         )
 
     async def reload(self, _request: pb.ReloadRequest) -> pb.ReloadResponse:
@@ -70,6 +80,7 @@ class AdminService:
             (field, getattr(request, field))
             for field in ("rule", "scope", "amount", "signed_by", "reason")
         )
+        self._authorizer.guard.check()
         try:
             units = adjustment_units(self._books, request, self._authorizer.policy)
         except ValueError as error:

@@ -34,7 +34,13 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health is 
         self._server_status |= dict.fromkeys(self._ready_names, _NOT_SERVING)
         self._server_status[LIVENESS] = _SERVING
         self._stopping = False
-        self.ready = False
+        self.problem = "starting"
+        """Why calls cannot be decided now; empty while they can."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether calls can be decided now."""
+        return not self.problem
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve on this server."""
@@ -67,9 +73,9 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health is 
                 await context.write(health_pb2.HealthCheckResponse(status=status))
             await changed.wait()
 
-    async def report(self, *, ready: bool) -> None:
-        """Set whether calls can be decided from now on."""
-        self.ready = ready and not self._stopping
+    async def report(self, problem: str) -> None:
+        """Set why calls cannot be decided from now on; empty if they can."""
+        self.problem = "stopping" if self._stopping else problem
         for name in self._ready_names:
             await self.set(name, _SERVING if self.ready else _NOT_SERVING)
         self._changed.set()
@@ -78,7 +84,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health is 
     async def stop(self) -> None:
         """Become not ready, for good."""
         self._stopping = True
-        await self.report(ready=False)
+        await self.report("stopping")
 
     def end_watches(self) -> None:
         """End every Watch call; NOT_SERVING has been sent to them."""

@@ -149,7 +149,7 @@ class Server:
     async def start(self) -> None:
         """Start to serve, and become ready."""
         await self._server.start()
-        await self._health.report(ready=True)
+        await self._health.report("")
 
     async def stop(self, grace_seconds: float) -> None:
         """Become not ready, refuse new calls, and let those in flight finish."""

@@ -110,6 +110,7 @@ class Metrics(Collector):
 
 def _of_ledger(sources: Sources) -> Iterator[Metric]:
     yield _gauge(names.READY, float(sources.ready()))
+    yield _gauge(names.CLOCK_BEHIND, sources.clock.behind_us() / 1e6)
     yield _gauge(names.COMMIT_QUEUE, sources.ledger.waiting)
     try:
         open_holds = sources.ledger.count_open_holds()

@@ -84,6 +84,11 @@ BUDGETS = [
 HOLDS_OPEN = Name("sidecar_holds_open", "Open holds.")
 COMMIT_QUEUE = Name("sidecar_commit_queue_requests", "Requests that wait for the next commit.")
 READY = Name("sidecar_ready", "1 while calls can be decided, as for the readiness probe; else 0.")
+CLOCK_BEHIND = Name(
+    "sidecar_ledger_ahead_of_clock_seconds",
+    "How far the time of decisions is ahead of the system's clock; negative while a jump of the"
+    " clock is not trusted.",
+)
 POLICY_GENERATION = Name("sidecar_policy_generation", "The generation of the policy set in use.")
 POLICY_INFO = Name(
     "sidecar_policy_info", "1, with the digest of the policy set in use.", ("digest",)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sidecar.alerts.counts import AlertCounts
 from sidecar.authorization.policy_reload import PolicyStatus
-from sidecar.domain.clock import Clock
+from sidecar.domain.clock import GuardedClock
 from sidecar.ledger.protocol import OperatorLedger
 from sidecar.telemetry.line_queue import LineQueue
 
@@ -14,7 +14,7 @@ class Sources(NamedTuple):
     """The parts of the sidecar that gauges are read from."""
 
     ledger: OperatorLedger
-    clock: Clock
+    clock: GuardedClock
     policies: Callable[[], PolicyStatus]
     loads: Mapping[str, int]
     """Policy loads, by result."""

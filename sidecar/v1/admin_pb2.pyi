@@ -31,24 +31,28 @@ class PolicyStatus(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., generation: _Optional[int] = ..., rules: _Optional[int] = ..., engine: _Optional[str] = ..., loaded_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stale_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problems: _Optional[_Iterable[str]] = ..., summary: _Optional[str] = ...) -> None: ...
 
 class LedgerStatus(_message.Message):
-    __slots__ = ("open_holds", "time")
+    __slots__ = ("open_holds", "time", "ahead_of_clock_us")
     OPEN_HOLDS_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_OF_CLOCK_US_FIELD_NUMBER: _ClassVar[int]
     open_holds: int
     time: _timestamp_pb2.Timestamp
-    def __init__(self, open_holds: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    ahead_of_clock_us: int
+    def __init__(self, open_holds: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ahead_of_clock_us: _Optional[int] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("policies", "ledger")
+    __slots__ = ("policies", "ledger", "not_ready")
     POLICIES_FIELD_NUMBER: _ClassVar[int]
     LEDGER_FIELD_NUMBER: _ClassVar[int]
+    NOT_READY_FIELD_NUMBER: _ClassVar[int]
     policies: PolicyStatus
     ledger: LedgerStatus
-    def __init__(self, policies: _Optional[_Union[PolicyStatus, _Mapping]] = ..., ledger: _Optional[_Union[LedgerStatus, _Mapping]] = ...) -> None: ...
+    not_ready: str
+    def __init__(self, policies: _Optional[_Union[PolicyStatus, _Mapping]] = ..., ledger: _Optional[_Union[LedgerStatus, _Mapping]] = ..., not_ready: _Optional[str] = ...) -> None: ...
 
 class ReloadRequest(_message.Message):
     __slots__ = ()

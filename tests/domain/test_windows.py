@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.domain.clock import SECOND_US, monotonic, to_datetime, to_us
+from sidecar.domain.clock import SECOND_US, to_datetime, to_us
 from sidecar.domain.windows import (
     CALENDAR,
     DEFAULT_ANCHOR,
@@ -249,14 +249,3 @@ def test_total_and_concurrent_have_no_end(window: Window) -> None:
 def test_times_convert_exactly_both_ways(at_us: int) -> None:
     """No microsecond is lost between integers and datetimes."""
     assert at_us == to_us(to_datetime(at_us))
-
-
-@pytest.mark.property
-@given(st.lists(st.integers(0, 10**6)), st.integers(0, 10**6))
-def test_a_guarded_clock_never_goes_back(readings: list[int], floor_us: int) -> None:
-    """L9: whatever the system clock does, time stands still or goes on."""
-    source = iter(readings)
-    now_us = monotonic(lambda: next(source), floor_us)
-    answers = [now_us() for _ in readings]
-    assert answers == sorted(answers)
-    assert all(floor_us <= answer for answer in answers)

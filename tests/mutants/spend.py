@@ -395,11 +395,15 @@ L8 = [
 L9 = [
     Mutant(
         "clock-may-go-back", "L9", "After the clock was set back, decisions use earlier prices and times.",
-        "monotonic", "max(latest_us, clock())", "clock()",
+        "GuardedClock.__call__", "now_us > self._now_us", "True",
     ),
     Mutant(
         "clock-starts-anew", "L9", "After a restart, decisions may use a time before the last decision.",
-        "_clock", "monotonic(..., ledger_us)", "monotonic(...)",
+        "_clock", "GuardedClock(..., ledger_us)", "GuardedClock(...)",
+    ),
+    Mutant(
+        "clock-may-jump", "L9", "A clock that jumps far ahead closes windows and prunes what is young.",
+        "GuardedClock.__call__", "wall_us <= passed_us + MAX_JUMP_US", "True",
     ),
     Mutant(
         "ledger-time-may-go-back", "L9", "After the clock was set back, a window that has ended counts again.",

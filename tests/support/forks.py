@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 TESTS = Path(__file__).parents[1]
-OF_THE_INTERPRETER = ("PYTHON", "LC_", "LANG", "GRPC_")
+OF_THE_INTERPRETER = ("PYTHON", "LC_", "LANG", "GRPC_", "LD_")
 """What the variables begin with that are read before a command begins."""
 
 

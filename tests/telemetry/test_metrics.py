@@ -15,6 +15,7 @@ from support.sidecar_process import RunningSidecar, chat, eventually, principal,
 
 from sidecar.alerts.counts import AlertCounts
 from sidecar.authorization.policy_reload import PolicyStatus
+from sidecar.domain.clock import GuardedClock
 from sidecar.telemetry.calls import ObservedCall
 from sidecar.telemetry.counters import MAX_SERIES, OTHER
 from sidecar.telemetry.labels import MAX_CHARACTERS, label
@@ -195,7 +196,7 @@ def metrics_of(harness: AuthorizerHarness, budgets: int = 200) -> Metrics:
     status = PolicyStatus(policy.digest, policy.generation, len(policy.rules), "", harness.now_us)
     sources = Sources(
         ledger=harness.ledger,
-        clock=lambda: harness.now_us,
+        clock=GuardedClock(lambda: harness.now_us, lambda: harness.now_us),
         policies=lambda: status,
         loads={"loaded": 1},
         ready=lambda: True,
