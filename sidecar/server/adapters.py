@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from sidecar.authorization.call_recorder import CallRecorders
 from sidecar.domain.flag_errors import naming
 from sidecar.domain.flags import setting
+from sidecar.domain.usage import MAX_COUNT
 from sidecar.identity.caller import Authenticator
 from sidecar.identity.settings import IdentitySettings, Mode, open_tls
 from sidecar.server.addresses import check_address, is_unix
@@ -35,6 +36,15 @@ class AdapterSettings:
         " variable.",
         "FIELD=SOURCE",
         default=(),
+    )
+    ext_authz_attachment_tokens: int = setting(
+        "--ext-authz-attachment-tokens",
+        "The most tokens that an image, audio or document in a message may take; each is held as"
+        " so many. 0 refuses them.",
+        "TOKENS",
+        default=0,
+        min=0,
+        max=MAX_COUNT // 1000,
     )
     authzen_listen: str = setting(
         "--authzen-listen",
@@ -64,6 +74,8 @@ class Adapters:
         """Check the settings together. Raises ValueError, which names the flag."""
         if settings.ext_authz_from and not settings.ext_authz:
             raise ValueError("--ext-authz-from needs --ext-authz")
+        if settings.ext_authz_attachment_tokens and not settings.ext_authz:
+            raise ValueError("--ext-authz-attachment-tokens needs --ext-authz")
         with naming("--ext-authz-from"):
             self._sources = read_sources(settings.ext_authz_from)
         if settings.authzen_url and not settings.authzen_listen:
@@ -94,7 +106,8 @@ class Adapters:
         """Return the services of the app listeners."""
         if not self._settings.ext_authz:
             return [service]
-        return [service, ExtAuthz(service, authenticator, self._sources, recorders)]
+        most = self._settings.ext_authz_attachment_tokens
+        return [service, ExtAuthz(service, authenticator, self._sources, recorders, most)]
 
     async def start(
         self,

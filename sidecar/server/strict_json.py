@@ -1,7 +1,6 @@
 """Strict JSON: refuses bodies that two parsers could read differently."""
 
 import json
-from collections.abc import Sequence
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -36,16 +35,6 @@ def read_object(content: bytes) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise _refused("is not a JSON object")
     return read
-
-
-def refuse_other_spellings(body: dict[str, Any], fields: Sequence[str]) -> None:
-    """Raise RefusedError for a key that some parsers take for one of the fields.
-
-    Go's parser, for one, ignores case, and two letters outside ASCII fold to ASCII ones.
-    """
-    for key in body.keys() - set(fields):
-        if key.casefold() in fields:
-            raise InvalidFieldError(key.casefold(), "is not spelled in lower case")
 
 
 def member(body: dict[str, Any], name: str, kind: type, path: str = "") -> Any:

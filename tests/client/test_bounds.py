@@ -1,16 +1,33 @@
 """How large a call may become, from the bytes of its request."""
 
+import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mistral_spend import EMBEDDINGS, OCR, REALTIME, SPEECH, TRANSCRIPTION, Estimate, Unbounded
-from mistral_spend.bounds import estimate, measure
+from mistral_spend import (
+    EMBEDDINGS,
+    FIM,
+    OCR,
+    REALTIME,
+    SPEECH,
+    TRANSCRIPTION,
+    Estimate,
+    Unbounded,
+)
+from mistral_spend.bounds import estimate
+from mistral_spend.request_shapes import SHAPES, Findings
 from mistral_spend.v1 import authorization_pb2 as pb
+from mistralai.client.chat import Chat
+from mistralai.client.embeddings import Embeddings
+from mistralai.client.fim import Fim
 from mistralai.client.models import ImageURLChunk, TextChunk, UserMessage
+from mistralai.client.ocr import Ocr
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "mistral_requests.json").read_text())
 CHAT = pb.ENDPOINT_CHAT
 
 
@@ -19,12 +36,29 @@ def chat(content: Any, **rest: Any) -> dict[str, Any]:
     return {"model": "small-1", "messages": [{"role": "user", "content": content}], **rest}
 
 
+def size(request: dict[str, Any]) -> int:
+    """Return the bytes that bound a request for chat."""
+    return estimate(CHAT, request).input_bytes
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda it: it["name"])
+def test_requests_are_read_as_by_every_other_reader(vector: dict[str, Any]) -> None:
+    """The TypeScript client and the sidecar's adapters have the same vectors."""
+    endpoint = pb.Endpoint.Value(f"ENDPOINT_{vector['endpoint']}")
+    args = (endpoint, vector["request"], None, vector.get("tokens_per_attachment"))
+    if "unbounded" in vector:
+        with pytest.raises(Unbounded):
+            estimate(*args)
+    else:
+        assert estimate(*args) == Estimate(**vector["estimate"])
+
+
 @given(st.text())
 def test_every_byte_of_text_counts(text: str) -> None:
     """All characters count as UTF-8, with the JSON around them."""
-    size, attachments = measure(chat(text))
-    assert size >= len(text.encode("utf-8", "surrogatepass")) + len(json.dumps(chat("")))
-    assert attachments == 0
+    assert size(chat(text)) >= len(text.encode("utf-8", "surrogatepass")) + len(
+        json.dumps(chat(""))
+    )
 
 
 @pytest.mark.parametrize(
@@ -32,60 +66,85 @@ def test_every_byte_of_text_counts(text: str) -> None:
 )
 def test_text_of_any_kind_is_bounded(text: str) -> None:
     """Non-ASCII, control characters, five megabytes, and half an emoji."""
-    made = estimate(CHAT, chat(text))
-    assert made.input_bytes >= len(text.encode("utf-8", "surrogatepass"))
+    assert size(chat(text)) >= len(text.encode("utf-8", "surrogatepass"))
 
 
 def test_tools_schemas_and_options_are_part_of_the_request() -> None:
     """Everything that the model gets is text for it."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "image_url"}}}
-    plain, _ = measure(chat("x"))
     for rest in (
         {"tools": [tool]},
         {"response_format": {"type": "json_schema", "json_schema": {"schema": {"a": "b" * 40}}}},
         {"prediction": {"type": "content", "content": "y" * 60}},
     ):
-        assert measure(chat("x", **rest)) == (plain + len(json.dumps(rest)), 0)
-    for option in ({"safe_prompt": True}, {"prompt_mode": "reasoning"}):
-        assert measure(chat("x", **option))[0] > plain + 4000
+        assert size(chat("x", **rest)) == size(chat("x")) + len(json.dumps(rest))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "text", "content", "image_url", "a"]), inner)
+    ),
+    max_leaves=9,
+)
+
+
+@given(json_values, st.sampled_from(["content", "tool_calls", "name", "images"]))
+def test_what_is_not_text_never_hides_in_a_message(value: Any, name: str) -> None:
+    """A message is read as its bytes, or refused: whatever is in it, and without other errors."""
+    request = {"model": "small-1", "messages": [{"role": "user", name: value}]}
+    try:
+        held = size(request)
+    except Unbounded:
+        return
+    assert held == len(json.dumps(request, ensure_ascii=False).encode())
+    assert '"image_url":' not in json.dumps(request)
+
+
+def test_every_argument_of_the_sdk_is_known() -> None:
+    """An argument of a new version is refused until the reader knows what it may cost."""
+    transport = {"self", "retries", "server_url", "timeout_ms", "http_headers"}
+    for endpoint, method in (
+        (CHAT, Chat.complete), (CHAT, Chat.stream), (FIM, Fim.complete), (FIM, Fim.stream),
+        (EMBEDDINGS, Embeddings.create), (OCR, Ocr.process),
+    ):  # fmt: skip
+        names = inspect.signature(method).parameters.keys() - transport
+        found = Findings()
+        SHAPES[endpoint]({name: [] for name in names}, "", found)
+        assert "the body" not in found.unknown, names
 
 
 def test_the_sdks_own_types_are_measured_as_they_are_sent() -> None:
     """A message of the SDK is as large as the same message as a dict."""
     plain = chat([{"type": "text", "text": "hello"}])
     typed = {**plain, "messages": [UserMessage(content=[TextChunk(text="hello")])]}
-    assert abs(measure(typed)[0] - measure(plain)[0]) < 20
+    assert abs(size(typed) - size(plain)) < 20
+    image = ImageURLChunk(image_url="data:image/png;base64," + "A" * 10_000)
+    assert estimate(CHAT, chat([image]), None, 7).input_bytes < 1000
     with pytest.raises(TypeError, match="a generator cannot be sent"):
-        measure({**plain, "messages": (it for it in [1])})
+        size({**plain, "messages": (it for it in [1])})
+
+
+def test_a_request_that_nests_too_deeply_is_refused() -> None:
+    """It is Unbounded, as all that cannot be read."""
+    deep: list[Any] = []
+    for _ in range(200_000):
+        deep = [deep]
+    with pytest.raises(Unbounded, match="nested too deeply"):
+        size(chat("x", metadata={"a": deep}))
 
 
 @pytest.mark.parametrize(
-    "chunk",
-    [
-        {"type": "image_url", "image_url": "https://example.com/x.png"},
-        {"type": "document_url", "document_url": "https://example.com/x.pdf"},
-        {"type": "input_audio", "input_audio": "AAAA"},
-        {"type": "file", "file_id": "1"},
-        {"type": "something new"},
-        {"text": "of no type"},
-        ImageURLChunk(image_url="data:image/png;base64," + "A" * 10_000),
-    ],
-    ids=str,
+    "part", [{"type": "image_url", "image_url": "x"}, {"type": "something new"}, {"text": "x"}]
 )
-def test_what_bytes_do_not_bound_is_refused_unless_the_app_bounds_it(chunk: Any) -> None:
-    """Images, audio, files, and any kind that is unknown here; its bytes then count for nothing."""
-    request = chat([{"type": "text", "text": "see"}, chunk])
-    with pytest.raises(Unbounded, match="of the request's parts, 1 are not text"):
-        estimate(CHAT, request)
-    assert estimate(CHAT, request, Estimate(input_tokens=500)).input_tokens == 500
-    text = measure(chat([{"type": "text", "text": "see"}]))[0]
-    assert estimate(CHAT, request, None, 4000).input_bytes == text + 4000
-
-
-def test_tools_that_run_at_mistral_are_refused_too() -> None:
-    """The request does not contain what they read."""
+def test_an_app_that_bounds_the_input_itself_may_send_anything(part: dict[str, Any]) -> None:
+    """Its own count of tokens replaces the bytes."""
+    request = chat([{"type": "text", "text": "see"}, part], max_tokens=9)
     with pytest.raises(Unbounded):
-        estimate(CHAT, chat("x", tools=[{"type": "web_search"}]))
+        estimate(CHAT, request)
+    made = estimate(CHAT, request, Estimate(input_tokens=500))
+    assert (made.input_tokens, made.max_output_tokens) == (500, 9)
 
 
 def test_each_endpoint_is_bounded_by_what_it_is_billed_by() -> None:

@@ -83,7 +83,7 @@ def test_the_typescript_package(
             BUDGET_ADDRESS=budget.addresses[0],
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(tests) == 6
+    assert len(tests) == 7
     # Three calls in vain, a probe in vain, one that is answered, and five after it.
     assert len(set(away.authorized_ids)) == 3 + 1 + 1 + 5
     for ledger in (sidecar.ledger, budget.ledger, late[1], later[1]):

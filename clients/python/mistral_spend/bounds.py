@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mistral_spend.errors import Unbounded
+from mistral_spend.errors import Malformed, Unbounded
+from mistral_spend.request_reader import RequestSize, read_request
 from mistral_spend.v1 import authorization_pb2 as pb
 
 BY_BYTES = frozenset(
@@ -16,19 +17,11 @@ BY_BYTES = frozenset(
 )
 """Endpoints whose input is tokens."""
 
-CHUNKS_OF_TEXT = frozenset({"text", "thinking", "reference"})
-
-ANNOTATIONS = ("document_annotation_format", "bbox_annotation_format")
-"""Options of OCR by which pages are annotated, which has a price of its own."""
-
-PROMPTS_OF_MISTRAL = ("safe_prompt", "prompt_mode")
-"""Options by which Mistral adds a prompt of its own."""
-
 BY_TIME = frozenset({pb.ENDPOINT_TRANSCRIPTION, pb.ENDPOINT_REALTIME})
 """Endpoints whose requests do not contain the length of the audio."""
 
-MISTRALS_PROMPT_BYTES = 4096
-"""More than any known prompt of Mistral's."""
+_MULTIPLIERS = ("max_tokens", "n", "service_tier")
+"""Members that are read even where the app has bounded the input itself."""
 
 
 def estimate(
@@ -44,45 +37,31 @@ def estimate(
     """
     made = pb.Estimate()
     made.CopyFrom(given or made)
-    if endpoint in BY_BYTES and made.WhichOneof("input") is None:
-        size, attachments = measure(request)
-        if attachments and tokens_per_attachment is None:
-            raise Unbounded(
-                f"of the request's parts, {attachments} are not text: its bytes do not bound its"
-                " tokens; give tokens_per_attachment, or estimate=Estimate(input_tokens=…)"
-            )
-        made.input_bytes = size + attachments * (tokens_per_attachment or 0)
-    annotates = endpoint == pb.ENDPOINT_OCR and any(request.get(it) for it in ANNOTATIONS)
-    if annotates and not made.annotated_pages:  # else the app has counted both kinds
-        made.annotated_pages, made.pages = made.pages, 0
-    if endpoint == pb.ENDPOINT_OCR and not (made.pages or made.annotated_pages):
-        raise Unbounded("OCR is billed by the page: give estimate=Estimate(pages=…)")
-    text = request.get("input")
-    if endpoint == pb.ENDPOINT_SPEECH and not made.characters:
-        made.characters = len(text) if isinstance(text, str) else 0
-        if not made.characters:
-            raise Unbounded(
-                "speech is billed by the character: give estimate=Estimate(characters=…)"
-            )
     if endpoint in BY_TIME and not made.audio_seconds:
         raise Unbounded("audio is billed by time: give estimate=Estimate(audio_seconds=…)")
-    made.max_output_tokens = made.max_output_tokens or _count(request.get("max_tokens"))
-    made.choices = made.choices or _count(request.get("n"))
-    tier = request.get("service_tier")
-    made.service_tier = made.service_tier or (tier if isinstance(tier, str) else "")
+    by_bytes = endpoint in BY_BYTES and made.WhichOneof("input") is None
+    if by_bytes or endpoint in (pb.ENDPOINT_OCR, pb.ENDPOINT_SPEECH):
+        size = read_request(endpoint, _as_sent(request))
+        _check_known(size)
+    else:  # the app has bounded what the request says, whatever that is
+        size = read_request(
+            pb.ENDPOINT_UNSPECIFIED, {name: request.get(name) for name in _MULTIPLIERS}
+        )
+    if by_bytes:
+        made.input_bytes = _input_bytes(size, tokens_per_attachment)
+    if size.is_annotated and not made.annotated_pages:  # else the app has counted both kinds
+        made.annotated_pages, made.pages = made.pages or size.pages, 0
+    elif not (made.pages or made.annotated_pages):
+        made.pages = size.pages
+    if endpoint == pb.ENDPOINT_OCR and not (made.pages or made.annotated_pages):
+        raise Unbounded("OCR is billed by the page: give estimate=Estimate(pages=…)")
+    made.characters = made.characters or size.characters
+    if endpoint == pb.ENDPOINT_SPEECH and not made.characters:
+        raise Unbounded("speech is billed by the character: give estimate=Estimate(characters=…)")
+    made.max_output_tokens = made.max_output_tokens or size.max_output_tokens
+    made.choices = made.choices or size.choices
+    made.service_tier = made.service_tier or size.service_tier
     return made
-
-
-def measure(request: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the UTF-8 bytes of a request without attachments, and the number of attachments."""
-    body = json.loads(_json(request))
-    attachments = 0
-    for message in body.get("messages") or ():
-        attachments += _remove_unknown(message, "content", "type", CHUNKS_OF_TEXT)
-    attachments += _remove_unknown(body, "tools", "type", frozenset({None, "function"}))
-    added = sum(MISTRALS_PROMPT_BYTES for option in PROMPTS_OF_MISTRAL if body.get(option))
-    # An unpaired surrogate is not UTF-8; Mistral may refuse it, and here it is only counted.
-    return len(_json(body).encode("utf-8", "surrogatepass")) + added, attachments
 
 
 def as_json(value: Any, *, exclude_unset: bool = False) -> Any:
@@ -92,18 +71,28 @@ def as_json(value: Any, *, exclude_unset: bool = False) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be sent as JSON")
 
 
-def _remove_unknown(holder: Any, name: str, key: str, known: frozenset[str | None]) -> int:
-    """Remove the entries of unknown types from a list; return how many were removed."""
-    entries = holder.get(name) if isinstance(holder, dict) else None
-    if not isinstance(entries, list):
-        return 0
-    holder[name] = [it for it in entries if isinstance(it, dict) and it.get(key) in known]
-    return len(entries) - len(holder[name])
+def _as_sent(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request as plain JSON. Raises TypeError, and Malformed if it nests too deeply."""
+    try:
+        body: dict[str, Any] = json.loads(json.dumps(dict(request), default=as_json))
+    except RecursionError:
+        raise Malformed("the request", "is nested too deeply") from None
+    return body
 
 
-def _json(document: Any) -> str:
-    return json.dumps(document, ensure_ascii=False, default=as_json)
+def _check_known(size: RequestSize) -> None:
+    if size.unknown:
+        raise Unbounded(
+            f"{size.unknown[0]} has something that is not known here, which may cost more than"
+            " its bytes: give estimate=Estimate(input_tokens=…)"
+        )
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+def _input_bytes(size: RequestSize, tokens_per_attachment: int | None) -> int:
+    attachments = size.attachments + len(size.tools)
+    if attachments and tokens_per_attachment is None:
+        raise Unbounded(
+            f"of the request's parts, {attachments} are not text: its bytes do not bound its"
+            " tokens; give tokens_per_attachment, or estimate=Estimate(input_tokens=…)"
+        )
+    return size.input_bytes + attachments * (tokens_per_attachment or 0)

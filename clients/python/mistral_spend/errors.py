@@ -79,6 +79,15 @@ class Unbounded(BudgetError, ValueError):
     """The request does not bound the size of the call."""
 
 
+class Malformed(Unbounded):
+    """A member of the request is not as Mistral's API has it, so its meaning is unknown."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        """Keep the member's path and the problem, which has no value of the request."""
+        super().__init__(f"{field} {problem}")
+        self.field, self.problem = field, problem
+
+
 class Unguarded(BudgetError, AttributeError):
     """The cost of this part of the SDK is unknown, so a guarded client does not have it."""
 

@@ -5,7 +5,7 @@ sidecar allows, and settles each call with the usage in its response. Parts of t
 is unknown are not available.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from mistralai.client.embeddings import Embeddings
 from mistralai.client.fim import Fim
 from mistralai.client.ocr import Ocr
 from mistralai.client.sdkconfiguration import SERVER_GLOBAL, SERVERS
+from mistralai.client.types import UNSET
 from mistralai.client.utils import RetryConfig
 from mistralai.client.utils.eventstreaming import EventStream, EventStreamAsync
 
@@ -89,10 +90,14 @@ class _Authorizer:
         """Return the authorization of a call with these arguments of the SDK, to a server's URL."""
         given = pb.Estimate(region=_region(url, self.region))
         if endpoint == pb.ENDPOINT_OCR:
-            given.pages = _pages(request.get("pages")) or self.pages_per_document or 0
+            given.pages = 0 if request.get("pages") else self.pages_per_document or 0
         return self.sidecar.authorize_request(
             self.principal,
-            {name: value for name, value in request.items() if name not in _TRANSPORT},
+            {
+                name: value
+                for name, value in request.items()
+                if name not in _TRANSPORT and value is not UNSET
+            },
             endpoint=endpoint,
             estimate=given,
             tokens_per_attachment=self.tokens_per_attachment,
@@ -280,11 +285,3 @@ def _region(url: str, given: str) -> str:
     if region and given not in ("", region):
         raise ValueError(f"the client's server is in {region}, and region={given!r}")
     return region or given
-
-
-def _pages(pages: object) -> int:
-    """Return the number of pages in the SDK's notation, [0, 2] or "0,2-4"; 0 means all."""
-    if isinstance(pages, str):
-        ranges = [part.partition("-") for part in pages.split(",")]
-        return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
-    return len(list(pages)) if isinstance(pages, Iterable) else 0

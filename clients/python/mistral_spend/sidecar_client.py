@@ -25,6 +25,15 @@ from mistral_spend.v1 import authorization_pb2 as pb
 
 log = logging.getLogger("mistral_spend")
 
+_NAME_OF_INPUT: dict[int, str] = {
+    pb.ENDPOINT_FIM: "prompt",
+    pb.ENDPOINT_EMBEDDINGS: "input",
+    pb.ENDPOINT_MODERATION: "input",
+    pb.ENDPOINT_SPEECH: "input",
+    pb.ENDPOINT_OCR: "document",
+}
+"""What Mistral's API calls the `messages` of other endpoints than chat."""
+
 
 class SidecarClient:
     """A client of one sidecar. An app needs one; any thread and event loop may use it."""
@@ -75,11 +84,13 @@ class SidecarClient:
     ) -> "Authorization":
         """Authorize one call, in a `with` or an `async with` block that gets a Call.
 
-        `rest` are the other arguments of the request that cost tokens or money: tools,
-        response_format, n, service_tier. Raises Unbounded if neither its bytes nor `estimate`
+        `messages` are what the model reads: for other endpoints than chat the text, the texts or
+        the document. `rest` are the other arguments of the request: tools, response_format, n,
+        service_tier. Raises Unbounded if neither its bytes nor `estimate`
         bound it.
         """
-        request = {"model": model, "messages": messages, "max_tokens": max_tokens, **rest}
+        name = _NAME_OF_INPUT.get(endpoint, "messages")
+        request = {"model": model, name: messages, "max_tokens": max_tokens, **rest}
         return self.authorize_request(
             principal,
             request,

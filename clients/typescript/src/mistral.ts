@@ -63,7 +63,7 @@ export function guard(
   const instead = fallback(options);
   const ask = async (endpoint: Endpoint, request: Request, server: Url): Promise<Call> => {
     const given: Estimate = { region: regionOf(server ?? client._baseURL, options.region) };
-    if (endpoint === "OCR") given.pages = pages(request["pages"]) || (options.pagesPerDocument ?? 0);
+    if (endpoint === "OCR") given.pages = hasPages(request["pages"]) ? 0 : (options.pagesPerDocument ?? 0);
     // Measured once: what is authorized instead has the bounds of the same request.
     const bounds = estimate(endpoint, request, given, options.tokensPerAttachment);
     const wanted: CallRequest = { principal, model: String(request["model"]), endpoint, estimate: bounds };
@@ -163,12 +163,6 @@ function unguarded(what: string): Unguarded {
   );
 }
 
-/** The number of pages in the SDK's notation, [0, 2] or "0,2-4"; 0 means all. */
-function pages(requested: unknown): number {
-  if (Array.isArray(requested)) return requested.length;
-  if (typeof requested !== "string") return 0;
-  return requested
-    .split(",")
-    .map((range) => range.split("-").map(Number))
-    .reduce((sum, [first, last]) => sum + ((last ?? first)! - first! + 1), 0);
+function hasPages(pages: unknown): boolean {
+  return Array.isArray(pages) ? pages.length > 0 : Boolean(pages);
 }

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mistral_spend.errors import Malformed
+from mistral_spend.request_reader import RequestSize, read_request
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.contract.validation import InvalidFieldError
-from sidecar.domain.bounds import MAX_CHOICES
-from sidecar.domain.usage import MAX_COUNT
 from sidecar.server.errors import RefusedError
-from sidecar.server.strict_json import member, read_object, refuse_other_spellings
+from sidecar.server.strict_json import member, read_object
 
 MAX_BODY_BYTES = 1_048_576
 
@@ -25,16 +25,8 @@ ENDPOINTS = {
 """Mistral's paths, matched exactly: Mistral may read a similar path as another one."""
 WITH_OUTPUT = frozenset({pb.ENDPOINT_CHAT, pb.ENDPOINT_FIM})
 
-SAFE_PROMPT_BYTES = 512
-"""An upper bound of the text that Mistral adds to a chat with safe_prompt."""
 MAX_TOKENS_BYTES = 64
 """An upper bound of what a body grows by when max_tokens is added."""
-
-_READ = ("model", "max_tokens", "n", "messages", "pages", "safe_prompt", "service_tier")
-_ANNOTATIONS = ("document_annotation_format", "bbox_annotation_format")
-_READ_TOO = {pb.ENDPOINT_OCR: _ANNOTATIONS, pb.ENDPOINT_SPEECH: ("input",)}
-_TEXT = {"text", "thinking", "reference"}
-"""Types of a message's parts whose bytes bound their tokens."""
 
 _PARTIAL = "x-envoy-auth-partial-body"
 
@@ -83,68 +75,57 @@ def check_whole(headers: Mapping[str, str], body: bytes) -> None:
 _UTF_8 = {"", "charset=utf-8", 'charset="utf-8"'}
 
 
-def authorize_request(endpoint: pb.Endpoint, content: bytes) -> pb.AuthorizeRequest:
+def authorize_request(
+    endpoint: pb.Endpoint, content: bytes, attachment_tokens: int = 0
+) -> pb.AuthorizeRequest:
     """Translate a body into a request without a principal.
 
-    `max_output_tokens` is 0 if the body has no max_tokens.
+    An image, audio or a document in messages is held as `attachment_tokens`; with 0 it is
+    refused. `max_output_tokens` is 0 if the body has no max_tokens.
     Raises RefusedError or InvalidFieldError.
     """
     body = read_object(content)
-    refuse_other_spellings(body, (*_READ, *_READ_TOO.get(endpoint, ())))
-    _check_bounded(body)
-    pages = _pages(body) if endpoint == pb.ENDPOINT_OCR else 0
-    annotated = any(body.get(name) is not None for name in _ANNOTATIONS)
-    added_bytes = SAFE_PROMPT_BYTES if member(body, "safe_prompt", bool) else 0
+    try:
+        size = read_request(endpoint, body)
+    except Malformed as error:
+        raise InvalidFieldError(error.field, error.problem) from None
+    _check_bounded(size, attachment_tokens)
+    if endpoint == pb.ENDPOINT_OCR and not size.pages:
+        raise RefusedError(
+            "PAGES_UNBOUNDED", "the number of pages is unknown: list them in pages", 400
+        )
     return pb.AuthorizeRequest(
-        model=_text(body, "model"),
+        model=_name(body, "model"),
         endpoint=endpoint,
         estimate=pb.Estimate(
-            input_bytes=len(content) + added_bytes,
-            max_output_tokens=_count(body, "max_tokens", MAX_COUNT),
-            choices=_count(body, "n", MAX_CHOICES),
-            pages=0 if annotated else pages,
-            annotated_pages=pages if annotated else 0,
-            characters=len(_text(body, "input")) if endpoint == pb.ENDPOINT_SPEECH else 0,
-            service_tier=_text(body, "service_tier"),
+            input_bytes=size.input_bytes + size.attachments * attachment_tokens,
+            max_output_tokens=size.max_output_tokens,
+            choices=size.choices,
+            pages=0 if size.is_annotated else size.pages,
+            annotated_pages=size.pages if size.is_annotated else 0,
+            characters=size.characters,
+            service_tier=_name(body, "service_tier"),
         ),
     )
 
 
-def _check_bounded(body: dict[str, Any]) -> None:
-    """Raise RefusedError if a message has a part whose bytes do not bound its tokens."""
-    for message in member(body, "messages", list) or ():
-        content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else ():
-            kind = part.get("type") if isinstance(part, dict) else None
-            if not isinstance(kind, str) or kind not in _TEXT:
-                raise RefusedError(
-                    "INPUT_UNBOUNDED",
-                    "messages has a part that is not text, and its tokens are unknown: authorize"
-                    " it by sidecar.v1 with an estimate of your own, and send it around this"
-                    " filter",
-                    403,
-                )
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    text: str = member(body, name, str) or ""
-    if not text.isprintable():  # half a surrogate pair, for example
-        raise InvalidFieldError(name, "has characters that cannot be printed")
-    return text
-
-
-def _count(body: dict[str, Any], name: str, most: int) -> int:
-    """Return a count of at least 1; 0 if it is missing."""
-    count: int | None = member(body, name, int)
-    if count is not None and not 1 <= count <= most:
-        raise InvalidFieldError(name, f"is not between 1 and {most}")
-    return count or 0
-
-
-def _pages(body: dict[str, Any]) -> int:
-    pages: list[Any] | None = member(body, "pages", list)
-    if not pages or not all(type(page) is int for page in pages):
+def _check_bounded(size: RequestSize, attachment_tokens: int) -> None:
+    """Raise RefusedError if the body has a part whose bytes do not bound its tokens."""
+    places = [*size.tools, *size.unknown]
+    if size.attachments and not attachment_tokens:
+        places.append("messages")
+    if places:
         raise RefusedError(
-            "PAGES_UNBOUNDED", "the number of pages is unknown: list them in pages", 400
+            "INPUT_UNBOUNDED",
+            f"{places[0]} has a part that is not text, or is not known here, and its tokens are"
+            " unknown: authorize it by sidecar.v1 with an estimate of your own, and send it around"
+            " this filter",
+            403,
         )
-    return len(pages)
+
+
+def _name(body: dict[str, Any], field: str) -> str:
+    text: str = member(body, field, str) or ""
+    if not text.isprintable():  # half a surrogate pair, for example
+        raise InvalidFieldError(field, "has characters that cannot be printed")
+    return text

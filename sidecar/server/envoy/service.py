@@ -41,8 +41,13 @@ class ExtAuthz:
         authenticator: Authenticator,
         sources: Sequence[Source],
         recorders: CallRecorders = NULL_RECORDERS,
+        attachment_tokens: int = 0,
     ) -> None:
-        """Use this service; the principal comes from the authenticator and the sources."""
+        """Use this service; the principal comes from the authenticator and the sources.
+
+        `attachment_tokens` bounds each image, audio and document in messages; 0 refuses them.
+        """
+        self._attachment_tokens = attachment_tokens
         self._service = service
         self._recorders = recorders
         self._authenticator = authenticator
@@ -67,7 +72,7 @@ class ExtAuthz:
         endpoint = mistral_request.endpoint_of(http.method, http.path)
         headers, body = headers_of(http), http.raw_body or http.body.encode()
         mistral_request.check_whole(headers, body)
-        request = mistral_request.authorize_request(endpoint, body)
+        request = mistral_request.authorize_request(endpoint, body, self._attachment_tokens)
         fill(request, self._sources, attributes, headers)
         return request
 

@@ -16,8 +16,11 @@ from support.odd_texts import CONTROLS, UNUSUAL
 from support.policies import ROLES, SHIPPED, limit, minimal
 from support.sidecar_process import RunningSidecar, error_info, principal
 
+from sidecar.contract.validation import InvalidFieldError
+from sidecar.contract.validation import check_authorize as check_contract
 from sidecar.envoy.v3 import ext_authz_pb2 as envoy
-from sidecar.server.envoy.mistral_request import ENDPOINTS, MAX_BODY_BYTES
+from sidecar.server.envoy.mistral_request import ENDPOINTS, MAX_BODY_BYTES, authorize_request
+from sidecar.server.errors import RefusedError
 
 Start = Callable[..., RunningSidecar]
 
@@ -29,6 +32,7 @@ FROM = (
     "--pin", "workspace=dev-workspace",
 )  # fmt: skip
 DEVELOPER = {"role": "developer"}
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "mistral_requests.json").read_text())
 TOO_LARGE = (SHIPPED / "role-request-size.cel").read_text()
 
 
@@ -113,8 +117,12 @@ def test_the_hold_is_the_worst_case_of_the_body(sidecar: RunningSidecar) -> None
         ),
         (
             "/v1/ocr",
-            {"model": "mistral-ocr-latest", "pages": [0], "bbox_annotation_format": {"type": "x"}},
-            "OCR 0 1",
+            {
+                "model": "mistral-ocr-latest",
+                "pages": "0,2",
+                "bbox_annotation_format": {"type": "x"},
+            },
+            "OCR 0 2",
         ),
         (
             "/v1/audio/speech",
@@ -311,6 +319,65 @@ def test_a_message_that_bytes_do_not_bound_is_refused(part: Any, sidecar: Runnin
     assert refusal(answer) == (403, "INPUT_UNBOUNDED")
 
 
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda it: it["name"])
+def test_envoys_bodies_are_read_as_by_the_clients(vector: dict[str, Any]) -> None:
+    """What a client would not bound is refused, and no body is held for less. No bound is for tools."""
+    endpoint: Any = pb.Endpoint.Value(f"ENDPOINT_{vector['endpoint']}")
+    args = (
+        endpoint,
+        json.dumps(vector["request"]).encode(),
+        vector.get("tokens_per_attachment", 0),
+    )
+    if "unbounded" in vector or vector["name"].startswith("tool of Mistral"):
+        with pytest.raises((RefusedError, InvalidFieldError)):
+            check_contract(authorize_request(*args))
+    else:
+        made = authorize_request(*args).estimate
+        assert (made.input_bytes > 0) is True
+        if endpoint in (pb.ENDPOINT_OCR, pb.ENDPOINT_SPEECH):
+            made.ClearField("input_bytes")
+        assert made == pb.Estimate(**vector["estimate"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": "image_generation"}]},
+        {"tools": [{"type": "document_library", "library_ids": ["x"]}]},
+        {"tools": [{"type": "connector", "connector_id": "x"}]},
+        {"prompt_mode": "research"},
+        {"guardrails": [{}]},
+        {"agent_id": "x"},
+        {"messages": [{"role": "user", "content": {"type": "image_url", "image_url": "x"}}]},
+        {"messages": [{"role": "user", "content": [[{"type": "image_url", "image_url": "x"}]]}]},
+        {"messages": [{"role": "user", "content": "x", "Content": [{"type": "image_url"}]}]},
+    ],
+    ids=str,
+)
+def test_what_mistral_adds_or_runs_is_refused(
+    body: dict[str, Any], sidecar: RunningSidecar
+) -> None:
+    """Tools, prompts, agents, and parts that a reader of another kind might find; nothing is held."""
+    before = held(sidecar)
+    status, code = refusal(check(sidecar, {**BODY, **body}))
+    assert (status, code) in {(403, "INPUT_UNBOUNDED"), (400, "INVALID_FIELD")}
+    assert before == held(sidecar)
+
+
+def test_an_operator_may_bound_attachments(start_sidecar: Start) -> None:
+    """Each is held as so many tokens, in place of its bytes; tools are still refused."""
+    sidecar = start_sidecar(None, *FROM, "--ext-authz-attachment-tokens", "700")
+    image = {"type": "image_url", "image_url": "data:image/png;base64," + "A" * 9000}
+    body = {**BODY, "messages": [{"role": "user", "content": [image, image]}]}
+    assert check(sidecar, body).status.code == 0
+    connection = sqlite3.connect(f"file:{sidecar.ledger}?mode=ro", uri=True)
+    (tokens,) = connection.execute("SELECT held_input_tokens FROM holds").fetchone()
+    connection.close()
+    assert 1400 < tokens < 1600
+    assert refusal(check(sidecar, {**body, "tools": [{"type": "web_search"}]}))[0] == 403
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [
@@ -356,7 +423,7 @@ def test_endpoints_that_no_body_bounds_are_refused(sidecar: RunningSidecar) -> N
     body = {"model": "voxtral-mini-2602"}
     answer = check(sidecar, body, path="/v1/audio/transcriptions")
     assert refusal(answer) == (403, "AUDIO_UNBOUNDED")
-    for pages in (None, [], "0-3", ["0"], [True]):
+    for pages in (None, [], "3-0", "0-", ["0"], [True]):
         answer = check(sidecar, {"model": "mistral-ocr-latest", "pages": pages}, path="/v1/ocr")
         assert refusal(answer)[0] == 400
     for method in ("GET", "post", "PUT"):
@@ -468,6 +535,7 @@ def test_an_invalid_check_request_ends_the_call(sidecar: RunningSidecar) -> None
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
+        (("--ext-authz-attachment-tokens", "9"), "--ext-authz-attachment-tokens needs --ext-authz"),
         (("--ext-authz-from", "id=peer"), "--ext-authz-from needs --ext-authz"),
         (("--ext-authz", "--ext-authz-from", "id"), "id: has to be FIELD=SOURCE"),
         (("--ext-authz", "--ext-authz-from", "name=peer"), "name=peer: has to be FIELD=SOURCE"),
