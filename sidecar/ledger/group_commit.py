@@ -54,12 +54,15 @@ class GroupCommit:
         finish: Callable[[], None] = lambda: None,
         committed: Callable[[int, float], None] = lambda _requests, _seconds: None,
         failed: Callable[[str], None] = lambda _: None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Take over the connection, which no other code may use.
 
         Work may raise one of `refusals` before it has written. Callbacks: `finish` before
         each COMMIT; `rolled_back` after a ROLLBACK; `committed` with the number of requests
-        and the seconds that COMMIT took; `failed` with the message of an error of the file.
+        and the seconds that COMMIT took; `failed` with the message of an error of the file;
+        `check` before each transaction and after it, which raises LedgerUnavailableError if
+        its results must not be returned.
         """
         self._connection = connection
         self._refusals = refusals
@@ -67,6 +70,7 @@ class GroupCommit:
         self._rolled_back = rolled_back
         self._committed = committed
         self._failed = failed
+        self._check = check
         self._queue: list[_Request] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._draining: asyncio.Task[None] | None = None
@@ -132,6 +136,7 @@ class GroupCommit:
 
     async def _commit(self, group: list[_Request]) -> None:
         try:
+            self._check()
             await self._begin()
             results = [self._run(request.work) for request in group]
             self._finish()
@@ -139,6 +144,7 @@ class GroupCommit:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
             took_seconds = time.perf_counter() - began
+            self._check()
         except Exception as error:  # after any error nothing of the group may stay
             self._roll_back()
             if isinstance(error, _FILE_ERRORS):

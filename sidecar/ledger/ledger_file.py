@@ -51,6 +51,11 @@ def canonical_path(path: Path) -> Path:
     return real
 
 
+def is_new(path: Path) -> bool:
+    """Whether a ledger would be created there."""
+    return not path.exists() or (path.is_file() and not path.stat().st_size)
+
+
 def lock(path: Path) -> IO[bytes]:
     """Lock the file for its one writer, until the returned file is closed.
 

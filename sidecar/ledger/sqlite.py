@@ -28,6 +28,7 @@ from sidecar.ledger.admission import Admission, check_reservation
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import Balances, LedgerTime, PreviewBalances
 from sidecar.ledger.chain import DecisionChain
+from sidecar.ledger.file_watch import FileWatch
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.group_commit import GroupCommit
 from sidecar.ledger.key_usage import KeyUsage, revoked_versions
@@ -62,7 +63,7 @@ class SqliteLedger:
         its id unique.
         Raises LedgerRefusedError, which says why and what to do.
         """
-        path = ledger_file.canonical_path(path)
+        given, path = path, ledger_file.canonical_path(path)
         with ExitStack() as opened:
             opened.enter_context(ledger_file.lock(path))
             writer = ledger_file.open_writer(path)
@@ -74,6 +75,7 @@ class SqliteLedger:
             opened.callback(reader.close)
             self._opened = opened.pop_all()
         self._reader = reader
+        self._watch = FileWatch(given, path)
         calendar, time = Calendar(zone), LedgerTime(reader)
         self._time = time
         self._balances = balances = GroupBalances(writer, calendar, time)
@@ -97,6 +99,7 @@ class SqliteLedger:
             rolled_back=self._forget,
             committed=self._committed,
             failed=self._failed,
+            check=self._watch.check,
         )
         self.watchers: list[CommitWatcher] = []
         """Called back with the result of each commit."""
@@ -149,6 +152,7 @@ class SqliteLedger:
     def preview(self, reservation: ReservationRequest) -> Decision:
         """See Ledger.preview."""
         with _reading():
+            self._watch.check()
             at_us = self._time.peek(reservation.at_us)
             decision, _ = check_reservation(self._preview_balances, reservation, at_us, hold=False)
             return decision
@@ -300,6 +304,12 @@ class SqliteLedger:
     async def close(self) -> None:
         """See Ledger.close."""
         await self._commits.close()
+        if self._watch.problem():
+            # The last connection that closes deletes the WAL by its name, and there may be
+            # another ledger's by now. So this one folds its WAL into its file, and the writer
+            # closes first.
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._writer.close()
         self._opened.close()
 
 

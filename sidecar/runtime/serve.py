@@ -16,6 +16,7 @@ from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.policy_reload import PolicySource, Reloader, warn_of_share
 from sidecar.domain.alerts import Origin
 from sidecar.domain.clock import DAY_US, SECOND_US, GuardedClock, check_start
+from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
@@ -104,6 +105,13 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
 
 def _open_ledger(settings: Settings, zone: ZoneInfo, channels: Sequence[str]) -> SqliteLedger:
     """Open the ledger, for alerts to these channels. Raises LedgerRefusedError."""
+    if ledger_file.is_new(settings.ledger):
+        if settings.require_ledger:
+            raise LedgerRefusedError(
+                f"{settings.ledger}: there is no ledger, and with --require-ledger none is created,"
+                " because every budget would be full again; put it back, or restore a backup"
+            )
+        log.warning("%s: a new ledger, with which every budget is full", settings.ledger)
     instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
     return SqliteLedger(
         settings.ledger,

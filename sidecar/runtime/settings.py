@@ -41,6 +41,12 @@ class Settings:
     engine: EngineName = flagged(ENGINE, EngineName.CEL_CPP)
     share: Share = flagged(SHARE, WHOLE)
     time_zone: str = flagged(TIME_ZONE, "UTC")
+    require_ledger: bool = setting(
+        "--require-ledger",
+        "Do not start where there is no ledger yet: a new one has full budgets. For every start"
+        " but the first.",
+        default=False,
+    )
     confirm_clock: str = flagged(CONFIRM_CLOCK, "")
     hold_ttl_seconds: int = setting(
         "--hold-ttl",

@@ -14,7 +14,7 @@ from support.operator_ledger import NOON, operator_ledger
 from support.reservations import limit, reservation
 
 from sidecar.ledger import backup, ledger_file
-from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
 from sidecar.ledger.schema import APPLICATION_ID
 from sidecar.ledger.sqlite import SqliteLedger
 
@@ -100,6 +100,22 @@ def test_only_verify_reads_all_of_a_large_ledger(
 def test_a_second_writer_is_refused_with_the_first_ones_process(harness: LedgerHarness) -> None:
     """Two writers would each have balances of their own."""
     assert "another sidecar (process " in refusal(harness.path)
+
+
+@pytest.mark.parametrize("end", ["", "-wal", ".lock"])
+def test_nothing_is_answered_from_a_file_that_was_moved_away(
+    harness: LedgerHarness, end: str, tmp_path: Path
+) -> None:
+    """L4: it would be gone after the next start; put back, it goes on."""
+    harness.run(harness.ledger.decide(reservation(NOON, limit(None))))
+    file = Path(f"{harness.path}{end}")
+    file.rename(tmp_path / "elsewhere")
+    (answer,) = harness.together(harness.ledger.decide(reservation(NOON, limit(None))))
+    assert "was moved, deleted or replaced while in use" in str(answer)
+    with pytest.raises(LedgerUnavailableError):
+        harness.ledger.preview(reservation(NOON, limit(None)))
+    (tmp_path / "elsewhere").rename(file)
+    assert harness.run(harness.ledger.decide(reservation(NOON, limit(None)))).hold_id
 
 
 def test_a_link_to_a_ledger_in_use_is_the_ledger_in_use(

@@ -405,6 +405,10 @@ L4 = [
         "self._committed_balances = Balances(writer, ...)",
     ),
     Mutant(
+        "lost-file-answers", "L4", "Decisions are answered from a ledger that was moved away or deleted.",
+        "FileWatch.problem", "_identity(file) != self._identities[what]", "False",
+    ),
+    Mutant(
         "uncommitted-hold-settled", "L4", "A hold can be settled before it is on disk.",
         "SqliteLedger.__init__", "self._writer = writer", "self._writer = self._reader = writer",
     ),

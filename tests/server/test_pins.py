@@ -122,7 +122,8 @@ def test_unknown_pins_and_variables_are_warnings_at_start(start_sidecar: Start) 
     ).log
     assert "--pin workspace=dev-workspce: the policies have no such workspace" in log
     assert "SIDECAR_SHAR is not read: did you mean SIDECAR_SHARE?" in log
-    assert log.count("WARNING") == 2
+    assert "a new ledger, with which every budget is full" in log
+    assert log.count("WARNING") == 3
 
 
 TOKEN = ("--identity", "token", "--issuer", "i", "--audience", "a")

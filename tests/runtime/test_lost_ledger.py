@@ -1,0 +1,108 @@
+"""A real sidecar whose ledger is moved or deleted while it serves."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from support.commands import sidecar as command
+from support.outside import METRICS, page
+from support.policies import limit, minimal
+from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
+
+Start = Callable[..., RunningSidecar]
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    """A budget of a thousand tokens; a call takes 200."""
+    return minimal(tmp_path / "p", daily=limit("1000", meter="tokens"))
+
+
+def unavailable(running: RunningSidecar, **changes: object) -> str:
+    """Return the message of a call that is not decided."""
+    with pytest.raises(grpc.RpcError) as caught:
+        running.stub.Authorize(chat(tester(), model="small-1", **changes))
+    assert error_info(caught.value).reason == "LEDGER_UNAVAILABLE"
+    return str(caught.value.details())
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite.lock"])
+def test_nothing_is_answered_from_a_file_that_is_out_of_its_place(
+    name: str, start_sidecar: Start, policies: Path, tmp_path: Path
+) -> None:
+    """L4: not even a dry run. It is not ready, and says why; the file put back, it goes on."""
+    running = start_sidecar(policies, *METRICS)
+    first = running.stub.Authorize(chat(tester(), model="small-1", request_id="first"))
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    for dry_run in (False, True):
+        text = unavailable(running, dry_run=dry_run)
+        assert "was moved, deleted or replaced while in use" in text
+        assert str(tmp_path) not in text
+    (tmp_path / name).write_bytes(b"")  # the name is not enough
+    unavailable(running)
+    eventually(lambda: "\nsidecar_ready 0.0" in page(running))
+    (tmp_path / "elsewhere").rename(tmp_path / name)
+    eventually(lambda: "\nsidecar_ready 1.0" in page(running))
+    again = running.stub.Authorize(chat(tester(), model="small-1", request_id="first"))
+    assert (again.hold_id, again.replayed) == (first.hold_id, True)
+    assert running.stop() == 0
+    assert "not ready: the ledger cannot be written: the ledger" in running.log
+    assert command("ledger", "verify", "--ledger", running.ledger)[0] == 0
+
+
+def test_a_link_that_names_another_file_is_noticed(
+    start_sidecar: Start, policies: Path, tmp_path: Path
+) -> None:
+    """L4: the next start would open the other one."""
+    link = tmp_path / "link.sqlite"
+    link.symlink_to(tmp_path / "ledger.sqlite")
+    running = start_sidecar(policies, ledger=link)
+    running.stub.Authorize(chat(tester(), model="small-1"))
+    link.unlink()
+    link.symlink_to(tmp_path / "other.sqlite")
+    assert "was moved, deleted or replaced while in use" in unavailable(running)
+
+
+def test_a_sidecar_that_lost_its_lock_leaves_the_ledger_to_the_next(
+    start_sidecar: Start, policies: Path, tmp_path: Path
+) -> None:
+    """One of the two answers; the other one's end deletes nothing of a new ledger."""
+    first = start_sidecar(policies)
+    first.stub.Authorize(chat(tester(), model="small-1"))
+    moved = tmp_path / "moved.sqlite"
+    first.ledger.rename(moved)
+    for end in ("-wal", "-shm", ".lock"):
+        Path(f"{first.ledger}{end}").unlink()
+    second = start_sidecar(policies)
+    assert second.stub.Authorize(chat(tester(), model="small-1")).hold_id
+    unavailable(first)
+    assert first.stop() == 0
+    for _ in range(4):
+        assert second.stub.Authorize(chat(tester(), model="small-1")).hold_id
+    assert second.stop() == 0
+    for ledger, calls in ((moved, 1), (second.ledger, 5)):
+        with sqlite3.connect(ledger) as connection:
+            assert connection.execute("SELECT count(*) FROM holds").fetchone() == (calls,)
+        connection.close()
+
+
+def test_a_ledger_that_has_to_be_there_is_not_created(
+    start_sidecar: Start, policies: Path, tmp_path: Path
+) -> None:
+    """With --require-ledger a missing or empty file stops the start; without, the log says so."""
+    ledger = tmp_path / "ledger.sqlite"
+    serve = ("serve", "--policies", policies, "--listen", "127.0.0.1:0", "--require-ledger")
+    for empty in (False, True):
+        if empty:
+            ledger.touch()
+        code, _, err = command(*serve, "--ledger", ledger)
+        assert (code, "--require-ledger" in err, ledger.exists()) == (1, True, empty), err
+    ledger.unlink()
+    running = start_sidecar(policies)
+    assert running.stop() == 0
+    assert "a new ledger, with which every budget is full" in running.log
+    again = start_sidecar(policies, "--require-ledger")
+    assert again.stop() == 0
+    assert "a new ledger" not in again.log
