@@ -1,6 +1,7 @@
 """`sidecar ledger …`: verify, back up, restore and prune a ledger file; list its alerts."""
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
@@ -18,6 +19,7 @@ from sidecar.domain.clock import DAY_US, check_start
 from sidecar.domain.counted import counted
 from sidecar.ledger import backup as keeping
 from sidecar.ledger import chain, ledger_file
+from sidecar.ledger.long_read import long_read
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify as verify_ledger
@@ -36,18 +38,23 @@ def verify(
 ) -> None:
     """Recompute every budget, and every link of the log. Exit 1 if anything is wrong.
 
-    Works while a sidecar uses the ledger, too. Prints the head of the log: note it down, and
+    Works while a sidecar uses the ledger, too: it ends itself, with exit 1, before its read costs
+    the sidecar too much room on the disk. Prints the head of the log: note it down, and
     --head shows later whether the log was cut off before it.
 
     Example: sidecar ledger verify --ledger ledger.sqlite
     """
+    noted = _hex(head)
     try:
-        connection = ledger_file.open_reader(ledger)
+        with (
+            closing(ledger_file.open_reader(ledger)) as connection,
+            long_read(connection, ledger),
+        ):
+            findings, counts = verify_ledger(connection)
+            lost = bool(noted) and not chain.has_link(connection, noted)
+            latest = chain.head(connection).hex()
     except LedgerRefusedError as error:
         raise fail(error) from None
-    findings, counts = verify_ledger(connection)
-    lost = bool(head) and not chain.has_link(connection, _hex(head))
-    latest = chain.head(connection).hex()
     if output is Format.JSON:
         listed = [asdict(finding) for finding in findings]
         report = {"findings": listed, "counts": counts, "head": latest, "head_is_there": not lost}
@@ -70,6 +77,9 @@ def backup(
     ledger: LedgerFile,
 ) -> None:
     """Copy a ledger as of one moment, also while a sidecar uses it, and verify the copy.
+
+    It ends itself, with exit 1 and without a copy, before its read costs the sidecar too much room
+    on the disk.
 
     Example: sidecar ledger backup ledger-2026-11-24.sqlite --ledger ledger.sqlite
     """

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import closing
 from dataclasses import asdict
 from datetime import date, datetime, timedelta, tzinfo
 from datetime import time as clock_time
@@ -29,6 +30,7 @@ from sidecar.domain.spend_report import (
 )
 from sidecar.domain.windows import Span, Window
 from sidecar.ledger import ledger_file
+from sidecar.ledger.long_read import long_read
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.reports import Reports
 from sidecar.reports.page import page
@@ -81,13 +83,17 @@ def spend(
     """
     zone, dimensions = zone_info(time_zone), _dimensions(by)
     try:
-        connection = ledger_file.open_reader(ledger)
+        # It is read to its end before the first line is printed: a pager may wait for hours.
+        with (
+            closing(ledger_file.open_reader(ledger)) as connection,
+            long_read(connection, ledger),
+        ):
+            reports = Reports(connection, time.time_ns() // 1000, zone)
+            report = reports.report(dimensions, _span(since, until, reports, zone))
+            if html is not None:
+                _write_page(html, report, reports)
     except LedgerRefusedError as error:
         raise fail(error) from None
-    reports = Reports(connection, time.time_ns() // 1000, zone)
-    report = reports.report(dimensions, _span(since, until, reports, zone))
-    if html is not None:
-        _write_page(html, report, reports)
     if output is Format.JSON:
         say_json(_as_json(report))
         return

@@ -11,6 +11,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from sidecar.ledger import ledger_file, schema
+from sidecar.ledger.long_read import LongRead, long_read
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.verify import verify
 
@@ -32,16 +33,17 @@ Progress = Callable[[int, int], object]
 def back_up(ledger: Path, target: Path, progress: Progress = lambda *_: None) -> int:
     """Copy a consistent snapshot of a ledger, in use or not; return its size in bytes.
 
-    The copy is verified before it gets its name. Raises LedgerRefusedError.
+    The copy is one file without a WAL. It is verified before it gets its name. Raises
+    LedgerRefusedError, also at the bounds of a long read and at SIGTERM.
     """
     if target.exists():
         raise LedgerRefusedError(f"{target}: already exists; give another name")
-    with closing(ledger_file.open_reader(ledger)) as source, _new_file(target) as copy:
-        source.backup(
-            copy,
-            pages=MAX_CHUNK_PAGES,
-            progress=lambda _, left, pages: progress(pages - left, pages),
-        )
+    with (
+        closing(ledger_file.open_reader(ledger)) as source,
+        long_read(source, ledger) as read,
+        _new_file(target) as copy,
+    ):
+        _copy(source, copy, read, progress)
         _check_undamaged(ledger, copy)
     return target.stat().st_size
 
@@ -54,20 +56,58 @@ def restore(backup: Path, ledger: Path) -> Path | None:
     """
     with (
         closing(ledger_file.open_reader(backup, older=True)) as source,
+        long_read(source, backup, in_use=False) as read,
         ledger_file.lock(ledger_file.canonical_path(ledger)),
         _new_file(ledger) as copy,
     ):
-        source.backup(copy)
+        _copy(source, copy, read)
         schema.migrations.apply(Database(copy))
         _check_undamaged(backup, copy)
         return _put_aside(ledger) if ledger.exists() else None
 
 
 def table(ledger: Path, name: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Return the column names and rows of one of EXPORTED. Raises LedgerRefusedError."""
+    """Return the column names and rows of one of EXPORTED, all as of one moment.
+
+    They are copied to a temporary table first: however slowly the rows are taken, the ledger is
+    read no longer than that takes. Raises LedgerRefusedError.
+    """
     connection = ledger_file.open_reader(ledger)
-    found = connection.execute(f"SELECT * FROM {name}")  # noqa: S608 - one of EXPORTED
+    try:
+        with long_read(connection, ledger):
+            connection.execute(
+                f"CREATE TEMP TABLE exported AS SELECT * FROM main.{name}"  # noqa: S608 - one of EXPORTED
+            )
+    except sqlite3.Error as error:
+        raise LedgerRefusedError(
+            f"{ledger}: cannot be read: {error}; its rows are first copied to the folder for"
+            " temporary files, which SQLITE_TMPDIR names"
+        ) from None
+    found = connection.execute("SELECT * FROM exported ORDER BY rowid")
     return [column[0] for column in found.description], iter(found)
+
+
+def _copy(
+    source: sqlite3.Connection,
+    copy: sqlite3.Connection,
+    read: LongRead,
+    progress: Progress = lambda *_: None,
+) -> None:
+    """Copy a ledger as of now into an empty file, which gets a rollback journal."""
+
+    def copied(_status: int, left: int, pages: int) -> None:
+        read.check()
+        progress(pages - left, pages)
+
+    # One transaction for all chunks: without it, each commit of a sidecar begins the copy anew.
+    source.execute("BEGIN")
+    source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    copy.execute("PRAGMA journal_mode = OFF")
+    source.backup(copy, pages=MAX_CHUNK_PAGES, progress=copied)
+    source.execute("ROLLBACK")
+    read.drop_bounds()
+    read.watch(copy)
+    copy.execute("PRAGMA journal_mode = DELETE")  # a WAL cannot be read on a read-only disk
 
 
 @contextmanager
@@ -78,15 +118,15 @@ def _new_file(target: Path) -> Iterator[sqlite3.Connection]:
     except OSError as error:
         raise LedgerRefusedError(f"{target}: cannot be written: {error.strerror}") from None
     os.close(handle)
-    new = Path(name)
     try:
-        with closing(sqlite3.connect(new)) as connection:
+        with closing(sqlite3.connect(name, isolation_level=None)) as connection:
             yield connection
-        new.replace(target)
+        Path(name).replace(target)
     except sqlite3.Error as error:
         raise LedgerRefusedError(f"{target}: cannot be written: {error}") from None
     finally:
-        new.unlink(missing_ok=True)
+        for end in ("", "-journal", "-wal", "-shm"):
+            Path(f"{name}{end}").unlink(missing_ok=True)
 
 
 def _put_aside(ledger: Path) -> Path:

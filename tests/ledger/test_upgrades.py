@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from ledger.conftest import LedgerHarness
 from sqlite_utils import Database
-from support import tools
+from support import disks
 from support.authorizer_harness import AuthorizerHarness, codes
 from support.commands import sidecar
 from support.policies import minimal
@@ -56,24 +56,9 @@ def file_of(dump: Path, path: Path) -> Path:
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for one old ledger, and not for its upgrade."""
     folder = tmp_path / "disk"
-    folder.mkdir()
     size = file_of(OLD[0], tmp_path / "size.sqlite").stat().st_size
-    mount(folder, f"size={size + 65_536}")
-    try:
+    with disks.small_disk(folder, size + 65_536):
         yield folder
-    finally:
-        subprocess.run([tools.program("umount"), folder], check=True)  # noqa: S603
-
-
-def mount(folder: Path, options: str) -> None:
-    """Mount a file system in memory, or change the options of one."""
-    done = subprocess.run(  # noqa: S603
-        [tools.program("mount"), "-t", "tmpfs", "-o", options, "tmpfs", folder],
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        tools.cannot(done.stderr.decode().strip())
 
 
 def test_an_upgrade_without_room_says_so_and_loses_nothing(disk: Path, tmp_path: Path) -> None:
@@ -88,7 +73,7 @@ def test_an_upgrade_without_room_says_so_and_loses_nothing(disk: Path, tmp_path:
     assert "its disk is full" in error
     assert "nothing is lost: make room, and start again" in error
     assert rows(path, budgets) == before
-    mount(disk, "remount,size=16m")
+    disks.mount(disk, "remount,size=16m")
     upgraded = SqliteLedger(path)
     with closing(ledger_file.open_reader(path)) as reader:
         assert verify(reader)[0] == []
