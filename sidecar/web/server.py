@@ -129,25 +129,28 @@ class HttpServer:
     async def _serve(
         self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        connection, head_only = h11.Connection(h11.SERVER, MAX_HEAD_BYTES), False
+        connection = h11.Connection(h11.SERVER, MAX_HEAD_BYTES)
+        head: h11.Request | None = None
         try:
             async with asyncio.timeout(READ_SECONDS):
                 if self._tls is not None:
                     # Nothing has been read yet: the connection's task runs first.
                     await writer.start_tls(self._tls(), ssl_handshake_timeout=READ_SECONDS)
-                request = await self._read(connection, reader, writer)
+                head = await self._read_head(connection, reader)
+                request = await self._read_body(head, connection, reader, writer)
         except BadRequestError as error:
             response = Response(error.status, str(error).encode())
         except h11.RemoteProtocolError as error:
             response = Response(error.error_status_hint, b"the request is malformed")
         else:
-            head_only = request.method == "HEAD"
             self._awaiting_client.pop(task, None)
             self._handling.add(task)
             response = await self._handle(request)
             self._handling.discard(task)
             self._awaiting_client[task] = None
         async with asyncio.timeout(READ_SECONDS):
+            # Also a refusal of HEAD has no content: h11 raises for it.
+            head_only = head is not None and head.method == b"HEAD"
             writer.write(_encoded(connection, response, head_only=head_only))
             writer.transport.set_write_buffer_limits(0)
             await writer.drain()
@@ -158,13 +161,23 @@ class HttpServer:
                 if not await reader.read(_CHUNK_BYTES):
                     break
 
-    async def _read(
+    async def _read_head(
+        self, connection: h11.Connection, reader: asyncio.StreamReader
+    ) -> h11.Request:
+        while (event := connection.next_event()) is h11.NEED_DATA:
+            connection.receive_data(await reader.read(_CHUNK_BYTES))
+        if not isinstance(event, h11.Request):  # the client closed without a request
+            raise ConnectionAbortedError
+        return event
+
+    async def _read_body(
         self,
+        head: h11.Request,
         connection: h11.Connection,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> Request:
-        head: h11.Request | None = None
+        _check_head(head, self._max_body_bytes)
         body = bytearray()
         while True:
             match connection.next_event():
@@ -173,15 +186,13 @@ class HttpServer:
                         go_on = h11.InformationalResponse(status_code=100, headers=[])
                         writer.write(connection.send(go_on) or b"")
                     connection.receive_data(await reader.read(_CHUNK_BYTES))
-                case h11.Request() as head:
-                    _check_head(head, self._max_body_bytes)
                 case h11.Data(data=data):
                     body += data
                     if len(body) > self._max_body_bytes:
                         raise BadRequestError(413, f"more than {self._max_body_bytes} bytes")
-                case h11.EndOfMessage() if head is not None:
+                case h11.EndOfMessage():
                     break
-                case _:  # the client closed without a request
+                case _:  # the client closed
                     raise ConnectionAbortedError
         tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
         return Request(
