@@ -34,6 +34,8 @@ CONNECTION_AGE_SECONDS = 3600
 """Of authenticated connections: bounds how long a removed client CA stays in use."""
 CONNECTION_GRACE_SECONDS = 300
 """For calls in flight on a connection that has reached its age."""
+PING_SECONDS = 10
+"""A client may ping this often, also without a call."""
 REFUSE_SECONDS = 0.2
 """How long new calls get STOPPING before the listeners close."""
 
@@ -82,7 +84,9 @@ def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[
         # Dead peers are detected; peers that ping too often are disconnected.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * 1000),
+        # Without this, gRPC's interval for a connection without calls is two hours.
+        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 2),
         # With SO_REUSEPORT, a second sidecar would share the port instead of failing.
         ("grpc.so_reuseport", 0),

@@ -18,12 +18,14 @@ from mistral_spend.v1 import authorization_pb2 as pb
 from support.sidecar_process import RunningSidecar, chat, error_info, principal, stub
 
 from sidecar.server.addresses import created_with
-from sidecar.server.listener import HANDSHAKE_SECONDS
+from sidecar.server.listener import HANDSHAKE_SECONDS, PING_SECONDS
 from sidecar.server.service import MAX_STREAMS
 
 Start = Callable[..., RunningSidecar]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
 
 
 def connect(sidecar: RunningSidecar) -> socket.socket:
@@ -122,13 +124,24 @@ def _reason(stream: Any) -> str:
 
 def test_a_peer_that_pings_constantly_is_disconnected(shared_sidecar: RunningSidecar) -> None:
     """A few pings are allowed."""
-    ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
     with connect(shared_sidecar) as connection:
-        connection.sendall(PREFACE + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        connection.sendall(PREFACE + SETTINGS)
         with contextlib.suppress(ConnectionError):
             for _ in range(100):
-                connection.sendall(ping)
+                connection.sendall(PING)
         assert is_closed(connection)
+
+
+def test_pings_at_the_documented_interval_keep_a_connection_without_calls(
+    shared_sidecar: RunningSidecar,
+) -> None:
+    """Of four pings, three come after the interval, and the third too soon would close it."""
+    with connect(shared_sidecar) as connection:
+        connection.sendall(PREFACE + SETTINGS)
+        for number in range(4):
+            time.sleep((PING_SECONDS + 0.2) if number else 0)
+            connection.sendall(PING)
+            assert not is_closed(connection)
 
 
 def test_a_caller_over_its_rate_is_told_when_to_retry(start_sidecar: Start) -> None:
