@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -27,6 +28,8 @@ from sidecar.server.unary_rpc import trace_of, unary_rpc
 
 MAX_STREAMS = 64
 """The most at a time. A stream whose responses are not read keeps up to a megabyte of them."""
+MAX_STREAMS_OF_CALLER = 16
+"""The most of one proven caller, which leaves the others theirs."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
 
@@ -53,7 +56,8 @@ class AuthorizationService:
         self._recorders = recorders
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
-        self._streams = 0
+        self._streams = Counter[str]()
+        """Open streams by owner."""
 
     async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
@@ -118,7 +122,9 @@ class AuthorizationService:
             caller = await self._authenticator.caller(GrpcCredentials(context))
         except Exception as error:
             await fail(context, error)
-        if self._streams >= MAX_STREAMS:
+        owner = caller.owner
+        too_many_of_caller = owner and self._streams[owner] >= MAX_STREAMS_OF_CALLER
+        if too_many_of_caller or self._streams.total() >= MAX_STREAMS:
             await fail(context, TooManyStreamsError())
 
         async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
@@ -126,13 +132,13 @@ class AuthorizationService:
             return await self.authorize(request, caller)
 
         recorder = partial(self._recorders.begin, "AuthorizeStream", trace_of(context))
-        decided = Stream(decide, requests, self._stopping, recorder)
-        self._streams += 1
+        decided = Stream(caller, decide, requests, self._stopping, recorder)
+        self._streams[owner] += 1
         try:
             async for answer in decided.responses():
                 yield answer
         finally:
-            self._streams -= 1
+            self._streams -= Counter([owner])  # an owner without streams is no longer in it
         if decided.failure is not None:
             about, failure = decided.failure
             await fail(context, failure, about)

@@ -1,16 +1,21 @@
 """AuthorizeStream: many concurrent requests of one client on one stream."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.authorization.call_recorder import CallRecorder, current_recorder
 from sidecar.contract import validation
+from sidecar.identity.caller import Caller, UnauthenticatedError
 from sidecar.server.errors import code_of
 
 MAX_IN_FLIGHT = 256
 """Requests of one stream that are decided concurrently; the rest wait unread."""
+
+_CLOCK_SECONDS = 30
+"""A stream looks at the clock this often, in case it is set."""
 
 Decide = Callable[[pb.AuthorizeRequest], Awaitable[pb.AuthorizeResponse]]
 """Validates and decides one request."""
@@ -19,19 +24,22 @@ Decide = Callable[[pb.AuthorizeRequest], Awaitable[pb.AuthorizeResponse]]
 class Stream:
     """The responses to one client's stream of requests, in any order.
 
-    It ends with the requests, with the server, or with the first request that fails.
+    It ends with the requests, with the server, with the caller's proof, or with the first
+    request that fails.
     Nothing more is read then, but requests in flight still get a response, so that the
-    client learns of every hold. `failure` is the failed request's name, and its error.
+    client learns of every hold. `failure` is what failed, such as a request, and its error.
     """
 
     def __init__(
         self,
+        caller: Caller,
         decide: Decide,
         requests: AsyncIterator[bytes],
         stopping: asyncio.Event,
         recorder: Callable[[], Awaitable[CallRecorder]],
     ) -> None:
-        """Decide requests until `stopping` is set, each with a recorder of its own."""
+        """Decide a caller's requests until `stopping` is set, each with a recorder of its own."""
+        self._caller = caller
         self._decide_one = decide
         self._requests = requests
         self._stopping = stopping
@@ -57,13 +65,14 @@ class Stream:
         deciding: set[asyncio.Task[None]] = set()
         reading = asyncio.create_task(self._read(deciding))
         reasons = [asyncio.create_task(event.wait()) for event in (self._stopping, self._failed)]
+        expiring = asyncio.create_task(self._expire())
         try:
             await asyncio.wait([reading, *reasons], return_when=asyncio.FIRST_COMPLETED)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)  # a client may disconnect
             await asyncio.gather(*deciding)
         finally:
-            for task in (reading, *reasons):
+            for task in (reading, expiring, *reasons):
                 task.cancel()
             self._responses.put_nowait(None)
 
@@ -75,6 +84,17 @@ class Stream:
             task = asyncio.create_task(self._decide(number, encoded))
             deciding.add(task)
             task.add_done_callback(deciding.discard)
+
+    async def _expire(self) -> None:
+        """Fail once the caller's proof has expired, also if no request comes."""
+        try:
+            while True:
+                now = time.time()
+                self._caller.check_still_proven(now)
+                await asyncio.sleep(min(self._caller.until - now, _CLOCK_SECONDS))
+        except UnauthenticatedError as error:
+            self.failure = self.failure or ("the stream", error)
+            self._failed.set()
 
     async def _decide(self, number: int, encoded: bytes) -> None:
         about, code = f"request {number} of the stream", "CANCELLED"

@@ -31,9 +31,10 @@ from support.identities import (
     write_pair,
 )
 from support.policies import minimal
-from support.sidecar_process import RunningSidecar, chat, error_info, tester
+from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
 
 from sidecar.identity.tokens import MAX_TOKEN_BYTES
+from sidecar.server.service import MAX_STREAMS_OF_CALLER
 
 Start = Callable[..., RunningSidecar]
 
@@ -270,6 +271,45 @@ def test_a_stream_does_not_outlive_its_token(sidecar: RunningSidecar) -> None:
     stream = sidecar.stub.AuthorizeStream(requests(), metadata=metadata)
     assert next(stream).request_id == "in-time"
     assert refusal(lambda: next(stream)) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
+
+
+def test_an_idle_stream_ends_with_its_token(sidecar: RunningSidecar) -> None:
+    """Also without a request: it would keep its place for good."""
+    metadata = bearer(KEYS.token(exp=int(time.time()) - 28))  # two seconds of leeway are left
+    asked, done = chat(NULL_RECORDERS, model="small-1", request_id="idle"), threading.Event()
+
+    def requests() -> Iterator[pb.AuthorizeRequest]:
+        yield asked
+        done.wait(60)
+
+    stream = sidecar.stub.AuthorizeStream(requests(), metadata=metadata, timeout=30)
+    assert next(stream).request_id == "idle"
+    assert refusal(lambda: next(stream)) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
+    done.set()
+
+
+def test_streams_of_one_caller_leave_others_theirs(sidecar: RunningSidecar) -> None:
+    """Each proven caller has a share, over all of its connections and tokens."""
+    done = threading.Event()
+
+    def nothing() -> Iterator[pb.AuthorizeRequest]:
+        done.wait(60)
+        yield from ()
+
+    many = [
+        sidecar.stub.AuthorizeStream(nothing(), metadata=bearer(KEYS.token()), timeout=60)
+        for _ in range(MAX_STREAMS_OF_CALLER + 5)
+    ]
+    ended = eventually(
+        lambda: over if len(over := [each for each in many if not each.is_active()]) >= 5 else []
+    )
+    assert [error_info(each).reason for each in ended] == ["TOO_MANY_STREAMS"] * 5
+    other = bearer(KEYS.token(sub="system:serviceaccount:dev-workspace:other"))
+    request = chat(NULL_RECORDERS, model="small-1", request_id="of another")
+    (answer,) = sidecar.stub.AuthorizeStream(iter([request]), metadata=other)
+    assert answer.request_id == request.request_id
+    done.set()
+    assert [list(each) for each in many if each not in ended] == [[]] * MAX_STREAMS_OF_CALLER
 
 
 def test_a_flood_of_headers_ends_its_own_call_alone(sidecar: RunningSidecar) -> None:
