@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from sidecar.server.addresses import MAX_PORT, ListenError
+from sidecar.web.relay import Relay
 
 LIVENESS = "liveness"
 READINESS = "readiness"
@@ -93,44 +96,55 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health is 
 
 
 MAX_CONNECTIONS = 64
+"""At this number, the oldest is closed for a new one: so a probe always gets in."""
 _OPTIONS = (
     ("grpc.max_receive_message_length", 1024),
     ("grpc.max_concurrent_streams", 16),
     ("grpc.max_metadata_size", 4096),
-    ("grpc.so_reuseport", 0),
-    # Idle connections must not keep the kubelet out for long.
-    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ("grpc.server_handshake_timeout_ms", 2000),
     ("grpc.max_connection_idle_ms", 5_000),
-    # Nor must calls that never end: a Watch has to be called again.
+    # A Watch has to be called again, so that its connection is not open for good.
     ("grpc.max_connection_age_ms", 5_000),
     ("grpc.max_connection_age_grace_ms", 1000),
 )
 
 
 class HealthListener:
-    """Serves grpc.health.v1 alone on an address, which need not be loopback."""
+    """Serves grpc.health.v1 alone on an address, which need not be loopback.
+
+    gRPC listens on a Unix socket in a folder that only this user can open.
+    """
 
     def __init__(self, health: Health, address: str) -> None:
         """Bind the address. Raises ListenError."""
+        host, _, number = address.rpartition(":")
+        if not (host and number.isascii() and number.isdecimal() and int(number) <= MAX_PORT):
+            raise ListenError(f"{address}: {_UNUSABLE}")
         self._server = grpc.aio.server(options=_OPTIONS)
         health.add_to(self._server)
-        host, _, number = address.rpartition(":")
-        usable = host and number.isascii() and number.isdecimal() and int(number) <= MAX_PORT
-        try:  # gRPC takes port 65,536 for 0
-            port = self._server.add_insecure_port(address) if usable else 0
-        except RuntimeError:
-            port = 0
-        if not port:
-            raise ListenError(
-                f"{address}: cannot listen there: it has to be HOST:PORT, with a free port"
-            )
-        self.address = f"{host}:{port}"
+        try:
+            self._folder = TemporaryDirectory(prefix="sidecar-health-")
+            path = Path(self._folder.name) / "s"
+            self._server.add_insecure_port(f"unix:{path}")
+        except (OSError, RuntimeError):
+            raise ListenError(f"{address}: {_NO_FOLDER}") from None
+        try:
+            self._relay = Relay(host.strip("[]"), int(number), path, MAX_CONNECTIONS)
+        except OSError:
+            raise ListenError(f"{address}: {_UNUSABLE}") from None
+        self.address = f"{host}:{self._relay.port}"
 
     async def start(self) -> None:
         """Start to serve."""
         await self._server.start()
+        await self._relay.start()
 
     async def stop(self) -> None:
         """Stop at once."""
+        await self._relay.stop()
         await self._server.stop(0)
+        self._folder.cleanup()
+
+
+_NO_FOLDER = "it needs a folder for temporary files, with a short path: set TMPDIR"
+_UNUSABLE = "cannot listen there: it has to be HOST:PORT, with a free port"
