@@ -2,7 +2,8 @@
 
 The calls of a group share a transaction, and most of them the same few limits.
 L8: this is no second truth. The cache lives within the one transaction that can change
-the ledger, and is written before any other work in it and before it ends.
+the ledger, and is written before it ends. Work that changes the rows of budgets either runs before
+the decisions of its group, as what frees room does, or writes the cache and empties it.
 """
 
 import sqlite3

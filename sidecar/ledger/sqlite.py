@@ -120,15 +120,6 @@ class SqliteLedger:
             self._settlements.expire(reservation.at_us)
         return self._admission.decide(reservation)
 
-    async def run_after_decisions(self, work: Callable[[], T], *, frees: bool = False) -> T:
-        """Run other work in the group commit, once the balances of its decisions are written."""
-
-        def after_decisions() -> T:
-            self._balances.write()
-            return work()
-
-        return await self._commits.run(after_decisions, frees=frees)
-
     def _forget(self) -> None:
         self._balances.forget()
         self._admission.forget()
@@ -159,13 +150,13 @@ class SqliteLedger:
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """See Ledger.settle."""
-        return await self.run_after_decisions(
+        return await self._commits.run(
             lambda: self._settlements.settle(hold_id, settlement), frees=True
         )
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """See Ledger.release."""
-        return await self.run_after_decisions(
+        return await self._commits.run(
             lambda: self._settlements.release(hold_id, reason, at_us), frees=True
         )
 
@@ -187,7 +178,7 @@ class SqliteLedger:
         self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
     ) -> Budget:
         """See Ledger.adjust."""
-        return await self.run_after_decisions(
+        return await self._commits.run(
             lambda: self._adjustments.adjust(rule, scope, amount, signed_by, reason, at_us)
         )
 
@@ -230,11 +221,11 @@ class SqliteLedger:
 
     async def expire(self, at_us: int) -> int:
         """See Ledger.expire."""
-        return await self.run_after_decisions(lambda: self._settlements.expire(at_us), frees=True)
+        return await self._commits.run(lambda: self._settlements.expire(at_us), frees=True)
 
     async def prune(self, at_us: int, retention_us: int) -> int:
         """See Ledger.prune."""
-        return await self.run_after_decisions(lambda: self._prune(at_us, retention_us))
+        return await self._commits.run(lambda: self._prune(at_us, retention_us))
 
     def _prune(self, at_us: int, retention_us: int) -> int:
         self._key_usage.count()  # decisions are counted before they are pruned
@@ -243,21 +234,19 @@ class SqliteLedger:
 
     async def burn(self, at_us: int) -> int:
         """See Ledger.burn."""
-        return await self.run_after_decisions(lambda: self._alerts.burn(at_us))
+        return await self._commits.run(lambda: self._alerts.burn(at_us))
 
     async def track(self, key_ids: Collection[str], at_us: int) -> None:
         """See KeyLedger.track."""
-        await self.run_after_decisions(
-            lambda: self._key_usage.track(key_ids, self._time.advance(at_us))
-        )
+        await self._commits.run(lambda: self._key_usage.track(key_ids, self._time.advance(at_us)))
 
     async def count_usage(self) -> int:
         """See KeyLedger.count_usage."""
-        return await self.run_after_decisions(self._key_usage.count)
+        return await self._commits.run(self._key_usage.count)
 
     async def keys_in_use(self, at_us: int) -> int:
         """See KeyLedger.keys_in_use."""
-        return await self.run_after_decisions(lambda: self._alerts.keys_in_use(at_us))
+        return await self._commits.run(lambda: self._alerts.keys_in_use(at_us))
 
     def revoked_versions(self) -> frozenset[str]:
         """See KeyLedger.revoked_versions."""
@@ -285,7 +274,7 @@ class SqliteLedger:
 
     async def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
         """See AlertOutbox.record."""
-        await self.run_after_decisions(lambda: self._outbox.record(channel, outcomes, now_us))
+        await self._commits.run(lambda: self._outbox.record(channel, outcomes, now_us))
 
     async def probe(self) -> None:
         """See Ledger.probe."""

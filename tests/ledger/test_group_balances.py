@@ -1,6 +1,7 @@
 """Calls that are decided in one group count as if each had been written by itself."""
 
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, Effect, Meter
-from sidecar.domain.windows import MINUTE_US, Window
+from sidecar.domain.windows import MINUTE_US, Anchor, Window
 from sidecar.ledger.settlement import MAX_PER_TRANSACTION
 
 NOON_US = 1_790_000_000 * SECOND_US
@@ -48,6 +49,45 @@ def test_a_row_that_ends_within_a_group_counts_no_longer(harness: LedgerHarness)
     ends = NOON_US + MINUTE_US
     calls = [harness.ledger.decide(reservation(at, minute)) for at in (ends - 1, ends)]
     assert effects(harness, *calls) == [Effect.DENY, Effect.ALLOW]
+
+
+def test_a_row_of_another_anchor_that_ends_within_a_group_counts_no_longer(
+    harness: LedgerHarness,
+) -> None:
+    """L1: the day now begins at six, and what counted from midnight on is gone at midnight."""
+    day = limit(250)
+    harness.run(harness.ledger.decide(reservation(NOON_US, day)))
+    from_six = day._replace(anchor=Anchor(1, 6))
+    calls = [
+        harness.ledger.decide(reservation(at, from_six)) for at in (MIDNIGHT_US - 1, MIDNIGHT_US)
+    ]
+    assert effects(harness, *calls) == [Effect.ALLOW, Effect.ALLOW]
+
+
+def test_what_expires_within_a_group_is_there_for_the_rest_of_it(harness: LedgerHarness) -> None:
+    """L1: a hold that is released when it expires leaves room for the call that found it."""
+    day, one = limit(200), limit(1, Meter.REQUESTS, Window.CONCURRENT)
+    held = reservation(NOON_US, day, ttl_us=SECOND_US)
+    lines = tuple(line._replace(charge_on_expiry=False) for line in held.lines)
+    harness.run(harness.ledger.decide(replace(held, lines=lines)))
+    later_us = NOON_US + SECOND_US
+    calls = [
+        harness.ledger.decide(reservation(later_us, *limits)) for limits in ((day,), (one, day))
+    ]
+    assert effects(harness, *calls) == [Effect.ALLOW, Effect.ALLOW]
+
+
+def test_a_refusal_knows_which_row_of_a_limit_ends_first(harness: LedgerHarness) -> None:
+    """L1: a hold of its group ends at midnight, before one of the day that began at six."""
+    day = limit(200)
+    from_six = day._replace(anchor=Anchor(1, 6))
+    harness.run(harness.ledger.decide(reservation(NOON_US, from_six, tokens=50)))
+    _, denied = harness.together(
+        *(harness.ledger.decide(reservation(NOON_US, day)) for _ in range(2))
+    )
+    assert isinstance(denied, Decision)
+    assert denied.effect is Effect.DENY
+    assert denied.retry_after_us == MIDNIGHT_US - NOON_US
 
 
 def test_a_refusal_knows_when_what_its_group_holds_ends(harness: LedgerHarness) -> None:

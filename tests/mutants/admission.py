@@ -132,13 +132,6 @@ L1 = [
         "SqliteLedger.__init__", "GroupCommit(..., finish=balances.write)", "GroupCommit(...)",
     ),
     Mutant(
-        "adjustment-before-group-holds", "L2", "An adjustment is applied before the holds of its group are written.",
-        "SqliteLedger.run_after_decisions",
-        "self._balances.write()\n"
-        "return work()",
-        "return work()",
-    ),
-    Mutant(
         "adjustment-not-seen", "L1", "An adjustment does not count for the calls of its own group.",
         "Adjustments.adjust",
         "self._balances.write()\n"
@@ -146,7 +139,7 @@ L1 = [
         "values = (at_us, row, amount, signed_by, reason)",
     ),
     Mutant(
-        "expiry-before-group-holds", "L2", "An expiry in a group is applied before the holds of its group are written.",
+        "expiry-not-seen", "L1", "What a hold that expires within a group releases is not there for the rest of the group.",
         "Settlements.expire", "self._balances.write()", "pass",
     ),
     Mutant(
