@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TypeVar
@@ -76,6 +76,7 @@ class SqliteLedger:
             self._opened = opened.pop_all()
         self._reader = reader
         self._watch = FileWatch(given, path)
+        self._opened.callback(self._leave_place)
         calendar, time = Calendar(zone), LedgerTime(reader)
         self._time = time
         self._balances = balances = GroupBalances(writer, calendar, time)
@@ -293,13 +294,18 @@ class SqliteLedger:
     async def close(self) -> None:
         """See Ledger.close."""
         await self._commits.close()
-        if self._watch.problem():
-            # The last connection that closes deletes the WAL by its name, and there may be
-            # another ledger's by now. So this one folds its WAL into its file, and the writer
-            # closes first.
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._writer.close()
         self._opened.close()
+
+    def _leave_place(self) -> None:
+        """Close the writer before the reader, if the files are out of their place.
+
+        The last connection that closes deletes the WAL by its name, and there may be another
+        ledger's by now. So the writer folds its WAL into its file, and is not the last.
+        """
+        if self._watch.problem():
+            with suppress(sqlite3.Error):  # the WAL stays where it was moved
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._writer.close()
 
 
 @contextmanager

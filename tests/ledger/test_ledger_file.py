@@ -201,6 +201,14 @@ def test_a_closed_ledger_can_be_opened_again(harness: LedgerHarness) -> None:
     harness.reopen()
 
 
+def test_a_ledger_may_be_closed_twice(harness: LedgerHarness) -> None:
+    """Its WAL is gone after the first time, and that is no fault."""
+    harness.run(harness.ledger.decide(reservation(NOON, limit(None))))
+    harness.run(harness.ledger.close())
+    harness.run(harness.ledger.close())
+    harness.reopen()
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     """The message says which file, and what to do."""
     assert "give --ledger a file in a folder" in refusal(tmp_path / "nowhere" / "ledger.sqlite")
