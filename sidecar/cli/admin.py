@@ -32,10 +32,19 @@ def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
     else:
         _show(found.policies)
         say(f"ledger: {counted(found.ledger.open_holds, 'open hold')}{_ahead(found.ledger)}")
+        say(_disk(found.ledger))
         if found.not_ready:
             say(f"not ready: {found.not_ready}")
     if found.policies.problems or found.not_ready:
         raise typer.Exit(1)
+
+
+def _disk(ledger: pb.LedgerStatus) -> str:
+    read_by = f"; read by {', '.join(ledger.readers)}" if ledger.readers else ""
+    return (
+        f"disk: the ledger has {ledger.file_bytes:,} bytes, its WAL {ledger.wal_bytes:,};"
+        f" {ledger.disk_free_bytes:,} are free{read_by}"
+    )
 
 
 def reload(address: AdminAddress) -> None:

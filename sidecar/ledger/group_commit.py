@@ -55,6 +55,7 @@ class GroupCommit:
         committed: Callable[[int, float], None] = lambda _requests, _seconds: None,
         failed: Callable[[str], None] = lambda _: None,
         check: Callable[[], None] = lambda: None,
+        make_room: Callable[[], None] = lambda: None,
     ) -> None:
         """Take over the connection, which no other code may use.
 
@@ -62,7 +63,8 @@ class GroupCommit:
         each COMMIT; `rolled_back` after a ROLLBACK; `committed` with the number of requests
         and the seconds that COMMIT took; `failed` with the message of an error of the file;
         `check` before each transaction and after it, which raises LedgerUnavailableError if
-        its results must not be returned.
+        its results must not be returned; `make_room` after an error of SQLite, in the thread of
+        commits.
         """
         self._connection = connection
         self._refusals = refusals
@@ -71,6 +73,7 @@ class GroupCommit:
         self._committed = committed
         self._failed = failed
         self._check = check
+        self._make_room = make_room
         self._queue: list[_Request] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._draining: asyncio.Task[None] | None = None
@@ -154,6 +157,9 @@ class GroupCommit:
             else:  # one request is at fault: only that one fails
                 for one in group:
                     await self._commit([one])
+            if isinstance(error, sqlite3.OperationalError):
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._thread, self._make_room)
         else:
             _resolve(group, results)
             self._committed(len(group), took_seconds)

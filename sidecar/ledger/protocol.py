@@ -43,6 +43,7 @@ from sidecar.domain.decisions import (
     Settlement,
 )
 from sidecar.domain.errors import ErrorCode, SidecarError
+from sidecar.ledger.disk_use import DiskUse
 
 MAX_USES_PER_TRANSACTION = 1000
 """Decisions whose keys are counted in one transaction: bounds how long other requests wait.
@@ -181,6 +182,18 @@ class OperatorLedger(Ledger, Protocol):
 
     def time_us(self, at_us: int) -> int:
         """Return the ledger's time, which never goes back (L9)."""
+
+    def disk_use(self) -> DiskUse:
+        """Return the room it takes, and what is free. Raises LedgerUnavailableError."""
+
+    def readers(self) -> Sequence[str]:
+        """Return the names of other processes that read it now."""
+
+    async def keep_reserve(self) -> None:
+        """Keep room on the disk to recover with, once it is full.
+
+        Raises LedgerUnavailableError.
+        """
 
 
 class CommitWatcher(Protocol):

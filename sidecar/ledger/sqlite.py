@@ -28,6 +28,7 @@ from sidecar.ledger.admission import Admission, check_reservation
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import Balances, LedgerTime, PreviewBalances
 from sidecar.ledger.chain import DecisionChain
+from sidecar.ledger.disk_use import DiskUse, disk_use
 from sidecar.ledger.file_watch import FileWatch
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.group_commit import GroupCommit
@@ -40,10 +41,15 @@ from sidecar.ledger.protocol import (
     NotAdjustableError,
     RequestIdReusedError,
 )
+from sidecar.ledger.readers import foreign_readers
+from sidecar.ledger.reserve import BASE_BYTES, MAX_DISK_PARTS, Reserve
 from sidecar.ledger.retention import Retention
 from sidecar.ledger.settlement import MAX_PER_TRANSACTION, Settlements
 
 T = TypeVar("T")
+
+MIN_FREE_BYTES = 2**20
+"""With less, a ledger that could not be written stays unavailable: one call may write 65 KB."""
 
 
 class SqliteLedger:
@@ -66,6 +72,8 @@ class SqliteLedger:
         given, path = path, ledger_file.canonical_path(path)
         with ExitStack() as opened:
             opened.enter_context(ledger_file.lock(path))
+            self._reserve = Reserve(path)
+            self._reserve.free()  # on a full disk, even a start needs room
             writer = ledger_file.open_writer(path)
             opened.callback(writer.close)
             # Reads have a connection of their own: they see only what is committed
@@ -74,6 +82,7 @@ class SqliteLedger:
             reader = ledger_file.open_reader(path)
             opened.callback(reader.close)
             self._opened = opened.pop_all()
+        self._path = path
         self._reader = reader
         self._watch = FileWatch(given, path)
         self._opened.callback(self._leave_place)
@@ -101,6 +110,7 @@ class SqliteLedger:
             committed=self._committed,
             failed=self._failed,
             check=self._watch.check,
+            make_room=self._make_room,
         )
         self.watchers: list[CommitWatcher] = []
         """Called back with the result of each commit."""
@@ -282,9 +292,43 @@ class SqliteLedger:
         await self._commits.run(self._write_nothing)
 
     def _write_nothing(self) -> None:
+        free_bytes = disk_use(self._path).free_bytes
+        if free_bytes < MIN_FREE_BYTES:  # what is written here takes less room than a call
+            raise sqlite3.OperationalError(f"its disk has only {free_bytes:,} bytes free")
         # SQLite writes the header's page even though the number does not change.
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         self._writer.execute(f"PRAGMA user_version = {version}")
+
+    def disk_use(self) -> DiskUse:
+        """See OperatorLedger.disk_use."""
+        with _reading():
+            return disk_use(self._path)
+
+    def readers(self) -> Sequence[str]:
+        """See OperatorLedger.readers."""
+        return foreign_readers(self._path)
+
+    async def keep_reserve(self) -> None:
+        """See OperatorLedger.keep_reserve."""
+        await self._commits.run(self._keep_reserve)
+
+    def _keep_reserve(self) -> None:
+        (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
+        (page_bytes,) = self._writer.execute("PRAGMA page_size").fetchone()
+        use = disk_use(self._path)
+        growth_bytes = max(0, pages * page_bytes - use.file_bytes)  # by the next checkpoint
+        self._reserve.keep(growth_bytes + min(BASE_BYTES, use.disk_bytes // MAX_DISK_PARTS))
+
+    def _make_room(self) -> None:
+        """Fold the WAL into the file, with the room of the reserve; in the thread of commits.
+
+        As long as another process reads, that is not possible, and the reserve is kept for later.
+        """
+        self._reserve.free()
+        with suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.Error, OSError):
+            self._keep_reserve()
 
     @property
     def waiting(self) -> int:
@@ -312,5 +356,5 @@ class SqliteLedger:
 def _reading() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise LedgerUnavailableError(str(error)) from error

@@ -12,7 +12,9 @@ from sidecar.ledger.protocol import (
     KeyLedger,
     Ledger,
     LedgerUnavailableError,
+    OperatorLedger,
 )
+from sidecar.runtime.disk_watch import DiskWatch
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ EXPIRE_EVERY_SECONDS = 1.0
 PRUNE_EVERY_SECONDS = 60.0
 BURN_EVERY_SECONDS = 60.0
 KEYS_EVERY_SECONDS = 10.0
+DISK_EVERY_SECONDS = 1.0
 
 
 async def run_maintenance(ledger: Ledger, clock: Clock, retention_us: int) -> None:
@@ -64,6 +67,14 @@ async def run_key_maintenance(ledger: KeyLedger, authorizer: Authorizer, clock: 
         return counted if counted >= MAX_USES_PER_TRANSACTION else 0
 
     await _repeat(KEYS_EVERY_SECONDS, maintain, "the use of keys is not counted")
+
+
+async def watch_disk(ledger: OperatorLedger) -> None:
+    """Watch the ledger's disk until cancelled, from now on."""
+    watch = DiskWatch(ledger)
+    with contextlib.suppress(LedgerUnavailableError):
+        await watch.look()
+    await _repeat(DISK_EVERY_SECONDS, watch.look, "no room on the disk is reserved")
 
 
 async def _repeat(every_seconds: float, work: Callable[[], Awaitable[int]], meanwhile: str) -> None:

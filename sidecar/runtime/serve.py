@@ -22,7 +22,12 @@ from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
 from sidecar.runtime import listeners
 from sidecar.runtime.listeners import Listeners
-from sidecar.runtime.maintenance import run_key_maintenance, run_maintenance, sync_keys
+from sidecar.runtime.maintenance import (
+    run_key_maintenance,
+    run_maintenance,
+    sync_keys,
+    watch_disk,
+)
 from sidecar.runtime.settings import Settings
 from sidecar.telemetry.readiness import Readiness
 from sidecar.telemetry.setup import Telemetry
@@ -90,6 +95,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         tasks = _started(
             run_maintenance(ledger, clock, settings.retention_days * DAY_US),
             run_key_maintenance(ledger, authorizer, clock),
+            watch_disk(ledger),
             Dispatcher(ledger, channels, wall_clock_us, counts).run(),
             reloader.run(),
             readiness.run(),

@@ -60,12 +60,17 @@ class AdminService:
     async def get_status(self, _request: pb.GetStatusRequest) -> pb.GetStatusResponse:
         """See GetStatus in the contract."""
         time_us = self._books.time_us(self._clock())
+        use = self._books.disk_use()
         return pb.GetStatusResponse(
             policies=_policy_status(self._reloader.status),
             ledger=pb.LedgerStatus(
                 open_holds=self._books.count_open_holds(),
                 time=responses.timestamp(time_us),
                 ahead_of_clock_us=self._clock.behind_us(),
+                file_bytes=use.file_bytes,
+                wal_bytes=use.wal_bytes,
+                disk_free_bytes=use.free_bytes,
+                readers=self._books.readers(),
             ),
             not_ready=self._health.problem,
         )

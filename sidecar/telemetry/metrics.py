@@ -113,10 +113,13 @@ def _of_ledger(sources: Sources) -> Iterator[Metric]:
     yield _gauge(names.CLOCK_BEHIND, sources.clock.behind_us() / 1e6)
     yield _gauge(names.COMMIT_QUEUE, sources.ledger.waiting)
     try:
-        open_holds = sources.ledger.count_open_holds()
+        open_holds, use = sources.ledger.count_open_holds(), sources.ledger.disk_use()
     except LedgerUnavailableError:
         return
     yield _gauge(names.HOLDS_OPEN, open_holds)
+    yield _gauge(names.LEDGER_FILE, use.file_bytes)
+    yield _gauge(names.LEDGER_WAL, use.wal_bytes)
+    yield _gauge(names.LEDGER_FREE, use.free_bytes)
 
 
 def _of_policies(sources: Sources) -> Iterator[Metric]:

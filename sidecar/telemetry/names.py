@@ -82,6 +82,12 @@ BUDGETS = [
     for unit in UNITS.values()
 ]
 HOLDS_OPEN = Name("sidecar_holds_open", "Open holds.")
+LEDGER_FILE = Name("sidecar_ledger_file_bytes", "The size of the ledger's file, without its WAL.")
+LEDGER_WAL = Name(
+    "sidecar_ledger_wal_bytes",
+    "The size of the ledger's WAL, which grows as long as another process keeps reading.",
+)
+LEDGER_FREE = Name("sidecar_ledger_disk_free_bytes", "What is free on the disk of the ledger.")
 COMMIT_QUEUE = Name("sidecar_commit_queue_requests", "Requests that wait for the next commit.")
 READY = Name("sidecar_ready", "1 while calls can be decided, as for the readiness probe; else 0.")
 CLOCK_BEHIND = Name(

@@ -31,14 +31,22 @@ class PolicyStatus(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., generation: _Optional[int] = ..., rules: _Optional[int] = ..., engine: _Optional[str] = ..., loaded_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stale_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problems: _Optional[_Iterable[str]] = ..., summary: _Optional[str] = ...) -> None: ...
 
 class LedgerStatus(_message.Message):
-    __slots__ = ("open_holds", "time", "ahead_of_clock_us")
+    __slots__ = ("open_holds", "time", "ahead_of_clock_us", "file_bytes", "wal_bytes", "disk_free_bytes", "readers")
     OPEN_HOLDS_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     AHEAD_OF_CLOCK_US_FIELD_NUMBER: _ClassVar[int]
+    FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    READERS_FIELD_NUMBER: _ClassVar[int]
     open_holds: int
     time: _timestamp_pb2.Timestamp
     ahead_of_clock_us: int
-    def __init__(self, open_holds: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ahead_of_clock_us: _Optional[int] = ...) -> None: ...
+    file_bytes: int
+    wal_bytes: int
+    disk_free_bytes: int
+    readers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, open_holds: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ahead_of_clock_us: _Optional[int] = ..., file_bytes: _Optional[int] = ..., wal_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., readers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()

@@ -41,7 +41,7 @@ def kept(tmp_path: Path) -> tuple[str, ...]:
     policies = minimal(tmp_path / "policies", keys_yaml=KEYS)
     names = ["in-order", "no-use", "long-ago", "@SUM(A1)", "gone", ODD]
     with operator_ledger(tmp_path / "ledger.sqlite") as opened:
-        ledger: Any = opened._ledger  # noqa: SLF001
+        ledger: Any = opened.ledger
         opened.run(ledger.track(names, NOON - 31 * DAY))
         opened.spend(NOON - 30 * DAY, key_id="long-ago")
         opened.spend(NOON - DAY, key_id="in-order", model_id="small-1")

@@ -31,7 +31,7 @@ class OperatorLedger:
         """Open or create it."""
         self.path = path
         self._loop = asyncio.new_event_loop()
-        self._ledger = SqliteLedger(path, zone)
+        self.ledger = SqliteLedger(path, zone)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end."""
@@ -39,7 +39,7 @@ class OperatorLedger:
 
     def decide(self, proposed: ReservationRequest) -> Decision:
         """Decide one call."""
-        return self.run(self._ledger.decide(proposed))
+        return self.run(self.ledger.decide(proposed))
 
     def hold(self, at_us: int, *limits: Limit, tokens: int = 100, **call: Any) -> str:
         """Hold the worst case of a call, which has to be allowed; return the hold's id."""
@@ -52,23 +52,23 @@ class OperatorLedger:
     ) -> None:
         """Hold and settle a call; a token costs 1000 nano-USD."""
         hold = self.hold(at_us, *limits, tokens=tokens if held is None else held, **call)
-        self.run(self._ledger.settle(hold, settlement(at_us, tokens)))
+        self.run(self.ledger.settle(hold, settlement(at_us, tokens)))
 
     def settle(self, hold_id: str, at_us: int, tokens: int) -> None:
         """Settle a hold."""
-        self.run(self._ledger.settle(hold_id, settlement(at_us, tokens)))
+        self.run(self.ledger.settle(hold_id, settlement(at_us, tokens)))
 
     def release(self, hold_id: str, at_us: int) -> None:
         """Release a hold."""
-        self.run(self._ledger.release(hold_id, "not sent", at_us))
+        self.run(self.ledger.release(hold_id, "not sent", at_us))
 
     def expire(self, at_us: int) -> None:
         """Charge the holds that are due."""
-        self.run(self._ledger.expire(at_us))
+        self.run(self.ledger.expire(at_us))
 
     def adjust(self, rule: str, scope: str, amount: int, at_us: int) -> None:
         """Correct a budget, signed by a test."""
-        self.run(self._ledger.adjust(rule, scope, amount, "ada@example.com", "a test", at_us))
+        self.run(self.ledger.adjust(rule, scope, amount, "ada@example.com", "a test", at_us))
 
     def reports(self, at_us: int = NOON, zone: tzinfo = UTC) -> Reports:
         """Return the reports of the ledger, at a time."""
@@ -76,7 +76,7 @@ class OperatorLedger:
 
     def close(self) -> None:
         """Close it."""
-        self.run(self._ledger.close())
+        self.run(self.ledger.close())
         self._loop.close()
 
 

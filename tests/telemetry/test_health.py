@@ -99,9 +99,8 @@ def test_it_is_not_ready_while_the_disk_is_full_and_recovers_by_itself(
     where, own = address(running, "health"), running.stub
     own.Authorize(chat(tester(), model="small-1"))
     assert running.process is not None
-    no_growth = Path(f"{running.ledger}-wal").stat().st_size
-    limits = (no_growth, resource.RLIM_INFINITY)
-    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, limits)
+    nothing = (0, resource.RLIM_INFINITY)
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, nothing)
     with pytest.raises(grpc.RpcError):
         own.Authorize(chat(tester(), model="small-1"))
     eventually(lambda: check(where, "readiness") == "NOT_SERVING")

@@ -1,0 +1,154 @@
+"""A ledger on a small, real file system that gets full: it recovers, and nothing is lost."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import grpc
+import pytest
+from support import disks
+from support.commands import sidecar as command
+from support.outside import HEALTH, METRICS, address, page
+from support.policies import limit, minimal
+from support.sidecar_process import RunningSidecar, chat, eventually, tester
+
+Start = Callable[..., RunningSidecar]
+
+DISK_BYTES = 12 * 2**20
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for a few hundred calls."""
+    with disks.small_disk(tmp_path / "disk", DISK_BYTES):
+        yield tmp_path / "disk"
+
+
+class FullDisk:
+    """A sidecar whose disk gets full, and the holds that it has answered with."""
+
+    def __init__(self, start: Start, disk: Path, folder: Path) -> None:
+        """Start it on a budget that is never used up."""
+        policies = minimal(folder / "p", daily=limit("100000000", meter="tokens"))
+        self.admin = f"unix:{folder / 'admin.sock'}"
+        self.running = start(
+            policies, *HEALTH, *METRICS, "--admin-listen", self.admin, ledger=disk / "ledger.sqlite"
+        )
+        self.held: list[str] = []
+        self._stub = self.running.stub
+
+    def kill(self) -> None:
+        """Kill it, and start it again."""
+        assert self.running.process is not None
+        self.running.process.kill()
+        self.running.stop()
+        self._stub = self.running.restart().stub
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.running.ledger
+
+    def call(self) -> bool:
+        """Make a call; return whether it was decided."""
+        try:
+            answer = self._stub.Authorize(chat(tester(), model="small-1"))
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return False
+        self.held.append(answer.hold_id)
+        return True
+
+    def fill(self) -> None:
+        """Make calls until none is decided any more."""
+        failures = 0
+        for _ in range(5000):
+            failures = 0 if self.call() else failures + 1
+            if failures == 20:
+                return
+        raise AssertionError("the disk does not get full")
+
+    def is_ready(self) -> bool:
+        """Whether probes are told so."""
+        where = address(self.running, "health")
+        return command("healthz", "--address", where, "--service", "readiness")[0] == 0
+
+    def check_nothing_is_lost(self) -> None:
+        """Stop it, and compare its ledger with what was answered."""
+        assert self.call()
+        assert self.running.stop() == 0
+        with closing(sqlite3.connect(self.ledger)) as connection:
+            found = {hold for (hold,) in connection.execute("SELECT hold_id FROM holds")}
+        assert found >= set(self.held)
+        code, out, _ = command("ledger", "verify", "--ledger", self.ledger)
+        assert (code, "clean" in out) == (0, True)
+
+
+@pytest.fixture
+def full(start_sidecar: Start, disk: Path, tmp_path: Path) -> FullDisk:
+    """A sidecar on a small disk."""
+    return FullDisk(start_sidecar, disk, tmp_path)
+
+
+def kept_reading(ledger: Path) -> sqlite3.Connection:
+    """Begin to read a ledger in this process, and do not end."""
+    reader = sqlite3.connect(ledger, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM decisions").fetchone()
+    return reader
+
+
+def test_a_disk_that_another_program_filled_is_left_when_it_has_room_again(
+    full: FullDisk, disk: Path
+) -> None:
+    """L4: unavailable and not ready meanwhile, and ready again without a restart."""
+    assert full.call()
+    eventually((disk / "ledger.sqlite.reserve").exists)
+    other = disk / "other"
+    with suppress(OSError), other.open("wb", buffering=0) as stream:
+        while stream.write(bytes(65_536)):
+            pass
+    full.fill()
+    eventually(lambda: not full.is_ready())
+    other.unlink()
+    eventually(full.is_ready)
+    full.check_nothing_is_lost()
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["serving on", "restarted"])
+def test_a_disk_that_a_reader_filled_is_left_when_it_ends(
+    full: FullDisk, *, restarts: bool
+) -> None:
+    """L4: the WAL has the disk to itself; the reserve is the room to fold it into the file."""
+    assert full.call()
+    eventually(Path(f"{full.ledger}.reserve").exists)
+    reader = kept_reading(full.ledger)
+    full.fill()
+    eventually(lambda: not full.is_ready())
+    code, out, err = command("status", "--admin", full.admin)
+    assert (code, f"({os.getpid()})" in out, "not ready: " in out) == (1, True, True), err
+    reader.close()
+    if restarts:
+        full.kill()
+    eventually(full.is_ready)
+    full.check_nothing_is_lost()
+
+
+def test_a_reader_that_ends_is_named_no_more_and_its_room_is_in_the_metrics(full: FullDisk) -> None:
+    """The size of the file, of its WAL, and what is free."""
+    reader = kept_reading(full.ledger)
+    assert full.call()
+
+    def shown(name: str) -> int:
+        text = page(full.running)
+        return int(float(text.partition(f"\nsidecar_ledger_{name} ")[2].partition("\n")[0]))
+
+    sizes = (full.ledger.stat().st_size, Path(f"{full.ledger}-wal").stat().st_size)
+    assert (shown("file_bytes"), shown("wal_bytes")) == sizes
+    assert 0 < shown("disk_free_bytes") < DISK_BYTES
+    assert f"({os.getpid()})" in command("status", "--admin", full.admin)[1]
+    reader.close()
+    assert "read by" not in command("status", "--admin", full.admin)[1]
