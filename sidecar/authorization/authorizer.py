@@ -23,6 +23,7 @@ from sidecar.authorization.request_evaluation import (
     evaluate_request,
     limits_of,
 )
+from sidecar.authorization.usage_bounds import UsageBounds, UsageTooLargeError
 from sidecar.authorization.usage_log import UsageLog
 from sidecar.domain.clock import TRUSTING, Clock, ClockGuard
 from sidecar.domain.decisions import (
@@ -31,6 +32,7 @@ from sidecar.domain.decisions import (
     Charge,
     Decision,
     Hold,
+    HoldState,
     Reason,
     ReservationRequest,
     Settlement,
@@ -41,6 +43,8 @@ from sidecar.ledger.protocol import HoldUnknownError, Ledger
 from sidecar.policy.policy_set import PolicySet
 
 log = logging.getLogger(__name__)
+
+DEFAULT_BOUNDS = UsageBounds()
 
 
 class Authorizer:
@@ -57,11 +61,14 @@ class Authorizer:
         hold_ttl_us: int,
         entropy: Callable[[int], bytes] = os.urandom,
         guard: ClockGuard = TRUSTING,
+        bounds: UsageBounds = DEFAULT_BOUNDS,
     ) -> None:
         """Create an authorizer; ids take their random part from `entropy`.
 
-        `hold_ttl_us` is the lifetime of a hold whose request sets none, in microseconds.
+        `hold_ttl_us` is the lifetime of a hold whose request sets none, in microseconds;
+        `bounds` are the largest counts that a Settle may report.
         """
+        self._bounds = bounds
         self.policy = policy
         self.revoked_versions: frozenset[str] = frozenset()
         """Revoked key versions, as KEY#VERSION. The ledger has them, the policies do not."""
@@ -83,10 +90,13 @@ class Authorizer:
         later._clock = lambda: now() + wait_us  # noqa: SLF001 - its own
         return later
 
-    async def authorize(self, request: pb.AuthorizeRequest, contradiction: str = "") -> Decision:
+    async def authorize(
+        self, request: pb.AuthorizeRequest, contradiction: str = "", owner: str = ""
+    ) -> Decision:
         """Decide one validated request, and hold its worst case when it is allowed.
 
-        A `contradiction` between its principal and the authenticated caller denies it.
+        A `contradiction` between its principal and the authenticated caller denies it. The owner
+        is the principal that the caller has proven to be, whom its request_id belongs to.
         Raises what Ledger.decide raises, or ClockJumpedError.
         """
         self.guard.check()
@@ -96,7 +106,7 @@ class Authorizer:
             result = contradicted(contradiction)
         else:
             result = self._evaluate(policy, request, now_us)
-        reservation = self._reservation(policy, request, result, now_us, contradiction)
+        reservation = self._reservation(policy, request, result, now_us, contradiction, owner)
         recorder.enter("ledger")
 
         async def decide() -> Decision:
@@ -124,7 +134,8 @@ class Authorizer:
     ) -> Charge:
         """Charge the call's real usage. Counts that the report omits are charged as held.
 
-        With an owner, another principal's hold is unknown. Raises what Ledger.settle raises.
+        With an owner, another principal's hold is unknown. Raises what Ledger.settle raises, and
+        UsageTooLargeError, with an alert, for a count that is above its bound.
         """
         recorder = current_recorder.get()
         recorder.enter("ledger")
@@ -140,6 +151,12 @@ class Authorizer:
         settlement = Settlement(
             used, cost_nano_usd, outcome, response_model, self._clock(), unrecognized
         )
+        if hold.state in (HoldState.OPEN, HoldState.EXPIRED):  # else the first outcome stands (L3)
+            try:
+                self._bounds.check(report)
+            except UsageTooLargeError:
+                await self._ledger.report_refused_usage(hold_id, settlement)
+                raise
 
         async def close() -> Charge:
             charge = await self._ledger.settle(hold_id, settlement)
@@ -172,7 +189,7 @@ class Authorizer:
         """
         policy, now_us = self.policy, self._clock()
         result = self._evaluate(policy, request, now_us)
-        reservation = self._reservation(policy, request, result, now_us, "")
+        reservation = self._reservation(policy, request, result, now_us)
         return result, replace(self._ledger.preview(reservation), warnings=result.warnings)
 
     def now_us(self) -> int:
@@ -210,7 +227,8 @@ class Authorizer:
         request: pb.AuthorizeRequest,
         result: EvaluationResult,
         now_us: int,
-        contradiction: str,
+        contradiction: str = "",
+        owner: str = "",
     ) -> ReservationRequest:
         principal, size = request.principal, result.size
         call = CallFacts(
@@ -229,6 +247,7 @@ class Authorizer:
             cost_nano_usd=result.cost_nano_usd,
             tariff=result.tariff,
             hold_ttl_us=_hold_ttl_us(request) or self._hold_ttl_us,
+            owner=owner,
         )
         # Ids that begin with the time keep the ledger's indexes growing at their end.
         unique = f"{now_us // 1000:012x}{self._entropy(10).hex()}"

@@ -22,6 +22,7 @@ class AlertKind(StrEnum):
     THRESHOLD = "threshold"
     OVERRUN = "overrun"
     EXPIRED = "expired"
+    USAGE_REFUSED = "usage_refused"
     BURN = "burn"
     KEY_IN_USE = "key_in_use"
     MODEL_RETIRES = "model_retires"
@@ -51,9 +52,9 @@ class Alert(NamedTuple):
     """One alert, in the order of the columns of the table `alerts`.
 
     Amounts are in the meter's unit: requests, tokens or nano-USD. `scope` is the limit's
-    scope; the workspace for an overrun or an expiry, which have no rule; KEY#VERSION for a
-    key in use after its grace period; the model's id for a retirement, whose window is that of its
-    `Notice`.
+    scope; the workspace for an overrun, an expiry or a refused usage, which have no rule;
+    KEY#VERSION for a key in use after its grace period; the model's id for a retirement, whose
+    window is that of its `Notice`.
     """
 
     alert_id: str
@@ -66,10 +67,11 @@ class Alert(NamedTuple):
     window_start_us: int
     window_end_us: int
     percent: int
-    """The threshold; 0 for the other kinds."""
+    """The threshold; for an overrun see `overrun_percents`; 0 for the other kinds."""
     ceiling: int | None
     spent: int
-    """In the window; by the call, for an overrun or an expiry; 0 for a key or a model."""
+    """In the window; by the call, for an overrun or an expiry; as reported, for a refused usage;
+    0 for a key or a model."""
     held: int
     usual: int | None = None
     """The mean spend of an hour, for a burn."""
@@ -131,10 +133,8 @@ class Alert(NamedTuple):
                     f" {self.scope}: {spent} spent, {held} held"
                     + (f", until {until}" if ends else ", never renewed")
                 )
-            case AlertKind.OVERRUN:
-                return f"a call of {self.scope} used {spent}, and {held} was held for it"
-            case AlertKind.EXPIRED:
-                return f"a hold of {self.scope} expired: a call held {held} and was not settled"
+            case AlertKind.OVERRUN | AlertKind.USAGE_REFUSED | AlertKind.EXPIRED:
+                return self._about_hold(spent, held)
             case AlertKind.BURN:
                 return (
                     f"{self.rule}{shadow} spends unusually fast for {self.scope}: {spent} in the"
@@ -147,6 +147,18 @@ class Alert(NamedTuple):
                 )
             case AlertKind.MODEL_RETIRES | AlertKind.MODEL_RETIRED:
                 return self._retirement()
+
+    def _about_hold(self, spent: str, held: str) -> str:
+        """Return how a hold ended, or was to end."""
+        if self.kind is AlertKind.EXPIRED:
+            return f"a hold of {self.scope} expired: a call held {held} and was not settled"
+        if self.kind is AlertKind.USAGE_REFUSED:
+            return (
+                f"a Settle of a call of {self.scope} was refused: it reported {spent}, with a count"
+                f" above its --max-settled-… bound, and {held} was held for it"
+            )
+        many = f", {self.percent // 100} times as much or more" if self.percent else ""
+        return f"a call of {self.scope} used {spent}, and {held} was held for it{many}"
 
     def _retirement(self) -> str:
         """Return that a model which is still called retires, or was retired."""
@@ -179,6 +191,15 @@ class DeliveryOutcome(NamedTuple):
     error: str
     next_at_us: int
     """When to try again, if it failed."""
+
+
+def overrun_percents(spent: int, held: int, factor: int) -> tuple[int, ...]:
+    """Return the parts of a hold that a usage has reached: the factor, and each ten times more."""
+    reached = []
+    while factor * max(held, 1) <= spent:
+        reached.append(100 * factor)
+        factor *= 10
+    return tuple(reached)
 
 
 def wait_us(attempts: int) -> int:

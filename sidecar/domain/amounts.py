@@ -10,6 +10,9 @@ from sidecar.domain.share import WHOLE, Share
 AMOUNT_LIMIT = 10**18
 """Requests, tokens or nano-USD of an amount are below this."""
 
+MAX_USED = 2 * AMOUNT_LIMIT
+"""The most that is spent and held on a limit without a ceiling, so that sums fit an int64 (L7)."""
+
 
 def parse_amount(meter: Meter, text: str) -> int:
     """Read a number of requests, tokens or USD (as nano-USD). Raises ValueError, saying why."""
@@ -78,7 +81,7 @@ def fits(ceiling: int | None, used: int, amount: int) -> bool:
     A call that takes nothing fits however much is used; but a ceiling of 0 stops it, too.
     """
     if ceiling is None:
-        return True
+        return amount == 0 or used + amount <= MAX_USED
     if amount == 0:
         return ceiling > 0 or used < 0
     return used + amount <= ceiling

@@ -129,6 +129,8 @@ class CallFacts:
     cost_nano_usd: int
     tariff: Tariff | None
     hold_ttl_us: int
+    owner: str = ""
+    """The principal, if the caller has proven that it is this one."""
 
 
 @dataclass(frozen=True, slots=True)

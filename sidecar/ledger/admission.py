@@ -114,6 +114,11 @@ def _larger(too_small: Sequence[tuple[ReservationLine, Balance]], share: Share) 
     return Reason(LARGER_THAN_BUDGET, f"{message}: waiting does not help", "", 403)
 
 
+# Decisions before version 0012 have the bare request_id.
+_EARLIER = (
+    "SELECT id, fingerprint FROM decisions WHERE request_id = ?1"
+    " OR (request_id = ?2 AND principal = ?3 AND workspace = ?4)"
+)
 _INSERT_DECISION = rows.insert("decisions", *DECISION_COLUMNS, "chain")
 _INSERT_HOLD = rows.insert("holds", "id", "state", *HOLD_COLUMNS)
 _INSERT_AMOUNT = rows.insert("hold_amounts", "hold", *AMOUNT_COLUMNS)
@@ -164,9 +169,8 @@ class Admission:
         call = reservation.call
         if not call.request_id:
             return None
-        found = self._sql.execute(
-            "SELECT id, fingerprint FROM decisions WHERE request_id = ?", (call.request_id,)
-        ).fetchone()
+        names = (rows.request_key(call), call.request_id, call.principal_id, call.workspace)
+        found = self._sql.execute(_EARLIER, names).fetchone()
         if found is None:
             return None
         row, fingerprint = found
@@ -203,7 +207,7 @@ class Admission:
         call = reservation.call
         return (
             decision.decision_id,
-            call.request_id or None,
+            rows.request_key(call),
             call.fingerprint,
             at_us,
             decision.effect.value,

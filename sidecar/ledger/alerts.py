@@ -9,9 +9,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sidecar.domain.alerts import UNNAMED, Alert, AlertKind, Origin
+from sidecar.domain.alerts import UNNAMED, Alert, AlertKind, Origin, overrun_percents
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.decisions import Decision, Meter, ReservationLine, ReservationRequest
+from sidecar.domain.decisions import (
+    Decision,
+    Meter,
+    ReservationLine,
+    ReservationRequest,
+    Settlement,
+)
 from sidecar.domain.retirement import MODEL_RETIRED
 from sidecar.domain.rotation import STILL_IN_USE, Stage
 from sidecar.domain.windows import MINUTE_US, Span, Window
@@ -42,8 +48,14 @@ class Alerts:
         channels: Sequence[str],
         entropy: Callable[[int], bytes],
         origin: Origin = UNNAMED,
+        overrun_factor: int = 10,
     ) -> None:
-        """Make each alert due for all of the channels, with an id made from the entropy."""
+        """Make each alert due for all of the channels, with an id made from the entropy.
+
+        A usage of `overrun_factor` times its hold, and each ten times more, has an alert of its
+        own.
+        """
+        self._overrun_factor = overrun_factor
         self._sql = connection
         self._balances = balances
         self._channels = tuple(channels)
@@ -92,27 +104,43 @@ class Alerts:
                 )  # fmt: skip
 
     def overrun(self, hold: int, at_us: int) -> None:
-        """Report that a call used more than was held: once for each workspace and hour."""
+        """Report that a call used more than was held: once for each workspace and hour.
+
+        A usage of many times its hold is reported by its order of magnitude, too.
+        """
         self._about_hold(AlertKind.OVERRUN, hold, at_us)
+
+    def refused_usage(self, hold: int, settlement: Settlement) -> None:
+        """Report a usage too large to be charged: once for each workspace and hour."""
+        self._about_hold(AlertKind.USAGE_REFUSED, hold, settlement.at_us, settlement)
 
     def expired(self, hold: int, at_us: int) -> None:
         """Report that a hold expired unsettled: once for each workspace and hour."""
         self._about_hold(AlertKind.EXPIRED, hold, at_us)
 
-    def _about_hold(self, kind: AlertKind, hold: int, at_us: int) -> None:
+    def _about_hold(
+        self, kind: AlertKind, hold: int, at_us: int, reported: Settlement | None = None
+    ) -> None:
+        """Raise an alert about a hold, with what it was charged, or with a usage that was not."""
         at_us = self._balances.advance(at_us)
         workspace, cost, held_cost, tokens, held_tokens = self._sql.execute(
             _HOLD, (hold,)
         ).fetchone()
-        by_cost = cost > held_cost if kind is AlertKind.OVERRUN else held_cost > 0
-        amounts = (cost, held_cost) if by_cost else (tokens, held_tokens)
+        if reported is not None:
+            cost, tokens = reported.cost_nano_usd, reported.used.tokens
+        by_cost = held_cost > 0 if kind is AlertKind.EXPIRED else cost > held_cost
+        spent, held = (cost, held_cost) if by_cost else (tokens, held_tokens)
         meter = Meter.COST if by_cost else Meter.TOKENS
         span = self._balances.span(Window.HOUR, at_us)
-        if self._is_new((kind, "", Window.HOUR, workspace, span.start_us, ())):
-            self._raise(
-                kind, at_us, "", workspace, meter, Window.HOUR, *span,
-                0, None, *amounts,
-            )  # fmt: skip
+        percents: tuple[int, ...] = (0,)
+        if kind is AlertKind.OVERRUN:
+            percents += overrun_percents(spent, held, self._overrun_factor)
+        if self._is_new((kind, "", Window.HOUR, workspace, span.start_us, percents)):
+            for percent in percents:
+                self._raise(
+                    kind, at_us, "", workspace, meter, Window.HOUR, *span,
+                    percent, None, spent, held,
+                )  # fmt: skip
 
     def burn(self, at_us: int) -> int:
         """Report every limit of cost per hour that spends unusually fast; return how many."""
@@ -232,7 +260,7 @@ SELECT key_id || '#' || from_version FROM key_rotations WHERE stage = ? AND (
 """
 _BURNING = f"""
 SELECT now.rule, now.scope, now.window_start_us, now.window_end_us, now.ceiling, now.spent,
-  now.held, sum(was.spent) / count(*)
+  now.held, CAST(avg(was.spent) AS INTEGER)
 FROM budgets now JOIN budgets was ON was.rule = now.rule AND was.window = 'hour'
   AND was.meter = 'cost' AND was.scope = now.scope AND was.spent > 0
   AND was.window_start_us < now.window_start_us
@@ -241,5 +269,5 @@ WHERE now.window || ' ' || now.meter = 'hour cost' AND now.spent > 0
   AND now.window_start_us BETWEEN ? AND ? AND now.window_end_us > ?
 GROUP BY now.id
 HAVING count(*) >= {MIN_BURN_HOURS}
-  AND now.spent * count(*) > {BURN_FACTOR} * sum(was.spent)
+  AND now.spent * count(*) > {BURN_FACTOR} * total(was.spent)
 """  # noqa: S608 - numbers of our own

@@ -6,7 +6,8 @@ The promises have numbers; tests cite them.
   of which the call takes something; a ceiling of 0 stops every call.
 - L2 conservation: every budget row equals the sum of its holds, adjustments and opening balance.
   The opening balance is what pruned holds were charged; the chain of decisions proves it.
-- L3 idempotent: the same request gets the same answer; a hold is settled or released once.
+- L3 idempotent: the same request gets the same answer; a hold is settled or released once. A
+  request id belongs to its proven owner, else to its principal and workspace.
 - L4 durable: a response that was sent survives a crash; nothing half-done shows.
 - L5 unknown is spent: an expired hold is charged at its worst case, on every limit that does
   not say `on_expiry: release`.
@@ -51,7 +52,7 @@ It is more than are pruned in one, so that a decision is counted before it is pr
 
 
 class RequestIdReusedError(SidecarError):
-    """The request id was used before, for another request."""
+    """The caller used the request id before, for another request."""
 
     code, reason, field = ErrorCode.EXISTS, "REQUEST_ID_REUSED", "request_id"
     text = "request_id was used before for another request; each call needs its own"
@@ -91,7 +92,7 @@ class Ledger(Protocol):
     async def decide(self, reservation: ReservationRequest) -> Decision:
         """Hold all lines of the request or none, and record the decision.
 
-        A repeat of a request id returns the recorded decision.
+        A repeat of the owner's request id returns the recorded decision.
         Raises RequestIdReusedError or LedgerUnavailableError.
         """
 
@@ -103,6 +104,12 @@ class Ledger(Protocol):
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """Charge the real usage for an open or expired hold; a settled or released one stays.
+
+        Raises HoldUnknownError or LedgerUnavailableError.
+        """
+
+    async def report_refused_usage(self, hold_id: str, settlement: Settlement) -> None:
+        """Raise an alert of a usage that is too large to be charged; the hold stays as it is.
 
         Raises HoldUnknownError or LedgerUnavailableError.
         """

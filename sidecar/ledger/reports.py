@@ -18,6 +18,7 @@ from sidecar.domain.spend_report import Dimension, Spend, SpendReport
 from sidecar.domain.windows import Calendar, Span
 from sidecar.ledger import latest_limits
 from sidecar.ledger.balances import STILL_OPEN, Balances, LedgerTime, still_open
+from sidecar.ledger.rows import saturated_sum
 
 _COLUMNS = {
     Dimension.WORKSPACE: "d.workspace",
@@ -117,11 +118,13 @@ class Reports:
         by_rule = Dimension.RULE in by
         tokens = _TOKENS_OF_LIMIT if by_rule else "1"
         cost = _COST_OF_LIMIT if by_rule else "h.charged_cost_nano_usd"
+        unknown = f"(h.state = 'expired') * (h.held_cost_nano_usd - {cost})"
         found = self._sql.execute(
-            f"SELECT {', '.join(columns)}, count(*), sum(h.charged_input_tokens * {tokens}),"  # noqa: S608 - our own columns
-            f" sum(h.charged_output_tokens * {tokens}), sum({cost}), sum(h.overrun),"
-            " sum(h.state = 'expired'),"
-            f" sum((h.state = 'expired') * (h.held_cost_nano_usd - {cost}))"
+            f"SELECT {', '.join(columns)}, count(*),"  # noqa: S608 - our own columns
+            f" {saturated_sum(f'h.charged_input_tokens * {tokens}')},"
+            f" {saturated_sum(f'h.charged_output_tokens * {tokens}')},"
+            f" {saturated_sum(cost)}, sum(h.overrun), sum(h.state = 'expired'),"
+            f" {saturated_sum(unknown)}"
             f" FROM holds h JOIN decisions d USING (id){_PER_LIMIT if by_rule else ''}"
             " WHERE h.state IN ('settled', 'expired')"
             " AND d.decided_at_us >= ? AND d.decided_at_us < ?"

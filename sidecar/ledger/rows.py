@@ -1,15 +1,51 @@
 """Conversion of decisions, holds, budgets and tariffs to columns and back."""
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from sidecar.domain.decisions import Budget, Decision, Effect, Hold, HoldState, Meter, Reason
+from sidecar.domain.decisions import (
+    Budget,
+    CallFacts,
+    Decision,
+    Effect,
+    Hold,
+    HoldState,
+    Meter,
+    Reason,
+)
 from sidecar.domain.prices import Multipliers, Price, Tariff, Terms
 from sidecar.domain.usage import Endpoint, ToolCalls, Usage, tool_calls_of
 
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def saturated_sum(expression: str) -> str:
+    """Return the SQL of a sum that does not fail above int64, but stays at 2**62 (L7)."""
+    high, low = f"sum(({expression}) >> 32)", f"sum(({expression}) & {2**32 - 1})"
+    return f"iif({high} < {2**30}, ({high} << 32) + {low}, {2**62})"
+
+
+_OF = "\x1f"
+"""Ends a request_id in the ledger, before the digest of its scope. No request_id has one."""
+
+REQUEST_ID = "substr(d.request_id, 1, instr(d.request_id || char(31), char(31)) - 1)"
+"""The request_id of decisions d, as callers know it."""
+
+
+def request_key(call: CallFacts) -> str | None:
+    """Return what the ledger knows a call's request_id by; None without one.
+
+    An id belongs to its proven owner, else to its principal and workspace, so that no other
+    caller can take it, or learn that it was used.
+    """
+    if not call.request_id:
+        return None
+    scope = ["", call.owner] if call.owner else [call.principal_id, call.workspace]
+    digest = hashlib.blake2s(_OF.join(scope).encode(), digest_size=12).hexdigest()
+    return f"{call.request_id}{_OF}{digest}"
 
 
 def insert(table: str, *columns: str) -> str:
@@ -115,13 +151,13 @@ def tariff_from_json(price_id: str, text: str) -> Tariff:
     return Tariff(Price(price_id, **content), multipliers)
 
 
-DECISION = """
-SELECT d.request_id, d.decision_id, d.effect, d.reasons, d.shadow_reasons, d.budgets,
+DECISION = f"""
+SELECT {REQUEST_ID}, d.decision_id, d.effect, d.reasons, d.shadow_reasons, d.budgets,
   d.retry_after_us, d.model, d.max_output_tokens, p.digest, d.policy_generation,
   h.hold_id, h.expires_at_us, h.held_cost_nano_usd, h.state
 FROM decisions d JOIN policy_sets p ON p.id = d.policy_set LEFT JOIN holds h ON h.id = d.id
 WHERE d.id = ?
-"""
+"""  # noqa: S608 - our own columns
 
 
 def replayed_decision(row: tuple[Any, ...], at_us: int) -> Decision:

@@ -26,7 +26,9 @@ CREATE TABLE model_retirements (
   replaced_by TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Every decision. reasons, shadow_reasons and budgets are JSON. chain is the SHA-256 of the
+-- Every decision. In request_id, char(31) and a digest follow the id: of the principal who has proven
+-- to be its owner, else of principal and workspace. Before version 0012 there is the id alone.
+-- reasons, shadow_reasons and budgets are JSON. chain is the SHA-256 of the
 -- previous link and this decision: see chain.py.
 CREATE TABLE decisions (
   id INTEGER PRIMARY KEY,
@@ -163,8 +165,8 @@ CREATE TABLE prunings (
 CREATE TABLE alerts (
   id INTEGER PRIMARY KEY,
   alert_id TEXT NOT NULL UNIQUE,
-  kind TEXT NOT NULL CHECK (kind IN ('threshold', 'overrun', 'expired', 'burn', 'key_in_use',
-    'model_retires', 'model_retired')),
+  kind TEXT NOT NULL CHECK (kind IN ('threshold', 'overrun', 'expired', 'usage_refused', 'burn',
+    'key_in_use', 'model_retires', 'model_retired')),
   raised_at_us INTEGER NOT NULL,
   rule TEXT NOT NULL,
   scope TEXT NOT NULL,
@@ -303,7 +305,7 @@ SELECT datetime(decided_at_us / 1000000, 'unixepoch') AS decided_at_utc, effect,
   (SELECT group_concat(value ->> 'code', ', ') FROM json_each(reasons)) AS reasons,
   (SELECT group_concat(value ->> 'rule', ', ') FROM json_each(shadow_reasons)) AS shadow_rules,
   decision_id,
-  request_id
+  substr(request_id, 1, instr(request_id || char(31), char(31)) - 1) AS request_id
 FROM decisions ORDER BY id;
 
 CREATE VIEW open_holds AS

@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from sidecar.domain.amounts import AMOUNT_LIMIT
 from sidecar.domain.decisions import Charge, HoldState, Limit, Meter, Settlement
+from sidecar.domain.prices import MAX_COST_NANO_USD
 from sidecar.domain.usage import Usage
 from sidecar.domain.windows import Anchor, Window
 from sidecar.ledger import rows
@@ -16,6 +18,10 @@ from sidecar.ledger.protocol import HoldUnknownError
 MAX_PER_TRANSACTION = 100
 """Holds that expire in one transaction: bounds how long other requests wait."""
 
+MAX_SPENT = {False: AMOUNT_LIMIT, True: AMOUNT_LIMIT // 10}
+"""The most that one budget row is charged by settlements, so that no sum of rows passes int64 (L7).
+No ceiling is higher. By whether its window is a sliding minute, which has up to 61 rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Amount:
@@ -24,6 +30,8 @@ class _Amount:
     budget_row: int
     held: int
     charged: int
+    spent: int
+    """Of the budget row."""
     charge_on_expiry: bool
     limit: Limit
 
@@ -44,13 +52,14 @@ class Settlements:
 
     def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """Charge the real usage, in the windows that the hold was authorized in (L6)."""
-        used, cost_nano_usd = settlement.used, settlement.cost_nano_usd
-        actual = {Meter.TOKENS: used.tokens, Meter.COST: cost_nano_usd}
+        row, state = self._state(hold_id)
+        most_nano_usd = self._room_nano_usd(row)
+        settlement = replace(settlement, cost_nano_usd=min(settlement.cost_nano_usd, most_nano_usd))
+        actual = {Meter.TOKENS: settlement.used.tokens, Meter.COST: settlement.cost_nano_usd}
 
         def charge(amount: _Amount) -> int:
             return actual.get(amount.limit.meter, amount.held)
 
-        row, state = self._state(hold_id)
         if state in (HoldState.OPEN, HoldState.EXPIRED):
             self._move(row, state, charge)
             if self._close(row, HoldState.SETTLED, settlement):
@@ -64,6 +73,11 @@ class Settlements:
             self._move(row, state, lambda _: 0)
             self._close(row, HoldState.RELEASED, Settlement(Usage(), 0, reason, "", at_us))
         return self._charge(row, at_us)
+
+    def report_refused(self, hold_id: str, settlement: Settlement) -> None:
+        """Report a usage that was refused, as too large."""
+        row, _ = self._state(hold_id)
+        self._alerts.refused_usage(row, settlement)
 
     def expire(self, at_us: int) -> int:
         """Close the holds that have expired, charged as each of their limits says (L5)."""
@@ -97,8 +111,8 @@ class Settlements:
 
     def _amounts(self, row: int) -> list[_Amount]:
         found = self._sql.execute(
-            "SELECT a.budget, a.held, a.charged, a.charge_on_expiry, b.rule, b.meter, b.window,"
-            " b.scope, b.ceiling, b.starts_on, b.starts_at"
+            "SELECT a.budget, a.held, a.charged, b.spent, a.charge_on_expiry, b.rule, b.meter,"
+            " b.window, b.scope, b.ceiling, b.starts_on, b.starts_at"
             " FROM hold_amounts a JOIN budgets b ON b.id = a.budget WHERE a.hold = ?",
             (row,),
         )
@@ -107,14 +121,24 @@ class Settlements:
                 budget_row,
                 held,
                 charged,
+                spent,
                 bool(charge_on_expiry),
                 Limit(
                     rule, Meter(meter), Window(window), scope, ceiling, anchor=Anchor(*anchor)
                 ),
             )
-            for budget_row, held, charged, charge_on_expiry, rule, meter, window, scope, ceiling,
-            *anchor in found
+            for budget_row, held, charged, spent, charge_on_expiry, rule, meter, window, scope,
+            ceiling, *anchor in found
         ]  # fmt: skip
+
+    def _room_nano_usd(self, row: int) -> int:
+        """Return the most that a hold's budgets of cost can still be charged: sums saturate."""
+        rooms = (
+            MAX_SPENT[amount.limit.window is Window.MINUTE] - amount.spent + amount.charged
+            for amount in self._amounts(row)
+            if amount.limit.meter is Meter.COST
+        )
+        return max(0, min(rooms, default=MAX_COST_NANO_USD))
 
     def _move(self, row: int, state: HoldState, charge: Callable[[_Amount], int]) -> None:
         """Move a hold's amounts from held to spent, on all of its budget rows (L2)."""

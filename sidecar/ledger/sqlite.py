@@ -62,11 +62,12 @@ class SqliteLedger:
         channels: Sequence[str] = ("log",),
         entropy: Callable[[int], bytes] = os.urandom,
         origin: Origin = UNNAMED,
+        overrun_alert_factor: int = 10,
     ) -> None:
         """Open or create the file, and lock out other writers.
 
         Each alert names the origin and is due for each of the channels; the entropy makes
-        its id unique.
+        its id unique. A usage of `overrun_alert_factor` times its hold has an alert of its own.
         Raises LedgerRefusedError, which says why and what to do.
         """
         given, path = path, ledger_file.canonical_path(path)
@@ -89,7 +90,7 @@ class SqliteLedger:
         calendar, time = Calendar(zone), LedgerTime(reader)
         self._time = time
         self._balances = balances = GroupBalances(writer, calendar, time)
-        self._alerts = Alerts(writer, balances, channels, entropy, origin)
+        self._alerts = Alerts(writer, balances, channels, entropy, origin, overrun_alert_factor)
         self._chain = DecisionChain(writer)
         self._admission = Admission(writer, balances, self._alerts, self._chain)
         self._settlements = Settlements(writer, balances, self._alerts)
@@ -163,6 +164,12 @@ class SqliteLedger:
         """See Ledger.settle."""
         return await self._commits.run(
             lambda: self._settlements.settle(hold_id, settlement), frees=True
+        )
+
+    async def report_refused_usage(self, hold_id: str, settlement: Settlement) -> None:
+        """See Ledger.report_refused_usage."""
+        await self.run_after_decisions(
+            lambda: self._settlements.report_refused(hold_id, settlement)
         )
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:

@@ -68,7 +68,12 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     try:
         clock = _clock(ledger.latest_us, settings)
         authorizer = Authorizer(
-            policy, ledger, clock, settings.hold_ttl_seconds * SECOND_US, guard=clock
+            policy,
+            ledger,
+            clock,
+            settings.hold_ttl_seconds * SECOND_US,
+            guard=clock,
+            bounds=settings.usage,
         )
         reloader = Reloader(source, authorizer, wall_clock_us)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.start_reload)
@@ -124,6 +129,7 @@ def _open_ledger(settings: Settings, zone: ZoneInfo, channels: Sequence[str]) ->
         zone,
         channels,
         origin=Origin(instance, str(settings.share)),
+        overrun_alert_factor=settings.usage.overrun_alert_factor,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sidecar.alerts.channels import AlertSettings
 from sidecar.authorization.policy_reload import ReloadSettings
+from sidecar.authorization.usage_bounds import UsageBounds
 from sidecar.domain.flags import flagged, setting
 from sidecar.domain.share import WHOLE, Share
 from sidecar.identity.settings import IdentitySettings
@@ -97,3 +98,4 @@ class Settings:
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     rotation: ScheduleSettings = field(default_factory=ScheduleSettings)
     adapters: AdapterSettings = field(default_factory=AdapterSettings)
+    usage: UsageBounds = field(default_factory=UsageBounds)

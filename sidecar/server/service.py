@@ -66,7 +66,7 @@ class AuthorizationService:
         self._check(request)
         self._count(request.principal)
         decision = await self._authorizer.authorize(
-            request, contradiction(contradicted) if contradicted else ""
+            request, contradiction(contradicted) if contradicted else "", caller.owner
         )
         if decision.effect is Effect.ALLOW:
             return responses.authorize_response(decision, asserted)

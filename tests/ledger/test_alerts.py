@@ -12,7 +12,7 @@ from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.alerts import Alert, AlertKind, Origin
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.decisions import Decision, Limit, Meter, Reason
+from sidecar.domain.decisions import Decision, HoldState, Limit, Meter, Reason
 from sidecar.domain.windows import Window
 from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import LedgerUnavailableError
@@ -286,6 +286,33 @@ def test_overruns_and_expired_holds_raise_one_alert_per_workspace_and_hour(
         rest = ("lab", spent, 10_000, "cost")
         assert [(a[0], *a[2:]) for a in found] == [rest, rest]
         assert [a[1] for a in found] == [NOON, NOON + HOUR]
+
+
+def test_a_usage_of_many_times_its_hold_raises_an_alert_by_its_order_of_magnitude(
+    harness: LedgerHarness,
+) -> None:
+    """Also after a small overrun of the hour: 10 times the hold, 100 times, and each once."""
+    for tokens, expected in (
+        (11, [0]), (99, [0]), (100, [0, 1000]), (500, [0, 1000]), (9_999, [0, 1000, 10_000]),
+        (10**6, [0, 1000, 10_000, 10**5, 10**6, 10**7]),
+    ):  # fmt: skip
+        hold_id = ask(harness, 10, one=limit(None)).hold_id
+        harness.run(harness.ledger.settle(hold_id, settlement(NOON, tokens)))
+        assert alerts_of(harness, "overrun") == expected
+    last = harness.ledger.due("log", NOON, 99)[-1].alert  # type: ignore[attr-defined]
+    assert "used $1.00" in last.text()
+    assert "was held for it, 100000 times as much or more" in last.text()
+
+
+def test_a_refused_usage_raises_one_alert_per_workspace_and_hour(harness: LedgerHarness) -> None:
+    """A1: nothing is charged, and the hold stays open."""
+    hold_id = ask(harness, 10).hold_id
+    for at_us in (NOON, NOON, NOON + HOUR):
+        harness.run(harness.ledger.report_refused_usage(hold_id, settlement(at_us, 9_000)))
+    found = alerts_of(harness, AlertKind.USAGE_REFUSED, "scope, spent, held, meter, percent")
+    assert found == [("lab", 9_000_000, 10_000, "cost", 0)] * 2
+    assert harness.ledger.hold(hold_id).state is HoldState.OPEN
+    assert alerts_of(harness, "overrun") == []
 
 
 def test_a_settle_within_the_hold_is_no_overrun(harness: LedgerHarness) -> None:

@@ -197,6 +197,43 @@ def test_l3_a_request_id_with_other_content_is_refused(harness: LedgerHarness) -
     assert budget(harness, TOKENS, NOON).held == 100
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"principal_id": "eve"}, {"workspace": "other"}, {"owner": "ada"}, {"owner": "eve"}],
+    ids=str,
+)
+def test_l3_a_request_id_belongs_to_its_caller(
+    harness: LedgerHarness, other: dict[str, str]
+) -> None:
+    """L3: another may use the same one, is not told that it was used, and takes it from nobody."""
+    taken = decide(harness, NOON, limit(1), request_id="r", fingerprint=b"theirs", **other)
+    assert (allowed(taken), taken.request_id) == (False, "r")
+    first = decide(harness, NOON, TOKENS, request_id="r", fingerprint=b"ours")
+    assert (allowed(first), first.replayed) == (True, False)
+    again = decide(harness, NOON, TOKENS, request_id="r", fingerprint=b"ours")
+    assert (again.hold_id, again.request_id, again.replayed) == (first.hold_id, "r", True)
+    harness.reopen()
+    with pytest.raises(RequestIdReusedError):
+        decide(harness, NOON, TOKENS, request_id="r", fingerprint=b"else", **other)
+
+
+def test_l3_a_proven_owner_keeps_its_request_ids_in_every_workspace(
+    harness: LedgerHarness,
+) -> None:
+    """L3: an id belongs to the owner alone, whatever else a request says."""
+    for workspace in ("lab", "other"):
+        one = decide(
+            harness,
+            NOON,
+            TOKENS,
+            request_id="r",
+            fingerprint=b"f",
+            workspace=workspace,
+            owner="ada",
+        )
+    assert one.replayed
+
+
 def test_l3_repeats_survive_a_restart(harness: LedgerHarness) -> None:
     """L3: the answer is on disk, not in memory."""
     first = decide(harness, NOON, TOKENS, request_id="r")

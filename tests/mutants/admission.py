@@ -255,13 +255,18 @@ L3 = [
     ),
     Mutant(
         "replay-holds-again", "L3", "A replay is decided as a new call.",
-        "Admission._decision_values", "call.request_id or None", "None",
+        "Admission._decision_values", "rows.request_key(call)", "None",
+    ),
+    Mutant(
+        "request-ids-of-all", "L3", "A caller gets ALREADY_EXISTS for the request_id of another.",
+        "request_key",
+        '["", call.owner] if call.owner else [call.principal_id, call.workspace]', "[]",
     ),
     Mutant(
         "denials-not-replayed", "L3", "A replay of a denied call is decided again.",
         "Admission._decision_values",
-        "(decision.decision_id, call.request_id or None, ...)",
-        "(decision.decision_id, call.request_id or None if decision.hold_id else None, ...)",
+        "(decision.decision_id, rows.request_key(call), ...)",
+        "(decision.decision_id, rows.request_key(call) if decision.hold_id else None, ...)",
     ),
     Mutant(
         "replay-without-reasons", "L3", "A replay of a denial has no reasons.",

@@ -237,17 +237,20 @@ def test_a_request_that_contradicts_its_token_is_denied(sidecar: RunningSidecar)
 
 
 def test_a_caller_gets_no_response_and_closes_no_hold_of_another(sidecar: RunningSidecar) -> None:
-    """L3: a used id gives no access, and another principal's hold is unknown."""
+    """L3: an id that another has used is free, gives no access, and shows nothing."""
     ada, eve = bearer(KEYS.token(sub="ada")), bearer(KEYS.token(sub="eve"))
     request = chat(tester(id="ada"), model="small-1", request_id="adas")
     held = sidecar.stub.Authorize(request, metadata=ada)
     assert held.hold_id
-    reused = refusal(lambda: sidecar.stub.Authorize(request, metadata=eve))
-    assert reused == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    answer = sidecar.stub.Authorize(request, metadata=eve)
+    assert (answer.effect, answer.replayed) == (pb.EFFECT_DENY, False)
+    own = chat(NULL_RECORDERS, model="small-1", request_id="adas")
+    used = refusal(lambda: sidecar.stub.Authorize(own, metadata=eve))
     own = chat(NULL_RECORDERS, model="small-1", request_id="eves")
     assert sidecar.stub.Authorize(own, metadata=eve).hold_id
     lie = chat(tester(id="ada"), model="small-1", request_id="eves")
-    assert refusal(lambda: sidecar.stub.Authorize(lie, metadata=eve)) == reused
+    reused = (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    assert used == refusal(lambda: sidecar.stub.Authorize(lie, metadata=eve)) == reused
     for hold in (held.hold_id, "hold_of_nobody"):
         settle, release = pb.SettleRequest(hold_id=hold), pb.ReleaseRequest(hold_id=hold)
         for call in (

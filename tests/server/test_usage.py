@@ -1,7 +1,9 @@
 """Settlements with recorded usage of Mistral's responses, on a real sidecar."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,13 @@ from mistral_spend.v1 import authorization_pb2 as pb
 from server.recorded_usage import MORE_MODELS, RECORDED, Recorded
 from support import policies
 from support.outside import METRICS, page, samples
-from support.sidecar_process import RunningSidecar, chat, principal, tester
+from support.sidecar_process import (
+    RunningSidecar,
+    chat,
+    error_info,
+    principal,
+    tester,
+)
 
 Start = Callable[..., RunningSidecar]
 
@@ -175,6 +183,56 @@ def test_a_number_out_of_range_is_refused(
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     settle.usage_json = '{"prompt_tokens": 1, "completion_tokens": 0}'
     assert shared_sidecar.stub.Settle(settle).charged_cost_nano_usd == 150
+
+
+@pytest.mark.parametrize(
+    ("usage", "name", "flag"),
+    [
+        ({"input_tokens": 10**8 + 1}, "input_tokens", "--max-settled-tokens"),
+        ({"output_tokens": 10**9}, "output_tokens", "--max-settled-tokens"),
+        ({"cached_input_tokens": 10**9}, "cached_input_tokens", "--max-settled-tokens"),
+        ({"pages": 10**9}, "pages", "--max-settled-pages"),
+        ({"annotated_pages": 10**9}, "annotated_pages", "--max-settled-pages"),
+        ({"audio_seconds": 10**9}, "audio_seconds", "--max-settled-audio-seconds"),
+        ({"characters": 10**9}, "characters", "--max-settled-characters"),
+        ({"tool_calls": {"web_search": 10**9}}, "tool_calls", "--max-settled-tool-calls"),
+    ],
+    ids=str,
+)
+def test_a_usage_beyond_any_call_is_refused_and_the_hold_stays(
+    usage: dict[str, Any], name: str, flag: str, shared_sidecar: RunningSidecar
+) -> None:
+    """No Settle closes an organization's budget; the right one can still come."""
+    held = shared_sidecar.stub.Authorize(chat(ADMIN))
+    with pytest.raises(grpc.RpcError) as caught:
+        shared_sidecar.stub.Settle(pb.SettleRequest(hold_id=held.hold_id, usage=pb.Usage(**usage)))
+    info = error_info(caught.value)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (info.reason, info.metadata["field"]) == ("USAGE_TOO_LARGE", f"usage.{name}")
+    assert flag in str(caught.value.details())
+    right = pb.SettleRequest(hold_id=held.hold_id, usage=pb.Usage(input_tokens=1, output_tokens=0))
+    assert shared_sidecar.stub.Settle(right).charged_cost_nano_usd == 150
+    right.usage.output_tokens = 10**9  # L3: the first outcome stays
+    assert shared_sidecar.stub.Settle(right).charged_cost_nano_usd == 150
+
+
+def test_a_refused_usage_raises_an_alert(start_sidecar: Start) -> None:
+    """With the workspace, what was reported and what was held; once in an hour."""
+    sidecar = start_sidecar(None, "--max-settled-tokens", "1000")
+    for tokens in (1000, 1001, 5000):
+        held = sidecar.stub.Authorize(chat(ADMIN))
+        settle = pb.SettleRequest(hold_id=held.hold_id, usage=pb.Usage(input_tokens=tokens))
+        if tokens == 1000:
+            assert sidecar.stub.Settle(settle).overrun
+            continue
+        with pytest.raises(grpc.RpcError, match="--max-settled-tokens"):
+            sidecar.stub.Settle(settle)
+    assert sidecar.stop() == 0
+    with closing(sqlite3.connect(sidecar.ledger)) as ledger:
+        found = ledger.execute(
+            "SELECT scope, spent > held FROM alerts WHERE kind = 'usage_refused'"
+        )
+        assert found.fetchall() == [("ml-workspace", 1)]
 
 
 def test_unknown_names_of_usage_are_counted_and_logged_once(

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from support import policies
 
 from sidecar.authorization.authorizer import Authorizer
+from sidecar.authorization.usage_bounds import UsageBounds
 from sidecar.domain.clock import SECOND_US
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy import policy_set
@@ -148,8 +149,14 @@ class Process:
             Path(f"{path}{end}").write_bytes(content)
         clock, entropy = self._loop.clock, self._loop.random.randbytes
         ledger = SqliteLedger(path, ZONE, entropy=entropy)
-        authorizer = Authorizer(_policy(), ledger, clock, 10 * SECOND_US, entropy)
+        authorizer = Authorizer(
+            _policy(), ledger, clock, 10 * SECOND_US, entropy, bounds=_NO_BOUNDS
+        )
         return ProcessRun(path, ledger, authorizer, sqlite3.connect(path))
+
+
+_NO_BOUNDS = UsageBounds(max_settled_tokens=2**64)
+"""So that an amount can be too large for the ledger, too."""
 
 
 @cache

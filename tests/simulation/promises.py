@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sidecar.domain.decisions import Budget, Charge, Decision, Effect, Meter
 from sidecar.domain.windows import FOREVER_US
+from sidecar.ledger.rows import REQUEST_ID
 from sidecar.ledger.verify import verify
 
 # Each query returns a row of text for each violation of its promise.
@@ -78,8 +79,8 @@ _ALERTS = {
             AND a.kind = CASE WHEN h.overrun THEN 'overrun' ELSE 'expired' END
             AND h.closed_at_us >= a.window_start_us AND h.closed_at_us < a.window_end_us)""",
 }
-_KEPT = """
-    SELECT d.request_id, d.decision_id, coalesce(h.hold_id, ''), h.state, h.charged_cost_nano_usd,
+_KEPT = f"""
+    SELECT {REQUEST_ID}, d.decision_id, coalesce(h.hold_id, ''), h.state, h.charged_cost_nano_usd,
       h.charged_input_tokens + h.charged_output_tokens, h.overrun
     FROM decisions d LEFT JOIN holds h USING (id)"""
 _USED = """

@@ -98,6 +98,7 @@ def reservation(
     )
 
 
-def settlement(at_us: int, tokens: int) -> Settlement:
-    """Return a settlement of this many tokens."""
-    return Settlement(Usage(0, tokens), tokens * 1000, "ok", "small-1", at_us)
+def settlement(at_us: int, tokens: int, cost_nano_usd: int | None = None) -> Settlement:
+    """Return a settlement of this many tokens, at their price or at another cost."""
+    cost = tokens * 1000 if cost_nano_usd is None else cost_nano_usd
+    return Settlement(Usage(0, tokens), cost, "ok", "small-1", at_us)

@@ -289,6 +289,6 @@ def test_decisions_for_clients_that_hang_up_are_logged(
         call.cancel()
     assert running.stop() == 0
     with contextlib.closing(sqlite3.connect(running.ledger)) as ledger:
-        decided = {row for (row,) in ledger.execute("SELECT request_id FROM decisions")}
+        decided = {row for (row,) in ledger.execute("SELECT request_id FROM decision_log")}
     assert len(decided) > 20
     assert {line["request_id"] for line in lines(file)} == decided

@@ -321,7 +321,7 @@ def decided(sidecar: RunningSidecar, user: str) -> list[tuple[Any, ...]]:
     """Return request_id, effect, how the hold ended, outcome and cost of each of a user's calls."""
     with closing(sqlite3.connect(f"file:{sidecar.ledger}?mode=ro", uri=True)) as ledger:
         return ledger.execute(
-            "SELECT request_id, effect, state, outcome, charged_cost_nano_usd"
+            "SELECT substr(request_id, 1, instr(request_id, char(31)) - 1), effect, state, outcome, charged_cost_nano_usd"
             " FROM decisions LEFT JOIN holds USING (id) WHERE principal = ? ORDER BY id",
             (user,),
         ).fetchall()
