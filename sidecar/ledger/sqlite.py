@@ -168,9 +168,7 @@ class SqliteLedger:
 
     async def report_refused_usage(self, hold_id: str, settlement: Settlement) -> None:
         """See Ledger.report_refused_usage."""
-        await self.run_after_decisions(
-            lambda: self._settlements.report_refused(hold_id, settlement)
-        )
+        await self._commits.run(lambda: self._settlements.report_refused(hold_id, settlement))
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """See Ledger.release."""
