@@ -20,6 +20,7 @@ from sidecar.ledger.protocol import OperatorLedger
 from sidecar.server.health import Health
 from sidecar.server.listener import ListenerSettings
 from sidecar.server.unary_rpc import unary_rpc
+from sidecar.server.unfinished import UnfinishedRequests
 from sidecar.v1 import admin_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -123,8 +124,8 @@ class AdminService:
         """Refuse new calls."""
         self._stopping.set()
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the RPCs for a server."""
+    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+        """Return the RPCs for a server, whose requests are read by `unfinished`."""
 
         def unary(
             kind: type[Request], answer: Callable[[Request], Awaitable[Message]]
@@ -135,6 +136,7 @@ class AdminService:
                 lambda request, _: answer(request),
                 authenticator=PinnedAuthenticator({}),
                 is_stopping=self._stopping.is_set,
+                unfinished=unfinished,
             )
 
         return grpc.method_handlers_generic_handler(

@@ -7,15 +7,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2
 
+from sidecar.contract.validation import parse
+from sidecar.domain.errors import SidecarError
 from sidecar.server.addresses import MAX_PORT, ListenError
+from sidecar.server.errors import Context, fail, serialize
+from sidecar.server.unfinished import UnfinishedRequests
 from sidecar.web.relay import Relay
 
 LIVENESS = "liveness"
 READINESS = "readiness"
 
-MAX_WATCHERS = 64
+MAX_WATCHERS = 32
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -45,9 +50,33 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health is 
         """Whether calls can be decided now."""
         return not self.problem
 
-    def add_to(self, server: grpc.aio.Server) -> None:
-        """Serve on this server."""
-        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+        """Return the RPCs for a server, whose requests are read by `unfinished`."""
+
+        async def read(context: Context) -> Message:
+            try:
+                encoded = await unfinished.read(context)
+                request: Message = parse(health_pb2.HealthCheckRequest, encoded)
+            except SidecarError as error:
+                await fail(context, error)
+            return request
+
+        async def check(_requests: object, context: Context) -> Message:
+            response: Message = await self.Check(await read(context), context)
+            return response
+
+        async def watch(_requests: object, context: Context) -> None:
+            await self.Watch(await read(context), context)
+
+        return grpc.method_handlers_generic_handler(
+            health.SERVICE_NAME,
+            {
+                "Check": grpc.stream_unary_rpc_method_handler(check, response_serializer=serialize),
+                "Watch": grpc.stream_stream_rpc_method_handler(
+                    watch, response_serializer=serialize
+                ),
+            },
+        )
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the RPC's name
         """Send each change of a service's status, until the client or the server ends it."""
@@ -97,8 +126,9 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health is 
 
 MAX_CONNECTIONS = 64
 """At this number, the oldest is closed for a new one: so a probe always gets in."""
+_MAX_REQUEST_BYTES = 1024
 _OPTIONS = (
-    ("grpc.max_receive_message_length", 1024),
+    ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
     ("grpc.max_concurrent_streams", 16),
     ("grpc.max_metadata_size", 4096),
     ("grpc.server_handshake_timeout_ms", 2000),
@@ -121,7 +151,9 @@ class HealthListener:
         if not (host and number.isascii() and number.isdecimal() and int(number) <= MAX_PORT):
             raise ListenError(f"{address}: {_UNUSABLE}")
         self._server = grpc.aio.server(options=_OPTIONS)
-        health.add_to(self._server)
+        self._server.add_generic_rpc_handlers(
+            [health.handlers(UnfinishedRequests(_MAX_REQUEST_BYTES))]
+        )
         try:
             self._folder = TemporaryDirectory(prefix="sidecar-health-")
             path = Path(self._folder.name) / "s"

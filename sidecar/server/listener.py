@@ -21,10 +21,13 @@ from sidecar.server.addresses import (
 )
 from sidecar.server.health import Health
 from sidecar.server.tls import Credentials
+from sidecar.server.unfinished import UnfinishedRequests
 
 MAX_REQUEST_BYTES = 262_144
-MAX_CONCURRENT_STREAMS = 1024
-"""Concurrent calls of one connection."""
+MAX_CONCURRENT_STREAMS = 64
+"""Concurrent calls of one connection; a client lets further ones wait."""
+WINDOW_BYTES = 8_192
+"""What a peer may send of a request before it is read: more than most requests have."""
 MAX_METADATA_BYTES = 16_384
 HANDSHAKE_SECONDS = 5
 """For the TLS handshake, and for HTTP/2's first frame."""
@@ -63,7 +66,7 @@ class ListenerSettings:
     max_connections: int = setting(
         "--max-connections",
         "The most connections of one listener; further ones are closed.",
-        default=512,
+        default=64,
         min=1,
         max=100_000,
     )
@@ -75,6 +78,9 @@ def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[
     options = [
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+        ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+        # It would make the window larger for a peer that sends much.
+        ("grpc.http2.bdp_probe", 0),
         # If the two differ, gRPC refuses calls between them at random.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
@@ -105,8 +111,8 @@ class Service(Protocol):
     name: str
     """The service's full name."""
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the handlers of its RPCs."""
+    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+        """Return the handlers of its RPCs, whose requests are read by `unfinished`."""
 
     def stop(self) -> None:
         """Refuse new calls, and end open streams."""
@@ -138,9 +144,14 @@ class Server:
         self._proven = proven and tls is not None
         options = _options(self._settings, from_elsewhere=proven)
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
-        self._server.add_generic_rpc_handlers([service.handlers() for service in services])
         self._health = health_service or Health([service.name for service in services])
-        self._health.add_to(self._server)
+        unfinished = UnfinishedRequests(self._settings.max_request_bytes)
+        self._server.add_generic_rpc_handlers(
+            [
+                *(service.handlers(unfinished) for service in services),
+                self._health.handlers(unfinished),
+            ]
+        )
         if reflect:
             names = (
                 *(service.name for service in services),

@@ -25,10 +25,11 @@ from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.errors import Context, TooManyStreamsError, fail, serialize
 from sidecar.server.stream import Stream
 from sidecar.server.unary_rpc import trace_of, unary_rpc
+from sidecar.server.unfinished import UnfinishedRequests
 
-MAX_STREAMS = 64
+MAX_STREAMS = 32
 """The most at a time. A stream whose responses are not read keeps up to a megabyte of them."""
-MAX_STREAMS_OF_CALLER = 16
+MAX_STREAMS_OF_CALLER = 8
 """The most of one proven caller, which leaves the others theirs."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
@@ -158,8 +159,8 @@ class AuthorizationService:
         """Refuse new calls, and end every stream after its requests in flight."""
         self._stopping.set()
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the RPCs for a server."""
+    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+        """Return the RPCs for a server, whose requests are read by `unfinished`."""
 
         def unary(
             method: str,
@@ -172,6 +173,7 @@ class AuthorizationService:
                 answer,
                 authenticator=self._authenticator,
                 is_stopping=self._stopping.is_set,
+                unfinished=unfinished,
                 recorders=self._recorders,
             )
 

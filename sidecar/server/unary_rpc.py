@@ -1,4 +1,4 @@
-"""The handler of a unary RPC: it refuses while stopping, identifies, parses, answers, records."""
+"""The handler of a unary RPC: refuses while stopping, identifies, reads, answers, records."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -16,6 +16,7 @@ from sidecar.contract.validation import Request, parse
 from sidecar.identity.caller import Authenticator, Caller
 from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.errors import Context, StoppingError, code_of, fail, serialize
+from sidecar.server.unfinished import UnfinishedRequests
 
 _TRACE = ("traceparent", "tracestate")
 
@@ -27,14 +28,16 @@ def unary_rpc(
     *,
     authenticator: Authenticator,
     is_stopping: Callable[[], bool],
+    unfinished: UnfinishedRequests,
     recorders: CallRecorders = NULL_RECORDERS,
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     """Return the handler of an RPC, which takes bytes.
 
-    gRPC's own parser would answer bytes that are no message with an internal error.
+    gRPC's own parser would answer bytes that are no message with an internal error. And for
+    gRPC the request is a stream: so it is read only when the caller is known.
     """
 
-    async def call(encoded: bytes, context: Context) -> Message:
+    async def call(_requests: object, context: Context) -> Message:
         recorder = NULL_RECORDER
         if recorders is not NULL_RECORDERS:
             recorder = await recorders.begin(method, trace_of(context))
@@ -44,7 +47,7 @@ def unary_rpc(
             if is_stopping():
                 raise StoppingError  # noqa: TRY301 - answered below, as all errors are
             caller = await authenticator.caller(GrpcCredentials(context))
-            message = await answer(parse(kind, encoded), caller)
+            message = await answer(parse(kind, await unfinished.read(context)), caller)
             code = "OK"
         except Exception as error:
             code = code_of(error)
@@ -54,7 +57,7 @@ def unary_rpc(
         finally:
             recorder.end(code)
 
-    return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
+    return grpc.stream_unary_rpc_method_handler(call, response_serializer=serialize)
 
 
 def trace_of(context: Context) -> Mapping[str, str]:

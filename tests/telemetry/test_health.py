@@ -19,6 +19,8 @@ from support.outside import HEALTH, address
 from support.policies import limit, minimal
 from support.sidecar_process import RunningSidecar, chat, eventually, tester
 
+from sidecar.server.health import MAX_WATCHERS
+
 Start = Callable[..., RunningSidecar]
 
 SERVICE = "sidecar.v1.AuthorizationService"
@@ -178,7 +180,7 @@ def test_watches_are_bounded(start_sidecar: Start) -> None:
     request = health_pb2.HealthCheckRequest(service="readiness")
     with grpc.insecure_channel(running.addresses[0]) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        watches = [stub.Watch(request, timeout=30) for _ in range(64)]
+        watches = [stub.Watch(request, timeout=30) for _ in range(MAX_WATCHERS)]
         for recorder in watches:
             next(recorder)
         with pytest.raises(grpc.RpcError) as caught:

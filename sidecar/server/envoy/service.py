@@ -21,6 +21,7 @@ from sidecar.server.envoy.principal_map import Source, fill, headers_of
 from sidecar.server.errors import RefusedError, as_http
 from sidecar.server.service import AuthorizationService
 from sidecar.server.unary_rpc import unary_rpc
+from sidecar.server.unfinished import UnfinishedRequests
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 
@@ -121,14 +122,15 @@ class ExtAuthz:
         """Refuse new calls."""
         self._stopping.set()
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the RPC for a server."""
+    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+        """Return the RPC for a server, whose requests are read by `unfinished`."""
         check = unary_rpc(
             "Check",
             envoy.CheckRequest,
             self.check,
             authenticator=self._authenticator,
             is_stopping=self._stopping.is_set,
+            unfinished=unfinished,
             recorders=self._recorders,
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"Check": check})

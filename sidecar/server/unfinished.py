@@ -1,0 +1,76 @@
+"""Requests that have not arrived whole: few at a time, and each for seconds only."""
+
+import asyncio
+import contextlib
+
+import grpc
+
+from sidecar.domain.errors import ErrorCode, SidecarError
+from sidecar.server.errors import Context, fail
+
+MAX_UNFINISHED_BYTES = 33_554_432
+MIN_UNFINISHED = 64
+"""Also if these are more bytes: the calls of one connection may all begin at once."""
+READ_SECONDS = 5.0
+"""From a call's headers to the end of its request."""
+_CANCEL_SECONDS = 0.5
+"""gRPC cancels a call that has failed in this time."""
+
+
+class RequestUnfinishedError(SidecarError):
+    """A request did not arrive whole: the client may send it again."""
+
+    code, reason = ErrorCode.UNAVAILABLE, "REQUEST_UNFINISHED"
+    text = "the request did not arrive whole in time"
+
+
+class UnfinishedRequests:
+    """Reads the requests of a server's unary calls, and refuses the calls that take too long.
+
+    gRPC lets a peer send a whole message as soon as it is read. So only a read takes memory,
+    beyond the small window of each call, and reads are bounded here.
+    """
+
+    def __init__(self, max_request_bytes: int) -> None:
+        """Read as many at a time as their sizes allow: 128 of 256 KiB.
+
+        One more ends the oldest, so that slow callers keep no others out.
+        """
+        self._max_unfinished = max(MIN_UNFINISHED, MAX_UNFINISHED_BYTES // max_request_bytes)
+        self._timers: dict[Context, asyncio.TimerHandle] = {}  # the oldest first
+        self._refusing: dict[Context, asyncio.Task[None]] = {}
+
+    async def read(self, context: Context) -> bytes:
+        """Return the request of a call. Raises RequestUnfinishedError, or ends the call."""
+        if len(self._timers) >= self._max_unfinished:
+            self._end(next(iter(self._timers)))
+        loop = asyncio.get_running_loop()
+        self._timers[context] = loop.call_later(READ_SECONDS, self._end, context)
+        try:
+            encoded = await context.read()
+        finally:
+            if timer := self._timers.pop(context, None):
+                timer.cancel()
+        if refusing := self._refusing.get(context):  # it came too late
+            await refusing
+            encoded = await context.read()  # raises AbortError
+        if isinstance(encoded, bytes):
+            return encoded
+        await asyncio.sleep(_CANCEL_SECONDS)
+        raise RequestUnfinishedError
+
+    def _end(self, context: Context) -> None:
+        """Refuse a call whose request is being read.
+
+        The read is not cancelled but ends with the call: gRPC would not free its message.
+        """
+        self._timers.pop(context).cancel()
+        self._refusing[context] = asyncio.create_task(self._refuse(context))
+
+    async def _refuse(self, context: Context) -> None:
+        try:
+            # The client may have gone.
+            with contextlib.suppress(grpc.aio.AbortError, grpc.aio.InternalError):
+                await fail(context, RequestUnfinishedError())
+        finally:
+            del self._refusing[context]

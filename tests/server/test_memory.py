@@ -1,0 +1,112 @@
+"""What callers can make the sidecar keep in memory before it knows who they are."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+from support.http2_frames import UnfinishedCalls
+from support.sidecar_process import RunningSidecar, chat, error_info
+
+from sidecar.server.listener import MAX_REQUEST_BYTES
+from sidecar.server.unfinished import READ_SECONDS
+
+Start = Callable[..., RunningSidecar]
+
+MANIFEST = Path(__file__).parents[2] / "deploy" / "base" / "statefulset.yaml"
+AUTHORIZE = "/sidecar.v1.AuthorizationService/Authorize"
+STREAM = "/sidecar.v1.AuthorizationService/AuthorizeStream"
+CHECK = "/grpc.health.v1.Health/Check"
+
+
+def limit_bytes() -> int:
+    """Return the memory that the manifest gives the sidecar."""
+    pod = yaml.safe_load(MANIFEST.read_text())["spec"]["template"]["spec"]
+    limit = pod["initContainers"][0]["resources"]["limits"]["memory"]
+    return int(limit.removesuffix("Mi")) * 2**20
+
+
+def peak_bytes(sidecar: RunningSidecar) -> int:
+    """Return the most memory that a process has had."""
+    assert sidecar.process is not None
+    status = Path(f"/proc/{sidecar.process.pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) * 1024
+
+
+@contextmanager
+def honest_caller(sidecar: RunningSidecar) -> Iterator[list[str]]:
+    """Call without a pause meanwhile; yield the status of each call."""
+    done, statuses = threading.Event(), list[str]()
+
+    def call() -> None:
+        stub = sidecar.stub
+        while not done.is_set():
+            try:
+                stub.Authorize(chat(dry_run=True), timeout=20)
+                statuses.append("OK")
+            except grpc.RpcError as error:
+                statuses.append(str(error))
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    try:
+        yield statuses
+    finally:
+        done.set()
+        caller.join()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(
+    ("path", "connections", "calls"),
+    [(AUTHORIZE, 1, 1000), (CHECK, 1, 1000), (STREAM, 1, 1000), (AUTHORIZE, 24, 60)],
+    ids=["one connection", "health", "streams", "many connections"],
+)
+def test_requests_that_never_end_leave_memory_and_time_for_others(
+    path: str, connections: int, calls: int, start_sidecar: Start
+) -> None:
+    """It stays below the manifest's limit, and a caller beside them is answered each time."""
+    sidecar = start_sidecar()
+    with honest_caller(sidecar) as statuses:
+        attacks = [
+            UnfinishedCalls(sidecar.addresses[0], path, calls, MAX_REQUEST_BYTES)
+            for _ in range(connections)
+        ]
+        with ThreadPoolExecutor(connections) as threads:
+            list(threads.map(lambda attack: attack.run(1), attacks))
+        peak = peak_bytes(sidecar)
+    for attack in attacks:
+        attack.close()
+    assert set(statuses) == {"OK"}
+    assert peak < limit_bytes()
+    assert sidecar.stop() == 0
+    assert "rror" not in sidecar.log
+
+
+@pytest.mark.parametrize("path", [AUTHORIZE, CHECK])
+def test_a_request_that_never_ends_is_refused_in_time(
+    path: str, shared_sidecar: RunningSidecar
+) -> None:
+    """Its call ends, and with it what it has sent; the connection goes on."""
+    attack = UnfinishedCalls(shared_sidecar.addresses[0], path, 3, MAX_REQUEST_BYTES)
+    attack.run(4 * READ_SECONDS)
+    assert attack.unfinished == 0
+    attack.close()
+
+
+def test_a_call_without_a_request_is_refused(shared_sidecar: RunningSidecar) -> None:
+    """It ends with a reason, as a request that is not whole does."""
+    with grpc.insecure_channel(shared_sidecar.addresses[0]) as channel:
+        call: Any = channel.stream_unary(AUTHORIZE)
+        with pytest.raises(grpc.RpcError) as caught:
+            call(iter([]), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert error_info(caught.value).reason == "REQUEST_UNFINISHED"
