@@ -39,7 +39,7 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import Usage, UsageReport
-from sidecar.ledger.protocol import HoldUnknownError, Ledger
+from sidecar.ledger.protocol import HoldUnknownError, IsWanted, Ledger
 from sidecar.policy.policy_set import PolicySet
 
 log = logging.getLogger(__name__)
@@ -109,11 +109,11 @@ class Authorizer:
         reservation = self._reservation(policy, request, result, now_us, contradiction, owner)
         recorder.enter("ledger")
 
-        async def decide() -> Decision:
+        async def decide(is_wanted: IsWanted) -> Decision:
             if request.dry_run:
                 decision = self._ledger.preview(reservation)
             else:
-                decision = await self._ledger.decide(reservation)
+                decision = await self._ledger.decide(reservation, is_wanted)
                 _log_shadows(decision)
             if result.warnings:
                 decision = replace(decision, warnings=result.warnings)
@@ -122,7 +122,7 @@ class Authorizer:
             )
             return decision
 
-        return await run_to_completion(decide())
+        return await run_to_completion(decide)
 
     async def settle(
         self,
@@ -158,12 +158,12 @@ class Authorizer:
                 await self._ledger.report_refused_usage(hold_id, settlement)
                 raise
 
-        async def close() -> Charge:
+        async def close(_: IsWanted) -> Charge:
             charge = await self._ledger.settle(hold_id, settlement)
             recorder.closed("settle", hold_id, charge)
             return charge
 
-        return await run_to_completion(close())
+        return await run_to_completion(close)
 
     async def release(self, hold_id: str, reason: str, owner: str = "") -> Charge:
         """Release the hold of a call that was never sent.
@@ -175,12 +175,12 @@ class Authorizer:
         if owner:
             self._hold_of(hold_id, owner)
 
-        async def close() -> Charge:
+        async def close(_: IsWanted) -> Charge:
             charge = await self._ledger.release(hold_id, reason, self._clock())
             recorder.closed("release", hold_id, charge)
             return charge
 
-        return await run_to_completion(close())
+        return await run_to_completion(close)
 
     def preview(self, request: pb.AuthorizeRequest) -> tuple[EvaluationResult, Decision]:
         """Decide one validated request as a dry run that is not reported to the recorder.

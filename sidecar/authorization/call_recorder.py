@@ -5,11 +5,12 @@ of metrics, traces and logs.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, TypeVar
 
 from sidecar.domain.decisions import Charge, Decision, ReservationRequest
+from sidecar.ledger.protocol import IsWanted, always
 
 T = TypeVar("T")
 
@@ -64,16 +65,19 @@ current_recorder: ContextVar[CallRecorder] = ContextVar("call_recorder", default
 """The recorder of the call that the current task serves."""
 
 
-async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
+async def run_to_completion(work: Callable[[IsWanted], Coroutine[Any, Any, T]]) -> T:
     """Run a durable change and its recording to the end, even if the client hangs up.
 
-    Cancelled in between, a decision would be in the ledger but missing from the log.
+    Cancelled in between, a decision would be in the ledger but missing from the log. Work that
+    has not begun may ask whether its result is still wanted.
     """
     if current_recorder.get() is NULL_RECORDER:
-        return await work
-    task = asyncio.create_task(work)
+        return await work(always)
+    is_gone = False
+    task = asyncio.create_task(work(lambda: not is_gone))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        is_gone = True
         await asyncio.wait([task])
         raise

@@ -35,7 +35,7 @@ def serve(
         with logs.to_standard_error(settings.log_format) as log:
             for problem in misspelt(context):
                 logging.getLogger(__name__).warning(problem)
-            asyncio.run(app.serve(settings, lambda: log.dropped))
+            asyncio.run(app.serve(settings, log))
     except PolicyError as error:
         problems = "\n".join(
             str(in_directory(settings.policies, problem)) for problem in error.problems

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
-from sidecar.ledger.protocol import LedgerUnavailableError
+from sidecar.ledger.protocol import IsWanted, LedgerUnavailableError
 
 MAX_GROUP_REQUESTS = 256
 """Requests in one transaction: bounds how long a group blocks the event loop."""
@@ -29,6 +29,9 @@ MAX_BUSY_TRIES = 200
 BUSY_WAIT_SECONDS = 0.01
 """How long another process may lock the file before requests fail: 2 s."""
 
+MAX_COMMIT_SECONDS = 5.0
+"""How long a COMMIT may wait for the disk before that counts as a problem."""
+
 # Errors of the file, which fail the whole group; all others fail one request.
 _FILE_ERRORS = (sqlite3.OperationalError, LedgerUnavailableError)
 
@@ -41,6 +44,7 @@ class _Request(NamedTuple):
     work: Callable[[], Any]
     future: asyncio.Future[Any]
     frees: bool
+    is_wanted: Callable[[], bool]
 
 
 class GroupCommit:
@@ -75,20 +79,28 @@ class GroupCommit:
         self._check = check
         self._make_room = make_room
         self._queue: list[_Request] = []
+        self._commit_began: float | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._draining: asyncio.Task[None] | None = None
         self._expected = 1
         self._gathered: asyncio.Future[None] | None = None
 
-    async def run(self, work: Callable[[], T], *, frees: bool = False) -> T:
+    async def run(
+        self, work: Callable[[], T], *, frees: bool = False, is_wanted: IsWanted | None = None
+    ) -> T:
         """Run the work in the next group; return its result when it is on disk.
 
-        Work that `frees` room runs before the rest of its group.
+        Work that `frees` room runs before the rest of its group. With `is_wanted`, work is
+        not run whose caller is cancelled, or that is not wanted, when its group begins: then
+        it raises CancelledError. Without, cancelling the caller does not undo the work.
         Raises the work's refusal, or LedgerUnavailableError.
-        Cancelling the caller does not undo the work.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Request(work, future, frees))
+
+        def still_wanted() -> bool:
+            return is_wanted is None or (is_wanted() and not future.cancelled())
+
+        self._queue.append(_Request(work, future, frees, still_wanted))
         if self._gathered is not None and len(self._queue) >= self._expected:
             _wake(self._gathered)
         if self._draining is None:
@@ -99,6 +111,13 @@ class GroupCommit:
     def waiting(self) -> int:
         """Requests that are in no group yet."""
         return len(self._queue)
+
+    def problem(self) -> str:
+        """Return why requests wait without end; empty while they do not."""
+        began = self._commit_began
+        if began is None or time.perf_counter() - began < MAX_COMMIT_SECONDS:
+            return ""
+        return f"the disk does not answer: a commit has taken more than {MAX_COMMIT_SECONDS:g} s"
 
     async def close(self) -> None:
         """Commit what is queued and stop."""
@@ -114,7 +133,8 @@ class GroupCommit:
                     self._queue[:MAX_GROUP_REQUESTS],
                     self._queue[MAX_GROUP_REQUESTS:],
                 )
-                await self._commit(sorted(group, key=lambda request: not request.frees))
+                if group := _wanted(group):
+                    await self._commit(sorted(group, key=lambda request: not request.frees))
                 self._expected = min(len(group) + len(self._queue), MAX_GROUP_REQUESTS)
         finally:
             self._draining = None
@@ -143,7 +163,7 @@ class GroupCommit:
             await self._begin()
             results = [self._run(request.work) for request in group]
             self._finish()
-            began = time.perf_counter()
+            began = self._commit_began = time.perf_counter()
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
             took_seconds = time.perf_counter() - began
@@ -163,6 +183,8 @@ class GroupCommit:
         else:
             _resolve(group, results)
             self._committed(len(group), took_seconds)
+        finally:
+            self._commit_began = None
 
     async def _begin(self) -> None:
         for _ in range(MAX_BUSY_TRIES):
@@ -194,8 +216,20 @@ def _wake(waiting: asyncio.Future[None]) -> None:
         waiting.set_result(None)
 
 
+def _wanted(group: list[_Request]) -> list[_Request]:
+    """Return the requests whose callers wait; cancel the others."""
+    wanted = []
+    for request in group:
+        if request.is_wanted():
+            wanted.append(request)
+        else:
+            request.future.cancel()
+    return wanted
+
+
 def _resolve(group: list[_Request], results: list[Any]) -> None:
-    for (_, future, _), result in zip(group, results, strict=True):
+    for request, result in zip(group, results, strict=True):
+        future = request.future
         if future.done():  # its caller was cancelled
             continue
         if isinstance(result, Exception):

@@ -86,13 +86,25 @@ class LedgerRefusedError(Exception):
     """The ledger cannot be opened; the text says which file, why, and the way out."""
 
 
+IsWanted = Callable[[], bool]
+"""Returns whether a caller still waits for a result."""
+
+
+def always() -> bool:
+    """Return that a result is wanted whatever happens to its caller."""
+    return True
+
+
 class Ledger(Protocol):
     """Decides, settles and reports. A change is durable before its method returns."""
 
-    async def decide(self, reservation: ReservationRequest) -> Decision:
+    async def decide(
+        self, reservation: ReservationRequest, is_wanted: IsWanted = always
+    ) -> Decision:
         """Hold all lines of the request or none, and record the decision.
 
-        A repeat of the owner's request id returns the recorded decision.
+        A repeat of the owner's request id returns the recorded decision. A call is not decided
+        if its caller no longer waits when its transaction begins: then it raises CancelledError.
         Raises RequestIdReusedError or LedgerUnavailableError.
         """
 

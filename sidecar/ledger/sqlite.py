@@ -37,9 +37,11 @@ from sidecar.ledger.outbox import Outbox
 from sidecar.ledger.protocol import (
     CommitWatcher,
     HoldUnknownError,
+    IsWanted,
     LedgerUnavailableError,
     NotAdjustableError,
     RequestIdReusedError,
+    always,
 )
 from sidecar.ledger.readers import foreign_readers
 from sidecar.ledger.reserve import BASE_BYTES, MAX_DISK_PARTS, Reserve
@@ -118,9 +120,11 @@ class SqliteLedger:
         self.latest_us = time.latest_us
         """The time of the file's last decision, in microseconds: the clock must not be behind."""
 
-    async def decide(self, reservation: ReservationRequest) -> Decision:
+    async def decide(
+        self, reservation: ReservationRequest, is_wanted: IsWanted = always
+    ) -> Decision:
         """See Ledger.decide."""
-        return await self._commits.run(lambda: self._decide(reservation))
+        return await self._commits.run(lambda: self._decide(reservation), is_wanted=is_wanted)
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
         # An expired hold takes no place in a concurrent limit, so expired holds are ended
@@ -334,6 +338,10 @@ class SqliteLedger:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with suppress(sqlite3.Error, OSError):
             self._keep_reserve()
+
+    def problem(self) -> str:
+        """Return why requests wait without end; empty while they do not."""
+        return self._commits.problem()
 
     @property
     def waiting(self) -> int:

@@ -6,11 +6,11 @@ import logging
 import logging.handlers
 import os
 import queue
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from threading import Thread
 
 MAX_LINES = 10_000
 """Lines that wait to be written; more are dropped, and counted."""
@@ -20,6 +20,9 @@ FLUSH_SECONDS = 1.0
 
 STANDARD_ERROR = 2
 _END = None
+
+Lines = queue.Queue[logging.LogRecord | None]
+"""Lines that wait to be written; None ends them."""
 
 
 class LogFormat(StrEnum):
@@ -78,14 +81,22 @@ def _write(line: str) -> None:
 class Log:
     """The log of this process, as metrics see it."""
 
-    def __init__(self, handler: _DroppingQueueHandler) -> None:
-        """Report on the lines of this handler."""
+    def __init__(self, handler: _DroppingQueueHandler, lines: Lines, writer: Thread) -> None:
+        """Report on the lines of this handler, which the thread takes from a queue and writes."""
         self._handler = handler
+        self._lines = lines
+        self._writer = writer
 
     @property
     def dropped(self) -> int:
         """How many lines were dropped because they were not read in time."""
         return self._handler.dropped
+
+    def close(self) -> None:
+        """Wait briefly for the last lines."""
+        with contextlib.suppress(queue.Full):  # the reader is stuck, so the rest is lost
+            self._lines.put(_END, timeout=FLUSH_SECONDS)
+            self._writer.join(FLUSH_SECONDS)
 
 
 def _dropped_record(lines: int) -> logging.LogRecord:
@@ -96,7 +107,7 @@ def _dropped_record(lines: int) -> logging.LogRecord:
 @contextmanager
 def to_standard_error(log_format: LogFormat = LogFormat.TEXT) -> Iterator[Log]:
     """Log to standard error while the block runs."""
-    lines: queue.Queue[logging.LogRecord | None] = queue.Queue(MAX_LINES)
+    lines: Lines = queue.Queue(MAX_LINES)
     handler = _DroppingQueueHandler(lines)
     handler.setFormatter(_FORMATTERS[log_format])
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -108,11 +119,10 @@ def to_standard_error(log_format: LogFormat = LogFormat.TEXT) -> Iterator[Log]:
                 _write(handler.format(_dropped_record(dropped - handler.reported)))
                 handler.reported = dropped
 
-    writer = threading.Thread(target=write, name="log", daemon=True)
+    writer = Thread(target=write, name="log", daemon=True)
     writer.start()
+    log = Log(handler, lines, writer)
     try:
-        yield Log(handler)
+        yield log
     finally:
-        with contextlib.suppress(queue.Full):  # the reader is stuck, so the rest is lost
-            lines.put(_END, timeout=FLUSH_SECONDS)
-            writer.join(FLUSH_SECONDS)
+        log.close()

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,6 +24,7 @@ from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
 from sidecar.runtime import listeners
 from sidecar.runtime.listeners import Listeners
+from sidecar.runtime.logs import Log
 from sidecar.runtime.maintenance import (
     run_key_maintenance,
     run_maintenance,
@@ -36,6 +39,10 @@ from sidecar.telemetry.sources import Sources
 log = logging.getLogger(__name__)
 
 
+CLOSE_SECONDS = 10.0
+"""How long files may take to close, after the grace of the calls in flight."""
+
+
 def wall_clock_us() -> int:
     """Return the system's time in microseconds since the epoch."""
     return time.time_ns() // 1000
@@ -46,8 +53,10 @@ def steady_clock_us() -> int:
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
 
 
-async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambda: 0) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the calls in flight.
+async def serve(settings: Settings, lines: Log) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the calls in flight; `lines` is the log.
+
+    If the disk keeps it from ending, the process exits with 1 CLOSE_SECONDS after the grace.
 
     Raises PolicyError, LedgerRefusedError, ListenError or ValueError when it cannot
     start; each says why, and how to fix it.
@@ -65,6 +74,8 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
     policy = source.load()
     _warn(policy, settings)
     ledger = _open_ledger(settings, zone, [channel.name for channel in channels])
+    ending = threading.Timer(settings.grace_seconds + CLOSE_SECONDS, _give_up, (lines,))
+    ending.daemon = True
     try:
         clock = _clock(ledger.latest_us, settings)
         authorizer = Authorizer(
@@ -81,7 +92,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
         serving = Listeners(
             settings, checked, authorizer, ledger, reloader, clock, telemetry.recorders
         )
-        readiness = Readiness(ledger, serving.health.report, [clock.problem])
+        readiness = Readiness(ledger, serving.health.report, [clock.problem, ledger.problem])
         counts = AlertCounts()
         sources = Sources(
             ledger=ledger,
@@ -90,7 +101,7 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
             loads=reloader.loads,
             ready=lambda: serving.health.ready,
             alerts=counts,
-            log_dropped=log_lines_dropped,
+            log_dropped=lambda: lines.dropped,
         )
         ledger.watchers += [readiness, *await telemetry.start_metrics(sources)]
         rotation = _key_rotation(settings, authorizer)
@@ -107,10 +118,12 @@ async def serve(settings: Settings, log_lines_dropped: Callable[[], int] = lambd
             *rotation,
         )
         await stopping.wait()
+        ending.start()
         await _stop(serving, tasks, settings.grace_seconds)
     finally:
         await telemetry.close()
         await ledger.close()
+        ending.cancel()
     log.info("stopped")
 
 
@@ -159,6 +172,13 @@ async def _stop(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await serving.stop_probes()
+
+
+def _give_up(lines: Log) -> None:
+    """End the process although a file cannot be closed; what was answered is on disk (L4)."""
+    log.critical("the disk does not answer: ends without closing the ledger; nothing is lost")
+    lines.close()
+    os._exit(1)
 
 
 def _stop_signal() -> asyncio.Event:

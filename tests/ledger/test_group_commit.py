@@ -224,6 +224,56 @@ def test_a_caller_that_goes_away_does_not_undo_its_work(connection: sqlite3.Conn
     assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_request_that_no_caller_waits_for_is_not_run(
+    connection: sqlite3.Connection, cancelled: bool
+) -> None:
+    """While a commit waits for the disk, one caller goes away, and one stays."""
+
+    async def meanwhile() -> None:
+        commits, disk, wanted = GroupCommit(connection, (), lambda: None), SlowDisk(), [True]
+        commits._thread = disk  # noqa: SLF001
+        first = asyncio.create_task(commits.run(insert(connection, 1)))
+        await disk.reached()
+        gone = asyncio.create_task(commits.run(insert(connection, 2), is_wanted=lambda: wanted[0]))
+        stays = asyncio.create_task(commits.run(insert(connection, 3), is_wanted=lambda: True))
+        await asyncio.sleep(0)
+        if cancelled:
+            gone.cancel()
+        wanted[0] = False
+        disk.ready.set()
+        assert await first == 1
+        assert await stays == 2
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        await commits.close()
+
+    asyncio.run(meanwhile())
+    assert connection.execute("SELECT n FROM t ORDER BY n").fetchall() == [(1,), (3,)]
+
+
+def test_a_commit_that_waits_for_long_is_a_problem_while_it_lasts(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then there is none, nor after it."""
+
+    async def meanwhile() -> None:
+        commits, disk = GroupCommit(connection, (), lambda: None), SlowDisk()
+        commits._thread = disk  # noqa: SLF001
+        waiting = asyncio.create_task(commits.run(insert(connection, 1)))
+        await disk.reached()
+        monkeypatch.setattr("sidecar.ledger.group_commit.MAX_COMMIT_SECONDS", 3600)
+        assert not commits.problem()
+        monkeypatch.setattr("sidecar.ledger.group_commit.MAX_COMMIT_SECONDS", 0)
+        assert "the disk does not answer" in commits.problem()
+        disk.ready.set()
+        await waiting
+        assert not commits.problem()
+        await commits.close()
+
+    asyncio.run(meanwhile())
+
+
 def test_rolled_back_rows_are_not_remembered(harness: LedgerHarness) -> None:
     """L4: a row of prices that a failed group had written is written again by the next."""
     ledger: Any = harness.ledger

@@ -1,5 +1,6 @@
 // What a process of a faulty machine gets from its C library: flushes of files that do not end,
-// and a system clock that jumps. A test says in two files what is wrong.
+// and a system clock that jumps. A test says in two files what is wrong, and a third says that a
+// flush waits.
 
 #include <cstdio>
 #include <cstdlib>
@@ -11,7 +12,11 @@ namespace {
 
 void wait_for_the_disk() {
     const char *hangs = getenv("FAULTY_DISK");
-    while (hangs != nullptr && access(hangs, F_OK) == 0) usleep(10000);
+    const char *awaited = getenv("FAULTY_DISK_AWAITED");
+    while (hangs != nullptr && access(hangs, F_OK) == 0) {
+        if (FILE *file = awaited == nullptr ? nullptr : fopen(awaited, "w")) fclose(file);
+        usleep(10000);
+    }
 }
 
 long seconds_ahead() {

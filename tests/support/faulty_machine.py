@@ -20,15 +20,21 @@ class FaultyMachine:
         command = [tools.program("g++"), "-shared", "-fPIC", "-o", str(library), str(SOURCE)]
         subprocess.run(command, check=True)  # noqa: S603
         self._disk, self._clock = folder / "disk-hangs", folder / "clock-seconds"
+        self._waits = folder / "disk-is-awaited"
         self.env = {
             "LD_PRELOAD": str(library),
             "FAULTY_DISK": str(self._disk),
+            "FAULTY_DISK_AWAITED": str(self._waits),
             "FAULTY_CLOCK": str(self._clock),
         }
 
     def hang_disk(self) -> None:
         """Let no flush of a file end, from now on."""
         self._disk.touch()
+
+    def disk_is_awaited(self) -> bool:
+        """Whether a flush waits, or has waited, for the disk."""
+        return self._waits.exists()
 
     def free_disk(self) -> None:
         """Let every flush end."""
