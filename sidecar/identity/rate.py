@@ -23,17 +23,18 @@ class RateLimitedError(SidecarError):
 
 
 class Rate:
-    """A token bucket for each caller, with a capacity of one second."""
+    """A token bucket for each caller, with a capacity of one second unless it is given."""
 
     def __init__(
         self,
         per_second: float,
         clock: Callable[[], float] = monotonic,
         max_callers: int = MAX_CALLERS,
+        burst: float = 1.0,
     ) -> None:
         """Allow each caller this many requests a second; the clock is in seconds."""
         self._per_second = per_second
-        self._most = max(1.0, per_second)
+        self._most = max(burst, per_second)
         self._clock = clock
         self._max_callers = max_callers
         # By caller: the tokens left, and when. The most recent caller is last.
@@ -50,3 +51,9 @@ class Rate:
         buckets.move_to_end(caller)
         if len(buckets) > self._max_callers:
             buckets.popitem(last=False)
+
+    def give_back(self, caller: str) -> None:
+        """Undo a `take` that counts for nothing after all."""
+        if caller in self._buckets:
+            left, since = self._buckets[caller]
+            self._buckets[caller] = min(self._most, left + 1), since

@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 
+DENIAL_BURST = 100
+"""Denials of one caller that are recorded at once, such as of an app at the end of its budget."""
+
+
 class Mode(StrEnum):
     """The ways of authentication."""
 
@@ -133,6 +137,17 @@ class IdentitySettings:
         panel="Listeners",
     )
 
+    max_denial_rate: float = setting(
+        "--max-denial-rate",
+        "How many denials a second are recorded of one caller that proves its identity, with bursts"
+        f" of {DENIAL_BURST}; beyond them only calls that would be allowed are decided; 0 is no"
+        " limit.",
+        "N",
+        default=5,
+        min=0,
+        panel="Listeners",
+    )
+
     @property
     def proves_elsewhere(self) -> bool:
         """Whether callers on other machines are authenticated, over an encrypted connection."""
@@ -194,6 +209,12 @@ def open_tls(settings: IdentitySettings) -> "Callable[[], TlsContent] | None":
 def open_rate(settings: IdentitySettings) -> Rate | None:
     """Return the rate limit, None without one."""
     return Rate(settings.max_rate) if settings.max_rate else None
+
+
+def open_denial_rate(settings: IdentitySettings) -> Rate | None:
+    """Return the rate of denials, None without one."""
+    per_second = settings.max_denial_rate
+    return Rate(per_second, burst=DENIAL_BURST) if per_second else None
 
 
 def _check_together(settings: IdentitySettings) -> None:

@@ -11,7 +11,13 @@ from sidecar.authorization.call_recorder import CallRecorders
 from sidecar.authorization.policy_reload import Reloader
 from sidecar.domain.clock import GuardedClock
 from sidecar.identity.caller import Authenticator
-from sidecar.identity.settings import Mode, open_authenticator, open_rate, open_tls
+from sidecar.identity.settings import (
+    Mode,
+    open_authenticator,
+    open_denial_rate,
+    open_rate,
+    open_tls,
+)
 from sidecar.ledger.protocol import OperatorLedger
 from sidecar.runtime.settings import Settings
 from sidecar.server import admin
@@ -75,7 +81,13 @@ class Listeners:
         """Bind them. Raises ListenError, or ValueError, which names the flag."""
         identity, (authenticator, tls, self._adapters) = settings.identity, checked
         self.health = Health([SERVICE])
-        service = AuthorizationService(authorizer, authenticator, open_rate(identity), recorders)
+        service = AuthorizationService(
+            authorizer,
+            authenticator,
+            open_rate(identity),
+            recorders,
+            open_denial_rate(identity),
+        )
         self._apps = Server(
             self._adapters.services(service, authenticator, recorders),
             settings.listen,

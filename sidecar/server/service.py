@@ -22,6 +22,7 @@ from sidecar.identity.caller import Authenticator, Caller, contradiction
 from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.identity.rate import Rate
 from sidecar.server.credentials import GrpcCredentials
+from sidecar.server.denial_rate import DenialRate
 from sidecar.server.errors import Context, TooManyStreamsError, fail, serialize
 from sidecar.server.stream import Stream
 from sidecar.server.unary_rpc import trace_of, unary_rpc
@@ -46,14 +47,16 @@ class AuthorizationService:
         authenticator: Authenticator | None = None,
         rate: Rate | None = None,
         recorders: CallRecorders = NULL_RECORDERS,
+        denials: Rate | None = None,
     ) -> None:
-        """Serve authenticated callers, each within the rate limit.
+        """Serve authenticated callers, each within the rate limit, and that of denials.
 
         Without an authenticator, the principal of a request is the app's own word.
         """
         self._authorizer = authorizer
         self._authenticator = authenticator or PinnedAuthenticator({})
         self._rate = rate
+        self._denials = DenialRate(authorizer, denials)
         self._recorders = recorders
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
@@ -66,8 +69,8 @@ class AuthorizationService:
         current_recorder.get().identified(asserted)
         self._check(request)
         self._count(request.principal)
-        decision = await self._authorizer.authorize(
-            request, contradiction(contradicted) if contradicted else "", caller.owner
+        decision = await self._denials.decide(
+            request, caller, contradiction(contradicted) if contradicted else ""
         )
         if decision.effect is Effect.ALLOW:
             return responses.authorize_response(decision, asserted)

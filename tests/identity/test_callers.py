@@ -83,6 +83,23 @@ def test_a_burst_is_bounded_by_one_seconds_worth() -> None:
         rate.take("ada")
 
 
+def test_what_is_given_back_can_be_taken_again_and_no_more() -> None:
+    """A burst larger than one second's worth is its bound, too."""
+    rate = Rate(1, lambda: 0.0, burst=3)
+    for _ in range(3):
+        rate.take("ada")
+    rate.give_back("ada")
+    rate.take("ada")
+    with pytest.raises(RateLimitedError):
+        rate.take("ada")
+    for _ in range(9):
+        rate.give_back("ada")
+    for _ in range(3):
+        rate.take("ada")
+    with pytest.raises(RateLimitedError):
+        rate.take("ada")
+
+
 def test_the_number_of_counted_callers_is_bounded() -> None:
     """The least recent caller is dropped."""
     rate = Rate(1, lambda: 0.0, max_callers=2)

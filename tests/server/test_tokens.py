@@ -4,9 +4,11 @@ import hashlib
 import hmac
 import json
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from support.identities import (
 from support.policies import minimal
 from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
 
+from sidecar.identity.settings import DENIAL_BURST
 from sidecar.identity.tokens import MAX_TOKEN_BYTES
 from sidecar.server.service import MAX_STREAMS_OF_CALLER
 
@@ -259,6 +262,33 @@ def test_a_caller_gets_no_response_and_closes_no_hold_of_another(sidecar: Runnin
         ):
             assert refusal(call) == (grpc.StatusCode.NOT_FOUND, "HOLD_UNKNOWN")
     assert sidecar.stub.Release(pb.ReleaseRequest(hold_id=held.hold_id), metadata=ada)
+
+
+def test_a_caller_that_is_always_denied_does_not_fill_the_disk(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """Beyond a burst its denials are refused unrecorded; allowed calls, and others, go on."""
+    (tmp_path / "jwks.json").write_text(json.dumps(KEYS.jwks))
+    args = (*ARGS, "--jwks", str(tmp_path / "jwks.json"), "--max-denial-rate", "0.001")
+    own = start_sidecar(minimal(tmp_path / "p"), *args)
+    ada, eve = bearer(KEYS.token(sub="ada")), bearer(KEYS.token(sub="eve"))
+    denied, allowed = (chat(NULL_RECORDERS, model=name) for name in ("unknown", "small-1"))
+    for _ in range(DENIAL_BURST):
+        assert own.stub.Authorize(allowed, metadata=eve).hold_id  # not counted
+        assert own.stub.Authorize(denied, metadata=eve).effect == pb.EFFECT_DENY
+    lie = chat(tester(id="ada"), model="small-1")
+    for request in (denied, lie, denied):
+        refused = refusal(partial(own.stub.Authorize, request, metadata=eve))
+        assert refused == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_DENIALS")
+    hold_id = own.stub.Authorize(allowed, metadata=eve).hold_id
+    assert own.stub.Settle(pb.SettleRequest(hold_id=hold_id), metadata=eve)
+    assert own.stub.Authorize(denied, metadata=ada).effect == pb.EFFECT_DENY
+    assert own.stop() == 0
+    with closing(sqlite3.connect(own.ledger)) as ledger:
+        (recorded,) = ledger.execute(
+            "SELECT count(*) FROM decisions WHERE effect = 'deny'"
+        ).fetchone()
+    assert recorded == DENIAL_BURST + 1
 
 
 def test_a_stream_does_not_outlive_its_token(sidecar: RunningSidecar) -> None:
