@@ -120,7 +120,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
 def open_second_writer(path: Path) -> sqlite3.Connection:
     """Open a ledger as a second writer, for tables that the first does not cache.
 
-    The file is created or upgraded, unless a sidecar uses it. Raises LedgerRefusedError.
+    It leaves checkpoints to the first, as docs/design.md explains. The file is created or
+    upgraded, unless a sidecar uses it. Raises LedgerRefusedError.
     """
     path = canonical_path(path)
     if not _is_current(path):
@@ -128,6 +129,7 @@ def open_second_writer(path: Path) -> sqlite3.Connection:
             open_writer(path).close()
     with _opening(path, path, check_same_thread=False, timeout=BUSY_SECONDS) as connection:
         _set_durability(connection)
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection
 
 

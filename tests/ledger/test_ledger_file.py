@@ -4,6 +4,7 @@ import os
 import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,20 @@ def test_the_file_identifies_itself(harness: LedgerHarness) -> None:
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+def test_a_second_writer_leaves_checkpoints_to_the_first(harness: LedgerHarness) -> None:
+    """Two connections that checkpoint could damage the file, with versions of SQLite in use."""
+    harness.run(harness.ledger.decide(reservation(1, limit(None))))
+    before = harness.path.read_bytes()
+    with closing(ledger_file.open_second_writer(harness.path)) as second:
+        second.execute("CREATE TABLE filler (content BLOB)")
+        for _ in range(20):  # more than the 1000 pages at which SQLite checkpoints by itself
+            second.execute("INSERT INTO filler VALUES (zeroblob(400000))")
+        assert Path(f"{harness.path}-wal").stat().st_size > 1000 * 4096
+    assert harness.path.read_bytes() == before
+    harness.run(harness.ledger.decide(reservation(2, limit(None))))
+    assert harness.path.read_bytes() != before
 
 
 def test_views_have_readable_amounts_and_times(harness: LedgerHarness) -> None:
