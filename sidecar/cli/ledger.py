@@ -1,4 +1,4 @@
-"""`sidecar ledger …`: verify, back up, restore and prune a ledger file; list its alerts."""
+"""`sidecar ledger …`: verify, back up, restore, prune and compact a ledger; list its alerts."""
 
 import json
 from contextlib import closing
@@ -19,6 +19,8 @@ from sidecar.domain.clock import DAY_US, check_start
 from sidecar.domain.counted import counted
 from sidecar.ledger import backup as keeping
 from sidecar.ledger import chain, ledger_file
+from sidecar.ledger.compaction import RoomNeeded
+from sidecar.ledger.compaction import compact as compact_ledger
 from sidecar.ledger.long_read import long_read
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
@@ -132,6 +134,30 @@ def prune(
         return pruned
 
     say(f"{ledger}: {counted(on_ledger(ledger, UTC, work), 'decision')} deleted")
+
+
+def compact(ledger: LedgerFile) -> None:
+    """Give the room of pruned decisions back to the disk. No sidecar may use the ledger.
+
+    A running sidecar uses that room again. Compact where many decisions were pruned at once, as
+    after a shorter retention; it says how much room it needs for its time.
+
+    Example: sidecar ledger compact --ledger ledger.sqlite
+    """
+
+    def starting(needed: RoomNeeded) -> None:
+        say(
+            f"{ledger}: needs {needed.beside_bytes:,} bytes beside it, and"
+            f" {needed.temporary_bytes:,} in {needed.folder}"
+        )
+
+    if not ledger.exists():
+        raise fail(f"{ledger}: there is no such ledger")
+    try:
+        before_bytes, after_bytes = compact_ledger(ledger, starting)
+    except LedgerRefusedError as error:
+        raise fail(error) from None
+    say(f"{ledger}: {after_bytes:,} bytes; before, {before_bytes:,}")
 
 
 def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:

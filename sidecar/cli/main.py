@@ -34,6 +34,7 @@ OF_LEDGER = {
     "backup": "ledger.backup",
     "restore": "ledger.restore",
     "prune": "ledger.prune",
+    "compact": "ledger.compact",
     "alerts": "ledger.alerts",
 }
 OF_KEYS = {

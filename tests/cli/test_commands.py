@@ -40,6 +40,7 @@ Start = Callable[..., RunningSidecar]
         ("ledger", "backup"),
         ("ledger", "restore"),
         ("ledger", "prune"),
+        ("ledger", "compact"),
         ("ledger", "holds"),
         ("ledger", "export"),
         ("ledger", "adjust"),

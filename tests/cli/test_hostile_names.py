@@ -165,6 +165,7 @@ CASES: list[tuple[str, Arguments]] = [
     ("ledger backup", lambda s: (s.folder / "no" / SENT, "--ledger", s.ledger)),
     ("ledger restore", lambda s: (s.folder / SENT, "--ledger", s.folder / "new.sqlite")),
     ("ledger prune", lambda s: ("--ledger", s.folder / SENT)),
+    ("ledger compact", lambda s: ("--ledger", s.folder / SENT)),
     ("ledger alerts", lambda s: ("--ledger", s.ledger)),
     ("ledger alerts", lambda s: ("--ledger", s.ledger, "--format", "json")),
     ("keys list", lambda s: ("--policies", s.policies, "--ledger", s.ledger)),
