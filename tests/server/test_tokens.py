@@ -17,6 +17,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from mistral_spend.v1 import authorization_pb2 as pb
+from support.http2_frames import UnfinishedCalls
 from support.identities import (
     AUDIENCE,
     ISSUER,
@@ -37,6 +38,7 @@ from support.sidecar_process import RunningSidecar, chat, error_info, eventually
 
 from sidecar.identity.settings import DENIAL_BURST
 from sidecar.identity.tokens import MAX_TOKEN_BYTES
+from sidecar.server.listener import MAX_REQUEST_BYTES, WINDOW_BYTES
 from sidecar.server.service import MAX_STREAMS_OF_CALLER
 
 Start = Callable[..., RunningSidecar]
@@ -304,6 +306,16 @@ def test_a_stream_does_not_outlive_its_token(sidecar: RunningSidecar) -> None:
     stream = sidecar.stub.AuthorizeStream(requests(), metadata=metadata)
     assert next(stream).request_id == "in-time"
     assert refusal(lambda: next(stream)) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
+
+
+def test_no_request_is_read_before_its_caller_is_known(sidecar: RunningSidecar) -> None:
+    """A call without a token ends when it begins, and sends no more than the first window."""
+    path, calls = "/sidecar.v1.AuthorizationService/Authorize", 20
+    unknown = UnfinishedCalls(sidecar.addresses[0], path, calls, MAX_REQUEST_BYTES)
+    unknown.run(3)
+    assert unknown.unfinished == 0
+    assert unknown.sent_bytes <= calls * WINDOW_BYTES
+    unknown.close()
 
 
 def test_an_idle_stream_ends_with_its_token(sidecar: RunningSidecar) -> None:
