@@ -91,7 +91,7 @@ class Copy:
         """Return the arguments of each stage, the tests most likely to fail first.
 
         Of the fast tests, only those that run the mutated lines can fail; of lines that are run by
-        imports alone, such as constants, any can.
+        imports alone, such as constants, any can, and those of the file's own module come first.
         """
         if tests := TESTS_OF.get(mutant.promise[0]):
             return (tests, *STAGES)
@@ -99,7 +99,13 @@ class Copy:
         if self._covering is not None:
             lines = self._package.lines(file, mutant.at)
             covering = self._covering.of(file.relative_to(self._root), lines)
-        return (tuple(covering), *STAGES[1:]) if covering else STAGES
+        if covering:
+            return (tuple(covering), *STAGES[1:])
+        own = (
+            str(test.relative_to(self._root))
+            for test in self._root.glob(f"tests/**/test_{file.stem}.py")
+        )
+        return (*((test,) for test in own), *STAGES)
 
     def _first_failure(self, stages: Sequence[tuple[str, ...]]) -> str:
         return next(filter(None, map(self._stage, stages)), "")

@@ -30,10 +30,15 @@ class CoveringTests:
         self._data.read()
 
     def of(self, file: Path, lines: range) -> list[str]:
-        """Return the ids of the tests that have run any of these lines of a file."""
+        """Return the ids of the tests that have run any of these lines of a file.
+
+        Those in the file's own module of tests come first.
+        """
         by_line = self._data.contexts_by_lineno(str(self._root / file))
         names = {name for line in lines for name in by_line.get(line, ())}
-        return sorted(filter(None, map(self._id, names)))
+        own = f"test_{file.stem}.py"
+        found = filter(None, map(self._id, names))
+        return sorted(found, key=lambda test: (own not in test, test))
 
     def _id(self, context: str) -> str:
         """Return pytest's id of a test, from its dotted name; "" for what is no test's."""
