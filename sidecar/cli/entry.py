@@ -2,9 +2,12 @@
 
 import sys
 
+from sidecar.cli.process_one import leave_process_one
+
 
 def main() -> None:
     """Run the command line. Characters that the terminal cannot show are escaped."""
+    leave_process_one()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if sys.argv[1:2] == ["healthz"]:
