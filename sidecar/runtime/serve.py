@@ -129,21 +129,23 @@ async def serve(settings: Settings, lines: Log) -> None:
 
 def _open_ledger(settings: Settings, zone: ZoneInfo, channels: Sequence[str]) -> SqliteLedger:
     """Open the ledger, for alerts to these channels. Raises LedgerRefusedError."""
-    if ledger_file.is_new(settings.ledger):
-        if settings.require_ledger:
-            raise LedgerRefusedError(
-                f"{settings.ledger}: there is no ledger, and with --require-ledger none is created,"
-                " because every budget would be full again; put it back, or restore a backup"
-            )
-        log.warning("%s: a new ledger, with which every budget is full", settings.ledger)
+    is_new = ledger_file.is_new(settings.ledger)
+    if is_new and settings.require_ledger:
+        raise LedgerRefusedError(
+            f"{settings.ledger}: there is no ledger, and with --require-ledger none is created,"
+            " because every budget would be full again; put it back, or restore a backup"
+        )
     instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
-    return SqliteLedger(
+    ledger = SqliteLedger(
         settings.ledger,
         zone,
         channels,
         origin=Origin(instance, str(settings.share)),
         overrun_alert_factor=settings.usage.overrun_alert_factor,
     )
+    if is_new:
+        log.warning("%s: a new ledger, with which every budget is full", settings.ledger)
+    return ledger
 
 
 def _log_serving(settings: Settings, policy: PolicySet, addresses: Iterable[str]) -> None:
