@@ -30,7 +30,9 @@ def policies(tmp_path: Path) -> Path:
 def held(ledger: Path) -> list[str]:
     """Return the request ids of all decisions."""
     connection = sqlite3.connect(ledger)
-    found = [name for (name,) in connection.execute("SELECT request_id FROM decisions ORDER BY 1")]
+    found = [
+        name for (name,) in connection.execute("SELECT request_id FROM decision_log ORDER BY 1")
+    ]
     connection.close()
     return found
 
