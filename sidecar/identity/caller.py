@@ -76,6 +76,9 @@ class Authenticator(Protocol):
     async def caller(self, presented: PresentedCredentials) -> "Caller":
         """Return the caller. Raises UnauthenticatedError or KeysUnavailableError."""
 
+    def problem(self) -> str:
+        """Return why no caller can be authenticated now; empty if callers can be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

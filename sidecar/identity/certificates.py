@@ -37,6 +37,10 @@ class CertificateVerifier:
         self._clock = clock
         self._cache = CallerCache()
 
+    def problem(self) -> str:
+        """See Authenticator.problem. Listeners report on the sidecar's own certificate."""
+        return ""
+
     async def caller(self, presented: PresentedCredentials) -> Caller:
         """See Authenticator.caller."""
         pem = presented.certificate()
@@ -98,6 +102,8 @@ class TlsContent:
     certificate: bytes
     key: bytes
     client_ca: bytes | None
+    expires_at: float
+    """When the certificate ends, in seconds since the epoch."""
 
 
 def read_tls(files: TlsFiles) -> TlsContent:
@@ -105,7 +111,8 @@ def read_tls(files: TlsFiles) -> TlsContent:
     certificate, key = _read(files.certificate), _read(files.key)
     ca = None if files.client_ca is None else _read(files.client_ca)
     try:
-        public = x509.load_pem_x509_certificates(certificate)[0].public_key()
+        own = x509.load_pem_x509_certificates(certificate)[0]
+        public = own.public_key()
     except ValueError:
         raise ValueError(f"{files.certificate}: is not a certificate in PEM") from None
     try:
@@ -120,7 +127,7 @@ def read_tls(files: TlsFiles) -> TlsContent:
             x509.load_pem_x509_certificates(ca)
     except ValueError:
         raise ValueError(f"{files.client_ca}: is not a certificate in PEM") from None
-    return TlsContent(certificate, key, ca)
+    return TlsContent(certificate, key, ca, own.not_valid_after_utc.timestamp())
 
 
 def _read(path: Path) -> bytes:

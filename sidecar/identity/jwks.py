@@ -117,7 +117,7 @@ class Jwks:
         attempt to read the JWKS, of which there is at most one in `retry_seconds`.
         Raises KeysUnavailableError when the JWKS cannot be read.
         """
-        age = self._clock() - self._read_at
+        age = self.age_seconds
         if age >= FRESH_SECONDS:
             self._start_reading()
         key = self._keys.get(kid) if age < MAX_AGE_SECONDS else None
@@ -127,6 +127,22 @@ class Jwks:
         if self._failing:
             raise KeysUnavailableError(self._failing)
         return self._keys.get(kid)
+
+    @property
+    def age_seconds(self) -> float:
+        """The time since the keys were read; infinite if they never were."""
+        return self._clock() - self._read_at
+
+    def problem(self) -> str:
+        """Return why no token can be verified now; empty if tokens can be.
+
+        Keys that are old are read again in the background: without a call, nothing else does.
+        """
+        if self.age_seconds >= FRESH_SECONDS:
+            self._start_reading()
+        if self.age_seconds < MAX_AGE_SECONDS:
+            return ""
+        return self._failing or "the JWKS has not been read yet"
 
     async def read(self) -> None:
         """Read the keys, unless the last attempt is too recent; errors are logged."""
@@ -149,7 +165,9 @@ class Jwks:
         finally:
             self._reading = None
         if failing and failing != self._failing:
-            log.warning("%s; tokens are verified with the last known keys for a day", failing)
+            known = self.age_seconds < MAX_AGE_SECONDS
+            meanwhile = "the last known keys are used for a day" if known else "no token is valid"
+            log.warning("%s; until then, %s", failing, meanwhile)
         elif self._failing and not failing:
             log.info("the JWKS can be read again")
         self._failing = failing

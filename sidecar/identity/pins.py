@@ -31,6 +31,10 @@ class PinnedAuthenticator:
         """Use these pins."""
         self._caller = Caller(pins)
 
+    def problem(self) -> str:
+        """See Authenticator.problem."""
+        return ""
+
     async def caller(self, presented: PresentedCredentials) -> Caller:  # noqa: ARG002
         """See Authenticator.caller."""
         return self._caller

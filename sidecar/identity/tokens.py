@@ -46,12 +46,16 @@ class TokenVerifier:
     ) -> None:
         """Verify with the keys of the JWKS; the clock is in seconds since the epoch."""
         assert expected.algorithms <= ASYMMETRIC, "no HMAC, and never `none`"
-        self._jwks = jwks
+        self.jwks = jwks
         self._expected = expected
         self._mapping = mapping
         self._pins = pins
         self._clock = clock
         self._cache = CallerCache()
+
+    def problem(self) -> str:
+        """See Authenticator.problem."""
+        return self.jwks.problem()
 
     async def caller(self, presented: PresentedCredentials) -> Caller:
         """See Authenticator.caller."""
@@ -74,7 +78,7 @@ class TokenVerifier:
         kid = header.get("kid")
         if not isinstance(kid, str):
             _refuse("does not name its key (kid)")
-        key = await self._jwks.key(kid)
+        key = await self.jwks.key(kid)
         if key is None or algorithm not in key.algorithms:
             _refuse("is signed with a key that is not known")
         try:

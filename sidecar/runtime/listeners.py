@@ -81,6 +81,10 @@ class Listeners:
         """Bind them. Raises ListenError, or ValueError, which names the flag."""
         identity, (authenticator, tls, self._adapters) = settings.identity, checked
         self.health = Health([SERVICE])
+        self._authenticator = authenticator
+        self._tls = None if tls is None else Credentials(tls)
+        # A Unix socket has no TLS, so that calls can be decided there in any case.
+        self._needs_tls = not any(map(is_unix, settings.listen))
         service = AuthorizationService(
             authorizer,
             authenticator,
@@ -94,7 +98,7 @@ class Listeners:
             health_service=self.health,
             reflect=settings.reflection,
             settings=self._adapters.listeners(settings.listeners),
-            tls=None if tls is None else Credentials(tls),
+            tls=self._tls,
             proven=identity.mode is not Mode.POD,
         )
         self._operators = Server(
@@ -112,6 +116,20 @@ class Listeners:
     def addresses(self) -> list[str]:
         """The addresses for apps, with the actual ports for port 0."""
         return self._apps.addresses
+
+    def problem(self) -> str:
+        """Return why no call can be authenticated now; empty if calls can be."""
+        tls = "" if self._tls is None else self._tls.problem()
+        return self._authenticator.problem() or (tls if self._needs_tls else "")
+
+    def certificate_seconds(self) -> float | None:
+        """Return how long the certificate is valid; None without TLS."""
+        return None if self._tls is None else self._tls.left_seconds()
+
+    def keys_age_seconds(self) -> float | None:
+        """Return the age of the keys that verify tokens; None without tokens."""
+        jwks = getattr(self._authenticator, "jwks", None)
+        return None if jwks is None else float(jwks.age_seconds)
 
     async def start_probes(self) -> None:
         """Serve probes, which see that the sidecar is not ready yet."""

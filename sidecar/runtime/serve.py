@@ -92,7 +92,9 @@ async def serve(settings: Settings, lines: Log) -> None:
         serving = Listeners(
             settings, checked, authorizer, ledger, reloader, clock, telemetry.recorders
         )
-        readiness = Readiness(ledger, serving.health.report, [clock.problem, ledger.problem])
+        readiness = Readiness(
+            ledger, serving.health.report, [clock.problem, ledger.problem, serving.problem]
+        )
         counts = AlertCounts()
         sources = Sources(
             ledger=ledger,
@@ -102,6 +104,8 @@ async def serve(settings: Settings, lines: Log) -> None:
             ready=lambda: serving.health.ready,
             alerts=counts,
             log_dropped=lambda: lines.dropped,
+            certificate_seconds=serving.certificate_seconds,
+            keys_age_seconds=serving.keys_age_seconds,
         )
         ledger.watchers += [readiness, *await telemetry.start_metrics(sources)]
         rotation = _key_rotation(settings, authorizer)

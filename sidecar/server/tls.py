@@ -3,11 +3,19 @@
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from math import inf
 from typing import Any, Protocol
 
 import grpc
 
 log = logging.getLogger(__name__)
+
+EXPIRY_CHECK_SECONDS = 10.0
+"""The time between two looks at when the newest certificate ends."""
+
+WARN_DAYS = (7.0, 1.0, 0.0)
+"""How many days before a certificate ends the log warns, once each."""
 
 CHECK_SECONDS = 1.0
 """The minimum time between two reads of the files, for any number of connections."""
@@ -28,6 +36,10 @@ class Content(Protocol):
     def client_ca(self) -> bytes | None:
         """The CA of client certificates; None if clients need none."""
 
+    @property
+    def expires_at(self) -> float:
+        """When the certificate ends, in seconds since the epoch."""
+
 
 class Credentials:
     """The server's credentials, from the newest files that match each other."""
@@ -41,6 +53,32 @@ class Credentials:
         self._content = read()
         self._read_at = clock()
         self._problem = ""
+        self._newest, self._newest_at = self._content, clock()
+        self._warned: tuple[float, float] | None = None
+
+    def left_seconds(self) -> float:
+        """Return how long the newest certificate is valid: new connections will get it."""
+        if self._clock() - self._newest_at >= EXPIRY_CHECK_SECONDS:
+            self._newest_at = self._clock()
+            try:
+                self._newest = self._read()
+            except ValueError:  # logged when a connection would get it
+                self._newest = self._content
+        return self._newest.expires_at - time.time()
+
+    def problem(self) -> str:
+        """Return why no new connection is trusted; empty before the certificate ends.
+
+        The log gets a warning some days before, and when it ends.
+        """
+        left = self.left_seconds()
+        ends = datetime.fromtimestamp(self._newest.expires_at, UTC)
+        passed = [days for days in WARN_DAYS if left <= days * 86_400]
+        level = (self._newest.expires_at, min(passed, default=inf))
+        if passed and level != self._warned:
+            log.warning("TLS: the certificate ends at %s; replace its files", ends)
+        self._warned = level
+        return f"the certificate of --tls-cert has ended at {ends}" if left <= 0 else ""
 
     def grpc(self) -> grpc.ServerCredentials:
         """Return gRPC's credentials. With a client CA, every connection needs a certificate."""

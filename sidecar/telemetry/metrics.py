@@ -111,6 +111,8 @@ class Metrics(Collector):
 def _of_ledger(sources: Sources) -> Iterator[Metric]:
     yield _gauge(names.READY, float(sources.ready()))
     yield _gauge(names.CLOCK_BEHIND, sources.clock.behind_us() / 1e6)
+    yield _gauge(names.CERTIFICATE_EXPIRY, sources.certificate_seconds())
+    yield _gauge(names.KEYS_AGE, sources.keys_age_seconds())
     yield _gauge(names.COMMIT_QUEUE, sources.ledger.waiting)
     try:
         open_holds, use = sources.ledger.count_open_holds(), sources.ledger.disk_use()
@@ -143,9 +145,10 @@ def _of_logs_and_alerts(sources: Sources) -> Iterator[Metric]:
         yield _gauge(names.DECISION_LOG_QUEUE, queue.waiting)
 
 
-def _gauge(name: names.Name, value: float, *labels: str) -> GaugeMetricFamily:
+def _gauge(name: names.Name, value: float | None, *labels: str) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name.name, name.help, labels=name.labels)
-    family.add_metric(labels, value)
+    if value is not None:
+        family.add_metric(labels, value)
     return family
 
 

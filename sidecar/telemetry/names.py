@@ -95,6 +95,14 @@ CLOCK_BEHIND = Name(
     "How far the time of decisions is ahead of the system's clock; negative while a jump of the"
     " clock is not trusted.",
 )
+CERTIFICATE_EXPIRY = Name(
+    "sidecar_tls_certificate_expiry_seconds",
+    "Time until the certificate of --tls-cert ends; negative once it has. Left out without TLS.",
+)
+KEYS_AGE = Name(
+    "sidecar_jwks_age_seconds",
+    "Age of the keys that verify tokens; +Inf if they were never read. Left out without tokens.",
+)
 POLICY_GENERATION = Name("sidecar_policy_generation", "The generation of the policy set in use.")
 POLICY_INFO = Name(
     "sidecar_policy_info", "1, with the digest of the policy set in use.", ("digest",)

@@ -21,4 +21,8 @@ class Sources(NamedTuple):
     ready: Callable[[], bool]
     alerts: AlertCounts
     log_dropped: Callable[[], int]
+    certificate_seconds: Callable[[], float | None] = lambda: None
+    """How long the sidecar's certificate is valid; None without TLS."""
+    keys_age_seconds: Callable[[], float | None] = lambda: None
+    """The age of the keys that verify tokens; None without tokens."""
     decision_log: LineQueue | None = None
