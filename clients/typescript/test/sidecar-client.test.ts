@@ -25,7 +25,7 @@ async function state(id: string, of: SidecarClient = sidecar): Promise<[number, 
   return [Number(limit!.spent), Number(limit!.held)];
 }
 
-const HELD = 100 + 98;
+const HELD = 100 + 106;
 
 class Refusal extends Error {
   statusCode = 429;
@@ -79,7 +79,7 @@ test("an unlimited budget has neither ceiling nor remaining", async () => {
     assert.deepEqual(endless.map((it) => it.rule), ["open-end"]);
     assert.ok(!("remaining" in endless[0]!) && !("ceiling" in endless[0]!));
     const left = budgets.flatMap((it) => (it.remaining === undefined ? [] : [it.remaining]));
-    assert.deepEqual(left, [1_000_000n - 198n]);
+    assert.deepEqual(left, [1_000_000n - 206n]);
   }
   await call.release();
 });
@@ -92,7 +92,7 @@ test("every response can be written as JSON, and no number is rounded", async ()
   const denied = await sidecar.authorize(request("json", { maxTokens: 2_000_000 })).catch((it) => it);
   const text = JSON.stringify({ deep: [{ decision, budgets, settlement }], left, denied, call });
   const read = JSON.parse(text);
-  assert.equal(read.deep[0].decision.heldCostNanoUsd, "198000");
+  assert.equal(read.deep[0].decision.heldCostNanoUsd, "206000");
   assert.equal(read.deep[0].decision.budgets[0].remaining, "999802");
   assert.deepEqual(read.deep[0].settlement.chargedCostNanoUsd, "12000");
   assert.equal(read.left[0].spent, "12");
