@@ -93,7 +93,7 @@ test("every response can be written as JSON, and no number is rounded", async ()
   const text = JSON.stringify({ deep: [{ decision, budgets, settlement }], left, denied, call });
   const read = JSON.parse(text);
   assert.equal(read.deep[0].decision.heldCostNanoUsd, "206000");
-  assert.equal(read.deep[0].decision.budgets[0].remaining, "999802");
+  assert.equal(read.deep[0].decision.budgets[0].remaining, "999794");
   assert.deepEqual(read.deep[0].settlement.chargedCostNanoUsd, "12000");
   assert.equal(read.left[0].spent, "12");
   assert.equal(read.denied.budgets[0].ceiling, "1000000");
