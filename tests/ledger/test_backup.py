@@ -131,7 +131,7 @@ def test_a_backup_ends_itself_when_the_wal_grows_too_far(
 
 
 def test_a_long_read_ends_itself_when_the_disk_gets_full(tmp_path: Path, copies: Path) -> None:
-    """Half of what was free is left to the sidecar, whoever takes the rest."""
+    """Half of what was free is left to the sidecar, and other programs may take the rest."""
     disk = tmp_path / "disk"
     with disks.small_disk(disk, 16 * 2**20), operator_ledger(disk / "ledger.sqlite") as opened:
         opened.hold(NOON, limit(None))

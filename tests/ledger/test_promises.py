@@ -205,7 +205,7 @@ def test_l3_a_request_id_with_other_content_is_refused(harness: LedgerHarness) -
 def test_l3_a_request_id_belongs_to_its_caller(
     harness: LedgerHarness, other: dict[str, str]
 ) -> None:
-    """L3: another may use the same one, is not told that it was used, and takes it from nobody."""
+    """L3: another caller may use the same one, learns nothing of it, and takes it from no other."""
     taken = decide(harness, NOON, limit(1), request_id="r", fingerprint=b"theirs", **other)
     assert (allowed(taken), taken.request_id) == (False, "r")
     first = decide(harness, NOON, TOKENS, request_id="r", fingerprint=b"ours")
