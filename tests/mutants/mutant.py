@@ -29,13 +29,16 @@ class Package:
                 self._paths.setdefault(name, set()).add(path)
 
     def lines(self, path: Path, name: str) -> range:
-        """Return the lines of a definition in a module, or of all of it for the name ""."""
-        if path not in self._texts:
-            return range(0)  # of a migration: coverage does not know who runs it
-        for scope_name, scope in _scopes(ast.parse(self._texts[path])):
-            if scope_name == name and isinstance(scope, ast.stmt):
-                return range(scope.lineno, (scope.end_lineno or scope.lineno) + 1)
-        return range(1, self._texts[path].count("\n") + 2)
+        """Return the lines of a function in a module; none for what is run by an import alone.
+
+        Such are constants, classes and, for the name "", a whole module; and it is not known
+        which tests run a migration.
+        """
+        if path in self._texts:
+            for scope_name, scope in _scopes(ast.parse(self._texts[path])):
+                if scope_name == name and isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
+                    return range(scope.lineno, (scope.end_lineno or scope.lineno) + 1)
+        return range(0)
 
     def trees(self, name: str) -> Iterator[tuple[Path, ast.Module]]:
         """Yield the modules that define this name, parsed anew."""
