@@ -50,7 +50,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar
 @pytest.fixture(scope="session")
 def spent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
     """Start another sidecar, for programs that use up a budget of all workspaces."""
-    yield from _shared(tmp_path_factory, policies.SHIPPED)
+    # One call may use up a month.
+    yield from _shared(tmp_path_factory, policies.SHIPPED, "--max-settled-tokens", "1000000000")
 
 
 @pytest.fixture
@@ -95,9 +96,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"\n{name}: {notes[name]}")
 
 
-def _shared(tmp_path_factory: pytest.TempPathFactory, directory: Path) -> Iterator[RunningSidecar]:
+def _shared(
+    tmp_path_factory: pytest.TempPathFactory, directory: Path, *flags: str
+) -> Iterator[RunningSidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
-    listen = ("--listen", f"unix:{folder}/s.sock", "--listen", "127.0.0.1:0")
+    listen = ("--listen", f"unix:{folder}/s.sock", "--listen", "127.0.0.1:0", *flags)
     one = RunningSidecar(directory, folder / "ledger.sqlite", listen).start()
     yield one
     assert one.stop() == 0

@@ -94,7 +94,7 @@ def test_the_image_serves_as_an_unprivileged_user_on_a_read_only_root(
     assert status["NoNewPrivs"] == "1"
     files = {file.name for volume in pod.volumes.values() for file in volume.iterdir()}
     assert {name.partition("-")[0] for name in files} == {
-        "ledger.sqlite", "ledger.sqlite.lock", "sidecar.sock",
+        "ledger.sqlite", "ledger.sqlite.lock", "ledger.sqlite.reserve", "sidecar.sock",
     }  # fmt: skip
     assert list((image.root / "tmp").iterdir()) == []
 

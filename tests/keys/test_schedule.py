@@ -34,6 +34,7 @@ class Sidecar(RotationHarness):
         super().__init__(folder, server, name)
         (folder / "admin.key").write_text(ADMIN_KEY)
         (folder / "pepper").write_text("a pepper of 16 bytes")
+        (folder / "pepper").chmod(0o600)
         self.schedule = Schedule(
             ScheduleSettings(
                 90, folder / "admin.key", f"file:{folder}/key.json", folder / "pepper",
@@ -142,6 +143,7 @@ def test_a_serving_sidecar_rotates_and_the_command_line_sees_it(
     harness.put(server.live[0])
     (tmp_path / "admin.key").write_text(ADMIN_KEY)
     (tmp_path / "pepper").write_text("a pepper of 16 bytes")
+    (tmp_path / "pepper").chmod(0o600)
     common = (
         "--key-pepper-file", str(tmp_path / "pepper"),
         "--mistral-url", server.url, "--mistral-admin-key-file", str(tmp_path / "admin.key"),

@@ -136,7 +136,7 @@ def test_a_rolled_back_group_leaves_no_link(harness: LedgerHarness) -> None:
     busy(harness)
     answers = harness.together(
         harness.ledger.decide(reservation(NOON + 20, DAILY)),
-        harness.ledger.decide(reservation(NOON + 20, limit(None, Meter.COST), tokens=2**70)),
+        harness.ledger.decide(reservation(NOON + 20, DAILY, model_requested="\ud800")),
         harness.ledger.decide(reservation(NOON + 20, DAILY)),
     )
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False]
