@@ -75,9 +75,16 @@ class ListenerSettings:
 
 def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[str, int]]:
     """Return gRPC's options: a bound on everything that a peer can send or keep open."""
+    max_calls = settings.max_connections * MAX_CONCURRENT_STREAMS
     options = [
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+        # With it, calls count until gRPC has freed them, so that clients that keep to the limit
+        # are refused (REFUSED_STREAM).
+        ("grpc.http.overload_protection", 0),
+        # Calls that wait for their handler: gRPC would cancel some from 1,000 on.
+        ("grpc.server.max_pending_requests", max_calls),
+        ("grpc.server.max_pending_requests_hard_limit", max_calls),
         ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
         # It would make the window larger for a peer that sends much.
         ("grpc.http2.bdp_probe", 0),

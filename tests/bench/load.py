@@ -94,19 +94,13 @@ def _median(rows: Sequence[Row]) -> Row:
 
 
 def _unary(server: Server, in_flight: int, calls: int) -> tuple[float, list[float]]:
-    """Call with h2load; return the seconds, and the latencies in ms.
-
-    h2load calls anew before the server has closed the call before, so a connection has a fourth of
-    the calls that one may have at most.
-    """
+    """Call with h2load on one connection; return the seconds, and the latencies in ms."""
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder, "body"), Path(folder, "log")
         message = server.call.message
-        connections = max(1, in_flight // 16)
         body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
         command = [
-            "h2load", "-n", str(calls), "-c", str(connections),
-            "-m", str(in_flight // connections), "-d", str(body),
+            "h2load", "-n", str(calls), "-c", "1", "-m", str(in_flight), "-d", str(body),
             "-H", "content-type: application/grpc", "-H", "te: trailers",
             f"--log-file={log}", f"http://{server.address}{server.call.path}",
         ]  # fmt: skip

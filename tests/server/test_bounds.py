@@ -6,6 +6,7 @@ import socket
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from mistral_spend.v1 import authorization_pb2 as pb
+from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
 from support.sidecar_process import RunningSidecar, chat, error_info, principal, stub
 
 from sidecar.server.addresses import created_with
-from sidecar.server.listener import HANDSHAKE_SECONDS, PING_SECONDS
+from sidecar.server.listener import HANDSHAKE_SECONDS, MAX_CONCURRENT_STREAMS, PING_SECONDS
 from sidecar.server.service import MAX_STREAMS
 
 Start = Callable[..., RunningSidecar]
@@ -194,3 +196,23 @@ def test_what_is_created_has_its_permissions_from_its_first_moment(tmp_path: Pat
         assert os.umask(0) == 0
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize(("connections", "calls"), [(1, 5 * MAX_CONCURRENT_STREAMS), (32, 60)])
+def test_no_call_is_refused_though_very_many_come_at_once(
+    connections: int, calls: int, shared_sidecar: RunningSidecar
+) -> None:
+    """Those above the bound of a connection wait in the client, the others in the sidecar."""
+    apart = [("grpc.use_local_subchannel_pool", 1)]
+    with contextlib.ExitStack() as opened:
+        channels = [
+            opened.enter_context(grpc.insecure_channel(shared_sidecar.addresses[0], apart))
+            for _ in range(connections)
+        ]
+        futures = [
+            AuthorizationServiceStub(channel).Authorize.future(chat(dry_run=True), timeout=60)  # type: ignore[no-untyped-call]
+            for channel in channels
+            for _ in range(calls)
+        ]
+        codes = Counter(future.code() for future in futures)
+    assert codes == {grpc.StatusCode.OK: connections * calls}

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import grpc
 import pytest
 import yaml
 from support import tools
-from support.http2_frames import UnfinishedCalls
-from support.sidecar_process import RunningSidecar, chat, error_info
+from support.http2_frames import UnfinishedCalls, reset_calls
+from support.sidecar_process import RunningSidecar, chat, error_info, eventually
 
 from sidecar.server.listener import MAX_REQUEST_BYTES
 from sidecar.server.unfinished import READ_SECONDS
@@ -91,6 +92,28 @@ def test_requests_that_never_end_leave_memory_and_time_for_others(
     assert peak < limit_bytes()
     assert sidecar.stop() == 0
     assert "rror" not in sidecar.log
+
+
+def test_calls_that_are_taken_back_at_once_leave_the_sidecar_its_memory(
+    start_sidecar: Start,
+) -> None:
+    """Calls of others may be cancelled meanwhile, and are answered afterwards."""
+    if not Path("/proc/self/status").exists():
+        tools.cannot("the peak of its memory is in Linux's /proc")
+    sidecar = start_sidecar()
+    attack = partial(reset_calls, sidecar.addresses[0], AUTHORIZE)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(attack, [10_000] * 4))
+
+    def answers() -> bool:
+        try:
+            sidecar.stub.Authorize(chat(dry_run=True), timeout=30)
+        except grpc.RpcError:
+            return False
+        return True
+
+    assert eventually(answers, 60)
+    assert peak_bytes(sidecar) < limit_bytes()
 
 
 @pytest.mark.parametrize("path", [AUTHORIZE, CHECK])

@@ -115,3 +115,20 @@ class UnfinishedCalls:
                     self._windows = {k: v + new - self._initial for k, v in self._windows.items()}
                     self._initial = new
             self._send(frame(SETTINGS, 1, 0))
+
+
+def reset_calls(address: str, path: str, calls: int) -> None:
+    """Begin calls one after the other on a connection, and take each back at once."""
+    host, _, port = address.rpartition(":")
+    cancel = (8).to_bytes(4, "big")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(SETTINGS, 1, 0))
+        with contextlib.suppress(OSError):  # the server may close it
+            for stream in range(1, 2 * calls, 2):
+                call = frame(HEADERS, 4, stream, headers(path)) + frame(
+                    RST_STREAM, 0, stream, cancel
+                )
+                connection.sendall(call)
+                while select.select([connection], [], [], 0)[0]:
+                    if not connection.recv(65_536):
+                        return
