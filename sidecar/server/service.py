@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -60,8 +59,8 @@ class AuthorizationService:
         self._recorders = recorders
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
-        self._streams = Counter[str]()
-        """Open streams by owner."""
+        self._streams: dict[Context, str] = {}
+        """The owners of open streams whose clients read."""
 
     async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
@@ -127,8 +126,8 @@ class AuthorizationService:
         except Exception as error:
             await fail(context, error)
         owner = caller.owner
-        too_many_of_caller = owner and self._streams[owner] >= MAX_STREAMS_OF_CALLER
-        if too_many_of_caller or self._streams.total() >= MAX_STREAMS:
+        of_caller = sum(other == owner for other in self._streams.values())
+        if len(self._streams) >= MAX_STREAMS or (owner and of_caller >= MAX_STREAMS_OF_CALLER):
             await fail(context, TooManyStreamsError())
 
         async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
@@ -136,13 +135,14 @@ class AuthorizationService:
             return await self.authorize(request, caller)
 
         recorder = partial(self._recorders.begin, "AuthorizeStream", trace_of(context))
-        decided = Stream(caller, decide, requests, self._stopping, recorder)
-        self._streams[owner] += 1
+        leave = partial(self._streams.pop, context, None)
+        decided = Stream(caller, decide, requests, self._stopping, recorder, leave)
+        self._streams[context] = owner
         try:
             async for answer in decided.responses():
                 yield answer
         finally:
-            self._streams -= Counter([owner])  # an owner without streams is no longer in it
+            leave()
         if decided.failure is not None:
             about, failure = decided.failure
             await fail(context, failure, about)

@@ -8,11 +8,15 @@ from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.authorization.call_recorder import CallRecorder, current_recorder
 from sidecar.contract import validation
+from sidecar.domain.errors import ErrorCode, SidecarError
 from sidecar.identity.caller import Caller, UnauthenticatedError
 from sidecar.server.errors import code_of
 
 MAX_IN_FLIGHT = 256
 """Requests of one stream that are decided concurrently; the rest wait unread."""
+
+UNREAD_SECONDS = 10.0
+"""How long a response may wait for room in the client's window, which grows as the client reads."""
 
 _CLOCK_SECONDS = 30
 """A stream looks at the clock this often, in case it is set."""
@@ -21,13 +25,21 @@ Decide = Callable[[pb.AuthorizeRequest], Awaitable[pb.AuthorizeResponse]]
 """Validates and decides one request."""
 
 
+class ResponsesUnreadError(SidecarError):
+    """The client did not read its responses: it may send the requests again, with their ids."""
+
+    code, reason = ErrorCode.UNAVAILABLE, "RESPONSES_UNREAD"
+    text = "the responses were not read in time"
+
+
 class Stream:
     """The responses to one client's stream of requests, in any order.
 
-    It ends with the requests, with the server, with the caller's proof, or with the first
-    request that fails.
+    It ends with the requests, with the server, with the caller's proof, with the first
+    request that fails, or when the client does not read.
     Nothing more is read then, but requests in flight still get a response, so that the
-    client learns of every hold. `failure` is what failed, such as a request, and its error.
+    client learns of every hold, if it reads. `failure` is what failed, such as a request, and
+    its error.
     """
 
     def __init__(
@@ -37,13 +49,20 @@ class Stream:
         requests: AsyncIterator[bytes],
         stopping: asyncio.Event,
         recorder: Callable[[], Awaitable[CallRecorder]],
+        leave: Callable[[], object],
     ) -> None:
-        """Decide a caller's requests until `stopping` is set, each with a recorder of its own."""
+        """Decide a caller's requests until `stopping` is set, each with a recorder of its own.
+
+        `leave` is called when the client does not read: gRPC keeps the call until it does, or
+        disconnects, but nothing more is kept or done for it.
+        """
         self._caller = caller
         self._decide_one = decide
         self._requests = requests
         self._stopping = stopping
         self._recorder = recorder
+        self._leave = leave
+        self._is_unread = False
         self._responses: asyncio.Queue[pb.AuthorizeResponse | None] = asyncio.Queue()
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._failed = asyncio.Event()
@@ -52,13 +71,26 @@ class Stream:
     async def responses(self) -> AsyncIterator[pb.AuthorizeResponse]:
         """Yield each response as it is ready."""
         work = asyncio.create_task(self._work())
+        loop = asyncio.get_running_loop()
         try:
             while (response := await self._responses.get()) is not None:
                 self._slots.release()  # a client that does not read gets no more requests decided
-                yield response
+                timer = loop.call_later(UNREAD_SECONDS, self._end_unread)
+                try:
+                    yield response  # returns when gRPC has room for the next
+                finally:
+                    timer.cancel()
             await work
         finally:
             work.cancel()
+
+    def _end_unread(self) -> None:
+        """Drop the responses, and end the stream, whose client may never read."""
+        self._is_unread = True
+        self._responses = asyncio.Queue()
+        self._responses.put_nowait(None)
+        self._fail("the stream", ResponsesUnreadError())
+        self._leave()
 
     async def _work(self) -> None:
         """Read requests until the stream ends, then finish those in flight."""
@@ -93,8 +125,12 @@ class Stream:
                 self._caller.check_still_proven(now)
                 await asyncio.sleep(min(self._caller.until - now, _CLOCK_SECONDS))
         except UnauthenticatedError as error:
-            self.failure = self.failure or ("the stream", error)
-            self._failed.set()
+            self._fail("the stream", error)
+
+    def _fail(self, about: str, error: Exception) -> None:
+        """End the stream; the first failure is the one that the client gets."""
+        self.failure = self.failure or (about, error)
+        self._failed.set()
 
     async def _decide(self, number: int, encoded: bytes) -> None:
         about, code = f"request {number} of the stream", "CANCELLED"
@@ -106,11 +142,11 @@ class Stream:
             about = f"request_id '{request.request_id}'"  # validated: short and printable
             response = await self._decide_one(request)
         except Exception as error:
-            self.failure = self.failure or (about, error)
-            self._failed.set()
+            self._fail(about, error)
             code = code_of(error)
         else:
             code = "OK"
-            self._responses.put_nowait(response)
+            if not self._is_unread:
+                self._responses.put_nowait(response)
         finally:
             recorder.end(code)

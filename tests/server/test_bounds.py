@@ -17,11 +17,12 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from mistral_spend.v1 import authorization_pb2 as pb
 from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
-from support.sidecar_process import RunningSidecar, chat, error_info, principal, stub
+from support.sidecar_process import RunningSidecar, chat, error_info, eventually, principal, stub
 
 from sidecar.server.addresses import created_with
 from sidecar.server.listener import HANDSHAKE_SECONDS, MAX_CONCURRENT_STREAMS, PING_SECONDS
 from sidecar.server.service import MAX_STREAMS
+from sidecar.server.stream import UNREAD_SECONDS
 
 Start = Callable[..., RunningSidecar]
 
@@ -106,6 +107,36 @@ def test_idle_streams_do_not_block_other_calls(
         assert [list(stream) for stream in streams if stream not in refused] == ([[]] * MAX_STREAMS)
         request = chat(request_id="after the flood")
         assert [answer.request_id for answer in call(iter([request]))] == [request.request_id]
+
+
+def test_a_stream_whose_responses_are_not_read_leaves_its_place(
+    shared_sidecar: RunningSidecar,
+) -> None:
+    """Another gets it after a while; the first ends with a reason, if it is read at last."""
+    done = threading.Event()
+    small_window = [("grpc.http2.lookahead_bytes", 1), ("grpc.http2.bdp_probe", 0)]
+
+    def one(request_id: str) -> Iterator[pb.AuthorizeRequest]:
+        yield chat(request_id=request_id)
+        done.wait(60)
+
+    def is_taken() -> bool:
+        later = chat(request_id="after those unread")
+        with contextlib.suppress(grpc.RpcError):
+            return [each.request_id for each in own.AuthorizeStream(iter([later]))] != []
+        return False
+
+    own = shared_sidecar.stub
+    with grpc.insecure_channel(shared_sidecar.addresses[0], small_window) as channel:
+        unread = AuthorizationServiceStub(channel)  # type: ignore[no-untyped-call]
+        streams = [unread.AuthorizeStream(one(f"unread-{n}")) for n in range(MAX_STREAMS)]
+        eventually(lambda: not is_taken())
+        eventually(is_taken, 6 * UNREAD_SECONDS)
+        assert next(streams[0]).request_id == "unread-0"
+        with pytest.raises(grpc.RpcError):
+            next(streams[0])
+        assert error_info(streams[0]).reason == "RESPONSES_UNREAD"
+        done.set()
 
 
 def ended(streams: list[Any], number: int) -> list[Any]:

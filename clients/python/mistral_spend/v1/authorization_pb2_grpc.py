@@ -82,6 +82,7 @@ class AuthorizationServiceServicer:
         request_id, which is required here. A request that cannot be decided ends
         the stream, with its request_id in the error, after the responses to the
         requests in flight; repeat those without a response with the same request_id.
+        So does a response that the client does not read for 10 s; later ones are dropped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
