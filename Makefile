@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants clean deploy-tools baseline dist docs quotes
+.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -123,6 +123,10 @@ bench: .venv/ready ## Measure a decision against an empty handler, Cerbos, and R
 MINUTES ?= 10
 soak: .venv/ready ## Load for MINUTES=10: memory, and the longest wait of a call
 	@PYTHONPATH=tests $(BIN)/python -m bench.soak --minutes $(MINUTES)
+
+siege: .venv/ready ## Hostile input for MINUTES=10 beside an honest caller; ONLY=an attack, SEED=1234, LIST=1
+	@PYTHONPATH=tests $(BIN)/python -m siege --minutes $(MINUTES) $(if $(ONLY),--only "$(ONLY)") \
+	  $(if $(SEED),--seed $(SEED)) $(if $(LIST),--list)
 
 clean: ## Remove what the other targets made
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

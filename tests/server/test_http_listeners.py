@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.http_calls import connect
+from siege import http_requests
+from siege.http_requests import exchanged
 from support.outside import METRICS, address
 from support.policies import SHIPPED
 from support.sidecar_process import RunningSidecar
@@ -23,23 +24,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar
     yield one
     assert one.stop() == 0
     assert re.findall(r".*(?:rror|Traceback|xception).*", one.log) == []
-
-
-def exchanged(where: str, sent: bytes) -> bytes:
-    """Send bytes and close that direction; return what comes until the other side closes.
-
-    It closes: reading without end would raise TimeoutError.
-    """
-    found = b""
-    with connect(where) as connection:
-        try:
-            connection.sendall(sent)
-            connection.shutdown(1)
-            while part := connection.recv(65_536):
-                found += part
-        except ConnectionError:  # bytes that were not read reset the connection
-            pass
-    return found
 
 
 @pytest.mark.parametrize("listener", LISTENERS)
@@ -62,39 +46,21 @@ def test_a_refused_head_has_no_content(
     assert content == b""
 
 
-TOKENS = st.sampled_from(
-    [b"GET", b"HEAD", b"POST", b"CONNECT", b"OPTIONS", b"PRI", b"TRACE", b"head", b"G\x00T", b""]
-)
-TARGETS = st.sampled_from(
-    [b"/metrics", b"/access/v1/evaluation", b"/access/v1/evaluations",
-     b"/.well-known/authzen-configuration", b"*", b"a:1", b"http://a/metrics", b"/\xff", b""]
-)  # fmt: skip
-VERSIONS = st.sampled_from([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1", b""])
 HEADERS = st.tuples(
-    st.sampled_from(
-        [b"Host", b"Content-Length", b"Transfer-Encoding", b"Expect", b"Connection", b"Upgrade",
-         b"Content-Type", b"Content-Encoding", b"X-Request-ID", b"Origin", b"Authorization",
-         b"traceparent", b"a b", b""]
-    ),
-    st.sampled_from(
-        [b"0", b"1", b"2", b"999999", b"-1", b"1, 1", b"chunked", b"gzip, chunked", b"identity",
-         b"100-continue", b"close", b"keep-alive", b"websocket", b"application/json", b"Bearer x",
-         b"x" * 300, b"x" * 20_000, b"\xff\xfe", b"a\x0bb", b"a\r\n b", b""]
-    ) | st.binary(max_size=8),
-)  # fmt: skip
-BODIES = st.sampled_from(
-    [b"", b"{}", b"[" * 5000, b"1\r\n{\r\n0\r\n\r\n", b"0\r\n\r\n", b"ffffffffff\r\n",
-     b'{"subject": 1, "evaluations": [{}]}', b"\x00" * 70_000]
-) | st.binary(max_size=64)  # fmt: skip
+    st.sampled_from(http_requests.NAMES),
+    st.sampled_from(http_requests.VALUES) | st.binary(max_size=8),
+)
 
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
     """Draw the bytes of a request, near enough to a valid one to get far; some are cut short."""
-    line = b" ".join((draw(TOKENS), draw(TARGETS), draw(VERSIONS)))
+    parts = (http_requests.METHODS, http_requests.TARGETS, http_requests.VERSIONS)
+    line = b" ".join(draw(st.sampled_from(part)) for part in parts)
     headers = draw(st.lists(HEADERS, max_size=5))
+    bodies = st.sampled_from(http_requests.BODIES) | st.binary(max_size=64)
     lines = [line, b"Host: a", *(name + b": " + value for name, value in headers)]
-    sent = b"\r\n".join(lines) + b"\r\n\r\n" + draw(BODIES)
+    sent = b"\r\n".join(lines) + b"\r\n\r\n" + draw(bodies)
     return sent[: draw(st.none() | st.integers(0, len(sent)))]
 
 

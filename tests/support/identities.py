@@ -53,10 +53,16 @@ class Issuer:
     def token(self, algorithm: str = "RS256", headers: Any = None, **changes: Any) -> str:
         """Sign a token of the shape that Kubernetes projects, with changes; None drops one."""
         header = {"alg": algorithm, "kid": f"kid-{algorithm}", **(headers or {})}
-        signed = ".".join(
-            encoded({name: value for name, value in part.items() if value is not None})
-            for part in (header, {**kubernetes_claims(), **changes})
+        claims = {**kubernetes_claims(), **changes}
+        kept = (
+            json.dumps({name: value for name, value in part.items() if value is not None})
+            for part in (header, claims)
         )
+        return self.sign(algorithm, *kept)
+
+    def sign(self, algorithm: str, header: str, claims: str) -> str:
+        """Sign a header and claims, whatever texts they are."""
+        signed = f"{base64url(header.encode())}.{base64url(claims.encode())}"
         signer = get_default_algorithms()[algorithm]
         return f"{signed}.{base64url(signer.sign(signed.encode(), self.keys[algorithm]))}"
 

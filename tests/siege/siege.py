@@ -1,0 +1,142 @@
+"""One attack against one sidecar, and what it did to the sidecar and its honest caller."""
+
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import yaml
+from support.commands import sidecar as command
+from support.sidecar_process import RunningSidecar
+
+from siege.attack import Fuzzer
+from siege.honest_caller import HonestCaller, policies
+
+MANIFEST = Path(__file__).parents[2] / "deploy" / "base" / "statefulset.yaml"
+STOP_SECONDS = 30.0
+MAX_TRACEBACKS = 10
+
+
+@dataclass
+class Outcome:
+    """What an attack did."""
+
+    inputs: int = 0
+    honest_calls: int = 0
+    waits_ms: list[float] = field(default_factory=list)
+    """Of the honest caller's RPCs."""
+    peak_bytes: int = 0
+    """The most memory that the sidecar had; 0 where the system does not say."""
+    faults: list[str] = field(default_factory=list)
+
+
+def besiege(
+    kind: type[Fuzzer],
+    folder: Path,
+    seed: int,
+    *,
+    inputs: float = float("inf"),
+    seconds: float = float("inf"),
+    report: Callable[[int, float], object] = lambda *_: None,
+) -> Outcome:
+    """Attack a new sidecar until so many inputs are sent, or so long; stop at the first fault.
+
+    `report` gets the number of inputs and the seconds so far.
+    """
+    fuzzer = kind(folder, policies(folder / "policies"), Random(seed))  # noqa: S311 - a seed repeats
+    sidecar = RunningSidecar(fuzzer.policies, folder / "ledger.sqlite", fuzzer.arguments).start()
+    outcome, log = Outcome(), _Log(sidecar)
+    honest = HonestCaller(sidecar.addresses[0], fuzzer.credentials)
+    began = time.monotonic()
+    try:
+        for _ in fuzzer.attack(sidecar):
+            outcome.inputs += 1
+            passed = time.monotonic() - began
+            report(outcome.inputs, passed)
+            if outcome.inputs >= inputs or passed > seconds or honest.faults:
+                break
+    except Exception as error:  # such as a refused connection, because the sidecar has ended
+        outcome.faults.append(f"input {outcome.inputs + 1}: {error!r}")
+    finally:
+        honest.end()
+        outcome.peak_bytes = peak_bytes(sidecar)
+        code = log.end()
+    outcome.honest_calls, outcome.waits_ms = honest.calls, honest.waits_ms
+    outcome.faults += [*honest.faults, *log.faults, *_after(code, outcome, sidecar.ledger)]
+    return outcome
+
+
+def _after(code: int, outcome: Outcome, ledger: Path) -> list[str]:
+    """Return what is wrong after the end: the exit code, the memory, and the ledger."""
+    faults = []
+    if code:
+        faults.append(f"exit code {code} after SIGTERM")
+    if outcome.peak_bytes >= limit_bytes():
+        faults.append(
+            f"{outcome.peak_bytes >> 20} MiB, and the manifest gives {limit_bytes() >> 20}"
+        )
+    status, out, err = command("ledger", "verify", "--ledger", ledger)
+    if status or "clean" not in out:
+        faults.append(f"ledger verify: {out}{err}")
+    return faults
+
+
+class _Log:
+    """Reads a sidecar's log while it runs, since a full pipe would drop lines."""
+
+    def __init__(self, sidecar: RunningSidecar) -> None:
+        self.faults: list[str] = []
+        self._sidecar = sidecar
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def end(self) -> int:
+        """Stop the sidecar, and return its exit code."""
+        process = self._sidecar.process
+        assert process is not None
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its exit code is a fault
+        self._thread.join()
+        return process.wait()
+
+    def _read(self) -> None:
+        assert self._sidecar.process is not None
+        assert self._sidecar.process.stderr is not None
+        with self._sidecar.process.stderr as lines:
+            before = ""
+            for line in lines:
+                if line.startswith("Traceback") and len(self.faults) < MAX_TRACEBACKS:
+                    self.faults.append(f"in the log: {before}{line}{''.join(_traceback(lines))}")
+                before = line
+
+
+def _traceback(lines: Iterator[str]) -> Iterator[str]:
+    """Take the rest of a traceback from a log: to the first line that is not indented."""
+    for line in lines:
+        yield line
+        if not line.startswith(" "):
+            return
+
+
+def limit_bytes() -> int:
+    """Return the memory that the manifest gives the sidecar."""
+    pod = yaml.safe_load(MANIFEST.read_text())["spec"]["template"]["spec"]
+    limit = pod["initContainers"][0]["resources"]["limits"]["memory"]
+    return int(limit.removesuffix("Mi")) * 2**20
+
+
+def peak_bytes(sidecar: RunningSidecar) -> int:
+    """Return the most memory that a process has had."""
+    assert sidecar.process is not None
+    status = Path(f"/proc/{sidecar.process.pid}/status")
+    if not status.exists():
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    return int(found[1]) * 1024 if found else 0

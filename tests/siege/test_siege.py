@@ -1,0 +1,70 @@
+"""The siege, short and with fixed seeds: `make siege` attacks for longer, and at random."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.sidecar_process import RunningSidecar, chat, tester
+
+from siege.attack import Fuzzer
+from siege.catalogue import ATTACKS
+from siege.honest_caller import HONEST
+from siege.siege import besiege
+
+ROOT = Path(__file__).parents[2]
+SEED = 15
+INPUTS = {
+    "tokens": 250,
+    "bodies behind Envoy": 150,
+    "unfinished requests": 2,
+    "frames": 200,
+    "connections": 150,
+    "HTTP requests": 300,
+    "messages": 400,
+    "policy files": 40,
+}
+"""For each kind of hostile input, how many take a few seconds."""
+FUZZERS = [attack.fuzzer for attack in ATTACKS if attack.fuzzer]
+
+
+@pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda fuzzer: fuzzer.name)
+def test_hostile_inputs_change_nothing_for_an_honest_caller(
+    fuzzer: type[Fuzzer], tmp_path: Path
+) -> None:
+    """Each of its answers is right to the last unit, and the sidecar is whole afterwards."""
+    outcome = besiege(fuzzer, tmp_path, SEED, inputs=INPUTS[fuzzer.name])
+    assert outcome.faults == []
+    assert outcome.inputs == INPUTS[fuzzer.name]
+    assert outcome.honest_calls > 0
+
+
+class _Thief(Fuzzer):
+    """Spends from the budget of the honest caller."""
+
+    name = "thief"
+    parameters = "one call"
+
+    def attack(self, sidecar: RunningSidecar) -> Iterator[None]:
+        """Call in its name."""
+        while True:
+            request = chat(tester(id=HONEST), model="small-1")
+            assert sidecar.stub.Authorize(request).effect == pb.EFFECT_ALLOW
+            yield
+
+
+def test_a_call_that_is_not_its_own_is_noticed_by_the_honest_caller(tmp_path: Path) -> None:
+    """So the siege sees what an attack does to a budget."""
+    (fault,) = besiege(_Thief, tmp_path, SEED, inputs=1000).faults
+    assert fault.startswith("honest call")
+
+
+def test_the_attacks_are_numbered_and_each_test_of_theirs_exists() -> None:
+    """A test that is renamed would silently be no part of an attack any more."""
+    assert [attack.number for attack in ATTACKS] == list(range(1, 25))
+    for attack in ATTACKS:
+        assert attack.tests
+        for node in attack.tests:
+            file, _, test = node.partition("::")
+            text = (ROOT / file).read_text()
+            assert not test or f"\ndef {test}(" in text, node
