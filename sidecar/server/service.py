@@ -29,8 +29,10 @@ from sidecar.server.unfinished import UnfinishedRequests
 
 MAX_STREAMS = 32
 """The most at a time. A stream whose responses are not read keeps up to a megabyte of them."""
+MAX_UNREAD_STREAMS = 16
+"""The most that have ended as their client does not read, beside those: gRPC keeps their calls."""
 MAX_STREAMS_OF_CALLER = 8
-"""The most of one proven caller, which leaves the others theirs."""
+"""The most of both of one proven caller, which leaves the others theirs."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
 
@@ -60,7 +62,9 @@ class AuthorizationService:
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
         self._streams: dict[Context, str] = {}
-        """The owners of open streams whose clients read."""
+        """The owners of open streams."""
+        self._unread: dict[Context, str] = {}
+        """The owners of streams that have ended, but whose client does not read that."""
 
     async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
@@ -126,8 +130,7 @@ class AuthorizationService:
         except Exception as error:
             await fail(context, error)
         owner = caller.owner
-        of_caller = sum(other == owner for other in self._streams.values())
-        if len(self._streams) >= MAX_STREAMS or (owner and of_caller >= MAX_STREAMS_OF_CALLER):
+        if not self._has_place(owner):
             await fail(context, TooManyStreamsError())
 
         async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
@@ -135,17 +138,29 @@ class AuthorizationService:
             return await self.authorize(request, caller)
 
         recorder = partial(self._recorders.begin, "AuthorizeStream", trace_of(context))
-        leave = partial(self._streams.pop, context, None)
+        leave = partial(self._leave, context)
         decided = Stream(caller, decide, requests, self._stopping, recorder, leave)
         self._streams[context] = owner
         try:
             async for answer in decided.responses():
                 yield answer
         finally:
-            leave()
+            self._streams.pop(context, None)
+            self._unread.pop(context, None)
         if decided.failure is not None:
             about, failure = decided.failure
             await fail(context, failure, about)
+
+    def _has_place(self, owner: str) -> bool:
+        """Return whether a caller may open one more stream."""
+        owners = [*self._streams.values(), *self._unread.values()]
+        is_below_share = not owner or owners.count(owner) < MAX_STREAMS_OF_CALLER
+        return is_below_share and len(self._streams) < MAX_STREAMS
+
+    def _leave(self, context: Context) -> None:
+        """Give the place of a stream that is not read to others, if few such are kept already."""
+        if len(self._unread) < MAX_UNREAD_STREAMS:
+            self._unread[context] = self._streams.pop(context)
 
     def _check(self, request: pb.AuthorizeRequest) -> None:
         """Raise InvalidFieldError for the first field that is malformed."""
