@@ -9,12 +9,13 @@ from random import Random
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.http2_frames import PREFACE, SETTINGS, frame
+from support.http2_frames import PREFACE
 from support.http_calls import connect, send
 from support.outside import HEALTH, METRICS, address
 from support.sidecar_process import RunningSidecar
 
 from siege.attack import Fuzzer
+from siege.frames import SETTINGS, frame
 
 MAX_OPEN = 300
 TIMEOUT_SECONDS = 30.0

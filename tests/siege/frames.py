@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
-from support.http2_frames import PREFACE, SETTINGS, UnfinishedCalls, frame, headers
+from support.http2_frames import PREFACE, UnfinishedCalls, headers
 from support.sidecar_process import RunningSidecar
 
 from sidecar.server.listener import MAX_REQUEST_BYTES
@@ -23,6 +23,7 @@ MAX_CONNECTIONS = 24
 MAX_CALLS = 1000
 """Of all connections of one volley."""
 RUN_SECONDS = 0.3
+SETTINGS = 4
 KINDS = (*range(11), 0xEE)
 """Every type of frame that HTTP/2 has, and one that it does not have."""
 IDENTIFIERS = (0, 1, 1, 1, 2, 3, 5, 2**31 - 1)
@@ -75,6 +76,12 @@ class Frames(Fuzzer):
                 while connection.recv(65_536):
                     pass
             yield
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """Return a frame's bytes, also of one that no library would make."""
+    head = len(payload).to_bytes(3, "big") + bytes((kind, flags))
+    return head + stream.to_bytes(4, "big") + payload
 
 
 def _frame(random: Random) -> bytes:
