@@ -143,6 +143,18 @@ def _without_text(error: Exception) -> Exception:
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 
 
+def _is_no_lost_client(record: logging.LogRecord) -> bool:
+    """Return False for what gRPC logs, as an error, of a client that goes while it is answered.
+
+    It has no public name for the error that tells this from a server that has failed.
+    """
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_lost_client)
+
+
 def serialize(message: Message) -> bytes:
     """Write a response's bytes."""
     return message.SerializeToString()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import stat
 import threading
@@ -26,6 +27,8 @@ from sidecar.server.stream import UNREAD_SECONDS
 
 Start = Callable[..., RunningSidecar]
 
+SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 1), ("grpc.http2.bdp_probe", 0)]
+"""Options of a client that gets no response before it reads."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
@@ -114,7 +117,6 @@ def test_a_stream_whose_responses_are_not_read_leaves_its_place(
 ) -> None:
     """Another gets it after a while; the first ends with a reason, if it is read at last."""
     done = threading.Event()
-    small_window = [("grpc.http2.lookahead_bytes", 1), ("grpc.http2.bdp_probe", 0)]
 
     def one(request_id: str) -> Iterator[pb.AuthorizeRequest]:
         yield chat(request_id=request_id)
@@ -127,7 +129,7 @@ def test_a_stream_whose_responses_are_not_read_leaves_its_place(
         return False
 
     own = shared_sidecar.stub
-    with grpc.insecure_channel(shared_sidecar.addresses[0], small_window) as channel:
+    with grpc.insecure_channel(shared_sidecar.addresses[0], SMALL_WINDOW) as channel:
         unread = AuthorizationServiceStub(channel)  # type: ignore[no-untyped-call]
         streams = [unread.AuthorizeStream(one(f"unread-{n}")) for n in range(MAX_STREAMS)]
         eventually(lambda: not is_taken())
@@ -137,6 +139,24 @@ def test_a_stream_whose_responses_are_not_read_leaves_its_place(
             next(streams[0])
         assert error_info(streams[0]).reason == "RESPONSES_UNREAD"
         done.set()
+
+
+@pytest.mark.parametrize("rpc", ["Authorize", "AuthorizeStream"])
+def test_a_client_that_goes_while_it_is_answered_is_not_logged(
+    rpc: str, start_sidecar: Start
+) -> None:
+    """Neither as an error nor as a traceback: clients could fill the log."""
+    sidecar = start_sidecar()
+    with grpc.insecure_channel(sidecar.addresses[0], SMALL_WINDOW) as channel:
+        path = f"/sidecar.v1.AuthorizationService/{rpc}"
+        call = channel.stream_stream(path, pb.AuthorizeRequest.SerializeToString)
+        for number in range(20):
+            answers = call(iter([chat(request_id=f"r{number}")]))
+            answers.initial_metadata()  # a response that is not read is then on its way
+            answers.cancel()
+    assert sidecar.stub.Authorize(chat()).hold_id
+    assert sidecar.stop() == 0
+    assert re.findall(r"(?:ERROR|Traceback).*", sidecar.log) == []
 
 
 def ended(streams: list[Any], number: int) -> list[Any]:
