@@ -7,6 +7,7 @@ from siege.frames import Frames, UnfinishedRequests
 from siege.http_requests import HttpRequests
 from siege.messages import Messages
 from siege.policy_files import PolicyFiles
+from siege.streams import Streams
 from siege.tokens import Tokens
 
 _ENVOY = "tests/server/envoy/test_ext_authz.py"
@@ -88,6 +89,7 @@ ATTACKS = (
             "tests/server/test_bounds.py::test_idle_streams_do_not_block_other_calls",
             "tests/server/test_bounds.py::test_a_stream_whose_responses_are_not_read_leaves_its_place",
         ),
+        Streams,
     ),
     Attack(
         9,

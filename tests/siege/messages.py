@@ -148,7 +148,8 @@ class Messages(Fuzzer):
         return broken(encoded, self.random) if self.random.random() < 0.2 else encoded
 
     def _unary(self, path: str, call: Any, sent: bytes) -> None:
-        ended = call.future(sent, timeout=TIMEOUT_SECONDS)
+        compression = self.random.choice([*grpc.Compression])
+        ended = call.future(sent, timeout=TIMEOUT_SECONDS, compression=compression)
         code = ended.code()  # waits for the end
         assert code in EXPECTED, (path, sent, code, ended.details())
         if code is grpc.StatusCode.OK:

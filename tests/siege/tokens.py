@@ -172,6 +172,19 @@ CHANGES: list[Change] = [
 ]  # fmt: skip
 
 
+def arguments(issuer: Issuer, folder: Path) -> tuple[str, ...]:
+    """Write an issuer's keys; return the arguments of a sidecar that takes its tokens."""
+    jwks = folder / "jwks.json"
+    jwks.write_text(json.dumps(issuer.jwks))
+    return ("--identity", "token", "--issuer", ISSUER, "--audience", AUDIENCE,
+            "--claim", "id=claims.sub", "--jwks", str(jwks))  # fmt: skip
+
+
+def lasting(issuer: Issuer, subject: str) -> Metadata:
+    """Return a token that proves a subject for a day."""
+    return bearer(issuer.token(sub=subject, exp=int(time.time()) + DAY_SECONDS))
+
+
 class Tokens(Fuzzer):
     """A token proves exactly its subject, or nothing."""
 
@@ -184,12 +197,8 @@ class Tokens(Fuzzer):
         """Make an issuer, whose keys the sidecar reads from a file."""
         super().__init__(folder, policies, random)
         self._issuer = Issuer()
-        jwks = folder / "jwks.json"
-        jwks.write_text(json.dumps(self._issuer.jwks))
-        self.arguments = ("--identity", "token", "--issuer", ISSUER, "--audience", AUDIENCE,
-                          "--claim", "id=claims.sub", "--jwks", str(jwks))  # fmt: skip
-        lasting = int(time.time()) + DAY_SECONDS
-        self.credentials = bearer(self._issuer.token(sub=HONEST, exp=lasting))
+        self.arguments = arguments(self._issuer, folder)
+        self.credentials = lasting(self._issuer, HONEST)
 
     def attack(self, sidecar: RunningSidecar) -> Iterator[None]:
         """Send a token with up to three changes."""
