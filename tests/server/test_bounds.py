@@ -149,7 +149,7 @@ def test_a_client_that_goes_while_it_is_answered_is_not_logged(
     sidecar = start_sidecar()
     with grpc.insecure_channel(sidecar.addresses[0], SMALL_WINDOW) as channel:
         path = f"/sidecar.v1.AuthorizationService/{rpc}"
-        call = channel.stream_stream(path, pb.AuthorizeRequest.SerializeToString)
+        call: Any = channel.stream_stream(path, pb.AuthorizeRequest.SerializeToString)
         for number in range(20):
             answers = call(iter([chat(request_id=f"r{number}")]))
             answers.initial_metadata()  # a response that is not read is then on its way
