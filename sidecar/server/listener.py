@@ -19,6 +19,7 @@ from sidecar.server.addresses import (
     refuse_socket_in_use,
     socket_path,
 )
+from sidecar.server.connections import Connections
 from sidecar.server.health import Health
 from sidecar.server.tls import Credentials
 from sidecar.server.unfinished import UnfinishedRequests
@@ -26,6 +27,8 @@ from sidecar.server.unfinished import UnfinishedRequests
 MAX_REQUEST_BYTES = 262_144
 MAX_CONCURRENT_STREAMS = 64
 """Concurrent calls of one connection; a client lets further ones wait."""
+READ_BYTES = 16_384
+"""What gRPC reads of a connection at a time; without a limit it reads and keeps megabytes."""
 WINDOW_BYTES = 8_192
 """What a peer may send of a request before it is read: more than most requests have."""
 MAX_METADATA_BYTES = 16_384
@@ -85,6 +88,7 @@ def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[
         # Calls that wait for their handler: gRPC would cancel some from 1,000 on.
         ("grpc.server.max_pending_requests", max_calls),
         ("grpc.server.max_pending_requests_hard_limit", max_calls),
+        ("grpc.experimental.tcp_max_read_buffer_size", READ_BYTES),
         ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
         # It would make the window larger for a peer that sends much.
         ("grpc.http2.bdp_probe", 0),
@@ -152,7 +156,10 @@ class Server:
         options = _options(self._settings, from_elsewhere=proven)
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
         self._health = health_service or Health([service.name for service in services])
-        unfinished = UnfinishedRequests(self._settings.max_request_bytes)
+        self._connections = Connections(self._settings.max_connections)
+        unfinished = UnfinishedRequests(
+            self._settings.max_request_bytes, self._connections.call_cancelled
+        )
         self._server.add_generic_rpc_handlers(
             [
                 *(service.handlers(unfinished) for service in services),
@@ -171,10 +178,12 @@ class Server:
     async def start(self) -> None:
         """Start to serve, and become ready."""
         await self._server.start()
+        self._connections.start(self.addresses)
         await self._health.report("")
 
     async def stop(self, grace_seconds: float) -> None:
         """Become not ready, refuse new calls, and let those in flight finish."""
+        self._connections.stop()
         await self._health.stop()
         for service in self._services:
             service.stop()

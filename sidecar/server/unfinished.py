@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import grpc
 
@@ -31,11 +32,15 @@ class UnfinishedRequests:
     beyond the small window of each call, and reads are bounded here.
     """
 
-    def __init__(self, max_request_bytes: int) -> None:
+    def __init__(
+        self, max_request_bytes: int, cancelled: Callable[[str], object] = lambda _peer: None
+    ) -> None:
         """Read as many at a time as their sizes allow: 128 of 256 KiB.
 
-        One more ends the oldest, so that slow callers keep no others out.
+        One more ends the oldest, so that slow callers keep no others out. Calls `cancelled` with
+        the peer of each call that ends while its request is read.
         """
+        self._cancelled = cancelled
         self._max_unfinished = max(MIN_UNFINISHED, MAX_UNFINISHED_BYTES // max_request_bytes)
         self._timers: dict[Context, asyncio.TimerHandle] = {}  # the oldest first
         self._refusing: dict[Context, asyncio.Task[None]] = {}
@@ -48,6 +53,9 @@ class UnfinishedRequests:
         self._timers[context] = loop.call_later(READ_SECONDS, self._end, context)
         try:
             encoded = await context.read()
+        except asyncio.CancelledError:
+            self._cancelled(context.peer())
+            raise
         finally:
             if timer := self._timers.pop(context, None):
                 timer.cancel()

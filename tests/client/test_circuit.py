@@ -39,9 +39,11 @@ def ask(client: SidecarClient, kind: str, max_tokens: int = 100) -> Call:
     return pending.begin() if kind == "sync" else asyncio.run(pending.begin_async())
 
 
-def brief(address: str, way: Literal["deny", "allow"] = "deny") -> SidecarClient:
+def brief(
+    address: str, way: Literal["deny", "allow"] = "deny", *, deadline_seconds: float = 0.2
+) -> SidecarClient:
     """Return a client that waits little for each call."""
-    return SidecarClient(address, when_unavailable=way, deadline_seconds=0.2)
+    return SidecarClient(address, when_unavailable=way, deadline_seconds=deadline_seconds)
 
 
 def fail(client: SidecarClient, kind: str, calls: int = 3) -> None:
@@ -65,7 +67,7 @@ def test_an_open_circuit_sends_one_probe_a_second_and_fails_other_calls(
 ) -> None:
     """A response to the probe closes the circuit for all calls."""
     between.always["Authorize"] = refuse
-    with brief(between.address) as client:
+    with brief(between.address, deadline_seconds=1) as client:
         fail(client, kind)
         began, refused = time.monotonic(), 0
         for _ in range(40):
@@ -133,7 +135,7 @@ def test_killed_and_started_again_under_threads_and_tasks(
     address: str, sidecar: RunningSidecar
 ) -> None:
     """One circuit for threads and event loops: open for all while it is away, closed for all after."""
-    with brief(address) as client, ThreadPoolExecutor(8) as pool:
+    with brief(address, deadline_seconds=1) as client, ThreadPoolExecutor(8) as pool:
         for call in pool.map(lambda _: ask(client, "sync"), range(8)):
             call.settle(RESPONSE).result(30)
         assert sidecar.stop(signal.SIGKILL) == -signal.SIGKILL
@@ -177,7 +179,7 @@ def test_waiting_calls_end_when_the_circuit_opens(between: Relay) -> None:
 @Ways
 def test_responses_of_any_kind_do_not_open_the_circuit(between: Relay, kind: str) -> None:
     """Deny and Refused are responses; a response between failures restarts the count."""
-    with brief(between.address) as client:
+    with brief(between.address, deadline_seconds=1) as client:
         for _ in range(5):
             with pytest.raises(Denied) as denied:
                 ask(client, kind, 2_000_000)
@@ -195,7 +197,7 @@ def test_responses_of_any_kind_do_not_open_the_circuit(between: Relay, kind: str
 def test_each_rpc_has_its_own_circuit(between: Relay) -> None:
     """GetBudgets works while Authorize gets no response, and does not close its circuit."""
     between.always["Authorize"] = refuse
-    with brief(between.address) as client:
+    with brief(between.address, deadline_seconds=1) as client:
         fail(client, "sync")
         assert isinstance(client.get_budgets(tester()), Balances)
         assert any(OPEN in unanswered(lambda: ask(client, "sync")) for _ in range(20))
@@ -212,7 +214,7 @@ def test_settlements_are_sent_while_the_circuit_is_open(
     between: Relay, sidecar: RunningSidecar
 ) -> None:
     """They are sent as soon as possible, whatever happens to calls."""
-    with brief(between.address) as client:
+    with brief(between.address, deadline_seconds=1) as client:
         call = ask(client, "sync")
         between.always = {"Authorize": refuse, "Settle": refuse}
         settlement = call.settle(RESPONSE)
@@ -241,7 +243,7 @@ def test_close_reports_lost_settlements_and_lost_releases_separately(
 ) -> None:
     """Calls that were sent and are not settled, and calls that were held and never sent."""
     with caplog.at_level(logging.INFO, "mistral_spend"):
-        with brief(between.address) as client:
+        with brief(between.address, deadline_seconds=1) as client:
             calls = [ask(client, "sync") for _ in range(3)]
             between.always = dict.fromkeys(("Authorize", "Settle", "Release"), refuse)
             calls[0].settle(RESPONSE)

@@ -18,6 +18,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from mistral_spend.v1 import authorization_pb2 as pb
 from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
+from support import tools
 from support.sidecar_process import RunningSidecar, chat, error_info, eventually, principal, stub
 
 from sidecar.server.addresses import created_with
@@ -37,7 +38,11 @@ PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
 def connect(sidecar: RunningSidecar) -> socket.socket:
     """Open a connection without sending anything."""
     host, _, port = sidecar.addresses[0].rpartition(":")
-    connection = socket.create_connection((host, int(port)))
+    if host == "unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(port)
+    else:
+        connection = socket.create_connection((host, int(port)))
     connection.settimeout(0.2)
     return connection
 
@@ -67,6 +72,30 @@ def test_connections_that_are_too_many_are_closed(start_sidecar: Start) -> None:
         connection.close()
     time.sleep(0.5)
     assert sidecar.stub.Authorize(chat(), timeout=10, wait_for_ready=True).hold_id
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["TCP", "a Unix socket"])
+def test_silent_connections_make_room_where_a_listener_is_full(
+    unix: bool,
+    start_sidecar: Start,
+    tmp_path: Path,
+) -> None:
+    """The most silent goes; on a Unix socket, where no time is known, the oldest."""
+    if not Path("/proc/self/fd").exists():
+        tools.cannot("connections are listed in Linux's /proc")
+    listen = ("--listen", f"unix:{tmp_path}/s") if unix else ()
+    sidecar = start_sidecar(None, "--max-connections", "4", *listen)
+    silent = [connect(sidecar) for _ in range(4)]
+    for connection in silent:
+        connection.sendall(PREFACE + SETTINGS)  # so that it could stay for a minute
+    ours = sidecar.stub
+    assert ours.Authorize(chat(), timeout=30, wait_for_ready=True).hold_id
+    assert [is_closed(connection) for connection in silent].count(True) >= 1
+    for _ in range(5):  # a connection in use is not the one that goes
+        time.sleep(1)
+        assert ours.Authorize(chat()).hold_id
+    for connection in silent:
+        connection.close()
 
 
 @pytest.mark.parametrize("chunks", [b"", PREFACE], ids=["nothing", "a byte at a time"])

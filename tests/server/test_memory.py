@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import grpc
 import pytest
 import yaml
 from support import tools
-from support.http2_frames import UnfinishedCalls, reset_calls
+from support.http2_frames import AUTHORIZE, FLOODS, STREAM, UnfinishedCalls, calls_taken_back, flood
 from support.sidecar_process import RunningSidecar, chat, error_info, eventually
 
 from sidecar.server.listener import MAX_REQUEST_BYTES
@@ -22,8 +21,7 @@ from sidecar.server.unfinished import READ_SECONDS
 Start = Callable[..., RunningSidecar]
 
 MANIFEST = Path(__file__).parents[2] / "deploy" / "base" / "statefulset.yaml"
-AUTHORIZE = "/sidecar.v1.AuthorizationService/Authorize"
-STREAM = "/sidecar.v1.AuthorizationService/AuthorizeStream"
+FLOOD_SECONDS = 2
 CHECK = "/grpc.health.v1.Health/Check"
 
 
@@ -94,26 +92,52 @@ def test_requests_that_never_end_leave_memory_and_time_for_others(
     assert "rror" not in sidecar.log
 
 
-def test_calls_that_are_taken_back_at_once_leave_the_sidecar_its_memory(
-    start_sidecar: Start,
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_frames_leaves_memory_and_time_for_others(
+    kind: str, start_sidecar: Start
 ) -> None:
-    """Calls of others may be cancelled meanwhile, and are answered afterwards."""
+    """On four connections: a caller beside them is answered each time, however late."""
     if not Path("/proc/self/status").exists():
         tools.cannot("the peak of its memory is in Linux's /proc")
     sidecar = start_sidecar()
-    attack = partial(reset_calls, sidecar.addresses[0], AUTHORIZE)
+    with honest_caller(sidecar) as statuses, ThreadPoolExecutor(4) as threads:
+        floods = [
+            threads.submit(flood, sidecar.addresses[0], FLOODS[kind](), FLOOD_SECONDS)
+            for _ in range(4)
+        ]
+        assert min(it.result() for it in floods) > 0
+    assert set(statuses) == {"OK"}
+    assert peak_bytes(sidecar) < limit_bytes()
+    assert sidecar.stop() == 0
+    assert "rror" not in sidecar.log
+
+
+def test_peers_that_take_back_every_call_are_disconnected_and_leave_memory(
+    start_sidecar: Start,
+) -> None:
+    """Meanwhile gRPC may cancel calls of others, which are answered when they are repeated."""
+    if not Path("/proc/self/status").exists():
+        tools.cannot("the peak of its memory is in Linux's /proc")
+    sidecar = start_sidecar()
+    ours = sidecar.stub
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(attack, [10_000] * 4))
+        floods = [
+            threads.submit(flood, sidecar.addresses[0], calls_taken_back(), 60) for _ in range(4)
+        ]
 
-    def answers() -> bool:
-        try:
-            sidecar.stub.Authorize(chat(dry_run=True), timeout=30)
-        except grpc.RpcError:
-            return False
-        return True
+        def answers() -> bool:
+            try:
+                ours.Authorize(chat(dry_run=True), timeout=30)
+            except grpc.RpcError:
+                return False
+            return True
 
+        assert eventually(answers, 60)
+        assert min(it.result() for it in floods) > 0
     assert eventually(answers, 60)
     assert peak_bytes(sidecar) < limit_bytes()
+    assert sidecar.stop() == 0
+    assert sidecar.log.count("was disconnected") == 4
 
 
 @pytest.mark.parametrize("path", [AUTHORIZE, CHECK])

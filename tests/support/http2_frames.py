@@ -1,31 +1,57 @@
-"""HTTP/2 by hand: a client that begins calls, and never ends their requests."""
+"""HTTP/2 below gRPC: clients that never end what they begin, and floods of frames."""
 
 import contextlib
+import functools
+import itertools
 import select
 import socket
 import time
+from collections.abc import Callable, Iterator
+
+from hpack import Encoder
+from hpack.struct import NeverIndexedHeaderTuple
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    ExtensionFrame,
+    Frame,
+    HeadersFrame,
+    PingFrame,
+    PriorityFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+AUTHORIZE = "/sidecar.v1.AuthorizationService/Authorize"
+STREAM = "/sidecar.v1.AuthorizationService/AuthorizeStream"
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_BYTES = 16_384
-DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 7, 8
-INITIAL_WINDOW_SIZE = 4
+CANCEL = 8
+OPENING = PREFACE + SettingsFrame(0).serialize() + SettingsFrame(0, flags=["ACK"]).serialize()
+"""What a client sends first. That it has read the server's settings is not true."""
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Return a frame's bytes."""
-    head = len(payload).to_bytes(3, "big") + bytes((kind, flags))
-    return head + stream.to_bytes(4, "big") + payload
-
-
+@functools.cache
 def headers(path: str) -> bytes:
-    """Return the header block of a call, of literals alone."""
-    fields = (
-        (b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"x"), (b"te", b"trailers"),
-        (b":path", path.encode()), (b"content-type", b"application/grpc"),
-    )  # fmt: skip
-    return b"".join(
-        b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value for name, value in fields
-    )
+    """Return the header block of a call, which leaves the table of a connection as it was."""
+    fields = {
+        ":method": "POST", ":scheme": "http", ":authority": "x", "te": "trailers",
+        ":path": path, "content-type": "application/grpc",
+    }  # fmt: skip
+    return Encoder().encode([NeverIndexedHeaderTuple(*field) for field in fields.items()])
+
+
+def begun(stream: int, path: str) -> bytes:
+    """Return the frame that begins a call."""
+    return HeadersFrame(stream, headers(path), flags=["END_HEADERS"]).serialize()
+
+
+def connect(address: str) -> socket.socket:
+    """Connect to an address of a sidecar over TCP."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=10)
 
 
 class UnfinishedCalls:
@@ -36,18 +62,16 @@ class UnfinishedCalls:
 
     def __init__(self, address: str, path: str, calls: int, message_bytes: int) -> None:
         """Open the connection, and begin every call, more than the server allows or not."""
-        host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=10)
+        self._socket = connect(address)
         self._received = b""
         self._initial, self._window = 65_535, 65_535
         message = b"\0" + message_bytes.to_bytes(4, "big") + bytes(message_bytes - 1)
         self._left = {number * 2 + 1: memoryview(message) for number in range(calls)}
         self._windows = dict.fromkeys(self._left, self._initial)
         self.sent_bytes = 0
-        begin = b"".join(frame(HEADERS, 4, stream, headers(path)) for stream in self._left)
-        self._send(PREFACE + frame(SETTINGS, 0, 0))
+        self._send(PREFACE + SettingsFrame(0).serialize())
         self._receive(1)  # the server's settings
-        self._send(begin)
+        self._send(b"".join(begun(stream, path) for stream in self._left))
 
     def run(self, seconds: float) -> None:
         """Send what the server takes, until it takes no more for so long or closes."""
@@ -77,7 +101,7 @@ class UnfinishedCalls:
         for stream, left in [*self._left.items()]:
             size = min(len(left), self._windows[stream], self._window, FRAME_BYTES)
             if size > 0:
-                self._socket.sendall(frame(DATA, 0, stream, bytes(left[:size])))
+                self._socket.sendall(DataFrame(stream, bytes(left[:size])).serialize())
                 self._left[stream] = left[size:]
                 self._windows[stream] -= size
                 self._window -= size
@@ -93,42 +117,90 @@ class UnfinishedCalls:
             self._received += part
             seconds = 0
         while len(self._received) >= 9:
-            size = int.from_bytes(self._received[:3], "big")
+            frame, size = Frame.parse_frame_header(memoryview(self._received[:9]))
             if len(self._received) < 9 + size:
                 break
-            kind, flags = self._received[3:5]
-            stream = int.from_bytes(self._received[5:9], "big")
-            payload, self._received = self._received[9 : 9 + size], self._received[9 + size :]
-            self._handle(kind, flags, stream, payload)
+            frame.parse_body(memoryview(self._received[9 : 9 + size]))
+            self._received = self._received[9 + size :]
+            self._handle(frame)
 
-    def _handle(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == WINDOW_UPDATE and stream == 0:
-            self._window += int.from_bytes(payload, "big")
-        elif kind == WINDOW_UPDATE and stream in self._windows:
-            self._windows[stream] += int.from_bytes(payload, "big")
-        elif kind == RST_STREAM:
-            self._left.pop(stream, None)
-        elif kind == SETTINGS and not flags:
-            for at in range(0, len(payload), 6):
-                if int.from_bytes(payload[at : at + 2], "big") == INITIAL_WINDOW_SIZE:
-                    new = int.from_bytes(payload[at + 2 : at + 6], "big")
-                    self._windows = {k: v + new - self._initial for k, v in self._windows.items()}
-                    self._initial = new
-            self._send(frame(SETTINGS, 1, 0))
+    def _handle(self, frame: Frame) -> None:
+        if isinstance(frame, WindowUpdateFrame) and frame.stream_id == 0:
+            self._window += frame.window_increment
+        elif isinstance(frame, WindowUpdateFrame) and frame.stream_id in self._windows:
+            self._windows[frame.stream_id] += frame.window_increment
+        elif isinstance(frame, RstStreamFrame):
+            self._left.pop(frame.stream_id, None)
+        elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
+            if new := frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE):
+                self._windows = {k: v + new - self._initial for k, v in self._windows.items()}
+                self._initial = new
+            self._send(SettingsFrame(0, flags=["ACK"]).serialize())
 
 
-def reset_calls(address: str, path: str, calls: int) -> None:
-    """Begin calls one after the other on a connection, and take each back at once."""
-    host, _, port = address.rpartition(":")
-    cancel = (8).to_bytes(4, "big")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(SETTINGS, 1, 0))
-        with contextlib.suppress(OSError):  # the server may close it
-            for stream in range(1, 2 * calls, 2):
-                call = frame(HEADERS, 4, stream, headers(path)) + frame(
-                    RST_STREAM, 0, stream, cancel
-                )
-                connection.sendall(call)
-                while select.select([connection], [], [], 0)[0]:
-                    if not connection.recv(65_536):
-                        return
+def continued(block: bytes, begins: bytes = b"") -> Callable[[], Iterator[bytes]]:
+    """Return a flood of header blocks that never end: `begins`, then `block` again and again."""
+
+    def parts() -> Iterator[bytes]:
+        yield HeadersFrame(1, headers(AUTHORIZE)).serialize()
+        yield ContinuationFrame(1, begins).serialize()
+        yield from itertools.repeat(ContinuationFrame(1, block).serialize())
+
+    return parts
+
+
+def repeated(frame: Frame, begins: bytes = b"") -> Callable[[], Iterator[bytes]]:
+    """Return a flood of one frame."""
+
+    def parts() -> Iterator[bytes]:
+        yield begins
+        yield from itertools.repeat(frame.serialize())
+
+    return parts
+
+
+def calls_taken_back() -> Iterator[bytes]:
+    """Yield calls without end, each of which is taken back at once."""
+    for stream in range(1, 2**31, 2):
+        yield begun(stream, AUTHORIZE) + RstStreamFrame(stream, CANCEL).serialize()
+
+
+_FIELD = b"\0\4name" + bytes((100,)) + b"v" * 100
+"""A literal without indexing."""
+_LARGE_FIELD = b"\x40\4name" + b"\x7f\xb9\x16" + b"v" * 3000
+"""A literal that enters the table, and is 62 from then on."""
+_ENDLESS_FIELD = b"\0\4name" + b"\x7f\x80\xff\xff\xff\x07"
+"""The beginning of a literal of two gigabytes."""
+
+FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "header blocks that never end": continued(_FIELD * 150),
+    "a header that never ends": continued(b"v" * 16_000, _ENDLESS_FIELD),
+    "indexed headers that never end": continued(b"\x82" * 16_000),
+    "a large header, repeated": continued(b"\xbe" * 16_000, _LARGE_FIELD),
+    "empty continuations": continued(b""),
+    "settings": repeated(SettingsFrame(0, {SettingsFrame.INITIAL_WINDOW_SIZE: 65_535})),
+    "pings": repeated(PingFrame(0, b"12345678")),
+    "priorities": repeated(PriorityFrame(1, depends_on=0, stream_weight=16)),
+    "unknown frames": repeated(ExtensionFrame(0xEE, 1, body=bytes(16_000))),
+    "window updates": repeated(WindowUpdateFrame(0, 1)),
+    "empty data": repeated(DataFrame(1, b""), begun(1, STREAM)),
+}
+"""What a peer sends without end, on one connection."""
+
+
+def flood(address: str, parts: Iterator[bytes], seconds: float) -> int:
+    """Send as much as a server takes in this time, or until it closes; return how many bytes.
+
+    What it sends is read, or not even a flood of pings would be answered.
+    """
+    until, sent_bytes = time.monotonic() + seconds, 0
+    with connect(address) as connection, contextlib.suppress(OSError):
+        connection.sendall(OPENING)
+        while time.monotonic() < until:
+            some = b"".join(itertools.islice(parts, 64))
+            connection.sendall(some)
+            sent_bytes += len(some)
+            while select.select([connection], [], [], 0)[0]:
+                if not connection.recv(65_536):
+                    return sent_bytes
+    return sent_bytes

@@ -283,9 +283,13 @@ def test_decisions_for_clients_that_hang_up_are_logged(
     file = tmp_path / "d.jsonl"
     running = start_sidecar(policies, "--decision-log", str(file))
     own = running.stub
+    own.Authorize(chat(tester(), model="small-1", request_id="the first, which takes longer"))
+    began = time.monotonic()
+    own.Authorize(chat(tester(), model="small-1", request_id="another"))
+    usual_seconds = time.monotonic() - began
     for number in range(200):
         call = own.Authorize.future(chat(tester(), model="small-1", request_id=f"r{number}"))
-        time.sleep(number % 10 / 4000)
+        time.sleep(number % 10 / 5 * usual_seconds)
         call.cancel()
     assert running.stop() == 0
     with contextlib.closing(sqlite3.connect(running.ledger)) as ledger:

@@ -2,8 +2,8 @@
 
 import asyncio
 import ipaddress
-import queue
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,14 @@ class SidecarConnection:
         self._channel: grpc.Channel | None = None
         self._stub: Any = None
         self._closed = False
+        self.is_down = False
+        """Whether the latest call found no sidecar."""
 
     def call(self, method: str, request: object, timeout_seconds: float) -> Answer:
         """Call an RPC once. Raises grpc.RpcError, or Refused if a file cannot be read."""
-        stub = self._open()
-        return getattr(stub, method)(request, timeout=timeout_seconds, metadata=self._metadata())
+        rpc = getattr(self._open(), method)
+        with self._noting_failures():
+            return rpc(request, timeout=timeout_seconds, metadata=self._metadata())
 
     async def call_async(self, method: str, request: object, timeout_seconds: float) -> Answer:
         """Call an RPC once, from any event loop. Raises what `call` does."""
@@ -70,20 +73,23 @@ class SidecarConnection:
         except asyncio.CancelledError:
             future.cancel()
             raise
-        return future.result()
+        with self._noting_failures():
+            return future.result()
 
-    def is_down(self) -> bool:
-        """Return whether the last attempt to connect failed, and none has succeeded since."""
-        if self._channel is None:
-            return False
-        states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
-        self._channel.subscribe(states.put)
+    @contextmanager
+    def _noting_failures(self) -> Iterator[None]:
+        """Keep in `is_down` whether the call in this context found no sidecar.
+
+        gRPC's connectivity would need a thread, and none can start while the interpreter ends.
+        """
         try:
-            return states.get(timeout=1) is grpc.ChannelConnectivity.TRANSIENT_FAILURE
-        except queue.Empty:
-            return False
-        finally:
-            self._channel.unsubscribe(states.put)
+            yield
+        except grpc.RpcError as error:
+            # A sidecar that answers UNAVAILABLE sends details.
+            unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
+            self.is_down = unavailable and not error.trailing_metadata()
+            raise
+        self.is_down = False
 
     def close(self) -> None:
         """Close the channel; calls in flight end without a response."""

@@ -107,7 +107,7 @@ class SettlementQueue:
     def _worth_waiting(self) -> list[PendingReport]:
         """Return the open reports, without releases of unknown holds while the sidecar is down."""
         waiting = list(self._open)
-        if any(not it.hold_id for it in waiting) and self._connection.is_down():
+        if any(not it.hold_id for it in waiting) and self._connection.is_down:
             return [it for it in waiting if it.hold_id or it.is_settlement]
         return waiting
 
