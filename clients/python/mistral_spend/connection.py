@@ -25,6 +25,9 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 5_000),
 )
 
+_NO_CONNECTION = "failed to connect"
+"""How gRPC's details begin where there was no connection."""
+
 
 class SidecarConnection:
     """A gRPC channel, opened again when the files of its certificates have changed."""
@@ -48,7 +51,7 @@ class SidecarConnection:
         self._stub: Any = None
         self._closed = False
         self.is_down = False
-        """Whether the latest call found no sidecar."""
+        """Whether the latest call found no sidecar to connect to."""
 
     def call(self, method: str, request: object, timeout_seconds: float) -> Answer:
         """Call an RPC once. Raises grpc.RpcError, or Refused if a file cannot be read."""
@@ -85,9 +88,8 @@ class SidecarConnection:
         try:
             yield
         except grpc.RpcError as error:
-            # A sidecar that answers UNAVAILABLE sends details.
-            unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
-            self.is_down = unavailable and not error.trailing_metadata()
+            # Any other failure may have been decided on its way.
+            self.is_down = (error.details() or "").startswith(_NO_CONNECTION)
             raise
         self.is_down = False
 
