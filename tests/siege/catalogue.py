@@ -61,7 +61,8 @@ ATTACKS = (
         5,
         "floods below gRPC",
         (
-            "tests/server/test_memory.py::test_calls_that_are_taken_back_at_once_leave_the_sidecar_its_memory",
+            "tests/server/test_memory.py::test_a_flood_of_frames_leaves_memory_and_time_for_others",
+            "tests/server/test_memory.py::test_peers_that_take_back_every_call_are_disconnected_and_leave_memory",
         ),
         Frames,
     ),
@@ -100,6 +101,7 @@ ATTACKS = (
             "tests/telemetry/test_metrics_listener.py::test_a_hundred_idle_connections_do_not_block_a_scraper",
             "tests/telemetry/test_metrics_listener.py::test_a_scraper_that_never_reads_is_disconnected",
             f"{_HTTP}::test_slow_clients_do_not_block_others",
+            "tests/server/test_bounds.py::test_silent_connections_make_room_where_a_listener_is_full",
             "tests/server/test_bounds.py::test_connections_that_are_too_many_are_closed",
             "tests/server/test_bounds.py::test_a_connection_without_a_handshake_in_time_is_closed",
         ),

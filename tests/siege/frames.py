@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
-from support.http2_frames import PREFACE, UnfinishedCalls, headers
+from support.http2_frames import FLOODS, PREFACE, UnfinishedCalls, flood, headers
 from support.sidecar_process import RunningSidecar
 
 from sidecar.server.listener import MAX_REQUEST_BYTES
@@ -28,6 +28,9 @@ KINDS = (*range(11), 0xEE)
 """Every type of frame that HTTP/2 has, and one that it does not have."""
 IDENTIFIERS = (0, 1, 1, 1, 2, 3, 5, 2**31 - 1)
 MAX_FRAMES = 40
+FLOOD_PARTS = 0.02
+"""Of the inputs, how many are a flood."""
+MAX_FLOOD_SECONDS = 1.0
 
 
 class UnfinishedRequests(Fuzzer):
@@ -56,15 +59,23 @@ class UnfinishedRequests(Fuzzer):
 
 
 class Frames(Fuzzer):
-    """Frames of any type, flags, stream and content, on one connection after the other."""
+    """Frames of any type, flags, stream and content, on one connection after the other; floods."""
 
     name = "frames"
-    parameters = f"up to {MAX_FRAMES} frames a connection, of any type, flags, stream and content"
+    parameters = (
+        f"up to {MAX_FRAMES} frames a connection, of any type, flags, stream and content;"
+        f" floods of {len(FLOODS)} kinds, up to {MAX_FLOOD_SECONDS:.0f} s"
+    )
 
     def attack(self, sidecar: RunningSidecar) -> Iterator[None]:
         """Send a connection's frames, and read what comes until the other side closes or waits."""
         host, _, port = sidecar.addresses[0].rpartition(":")
         while True:
+            if self.random.random() < FLOOD_PARTS:
+                kind = self.random.choice([*FLOODS])
+                seconds = self.random.uniform(0, MAX_FLOOD_SECONDS)
+                flood(sidecar.addresses[0], FLOODS[kind](), seconds)
+                yield
             frames = [_frame(self.random) for _ in range(self.random.randint(1, MAX_FRAMES))]
             first = frame(SETTINGS, 0, 0) if self.random.random() < 0.9 else b""
             with (
