@@ -3,9 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-import grpc
 from google.protobuf.message import Message
 
 from sidecar.authorization.adjustment import adjustment_units
@@ -19,6 +17,7 @@ from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.ledger.protocol import OperatorLedger
 from sidecar.server.health import Health
 from sidecar.server.listener import ListenerSettings
+from sidecar.server.method_server import Handler, Methods
 from sidecar.server.unary_rpc import unary_rpc
 from sidecar.server.unfinished import UnfinishedRequests
 from sidecar.v1 import admin_pb2 as pb
@@ -124,12 +123,10 @@ class AdminService:
         """Refuse new calls."""
         self._stopping.set()
 
-    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+    def methods(self, unfinished: UnfinishedRequests) -> Methods:
         """Return the RPCs for a server, whose requests are read by `unfinished`."""
 
-        def unary(
-            kind: type[Request], answer: Callable[[Request], Awaitable[Message]]
-        ) -> "grpc.RpcMethodHandler[Any, Any]":
+        def unary(kind: type[Request], answer: Callable[[Request], Awaitable[Message]]) -> Handler:
             return unary_rpc(
                 kind.DESCRIPTOR.name,
                 kind,
@@ -139,16 +136,13 @@ class AdminService:
                 unfinished=unfinished,
             )
 
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "GetStatus": unary(pb.GetStatusRequest, self.get_status),
-                "Reload": unary(pb.ReloadRequest, self.reload),
-                "Adjust": unary(pb.AdjustRequest, self.adjust),
-                "ListHolds": unary(pb.ListHoldsRequest, self.list_holds),
-                "ReleaseHold": unary(pb.ReleaseHoldRequest, self.release_hold),
-            },
-        )
+        return {
+            "GetStatus": unary(pb.GetStatusRequest, self.get_status),
+            "Reload": unary(pb.ReloadRequest, self.reload),
+            "Adjust": unary(pb.AdjustRequest, self.adjust),
+            "ListHolds": unary(pb.ListHoldsRequest, self.list_holds),
+            "ReleaseHold": unary(pb.ReleaseHoldRequest, self.release_hold),
+        }
 
 
 def _policy_status(status: PolicyStatus) -> pb.PolicyStatus:

@@ -143,16 +143,18 @@ def _without_text(error: Exception) -> Exception:
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 
 
-def _is_no_lost_client(record: logging.LogRecord) -> bool:
-    """Return False for what gRPC logs, as an error, of a client that goes while it is answered.
+_OF_CLIENTS = frozenset({"ExecuteBatchError", "UnicodeDecodeError"})
+"""The errors, of which one has no public name, of clients that go while they are answered, and of
+headers that are no text, which may be secrets."""
 
-    It has no public name for the error that tells this from a server that has failed.
-    """
+
+def _is_of_the_server(record: logging.LogRecord) -> bool:
+    """Return False for what gRPC logs as an error, with a traceback, and is what a client does."""
     kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or kind.__name__ != "ExecuteBatchError"
+    return kind is None or kind.__name__ not in _OF_CLIENTS
 
 
-logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_lost_client)
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_of_the_server)
 
 
 def serialize(message: Message) -> bytes:

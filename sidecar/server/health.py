@@ -14,9 +14,11 @@ from sidecar.contract.validation import parse
 from sidecar.domain.errors import SidecarError
 from sidecar.server.addresses import MAX_PORT, ListenError
 from sidecar.server.errors import Context, fail, serialize
+from sidecar.server.method_server import Methods, MethodServer
 from sidecar.server.unfinished import UnfinishedRequests
 from sidecar.web.relay import Relay
 
+SERVICE: str = health.SERVICE_NAME
 LIVENESS = "liveness"
 READINESS = "readiness"
 
@@ -50,7 +52,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health is 
         """Whether calls can be decided now."""
         return not self.problem
 
-    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+    def methods(self, unfinished: UnfinishedRequests) -> Methods:
         """Return the RPCs for a server, whose requests are read by `unfinished`."""
 
         async def read(context: Context) -> Message:
@@ -68,15 +70,10 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # grpc_health is 
         async def watch(_requests: object, context: Context) -> None:
             await self.Watch(await read(context), context)
 
-        return grpc.method_handlers_generic_handler(
-            health.SERVICE_NAME,
-            {
-                "Check": grpc.stream_unary_rpc_method_handler(check, response_serializer=serialize),
-                "Watch": grpc.stream_stream_rpc_method_handler(
-                    watch, response_serializer=serialize
-                ),
-            },
-        )
+        return {
+            "Check": grpc.stream_unary_rpc_method_handler(check, response_serializer=serialize),
+            "Watch": grpc.stream_stream_rpc_method_handler(watch, response_serializer=serialize),
+        }
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the RPC's name
         """Send each change of a service's status, until the client or the server ends it."""
@@ -150,9 +147,9 @@ class HealthListener:
         host, _, number = address.rpartition(":")
         if not (host and number.isascii() and number.isdecimal() and int(number) <= MAX_PORT):
             raise ListenError(f"{address}: {_UNUSABLE}")
-        self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers(
-            [health.handlers(UnfinishedRequests(_MAX_REQUEST_BYTES))]
+        self._server = MethodServer(_OPTIONS)
+        self._server.add_registered_method_handlers(
+            SERVICE, health.methods(UnfinishedRequests(_MAX_REQUEST_BYTES))
         )
         try:
             self._folder = TemporaryDirectory(prefix="sidecar-health-")

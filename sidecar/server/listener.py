@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import grpc
-from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from sidecar.domain.flags import setting
@@ -20,7 +19,8 @@ from sidecar.server.addresses import (
     socket_path,
 )
 from sidecar.server.connections import Connections
-from sidecar.server.health import Health
+from sidecar.server.health import SERVICE, Health
+from sidecar.server.method_server import Methods, MethodServer
 from sidecar.server.tls import Credentials
 from sidecar.server.unfinished import UnfinishedRequests
 
@@ -122,7 +122,7 @@ class Service(Protocol):
     name: str
     """The service's full name."""
 
-    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+    def methods(self, unfinished: UnfinishedRequests) -> Methods:
         """Return the handlers of its RPCs, whose requests are read by `unfinished`."""
 
     def stop(self) -> None:
@@ -154,22 +154,19 @@ class Server:
         self._tls = None if tls is None else tls.grpc()
         self._proven = proven and tls is not None
         options = _options(self._settings, from_elsewhere=proven)
-        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
+        self._server = MethodServer(options, max_calls)
         self._health = health_service or Health([service.name for service in services])
         self._connections = Connections(self._settings.max_connections)
         unfinished = UnfinishedRequests(
             self._settings.max_request_bytes, self._connections.call_cancelled
         )
-        self._server.add_generic_rpc_handlers(
-            [
-                *(service.handlers(unfinished) for service in services),
-                self._health.handlers(unfinished),
-            ]
-        )
+        for service in services:
+            self._server.add_registered_method_handlers(service.name, service.methods(unfinished))
+        self._server.add_registered_method_handlers(SERVICE, self._health.methods(unfinished))
         if reflect:
             names = (
                 *(service.name for service in services),
-                health.SERVICE_NAME,
+                SERVICE,
                 reflection.SERVICE_NAME,
             )
             reflection.enable_server_reflection(names, self._server)

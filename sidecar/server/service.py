@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -23,6 +22,7 @@ from sidecar.identity.rate import Rate
 from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.denial_rate import DenialRate
 from sidecar.server.errors import Context, TooManyStreamsError, fail, serialize
+from sidecar.server.method_server import Handler, Methods
 from sidecar.server.stream import Stream
 from sidecar.server.unary_rpc import trace_of, unary_rpc
 from sidecar.server.unfinished import UnfinishedRequests
@@ -177,14 +177,14 @@ class AuthorizationService:
         """Refuse new calls, and end every stream after its requests in flight."""
         self._stopping.set()
 
-    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+    def methods(self, unfinished: UnfinishedRequests) -> Methods:
         """Return the RPCs for a server, whose requests are read by `unfinished`."""
 
         def unary(
             method: str,
             kind: type[Request],
             answer: Callable[[Request, Caller], Awaitable[Message]],
-        ) -> "grpc.RpcMethodHandler[Any, Any]":
+        ) -> Handler:
             return unary_rpc(
                 method,
                 kind,
@@ -195,16 +195,13 @@ class AuthorizationService:
                 recorders=self._recorders,
             )
 
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Authorize": unary("Authorize", pb.AuthorizeRequest, self.authorize),
-                "Settle": unary("Settle", pb.SettleRequest, self.settle),
-                "Release": unary("Release", pb.ReleaseRequest, self.release),
-                "GetBudgets": unary("GetBudgets", pb.GetBudgetsRequest, self.get_budgets),
-                "Explain": unary("Explain", pb.ExplainRequest, self.explain),
-                "AuthorizeStream": grpc.stream_stream_rpc_method_handler(
-                    self.authorize_stream, response_serializer=serialize
-                ),
-            },
-        )
+        return {
+            "Authorize": unary("Authorize", pb.AuthorizeRequest, self.authorize),
+            "Settle": unary("Settle", pb.SettleRequest, self.settle),
+            "Release": unary("Release", pb.ReleaseRequest, self.release),
+            "GetBudgets": unary("GetBudgets", pb.GetBudgetsRequest, self.get_budgets),
+            "Explain": unary("Explain", pb.ExplainRequest, self.explain),
+            "AuthorizeStream": grpc.stream_stream_rpc_method_handler(
+                self.authorize_stream, response_serializer=serialize
+            ),
+        }

@@ -1,7 +1,6 @@
 """The handler of a unary RPC: refuses while stopping, identifies, reads, answers, records."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -16,6 +15,7 @@ from sidecar.contract.validation import Request, parse
 from sidecar.identity.caller import Authenticator, Caller
 from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.errors import Context, StoppingError, code_of, fail, serialize
+from sidecar.server.method_server import Handler
 from sidecar.server.unfinished import UnfinishedRequests
 
 _TRACE = ("traceparent", "tracestate")
@@ -30,7 +30,7 @@ def unary_rpc(
     is_stopping: Callable[[], bool],
     unfinished: UnfinishedRequests,
     recorders: CallRecorders = NULL_RECORDERS,
-) -> "grpc.RpcMethodHandler[Any, Any]":
+) -> Handler:
     """Return the handler of an RPC, which takes bytes.
 
     gRPC's own parser would answer bytes that are no message with an internal error. And for

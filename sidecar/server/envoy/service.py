@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 
-import grpc
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.authorization.call_recorder import (
@@ -19,6 +18,7 @@ from sidecar.identity.rate import RateLimitedError
 from sidecar.server.envoy import mistral_request, responses
 from sidecar.server.envoy.principal_map import Source, fill, headers_of
 from sidecar.server.errors import RefusedError, as_http
+from sidecar.server.method_server import Methods
 from sidecar.server.service import AuthorizationService
 from sidecar.server.unary_rpc import unary_rpc
 from sidecar.server.unfinished import UnfinishedRequests
@@ -122,7 +122,7 @@ class ExtAuthz:
         """Refuse new calls."""
         self._stopping.set()
 
-    def handlers(self, unfinished: UnfinishedRequests) -> grpc.GenericRpcHandler:
+    def methods(self, unfinished: UnfinishedRequests) -> Methods:
         """Return the RPC for a server, whose requests are read by `unfinished`."""
         check = unary_rpc(
             "Check",
@@ -133,7 +133,7 @@ class ExtAuthz:
             unfinished=unfinished,
             recorders=self._recorders,
         )
-        return grpc.method_handlers_generic_handler(SERVICE, {"Check": check})
+        return {"Check": check}
 
 
 def _without_max_tokens(request: pb.AuthorizeRequest) -> pb.AuthorizeRequest:
