@@ -73,7 +73,7 @@ def main() -> int:
         _list(chosen)
         return 0
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-    fuzzed = [(attack, attack.fuzzer) for attack in chosen if attack.fuzzer]
+    fuzzed = [(attack, fuzzer) for attack in chosen for fuzzer in attack.fuzzers]
     results = list(_fuzz(fuzzed, seed, options.minutes * 60))
     if options.only:
         results += [result for attack in chosen for result in _test(attack)]
@@ -117,7 +117,7 @@ def _list(attacks: list[Attack]) -> None:
     """Show the attacks, with their inputs and tests."""
     table = Table("#", "attack", "hostile inputs and tests")
     for attack in attacks:
-        inputs = [f"{attack.fuzzer.name}: {attack.fuzzer.parameters}"] if attack.fuzzer else []
+        inputs = [f"{fuzzer.name}: {fuzzer.parameters}" for fuzzer in attack.fuzzers]
         table.add_row(str(attack.number), attack.name, cell(*inputs, *attack.tests))
     print_table(table)
 

@@ -49,11 +49,11 @@ class Attack:
     name: str
     tests: tuple[str, ...]
     """The node ids of tests that are this attack, relative to the repository."""
-    fuzzer: type[Fuzzer] | None = None
+    fuzzers: tuple[type[Fuzzer], ...] = ()
 
     def is_meant_by(self, text: str) -> bool:
         """Whether a number or a part of a name selects this attack."""
         if text.isdecimal():
             return int(text) == self.number
-        names = (self.name, self.fuzzer.name if self.fuzzer else "")
+        names = (self.name, *(fuzzer.name for fuzzer in self.fuzzers))
         return any(text.casefold() in name.casefold() for name in names)

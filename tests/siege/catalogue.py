@@ -2,7 +2,9 @@
 
 from siege.attack import Attack
 from siege.bodies import Bodies
+from siege.calls import Calls
 from siege.connections import Connections
+from siege.evaluations import Evaluations
 from siege.frames import Frames, UnfinishedRequests
 from siege.http_requests import HttpRequests
 from siege.messages import Messages
@@ -24,7 +26,7 @@ ATTACKS = (
             "tests/server/test_certificates.py::test_a_certificate_with_a_doubtful_name_proves_nothing",
             "tests/server/test_bad_input.py::test_an_odd_text_is_refused_or_is_another_name",
         ),
-        Tokens,
+        (Tokens,),
     ),
     Attack(
         2,
@@ -45,7 +47,7 @@ ATTACKS = (
             f"{_ENVOY}::test_envoys_bodies_are_read_as_by_the_clients",
             "tests/client/test_bounds.py::test_requests_are_read_as_by_every_other_reader",
         ),
-        Bodies,
+        (Bodies,),
     ),
     Attack(
         4,
@@ -55,7 +57,7 @@ ATTACKS = (
             "tests/server/test_memory.py::test_a_request_that_never_ends_is_refused_in_time",
             f"{_TOKENS}::test_no_request_is_read_before_its_caller_is_known",
         ),
-        UnfinishedRequests,
+        (UnfinishedRequests,),
     ),
     Attack(
         5,
@@ -64,7 +66,7 @@ ATTACKS = (
             "tests/server/test_memory.py::test_a_flood_of_frames_leaves_memory_and_time_for_others",
             "tests/server/test_memory.py::test_peers_that_take_back_every_call_are_disconnected_and_leave_memory",
         ),
-        Frames,
+        (Frames, Calls),
     ),
     Attack(
         6,
@@ -90,7 +92,7 @@ ATTACKS = (
             "tests/server/test_bounds.py::test_idle_streams_do_not_block_other_calls",
             "tests/server/test_bounds.py::test_a_stream_whose_responses_are_not_read_leaves_its_place",
         ),
-        Streams,
+        (Streams,),
     ),
     Attack(
         9,
@@ -105,7 +107,7 @@ ATTACKS = (
             "tests/server/test_bounds.py::test_connections_that_are_too_many_are_closed",
             "tests/server/test_bounds.py::test_a_connection_without_a_handshake_in_time_is_closed",
         ),
-        Connections,
+        (Connections,),
     ),
     Attack(
         10,
@@ -123,7 +125,7 @@ ATTACKS = (
             "tests/server/test_http_listeners.py",
             f"{_HTTP}::test_invalid_http_gets_an_error_or_no_response",
         ),
-        HttpRequests,
+        (HttpRequests, Evaluations),
     ),
     Attack(
         12,
@@ -135,7 +137,7 @@ ATTACKS = (
             "tests/ledger/test_alerts.py::test_a_usage_of_many_times_its_hold_raises_an_alert_by_its_order_of_magnitude",
             "tests/server/test_bad_input.py::test_the_largest_numbers_that_are_let_in_do_not_overflow",
         ),
-        Messages,
+        (Messages,),
     ),
     Attack(
         13,
@@ -148,7 +150,7 @@ ATTACKS = (
             "tests/policy/test_hostile_files.py",
             f"{_HTTP}::test_a_request_whose_end_is_not_plain_is_refused",
         ),
-        PolicyFiles,
+        (PolicyFiles,),
     ),
     Attack(
         14,

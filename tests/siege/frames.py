@@ -23,7 +23,7 @@ MAX_CONNECTIONS = 24
 MAX_CALLS = 1000
 """Of all connections of one volley."""
 RUN_SECONDS = 0.3
-SETTINGS = 4
+DATA, HEADERS, SETTINGS = 0, 1, 4
 KINDS = (*range(11), 0xEE)
 """Every type of frame that HTTP/2 has, and one that it does not have."""
 IDENTIFIERS = (0, 1, 1, 1, 2, 3, 5, 2**31 - 1)
