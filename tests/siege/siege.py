@@ -1,6 +1,5 @@
 """One attack against one sidecar, and what it did to the sidecar and its honest caller."""
 
-import re
 import subprocess
 import threading
 import time
@@ -9,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-import yaml
 from support.commands import sidecar as command
+from support.memory import limit_bytes, peak_bytes
 from support.sidecar_process import RunningSidecar
 
 from siege.attack import Fuzzer
 from siege.honest_caller import HonestCaller, policies
 
-MANIFEST = Path(__file__).parents[2] / "deploy" / "base" / "statefulset.yaml"
 STOP_SECONDS = 30.0
 MAX_TRACEBACKS = 10
 
@@ -123,20 +121,3 @@ def _traceback(lines: Iterator[str]) -> Iterator[str]:
         yield line
         if not line.startswith(" "):
             return
-
-
-def limit_bytes() -> int:
-    """Return the memory that the manifest gives the sidecar."""
-    pod = yaml.safe_load(MANIFEST.read_text())["spec"]["template"]["spec"]
-    limit = pod["initContainers"][0]["resources"]["limits"]["memory"]
-    return int(limit.removesuffix("Mi")) * 2**20
-
-
-def peak_bytes(sidecar: RunningSidecar) -> int:
-    """Return the most memory that a process has had."""
-    assert sidecar.process is not None
-    status = Path(f"/proc/{sidecar.process.pid}/status")
-    if not status.exists():
-        return 0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-    return int(found[1]) * 1024 if found else 0
