@@ -28,6 +28,7 @@ COMMANDS = {
 OF_LEDGER = {
     "export": "export.export",
     "adjust": "adjust.adjust",
+    "set-time": "set_time.set_time",
     "holds": "holds.holds",
     "release": "holds.release",
     "verify": "ledger.verify",

@@ -24,6 +24,13 @@ def say_all(text: str, *, err: bool = False) -> None:
     say(*text.removesuffix("\n").split("\n"), err=err)
 
 
+def confirms(question: str) -> bool:
+    """Ask a question; return whether the answer is yes. No answer is a no."""
+    sys.stdout.write(printable(f"{question} [y/N] "))
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def say_json(value: object, stream: TextIO | None = None) -> None:
     """Write JSON, by default to standard output; what cannot be printed is an escape in it."""
     out = stream or sys.stdout

@@ -4,6 +4,7 @@ import sqlite3
 from typing import NamedTuple
 
 from sidecar.domain.amounts import fits
+from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Budget, Limit
 from sidecar.domain.windows import FOREVER_US, HORIZON_US, MINUTE_US, Calendar, Span, Window
 
@@ -49,11 +50,14 @@ class Balance(NamedTuple):
 
 
 class LedgerTime:
-    """L9: the ledger's time, which follows the clock forward and never goes back."""
+    """L9: the ledger's time, which follows the clock forward and never goes back.
+
+    Only a signed correction sets it back: see time_correction.py.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Start at the time of the ledger's last decision."""
-        latest = connection.execute("SELECT decided_at_us FROM decisions ORDER BY id DESC LIMIT 1")
+        """Start at the time of the ledger's last decision, or of its correction since then."""
+        latest = connection.execute(_LATEST_US)
         self.latest_us: int = (latest.fetchone() or (0,))[0]
 
     def advance(self, at_us: int) -> int:
@@ -116,9 +120,7 @@ class Balances:
             return max(1, self._next_expiry_us(balance) - at_us)
         ends_us = span.end_us
         excess = balance.spent + balance.held + amount - (limit.ceiling or 0)
-        for row_ends_us, used in self._sql.execute(
-            _ENDS, (*still_open(limit, span, at_us), span.end_us)
-        ):
+        for row_ends_us, used in self._sql.execute(_ENDS, still_open(limit, span, at_us)):
             ends_us, excess = row_ends_us, excess - used
             if excess <= 0:
                 break
@@ -154,11 +156,21 @@ class PreviewBalances(Balances):
         return sums._replace(held=sums.held - freed)
 
 
+_LATEST_US = """
+SELECT coalesce((SELECT to_us FROM time_corrections WHERE follows = decisions.id
+  ORDER BY id DESC LIMIT 1), decided_at_us)
+FROM decisions ORDER BY id DESC LIMIT 1"""
+
 STILL_OPEN = (
     "FROM budgets WHERE rule = ?1 AND window = ?2 AND meter = ?3 AND scope = ?4"
-    " AND window_start_us >= ?5 AND (window_end_us > ?6 OR window_start_us = ?7)"
+    " AND window_start_us >= ?5 AND window_start_us < ?8"
+    " AND (window_end_us > ?6 OR window_start_us = ?7)"
 )
-"""The rows of a limit that count: FROM and WHERE, with the parameters of `still_open`."""
+"""The rows of a limit that count: FROM and WHERE, with the parameters of `still_open`.
+
+After a correction of the time there are rows that begin after the current window: their time has
+yet to come.
+"""
 
 _SUMS = (
     "SELECT coalesce(sum(spent), 0), coalesce(sum(held), 0),"
@@ -174,13 +186,17 @@ _ENDS = (
 _FREED_BY_EXPIRY = f"""
 SELECT coalesce(sum(a.held), 0) FROM holds h INDEXED BY holds_open
 JOIN hold_amounts a ON a.hold = h.id
-WHERE h.state = 'open' AND h.expires_at_us <= ?6 AND (?8 OR NOT a.charge_on_expiry)
+WHERE h.state = 'open' AND h.expires_at_us <= ?6 AND (?9 OR NOT a.charge_on_expiry)
   AND a.budget IN (SELECT id {STILL_OPEN})"""  # noqa: S608 - our own text
 
 
 def still_open(limit: Limit, span: Span, at_us: int) -> tuple[str | int, ...]:
     """Return the parameters of STILL_OPEN, which reads back as far as a window can be long."""
     horizon_us = HORIZON_US.get(limit.window, at_us)
+    # No 60 seconds with this moment in them admit more than a minute's ceiling, so the 60 seconds
+    # after it count, too.
+    is_minute = limit.window is Window.MINUTE
+    until_us = span.start_us + SECOND_US + MINUTE_US if is_minute else span.end_us
     return (
         limit.rule,
         limit.window.value,
@@ -189,4 +205,5 @@ def still_open(limit: Limit, span: Span, at_us: int) -> tuple[str | int, ...]:
         min(span.start_us, at_us - horizon_us),
         at_us,
         span.start_us,
+        until_us,
     )

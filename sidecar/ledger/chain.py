@@ -1,4 +1,4 @@
-"""The hash chains over decisions and adjustments, which reveal altered and removed rows.
+"""The hash chains over decisions, adjustments and time corrections, which reveal altered rows.
 
 Each row has the SHA-256 of the previous link and of its own columns; a decision's link also
 covers its hold and its amounts, as they were first written. How a hold ends is not in the
@@ -39,7 +39,10 @@ LATER_HOLD_COLUMNS = ("held_characters", "held_annotated_pages", "held_tool_call
 """Units added in a later version. A hold with none of them has the same link as before."""
 HOLD_COLUMNS = FIRST_HOLD_COLUMNS + LATER_HOLD_COLUMNS
 AMOUNT_COLUMNS = ("budget", "held", "charge_on_expiry")
+FIRST_PRUNING_COLUMNS = ("follows", "pruned", "pruned_chain", "openings")
+"""What a pruning before version 0013 has."""
 ADJUSTMENT_COLUMNS = ("adjusted_at_us", "budget", "amount", "signed_by", "reason")
+TIME_CORRECTION_COLUMNS = ("follows", "from_us", "to_us", "signed_by", "reason")
 OPENING_COLUMNS = ("id", "rule", "window", "meter", "scope", "window_start_us", "opening")
 
 Row = Sequence[Any]
@@ -56,11 +59,19 @@ class Pruning(NamedTuple):
     """That decision's link, which the link of the first that is left follows."""
     openings: bytes
     """The digest of all opening balances after it."""
+    before_us: int
+    """Windows that ended before may have been deleted, by this pruning or an earlier one; 0 where
+    that is not known."""
     chain: bytes
+
+    def linked(self) -> Row:
+        """Return what its link covers."""
+        return self[:-1] if self.before_us else self[: len(FIRST_PRUNING_COLUMNS)]
 
 
 _PRUNINGS = f"SELECT {', '.join(Pruning._fields)} FROM prunings ORDER BY id"  # noqa: S608 - ours
 _INSERT_PRUNING = insert("prunings", *Pruning._fields)
+_LATEST = "SELECT id, decided_at_us FROM decisions ORDER BY id DESC LIMIT 1"
 _OPENINGS = f"""
 SELECT json_array({", ".join(OPENING_COLUMNS)}) FROM budgets INDEXED BY budgets_with_opening
 WHERE opening IS NOT NULL ORDER BY id"""  # noqa: S608 - our own names
@@ -100,13 +111,16 @@ class DecisionChain(Chain):
         found = self._sql.execute("SELECT chain FROM decisions WHERE id = ?", (decision,))
         return bytes(found.fetchone()[0])
 
-    def prune(self, decision: int, link: bytes) -> None:
+    def prune(self, decision: int, link: bytes, before_us: int) -> None:
         """Record that this decision, with this link, was the last of those just deleted.
 
-        Earlier prunings are deleted if they are before it in the chain.
+        Windows that ended before `before_us` may have been deleted, too. Earlier prunings are
+        deleted if they are before it in the chain.
         """
-        (latest,) = self._sql.execute("SELECT coalesce(max(id), 0) FROM decisions").fetchone()
-        values = (latest, decision, link, openings(self._sql))
+        latest, latest_us = self._sql.execute(_LATEST).fetchone()
+        if earlier := last_pruning(self._sql):
+            before_us = max(before_us, earlier.before_us or latest_us)
+        values = (latest, decision, link, openings(self._sql), before_us)
         self._sql.execute(_INSERT_PRUNING, (*values, self.link(values)))
         self._sql.execute("DELETE FROM prunings WHERE follows < ?", (decision,))
 
@@ -156,19 +170,28 @@ def breaks(connection: sqlite3.Connection) -> Iterator[str]:
         for row, link, content in _decisions(connection, after)
     )
     prunings = (
-        ((one.follows, 1), "a pruning", one.chain, (one[:-1], (), ()))
+        ((one.follows, 1), "a pruning", one.chain, (one.linked(), (), ()))
         for one in map(Pruning._make, connection.execute(_PRUNINGS))
     )
     for _, place, link, content in heapq.merge(decisions, prunings, key=itemgetter(0)):
         if link != _link(previous, *content):
             yield place
         previous = link
+    yield from _signed_breaks(connection, "adjustment", ADJUSTMENT_COLUMNS)
+    yield from _signed_breaks(connection, "time correction", TIME_CORRECTION_COLUMNS)
+
+
+def _signed_breaks(
+    connection: sqlite3.Connection, kind: str, columns: Sequence[str]
+) -> Iterator[str]:
+    """Name each signed entry of a kind that was altered, or follows a missing one."""
+    table = f"{kind.replace(' ', '_')}s"
     previous = START
     for number, link, *values in connection.execute(
-        f"SELECT id, chain, {', '.join(ADJUSTMENT_COLUMNS)} FROM adjustments ORDER BY id"  # noqa: S608
+        f"SELECT id, chain, {', '.join(columns)} FROM {table} ORDER BY id"  # noqa: S608 - our own names
     ):
         if link != _link(previous, values):
-            yield f"adjustment {number}"
+            yield f"{kind} {number}"
         previous = link
 
 
@@ -181,6 +204,17 @@ def link_all(connection: sqlite3.Connection) -> None:
             previous = _link(previous, *content)
             connection.execute("UPDATE decisions SET chain = ? WHERE id = ?", (previous, row))
         after = row
+
+
+def link_pruned(connection: sqlite3.Connection, decision: int, link: bytes) -> None:
+    """Add the last pruning of a ledger that did not have it in the chain."""
+    latest, previous = connection.execute(
+        "SELECT id, chain FROM decisions ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    values = (latest, decision, link, openings(connection))
+    connection.execute(
+        insert("prunings", *FIRST_PRUNING_COLUMNS, "chain"), (*values, _link(previous, values))
+    )
 
 
 def _decisions(

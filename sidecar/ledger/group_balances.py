@@ -140,7 +140,9 @@ _INSERT = insert(
     "starts_on",
     "starts_at",
 )
+# After a correction of the time, a second may have later admissions than this one.
 _HOLD = (
-    "UPDATE budgets SET held = held + ?, ceiling = ?, window_end_us = ?, starts_on = ?,"
+    "UPDATE budgets SET held = held + ?, ceiling = ?,"
+    " window_end_us = max(?, iif(window = 'minute', window_end_us, 0)), starts_on = ?,"
     " starts_at = ?, counted_at_us = ? WHERE id = ?"
 )

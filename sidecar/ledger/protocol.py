@@ -14,7 +14,8 @@ The promises have numbers; tests cite them.
 - L6 own window: a hold settles into the window it was authorized in.
 - L7 integers: money is int64 nano-USD and tokens are int64.
 - L8 no second truth: no counter beside the ledger; windows reset by a new row.
-- L9 monotonic time: a clock that jumps never reopens a window.
+- L9 monotonic time: a clock that jumps never reopens a window. A signed correction may set the
+  time back; windows then keep what they had spent.
 
 Alerts:
 

@@ -46,16 +46,16 @@ SELECT DISTINCT scope FROM budgets WHERE rule = ? AND meter = ? AND window = ?
 # The window of the same anchor that was opened last: in a ledger of another time zone, no row
 # begins when the current window does.
 _SPAN = f"""
-SELECT window_start_us, window_end_us {STILL_OPEN} AND starts_on = ?8 AND starts_at = ?9
+SELECT window_start_us, window_end_us {STILL_OPEN} AND starts_on = ?9 AND starts_at = ?10
 ORDER BY counted_at_us DESC, id DESC LIMIT 1"""
 
 _RECENT = f"""
 SELECT coalesce(sum(a.charged), 0) FROM hold_amounts a JOIN holds h ON h.id = a.hold
-WHERE a.budget IN (SELECT id {STILL_OPEN}) AND h.closed_at_us >= ?8"""  # noqa: S608 - our own text
+WHERE a.budget IN (SELECT id {STILL_OPEN}) AND h.closed_at_us >= ?9"""  # noqa: S608 - our own text
 
 _GROWTH = f"""
 WITH still_open AS (SELECT id {STILL_OPEN})
-SELECT (grown_at_us - ?8) / ?9, sum(amount) FROM (
+SELECT (grown_at_us - ?9) / ?10, sum(amount) FROM (
   SELECT h.closed_at_us AS grown_at_us, a.charged AS amount FROM hold_amounts a
   JOIN holds h ON h.id = a.hold WHERE a.budget IN still_open AND a.charged <> 0
   UNION ALL SELECT adjusted_at_us, amount FROM adjustments WHERE budget IN still_open

@@ -30,8 +30,9 @@ class Retention:
 
         The latest decision always stays: it carries the ledger's time (L9).
         """
-        before_us = self._advance(at_us) - retention_us
-        oldest = self._sql.execute(_OLDEST, (MAX_DECISIONS, before_us))
+        now_us = self._advance(at_us)
+        before_us = now_us - retention_us
+        oldest = self._sql.execute(_OLDEST, (MAX_DECISIONS, before_us, now_us))
         # The chain that is left may have no gap, so the oldest go first.
         gone = [(row,) for row, _ in itertools.takewhile(lambda row: row[1], oldest)]
         if not gone:
@@ -41,14 +42,19 @@ class Retention:
         for statement in _FOLD:
             self._sql.executemany(statement, gone)
         self._sql.execute(_DELETE_BUDGETS, (before_us,))
-        self._chain.prune(last, link)
+        self._chain.prune(last, link, before_us)
         return len(gone)
 
 
+# What was decided or closed before a correction of the time is older than that, though its own time
+# may be after now. `corrected` is the last decision before a correction that is past the retention.
 _OLDEST = """
-SELECT d.id, d.decided_at_us < ?2 AND d.id < (SELECT max(id) FROM decisions)
-  AND (h.id IS NULL OR h.state <> 'open' AND h.closed_at_us < ?2)
+SELECT d.id, d.id < (SELECT max(id) FROM decisions)
+  AND (d.decided_at_us < ?2 OR d.id <= corrected)
+  AND (h.id IS NULL OR h.state <> 'open'
+    AND (h.closed_at_us < ?2 OR d.id <= corrected AND h.closed_at_us > ?3))
 FROM (SELECT id, decided_at_us FROM decisions ORDER BY id LIMIT ?1) d
+JOIN (SELECT max(follows) AS corrected FROM time_corrections WHERE to_us < ?2)
 LEFT JOIN holds h USING (id) ORDER BY d.id"""
 
 # L2: a budget's spend stays what it was; its opening balance takes the place of the hold. Holds

@@ -29,7 +29,7 @@ def _link_decisions(connection: sqlite3.Connection) -> None:
 def _link_prunings(connection: sqlite3.Connection) -> None:
     """Make the last pruning, which had a table of its own, a link of the hash chain."""
     for decision, link in connection.execute("SELECT decision, chain FROM pruned").fetchall():
-        chain.DecisionChain(connection).prune(decision, link)
+        chain.link_pruned(connection, decision, link)
     connection.execute("DROP TABLE pruned")
 
 

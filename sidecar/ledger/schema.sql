@@ -147,13 +147,27 @@ CREATE INDEX adjustments_by_budget ON adjustments (budget);
 
 -- Each pruning, as a link of the chain of decisions: it follows the decision of this row id.
 -- pruned is the last decision that was deleted, with its link. openings is the digest of all
--- opening balances: see chain.py.
+-- opening balances: see chain.py. Windows that ended before before_us may have been deleted; it is 0
+-- where that is not known, before version 0013.
 CREATE TABLE prunings (
   id INTEGER PRIMARY KEY,
   follows INTEGER NOT NULL,
   pruned INTEGER NOT NULL,
   pruned_chain BLOB NOT NULL,
   openings BLOB NOT NULL,
+  chain BLOB NOT NULL,
+  before_us INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Each correction of the ledger's time: from the time of its latest decision, which has the row id
+-- follows, to an earlier one. chain is the SHA-256 of the previous link and this correction.
+CREATE TABLE time_corrections (
+  id INTEGER PRIMARY KEY,
+  follows INTEGER NOT NULL,
+  from_us INTEGER NOT NULL,
+  to_us INTEGER NOT NULL,
+  signed_by TEXT NOT NULL,
+  reason TEXT NOT NULL,
   chain BLOB NOT NULL
 ) STRICT;
 
@@ -340,6 +354,11 @@ CREATE VIEW adjustment_log AS
 SELECT datetime(adjusted_at_us / 1000000, 'unixepoch') AS adjusted_at_utc, rule, scope, window,
   meter, amount, signed_by, reason
 FROM adjustments JOIN budgets ON budgets.id = budget ORDER BY adjustments.id;
+
+CREATE VIEW time_correction_log AS
+SELECT datetime(from_us / 1000000, 'unixepoch') AS from_utc,
+  datetime(to_us / 1000000, 'unixepoch') AS to_utc, signed_by, reason
+FROM time_corrections ORDER BY id;
 
 CREATE VIEW alert_log AS
 SELECT datetime(raised_at_us / 1000000, 'unixepoch') AS raised_at_utc, kind, rule, scope, window,

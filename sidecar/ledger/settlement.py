@@ -4,6 +4,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sidecar.domain.amounts import AMOUNT_LIMIT
 from sidecar.domain.decisions import Charge, HoldState, Limit, Meter, Settlement
@@ -82,24 +83,30 @@ class Settlements:
     def expire(self, at_us: int) -> int:
         """Close the holds that have expired, charged as each of their limits says (L5)."""
         at_us = self._balances.advance(at_us)
-        due = self._sql.execute(
-            f"SELECT id, held_cost_nano_usd, {rows.HELD} FROM holds h"  # noqa: S608 - ours
-            " WHERE state = 'open' AND expires_at_us <= ?"
-            " ORDER BY expires_at_us LIMIT ?",
-            (at_us, MAX_PER_TRANSACTION),
-        ).fetchall()
+        due = self._sql.execute(_DUE, (at_us, MAX_PER_TRANSACTION)).fetchall()
         if due:
             self._balances.write()  # it may run within a decision: see SqliteLedger._decide
-        for row, cost_nano_usd, *held in due:
-            used, charged_cost = _charged_on_expiry(
-                rows.held_from_row(held), cost_nano_usd, self._amounts(row)
-            )
-            self._move(row, HoldState.OPEN, lambda amount: amount.held * amount.charge_on_expiry)
-            self._close(
-                row, HoldState.EXPIRED, Settlement(used, charged_cost, "unknown", "", at_us)
-            )
-            self._alerts.expired(row, at_us)
+        for hold in due:
+            self._alerts.expired(self._expire(hold, at_us), at_us)
         return len(due)
+
+    def expire_from(self, at_us: int) -> None:
+        """Close the open holds of the decisions after this time, as if they were due.
+
+        It raises no alerts: the operator who corrects the ledger's time knows.
+        """
+        for hold in self._sql.execute(_DECIDED_AFTER, (at_us,)).fetchall():
+            self._expire(hold, at_us)
+
+    def _expire(self, hold: Sequence[Any], at_us: int) -> int:
+        """Close a hold, given as a row of _OPEN; return its row id."""
+        row, cost_nano_usd, *held = hold
+        used, charged_cost = _charged_on_expiry(
+            rows.held_from_row(held), cost_nano_usd, self._amounts(row)
+        )
+        self._move(row, HoldState.OPEN, lambda amount: amount.held * amount.charge_on_expiry)
+        self._close(row, HoldState.EXPIRED, Settlement(used, charged_cost, "unknown", "", at_us))
+        return int(row)
 
     def _state(self, hold_id: str) -> tuple[int, HoldState]:
         found = self._sql.execute(
@@ -206,6 +213,14 @@ class Settlements:
             self._balances.of(amount.limit, at_us).budget() for amount in self._amounts(row)
         )
         return Charge(cost_nano_usd, tokens, bool(overrun), budgets, bool(unrecognized_usage))
+
+
+_OPEN = (
+    f"SELECT h.id, h.held_cost_nano_usd, {rows.HELD} FROM holds h"  # noqa: S608 - our own columns
+    " WHERE state = 'open'"
+)
+_DUE = f"{_OPEN} AND expires_at_us <= ? ORDER BY expires_at_us LIMIT ?"
+_DECIDED_AFTER = f"{_OPEN} AND (SELECT decided_at_us FROM decisions WHERE id = h.id) > ?"  # noqa: S608 - ours
 
 
 def _charged_on_expiry(

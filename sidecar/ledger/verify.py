@@ -55,6 +55,12 @@ _CHECKS: dict[str, str] = {
     "L7 a hold has a cost and no price": """
         SELECT 'hold ' || hold_id FROM holds
         WHERE price IS NULL AND (held_cost_nano_usd <> 0 OR charged_cost_nano_usd <> 0)""",
+    "L9 a decision is earlier than the one before it": """
+        SELECT 'decision ' || decision_id FROM (SELECT decision_id, decided_at_us,
+          lag(id) OVER (ORDER BY id) AS previous,
+          lag(decided_at_us) OVER (ORDER BY id) AS previous_us FROM decisions)
+        WHERE decided_at_us < previous_us AND NOT EXISTS (SELECT 1 FROM time_corrections
+          WHERE follows = previous AND to_us <= decided_at_us)""",
     "A2 an alert has no delivery": """
         SELECT alert_id FROM alerts
         WHERE NOT EXISTS (SELECT 1 FROM alert_deliveries WHERE alert = alerts.id)""",

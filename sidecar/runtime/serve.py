@@ -230,7 +230,7 @@ def _clock(ledger_us: int, settings: Settings) -> GuardedClock:
     if ledger_us - wall_us > 60 * SECOND_US:
         log.warning(
             "the clock is %d s behind the ledger's last entry: no new window opens until it has"
-            " caught up",
+            " caught up; if the clock is right, `sidecar ledger set-time` sets the ledger back",
             (ledger_us - wall_us) // SECOND_US,
         )
     return GuardedClock(wall_clock_us, steady_clock_us, ledger_us)

@@ -44,6 +44,7 @@ Start = Callable[..., RunningSidecar]
         ("ledger", "holds"),
         ("ledger", "export"),
         ("ledger", "adjust"),
+        ("ledger", "set-time"),
         ("ledger", "release"),
         ("sign",),
         ("verify",),

@@ -156,6 +156,7 @@ CASES: list[tuple[str, Arguments]] = [
                                  SENT, "--reason", SENT, "--admin", s.address)),
     ("ledger adjust", lambda s: ("--rule", "[b]\x1b", "--scope", SENT, "--amount", "1",
                                  "--signed-by", "x", "--reason", "x", "--ledger", s.ledger)),
+    ("ledger set-time", lambda s: ("--ledger", s.ledger, "--signed-by", "x", "--reason", "x")),
     ("ledger holds", lambda s: ("--ledger", s.ledger)),
     ("ledger holds", lambda s: ("--admin", s.address)),
     ("ledger holds", lambda s: ("--admin", s.address, "--format", "json")),

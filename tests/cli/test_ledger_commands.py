@@ -4,6 +4,9 @@ import csv
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from support.commands import sidecar
 from support.reservations import limit, reservation
 from support.sidecar_process import RunningSidecar, chat
 
+from sidecar.domain.clock import DAY_US
 from sidecar.ledger.sqlite import SqliteLedger
 
 Start = Callable[..., RunningSidecar]
@@ -167,13 +171,64 @@ def test_an_amount_is_in_the_unit_of_the_limit(stopped: Path) -> None:
     assert (code, "is not a number of tokens" in err) == (2, True), err
 
 
+@pytest.fixture
+def ahead(tmp_path: Path) -> Path:
+    """A ledger that a clock of next month wrote."""
+    harness = LedgerHarness(SqliteLedger, tmp_path / "ahead.sqlite")
+    at_us = time.time_ns() // 1000 + 30 * DAY_US
+    assert harness.run(harness.ledger.decide(reservation(at_us, limit(100)))).hold_id
+    harness.close()
+    return harness.path
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [("y\n", 0), ("YES", 0), ("\n", 1), ("no\n", 1), ("", 1)]
+)
+def test_the_time_of_a_ledger_is_set_back_after_a_question(
+    answer: str, code: int, ahead: Path
+) -> None:
+    """It shows what changes first; no answer is a no, with which nothing changes."""
+    command = [
+        sys.executable,
+        "-m",
+        "sidecar",
+        "ledger",
+        "set-time",
+        "--ledger",
+        str(ahead),
+        *SIGNED,
+    ]
+    done = subprocess.run(command, input=answer, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == code, done.stderr
+    assert "decisions after that: 1;" in done.stdout
+    assert "open holds of these: 1;" in done.stdout
+    assert done.stdout.count("its time was set back") == 1 - code
+    _, out, _ = sidecar(
+        "ledger", "export", "time_corrections", "--format", "json", "--ledger", ahead
+    )
+    rows = json.loads(out)
+    assert [row["signed_by"] for row in rows] == ["ada@example.com"] * (1 - code)
+    assert sidecar("ledger", "verify", "--ledger", ahead)[0] == 0
+
+
+def test_setting_a_time_back_without_a_question_is_done_once(ahead: Path) -> None:
+    """With --yes; the second time there is nothing to do. A name and a reason are required."""
+    command = ("ledger", "set-time", "--yes", "--ledger", ahead)
+    for blank in (("--signed-by", "", "--reason", "x"), ("--signed-by", "x", "--reason", " ")):
+        code, _, err = sidecar(*command, *blank)
+        assert (code, "is missing" in err) == (2, True), err
+    for expected in ("its time was set back", "its time is not ahead of the clock"):
+        code, out, err = sidecar(*command, *SIGNED)
+        assert (code, expected in out) == (0, True), err
+
+
 def test_commands_that_write_need_a_ledger_that_is_not_in_use(start_sidecar: Start) -> None:
     """A ledger has one writer."""
     started = start_sidecar()
     started.stub.Authorize(chat())
     common = ("--ledger", started.ledger)
     adjust = ("--rule", RULE, "--scope", "dev-workspace", "--amount=1", *SIGNED)
-    for command in (("prune",), ("adjust", *adjust)):
+    for command in (("prune",), ("adjust", *adjust), ("set-time", "--yes", *SIGNED)):
         code, _, err = sidecar("ledger", *command, *common)
         assert (code, "another sidecar" in err) == (1, True), command
 

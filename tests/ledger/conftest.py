@@ -41,8 +41,15 @@ class LedgerHarness:
 
     def reopen(self) -> None:
         """Close the ledger and open it again."""
+        self.offline(lambda _: None)
+
+    def offline(self, work: Callable[[Path], T]) -> T:
+        """Close the ledger, do some work on its file, and open it again."""
         self.run(self.ledger.close())
-        self.ledger = self._open(self.path)
+        try:
+            return work(self.path)
+        finally:
+            self.ledger = self._open(self.path)
 
     def findings(self) -> list[VerifyFinding]:
         """Return what `sidecar ledger verify` finds."""

@@ -25,6 +25,7 @@ from sqlite_utils import Database
 from support import disks
 from support.authorizer_harness import AuthorizerHarness, codes
 from support.commands import sidecar
+from support.older_ledger import file_of
 from support.policies import minimal
 from support.sidecar_process import chat, principal
 
@@ -42,15 +43,6 @@ CURRENT = OLD[-1]
 ALERTS = ("SELECT * FROM alert_log", "SELECT * FROM alert_deliveries")
 
 each_version = pytest.mark.parametrize("dump", OLD, ids=lambda dump: dump.stem)
-
-
-def file_of(dump: Path, path: Path) -> Path:
-    """Make the file that an old program left."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(dump.read_text(encoding="utf-8"))
-        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        connection.execute("PRAGMA journal_mode = WAL")
-    return path
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ L1 = [
     ),
     TextMutant(
         "preview-ignores-expiry-charges", "L5", "A dry run counts a hold that is due as free, although expiry will charge it.",
-        "_FREED_BY_EXPIRY", "AND (?8 OR NOT a.charge_on_expiry)", "AND (?8 OR 1)",
+        "_FREED_BY_EXPIRY", "AND (?9 OR NOT a.charge_on_expiry)", "AND (?9 OR 1)",
     ),
     Mutant(
         "preview-moves-time", "L9", "A dry run for a later time moves the ledger's time forward.",
@@ -177,7 +177,7 @@ L1 = [
     TextMutant(
         "second-not-prolonged", "L1", "A later admission in the same second does not extend the row of that second.",
         "_HOLD",
-        "window_end_us = ?, starts_on",
+        "window_end_us = max(?, iif(window = 'minute', window_end_us, 0)), starts_on",
         "window_end_us = coalesce(window_end_us, ?), starts_on",
     ),
     Mutant(

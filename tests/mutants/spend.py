@@ -68,7 +68,7 @@ L2 = [
     ),
     Mutant(
         "prune-loses-the-link", "L2", "Pruning does not keep the link of the last decision that it removes.",
-        "Retention.prune", "self._chain.prune(last, link)", "self._chain.prune(last, b'')",
+        "Retention.prune", "self._chain.prune(last, link, before_us)", "self._chain.prune(last, b'', before_us)",
     ),
     Mutant(
         "prune-without-a-record", "L2", "A pruning records no digest of the opening balances.",
@@ -116,15 +116,15 @@ L2 = [
     ),
     TextMutant(
         "prune-open-holds", "L2", "Pruning removes holds that are still open.",
-        "_OLDEST", "h.state <> 'open' AND h.closed_at_us", "coalesce(h.closed_at_us, 0)",
+        "_OLDEST", "h.state <> 'open'\n    AND (h.closed_at_us < ?2", "(coalesce(h.closed_at_us, 0) < ?2",
     ),
     Mutant(
         "prune-at-once", "L3", "Pruning removes decisions before the end of the retention.",
-        "Retention.prune", "self._advance(at_us) - retention_us", "self._advance(at_us)",
+        "Retention.prune", "now_us - retention_us", "now_us",
     ),
     TextMutant(
         "prune-what-was-closed-late", "L3", "Pruning removes a hold that was closed only now, so that a replay does not find it.",
-        "_OLDEST", "AND h.closed_at_us < ?2", "AND ?2",
+        "_OLDEST", "(h.closed_at_us < ?2", "(?2",
     ),
 ]  # fmt: skip
 
@@ -141,9 +141,7 @@ L5 = [
     ),
     TextMutant(
         "holds-never-expire", "L5", "A hold that is never closed does not expire.",
-        "Settlements.expire",
-        "WHERE state = 'open' AND expires_at_us <= ?",
-        "WHERE state = 'gone' AND expires_at_us <= ?",
+        "_DUE", "AND expires_at_us <= ? ORDER", "AND expires_at_us <= 0 * ? ORDER",
     ),
     Mutant(
         "expiry-never-run", "L5", "The running sidecar never expires holds that are due.",
@@ -151,15 +149,15 @@ L5 = [
     ),
     TextMutant(
         "expiry-too-late", "L5", "A hold expires later than its time.",
-        "Settlements.expire", "AND expires_at_us <= ?", "AND expires_at_us < ?",
+        "_DUE", "AND expires_at_us <= ? ORDER", "AND expires_at_us < ? ORDER",
     ),
     Mutant(
         "expiry-is-free", "L5", "A hold that expires is charged nothing.",
-        "Settlements.expire", "amount.held * amount.charge_on_expiry", "0",
+        "Settlements._expire", "amount.held * amount.charge_on_expiry", "0",
     ),
     Mutant(
         "expiry-always-charges", "L5", "`on_expiry: release` is ignored, and the hold is charged.",
-        "Settlements.expire", "amount.held * amount.charge_on_expiry", "amount.held",
+        "Settlements._expire", "amount.held * amount.charge_on_expiry", "amount.held",
     ),
     Mutant(
         "released-is-spend", "L5", "The sum of spend includes expired holds that every limit released.",
@@ -394,6 +392,51 @@ L8 = [
 
 L9 = [
     Mutant(
+        "correction-of-what-was-pruned", "L9", "The time is set back into windows whose budgets were pruned.",
+        "_planned", "to_us < (pruning.before_us or from_us)", "False",
+    ),
+    Mutant(
+        "prunings-of-unknown-reach", "L9", "A pruning of an older version is taken for one that deleted no window.",
+        "_planned", "pruning.before_us or from_us", "pruning.before_us",
+    ),
+    Mutant(
+        "reach-of-prunings-forgotten", "L9", "Only the last pruning counts, although an earlier one deleted later windows.",
+        "DecisionChain.prune", "max(before_us, earlier.before_us or latest_us)", "before_us",
+    ),
+    TextMutant(
+        "windows-ahead-count", "L9", "After a correction of the time, calls are denied because of what windows ahead have spent.",
+        "STILL_OPEN", " AND window_start_us < ?8", "",
+    ),
+    Mutant(
+        "minute-ahead-not-counted", "L1", "After a correction of the time, 60 seconds that have admissions of both passes admit too much.",
+        "still_open", "span.start_us + SECOND_US + MINUTE_US if is_minute else span.end_us",
+        "span.start_us + SECOND_US if is_minute else span.end_us",
+    ),
+    TextMutant(
+        "second-pass-shortens-a-second", "L1", "After a correction of the time, a call shortens how long later ones of its second count.",
+        "_HOLD", "max(?, iif(window = 'minute', window_end_us, 0))", "?",
+    ),
+    Mutant(
+        "holds-ahead-stay-open", "L5", "After a correction of the time, holds of the wrong time stay open until then.",
+        "_correct", "Settlements(...).expire_from(planned.to_us)", "pass",
+    ),
+    TextMutant(
+        "prune-waits-for-the-wrong-time", "L9", "After a correction of the time, nothing is pruned until the wrong time has come.",
+        "_OLDEST", "d.decided_at_us < ?2 OR d.id <= corrected", "d.decided_at_us < ?2",
+    ),
+    TextMutant(
+        "closed-in-the-wrong-time-is-old", "L3", "A hold that was closed just before a correction of the time is pruned at once.",
+        "_OLDEST", "OR d.id <= corrected AND h.closed_at_us", "OR h.closed_at_us",
+    ),
+    TextMutant(
+        "limit-of-the-wrong-time-in-force", "L8", "After a correction of the time, adjustments keep to the window that a rule had in the wrong time.",
+        "_correct", "SET counted_at_us = ?1 WHERE", "SET counted_at_us = counted_at_us + 0 * ?1 WHERE",
+    ),
+    TextMutant(
+        "correction-forgotten", "L9", "A restart after a correction of the time goes on with the wrong time.",
+        "_LATEST_US", "WHERE follows = decisions.id", "WHERE follows < 0",
+    ),
+    Mutant(
         "clock-may-go-back", "L9", "After the clock was set back, decisions use earlier prices and times.",
         "GuardedClock.__call__", "now_us > self._now_us", "True",
     ),
@@ -415,7 +458,7 @@ L9 = [
     ),
     TextMutant(
         "prune-the-latest", "L9", "Pruning removes the decision that keeps the ledger's time.",
-        "_OLDEST", " AND d.id < (SELECT max(id) FROM decisions)", "",
+        "_OLDEST", "d.id < (SELECT max(id) FROM decisions)", "1",
     ),
     Mutant(
         "repeated-hour-given-twice", "L9", "The hour that the clocks repeat has two windows.",

@@ -74,6 +74,34 @@ def test_a_start_with_a_clock_far_ahead_needs_the_day(start_sidecar: Start, tmp_
     assert (code, "deleted" in out) == (0, True), err
 
 
+def test_a_ledger_that_a_wrong_clock_moved_ahead_is_set_back(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """L9: after `ledger set-time` calls are decided by the right time; no budget is given twice."""
+    machine = FaultyMachine(tmp_path)
+    policies = minimal(
+        tmp_path / "p", minute=limit("1", window="minute"), ever=limit("2", window="total")
+    )
+    machine.jump(20 * 86_400)
+    running = start_sidecar(policies, env=machine.env)
+    assert running.stub.Authorize(chat(tester(), model="small-1")).hold_id
+    running.stop()
+    machine.jump(0)
+    running = running.restart()
+    assert not running.stub.Authorize(chat(tester(), model="small-1")).hold_id
+    running.stop()
+    assert "sidecar ledger set-time" in running.log
+    signed = ("--signed-by", "ada@example.com", "--reason", "a wrong clock")
+    code, _, err = command("ledger", "set-time", "--yes", *signed, "--ledger", running.ledger)
+    assert code == 0, err
+    running = running.restart()
+    assert running.stub.Authorize(chat(tester(), model="small-1")).hold_id
+    denied = running.stub.Authorize(chat(tester(), model="small-1"))
+    assert {reason.rule for reason in denied.reasons} == {"minute", "ever"}
+    running.stop()
+    assert command("ledger", "verify", "--ledger", running.ledger)[0] == 0
+
+
 def test_retry_times_are_by_the_systems_clock(start_sidecar: Start, tmp_path: Path) -> None:
     """A ledger that a clock of tomorrow wrote: its minute ends a day later than it seems."""
     machine = FaultyMachine(tmp_path)

@@ -1,4 +1,4 @@
-"""A ledger with the tables of an older version, and rows of today."""
+"""Ledgers of older versions."""
 
 import sqlite3
 from contextlib import closing
@@ -7,6 +7,15 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from sidecar.ledger import schema
+
+
+def file_of(dump: Path, path: Path) -> Path:
+    """Make the file that an old program left."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(dump.read_text(encoding="utf-8"))
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA journal_mode = WAL")
+    return path
 
 
 def make_older(path: Path, *, before: str) -> None:
