@@ -104,6 +104,8 @@ class TlsContent:
     client_ca: bytes | None
     expires_at: float
     """When the certificate ends, in seconds since the epoch."""
+    client_cas_expire_at: tuple[float, ...]
+    """When each certificate of `client_ca` ends, the earliest first."""
 
 
 def read_tls(files: TlsFiles) -> TlsContent:
@@ -123,11 +125,18 @@ def read_tls(files: TlsFiles) -> TlsContent:
     if public.public_bytes(*form) != of_key.public_bytes(*form):
         raise ValueError(f"{files.key}: is not the key of {files.certificate}")
     try:
-        if ca is not None:
-            x509.load_pem_x509_certificates(ca)
+        cas = [] if ca is None else x509.load_pem_x509_certificates(ca)
     except ValueError:
         raise ValueError(f"{files.client_ca}: is not a certificate in PEM") from None
-    return TlsContent(certificate, key, ca, own.not_valid_after_utc.timestamp())
+    # Of several CAs with one name, gRPC takes the first: an old one must not hide its successor.
+    cas.sort(key=lambda one: one.not_valid_after_utc, reverse=True)
+    return TlsContent(
+        certificate,
+        key,
+        b"".join(one.public_bytes(Encoding.PEM) for one in cas) or None,
+        own.not_valid_after_utc.timestamp(),
+        tuple(one.not_valid_after_utc.timestamp() for one in reversed(cas)),
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -126,6 +126,10 @@ class Listeners:
         """Return how long the certificate is valid; None without TLS."""
         return None if self._tls is None else self._tls.left_seconds()
 
+    def client_ca_seconds(self) -> float | None:
+        """Return how long the first client CA that ends is valid; None without client CAs."""
+        return None if self._tls is None else self._tls.client_ca_left_seconds()
+
     def keys_age_seconds(self) -> float | None:
         """Return the age of the keys that verify tokens; None without tokens."""
         jwks = getattr(self._authenticator, "jwks", None)

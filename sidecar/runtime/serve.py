@@ -105,6 +105,7 @@ async def serve(settings: Settings, lines: Log) -> None:
             alerts=counts,
             log_dropped=lambda: lines.dropped,
             certificate_seconds=serving.certificate_seconds,
+            client_ca_seconds=serving.client_ca_seconds,
             keys_age_seconds=serving.keys_age_seconds,
         )
         ledger.watchers += [readiness, *await telemetry.start_metrics(sources)]

@@ -112,6 +112,7 @@ def _of_ledger(sources: Sources) -> Iterator[Metric]:
     yield _gauge(names.READY, float(sources.ready()))
     yield _gauge(names.CLOCK_BEHIND, sources.clock.behind_us() / 1e6)
     yield _gauge(names.CERTIFICATE_EXPIRY, sources.certificate_seconds())
+    yield _gauge(names.CLIENT_CA_EXPIRY, sources.client_ca_seconds())
     yield _gauge(names.KEYS_AGE, sources.keys_age_seconds())
     yield _gauge(names.COMMIT_QUEUE, sources.ledger.waiting)
     try:

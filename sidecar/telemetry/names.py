@@ -99,6 +99,10 @@ CERTIFICATE_EXPIRY = Name(
     "sidecar_tls_certificate_expiry_seconds",
     "Time until the certificate of --tls-cert ends; negative once it has. Left out without TLS.",
 )
+CLIENT_CA_EXPIRY = Name(
+    "sidecar_tls_client_ca_expiry_seconds",
+    "Time until the first CA of --client-ca ends; negative once it has. Left out without one.",
+)
 KEYS_AGE = Name(
     "sidecar_jwks_age_seconds",
     "Age of the keys that verify tokens; +Inf if they were never read. Left out without tokens.",

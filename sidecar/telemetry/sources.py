@@ -23,6 +23,8 @@ class Sources(NamedTuple):
     log_dropped: Callable[[], int]
     certificate_seconds: Callable[[], float | None] = lambda: None
     """How long the sidecar's certificate is valid; None without TLS."""
+    client_ca_seconds: Callable[[], float | None] = lambda: None
+    """How long the first client CA that ends is valid; None without client CAs."""
     keys_age_seconds: Callable[[], float | None] = lambda: None
     """The age of the keys that verify tokens; None without tokens."""
     decision_log: LineQueue | None = None

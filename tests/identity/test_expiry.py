@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
 from support.identities import (
     AUDIENCE,
@@ -11,6 +12,7 @@ from support.identities import (
     Issuer,
     bearer,
     jwks_server,
+    secure_stub,
     write_pair,
 )
 from support.outside import METRICS, page
@@ -54,6 +56,37 @@ def test_a_certificate_that_ends_is_reported_before_and_after(
     assert "not ready: the certificate of --tls-cert has ended at" in running.log
 
 
+def test_a_client_ca_that_ends_is_reported_before_and_after(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """No client can connect then; it is not ready until the file has a CA that is valid."""
+    server, clients = Authority(), Authority()
+    certificate, key = write_pair(tmp_path, server.issue_server())
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(clients.pem_valid(5))
+    mtls = ("--identity", "mtls", "--claim", "id=claims.common_name", "--unproven", "allow")
+    files = ("--tls-cert", certificate, "--tls-key", key, "--client-ca", str(ca))
+    running = start_sidecar(None, *mtls, *files, *METRICS)
+    call = chat()
+    call.principal.id = ""
+
+    def ask() -> str:
+        stub = secure_stub(running.addresses[0], server.pem, clients.issue("ada"))
+        return str(stub.Authorize(call, timeout=20).hold_id)
+
+    eventually(lambda: ready(running) == 0, 30)
+    assert (metric(running, "sidecar_tls_client_ca_expiry_seconds") or 0) < 0
+    assert (metric(running, "sidecar_tls_certificate_expiry_seconds") or 0) > 0
+    with pytest.raises(grpc.RpcError):
+        ask()
+    ca.write_bytes(clients.pem_valid(-60) + clients.pem)
+    eventually(lambda: ready(running) == 1, 30)
+    assert ask()
+    assert running.stop() == 0
+    assert "TLS: a client CA ends at" in running.log
+    assert "not ready: the client CA has ended at" in running.log
+
+
 def test_a_unix_socket_needs_no_certificate(start_sidecar: Start, tmp_path: Path) -> None:
     """It stays ready, and the log says that the certificate has ended."""
     files = write_pair(tmp_path, Authority().issue("sidecar", valid=(-3600, -60)))
@@ -69,16 +102,20 @@ def test_a_unix_socket_needs_no_certificate(start_sidecar: Start, tmp_path: Path
 def test_each_warning_of_a_certificate_is_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However often it is looked at; a new certificate begins anew."""
+    """However often it is looked at; a new certificate begins anew, and each CA has its own."""
     authority = Authority()
     at = [0.0]
 
     def read() -> tls.Content:
-        return read_tls(TlsFiles(tmp_path / "tls.crt", tmp_path / "tls.key", None))
+        files = TlsFiles(tmp_path / "tls.crt", tmp_path / "tls.key", tmp_path / "ca.crt")
+        return read_tls(files)
 
     write_pair(tmp_path, authority.issue("x", valid=(-60, 8 * 86_400)))
+    cas = [authority.pem_valid(days * 86_400) for days in (6, 8, 8)]
+    (tmp_path / "ca.crt").write_bytes(b"".join(cas))
     credentials = tls.Credentials(read, lambda: at[0])
-    for days, lines in ((8.0, 0), (6.0, 1), (0.5, 2), (-1.0, 3), (8.0, 3)):
+    assert credentials.problem() == ""
+    for days, lines in ((8.0, 1), (6.0, 2), (0.5, 3), (-1.0, 4), (8.0, 4)):
         write_pair(tmp_path, authority.issue("x", valid=(-3 * 86_400, int(days * 86_400))))
         at[0] += tls.EXPIRY_CHECK_SECONDS
         for _ in range(3):

@@ -195,6 +195,25 @@ class Authority:
         self._ca = trustme.CA(organization_unit_name="ca")
         self.pem = self._ca.cert_pem.bytes()
 
+    def pem_valid(self, seconds: int) -> bytes:
+        """Return the CA's certificate as one that ends so many seconds from now, in PEM."""
+        now, key = datetime.now(UTC), self._key()
+        name = x509.load_pem_x509_certificate(self.pem).subject
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=2))
+            .not_valid_after(now + timedelta(seconds=seconds))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        )
+        return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def _key(self) -> Any:
+        return load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+
     def issue_server(self) -> tuple[bytes, bytes]:
         """Return a certificate and its key for 127.0.0.1, in PEM."""
         issued = self._ca.issue_cert("127.0.0.1")
@@ -208,7 +227,6 @@ class Authority:
         trustme gives no certificate a URI as its name, as SPIFFE does, or no name at all.
         """
         now, key = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
-        signer: Any = load_pem_private_key(self._ca.private_key_pem.bytes(), None)
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
@@ -220,7 +238,7 @@ class Authority:
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        certificate = builder.sign(signer, hashes.SHA256())
+        certificate = builder.sign(self._key(), hashes.SHA256())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return certificate.public_bytes(Encoding.PEM), pem
 
