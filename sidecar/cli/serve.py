@@ -31,6 +31,7 @@ def serve(
     Every flag can also be an environment variable or a line of a settings file (--config).
     """
     zone_info(settings.time_zone)
+    app.end_at_signals()
     try:
         with logs.to_standard_error(settings.log_format) as log:
             for problem in misspelt(context):

@@ -39,6 +39,8 @@ from sidecar.telemetry.sources import Sources
 log = logging.getLogger(__name__)
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 CLOSE_SECONDS = 10.0
 """How long files may take to close, after the grace of the calls in flight."""
 
@@ -53,15 +55,25 @@ def steady_clock_us() -> int:
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
 
 
+def end_at_signals() -> None:
+    """Let SIGTERM and SIGINT end the process at once, as long as it serves no calls.
+
+    Opening a ledger may wait for a disk that does not answer, and Python handles no signal
+    meanwhile. There is nothing to finish: what an interrupted start has written is begun anew.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 async def serve(settings: Settings, lines: Log) -> None:
     """Serve until SIGTERM or SIGINT, then finish the calls in flight; `lines` is the log.
 
     If the disk keeps it from ending, the process exits with 1 CLOSE_SECONDS after the grace.
+    Before it serves, a signal ends the process at once: see `end_at_signals`.
 
     Raises PolicyError, LedgerRefusedError, ListenError or ValueError when it cannot
     start; each says why, and how to fix it.
     """
-    stopping = _stop_signal()
     if settings.rotation.every_days:
         settings.rotation.files()
     checked = await listeners.check(settings)
@@ -110,6 +122,7 @@ async def serve(settings: Settings, lines: Log) -> None:
         )
         ledger.watchers += [readiness, *await telemetry.start_metrics(sources)]
         rotation = _key_rotation(settings, authorizer)
+        stopping = _stop_signal()
         await serving.start_probes()
         await serving.start()
         _log_serving(settings, policy, serving.addresses)
@@ -191,7 +204,7 @@ def _give_up(lines: Log) -> None:
 def _stop_signal() -> asyncio.Event:
     """Return an event that SIGTERM and SIGINT set."""
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):  # process 1 ignores what it does not handle
+    for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     return stopping
 

@@ -1,5 +1,6 @@
 """A real sidecar on a machine whose disk does not answer."""
 
+import signal
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,28 @@ def test_what_no_caller_waits_for_is_not_decided(
     assert running.stop() == 0
     assert held(running.ledger) == ["after", "before", "in the commit"]
     assert not recorded or "not ready: the disk does not answer" in running.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_start_ends_although_the_disk_hangs(
+    number: signal.Signals, start_sidecar: Start, machine: FaultyMachine, policies: Path
+) -> None:
+    """By the signal itself, as there is nothing to finish; the next start goes on."""
+    running = start_sidecar(policies, env=machine.env)
+    assert running.stop() == 0
+    running.ledger.unlink()
+    machine.hang_disk()
+    with ThreadPoolExecutor(1) as pool:
+        start = pool.submit(running.restart)
+        eventually(machine.disk_is_awaited, 30)
+        assert running.process is not None
+        running.process.send_signal(number)
+        try:
+            assert isinstance(start.exception(30), AssertionError)  # it did not start
+        finally:
+            machine.free_disk()
+    assert running.stop() == -number
+    assert running.restart().stub.Authorize(chat(tester(), model="small-1")).hold_id
 
 
 def test_a_stop_ends_although_the_disk_hangs(
