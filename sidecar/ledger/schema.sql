@@ -4,6 +4,11 @@
 -- Times are microseconds since the epoch (_us), money is nano-USD. The views have readable times
 -- in UTC (_utc), and USD (_usd).
 
+-- One row. A marker outside of the ledger's folder names it: see ledger_marker.py.
+CREATE TABLE ledger_identity (
+  ledger_id TEXT NOT NULL
+) STRICT;
+
 -- Every policy set that a decision was made with.
 CREATE TABLE policy_sets (
   id INTEGER PRIMARY KEY,

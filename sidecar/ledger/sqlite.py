@@ -119,6 +119,7 @@ class SqliteLedger:
         """Called back with the result of each commit."""
         self.latest_us = time.latest_us
         """The time of the file's last decision, in microseconds: the clock must not be behind."""
+        (self.ledger_id,) = reader.execute("SELECT ledger_id FROM ledger_identity").fetchone()
 
     async def decide(
         self, reservation: ReservationRequest, is_wanted: IsWanted = always

@@ -19,6 +19,7 @@ from sidecar.authorization.policy_reload import PolicySource, Reloader, warn_of_
 from sidecar.domain.alerts import Origin
 from sidecar.domain.clock import DAY_US, SECOND_US, GuardedClock, check_start
 from sidecar.ledger import ledger_file
+from sidecar.ledger.ledger_marker import LedgerMarker
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What ends a sidecar."""
 
 CLOSE_SECONDS = 10.0
 """How long files may take to close, after the grace of the calls in flight."""
@@ -85,10 +87,14 @@ async def serve(settings: Settings, lines: Log) -> None:
     telemetry = Telemetry(settings.telemetry)
     policy = source.load()
     _warn(policy, settings)
-    ledger = _open_ledger(settings, zone, [channel.name for channel in channels])
+    path = settings.ledger_marker
+    marker = None if path is None else LedgerMarker(path, settings.ledger)
+    ledger = _open_ledger(settings, marker, zone, [channel.name for channel in channels])
     ending = threading.Timer(settings.grace_seconds + CLOSE_SECONDS, _give_up, (lines,))
     ending.daemon = True
     try:
+        if marker is not None:
+            marker.check(ledger.ledger_id)
         clock = _clock(ledger.latest_us, settings)
         authorizer = Authorizer(
             policy,
@@ -145,9 +151,13 @@ async def serve(settings: Settings, lines: Log) -> None:
     log.info("stopped")
 
 
-def _open_ledger(settings: Settings, zone: ZoneInfo, channels: Sequence[str]) -> SqliteLedger:
+def _open_ledger(
+    settings: Settings, marker: LedgerMarker | None, zone: ZoneInfo, channels: Sequence[str]
+) -> SqliteLedger:
     """Open the ledger, for alerts to these channels. Raises LedgerRefusedError."""
     is_new = ledger_file.is_new(settings.ledger)
+    if is_new and marker is not None:
+        marker.check_none()
     if is_new and settings.require_ledger:
         raise LedgerRefusedError(
             f"{settings.ledger}: there is no ledger, and with --require-ledger none is created,"

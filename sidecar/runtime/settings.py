@@ -48,6 +48,13 @@ class Settings:
         " but the first.",
         default=False,
     )
+    ledger_marker: Path | None = setting(
+        "--ledger-marker",
+        "A file outside of the ledger's folder, which the first start makes, and which names the"
+        " ledger. From then on a start without that ledger is refused: a new one has full budgets.",
+        "FILE",
+        default=None,
+    )
     confirm_clock: str = flagged(CONFIRM_CLOCK, "")
     hold_ttl_seconds: int = setting(
         "--hold-ttl",

@@ -259,6 +259,8 @@ def test_the_sidecar_of_the_manifest_starts(
     )
     for name, value in given.items():
         given[name] = re.sub(r"0\.0\.0\.0:\d+", "127.0.0.1:0", value)
+    marker = Path(given["--ledger-marker"]).relative_to("/var/lib/sidecar")
+    given["--ledger-marker"] = str(tmp_path / marker)
     del given["--policies"], given["--ledger"]
     running = start_sidecar(
         as_the_kubelet_does(tmp_path / "p", policies),

@@ -375,7 +375,7 @@ def test_l7_every_amount_in_the_file_is_an_integer(harness: LedgerHarness) -> No
         "adjustments", "alert_deliveries", "alerts", "budgets", "decisions", "hold_amounts", "holds", "model_retirements",
         "policy_sets", "prices",
         "prunings", "key_versions", "key_rotations", "key_rotation_steps", "key_tracking",
-        "key_usage_counted", "key_usage_until",
+        "key_usage_counted", "key_usage_until", "time_corrections", "ledger_identity",
     }  # fmt: skip
     assert all(strict for name, strict in tables if name in ours)
     for name in ours:

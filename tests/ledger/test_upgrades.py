@@ -7,7 +7,7 @@ by characters and by calls of tools; the eighth is the seventh, brought up to da
 eighth, with a call that its only limit released when it expired; the tenth is a new one, with a
 total, a year and a week that begins on Sunday at six, whose first calls were pruned; the eleventh
 is the tenth, with a call of a model that retires a day later; the twelfth is the eleventh, brought up
-to date.
+to date, and so are the thirteenth and the fourteenth.
 """
 
 import asyncio

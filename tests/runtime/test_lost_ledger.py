@@ -88,6 +88,89 @@ def test_a_sidecar_that_lost_its_lock_leaves_the_ledger_to_the_next(
         connection.close()
 
 
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    """A place for a marker, in a folder that is not there yet."""
+    return tmp_path / "elsewhere" / "marker"
+
+
+def test_a_ledger_that_is_gone_is_noticed_by_its_marker(
+    start_sidecar: Start, policies: Path, marker: Path, tmp_path: Path
+) -> None:
+    """The first start makes it; without the ledger, or with an empty file, no start is one."""
+    running = start_sidecar(policies, "--ledger-marker", str(marker))
+    running.stub.Authorize(chat(tester(), model="small-1"))
+    assert running.stop() == 0
+    kept = tmp_path / "kept.sqlite"
+    running.ledger.rename(kept)
+    serve = ("serve", "--policies", policies, "--ledger", running.ledger, "--ledger-marker", marker)
+    for empty in (False, True):
+        if empty:
+            running.ledger.touch()
+        code, _, err = command(*serve, "--listen", "127.0.0.1:0")
+        assert (code, "there is no ledger, but" in err) == (1, True), err
+    kept.replace(running.ledger)
+    assert running.restart().stop() == 0
+    running.ledger.unlink()
+    marker.unlink()  # as it says
+    assert running.restart().stop() == 0
+
+
+def test_another_ledger_than_the_marker_names_is_refused(
+    start_sidecar: Start, policies: Path, marker: Path, tmp_path: Path
+) -> None:
+    """A backup is the same ledger; one that was new under another path is another."""
+    first = start_sidecar(policies, "--ledger-marker", str(marker))
+    first.stub.Authorize(chat(tester(), model="small-1"))
+    copy = tmp_path / "copy.sqlite"
+    assert command("ledger", "backup", copy, "--ledger", first.ledger)[0] == 0
+    assert first.stop() == 0
+    assert command("ledger", "restore", copy, "--ledger", first.ledger)[0] == 0
+    assert first.restart().stop() == 0
+    other = tmp_path / "other.sqlite"
+    assert start_sidecar(policies, ledger=other).stop() == 0
+    serve = ("serve", "--policies", policies, "--listen", "127.0.0.1:0")
+    code, _, err = command(*serve, "--ledger", other, "--ledger-marker", marker)
+    assert (code, "put that back, or restore a backup of it" in " ".join(err.split())) == (
+        1,
+        True,
+    ), err
+    with sqlite3.connect(other) as connection:
+        (named,) = connection.execute("SELECT ledger_id FROM ledger_identity").fetchone()
+    connection.close()
+    assert named in err
+    assert marker.read_text().strip() in err
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "expected"),
+    [
+        (b"ledger_1\n", 1, "is not the marker of a ledger"),
+        (b"", 1, "is not the marker of a ledger"),
+        (b"x" * 10_000, 1, "is not the marker of a ledger"),
+        ("folder", 1, "cannot be read"),
+        ("no folder", 1, "cannot be written"),
+        ("beside", 2, "is in the folder of the ledger"),
+    ],
+)
+def test_a_marker_that_cannot_be_one_is_refused(
+    content: bytes | str, code: int, expected: str, policies: Path, marker: Path, tmp_path: Path
+) -> None:
+    """Fail closed: what cannot be read may have named another ledger."""
+    if isinstance(content, bytes):
+        marker.parent.mkdir()
+        marker.write_bytes(content)
+    elif content == "folder":
+        marker.mkdir(parents=True)
+    elif content == "no folder":
+        marker = marker / "too" / "deep"
+    else:
+        marker = tmp_path / "marker"
+    serve = ("serve", "--policies", policies, "--listen", "127.0.0.1:0", "--ledger-marker", marker)
+    found, _, err = command(*serve, "--ledger", tmp_path / "ledger.sqlite")
+    assert (found, expected in " ".join(err.split())) == (code, True), err
+
+
 def test_a_ledger_that_has_to_be_there_is_not_created(
     start_sidecar: Start, policies: Path, tmp_path: Path
 ) -> None:

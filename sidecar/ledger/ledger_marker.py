@@ -1,0 +1,91 @@
+"""The marker of a ledger: a small file in another place, which names the ledger that is used.
+
+Where a ledger is gone, a start would make a new one, in which every budget is full. The file that
+could tell is the one that is gone. So the marker is outside of the ledger's folder, best on another
+disk. It is made at the first start; from then on only the ledger that it names is used.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from sidecar.ledger.protocol import LedgerRefusedError
+
+_CONTENT = re.compile(rb"(ledger_[0-9a-f]{32})\n")
+_MAX_BYTES = 100
+
+
+class LedgerMarker:
+    """The marker of one ledger."""
+
+    def __init__(self, path: Path, ledger: Path) -> None:
+        """Use the file at this path. Raises ValueError if it is in the folder of the ledger."""
+        if path.resolve().parent == ledger.resolve().parent:
+            raise ValueError(
+                f"--ledger-marker {path}: is in the folder of the ledger, and would be gone with"
+                " it; give it a place in another folder, best on another disk"
+            )
+        self._path = path
+        self._ledger = ledger
+
+    def check_none(self) -> None:
+        """Raise LedgerRefusedError if the marker names a ledger, although there is none."""
+        if named := self._named():
+            raise LedgerRefusedError(
+                f"{self._ledger}: there is no ledger, but {self._path} says that there was one"
+                f" ({named}); put it back, or restore a backup. With a new ledger every budget"
+                f" is full: if that is meant, remove {self._path}"
+            )
+
+    def check(self, ledger_id: str) -> None:
+        """Raise LedgerRefusedError if the marker names another ledger; make it if it is missing."""
+        named = self._named()
+        if not named:
+            self._write(ledger_id)
+        elif named != ledger_id:
+            raise LedgerRefusedError(
+                f"{self._ledger}: is {ledger_id}, but {self._path} says that {named} is used; put"
+                f" that back, or restore a backup of it. If this ledger is meant, remove"
+                f" {self._path}"
+            )
+
+    def _named(self) -> str:
+        """Return the id in the marker; "" without one."""
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(_MAX_BYTES)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise LedgerRefusedError(f"{self._path}: cannot be read: {error.strerror}") from None
+        found = _CONTENT.fullmatch(content)
+        if found is None:
+            raise LedgerRefusedError(
+                f"{self._path}: is not the marker of a ledger (--ledger-marker); give another"
+                " file, or remove it"
+            )
+        return found[1].decode()
+
+    def _write(self, ledger_id: str) -> None:
+        """Make the marker, which is whole and on disk once it has its name."""
+        new = self._path.with_name(f".{self._path.name}.new")
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            new.unlink(missing_ok=True)
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(f"{ledger_id}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+            new.rename(self._path)
+            _flush(self._path.parent)
+        except OSError as error:
+            raise LedgerRefusedError(f"{self._path}: cannot be written: {error.strerror}") from None
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
