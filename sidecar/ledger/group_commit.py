@@ -79,6 +79,7 @@ class GroupCommit:
         self._check = check
         self._make_room = make_room
         self._queue: list[_Request] = []
+        self._between: list[tuple[Callable[[], None], asyncio.Future[None]]] = []
         self._commit_began: float | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._draining: asyncio.Task[None] | None = None
@@ -107,6 +108,14 @@ class GroupCommit:
             self._draining = asyncio.create_task(self._drain())
         return await future
 
+    async def between(self, work: Callable[[], None]) -> None:
+        """Run the work in the thread of commits, between two transactions. Raises its error."""
+        future = asyncio.get_running_loop().create_future()
+        self._between.append((work, future))
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        await future
+
     @property
     def waiting(self) -> int:
         """Requests that are in no group yet."""
@@ -127,7 +136,8 @@ class GroupCommit:
 
     async def _drain(self) -> None:
         try:
-            while self._queue:
+            while self._queue or self._between:
+                await self._run_between()
                 await self._gather()
                 group, self._queue = (
                     self._queue[:MAX_GROUP_REQUESTS],
@@ -138,6 +148,18 @@ class GroupCommit:
                 self._expected = min(len(group) + len(self._queue), MAX_GROUP_REQUESTS)
         finally:
             self._draining = None
+
+    async def _run_between(self) -> None:
+        between, self._between = self._between, []
+        for work, future in between:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            except Exception as error:  # raised where the work came from
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                if not future.done():
+                    future.set_result(None)
 
     async def _gather(self) -> None:
         """Wait until as many requests are queued as the next group is expected to have.
@@ -157,7 +179,8 @@ class GroupCommit:
             timer.cancel()
             self._gathered = None
 
-    async def _commit(self, group: list[_Request]) -> None:
+    async def _commit(self, group: list[_Request], *, repeats: bool = True) -> None:
+        """Run a group in a transaction. What frees room is repeated once, if there was none."""
         try:
             self._check()
             await self._begin()
@@ -172,19 +195,29 @@ class GroupCommit:
             self._roll_back()
             if isinstance(error, _FILE_ERRORS):
                 self._failed(_why(error))
+            if repeats and isinstance(error, sqlite3.OperationalError):
+                repeated, group = _parted(group)
+            else:
+                repeated = []
             if len(group) == 1 or isinstance(error, _FILE_ERRORS):
                 _resolve(group, [LedgerUnavailableError(_why(error))] * len(group))
             else:  # one request is at fault: only that one fails
                 for one in group:
                     await self._commit([one])
             if isinstance(error, sqlite3.OperationalError):
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(self._thread, self._make_room)
+                await self._try_to_make_room()
+            if repeated:
+                await self._commit(repeated, repeats=False)
         else:
             _resolve(group, results)
             self._committed(len(group), took_seconds)
         finally:
             self._commit_began = None
+
+    async def _try_to_make_room(self) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(sqlite3.Error, OSError):
+            await loop.run_in_executor(self._thread, self._make_room)
 
     async def _begin(self) -> None:
         for _ in range(MAX_BUSY_TRIES):
@@ -225,6 +258,14 @@ def _wanted(group: list[_Request]) -> list[_Request]:
         else:
             request.future.cancel()
     return wanted
+
+
+def _parted(group: list[_Request]) -> tuple[list[_Request], list[_Request]]:
+    """Return the requests that free room, and the others."""
+    return (
+        [request for request in group if request.frees],
+        [request for request in group if not request.frees],
+    )
 
 
 def _resolve(group: list[_Request], results: list[Any]) -> None:

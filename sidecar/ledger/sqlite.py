@@ -44,14 +44,13 @@ from sidecar.ledger.protocol import (
     always,
 )
 from sidecar.ledger.readers import foreign_readers
-from sidecar.ledger.reserve import BASE_BYTES, MAX_DISK_PARTS, Reserve
+from sidecar.ledger.reserve import Reserve
 from sidecar.ledger.retention import Retention
 from sidecar.ledger.settlement import MAX_PER_TRANSACTION, Settlements
 
 T = TypeVar("T")
 
-MIN_FREE_BYTES = 2**20
-"""With less, a ledger that could not be written stays unavailable: one call may write 65 KB."""
+_FULL = "its disk is full, and has room for settlements alone"
 
 
 class SqliteLedger:
@@ -115,6 +114,8 @@ class SqliteLedger:
             check=self._watch.check,
             make_room=self._make_room,
         )
+        with _reading():
+            self._reserve.check(self._ledger_bytes())
         self.watchers: list[CommitWatcher] = []
         """Called back with the result of each commit."""
         self.latest_us = time.latest_us
@@ -125,6 +126,8 @@ class SqliteLedger:
         self, reservation: ReservationRequest, is_wanted: IsWanted = always
     ) -> Decision:
         """See Ledger.decide."""
+        if self._reserve.is_full:
+            raise LedgerUnavailableError(_FULL)
         return await self._commits.run(lambda: self._decide(reservation), is_wanted=is_wanted)
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
@@ -246,7 +249,7 @@ class SqliteLedger:
 
     async def prune(self, at_us: int, retention_us: int) -> int:
         """See Ledger.prune."""
-        return await self._commits.run(lambda: self._prune(at_us, retention_us))
+        return await self._commits.run(lambda: self._prune(at_us, retention_us), frees=True)
 
     def _prune(self, at_us: int, retention_us: int) -> int:
         self._key_usage.count()  # decisions are counted before they are pruned
@@ -302,9 +305,6 @@ class SqliteLedger:
         await self._commits.run(self._write_nothing)
 
     def _write_nothing(self) -> None:
-        free_bytes = disk_use(self._path).free_bytes
-        if free_bytes < MIN_FREE_BYTES:  # what is written here takes less room than a call
-            raise sqlite3.OperationalError(f"its disk has only {free_bytes:,} bytes free")
         # SQLite writes the header's page even though the number does not change.
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         self._writer.execute(f"PRAGMA user_version = {version}")
@@ -320,29 +320,30 @@ class SqliteLedger:
 
     async def keep_reserve(self) -> None:
         """See OperatorLedger.keep_reserve."""
-        await self._commits.run(self._keep_reserve)
-
-    def _keep_reserve(self) -> None:
-        (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
-        (page_bytes,) = self._writer.execute("PRAGMA page_size").fetchone()
-        use = disk_use(self._path)
-        growth_bytes = max(0, pages * page_bytes - use.file_bytes)  # by the next checkpoint
-        self._reserve.keep(growth_bytes + min(BASE_BYTES, use.disk_bytes // MAX_DISK_PARTS))
+        with _reading():
+            await self._commits.between(self._make_room)
 
     def _make_room(self) -> None:
-        """Fold the WAL into the file, with the room of the reserve; in the thread of commits.
+        """Keep the reserve; on a full disk, use its room first to fold the WAL into the file.
 
-        As long as another process reads, that is not possible, and the reserve is kept for later.
+        As long as another process reads, that is not possible, and its room is kept for later.
         """
-        self._reserve.free()
-        with suppress(sqlite3.Error):
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with suppress(sqlite3.Error, OSError):
-            self._keep_reserve()
+        self._reserve.keep(self._ledger_bytes())
+        if self._reserve.is_full:
+            self._reserve.free()
+            with suppress(sqlite3.Error):
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._reserve.keep(self._ledger_bytes())
+
+    def _ledger_bytes(self) -> int:
+        """Return the size of the file after the next checkpoint."""
+        (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
+        (page_bytes,) = self._writer.execute("PRAGMA page_size").fetchone()
+        return int(pages * page_bytes)
 
     def problem(self) -> str:
-        """Return why requests wait without end; empty while they do not."""
-        return self._commits.problem()
+        """Return why calls wait without end, or are not decided; empty while all is well."""
+        return _FULL if self._reserve.is_full else self._commits.problem()
 
     @property
     def waiting(self) -> int:

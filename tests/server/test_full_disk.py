@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support import disks
 from support.commands import sidecar as command
 from support.outside import HEALTH, METRICS, address, page
@@ -44,6 +45,10 @@ class FullDisk:
         assert self.running.process is not None
         self.running.process.kill()
         self.running.stop()
+        self.restart()
+
+    def restart(self) -> None:
+        """Start it again."""
         self._stub = self.running.restart().stub
 
     @property
@@ -70,6 +75,13 @@ class FullDisk:
             if failures == 20:
                 return
         raise AssertionError("the disk does not get full")
+
+    def settle_and_release(self) -> None:
+        """Settle every other hold, and release the others."""
+        usage = pb.Usage(input_tokens=7, output_tokens=5)
+        for settled, released in zip(self.held[::2], self.held[1::2], strict=False):
+            assert self._stub.Settle(pb.SettleRequest(hold_id=settled, usage=usage)).charged_tokens
+            assert self._stub.Release(pb.ReleaseRequest(hold_id=released)).budgets
 
     def is_ready(self) -> bool:
         """Whether probes are told so."""
@@ -115,6 +127,31 @@ def test_a_disk_that_another_program_filled_is_left_when_it_has_room_again(
     eventually(lambda: not full.is_ready())
     other.unlink()
     eventually(full.is_ready)
+    full.check_nothing_is_lost()
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["serving on", "restarted"])
+def test_a_full_disk_has_room_for_settlements_releases_and_prunings(
+    full: FullDisk, disk: Path, *, restarts: bool
+) -> None:
+    """Decisions get none of the room that is kept for these."""
+    eventually((disk / "ledger.sqlite.reserve").exists)
+    assert [full.call() for _ in range(40)] == [True] * 40
+    other = disk / "other"
+    with suppress(OSError), other.open("wb", buffering=0) as stream:
+        while stream.write(bytes(65_536)):
+            pass
+    full.fill()
+    if restarts:
+        full.kill()
+    full.settle_and_release()
+    assert not any(full.call() for _ in range(20))
+    assert not full.is_ready()
+    assert full.running.stop() == 0
+    code, out, err = command("ledger", "prune", "--ledger", full.ledger)
+    assert code == 0, out + err
+    other.unlink()
+    full.restart()
     full.check_nothing_is_lost()
 
 

@@ -71,7 +71,10 @@ ATTACKS = (
     Attack(
         6,
         "a caller that is denied everything",
-        (f"{_TOKENS}::test_a_caller_that_is_always_denied_does_not_fill_the_disk",),
+        (
+            f"{_TOKENS}::test_a_caller_that_is_always_denied_does_not_fill_the_disk",
+            "tests/server/test_full_disk.py::test_a_full_disk_has_room_for_settlements_releases_and_prunings",
+        ),
     ),
     Attack(
         7,
