@@ -110,7 +110,7 @@ def _test(attack: Attack) -> Iterator[Result]:
     faults = [case.get("name", "") for case in cases if case.find("failure") or case.find("error")]
     skipped = sum(case.find("skipped") is not None for case in cases)
     outcome = Outcome(inputs=len(cases), faults=faults or ([] if cases else ["no test ran"]))
-    yield Result(attack, f"{len(cases)} tests", outcome, skipped)
+    yield Result(attack, f"tests: {len(cases)}", outcome, skipped)
 
 
 def _list(attacks: list[Attack]) -> None:

@@ -1,5 +1,6 @@
 """AuthZEN's evaluations with one odd thing in their JSON, at any depth."""
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,10 +76,15 @@ def make_odd(value: Any, random: Random) -> None:
     if isinstance(inside, dict | list) and random.random() < 0.7:
         make_odd(inside, random)
     elif isinstance(value, list):
-        value.insert(random.randint(0, len(value)), random.choice(VALUES))
+        value.insert(random.randint(0, len(value)), _odd_value(random))
     elif places and random.random() < 0.2:
         del value[place]
     elif random.random() < 0.3:
-        value[random.choice(NAMES)] = random.choice(VALUES)
+        value[random.choice(NAMES)] = _odd_value(random)
     else:
-        value[place] = random.choice(VALUES)
+        value[place] = _odd_value(random)
+
+
+def _odd_value(random: Random) -> Any:
+    """Return a value of its own, as later changes may go on in it."""
+    return copy.deepcopy(random.choice(VALUES))
