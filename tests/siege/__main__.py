@@ -62,18 +62,22 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--minutes", type=float, default=10, help="for all hostile inputs together")
-    parser.add_argument("--only", default="", help="an attack's number, or a part of its name")
+    parser.add_argument(
+        "--only", default="", help="an attack's number, or a part of its or its inputs' name"
+    )
     parser.add_argument("--seed", type=int, help="draw the same inputs again")
     parser.add_argument("--list", action="store_true", help="show the attacks, and attack nothing")
     options = parser.parse_args()
     chosen = [attack for attack in ATTACKS if attack.is_meant_by(options.only)]
-    if not chosen:
+    fuzzed = [
+        (attack, kind) for attack in ATTACKS for kind in attack.fuzzers_meant_by(options.only)
+    ]
+    if not (chosen or fuzzed):
         parser.error(f"no attack has this number or name: {options.only}")
     if options.list:
-        _list(chosen)
+        _list([attack for attack in ATTACKS if attack in chosen or attack in dict(fuzzed)])
         return 0
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-    fuzzed = [(attack, fuzzer) for attack in chosen for fuzzer in attack.fuzzers]
     results = list(_fuzz(fuzzed, seed, options.minutes * 60))
     if options.only:
         results += [result for attack in chosen for result in _test(attack)]

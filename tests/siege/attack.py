@@ -52,8 +52,13 @@ class Attack:
     fuzzers: tuple[type[Fuzzer], ...] = ()
 
     def is_meant_by(self, text: str) -> bool:
-        """Whether a number or a part of a name selects this attack."""
+        """Whether a number or a part of its name selects this attack."""
         if text.isdecimal():
             return int(text) == self.number
-        names = (self.name, *(fuzzer.name for fuzzer in self.fuzzers))
-        return any(text.casefold() in name.casefold() for name in names)
+        return text.casefold() in self.name.casefold()
+
+    def fuzzers_meant_by(self, text: str) -> tuple[type[Fuzzer], ...]:
+        """Return the fuzzers that a text selects: all of a selected attack, or by their own name."""
+        if self.is_meant_by(text):
+            return self.fuzzers
+        return tuple(each for each in self.fuzzers if text.casefold() in each.name.casefold())
