@@ -315,13 +315,27 @@ def test_what_was_altered_is_found(
     other.close()
 
 
-@pytest.mark.parametrize("effect", list(Effect))
+@pytest.mark.parametrize("wrong", list(Effect))
+@pytest.mark.parametrize("next_one", list(Effect))
 def test_the_ledgers_time_is_that_of_allowed_and_denied_calls(
-    effect: Effect, harness: LedgerHarness
+    wrong: Effect, next_one: Effect, harness: LedgerHarness
 ) -> None:
-    """Either may have been made by the wrong clock."""
-    tokens = 100 if effect is Effect.ALLOW else 101
-    assert bool(call(harness, NOON + YEAR_US, tokens=tokens)) == (effect is Effect.ALLOW)
-    (planned,) = correct(harness, NOON)
-    assert (planned.decisions, planned.open_holds) == (1, int(effect is Effect.ALLOW))
+    """Either may have been made by the wrong clock, and either may be the next one."""
+    tokens = {Effect.ALLOW: 10, Effect.DENY: 101}
+    assert isinstance(harness.ledger, SqliteLedger)
+    assert call(harness, NOON, tokens=10)
+    assert bool(call(harness, NOON + YEAR_US, tokens=tokens[wrong])) == (wrong is Effect.ALLOW)
+    (planned,) = correct(harness, NOON + 5)
+    assert (planned.from_us, planned.decisions) == (NOON + YEAR_US, 1)
+    assert planned.open_holds == (wrong is Effect.ALLOW)
+    assert harness.ledger.latest_us == NOON + 5
+    assert bool(call(harness, NOON + 9, tokens=tokens[next_one])) == (next_one is Effect.ALLOW)
+    harness.reopen()
+    assert harness.ledger.latest_us == NOON + 9
+
+
+def test_a_ledger_of_denials_alone_has_a_time(harness: LedgerHarness) -> None:
+    """It can be set back, too."""
+    assert not call(harness, NOON + YEAR_US, tokens=101)
+    assert correct(harness, NOON)
     assert call(harness, NOON)
