@@ -118,9 +118,10 @@ class Listeners:
         return self._apps.addresses
 
     def problem(self) -> str:
-        """Return why no call can be authenticated now; empty if calls can be."""
+        """Return why no call can be accepted or authenticated now; empty if calls can be."""
         tls = "" if self._tls is None else self._tls.problem()
-        return self._authenticator.problem() or (tls if self._needs_tls else "")
+        problem = self._apps.problem() or self._authenticator.problem()
+        return problem or (tls if self._needs_tls else "")
 
     def certificate_seconds(self) -> float | None:
         """Return how long the certificate is valid; None without TLS."""

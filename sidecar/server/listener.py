@@ -178,6 +178,10 @@ class Server:
         self._connections.start(self.addresses)
         await self._health.report("")
 
+    def problem(self) -> str:
+        """Return why no call is accepted, once started; empty if calls are."""
+        return "" if self._server.is_running() else "gRPC has ended its server: start anew"
+
     async def stop(self, grace_seconds: float) -> None:
         """Become not ready, refuse new calls, and let those in flight finish."""
         self._connections.stop()

@@ -30,6 +30,10 @@ class MethodServer(_server.Server):
         self._loop = cygrpc.get_working_loop()
         self._server = _RegisteredCalls(self._loop, None, (), (), tuple(options), max_calls)
 
+    def is_running(self) -> bool:
+        """Whether calls are accepted; gRPC ends a server by itself if accepting one fails."""
+        return bool(self._server.is_running())
+
 
 class _RegisteredCalls(cygrpc.AioServer):  # type: ignore[misc] # gRPC's core is untyped
     """Hands calls of registered methods on to gRPC's task, and refuses the others itself."""

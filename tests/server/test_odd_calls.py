@@ -1,5 +1,6 @@
 """Calls of methods and with headers that no client library would send."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from support.http2_frames import AUTHORIZE, OPENING
 from support.http_calls import connect
 from support.outside import HEALTH, address
 from support.sidecar_process import RunningSidecar, chat
+
+from sidecar.server.listener import Server
 
 Start = Callable[..., RunningSidecar]
 
@@ -69,6 +72,19 @@ def test_a_call_whose_path_is_no_text_ends_alone(
         unknown: Any = channel.unary_unary("/no/Method")
         with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"):
             unknown(b"", timeout=30)
+
+
+def test_a_server_that_has_ended_says_so() -> None:
+    """Its process goes on, where gRPC ends it by itself because accepting a call failed."""
+
+    async def problems() -> tuple[str, str]:
+        server = Server([], ["127.0.0.1:0"])
+        await server.start()
+        before = server.problem()
+        await server._server.stop(0)  # noqa: SLF001 - as gRPC does
+        return before, server.problem()
+
+    assert asyncio.run(problems()) == ("", "gRPC has ended its server: start anew")
 
 
 def test_headers_that_are_no_text_are_not_logged(listeners: dict[str, str]) -> None:
