@@ -8,13 +8,15 @@ from sidecar.contract.validation import InvalidFieldError
 from sidecar.server.errors import RefusedError
 
 MAX_NUMBER_CHARACTERS = 64
+MAX_DEPTH = 100
+"""Of objects and lists in each other: Python's own bound differs from version to version."""
 
 
 def read_object(content: bytes) -> dict[str, Any]:
     """Parse a body that is a JSON object. Raises RefusedError or InvalidFieldError.
 
     It has to be UTF-8 without a byte-order mark, with no key twice, only numbers that a
-    double can hold, and nested no deeper than Python's parser can recurse.
+    double can hold, and nested no deeper than MAX_DEPTH.
     """
     try:
         text = content.decode()
@@ -34,6 +36,8 @@ def read_object(content: bytes) -> dict[str, Any]:
         raise _refused("is not JSON") from None
     if not isinstance(read, dict):
         raise _refused("is not a JSON object")
+    if _is_deeper(read, MAX_DEPTH):
+        raise _refused("is nested too deeply")
     return read
 
 
@@ -47,6 +51,19 @@ def member(body: dict[str, Any], name: str, kind: type, path: str = "") -> Any:
 
 _KINDS = {str: "a string", int: "a whole number", bool: "a boolean", dict: "an object",
           list: "a list"}  # fmt: skip
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether objects and lists are more than so deep in each other; without recursion."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+    return bool(level)
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -47,9 +47,9 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar
     yield from _shared(tmp_path_factory, with_keys)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def spent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
-    """Start another sidecar, for programs that use up a budget of all workspaces."""
+    """Start another sidecar, for a program that uses up budgets of all workspaces and of an hour."""
     # One call may use up a month.
     yield from _shared(tmp_path_factory, policies.SHIPPED, "--max-settled-tokens", "1000000000")
 

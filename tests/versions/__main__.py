@@ -24,8 +24,9 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The version that runs this, and all tests in `make test`."""
 
 FAST = ("-m", "not property", "tests/domain", "tests/policy", "tests/ledger",
-        "tests/cli", "tests/server/test_contract.py")  # fmt: skip
-"""What `--fast` runs: the core, each engine, the ledger, the commands, and the contract."""
+        "tests/cli/test_commands.py", "tests/server/test_contract.py",
+        "tests/client/test_circuit.py")  # fmt: skip
+"""What `--fast` runs: the core, each engine, the ledger, commands, the contract, and a client."""
 
 LEFT_OUT = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 """Of this process, and not of the version that is tried."""

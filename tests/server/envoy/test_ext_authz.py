@@ -21,6 +21,7 @@ from sidecar.contract.validation import check_authorize as check_contract
 from sidecar.envoy.v3 import ext_authz_pb2 as envoy
 from sidecar.server.envoy.mistral_request import ENDPOINTS, MAX_BODY_BYTES, authorize_request
 from sidecar.server.errors import RefusedError
+from sidecar.server.strict_json import MAX_DEPTH
 
 Start = Callable[..., RunningSidecar]
 
@@ -250,6 +251,10 @@ GOOD = json.dumps(BODY).encode()
             "INVALID_FIELD",
         ),
         (DEEP, "BODY_MALFORMED"),
+        (
+            GOOD.replace(b"100", b'100, "metadata": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH),
+            "BODY_MALFORMED",
+        ),
         (GOOD.replace(b"100", b"1" * 5000), "BODY_MALFORMED"),
         (GOOD.replace(b"100", b"1" * 60), "INVALID_FIELD"),
         (GOOD.replace(b"100", b"1e999"), "BODY_MALFORMED"),
@@ -289,7 +294,7 @@ GOOD = json.dumps(BODY).encode()
         (b"", "BODY_MISSING"),
         (GOOD.replace(b"blue", b"b" * MAX_BODY_BYTES), "BODY_TOO_LARGE"),
     ],
-    ids=range(41),
+    ids=range(42),
 )
 def test_a_body_that_two_could_read_apart_is_refused(
     body: bytes, code: str, sidecar: RunningSidecar
