@@ -218,19 +218,22 @@ def _labels(properties: dict[str, Any]) -> dict[str, str]:
     return {key: _text(labels, key, "subject.properties.labels.") for key in labels}
 
 
+_FIELDS: dict[str, Any] = dict(pb.Estimate.DESCRIPTOR.fields_by_name)
+"""A dict, since protobuf's own mapping raises an error for a name that is no UTF-8."""
+
+
 def _estimate(context: dict[str, Any]) -> pb.Estimate:
     """Read the contract's Estimate, by its field names."""
     estimate = member(context, "estimate", dict, "context.") or {}
-    fields = pb.Estimate.DESCRIPTOR.fields_by_name
     if "input_tokens" in estimate and "input_bytes" in estimate:
         raise InvalidFieldError("context.estimate", "has both input_tokens and input_bytes")
     read = pb.Estimate()
     for name in estimate:
-        if name not in fields:
+        if name not in _FIELDS:
             raise InvalidFieldError(
-                "context.estimate", f"has a field that is not one of {', '.join(fields)}"
+                "context.estimate", f"has a field that is not one of {', '.join(_FIELDS)}"
             )
-        kind = _KINDS.get(fields[name].type, dict)  # the only other field is a map
+        kind = _KINDS.get(_FIELDS[name].type, dict)  # the only other field is a map
         value = member(estimate, name, kind, "context.estimate.")
         if kind is dict:
             read.tool_calls.update(_tool_calls(value or {}))

@@ -250,6 +250,7 @@ def test_a_batch_without_evaluations_is_a_single_one(sidecar: RunningSidecar) ->
         ({"context__estimate__tool_calls": {"a": -1}}, "estimate.tool_calls"),
         ({"context__estimate__tool_calls": {"\ud800": 1}}, "context.estimate.tool_calls"),
         ({"context__estimate__input_bytes": 1}, "context.estimate"),
+        ({"context__estimate__\ud800": 1}, "context.estimate"),
         ({"context__estimate__maxOutputTokens": 1}, "context.estimate"),
         ({"options": {"evaluations_semantic": "any"}, "_": MANY}, "options.evaluations_semantic"),
         ({"evaluations": {}, "_": MANY}, "evaluations"),
