@@ -31,7 +31,11 @@ def status(address: AdminAddress, output: FormatOption = Format.TEXT) -> None:
         say_json(shown)
     else:
         _show(found.policies)
-        say(f"ledger: {counted(found.ledger.open_holds, 'open hold')}{_ahead(found.ledger)}")
+        holds, denials = found.ledger.open_holds, found.ledger.denials
+        say(
+            f"ledger: {counted(holds, 'open hold')}, {counted(denials, 'denial')}"
+            f" ({found.ledger.dropped_denials:,} older dropped){_ahead(found.ledger)}"
+        )
         say(_disk(found.ledger))
         if found.not_ready:
             say(f"not ready: {found.not_ready}")

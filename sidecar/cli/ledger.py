@@ -54,22 +54,26 @@ def verify(
         ):
             findings, counts = verify_ledger(connection)
             lost = bool(noted) and not chain.has_link(connection, noted)
-            latest = chain.head(connection).hex()
+            heads = {name: chain.head(connection, name).hex() for name in ("decisions", "denials")}
     except LedgerRefusedError as error:
         raise fail(error) from None
     if output is Format.JSON:
         listed = [asdict(finding) for finding in findings]
-        report = {"findings": listed, "counts": counts, "head": latest, "head_is_there": not lost}
-        say_json(report)
+        say_json({
+            "findings": listed, "counts": counts, "head": heads["decisions"],
+            "head_of_denials": heads["denials"], "head_is_there": not lost,
+        })  # fmt: skip
     else:
         for finding in findings:
             say(f"{finding.promise}: {finding.place}")
         if lost:
             say("the decision log was cut off: the head that was noted is not in it")
-        rows = ", ".join(counted(number, what.removesuffix("s")) for what, number in counts.items())
+        names = {table: table.removesuffix("s").replace("_", " ") for table in counts}
+        rows = ", ".join(counted(number, names[table]) for table, number in counts.items())
         verdict = counted(len(findings) + lost, "finding") if findings or lost else "clean"
         say(f"{ledger}: {rows}: {verdict}")
-        say(f"head {latest}")
+        say(f"head of denials {heads['denials']}")
+        say(f"head {heads['decisions']}")
     if findings or lost:
         raise typer.Exit(1)
 

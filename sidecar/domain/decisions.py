@@ -205,6 +205,13 @@ class Hold:
     tariff: Tariff | None
 
 
+class DenialCounts(NamedTuple):
+    """How many denials the ledger keeps, and how many made room for newer ones."""
+
+    kept: int
+    dropped: int
+
+
 class OpenHold(NamedTuple):
     """A hold that is not closed, for operators."""
 

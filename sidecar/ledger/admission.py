@@ -22,6 +22,7 @@ from sidecar.ledger import rows
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import Balance, Balances
 from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, DecisionChain
+from sidecar.ledger.denials import Denials
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.protocol import RequestIdReusedError
 from sidecar.ledger.retirements import Retirements
@@ -118,8 +119,9 @@ def _larger(too_small: Sequence[tuple[ReservationLine, Balance]], share: Share) 
 _EARLIER = (
     "SELECT id, fingerprint FROM decisions WHERE request_id = ?1"
     " OR (request_id = ?2 AND principal = ?3 AND workspace = ?4)"
+    " UNION ALL SELECT id, fingerprint FROM denials WHERE request_id = ?1"
 )
-_INSERT_DECISION = rows.insert("decisions", *DECISION_COLUMNS, "chain")
+_INSERT_DECISION = rows.insert("decisions", "id", *DECISION_COLUMNS, "chain")
 _INSERT_HOLD = rows.insert("holds", "id", "state", *HOLD_COLUMNS)
 _INSERT_AMOUNT = rows.insert("hold_amounts", "hold", *AMOUNT_COLUMNS)
 
@@ -137,12 +139,15 @@ class Admission:
         balances: GroupBalances,
         alerts: Alerts,
         chain: DecisionChain,
+        denials: Denials,
     ) -> None:
-        """Use the connection, and the balances, alerts and chain on it."""
+        """Use the connection, and the balances, alerts, chain and denials on it."""
         self._sql = connection
         self._balances = balances
         self._alerts = alerts
         self._chain = chain
+        self._denials = denials
+        self._last_id: int | None = None
         self._retirements = Retirements(connection)
         self._row_ids: dict[str | Tariff, int] = {}
 
@@ -162,6 +167,7 @@ class Admission:
     def forget(self) -> None:
         """Drop what is cached: a transaction was rolled back, and its new rows with it."""
         self._row_ids.clear()
+        self._last_id = None
         self._retirements.forget()
 
     def _earlier(self, reservation: ReservationRequest, at_us: int) -> Decision | None:
@@ -182,9 +188,9 @@ class Admission:
         self, reservation: ReservationRequest, decision: Decision, checked: CheckedLines, at_us: int
     ) -> None:
         """Write the decision and its hold, if any, linked to the hash chain."""
-        values = self._decision_values(reservation, decision, at_us)
+        row, values = self._next_id(), self._decision_values(reservation, decision, at_us)
         if not decision.hold_id:
-            self._sql.execute(_INSERT_DECISION, (*values, self._chain.link(values)))
+            self._denials.record(row, values)
             return
         hold = self._hold_values(reservation, decision)
         amounts = sorted(
@@ -196,9 +202,16 @@ class Admission:
             for line, balance in checked
         )
         link = self._chain.link(values, hold, amounts)
-        row = rows.row_id(self._sql.execute(_INSERT_DECISION, (*values, link)))
+        self._sql.execute(_INSERT_DECISION, (row, *values, link))
         self._sql.execute(_INSERT_HOLD, (row, "open", *hold))
         self._sql.executemany(_INSERT_AMOUNT, [(row, *amount) for amount in amounts])
+
+    def _next_id(self) -> int:
+        """Return the row id of a new decision, allowed or denied: they are numbered together."""
+        if self._last_id is None:
+            self._last_id = self._id(rows.LAST_ID)
+        self._last_id += 1
+        return self._last_id
 
     def _decision_values(
         self, reservation: ReservationRequest, decision: Decision, at_us: int
@@ -268,6 +281,6 @@ class Admission:
             )
         return self._row_ids[tariff]
 
-    def _id(self, sql: str, parameters: tuple[str, ...]) -> int:
+    def _id(self, sql: str, parameters: tuple[str, ...] = ()) -> int:
         (row,) = self._sql.execute(sql, parameters).fetchone()
         return int(row)

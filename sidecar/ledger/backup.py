@@ -19,9 +19,10 @@ MAX_CHUNK_PAGES = 1_000
 """Pages copied at a time; between two chunks a sidecar can write."""
 
 EXPORTED = (
-    "decisions", "holds", "hold_amounts", "budgets", "prices", "policy_sets", "adjustments",
-    "decision_log", "open_holds", "spend_by_team_model_day", "budgets_by_window", "adjustment_log",
-    "time_corrections", "time_correction_log", "alerts", "alert_deliveries", "alert_log",
+    "decisions", "denials", "all_decisions", "holds", "hold_amounts", "budgets", "prices",
+    "policy_sets", "adjustments", "decision_log", "open_holds", "spend_by_team_model_day",
+    "budgets_by_window", "adjustment_log", "time_corrections", "time_correction_log", "alerts",
+    "alert_deliveries", "alert_log",
     "key_versions", "key_usage", "key_tracking", "key_rotations", "key_rotation_steps",
     "key_rotation_log",
 )  # fmt: skip

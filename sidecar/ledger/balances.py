@@ -157,9 +157,11 @@ class PreviewBalances(Balances):
 
 
 _LATEST_US = """
-SELECT coalesce((SELECT to_us FROM time_corrections WHERE follows = decisions.id
+SELECT coalesce((SELECT to_us FROM time_corrections WHERE follows = latest.id
   ORDER BY id DESC LIMIT 1), decided_at_us)
-FROM decisions ORDER BY id DESC LIMIT 1"""
+FROM (SELECT * FROM (SELECT id, decided_at_us FROM decisions ORDER BY id DESC LIMIT 1) UNION ALL
+  SELECT * FROM (SELECT id, decided_at_us FROM denials ORDER BY id DESC LIMIT 1)) latest
+ORDER BY latest.id DESC LIMIT 1"""
 
 STILL_OPEN = (
     "FROM budgets WHERE rule = ?1 AND window = ?2 AND meter = ?3 AND scope = ?4"

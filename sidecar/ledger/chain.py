@@ -1,4 +1,4 @@
-"""The hash chains over decisions, adjustments and time corrections, which reveal altered rows.
+"""The hash chains of decisions, denials and signed entries, which reveal altered and removed rows.
 
 Each row has the SHA-256 of the previous link and of its own columns; a decision's link also
 covers its hold and its amounts, as they were first written. How a hold ends is not in the
@@ -7,6 +7,9 @@ chain: `verify` checks that by its sums.
 A pruning is a link of the chain of decisions, too, between those before and after it. It covers
 the last decision that it deleted, with its link, and a digest of all opening balances, which
 only prunings change.
+
+The oldest denial that is left follows the last that is gone, whose number and link are kept. A
+denial's link covers its number and how many were dropped until then, so the counts are proven.
 """
 
 import hashlib
@@ -29,6 +32,11 @@ START = bytes(32)
 DECISION_COLUMNS = (
     "decision_id", "request_id", "fingerprint", "decided_at_us", "effect", "principal", "role",
     "workspace", "key_id", "model_requested", "model", "endpoint", "max_output_tokens", "reasons",
+    "shadow_reasons", "budgets", "retry_after_us", "policy_set", "policy_generation",
+)  # fmt: skip
+DENIAL_COLUMNS = (
+    "id", "number", "dropped", "decision_id", "request_id", "fingerprint", "decided_at_us",
+    "principal", "role", "workspace", "key_id", "model_requested", "model", "endpoint", "reasons",
     "shadow_reasons", "budgets", "retry_after_us", "policy_set", "policy_generation",
 )  # fmt: skip
 FIRST_HOLD_COLUMNS = (
@@ -141,9 +149,9 @@ def last_pruning(connection: sqlite3.Connection) -> Pruning | None:
 
 
 def has_link(connection: sqlite3.Connection, link: bytes) -> bool:
-    """Whether a link is still in the chain of decisions."""
+    """Whether a link is still in the chain of decisions, or in that of denials."""
     found = (
-        "SELECT 1 FROM decisions WHERE chain = ?1"
+        "SELECT 1 FROM decisions WHERE chain = ?1 UNION ALL SELECT 1 FROM denials WHERE chain = ?1"
         " UNION ALL SELECT 1 FROM prunings WHERE ?1 IN (chain, pruned_chain)"
     )
     return link == START or connection.execute(found, (link,)).fetchone() is not None
@@ -162,7 +170,7 @@ NO_OPENINGS = hashlib.sha256().digest()
 
 
 def breaks(connection: sqlite3.Connection) -> Iterator[str]:
-    """Name each decision, pruning and adjustment that was altered, or follows a missing row."""
+    """Name each row of a chain that was altered, or follows a missing row."""
     last = last_pruning(connection)
     after, previous = (0, START) if last is None else (last.pruned, last.pruned_chain)
     decisions = (
@@ -177,6 +185,7 @@ def breaks(connection: sqlite3.Connection) -> Iterator[str]:
         if link != _link(previous, *content):
             yield place
         previous = link
+    yield from _breaks_of_denials(connection)
     yield from _signed_breaks(connection, "adjustment", ADJUSTMENT_COLUMNS)
     yield from _signed_breaks(connection, "time correction", TIME_CORRECTION_COLUMNS)
 
@@ -193,6 +202,19 @@ def _signed_breaks(
         if link != _link(previous, values):
             yield f"{kind} {number}"
         previous = link
+
+
+def _breaks_of_denials(connection: sqlite3.Connection) -> Iterator[str]:
+    gone = connection.execute("SELECT number, chain FROM denials_gone").fetchone() or (0, b"")
+    previous = gone
+    for place, number, link, *values in connection.execute(
+        f"SELECT decision_id, number, chain, {', '.join(DENIAL_COLUMNS)} FROM denials ORDER BY id"  # noqa: S608
+    ):
+        if number != previous[0] + 1 or link != _link(previous[1], values):
+            yield f"denial {place}"
+        previous = number, link
+    if previous is gone and gone != (0, START):
+        yield "the number of denials that are gone"
 
 
 def link_all(connection: sqlite3.Connection) -> None:

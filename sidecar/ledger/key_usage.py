@@ -33,6 +33,11 @@ class KeyUsage:
         """Drop the cached keys: a transaction was rolled back."""
         self._tracked.clear()
 
+    def count_through(self, decision: int) -> None:
+        """Sum up all decisions up to this one, by its row id: it is about to be deleted."""
+        while self._sql.execute(_COUNTED).fetchone()[0] < decision:
+            self.count()
+
     def count(self) -> int:
         """Sum up the oldest decisions not yet counted; return how many."""
         through, number = self._sql.execute(_NEXT, (MAX_USES_PER_TRANSACTION,)).fetchone()
@@ -52,11 +57,12 @@ def revoked_versions(connection: sqlite3.Connection) -> frozenset[str]:
 
 _TRACK = "INSERT OR IGNORE INTO key_tracking (key_id, since_us) VALUES (?,?)"
 _FIRST_UNCOUNTED = (
-    "SELECT min(decided_at_us) FROM (SELECT decided_at_us FROM decisions"
+    "SELECT min(decided_at_us) FROM (SELECT id, decided_at_us FROM all_decisions"
     " WHERE id > (SELECT decision FROM key_usage_until) ORDER BY id LIMIT 1)"
 )
+_COUNTED = "SELECT decision FROM key_usage_until"
 _NEXT = (
-    "SELECT max(id), count(*) FROM (SELECT id FROM decisions"
+    "SELECT max(id), count(*) FROM (SELECT id FROM all_decisions"
     " WHERE id > (SELECT decision FROM key_usage_until) ORDER BY id LIMIT ?)"
 )
 _COUNT = """

@@ -7,7 +7,8 @@ The promises have numbers; tests cite them.
 - L2 conservation: every budget row equals the sum of its holds, adjustments and opening balance.
   The opening balance is what pruned holds were charged; the chain of decisions proves it.
 - L3 idempotent: the same request gets the same answer; a hold is settled or released once. A
-  request id belongs to its proven owner, else to its principal and workspace.
+  request id belongs to its proven owner, else to its principal and workspace. A denial is repeated
+  for as long as it is kept: newer ones may have taken its room.
 - L4 durable: a response that was sent survives a crash; nothing half-done shows.
 - L5 unknown is spent: an expired hold is charged at its worst case, on every limit that does
   not say `on_expiry: release`.
@@ -23,6 +24,11 @@ Alerts:
   transaction of the decision that reached it.
 - A2 delivered at least once: an alert stays due for each channel until that accepts it.
 
+Denials:
+
+- D1 bounded: denials take a bounded part of the file, the oldest go first, and allowed calls and
+  budgets are as without them. How many have gone is counted, and their chain proves the number.
+
 Key usage:
 
 - U1 counted once: each decision that names a registered key is one use of it. Readers
@@ -37,6 +43,7 @@ from sidecar.domain.decisions import (
     Budget,
     Charge,
     Decision,
+    DenialCounts,
     Hold,
     Limit,
     Meter,
@@ -48,8 +55,7 @@ from sidecar.domain.errors import ErrorCode, SidecarError
 from sidecar.ledger.disk_use import DiskUse
 
 MAX_USES_PER_TRANSACTION = 1000
-"""Decisions whose keys are counted in one transaction: bounds how long other requests wait.
-It is more than are pruned in one, so that a decision is counted before it is pruned."""
+"""Decisions whose keys are counted in one transaction: bounds how long other requests wait."""
 
 
 class RequestIdReusedError(SidecarError):
@@ -181,6 +187,9 @@ class OperatorLedger(Ledger, Protocol):
 
     def count_open_holds(self) -> int:
         """Return how many holds are open. Raises LedgerUnavailableError."""
+
+    def denial_counts(self) -> DenialCounts:
+        """Return how many denials are kept, and were dropped. Raises LedgerUnavailableError."""
 
     def meter_of(self, rule: str) -> Meter:
         """Return what a limit counts.

@@ -70,7 +70,7 @@ ORDER BY r.retires_at_us, r.model"""
 # The latest refusal by each budget. See rows.budgets_to_json for the indexes.
 _REFUSALS = """
 SELECT r.value ->> 'rule', b.value ->> 2, b.value ->> 3, max(d.decided_at_us)
-FROM decisions d JOIN json_each(d.reasons) r JOIN json_each(d.budgets) b
+FROM all_decisions d JOIN json_each(d.reasons) r JOIN json_each(d.budgets) b
   ON b.value ->> 0 = r.value ->> 'rule'
 WHERE d.effect = 'deny' AND d.decided_at_us >= ? GROUP BY 1, 2, 3"""
 

@@ -9,6 +9,7 @@ import sqlite3
 
 from sidecar.ledger.balances import Balances
 from sidecar.ledger.chain import DecisionChain
+from sidecar.ledger.key_usage import KeyUsage
 
 MAX_DECISIONS = 100
 """Decisions that are pruned in one transaction: bounds how long other requests wait."""
@@ -18,17 +19,26 @@ class Retention:
     """Prunes on one connection, in a transaction of the caller's."""
 
     def __init__(
-        self, connection: sqlite3.Connection, balances: Balances, chain: DecisionChain
+        self,
+        connection: sqlite3.Connection,
+        balances: Balances,
+        chain: DecisionChain,
+        key_usage: KeyUsage,
     ) -> None:
-        """Use the connection, the balances' time, and the chain that records each pruning."""
+        """Use the connection, the balances' time, and the chain that records each pruning.
+
+        What is pruned is counted in the usage of keys first (U1).
+        """
         self._sql = connection
         self._advance = balances.advance
         self._chain = chain
+        self._key_usage = key_usage
 
     def prune(self, at_us: int, retention_us: int) -> int:
         """Delete decisions whose hold, if any, was closed before the retention; return how many.
 
-        The latest decision always stays: it carries the ledger's time (L9).
+        The latest decision always stays: it carries the ledger's time (L9). Denials are pruned
+        by themselves, but for those of before version 0015.
         """
         now_us = self._advance(at_us)
         before_us = now_us - retention_us
@@ -39,6 +49,7 @@ class Retention:
             return 0
         last = gone[-1][0]
         link = self._chain.link_of(last)
+        self._key_usage.count_through(last)
         for statement in _FOLD:
             self._sql.executemany(statement, gone)
         self._sql.execute(_DELETE_BUDGETS, (before_us,))

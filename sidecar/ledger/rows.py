@@ -35,6 +35,12 @@ REQUEST_ID = "substr(d.request_id, 1, instr(d.request_id || char(31), char(31)) 
 """The request_id of decisions d, as callers know it."""
 
 
+LAST_ID = """
+SELECT max(coalesce((SELECT max(id) FROM decisions), 0), coalesce((SELECT max(id) FROM denials), 0))
+"""
+"""The row id of the last decision, allowed or denied; 0 before the first."""
+
+
 def request_key(call: CallFacts) -> str | None:
     """Return what the ledger knows a call's request_id by; None without one.
 
@@ -155,7 +161,7 @@ DECISION = f"""
 SELECT {REQUEST_ID}, d.decision_id, d.effect, d.reasons, d.shadow_reasons, d.budgets,
   d.retry_after_us, d.model, d.max_output_tokens, p.digest, d.policy_generation,
   h.hold_id, h.expires_at_us, h.held_cost_nano_usd, h.state
-FROM decisions d JOIN policy_sets p ON p.id = d.policy_set LEFT JOIN holds h ON h.id = d.id
+FROM all_decisions d JOIN policy_sets p ON p.id = d.policy_set LEFT JOIN holds h ON h.id = d.id
 WHERE d.id = ?
 """  # noqa: S608 - our own columns
 

@@ -13,6 +13,7 @@ from sidecar.domain.decisions import (
     Budget,
     Charge,
     Decision,
+    DenialCounts,
     Hold,
     HoldState,
     Limit,
@@ -28,6 +29,7 @@ from sidecar.ledger.admission import Admission, check_reservation
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import Balances, LedgerTime, PreviewBalances
 from sidecar.ledger.chain import DecisionChain
+from sidecar.ledger.denials import DEFAULT_MAX_DENIALS, Denials, denial_counts
 from sidecar.ledger.disk_use import DiskUse, disk_use
 from sidecar.ledger.file_watch import FileWatch
 from sidecar.ledger.group_balances import GroupBalances
@@ -64,11 +66,13 @@ class SqliteLedger:
         entropy: Callable[[int], bytes] = os.urandom,
         origin: Origin = UNNAMED,
         overrun_alert_factor: int = 10,
+        max_denials: int = DEFAULT_MAX_DENIALS,
     ) -> None:
         """Open or create the file, and lock out other writers.
 
         Each alert names the origin and is due for each of the channels; the entropy makes
         its id unique. A usage of `overrun_alert_factor` times its hold has an alert of its own.
+        The latest `max_denials` denials are kept.
         Raises LedgerRefusedError, which says why and what to do.
         """
         given, path = path, ledger_file.canonical_path(path)
@@ -93,13 +97,14 @@ class SqliteLedger:
         self._balances = balances = GroupBalances(writer, calendar, time)
         self._alerts = Alerts(writer, balances, channels, entropy, origin, overrun_alert_factor)
         self._chain = DecisionChain(writer)
-        self._admission = Admission(writer, balances, self._alerts, self._chain)
+        self._key_usage = KeyUsage(writer)
+        self._denials = Denials(writer, self._key_usage, max_denials)
+        self._admission = Admission(writer, balances, self._alerts, self._chain, self._denials)
         self._settlements = Settlements(writer, balances, self._alerts)
-        self._retention = Retention(writer, balances, self._chain)
+        self._retention = Retention(writer, balances, self._chain, self._key_usage)
         self._adjustments = Adjustments(writer, balances)
         self._outbox = Outbox(writer)
         self._writer = writer
-        self._key_usage = KeyUsage(writer)
         self._committed_balances = Balances(reader, calendar, time)
         self._preview_balances = PreviewBalances(reader, calendar, time)
         self._committed_outbox = Outbox(reader)
@@ -144,6 +149,7 @@ class SqliteLedger:
         self._balances.forget()
         self._admission.forget()
         self._chain.forget()
+        self._denials.forget()
         self._adjustments.forget()
         self._alerts.forget()
         self._settlements.closed.clear()
@@ -216,6 +222,11 @@ class SqliteLedger:
         with _reading():
             return open_holds.count(self._reader)
 
+    def denial_counts(self) -> DenialCounts:
+        """See OperatorLedger.denial_counts."""
+        with _reading():
+            return denial_counts(self._reader)
+
     def meter_of(self, rule: str) -> Meter:
         """See OperatorLedger.meter_of."""
         with _reading():
@@ -252,9 +263,9 @@ class SqliteLedger:
         return await self._commits.run(lambda: self._prune(at_us, retention_us), frees=True)
 
     def _prune(self, at_us: int, retention_us: int) -> int:
-        self._key_usage.count()  # decisions are counted before they are pruned
-        self._outbox.prune(self._time.advance(at_us) - retention_us)
-        return self._retention.prune(at_us, retention_us)
+        before_us = self._time.advance(at_us) - retention_us
+        self._outbox.prune(before_us)
+        return self._retention.prune(at_us, retention_us) + self._denials.prune(before_us)
 
     async def burn(self, at_us: int) -> int:
         """See Ledger.burn."""

@@ -21,7 +21,7 @@ from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import LedgerTime
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.protocol import LedgerRefusedError
-from sidecar.ledger.rows import insert
+from sidecar.ledger.rows import LAST_ID, insert
 from sidecar.ledger.settlement import Settlements
 
 
@@ -82,7 +82,7 @@ def _correct(
     connection: sqlite3.Connection, planned: TimeCorrection, signed_by: str, reason: str
 ) -> None:
     """Record a correction, in a transaction of the caller's, and adapt what waits for its time."""
-    (follows,) = connection.execute("SELECT max(id) FROM decisions").fetchone()
+    (follows,) = connection.execute(LAST_ID).fetchone()
     values = (follows, planned.from_us, planned.to_us, signed_by, reason)
     link = chain.Chain(connection, "time_corrections").link(values)
     connection.execute(_INSERT, (*values, link))
@@ -97,5 +97,5 @@ def _correct(
 
 _AFTER = """
 SELECT count(*), coalesce(sum(state = 'open'), 0)
-FROM decisions LEFT JOIN holds USING (id) WHERE decided_at_us > ?"""
+FROM all_decisions LEFT JOIN holds USING (id) WHERE decided_at_us > ?"""
 _INSERT = insert("time_corrections", *chain.TIME_CORRECTION_COLUMNS, "chain")

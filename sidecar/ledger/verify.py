@@ -5,6 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from sidecar.ledger import chain
+from sidecar.ledger.denials import denial_counts
 
 # Each query returns a text for each row that breaks the promise.
 _CHECKS: dict[str, str] = {
@@ -42,6 +43,9 @@ _CHECKS: dict[str, str] = {
     "L3 an allowed decision has no hold, or a denied one has": """
         SELECT 'decision ' || d.decision_id FROM decisions d LEFT JOIN holds h USING (id)
         WHERE (d.effect = 'allow') <> (h.id IS NOT NULL)""",
+    "L3 two decisions have the same id": """
+        SELECT 'denial ' || n.decision_id FROM denials n WHERE EXISTS (SELECT 1 FROM decisions d
+          WHERE d.id = n.id OR d.decision_id = n.decision_id OR d.request_id = n.request_id)""",
     "L5 an open hold has a charge, or a released one": """
         SELECT DISTINCT 'hold ' || h.hold_id FROM holds h JOIN hold_amounts a ON a.hold = h.id
         WHERE h.state IN ('open', 'released')
@@ -55,12 +59,13 @@ _CHECKS: dict[str, str] = {
     "L7 a hold has a cost and no price": """
         SELECT 'hold ' || hold_id FROM holds
         WHERE price IS NULL AND (held_cost_nano_usd <> 0 OR charged_cost_nano_usd <> 0)""",
+    # The decision that a correction of the time follows may be gone: a denial is dropped.
     "L9 a decision is earlier than the one before it": """
-        SELECT 'decision ' || decision_id FROM (SELECT decision_id, decided_at_us,
+        SELECT 'decision ' || decision_id FROM (SELECT id AS this, decision_id, decided_at_us,
           lag(id) OVER (ORDER BY id) AS previous,
-          lag(decided_at_us) OVER (ORDER BY id) AS previous_us FROM decisions)
+          lag(decided_at_us) OVER (ORDER BY id) AS previous_us FROM all_decisions)
         WHERE decided_at_us < previous_us AND NOT EXISTS (SELECT 1 FROM time_corrections
-          WHERE follows = previous AND to_us <= decided_at_us)""",
+          WHERE follows >= previous AND follows < this AND to_us <= decided_at_us)""",
     "A2 an alert has no delivery": """
         SELECT alert_id FROM alerts
         WHERE NOT EXISTS (SELECT 1 FROM alert_deliveries WHERE alert = alerts.id)""",
@@ -110,6 +115,7 @@ def _findings(connection: sqlite3.Connection) -> tuple[list[VerifyFinding], dict
     ]
     counts = {
         table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
-        for table in ("decisions", "holds", "budgets", "adjustments")
+        for table in ("decisions", "denials", "holds", "budgets", "adjustments")
     }
+    counts["dropped_denials"] = denial_counts(connection).dropped
     return findings, counts

@@ -170,6 +170,7 @@ def _open_ledger(
         channels,
         origin=Origin(instance, str(settings.share)),
         overrun_alert_factor=settings.usage.overrun_alert_factor,
+        max_denials=settings.max_denials,
     )
     if is_new:
         log.warning("%s: a new ledger, with which every budget is full", settings.ledger)

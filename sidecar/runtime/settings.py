@@ -11,6 +11,7 @@ from sidecar.domain.flags import flagged, setting
 from sidecar.domain.share import WHOLE, Share
 from sidecar.identity.settings import IdentitySettings
 from sidecar.keys.settings import ScheduleSettings
+from sidecar.ledger.denials import DEFAULT_MAX_DENIALS
 from sidecar.runtime.logs import LogFormat
 from sidecar.runtime.shared_flags import (
     CONFIRM_CLOCK,
@@ -70,6 +71,14 @@ class Settings:
         default=35,
         min=1,
         max=3650,
+    )
+    max_denials: int = setting(
+        "--max-denials",
+        "How many denials are kept: the oldest make room for new ones.",
+        "COUNT",
+        default=DEFAULT_MAX_DENIALS,
+        min=1,
+        max=10_000_000,
     )
     reflection: bool = setting(
         "--reflection", "Enable gRPC reflection, as for grpcurl.", default=False

@@ -60,7 +60,7 @@ class AdminService:
     async def get_status(self, _request: pb.GetStatusRequest) -> pb.GetStatusResponse:
         """See GetStatus in the contract."""
         time_us = self._books.time_us(self._clock())
-        use = self._books.disk_use()
+        use, denials = self._books.disk_use(), self._books.denial_counts()
         return pb.GetStatusResponse(
             policies=_policy_status(self._reloader.status),
             ledger=pb.LedgerStatus(
@@ -71,6 +71,8 @@ class AdminService:
                 wal_bytes=use.wal_bytes,
                 disk_free_bytes=use.free_bytes,
                 readers=self._books.readers(),
+                denials=denials.kept,
+                dropped_denials=denials.dropped,
             ),
             not_ready=self._health.problem,
         )

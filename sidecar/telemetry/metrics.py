@@ -117,9 +117,12 @@ def _of_ledger(sources: Sources) -> Iterator[Metric]:
     yield _gauge(names.COMMIT_QUEUE, sources.ledger.waiting)
     try:
         open_holds, use = sources.ledger.count_open_holds(), sources.ledger.disk_use()
+        denials = sources.ledger.denial_counts()
     except LedgerUnavailableError:
         return
     yield _gauge(names.HOLDS_OPEN, open_holds)
+    yield _gauge(names.DENIALS, denials.kept)
+    yield _counter(names.DENIALS_DROPPED, [((), denials.dropped)])
     yield _gauge(names.LEDGER_FILE, use.file_bytes)
     yield _gauge(names.LEDGER_WAL, use.wal_bytes)
     yield _gauge(names.LEDGER_FREE, use.free_bytes)

@@ -82,6 +82,11 @@ BUDGETS = [
     for unit in UNITS.values()
 ]
 HOLDS_OPEN = Name("sidecar_holds_open", "Open holds.")
+DENIALS = Name("sidecar_ledger_denials", "Denials that the ledger keeps.")
+DENIALS_DROPPED = Name(
+    "sidecar_ledger_denials_dropped_total",
+    "Denials that were dropped to make room for newer ones, since the ledger was created.",
+)
 LEDGER_FILE = Name("sidecar_ledger_file_bytes", "The size of the ledger's file, without its WAL.")
 LEDGER_WAL = Name(
     "sidecar_ledger_wal_bytes",

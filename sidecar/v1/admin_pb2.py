@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from sidecar.v1 import authorization_pb2 as sidecar_dot_v1_dot_authorization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16sidecar/v1/admin.proto\x12\nsidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esidecar/v1/authorization.proto\"\xd4\x01\n\x0cPolicyStatus\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05rules\x18\x03 \x01(\x05\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12-\n\tloaded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bstale_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x07 \x03(\t\x12\x0f\n\x07summary\x18\x08 \x01(\t\"\xb8\x01\n\x0cLedgerStatus\x12\x12\n\nopen_holds\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61head_of_clock_us\x18\x03 \x01(\x03\x12\x12\n\nfile_bytes\x18\x04 \x01(\x03\x12\x11\n\twal_bytes\x18\x05 \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x06 \x01(\x03\x12\x0f\n\x07readers\x18\x07 \x03(\t\"\x12\n\x10GetStatusRequest\"|\n\x11GetStatusResponse\x12*\n\x08policies\x18\x01 \x01(\x0b\x32\x18.sidecar.v1.PolicyStatus\x12(\n\x06ledger\x18\x02 \x01(\x0b\x32\x18.sidecar.v1.LedgerStatus\x12\x11\n\tnot_ready\x18\x03 \x01(\t\"\x0f\n\rReloadRequest\"<\n\x0eReloadResponse\x12*\n\x08policies\x18\x01 \x01(\x0b\x32\x18.sidecar.v1.PolicyStatus\"s\n\rAdjustRequest\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12\x11\n\tsigned_by\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\nnew_budget\x18\x06 \x01(\x08\"4\n\x0e\x41\x64justResponse\x12\"\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x12.sidecar.v1.Budget\"\xb1\x01\n\x08OpenHold\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x11\n\tworkspace\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x13\n\x0bheld_tokens\x18\x06 \x01(\x03\x12\x1a\n\x12held_cost_nano_usd\x18\x07 \x01(\x03\"9\n\x10ListHoldsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x11ListHoldsResponse\x12#\n\x05holds\x18\x01 \x03(\x0b\x32\x14.sidecar.v1.OpenHold\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x12ReleaseHoldRequest\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x11\n\tsigned_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"L\n\x13ReleaseHoldResponse\x12\x1d\n\x15\x63harged_cost_nano_usd\x18\x01 \x01(\x03\x12\x16\n\x0e\x63harged_tokens\x18\x02 \x01(\x03\x32\xf4\x02\n\x0c\x41\x64minService\x12H\n\tGetStatus\x12\x1c.sidecar.v1.GetStatusRequest\x1a\x1d.sidecar.v1.GetStatusResponse\x12?\n\x06Reload\x12\x19.sidecar.v1.ReloadRequest\x1a\x1a.sidecar.v1.ReloadResponse\x12?\n\x06\x41\x64just\x12\x19.sidecar.v1.AdjustRequest\x1a\x1a.sidecar.v1.AdjustResponse\x12H\n\tListHolds\x12\x1c.sidecar.v1.ListHoldsRequest\x1a\x1d.sidecar.v1.ListHoldsResponse\x12N\n\x0bReleaseHold\x12\x1e.sidecar.v1.ReleaseHoldRequest\x1a\x1f.sidecar.v1.ReleaseHoldResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16sidecar/v1/admin.proto\x12\nsidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esidecar/v1/authorization.proto\"\xd4\x01\n\x0cPolicyStatus\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05rules\x18\x03 \x01(\x05\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12-\n\tloaded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bstale_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x07 \x03(\t\x12\x0f\n\x07summary\x18\x08 \x01(\t\"\xe2\x01\n\x0cLedgerStatus\x12\x12\n\nopen_holds\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x61head_of_clock_us\x18\x03 \x01(\x03\x12\x12\n\nfile_bytes\x18\x04 \x01(\x03\x12\x11\n\twal_bytes\x18\x05 \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x06 \x01(\x03\x12\x0f\n\x07readers\x18\x07 \x03(\t\x12\x0f\n\x07\x64\x65nials\x18\x08 \x01(\x03\x12\x17\n\x0f\x64ropped_denials\x18\t \x01(\x03\"\x12\n\x10GetStatusRequest\"|\n\x11GetStatusResponse\x12*\n\x08policies\x18\x01 \x01(\x0b\x32\x18.sidecar.v1.PolicyStatus\x12(\n\x06ledger\x18\x02 \x01(\x0b\x32\x18.sidecar.v1.LedgerStatus\x12\x11\n\tnot_ready\x18\x03 \x01(\t\"\x0f\n\rReloadRequest\"<\n\x0eReloadResponse\x12*\n\x08policies\x18\x01 \x01(\x0b\x32\x18.sidecar.v1.PolicyStatus\"s\n\rAdjustRequest\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12\x11\n\tsigned_by\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\nnew_budget\x18\x06 \x01(\x08\"4\n\x0e\x41\x64justResponse\x12\"\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x12.sidecar.v1.Budget\"\xb1\x01\n\x08OpenHold\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x11\n\tworkspace\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x13\n\x0bheld_tokens\x18\x06 \x01(\x03\x12\x1a\n\x12held_cost_nano_usd\x18\x07 \x01(\x03\"9\n\x10ListHoldsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x11ListHoldsResponse\x12#\n\x05holds\x18\x01 \x03(\x0b\x32\x14.sidecar.v1.OpenHold\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x12ReleaseHoldRequest\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x11\n\tsigned_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"L\n\x13ReleaseHoldResponse\x12\x1d\n\x15\x63harged_cost_nano_usd\x18\x01 \x01(\x03\x12\x16\n\x0e\x63harged_tokens\x18\x02 \x01(\x03\x32\xf4\x02\n\x0c\x41\x64minService\x12H\n\tGetStatus\x12\x1c.sidecar.v1.GetStatusRequest\x1a\x1d.sidecar.v1.GetStatusResponse\x12?\n\x06Reload\x12\x19.sidecar.v1.ReloadRequest\x1a\x1a.sidecar.v1.ReloadResponse\x12?\n\x06\x41\x64just\x12\x19.sidecar.v1.AdjustRequest\x1a\x1a.sidecar.v1.AdjustResponse\x12H\n\tListHolds\x12\x1c.sidecar.v1.ListHoldsRequest\x1a\x1d.sidecar.v1.ListHoldsResponse\x12N\n\x0bReleaseHold\x12\x1e.sidecar.v1.ReleaseHoldRequest\x1a\x1f.sidecar.v1.ReleaseHoldResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,29 +36,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSTATUS']._serialized_start=104
   _globals['_POLICYSTATUS']._serialized_end=316
   _globals['_LEDGERSTATUS']._serialized_start=319
-  _globals['_LEDGERSTATUS']._serialized_end=503
-  _globals['_GETSTATUSREQUEST']._serialized_start=505
-  _globals['_GETSTATUSREQUEST']._serialized_end=523
-  _globals['_GETSTATUSRESPONSE']._serialized_start=525
-  _globals['_GETSTATUSRESPONSE']._serialized_end=649
-  _globals['_RELOADREQUEST']._serialized_start=651
-  _globals['_RELOADREQUEST']._serialized_end=666
-  _globals['_RELOADRESPONSE']._serialized_start=668
-  _globals['_RELOADRESPONSE']._serialized_end=728
-  _globals['_ADJUSTREQUEST']._serialized_start=730
-  _globals['_ADJUSTREQUEST']._serialized_end=845
-  _globals['_ADJUSTRESPONSE']._serialized_start=847
-  _globals['_ADJUSTRESPONSE']._serialized_end=899
-  _globals['_OPENHOLD']._serialized_start=902
-  _globals['_OPENHOLD']._serialized_end=1079
-  _globals['_LISTHOLDSREQUEST']._serialized_start=1081
-  _globals['_LISTHOLDSREQUEST']._serialized_end=1138
-  _globals['_LISTHOLDSRESPONSE']._serialized_start=1140
-  _globals['_LISTHOLDSRESPONSE']._serialized_end=1221
-  _globals['_RELEASEHOLDREQUEST']._serialized_start=1223
-  _globals['_RELEASEHOLDREQUEST']._serialized_end=1295
-  _globals['_RELEASEHOLDRESPONSE']._serialized_start=1297
-  _globals['_RELEASEHOLDRESPONSE']._serialized_end=1373
-  _globals['_ADMINSERVICE']._serialized_start=1376
-  _globals['_ADMINSERVICE']._serialized_end=1748
+  _globals['_LEDGERSTATUS']._serialized_end=545
+  _globals['_GETSTATUSREQUEST']._serialized_start=547
+  _globals['_GETSTATUSREQUEST']._serialized_end=565
+  _globals['_GETSTATUSRESPONSE']._serialized_start=567
+  _globals['_GETSTATUSRESPONSE']._serialized_end=691
+  _globals['_RELOADREQUEST']._serialized_start=693
+  _globals['_RELOADREQUEST']._serialized_end=708
+  _globals['_RELOADRESPONSE']._serialized_start=710
+  _globals['_RELOADRESPONSE']._serialized_end=770
+  _globals['_ADJUSTREQUEST']._serialized_start=772
+  _globals['_ADJUSTREQUEST']._serialized_end=887
+  _globals['_ADJUSTRESPONSE']._serialized_start=889
+  _globals['_ADJUSTRESPONSE']._serialized_end=941
+  _globals['_OPENHOLD']._serialized_start=944
+  _globals['_OPENHOLD']._serialized_end=1121
+  _globals['_LISTHOLDSREQUEST']._serialized_start=1123
+  _globals['_LISTHOLDSREQUEST']._serialized_end=1180
+  _globals['_LISTHOLDSRESPONSE']._serialized_start=1182
+  _globals['_LISTHOLDSRESPONSE']._serialized_end=1263
+  _globals['_RELEASEHOLDREQUEST']._serialized_start=1265
+  _globals['_RELEASEHOLDREQUEST']._serialized_end=1337
+  _globals['_RELEASEHOLDRESPONSE']._serialized_start=1339
+  _globals['_RELEASEHOLDRESPONSE']._serialized_end=1415
+  _globals['_ADMINSERVICE']._serialized_start=1418
+  _globals['_ADMINSERVICE']._serialized_end=1790
 # @@protoc_insertion_point(module_scope)

@@ -31,7 +31,7 @@ class PolicyStatus(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., generation: _Optional[int] = ..., rules: _Optional[int] = ..., engine: _Optional[str] = ..., loaded_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stale_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problems: _Optional[_Iterable[str]] = ..., summary: _Optional[str] = ...) -> None: ...
 
 class LedgerStatus(_message.Message):
-    __slots__ = ("open_holds", "time", "ahead_of_clock_us", "file_bytes", "wal_bytes", "disk_free_bytes", "readers")
+    __slots__ = ("open_holds", "time", "ahead_of_clock_us", "file_bytes", "wal_bytes", "disk_free_bytes", "readers", "denials", "dropped_denials")
     OPEN_HOLDS_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     AHEAD_OF_CLOCK_US_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,8 @@ class LedgerStatus(_message.Message):
     WAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     READERS_FIELD_NUMBER: _ClassVar[int]
+    DENIALS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_DENIALS_FIELD_NUMBER: _ClassVar[int]
     open_holds: int
     time: _timestamp_pb2.Timestamp
     ahead_of_clock_us: int
@@ -46,7 +48,9 @@ class LedgerStatus(_message.Message):
     wal_bytes: int
     disk_free_bytes: int
     readers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, open_holds: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ahead_of_clock_us: _Optional[int] = ..., file_bytes: _Optional[int] = ..., wal_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., readers: _Optional[_Iterable[str]] = ...) -> None: ...
+    denials: int
+    dropped_denials: int
+    def __init__(self, open_holds: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ahead_of_clock_us: _Optional[int] = ..., file_bytes: _Optional[int] = ..., wal_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., readers: _Optional[_Iterable[str]] = ..., denials: _Optional[int] = ..., dropped_denials: _Optional[int] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()

@@ -27,7 +27,13 @@ from sidecar.domain.clock import SECOND_US
 from sidecar.domain.usage import UsageReport
 from sidecar.domain.windows import Calendar, Window
 from sidecar.ledger import rows
-from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, Chain
+from sidecar.ledger.chain import (
+    AMOUNT_COLUMNS,
+    DECISION_COLUMNS,
+    DENIAL_COLUMNS,
+    HOLD_COLUMNS,
+    Chain,
+)
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy import policy_set
 
@@ -43,6 +49,7 @@ AT_ONCE = 5_000
 Row = dict[str, Any]
 
 _of_decision = itemgetter(*DECISION_COLUMNS)
+_of_denial = itemgetter(*DENIAL_COLUMNS)
 _of_hold = itemgetter(*HOLD_COLUMNS)
 _of_amount = itemgetter(*AMOUNT_COLUMNS)
 
@@ -122,6 +129,7 @@ class _Filling:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
         self._chain = Chain(connection, "decisions")
+        self._denials = Chain(connection, "denials")
         self._calendar = Calendar(UTC)
         self._allowed, self._denied = _templates(connection)
         (self._budgets,) = connection.execute("SELECT max(id) FROM budgets").fetchone()
@@ -131,8 +139,8 @@ class _Filling:
         for _, budget in self._allowed.amounts:  # the first call's own windows go on
             window = self._window(budget, self._allowed.decision)
             window.row["id"], window.spent = budget["id"], budget["spent"]
-        (latest,) = connection.execute("SELECT max(id) FROM decisions").fetchone()
-        self.first = latest + 1
+        self.first = self._denied.decision["id"] + 1
+        self._number = self._denied.decision["number"]
 
     def add(self, number: int, at_us: int, *, is_open: bool) -> None:
         """Copy a call into this row, decided at this time."""
@@ -148,8 +156,10 @@ class _Filling:
             "workspace": WORKSPACES[number % len(WORKSPACES)],
         }
         if not template.hold:
-            decision["chain"] = self._chain.link(_of_decision(decision))
-            self._put("decisions", decision)
+            self._number += 1
+            decision["number"] = self._number
+            decision["chain"] = self._denials.link(_of_denial(decision))
+            self._put("denials", decision)
             return
         hold = {
             **template.hold,
@@ -237,7 +247,7 @@ def _templates(connection: sqlite3.Connection) -> tuple[_Template, _Template]:
         names = [column[0] for column in found.description]
         return [dict(zip(names, row, strict=True)) for row in found]
 
-    allowed, denied = read("SELECT * FROM decisions ORDER BY id")
+    (allowed,), (denied,) = read("SELECT * FROM decisions"), read("SELECT * FROM denials")
     (hold,) = read("SELECT * FROM holds")
     amounts = [
         (amount, read("SELECT * FROM budgets WHERE id = ?", amount["budget"])[0])

@@ -31,6 +31,12 @@ def busy(harness: LedgerHarness) -> None:
         harness.run(harness.ledger.adjust("tokens-day", "lab", amount, "ada", "a test", NOON + 10))
 
 
+def release_one(harness: LedgerHarness, at_us: int) -> None:
+    """Allow a call that is then not sent."""
+    hold = harness.run(harness.ledger.decide(reservation(at_us, DAILY))).hold_id
+    harness.run(harness.ledger.release(hold, "not sent", at_us))
+
+
 def copy(harness: LedgerHarness) -> sqlite3.Connection:
     """A copy of the ledger, to be altered."""
     target = sqlite3.connect(":memory:", isolation_level=None)
@@ -52,11 +58,11 @@ TAMPERING = [
     ("tools that it did not have", "UPDATE holds SET held_tool_calls = '{}' WHERE id = 2", 1),
     ("when a hold expires", "UPDATE holds SET expires_at_us = 1 WHERE id = 2", 1),
     ("an amount of a hold", "UPDATE hold_amounts SET held = held - 1 WHERE hold = 2", 1),
-    ("a denial that is gone", "DELETE FROM decisions WHERE id = 4", 1),
+    ("a decision that is gone", "DELETE FROM decisions WHERE id = 3", 1),
     ("the first that is gone", "DELETE FROM decisions WHERE id = 1", 1),
     ("two that changed places",
-     "UPDATE decisions SET id = 40 WHERE id = 3; UPDATE decisions SET id = 3 WHERE id = 4;"
-     "UPDATE decisions SET id = 4 WHERE id = 40", 3),
+     "UPDATE decisions SET id = 40 WHERE id = 3; UPDATE decisions SET id = 3 WHERE id = 5;"
+     "UPDATE decisions SET id = 5 WHERE id = 40", 3),
     ("a link", "UPDATE decisions SET chain = zeroblob(32) WHERE id = 2", 2),
     ("an adjustment", "UPDATE adjustments SET amount = -500 WHERE id = 1", 1),
     ("who signed", "UPDATE adjustments SET signed_by = 'eve' WHERE id = 2", 1),
@@ -110,7 +116,7 @@ def test_a_pruning_is_a_link_of_the_chain(harness: LedgerHarness) -> None:
     """A head that was kept before or after a pruning is in the chain for as long as it lasts."""
     kept = []
     for day in range(6):
-        harness.run(harness.ledger.decide(reservation(NOON + day * DAY, DAILY, reasons=DENIED)))
+        release_one(harness, NOON + day * DAY)
         kept.append(chain.head(copy(harness)))
         harness.run(harness.ledger.prune(NOON + day * DAY, 2 * DAY))
         kept.append(chain.head(copy(harness)))
@@ -127,7 +133,7 @@ def test_pruning_stops_at_the_first_decision_that_must_stay(harness: LedgerHarne
     """A chain has no gaps: an old hold that is open keeps what came after it."""
     harness.run(harness.ledger.decide(reservation(NOON, DAILY, ttl_us=100 * DAY)))
     for day in range(1, 5):
-        harness.run(harness.ledger.decide(reservation(NOON + day * DAY, DAILY, reasons=DENIED)))
+        release_one(harness, NOON + day * DAY)
     assert harness.run(harness.ledger.prune(NOON + 60 * DAY, DAY)) == 0
 
 
@@ -148,7 +154,7 @@ def test_a_ledger_from_before_the_chain_is_chained_when_it_is_opened(
 ) -> None:
     """An older file is upgraded, and adds up."""
     harness.run(harness.ledger.decide(reservation(NOON, DAILY)))
-    harness.run(harness.ledger.decide(reservation(NOON + 1, DAILY, reasons=DENIED)))
+    harness.run(harness.ledger.decide(reservation(NOON + 1, DAILY)))
     source = copy(harness)
     old = sqlite3.connect(tmp_path / "old.sqlite", isolation_level=None)
     old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")

@@ -3,21 +3,24 @@
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mistral_spend.v1 import authorization_pb2 as pb
 from support import disks
 from support.authorizer_harness import AuthorizerHarness, authorizer_harness
 from support.commands import sidecar
 from support.policies import SHIPPED
 from support.sidecar_process import chat, principal
 
+from sidecar.domain.bounds import MAX_ID_BYTES
 from sidecar.domain.usage import UsageReport
 from sidecar.ledger import ledger_file
 from sidecar.ledger.compaction import compact
+from sidecar.ledger.denials import DEFAULT_MAX_DENIALS
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.reserve import BASE_BYTES
 from sidecar.ledger.verify import verify
@@ -81,7 +84,47 @@ def test_a_decision_takes_what_the_documents_say(harness: AuthorizerHarness) -> 
     claim_bytes = documented(r"storage: (\d+)Gi", MANIFEST) * 2**30
     assert claim_bytes == documented(r"The claim of (\d+) GiB") * 2**30
     calls = documented(r"takes ([\d,]+) calls a day") * RETENTION_DAYS
-    assert calls * bytes_each + MAX_WAL_BYTES + BASE_BYTES <= claim_bytes
+    assert documented(r"([\d,]+) denials") == DEFAULT_MAX_DENIALS
+    denials_bytes = DEFAULT_MAX_DENIALS * documented(r"at most ([\d,]+) with the longest names")
+    assert calls * bytes_each + denials_bytes + MAX_WAL_BYTES + BASE_BYTES <= claim_bytes
+
+
+def usual_denial() -> pb.AuthorizeRequest:
+    """A call of a model that the role may not use."""
+    who = principal(id=f"user-{os.urandom(1).hex()}@example.com", role="analyst")
+    return chat(who, model="mistral-large-latest", request_id=str(uuid.uuid4()))
+
+
+def longest_denial() -> pb.AuthorizeRequest:
+    """A call whose names are all unknown, as long as they may be, and longer in JSON."""
+    names = [str(uuid.uuid4()).ljust(MAX_ID_BYTES, '"') for _ in range(6)]
+    who = principal(id=names[0], role=names[1], workspace=names[2], key_id=names[3])
+    return chat(who, model=names[4], request_id=names[5])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "request_of"),
+    [
+        (r"about ([\d,]+) bytes a denial", usual_denial),
+        (r"at most ([\d,]+) with the longest names", longest_denial),
+    ],
+)
+def test_a_denial_takes_what_the_documents_say(
+    harness: AuthorizerHarness, pattern: str, request_of: Callable[[], pb.AuthorizeRequest]
+) -> None:
+    """With usual names, and with the longest ones, which an attacker can choose."""
+
+    def deny(calls: int) -> None:
+        for _ in range(calls):
+            assert not harness.authorize(request_of()).hold_id
+            harness.wait(SECONDS_BETWEEN_CALLS)
+
+    deny(50)
+    before = pages(harness)
+    deny(200)
+    measured_bytes = (pages(harness) - before) * PAGE_BYTES / 200
+    bytes_each = documented(pattern)
+    assert 0.85 * bytes_each < measured_bytes <= bytes_each
 
 
 def test_the_room_of_pruned_decisions_is_used_again(harness: AuthorizerHarness) -> None:

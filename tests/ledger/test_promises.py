@@ -372,8 +372,8 @@ def test_l7_every_amount_in_the_file_is_an_integer(harness: LedgerHarness) -> No
     tables = sql("SELECT name, strict FROM pragma_table_list WHERE type = 'table'").fetchall()
     ours = {name for name, _ in tables if not name.startswith(("sqlite_", "_sqlite"))}
     assert ours == {
-        "adjustments", "alert_deliveries", "alerts", "budgets", "decisions", "hold_amounts", "holds", "model_retirements",
-        "policy_sets", "prices",
+        "adjustments", "alert_deliveries", "alerts", "budgets", "decisions", "denials",
+        "denials_gone", "hold_amounts", "holds", "model_retirements", "policy_sets", "prices",
         "prunings", "key_versions", "key_rotations", "key_rotation_steps", "key_tracking",
         "key_usage_counted", "key_usage_until", "time_corrections", "ledger_identity",
     }  # fmt: skip

@@ -16,7 +16,7 @@ from support.older_ledger import file_of
 from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import DAY_US, SECOND_US, to_us
-from sidecar.domain.decisions import Effect, HoldState, Limit, Reason
+from sidecar.domain.decisions import Effect, HoldState, Limit
 from sidecar.domain.windows import MINUTE_US, Calendar, Window
 from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import LedgerRefusedError
@@ -26,7 +26,6 @@ from sidecar.ledger.time_correction import TimeCorrection, correct_time
 NOON = to_us(datetime(2026, 11, 10, 12, tzinfo=UTC))
 YEAR_US = 365 * DAY_US
 DAILY, RATE = limit(100), limit(100, window=Window.MINUTE)
-DENIED = (Reason("NO", "no", "some-rule", 403),)
 SIGNED = ("ada@example.com", "the clock was wrong")
 
 
@@ -216,8 +215,9 @@ def test_a_correction_is_refused_where_windows_may_have_been_pruned(
 
 def test_the_pruning_that_reached_furthest_counts(harness: LedgerHarness) -> None:
     """L9: the next one, with a longer retention, deletes what it had left."""
-    early = [reservation(NOON - 60 * DAY_US, reasons=DENIED) for _ in range(102)]
+    early = [reservation(NOON - 60 * DAY_US) for _ in range(102)]
     harness.together(*(harness.ledger.decide(one) for one in early))
+    harness.together(*(harness.ledger.release(one.hold_id, "not sent", one.at_us) for one in early))
     call(harness, NOON)
     assert harness.run(harness.ledger.prune(NOON, DAY_US)) == 100
     assert prune(harness, NOON, 35) == 2

@@ -7,7 +7,8 @@ by characters and by calls of tools; the eighth is the seventh, brought up to da
 eighth, with a call that its only limit released when it expired; the tenth is a new one, with a
 total, a year and a week that begins on Sunday at six, whose first calls were pruned; the eleventh
 is the tenth, with a call of a model that retires a day later; the twelfth is the eleventh, brought up
-to date, and so are the thirteenth and the fourteenth.
+to date, and so are the thirteenth and the fourteenth; the fifteenth has three denials more, of which
+two are kept.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,7 @@ def test_an_old_ledger_is_brought_up_to_date_and_stays_clean(dump: Path, tmp_pat
         f"SELECT {columns_of(path, 'holds')} FROM holds ORDER BY id",
         f"SELECT {columns_of(path, 'budgets')} FROM budgets ORDER BY id",
         "SELECT * FROM hold_amounts ORDER BY hold, budget",
+        *(["SELECT * FROM denials", "SELECT * FROM denials_gone"] if dump.stem >= "0015" else ()),
         *(ALERTS if dump.stem >= "0003" else ()),
         *([f"SELECT {columns_of(path, 'alerts')} FROM alerts"] if dump.stem >= "0003" else []),
     )
@@ -140,6 +143,30 @@ def test_an_old_ledger_goes_on_deciding(
     assert late.cost_nano_usd == 75_000
     left = harness.authorize(chat(principal(), request_id="new"))
     assert codes(left) == []
+    assert verify(ledger_file.open_reader(path))[0] == []
+
+
+@each_version
+def test_denials_of_an_old_ledger_are_kept_beside_new_ones(
+    dump: Path, open_harness: Callable[..., AuthorizerHarness], tmp_path: Path
+) -> None:
+    """L3: the log has both, in their order, and one that is repeated is not recorded again."""
+    path = file_of(dump, tmp_path / "ledger.sqlite")
+    log = f"SELECT decision_id FROM {'all_decisions' if dump.stem >= '0015' else 'decisions'}"
+    before = rows(path, f"{log} ORDER BY id")
+    harness = open_harness(ledger=path)
+    harness.now_us = harness.ledger.latest_us
+    asked = [
+        chat(principal(role="analyst"), model="mistral-large-latest", request_id=request_id)
+        for request_id in ("denied", "denied-3", "new")
+    ]
+    answers = [harness.authorize(one) for one in (*asked, *asked)]
+    assert answers[3:] == [replace(one, replayed=True) for one in answers[:3]]
+    kept = [(answer.decision_id,) for answer in answers[:3]]
+    assert rows(path, "SELECT decision_id FROM decision_log") == [
+        *before,
+        *(one for one in kept if one not in before),
+    ]
     assert verify(ledger_file.open_reader(path))[0] == []
 
 

@@ -18,6 +18,7 @@ SPENT = "L2 a budget's spent is not its opening balance, closed holds and adjust
 OPENING = "L2 an opening balance is not what pruning recorded"
 ALTERED = "the decision log was altered"
 COST = "L2 a hold's cost is not what its budgets were charged"
+TWICE = "L3 two decisions have the same id"
 LOST = "L3 an allowed decision has no hold, or a denied one has"
 CHARGED = "L5 an open hold has a charge, or a released one"
 UNKNOWN = "L2 an expired hold's cost is not what its budgets were charged"
@@ -34,6 +35,12 @@ DAMAGE = [
     (COST, "UPDATE holds SET charged_output_tokens = 1 WHERE state = 'settled'"),
     (LOST, "DELETE FROM holds WHERE state = 'open'"),
     (LOST, "UPDATE decisions SET effect = 'deny'"),
+    (
+        TWICE,
+        "UPDATE decisions SET request_id = (SELECT request_id FROM denials) WHERE id = 1",
+    ),
+    (TWICE, "UPDATE denials SET decision_id = (SELECT decision_id FROM decisions LIMIT 1)"),
+    (TWICE, "UPDATE denials SET id = 1"),
     (CHARGED, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'open'"),
     (CHARGED, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'released'"),
     (UNKNOWN, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'expired'"),
@@ -66,7 +73,7 @@ def test_each_kind_of_damage_is_found_and_named(promise: str, damage: str, tmp_p
     )
     harness.run(harness.ledger.settle(settled, settlement(1, 30)))
     harness.run(harness.ledger.release(released, "not sent", 1))
-    harness.run(harness.ledger.decide(reservation(1, *limits, tokens=1001)))
+    harness.run(harness.ledger.decide(reservation(1, *limits, tokens=1001, request_id="no")))
     harness.run(harness.ledger.decide(reservation(1, *limits, ttl_us=1)))
     harness.run(harness.ledger.decide(reservation(1, limits[1], ttl_us=1, charge_on_expiry=False)))
     harness.run(harness.ledger.expire(2))

@@ -41,12 +41,12 @@ L1 = [
         "refused-call-keeps-holds", "L1", "A refused call leaves holds on the limits that had room.",
         "Admission._record",
         "if not decision.hold_id:\n"
-        "    self._sql.execute(...)\n"
+        "    self._denials.record(...)\n"
         "    return\n"
         "hold = self._hold_values(reservation, decision)\n"
         "amounts = sorted((self._balances.hold(balance, line.amount), line.amount, int(line.charge_on_expiry)) for line, balance in checked)",
         "if not decision.hold_id:\n"
-        "    self._sql.execute(...)\n"
+        "    self._denials.record(...)\n"
         "    for line, balance in checked:\n"
         "        if balance.fits(line.amount):\n"
         "            self._balances.hold(balance, line.amount)\n"
@@ -397,9 +397,9 @@ L4 = [
     Mutant(
         "uncommitted-is-shown", "L4", "Budgets include holds that are not committed yet.",
         "SqliteLedger.__init__",
-        "self._key_usage = KeyUsage(writer)\n"
+        "self._writer = writer\n"
         "self._committed_balances = Balances(reader, ...)",
-        "self._key_usage = KeyUsage(writer)\n"
+        "self._writer = writer\n"
         "self._committed_balances = Balances(writer, ...)",
     ),
     Mutant(

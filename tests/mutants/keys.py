@@ -5,7 +5,15 @@ from mutants.mutant import MigrationMutant, Mutant, TextMutant
 U1 = [
     Mutant(
         "pruned-uncounted", "U1", "Decisions are pruned before the use of their keys is counted.",
-        "SqliteLedger._prune", "self._key_usage.count()", "pass",
+        "Retention.prune", "self._key_usage.count_through(last)", "pass",
+    ),
+    Mutant(
+        "dropped-uncounted", "U1", "Denials are dropped before the use of their keys is counted.",
+        "Denials._delete", "self._key_usage.count_through(row)", "pass",
+    ),
+    MigrationMutant(
+        "denials-uncounted", "U1", "A denied call is no use of its key.",
+        "0015_denials", "CAST('deny' AS TEXT), decided_at_us FROM denials\n  WHERE id >", "CAST('deny' AS TEXT), decided_at_us FROM denials\n  WHERE NOT id >",
     ),
     TextMutant(
         "counted-twice", "U1", "The last decision that was counted is counted again.",
@@ -18,7 +26,7 @@ U1 = [
     ),
     MigrationMutant(
         "made-up-versions", "U1", "A use is counted for versions that do not exist.",
-        "0005_key_usage", "iif(v.version IS NULL, t.key_id, d.key_id)", "d.key_id",
+        "0015_denials", "iif(v.version IS NULL, t.key_id, d.key_id)", "d.key_id",
     ),
     Mutant(
         "counting-since-now", "U1", "The time from which uses are counted is later than the first counted use.",

@@ -58,6 +58,10 @@ L2 = [
         "verify-blind-to-altered-decisions", "L2", "`ledger verify` accepts an altered decision.",
         "breaks", "link != _link(previous, *content)", "not link",
     ),
+    TextMutant(
+        "verify-blind-to-ids-used-twice", "L3", "`ledger verify` accepts a denial with the request_id of an allowed call.",
+        "_CHECKS", "OR d.request_id = n.request_id", "",
+    ),
     Mutant(
         "chain-without-holds", "L2", "The hash chain does not cover what a decision held.",
         "_link", "[row, hold, amounts]", "[row]",
@@ -434,7 +438,7 @@ L9 = [
     ),
     TextMutant(
         "correction-forgotten", "L9", "A restart after a correction of the time goes on with the wrong time.",
-        "_LATEST_US", "WHERE follows = decisions.id", "WHERE follows < 0",
+        "_LATEST_US", "WHERE follows = latest.id", "WHERE follows < 0",
     ),
     Mutant(
         "clock-may-go-back", "L9", "After the clock was set back, decisions use earlier prices and times.",
@@ -457,8 +461,16 @@ L9 = [
         "LedgerTime.__init__", "(latest.fetchone() or (0,))[0]", "0",
     ),
     TextMutant(
+        "ledger-time-of-allowed-calls", "L9", "After a restart with the clock set back, the time of the last denial is forgotten.",
+        "_LATEST_US", "FROM denials ORDER BY id DESC", "FROM denials WHERE 0 ORDER BY id DESC",
+    ),
+    TextMutant(
         "prune-the-latest", "L9", "Pruning removes the decision that keeps the ledger's time.",
         "_OLDEST", "d.id < (SELECT max(id) FROM decisions)", "1",
+    ),
+    TextMutant(
+        "prune-the-latest-denial", "L9", "Pruning removes the denial that keeps the ledger's time.",
+        "_OLD", "WHERE id < (SELECT max(id) FROM denials)", "",
     ),
     Mutant(
         "repeated-hour-given-twice", "L9", "The hour that the clocks repeat has two windows.",

@@ -48,6 +48,7 @@ def test_every_promise_has_several_mutants() -> None:
         *(f"L{number}" for number in range(1, 10)),
         "A1",
         "A2",
+        "D1",
         "U1",
         "F1",
         "R1",

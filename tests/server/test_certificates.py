@@ -114,7 +114,7 @@ def test_the_record_has_the_proven_name_not_the_requests(site: Site) -> None:
     assert [reason.code for reason in denied.reasons] == ["PRINCIPAL_CONTRADICTED"]
     assert site.sidecar.stop() == 0
     connection = sqlite3.connect(site.sidecar.ledger)
-    found = connection.execute("SELECT effect, principal FROM decisions ORDER BY id").fetchall()
+    found = connection.execute("SELECT effect, principal FROM all_decisions ORDER BY id").fetchall()
     connection.close()
     assert found == [("allow", NAME), ("deny", NAME)]
 

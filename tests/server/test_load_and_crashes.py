@@ -199,7 +199,7 @@ def test_the_decision_log_matches_the_responses(start_sidecar: Start, tmp_path: 
     answer = sidecar.stub.Authorize(chat(tester(), model="small-1", request_id="r"))
     (row,) = rows(
         sidecar.ledger,
-        "SELECT decision_id, effect, reasons, digest FROM decisions"
+        "SELECT decision_id, effect, reasons, digest FROM all_decisions"
         " JOIN policy_sets ON policy_sets.id = policy_set",
     )
     assert (answer.decision_id, "deny", answer.policy_digest) == (row[0], row[1], row[3])

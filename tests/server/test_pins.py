@@ -51,7 +51,7 @@ def test_each_field_that_contradicts_a_pin_is_denied(name: str, pinned: RunningS
     connection = sqlite3.connect(f"file:{pinned.ledger}?mode=ro", uri=True)
     columns = "effect, principal, role, workspace, key_id, reasons"
     row = connection.execute(
-        f"SELECT {columns} FROM decisions WHERE decision_id = ?", (answer.decision_id,)
+        f"SELECT {columns} FROM all_decisions WHERE decision_id = ?", (answer.decision_id,)
     ).fetchone()
     connection.close()
     assert row[:5] == ("deny", *PINNED.values())

@@ -287,9 +287,7 @@ def test_a_caller_that_is_always_denied_does_not_fill_the_disk(
     assert own.stub.Authorize(denied, metadata=ada).effect == pb.EFFECT_DENY
     assert own.stop() == 0
     with closing(sqlite3.connect(own.ledger)) as ledger:
-        (recorded,) = ledger.execute(
-            "SELECT count(*) FROM decisions WHERE effect = 'deny'"
-        ).fetchone()
+        (recorded,) = ledger.execute("SELECT count(*) FROM denials").fetchone()
     assert recorded == DENIAL_BURST + 1
 
 

@@ -72,6 +72,7 @@ ATTACKS = (
         6,
         "a caller that is denied everything",
         (
+            "tests/server/test_denied_caller.py::test_a_caller_that_is_denied_everything_takes_a_bounded_part_of_the_disk",
             f"{_TOKENS}::test_a_caller_that_is_always_denied_does_not_fill_the_disk",
             "tests/server/test_full_disk.py::test_a_full_disk_has_room_for_settlements_releases_and_prunings",
         ),

@@ -27,7 +27,7 @@ _ADMISSIONS = {
 }
 _HISTORY = {
     "L3 one request has two decisions": """
-        SELECT request_id FROM decisions GROUP BY fingerprint HAVING count(*) > 1""",
+        SELECT request_id FROM all_decisions GROUP BY fingerprint HAVING count(*) > 1""",
     "L5 an expired hold is not charged as its limits say": """
         SELECT b.rule || ': ' || h.hold_id FROM hold_amounts a JOIN holds h ON h.id = a.hold
           JOIN budgets b ON b.id = a.budget
@@ -39,13 +39,13 @@ _HISTORY = {
         WHERE NOT (b.window_start_us <= d.decided_at_us AND d.decided_at_us < b.window_end_us)""",
     "L9 a decision is earlier than the one before it": """
         SELECT decision_id FROM (SELECT decision_id, decided_at_us,
-          lag(decided_at_us) OVER (ORDER BY id) AS before_us FROM decisions)
+          lag(decided_at_us) OVER (ORDER BY id) AS before_us FROM all_decisions)
         WHERE decided_at_us < before_us""",
 }
 _ALERTS = {
     "A1 a decision reached a threshold without an alert": """
         SELECT d.decision_id || ': ' || percent || ' % of ' || (b.value ->> 0)
-        FROM decisions d, json_each(d.budgets) b,
+        FROM all_decisions d, json_each(d.budgets) b,
           (SELECT 50 AS percent UNION SELECT 80 UNION SELECT 100)
         WHERE b.value ->> 0 IN ('hour', 'day', 'week', 'month', 'total')
           AND coalesce(b.value ->> 4, :pruned_us) >= :pruned_us
@@ -55,7 +55,7 @@ _ALERTS = {
             AND a.window_start_us = b.value ->> 3 AND a.percent = percent)""",
     "A1 a limit without room has a threshold without an alert": """
         SELECT d.decision_id || ': ' || (b.value ->> 0)
-        FROM decisions d, json_each(d.budgets) b, json_each(d.reasons) r
+        FROM all_decisions d, json_each(d.budgets) b, json_each(d.reasons) r
         WHERE r.value ->> 'rule' = b.value ->> 0 AND coalesce(b.value ->> 4, :pruned_us) >= :pruned_us
           AND b.value ->> 0 IN ('hour', 'day', 'week', 'month', 'total')
           AND 3 <> (SELECT count(*) FROM alerts a WHERE a.kind = 'threshold'
@@ -67,7 +67,7 @@ _ALERTS = {
     "A1 an alert is about a threshold that no decision reached": """
         SELECT a.rule || ': ' || percent FROM alerts a
         WHERE a.kind = 'threshold' AND a.raised_at_us >= :pruned_us AND NOT EXISTS (
-          SELECT 1 FROM decisions d, json_each(d.budgets) b WHERE d.decided_at_us = a.raised_at_us
+          SELECT 1 FROM all_decisions d, json_each(d.budgets) b WHERE d.decided_at_us = a.raised_at_us
             AND b.value ->> 0 = a.rule AND b.value ->> 2 = a.scope
             AND b.value ->> 3 = a.window_start_us
             AND (((b.value ->> 6) + (b.value ->> 7)) * 100 >= percent * (b.value ->> 5)
@@ -82,7 +82,7 @@ _ALERTS = {
 _KEPT = f"""
     SELECT {REQUEST_ID}, d.decision_id, coalesce(h.hold_id, ''), h.state, h.charged_cost_nano_usd,
       h.charged_input_tokens + h.charged_output_tokens, h.overrun
-    FROM decisions d LEFT JOIN holds h USING (id)"""
+    FROM all_decisions d LEFT JOIN holds h USING (id)"""
 _USED = """
     SELECT coalesce(sum(used), 0) FROM (
       SELECT CASE h.state WHEN 'open' THEN a.held ELSE a.charged END AS used

@@ -322,7 +322,7 @@ def decided(sidecar: RunningSidecar, user: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(f"file:{sidecar.ledger}?mode=ro", uri=True)) as ledger:
         return ledger.execute(
             "SELECT substr(request_id, 1, instr(request_id, char(31)) - 1), effect, state, outcome, charged_cost_nano_usd"
-            " FROM decisions LEFT JOIN holds USING (id) WHERE principal = ? ORDER BY id",
+            " FROM all_decisions LEFT JOIN holds USING (id) WHERE principal = ? ORDER BY id",
             (user,),
         ).fetchall()
 

@@ -77,7 +77,7 @@ def evaluate(sidecar: RunningSidecar, body: Any, path: str = ONE, **headers: str
 def decisions(sidecar: RunningSidecar) -> int:
     """Return the number of recorded decisions."""
     connection = sqlite3.connect(f"file:{sidecar.ledger}?mode=ro", uri=True)
-    (count,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
+    (count,) = connection.execute("SELECT count(*) FROM all_decisions").fetchone()
     connection.close()
     return int(count)
 
