@@ -4,6 +4,7 @@ from siege.attack import Attack
 from siege.bodies import Bodies
 from siege.calls import Calls
 from siege.connections import Connections
+from siege.denials import Denials
 from siege.evaluations import Evaluations
 from siege.frames import Frames, UnfinishedRequests
 from siege.http_requests import HttpRequests
@@ -76,6 +77,7 @@ ATTACKS = (
             f"{_TOKENS}::test_a_caller_that_is_always_denied_does_not_fill_the_disk",
             "tests/server/test_full_disk.py::test_a_full_disk_has_room_for_settlements_releases_and_prunings",
         ),
+        (Denials,),
     ),
     Attack(
         7,

@@ -19,6 +19,7 @@ INPUTS = {
     "bodies behind Envoy": 150,
     "unfinished requests": 2,
     "frames": 200,
+    "denials": 15,
     "streams": 100,
     "connections": 150,
     "HTTP requests": 300,
