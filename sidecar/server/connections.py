@@ -70,7 +70,7 @@ class Connections:
     """
 
     def __init__(self, max_connections: int) -> None:
-        """Watch listeners of at most so many connections each."""
+        """Watch listeners of at most so many connections each, and one that waits for room."""
         self._max_connections = max_connections
         self._listeners = frozenset[Listener]()
         self._watch: asyncio.Task[None] | None = None
@@ -114,13 +114,13 @@ class Connections:
             self._make_room()
 
     def _make_room(self) -> None:
-        """End the most silent connection of each listener that is full."""
+        """End the most silent connection of each listener that has too many."""
         with _accepted(self._listeners) as connections:
             by_listener = defaultdict[Listener, list[_Connection]](list)
             for connection in connections:
                 by_listener[connection.listener].append(connection)
             for full in by_listener.values():
-                if len(full) < self._max_connections:
+                if len(full) <= self._max_connections:
                     continue
                 silent_seconds, _, most_silent = max(
                     (each.silent_seconds(), -each.age_order(), each) for each in full

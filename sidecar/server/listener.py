@@ -68,7 +68,8 @@ class ListenerSettings:
     )
     max_connections: int = setting(
         "--max-connections",
-        "The most connections of one listener; further ones are closed.",
+        "The most connections of one listener. For one more, one that is silent is ended;"
+        " further ones are closed.",
         default=64,
         min=1,
         max=100_000,
@@ -78,7 +79,9 @@ class ListenerSettings:
 
 def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[str, int]]:
     """Return gRPC's options: a bound on everything that a peer can send or keep open."""
-    max_calls = settings.max_connections * MAX_CONCURRENT_STREAMS
+    # One more than the maximum is let in, so that it is known when one has to make room.
+    let_in = settings.max_connections + 1
+    max_calls = let_in * MAX_CONCURRENT_STREAMS
     options = [
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
@@ -95,7 +98,7 @@ def _options(settings: ListenerSettings, *, from_elsewhere: bool) -> list[tuple[
         # If the two differ, gRPC refuses calls between them at random.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_allowed_incoming_connections", let_in),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ("grpc.max_connection_idle_ms", CONNECTION_IDLE_SECONDS * 1000),
         # Dead peers are detected; peers that ping too often are disconnected.

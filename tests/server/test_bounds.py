@@ -22,6 +22,7 @@ from support import tools
 from support.sidecar_process import RunningSidecar, chat, error_info, eventually, principal, stub
 
 from sidecar.server.addresses import created_with
+from sidecar.server.connections import LOOK_SECONDS, SILENT_SECONDS
 from sidecar.server.listener import HANDSHAKE_SECONDS, MAX_CONCURRENT_STREAMS, PING_SECONDS
 from sidecar.server.service import MAX_STREAMS
 from sidecar.server.stream import UNREAD_SECONDS
@@ -60,13 +61,16 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def test_connections_that_are_too_many_are_closed(start_sidecar: Start) -> None:
-    """Existing connections continue, and each that ends makes room for another."""
+    """Existing connections continue, and each that ends makes room for another.
+
+    One above the maximum is let in, for which a silent one would be ended.
+    """
     sidecar = start_sidecar(None, "--max-connections", "4")
     ours = sidecar.stub
     assert ours.Authorize(chat()).hold_id
     idle = [connect(sidecar) for _ in range(20)]
     closed = [is_closed(connection) for connection in idle]
-    assert closed.count(False) == 3
+    assert closed.count(False) == 4
     assert ours.Authorize(chat()).hold_id
     for connection in idle:
         connection.close()
@@ -85,7 +89,7 @@ def test_silent_connections_make_room_where_a_listener_is_full(
         tools.cannot("connections are listed in Linux's /proc")
     listen = ("--listen", f"unix:{tmp_path}/s") if unix else ()
     sidecar = start_sidecar(None, "--max-connections", "4", *listen)
-    silent = [connect(sidecar) for _ in range(4)]
+    silent = [connect(sidecar) for _ in range(5)]
     for connection in silent:
         connection.sendall(PREFACE + SETTINGS)  # so that it could stay for a minute
     ours = sidecar.stub
@@ -94,6 +98,23 @@ def test_silent_connections_make_room_where_a_listener_is_full(
     for _ in range(5):  # a connection in use is not the one that goes
         time.sleep(1)
         assert ours.Authorize(chat()).hold_id
+    for connection in silent:
+        connection.close()
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["TCP", "a Unix socket"])
+def test_no_connection_makes_room_that_no_other_waits_for(
+    unix: bool, start_sidecar: Start, tmp_path: Path
+) -> None:
+    """As many connections as there may be stay open, silent or not, such as those of streams."""
+    listen = ("--listen", f"unix:{tmp_path}/s") if unix else ()
+    sidecar = start_sidecar(None, "--max-connections", "4", *listen)
+    silent = [connect(sidecar) for _ in range(4)]
+    for connection in silent:
+        connection.sendall(PREFACE + SETTINGS)
+    time.sleep(SILENT_SECONDS + 3 * LOOK_SECONDS)
+    assert [is_closed(connection) for connection in silent] == [False] * 4
+    assert sidecar.stub.Authorize(chat(), timeout=10).hold_id  # one more is let in
     for connection in silent:
         connection.close()
 
