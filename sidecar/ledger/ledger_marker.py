@@ -52,9 +52,14 @@ class LedgerMarker:
     def _named(self) -> str:
         """Return the id in the marker; "" without one."""
         try:
-            with self._path.open("rb") as file:
-                content = file.read(_MAX_BYTES)
+            handle = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
+            try:
+                content = os.read(handle, _MAX_BYTES)
+            finally:
+                os.close(handle)
         except FileNotFoundError:
+            if self._path.is_symlink():  # its disk may not be mounted
+                raise LedgerRefusedError(f"{self._path}: is a link to nothing") from None
             return ""
         except OSError as error:
             raise LedgerRefusedError(f"{self._path}: cannot be read: {error.strerror}") from None

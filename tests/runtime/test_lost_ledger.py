@@ -1,5 +1,6 @@
 """A real sidecar whose ledger is moved or deleted while it serves."""
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,8 @@ def test_another_ledger_than_the_marker_names_is_refused(
         (b"", 1, "is not the marker of a ledger"),
         (b"x" * 10_000, 1, "is not the marker of a ledger"),
         ("folder", 1, "cannot be read"),
+        ("pipe", 1, "is not the marker of a ledger"),
+        ("link to nothing", 1, "is a link to nothing"),
         ("no folder", 1, "cannot be written"),
         ("beside", 2, "is in the folder of the ledger"),
     ],
@@ -162,6 +165,12 @@ def test_a_marker_that_cannot_be_one_is_refused(
         marker.write_bytes(content)
     elif content == "folder":
         marker.mkdir(parents=True)
+    elif content == "pipe":
+        marker.parent.mkdir()
+        os.mkfifo(marker)
+    elif content == "link to nothing":
+        marker.parent.mkdir()
+        marker.symlink_to(tmp_path / "not mounted" / "marker")
     elif content == "no folder":
         marker = marker / "too" / "deep"
     else:
