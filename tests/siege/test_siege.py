@@ -15,7 +15,7 @@ from siege.siege import besiege
 ROOT = Path(__file__).parents[2]
 SEED = 15
 INPUTS = {
-    "tokens": 250,
+    "tokens": 150,
     "bodies behind Envoy": 150,
     "unfinished requests": 2,
     "frames": 200,
@@ -26,7 +26,7 @@ INPUTS = {
     "evaluations": 200,
     "headers of calls": 40,
     "messages": 400,
-    "policy files": 40,
+    "policy files": 25,
 }
 """For each kind of hostile input, how many take a few seconds."""
 FUZZERS = [fuzzer for attack in ATTACKS for fuzzer in attack.fuzzers]
