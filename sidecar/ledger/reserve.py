@@ -36,7 +36,7 @@ class Reserve:
         self._ledger = ledger
         self._path = Path(f"{ledger}.reserve")
         self.is_full = False
-        """Whether the disk has room for settlements, releases and prunings alone."""
+        """Whether what room is left is for settlements, releases and prunings."""
 
     def free(self) -> None:
         """Give the room back to the disk."""

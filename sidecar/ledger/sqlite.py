@@ -52,7 +52,7 @@ from sidecar.ledger.settlement import MAX_PER_TRANSACTION, Settlements
 
 T = TypeVar("T")
 
-_FULL = "its disk is full, and has room for settlements alone"
+_FULL = "its disk is full; what room is left is kept for settlements"
 
 
 class SqliteLedger:
