@@ -6,11 +6,14 @@ it takes, /proc; elsewhere no connection is found, and none is ended.
 
 import asyncio
 import contextlib
+import fcntl
 import ipaddress
 import logging
 import os
 import socket
 import struct
+import sys
+import termios
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -27,7 +30,11 @@ SILENT_SECONDS = 3.0
 """A connection whose peer has sent nothing for so long makes room for another."""
 
 MAX_CANCELLED_CALLS = 100
-"""Of one connection in a second: calls that are taken back before their request is whole."""
+"""In a second: calls that are taken back before their request is whole. For each more of these, the
+connection with most of them is ended."""
+
+MIN_CANCELLED_CALLS = 10
+"""In a second, of a connection that is ended."""
 
 _DESCRIPTORS = Path("/proc/self/fd")
 _LAST_RECEIVED_AT = 52
@@ -56,6 +63,10 @@ class _Connection(NamedTuple):
             return float("inf")
         info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED_AT + 4)
         return float(struct.unpack_from("=I", info, _LAST_RECEIVED_AT)[0]) / 1000
+
+    def unread_bytes(self) -> int:
+        """Return what the peer has sent and gRPC has not read."""
+        return int.from_bytes(fcntl.ioctl(self.socket, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def age_order(self) -> int:
         """Return a number that is lower for older sockets."""
@@ -97,16 +108,24 @@ class Connections:
             self._counted_since_seconds = now_seconds
             self._cancelled_calls.clear()
         self._cancelled_calls[peer] += 1
-        if self._cancelled_calls[peer] == MAX_CANCELLED_CALLS:
-            self._end(peer)
+        if self._cancelled_calls.total() % MAX_CANCELLED_CALLS == 0:
+            self._end_worst()
 
-    def _end(self, peer: str) -> None:
-        address = _address(peer)
+    def _end_worst(self) -> None:
+        """End the connection that has taken back the most calls in this second.
+
+        For gRPC, all peers of Unix sockets have one name: the one that sends faster than it is
+        read is ended.
+        """
         with _accepted(self._listeners) as connections:
-            for connection in connections:
-                if address is not None and connection.peer == address:
-                    connection.end()
-                    log.warning("%s was disconnected: it takes back every call it begins", peer)
+            for peer, calls in self._cancelled_calls.most_common():
+                address = _address(peer)
+                named = [connection for connection in connections if connection.peer == address]
+                worst = max(named, key=_Connection.unread_bytes, default=None)
+                if worst and calls >= MIN_CANCELLED_CALLS and (address or worst.unread_bytes()):
+                    worst.end()
+                    log.warning("%s was disconnected: it takes back the calls it begins", peer)
+                    return
 
     async def _make_room_regularly(self) -> None:
         while True:

@@ -49,8 +49,13 @@ def begun(stream: int, path: str) -> bytes:
 
 
 def connect(address: str) -> socket.socket:
-    """Connect to an address of a sidecar over TCP."""
+    """Connect to an address of a sidecar."""
     host, _, port = address.rpartition(":")
+    if host == "unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        connection.connect(port)
+        return connection
     return socket.create_connection((host, int(port)), timeout=10)
 
 
