@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 SILENT_SECONDS = 3.0
-"""A connection whose peer has sent nothing for so long makes room for another."""
+"""A connection whose peer has been silent for this time makes room for another."""
 
 MAX_CANCELLED_CALLS = 100
 """In a second: calls that are taken back before their request is whole. For each more of these, the
@@ -163,7 +163,7 @@ def _accepted(listeners: frozenset[Listener]) -> Iterator[list[_Connection]]:
 def _connection(
     link: Path, listeners: frozenset[Listener], opened: contextlib.ExitStack
 ) -> _Connection | None:
-    """Return the connection of a descriptor, opened once more. Raises OSError for what is none."""
+    """Return a descriptor's connection, opened once more. Raises OSError for any other file."""
     if not str(link.readlink()).startswith("socket:"):
         return None
     # gRPC may close its descriptor at any time, and another file then have the number.

@@ -1,7 +1,7 @@
 """A gRPC server of named methods, which refuses all others, however they are called.
 
 grpc.aio reads the path of a method that is not registered as UTF-8 in the task that accepts all
-calls, and a path that is none ends that task, and with it the server (in 1.85.1). So here every
+calls. Other bytes end that task, and with it the server (in 1.85.1). So here every
 method is registered, and others are refused before their path is read.
 """
 

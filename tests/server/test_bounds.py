@@ -16,9 +16,11 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
+from hyperframe.frame import PingFrame, SettingsFrame
 from mistral_spend.v1 import authorization_pb2 as pb
 from mistral_spend.v1.authorization_pb2_grpc import AuthorizationServiceStub
-from support import tools
+from support import http2_frames, tools
+from support.http2_frames import PREFACE
 from support.sidecar_process import RunningSidecar, chat, error_info, eventually, principal, stub
 
 from sidecar.server.addresses import created_with
@@ -31,19 +33,13 @@ Start = Callable[..., RunningSidecar]
 
 SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 1), ("grpc.http2.bdp_probe", 0)]
 """Options of a client that gets no response before it reads."""
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
+SETTINGS = SettingsFrame(0).serialize()
+PING = PingFrame(0, bytes(8)).serialize()
 
 
 def connect(sidecar: RunningSidecar) -> socket.socket:
-    """Open a connection without sending anything."""
-    host, _, port = sidecar.addresses[0].rpartition(":")
-    if host == "unix":
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(port)
-    else:
-        connection = socket.create_connection((host, int(port)))
+    """Open a connection without sending anything; what it waits for comes soon."""
+    connection = http2_frames.connect(sidecar.addresses[0])
     connection.settimeout(0.2)
     return connection
 

@@ -41,7 +41,7 @@ def besiege(
     seconds: float = float("inf"),
     report: Callable[[int, float], object] = lambda *_: None,
 ) -> Outcome:
-    """Attack a new sidecar until so many inputs are sent, or so long; stop at the first fault.
+    """Attack a new sidecar with a number of inputs, or for a time; stop at the first fault.
 
     `report` gets the number of inputs and the seconds so far.
     """

@@ -79,7 +79,7 @@ class UnfinishedCalls:
         self._send(b"".join(begun(stream, path) for stream in self._left))
 
     def run(self, seconds: float) -> None:
-        """Send what the server takes, until it takes no more for so long or closes."""
+        """Send what the server takes, until it takes nothing for this time, or closes."""
         last = time.monotonic()
         with contextlib.suppress(OSError):
             while self._left and time.monotonic() < last + seconds:
