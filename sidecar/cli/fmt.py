@@ -1,9 +1,7 @@
 """`sidecar fmt`: writes rules in the canonical layout."""
 
 import difflib
-import os
-import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +12,7 @@ from sidecar.cli.options import fail, fail_all
 from sidecar.cli.policies import in_directory
 from sidecar.cli.terminal import say, say_all
 from sidecar.domain.counted import counted
+from sidecar.files import whole_file
 from sidecar.policy import policy_set
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.expressions import ExpressionCompiler
@@ -92,20 +91,9 @@ def _difference(path: Path, before: str, after: str) -> Iterator[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the text of a file atomically."""
+    """Replace the text of a file, and keep who may read it."""
     file = path.resolve()
     try:
-        # A file of our own, whose name with a dot is not read as a policy.
-        handle, new = tempfile.mkstemp(prefix=".", dir=file.parent)
-        try:
-            with open(handle, "w", encoding="utf-8", newline="\n") as stream:  # noqa: PTH123
-                stream.write(text)
-                stream.flush()
-                os.fsync(handle)
-            shutil.copymode(file, new)
-            Path(new).replace(file)
-        except OSError:
-            Path(new).unlink()
-            raise
+        whole_file.replace(file, text.encode(), stat.S_IMODE(file.stat().st_mode))
     except OSError as error:
         raise fail(f"{path}: cannot be written: {error.strerror}") from None

@@ -24,7 +24,7 @@ from sidecar.ledger.balances import Balance, Balances
 from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, DecisionChain
 from sidecar.ledger.denials import Denials
 from sidecar.ledger.group_balances import GroupBalances
-from sidecar.ledger.protocol import RequestIdReusedError
+from sidecar.ledger.replays import recorded_decision, request_key
 from sidecar.ledger.retirements import Retirements
 
 CheckedLines = list[tuple[ReservationLine, Balance]]
@@ -115,12 +115,6 @@ def _larger(too_small: Sequence[tuple[ReservationLine, Balance]], share: Share) 
     return Reason(LARGER_THAN_BUDGET, f"{message}: waiting does not help", "", 403)
 
 
-# Decisions before version 0012 have the bare request_id.
-_EARLIER = (
-    "SELECT id, fingerprint FROM decisions WHERE request_id = ?1"
-    " OR (request_id = ?2 AND principal = ?3 AND workspace = ?4)"
-    " UNION ALL SELECT id, fingerprint FROM denials WHERE request_id = ?1"
-)
 _INSERT_DECISION = rows.insert("decisions", "id", *DECISION_COLUMNS, "chain")
 _INSERT_HOLD = rows.insert("holds", "id", "state", *HOLD_COLUMNS)
 _INSERT_AMOUNT = rows.insert("hold_amounts", "hold", *AMOUNT_COLUMNS)
@@ -154,7 +148,7 @@ class Admission:
     def decide(self, reservation: ReservationRequest) -> Decision:
         """Record the decision and its hold, or return the one already recorded."""
         at_us = self._balances.advance(reservation.at_us)
-        earlier = self._earlier(reservation, at_us)
+        earlier = recorded_decision(self._sql, reservation.call, at_us)
         if earlier is not None:
             return earlier
         decision, checked = check_reservation(self._balances, reservation, at_us, hold=True)
@@ -169,20 +163,6 @@ class Admission:
         self._row_ids.clear()
         self._last_id = None
         self._retirements.forget()
-
-    def _earlier(self, reservation: ReservationRequest, at_us: int) -> Decision | None:
-        """L3: return the decision recorded for this request id, with its hold's state now."""
-        call = reservation.call
-        if not call.request_id:
-            return None
-        names = (rows.request_key(call), call.request_id, call.principal_id, call.workspace)
-        found = self._sql.execute(_EARLIER, names).fetchone()
-        if found is None:
-            return None
-        row, fingerprint = found
-        if fingerprint != call.fingerprint:
-            raise RequestIdReusedError
-        return rows.replayed_decision(self._sql.execute(rows.DECISION, (row,)).fetchone(), at_us)
 
     def _record(
         self, reservation: ReservationRequest, decision: Decision, checked: CheckedLines, at_us: int
@@ -220,7 +200,7 @@ class Admission:
         call = reservation.call
         return (
             decision.decision_id,
-            rows.request_key(call),
+            request_key(call),
             call.fingerprint,
             at_us,
             decision.effect.value,

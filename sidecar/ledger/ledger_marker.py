@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from sidecar.files import whole_file
 from sidecar.ledger.protocol import LedgerRefusedError
 
 _CONTENT = re.compile(rb"(ledger_[0-9a-f]{32})\n")
@@ -39,15 +40,24 @@ class LedgerMarker:
 
     def check(self, ledger_id: str) -> None:
         """Raise LedgerRefusedError if the marker names another ledger; make it if it is missing."""
-        named = self._named()
-        if not named:
-            self._write(ledger_id)
-        elif named != ledger_id:
+        named = self._named() or self._create(ledger_id)
+        if named != ledger_id:
             raise LedgerRefusedError(
                 f"{self._ledger}: is {ledger_id}, but {self._path} says that {named} is used; put"
                 f" that back, or restore a backup of it. If this ledger is meant, remove"
                 f" {self._path}"
             )
+
+    def _create(self, ledger_id: str) -> str:
+        """Make the marker; return the ledger that it names: another start may have been first."""
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            whole_file.create(self._path, f"{ledger_id}\n".encode())
+        except FileExistsError:
+            return self._named()
+        except OSError as error:
+            raise LedgerRefusedError(f"{self._path}: cannot be written: {error.strerror}") from None
+        return ledger_id
 
     def _named(self) -> str:
         """Return the id in the marker; "" without one."""
@@ -70,27 +80,3 @@ class LedgerMarker:
                 " file, or remove it"
             )
         return found[1].decode()
-
-    def _write(self, ledger_id: str) -> None:
-        """Make the marker, which is whole and on disk once it has its name."""
-        new = self._path.with_name(f".{self._path.name}.new")
-        try:
-            self._path.parent.mkdir(exist_ok=True)
-            new.unlink(missing_ok=True)
-            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(f"{ledger_id}\n".encode())
-                file.flush()
-                os.fsync(file.fileno())
-            new.rename(self._path)
-            _flush(self._path.parent)
-        except OSError as error:
-            raise LedgerRefusedError(f"{self._path}: cannot be written: {error.strerror}") from None
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

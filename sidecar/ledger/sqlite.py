@@ -46,6 +46,7 @@ from sidecar.ledger.protocol import (
     always,
 )
 from sidecar.ledger.readers import foreign_readers
+from sidecar.ledger.replays import recorded_decision
 from sidecar.ledger.reserve import Reserve
 from sidecar.ledger.retention import Retention
 from sidecar.ledger.settlement import MAX_PER_TRANSACTION, Settlements
@@ -132,8 +133,18 @@ class SqliteLedger:
     ) -> Decision:
         """See Ledger.decide."""
         if self._reserve.is_full:
-            raise LedgerUnavailableError(_FULL)
+            return self._recorded(reservation)
         return await self._commits.run(lambda: self._decide(reservation), is_wanted=is_wanted)
+
+    def _recorded(self, reservation: ReservationRequest) -> Decision:
+        """Return what was decided for this request_id. Raises LedgerUnavailableError."""
+        with _reading():
+            self._watch.check()
+            at_us = self._time.peek(reservation.at_us)
+            recorded = recorded_decision(self._reader, reservation.call, at_us)
+        if recorded is None:
+            raise LedgerUnavailableError(_FULL)
+        return recorded
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
         # An expired hold takes no place in a concurrent limit, so expired holds are ended

@@ -140,8 +140,8 @@ def test_a_bare_file_has_the_secret_and_nothing_more(tmp_path: Path) -> None:
 
 
 def test_what_a_crash_left_half_written_is_written_over(tmp_path: Path) -> None:
-    """A half-written file has one name, and no mode but its owner's."""
-    left = tmp_path / ".key.json.new"
+    """No secret stays in a half-written file, and a file has no mode but its owner's."""
+    left = tmp_path / ".key.json.0123456789abcdef.new"
     left.write_text('{"api_key": "half')
     left.chmod(0o644)
     run(FileSink(tmp_path / "key.json").store("dev-team-key", 3, NEW))
@@ -154,7 +154,7 @@ def test_a_folder_that_is_full_or_gone_leaves_the_old_secret(tmp_path: Path) -> 
     folder = tmp_path / "folder"
     folder.mkdir()
     sink = FileSink(folder / "key")
-    (folder / ".key.new").mkdir()
+    (folder / ".key.0123456789abcdef.new").mkdir()
     with pytest.raises(SinkError, match=r"key: cannot be written") as caught:
         run(sink.store("dev-team-key", 3, NEW))
     assert "s3cr3t" not in str(caught.value)

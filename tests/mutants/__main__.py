@@ -60,6 +60,9 @@ TESTS_OF = {
 STAGE_SECONDS = 1800
 FEW = 5
 """So many mutants are tried without finding out which tests run their lines."""
+_FAILED = (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+"""What pytest -x returns when a test fails: in one process, and in several."""
+
 TIMED_OUT = "the tests did not end"
 
 
@@ -120,7 +123,7 @@ class Copy:
         failed = re.search(
             r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - |$)", done.stdout, re.MULTILINE
         )
-        if done.returncode != 1 or failed is None:
+        if done.returncode not in _FAILED or failed is None:
             raise RuntimeError(f"the tests did not run:\n{done.stdout}{done.stderr}")
         if IN_PARALLEL[0] in arguments and self._pytest((failed[1],)).returncode == 0:
             # A test with real processes may fail by chance on a busy machine; then it does not count.

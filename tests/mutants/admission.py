@@ -240,7 +240,7 @@ L1 = [
 L3 = [
     Mutant(
         "replay-ignores-content", "L3", "A request_id that was used for another call returns that call's decision.",
-        "Admission._earlier", "fingerprint != call.fingerprint", "not fingerprint",
+        "recorded_decision", "fingerprint != call.fingerprint", "not fingerprint",
     ),
     Mutant(
         "fingerprint-without-content", "L3", "The fingerprint of a request does not cover its content.",
@@ -255,7 +255,7 @@ L3 = [
     ),
     Mutant(
         "replay-holds-again", "L3", "A replay is decided as a new call.",
-        "Admission._decision_values", "rows.request_key(call)", "None",
+        "Admission._decision_values", "request_key(call)", "None",
     ),
     Mutant(
         "request-ids-of-all", "L3", "A caller gets ALREADY_EXISTS for the request_id of another.",
@@ -265,33 +265,33 @@ L3 = [
     Mutant(
         "denials-not-replayed", "L3", "A replay of a denied call is decided again.",
         "Admission._decision_values",
-        "(decision.decision_id, rows.request_key(call), ...)",
-        "(decision.decision_id, rows.request_key(call) if decision.hold_id else None, ...)",
+        "(decision.decision_id, request_key(call), ...)",
+        "(decision.decision_id, request_key(call) if decision.hold_id else None, ...)",
     ),
     Mutant(
         "replay-without-reasons", "L3", "A replay of a denial has no reasons.",
-        "replayed_decision",
-        "Decision(..., reasons=reasons_from_json(reasons))", "Decision(..., reasons=())",
+        "_replayed",
+        "Decision(..., reasons=rows.reasons_from_json(reasons))", "Decision(..., reasons=())",
     ),
     Mutant(
         "replay-without-expiry", "L3", "A replay has no time at which its hold expires.",
-        "replayed_decision",
+        "_replayed",
         "Decision(..., hold_expires_at_us=expires_at_us or 0)",
         "Decision(..., hold_expires_at_us=0)",
     ),
     Mutant(
         "replay-looks-new", "L3", "A replay is not marked as a replay.",
-        "replayed_decision", "Decision(..., replayed=True)", "Decision(...)",
+        "_replayed", "Decision(..., replayed=True)", "Decision(...)",
     ),
     Mutant(
         "replay-is-always-open", "L3", "A replay of a settled call says that its hold is open.",
-        "replayed_decision",
+        "_replayed",
         "Decision(..., hold_id=hold_id or '', hold_state=hold_state)",
         "Decision(..., hold_id=hold_id or '', hold_state=hold_id and HoldState.OPEN)",
     ),
     Mutant(
         "due-hold-is-open-to-a-replay", "L3", "A replay says that a hold is open which is due to expire.",
-        "replayed_decision", "hold_state is HoldState.OPEN and expires_at_us <= at_us", "False",
+        "_replayed", "hold_state is HoldState.OPEN and expires_at_us <= at_us", "False",
     ),
     Mutant(
         "second-settle-counts", "L3", "A second Settle replaces the usage of the first.",

@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -11,6 +13,9 @@ from support.commands import sidecar as command
 from support.outside import METRICS, page
 from support.policies import limit, minimal
 from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
+
+from sidecar.ledger.ledger_marker import LedgerMarker
+from sidecar.ledger.protocol import LedgerRefusedError
 
 Start = Callable[..., RunningSidecar]
 
@@ -198,3 +203,24 @@ def test_a_ledger_that_has_to_be_there_is_not_created(
     again = start_sidecar(policies, "--require-ledger")
     assert again.stop() == 0
     assert "a new ledger" not in again.log
+
+
+def test_of_two_first_starts_with_one_marker_one_is_refused(tmp_path: Path) -> None:
+    """Both ledgers are new and full; the marker names one of them, and not in turns."""
+    for round_number in range(50):
+        place = tmp_path / f"{round_number}" / "marker"
+        together = threading.Barrier(2)
+
+        def start(digit: str, place: Path = place, together: threading.Barrier = together) -> bool:
+            marker = LedgerMarker(place, tmp_path / "ledger.sqlite")
+            together.wait()
+            try:
+                marker.check(f"ledger_{digit * 32}")
+            except LedgerRefusedError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(2) as starts:
+            accepted = dict(zip("ab", starts.map(start, "ab"), strict=True))
+        (named,) = (digit for digit, served in accepted.items() if served)
+        assert place.read_text() == f"ledger_{named * 32}\n"

@@ -136,7 +136,9 @@ def test_a_disk_that_another_program_filled_is_left_when_it_has_room_again(
 def test_a_full_disk_has_room_for_settlements_releases_and_prunings(
     full: FullDisk, disk: Path, *, restarts: bool
 ) -> None:
-    """Decisions get none of the room that is kept for these."""
+    """Decisions get none of the room that is kept for these; a repeat gets its answer (L3)."""
+    once = chat(tester(), model="small-1", request_id="once")
+    decided = full.running.stub.Authorize(once)
     eventually((disk / "ledger.sqlite.reserve").exists)
     assert [full.call() for _ in range(40)] == [True] * 40
     other = disk / "other"
@@ -147,6 +149,10 @@ def test_a_full_disk_has_room_for_settlements_releases_and_prunings(
     if restarts:
         full.kill()
         full.fill()
+    repeated = full.running.stub.Authorize(once)
+    assert (repeated.hold_id, repeated.replayed) == (decided.hold_id, True)
+    with pytest.raises(grpc.RpcError, match="ALREADY_EXISTS"):
+        full.running.stub.Authorize(chat(tester(), model="large-1", request_id="once"))
     full.settle_and_release()
     assert not any(full.call() for _ in range(20))
     assert not full.is_ready()

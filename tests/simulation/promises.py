@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sidecar.domain.decisions import Budget, Charge, Decision, Effect, Meter
 from sidecar.domain.windows import FOREVER_US
-from sidecar.ledger.rows import REQUEST_ID
+from sidecar.ledger.replays import REQUEST_ID
 from sidecar.ledger.verify import verify
 
 # Each query returns a row of text for each violation of its promise.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sidecar.domain.decisions import HoldState
-from sidecar.ledger import group_commit, ledger_file
+from sidecar.ledger import admission, group_commit, ledger_file
 from sidecar.ledger.admission import Admission
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import Balance, LedgerTime
@@ -112,7 +112,7 @@ def content_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def replays_not_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decide a repeated request again."""
-    monkeypatch.setattr(Admission, "_earlier", lambda *_: None)
+    monkeypatch.setattr(admission, "recorded_decision", lambda *_: None)
 
 
 def expiry_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

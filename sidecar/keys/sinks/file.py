@@ -1,9 +1,9 @@
 """The sink that is a file: replaced atomically, flushed to disk, readable only by its owner."""
 
 import json
-import os
 from pathlib import Path
 
+from sidecar.files import whole_file
 from sidecar.keys.secret import MAX_BYTES, Secret
 from sidecar.keys.sinks.sink import SinkError
 
@@ -51,8 +51,9 @@ class FileSink:
     async def forget(self) -> None:
         """See Sink.forget."""
         try:
-            for path in (self._previous, _new(self._previous), _new(self._path)):
-                path.unlink(missing_ok=True)
+            self._previous.unlink(missing_ok=True)
+            for path in (self._previous, self._path):
+                whole_file.remove_unfinished(path)
         except OSError as error:
             raise SinkError(f"{self._previous}: cannot be removed: {error.strerror}") from None
 
@@ -88,33 +89,10 @@ def _digest(content: bytes) -> str:
         return ""
 
 
-def _new(path: Path) -> Path:
-    """Return the temporary name of a file.
-
-    It is always the same, so that the next write replaces what a crash left.
-    """
-    return path.with_name(f".{path.name}.new")
-
-
 def _replace(path: Path, content: bytes) -> None:
-    """Replace a file atomically, and flush it to disk."""
-    new = _new(path)
+    """Replace a file, and remove what an interrupted write of it left."""
     try:
-        new.unlink(missing_ok=True)
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        _flush_folder(path.parent)
+        whole_file.remove_unfinished(path)
+        whole_file.replace(path, content, 0o600)
     except OSError as error:
         raise SinkError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
