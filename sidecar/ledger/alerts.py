@@ -6,6 +6,7 @@ UNIQUE constraint ensures that; the set of known alerts only saves statements.
 
 import sqlite3
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,13 @@ MIN_BURN_HOURS = 6
 """An hour burns when it has spent more than BURN_FACTOR times the mean of the hours before.
 
 The mean is over those of the last BURN_HOURS with any spend; it needs MIN_BURN_HOURS of them.
+"""
+
+MAX_UNSPENT_SCOPES = 1000
+"""So many scopes of one limit and window have an alert although nothing is spent or held there.
+
+A ceiling of 0 denies the first call of every scope; where apps choose scopes, as with a limit for
+each principal, invented ones would fill the disk.
 """
 
 MAX_KNOWN = 20_000
@@ -62,6 +70,7 @@ class Alerts:
         self._entropy = entropy
         self._origin = origin
         self._known: set[AlertKey] = set()
+        self._unspent: Counter[tuple[str, Window, int]] = Counter()
         self._raised: list[Alert] = []
 
     def thresholds(
@@ -95,7 +104,9 @@ class Alerts:
     def _passed(self, line: ReservationLine, balance: Balance, passed: int, held: int) -> None:
         rule, meter, window, scope, ceiling, undivided_ceiling, _ = line.limit
         span, percents = self._span(balance), line.alert_at_percent[:passed]
-        if self._is_new((AlertKind.THRESHOLD, rule, window, scope, span.start_us, percents)):
+        if not self._is_new((AlertKind.THRESHOLD, rule, window, scope, span.start_us, percents)):
+            return
+        if balance.spent + held > 0 or self._has_room((rule, window, span.start_us)):
             for percent in percents:
                 self._raise(
                     AlertKind.THRESHOLD, balance.at_us, rule, scope, meter, window, *span,
@@ -219,6 +230,13 @@ class Alerts:
             self._known.clear()
         self._known.add(key)
         return True
+
+    def _has_room(self, window: tuple[str, Window, int]) -> bool:
+        """Whether a scope in which nothing is spent may have an alert, too; it is counted."""
+        if len(self._unspent) >= MAX_UNSPENT_SCOPES:  # most are of old windows
+            self._unspent.clear()
+        self._unspent[window] += 1
+        return self._unspent[window] <= MAX_UNSPENT_SCOPES
 
     def _raise(
         self,

@@ -15,6 +15,7 @@ from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Decision, HoldState, Limit, Meter, Reason
 from sidecar.domain.windows import Window
 from sidecar.ledger import ledger_file
+from sidecar.ledger.alerts import MAX_UNSPENT_SCOPES
 from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.ledger.verify import verify
@@ -217,6 +218,20 @@ def test_a_ceiling_of_0_raises_its_alert_at_the_first_call(
     """It denies every call, one that takes nothing included."""
     assert not ask(harness, tokens, one=DAILY._replace(ceiling=0)).hold_id
     assert alerts_of(harness) == [50, 80, 100]
+
+
+def test_invented_scopes_raise_a_bounded_number_of_alerts(harness: LedgerHarness) -> None:
+    """D1: a denied caller cannot fill the disk with them; scopes that spend have theirs all."""
+
+    async def deny() -> None:
+        for number in range(MAX_UNSPENT_SCOPES + 5):
+            one = DAILY._replace(ceiling=0, scope=f"invented {number}")
+            await harness.ledger.decide(reservation(NOON, one, tokens=1, alert_at=(100,)))
+
+    harness.run(deny())
+    assert len(alerts_of(harness)) == MAX_UNSPENT_SCOPES
+    ask(harness, 100, one=DAILY._replace(scope="a real one"))
+    assert alerts_of(harness)[MAX_UNSPENT_SCOPES:] == [50, 80, 100]
 
 
 def test_the_alerts_of_a_total_are_raised_once_and_have_no_end(harness: LedgerHarness) -> None:
