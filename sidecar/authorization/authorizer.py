@@ -7,7 +7,6 @@ It is independent of gRPC, of SQL, and of the CEL evaluator in use.
 """
 
 import copy
-import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -16,19 +15,13 @@ from dataclasses import replace
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.authorization.call_recorder import current_recorder, run_to_completion
-from sidecar.authorization.request_evaluation import (
-    EvaluationResult,
-    contradicted,
-    endpoint_of,
-    evaluate_request,
-    limits_of,
-)
+from sidecar.authorization.proposal import Call, Proposal, Proposer
+from sidecar.authorization.request_evaluation import EvaluationResult, limits_of
 from sidecar.authorization.usage_bounds import UsageBounds, UsageTooLargeError
 from sidecar.authorization.usage_log import UsageLog
 from sidecar.domain.clock import TRUSTING, Clock, ClockGuard
 from sidecar.domain.decisions import (
     Budget,
-    CallFacts,
     Charge,
     Decision,
     Hold,
@@ -38,7 +31,7 @@ from sidecar.domain.decisions import (
     Settlement,
 )
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
-from sidecar.domain.usage import Usage, UsageReport
+from sidecar.domain.usage import UsageReport
 from sidecar.ledger.protocol import HoldUnknownError, IsWanted, Ledger
 from sidecar.policy.policy_set import PolicySet
 
@@ -69,13 +62,12 @@ class Authorizer:
         `bounds` are the largest counts that a Settle may report.
         """
         self._bounds = bounds
+        self._proposer = Proposer(clock, guard, hold_ttl_us, entropy, ledger.budgets)
         self.policy = policy
         self.revoked_versions: frozenset[str] = frozenset()
         """Revoked key versions, as KEY#VERSION. The ledger has them, the policies do not."""
         self._ledger = ledger
         self._clock = clock
-        self._hold_ttl_us = hold_ttl_us
-        self._entropy = entropy
         self.guard = guard
         """Says whether calls can be decided by the clock."""
         self._usage_log = UsageLog()
@@ -88,6 +80,7 @@ class Authorizer:
         """Return a copy whose clock is ahead by `wait_us`, for dry runs."""
         later, now = self.snapshot(), self._clock
         later._clock = lambda: now() + wait_us  # noqa: SLF001 - its own
+        later._proposer = replace(self._proposer, clock=later._clock)  # noqa: SLF001
         return later
 
     async def authorize(
@@ -100,26 +93,27 @@ class Authorizer:
         Raises what Ledger.decide raises, or ClockJumpedError.
         """
         self.guard.check()
-        policy, now_us, recorder = self.policy, self._clock(), current_recorder.get()
+        recorder = current_recorder.get()
         recorder.enter("policy")
-        if contradiction:
-            result = contradicted(contradiction)
-        else:
-            result = self._evaluate(policy, request, now_us)
-        reservation = self._reservation(policy, request, result, now_us, contradiction, owner)
-        recorder.enter("ledger")
+        call = Call(self.policy, request, contradiction, owner)
+        proposals: list[Proposal] = []
+
+        def propose() -> ReservationRequest:
+            proposals[:] = [self._proposer.propose(call, self.revoked_versions)]
+            recorder.enter("ledger")
+            return proposals[0].reservation
 
         async def decide(is_wanted: IsWanted) -> Decision:
             if request.dry_run:
-                decision = self._ledger.preview(reservation)
+                decision = self._ledger.preview(propose())
             else:
-                decision = await self._ledger.decide(reservation, is_wanted)
+                decision = await self._ledger.decide_in_group(propose, is_wanted)
                 _log_shadows(decision)
-            if result.warnings:
-                decision = replace(decision, warnings=result.warnings)
-            recorder.decided(
-                reservation, decision, request.principal.labels, dry_run=request.dry_run
-            )
+            (proposal,) = proposals
+            if proposal.evaluation.warnings:
+                decision = replace(decision, warnings=proposal.evaluation.warnings)
+            labels = request.principal.labels
+            recorder.decided(proposal.reservation, decision, labels, dry_run=request.dry_run)
             return decision
 
         return await run_to_completion(decide)
@@ -187,10 +181,10 @@ class Authorizer:
 
         Raises what Ledger.preview raises.
         """
-        policy, now_us = self.policy, self._clock()
-        result = self._evaluate(policy, request, now_us)
-        reservation = self._reservation(policy, request, result, now_us)
-        return result, replace(self._ledger.preview(reservation), warnings=result.warnings)
+        proposal = self._proposer.propose(Call(self.policy, request), self.revoked_versions)
+        evaluation = proposal.evaluation
+        decision = self._ledger.preview(proposal.reservation)
+        return evaluation, replace(decision, warnings=evaluation.warnings)
 
     def now_us(self) -> int:
         """Return the time of a decision made now, in microseconds."""
@@ -209,62 +203,6 @@ class Authorizer:
         if owner and hold.principal_id != owner:
             raise HoldUnknownError
         return hold
-
-    def _evaluate(
-        self, policy: PolicySet, request: pb.AuthorizeRequest, now_us: int
-    ) -> EvaluationResult:
-        result = evaluate_request(policy, request, now_us, self._ledger.budgets)
-        key_id = request.principal.key_id
-        if key_id in self.revoked_versions:
-            message = f"version {key_id} is revoked: take the secret of the key's active version"
-            revoked = Reason("KEY_REVOKED", message, "", 401)
-            result = replace(result, reasons=(*result.reasons, revoked))
-        return result
-
-    def _reservation(
-        self,
-        policy: PolicySet,
-        request: pb.AuthorizeRequest,
-        result: EvaluationResult,
-        now_us: int,
-        contradiction: str = "",
-        owner: str = "",
-    ) -> ReservationRequest:
-        principal, size = request.principal, result.size
-        call = CallFacts(
-            request_id=request.request_id,
-            fingerprint=_fingerprint(request, contradiction),
-            principal_id=principal.id,
-            role=principal.role,
-            workspace=principal.workspace,
-            key_id=principal.key_id,
-            model_requested=request.model,
-            model_id=result.model_id,
-            endpoint=endpoint_of(policy, request),
-            max_output_tokens=0 if size is None else size.max_output_tokens,
-            most=Usage() if size is None else size.most,
-            terms=Terms() if size is None else size.terms,
-            cost_nano_usd=result.cost_nano_usd,
-            tariff=result.tariff,
-            hold_ttl_us=_hold_ttl_us(request) or self._hold_ttl_us,
-            owner=owner,
-        )
-        # Ids that begin with the time keep the ledger's indexes growing at their end.
-        unique = f"{now_us // 1000:012x}{self._entropy(10).hex()}"
-        return ReservationRequest(
-            call=call,
-            decision_id=f"dec_{unique}",
-            hold_id=f"hold_{unique}",
-            at_us=now_us,
-            policy_digest=policy.digest,
-            policy_generation=policy.generation,
-            reasons=result.reasons,
-            shadow_reasons=result.shadow_reasons,
-            lines=result.lines,
-            share=policy.share,
-            retirement=result.retirement,
-            clock_behind_us=max(0, self.guard.behind_us()),
-        )
 
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:
         """Return the tariff of the model that the response names, else the hold's.
@@ -287,27 +225,12 @@ class Authorizer:
         return served or hold.tariff
 
 
-def _fingerprint(request: pb.AuthorizeRequest, contradiction: str) -> bytes:
-    """Return the SHA-256 that is equal if a repeated request id has the same request (L3).
-
-    In a contradicted request, the authenticated principal has replaced the claimed one, so the
-    request equals a consistent one. The mark before it keeps it from replaying that one's
-    decision. No protobuf message begins with a zero byte, so a mark is never part of one.
-    """
-    mark = f"\0{contradiction}\0".encode() if contradiction else b""
-    return hashlib.sha256(mark + request.SerializeToString(deterministic=True)).digest()
-
-
 def _log_shadows(decision: Decision) -> None:
     for reason in decision.shadow_reasons:
         log.info(
             "decision %s: shadow %s: %s", decision.decision_id, reason.rule, reason.code,
             extra={"fields": {"decision_id": decision.decision_id}},
         )  # fmt: skip
-
-
-def _hold_ttl_us(request: pb.AuthorizeRequest) -> int:
-    return request.hold_ttl.ToMicroseconds() if request.HasField("hold_ttl") else 0
 
 
 def _terms_that_served(hold: Hold, report: UsageReport, tariff: Tariff) -> Terms:

@@ -143,18 +143,38 @@ def reason_message(reason: Reason) -> pb.Reason:
 
 def budget_message(budget: Budget) -> pb.Budget:
     """Write one budget."""
-    start_us, end_us = budget.window_start_us, budget.window_end_us
+    message = pb.Budget(spent=budget.spent, held=budget.held, remaining=budget.remaining or 0)
+    message.MergeFrom(
+        _fixed_part(
+            budget.rule,
+            budget.meter,
+            budget.scope,
+            budget.window_start_us,
+            budget.window_end_us,
+            budget.ceiling,
+        )
+    )
+    return message
+
+
+@lru_cache(maxsize=1024)
+def _fixed_part(
+    rule: str,
+    meter: Meter,
+    scope: str,
+    start_us: int | None,
+    end_us: int | None,
+    ceiling: int | None,
+) -> pb.Budget:
+    """Write what stays the same in every response of a window, except that of a sliding minute."""
     return pb.Budget(
-        rule=budget.rule,
-        meter=_METERS[budget.meter],
-        scope=budget.scope,
+        rule=rule,
+        meter=_METERS[meter],
+        scope=scope,
         window_start=None if start_us is None else timestamp(start_us),
         window_end=None if end_us is None else timestamp(end_us),
-        ceiling=budget.ceiling or 0,
-        spent=budget.spent,
-        held=budget.held,
-        remaining=budget.remaining or 0,
-        unlimited=budget.ceiling is None,
+        ceiling=ceiling or 0,
+        unlimited=ceiling is None,
     )
 
 

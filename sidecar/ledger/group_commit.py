@@ -35,16 +35,34 @@ MAX_COMMIT_SECONDS = 5.0
 # Errors of the file, which fail the whole group; all others fail one request.
 _FILE_ERRORS = (sqlite3.OperationalError, LedgerUnavailableError)
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 
 class _Request(NamedTuple):
     """Queued work, and the future of its result."""
 
-    work: Callable[[], Any]
+    prepare: Callable[[], Any]
+    work: Callable[[Any], Any]
     future: asyncio.Future[Any]
-    frees: bool
-    is_wanted: Callable[[], bool]
+    frees: bool = False
+    is_wanted: IsWanted | None = None
+    """None for work that is done whether a caller waits or not."""
+
+    def to_do(self) -> bool:
+        """Whether a caller waits for it, or it does not matter."""
+        return self.is_wanted is None or (self.is_wanted() and not self.future.cancelled())
+
+    def run(self, refusals: tuple[type[Exception], ...]) -> Any:
+        """Return the result, or the error that fails this request alone."""
+        try:
+            prepared = self.prepare()
+        except Exception as error:  # raised where the request came from
+            return error
+        try:
+            return self.work(prepared)
+        except refusals as refusal:
+            return refusal
 
 
 class GroupCommit:
@@ -86,27 +104,36 @@ class GroupCommit:
         self._expected = 1
         self._gathered: asyncio.Future[None] | None = None
 
-    async def run(
-        self, work: Callable[[], T], *, frees: bool = False, is_wanted: IsWanted | None = None
-    ) -> T:
+    async def run(self, work: Callable[[], T], *, frees: bool = False) -> T:
         """Run the work in the next group; return its result when it is on disk.
 
-        Work that `frees` room runs before the rest of its group. With `is_wanted`, work is
-        not run whose caller is cancelled, or that is not wanted, when its group begins: then
-        it raises CancelledError. Without, cancelling the caller does not undo the work.
-        Raises the work's refusal, or LedgerUnavailableError.
+        Work that `frees` room runs before the rest of its group. Cancelling the caller does not
+        undo the work. Raises the work's refusal, or LedgerUnavailableError.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue_up(_Request(_nothing, lambda _: work(), future, frees))
+        return await future
 
-        def still_wanted() -> bool:
-            return is_wanted is None or (is_wanted() and not future.cancelled())
+    async def run_prepared(
+        self, prepare: Callable[[], P], work: Callable[[P], T], is_wanted: IsWanted
+    ) -> T:
+        """Prepare, and run the work with what that returned, in the next group.
 
-        self._queue.append(_Request(work, future, frees, still_wanted))
+        To prepare writes nothing, so what it raises fails this request alone. Neither is done if
+        the caller is cancelled, or the result not wanted, when the group begins: then it
+        raises CancelledError. Raises what `prepare` raises, and what `run` raises.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue_up(_Request(prepare, work, future, is_wanted=is_wanted))
+        return await future
+
+    def _queue_up(self, request: _Request) -> None:
+        """Let a request wait for its group."""
+        self._queue.append(request)
         if self._gathered is not None and len(self._queue) >= self._expected:
             _wake(self._gathered)
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
-        return await future
 
     async def between(self, work: Callable[[], None]) -> None:
         """Run the work in the thread of commits, between two transactions. Raises its error."""
@@ -184,7 +211,7 @@ class GroupCommit:
         try:
             self._check()
             await self._begin()
-            results = [self._run(request.work) for request in group]
+            results = [request.run(self._refusals) for request in group]
             self._finish()
             began = self._commit_began = time.perf_counter()
             loop = asyncio.get_running_loop()
@@ -231,17 +258,15 @@ class GroupCommit:
                 return
         raise LedgerUnavailableError("another process keeps the ledger file locked")
 
-    def _run(self, work: Callable[[], Any]) -> Any:
-        try:
-            return work()
-        except self._refusals as refusal:
-            return refusal
-
     def _roll_back(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         self._rolled_back()
+
+
+def _nothing() -> None:
+    """Prepare nothing."""
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:
@@ -253,7 +278,7 @@ def _wanted(group: list[_Request]) -> list[_Request]:
     """Return the requests whose callers wait; cancel the others."""
     wanted = []
     for request in group:
-        if request.is_wanted():
+        if request.to_do():
             wanted.append(request)
         else:
             request.future.cancel()

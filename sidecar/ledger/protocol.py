@@ -105,14 +105,21 @@ def always() -> bool:
 class Ledger(Protocol):
     """Decides, settles and reports. A change is durable before its method returns."""
 
-    async def decide(
-        self, reservation: ReservationRequest, is_wanted: IsWanted = always
-    ) -> Decision:
+    async def decide(self, reservation: ReservationRequest) -> Decision:
         """Hold all lines of the request or none, and record the decision.
 
-        A repeat of the owner's request id returns the recorded decision. A call is not decided
-        if its caller no longer waits when its transaction begins: then it raises CancelledError.
+        A repeat of the owner's request id returns the recorded decision.
         Raises RequestIdReusedError or LedgerUnavailableError.
+        """
+
+    async def decide_in_group(
+        self, propose: Callable[[], ReservationRequest], is_wanted: IsWanted = always
+    ) -> Decision:
+        """Decide what `propose` returns, which is called when the group of the call begins.
+
+        So all work on a call is done at once, and groups are larger. A call whose caller no
+        longer waits then is not decided: it raises CancelledError. Raises what `propose` raises,
+        which fails this call alone, and what `decide` raises.
         """
 
     def preview(self, reservation: ReservationRequest) -> Decision:

@@ -128,13 +128,17 @@ class SqliteLedger:
         """The time of the file's last decision, in microseconds: the clock must not be behind."""
         (self.ledger_id,) = reader.execute("SELECT ledger_id FROM ledger_identity").fetchone()
 
-    async def decide(
-        self, reservation: ReservationRequest, is_wanted: IsWanted = always
-    ) -> Decision:
+    async def decide(self, reservation: ReservationRequest) -> Decision:
         """See Ledger.decide."""
+        return await self.decide_in_group(lambda: reservation)
+
+    async def decide_in_group(
+        self, propose: Callable[[], ReservationRequest], is_wanted: IsWanted = always
+    ) -> Decision:
+        """See Ledger.decide_in_group."""
         if self._reserve.is_full:
-            return self._recorded(reservation)
-        return await self._commits.run(lambda: self._decide(reservation), is_wanted=is_wanted)
+            return self._recorded(propose())
+        return await self._commits.run_prepared(propose, self._decide, is_wanted)
 
     def _recorded(self, reservation: ReservationRequest) -> Decision:
         """Return what was decided for this request_id. Raises LedgerUnavailableError."""

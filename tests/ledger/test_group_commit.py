@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from support.reservations import limit, reservation
 
 from sidecar.domain.decisions import Decision
 from sidecar.ledger.group_commit import GroupCommit
-from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError
+from sidecar.ledger.protocol import HoldUnknownError, LedgerUnavailableError, always
 from sidecar.ledger.sqlite import SqliteLedger
 
 
@@ -230,13 +231,19 @@ def test_a_request_that_no_caller_waits_for_is_not_run(
 ) -> None:
     """While a commit waits for the disk, one caller goes away, and one stays."""
 
+    def ignoring(number: int) -> Callable[[None], int]:
+        work = insert(connection, number)
+        return lambda _: work()
+
     async def meanwhile() -> None:
         commits, disk, wanted = GroupCommit(connection, (), lambda: None), SlowDisk(), [True]
         commits._thread = disk  # noqa: SLF001
         first = asyncio.create_task(commits.run(insert(connection, 1)))
         await disk.reached()
-        gone = asyncio.create_task(commits.run(insert(connection, 2), is_wanted=lambda: wanted[0]))
-        stays = asyncio.create_task(commits.run(insert(connection, 3), is_wanted=lambda: True))
+        gone, stays = (
+            asyncio.create_task(commits.run_prepared(lambda: None, ignoring(number), is_wanted))
+            for number, is_wanted in ((2, lambda: wanted[0]), (3, lambda: True))
+        )
         await asyncio.sleep(0)
         if cancelled:
             gone.cancel()
@@ -249,6 +256,34 @@ def test_a_request_that_no_caller_waits_for_is_not_run(
         await commits.close()
 
     asyncio.run(meanwhile())
+    assert connection.execute("SELECT n FROM t ORDER BY n").fetchall() == [(1,), (3,)]
+
+
+def test_a_request_that_cannot_be_prepared_fails_alone(connection: sqlite3.Connection) -> None:
+    """L4: it is prepared when its group begins, and any error of that is its own."""
+    begun: list[bool] = []
+
+    def prepare(number: int) -> int:
+        begun.append(connection.in_transaction)
+        if number == 2:
+            raise ZeroDivisionError
+        return number
+
+    async def together() -> list[Any]:
+        commits = GroupCommit(connection, (), lambda: None)
+        work = [
+            commits.run_prepared(
+                partial(prepare, number), lambda made: insert(connection, made)(), always
+            )
+            for number in (1, 2, 3)
+        ]
+        results = await asyncio.gather(*work, return_exceptions=True)
+        await commits.close()
+        return results
+
+    first, failed, third = asyncio.run(together())
+    assert (first, type(failed), third) == (1, ZeroDivisionError, 2)
+    assert begun == [True] * 3
     assert connection.execute("SELECT n FROM t ORDER BY n").fetchall() == [(1,), (3,)]
 
 

@@ -339,9 +339,9 @@ L4 = [
     Mutant(
         "answered-before-commit", "L4", "A decision is answered before it is on disk, so a crash loses it.",
         "GroupCommit._commit",
-        "results = [self._run(request.work) for request in group]\n"
+        "results = [request.run(self._refusals) for request in group]\n"
         "self._finish()",
-        "results = [self._run(request.work) for request in group]\n"
+        "results = [request.run(self._refusals) for request in group]\n"
         "self._finish()\n"
         "_resolve(group, results)",
     ),

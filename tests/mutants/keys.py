@@ -38,8 +38,7 @@ U1 = [
     ),
     Mutant(
         "revoked-versions-pass", "U1", "A revoked version of a key is accepted.",
-        "Authorizer._evaluate",
-        "key_id in self.revoked_versions", "not key_id and self.revoked_versions",
+        "_with_revocation", "key_id not in revoked_versions", "key_id or not revoked_versions",
     ),
     Mutant(
         "keys-never-maintained", "U1", "The running sidecar never reads revoked versions, and counts no uses.",

@@ -205,8 +205,8 @@ L5 = [
     ),
     Mutant(
         "own-ttl-ignored", "L5", "A call's own hold_ttl is ignored.",
-        "Authorizer._reservation",
-        "_hold_ttl_us(request) or self._hold_ttl_us", "self._hold_ttl_us",
+        "Proposer._facts",
+        "_hold_ttl_us(request) or self.hold_ttl_us", "self.hold_ttl_us",
     ),
 ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from support.sidecar_process import RunningSidecar, chat, eventually, principal,
 
 from sidecar.alerts.counts import AlertCounts
 from sidecar.authorization.policy_reload import PolicyStatus
+from sidecar.authorization.proposal import Call
 from sidecar.domain.clock import GuardedClock
 from sidecar.telemetry.calls import ObservedCall
 from sidecar.telemetry.counters import MAX_SERIES, OTHER
@@ -216,13 +217,10 @@ def test_a_hundred_thousand_principals_are_as_many_series_as_were_allowed(
     request = chat(tester(), model="small-1", dry_run=True)
 
     decision = harness.authorize(request)
-    reservation = harness.authorizer._reservation(  # noqa: SLF001 - one real proposal, for many principals
-        harness.authorizer.policy,
-        request,
-        harness.authorizer.preview(request)[0],
-        harness.now_us,
-        "",
-    )
+    proposer = harness.authorizer._proposer  # noqa: SLF001 - one real proposal, for many principals
+    reservation = proposer.propose(
+        Call(harness.authorizer.policy, request), frozenset()
+    ).reservation
     (line,) = reservation.lines
     for number in range(100_000):
         limit_of_one = line.limit._replace(scope=f"p{number}")
