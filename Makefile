@@ -117,12 +117,14 @@ mutants: .venv/ready ## Break each promise on purpose, or ONLY="some of them"; t
 	@PYTHONPATH=tests $(BIN)/python -m mutants $(ONLY)
 
 ROWS ?= 100000
-bench: .venv/ready ## Measure a decision against an empty handler, Cerbos, and ROWS=100000 before it
-	@PYTHONPATH=tests $(BIN)/python -m bench --rows $(ROWS) $(if $(FILLED),--filled $(FILLED))
+FORMAT ?= text
+bench: .venv/ready ## What a call costs, beside an empty handler, Redis and Cerbos; AGAINST=REV: beside another commit
+	@PYTHONPATH=tests $(BIN)/python -m bench --rows $(ROWS) $(if $(FILLED),--filled $(FILLED)) \
+	  $(if $(AGAINST),--against $(AGAINST)) --format $(FORMAT)
 
 MINUTES ?= 10
 soak: .venv/ready ## Load for MINUTES=10: memory, and the longest wait of a call
-	@PYTHONPATH=tests $(BIN)/python -m bench.soak --minutes $(MINUTES)
+	@PYTHONPATH=tests $(BIN)/python -m bench.soak --minutes $(MINUTES) --format $(FORMAT)
 
 siege: .venv/ready ## Hostile input for MINUTES=10 beside an honest caller; ONLY=an attack, SEED=1234, LIST=1
 	@PYTHONPATH=tests $(BIN)/python -m siege --minutes $(MINUTES) $(if $(ONLY),--only "$(ONLY)") \

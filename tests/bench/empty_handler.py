@@ -23,6 +23,7 @@ async def main() -> None:
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     handlers: dict[str, Any] = {
         "Authorize": grpc.unary_unary_rpc_method_handler(nothing),
+        "Settle": grpc.unary_unary_rpc_method_handler(nothing),
         "AuthorizeStream": grpc.stream_stream_rpc_method_handler(nothings),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -1,148 +1,108 @@
-"""The benchmark's tables, and whether its aims are met."""
+"""The benchmark's tables."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from rich.table import Table
+from bench.aims import aims
+from bench.load import PAIR, SETTLE, STREAM, UNARY
+from bench.results import EMPTY, YARDSTICK, Results
+from sidecar.cli.tables import Table, cell
 
-from bench.groups import Groups
-from bench.load import STREAM, UNARY, Row
-from bench.servers import Server
-from bench.soak import SoakResult
-from sidecar.cli.tables import cell
-
-EMPTY, PLAIN, CERBOS = "empty handler", "sidecar", "Cerbos"
-FLAT = 1.1
-"""What is flat may still rise by so much: noise is that large."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """A target of the benchmark, and the measured value."""
-
-    name: str
-    at_most: float
-    measured: float
-    unit: str
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the target is reached."""
-        return self.measured <= self.at_most
+RPCS = {
+    UNARY: "Authorize",
+    STREAM: "AuthorizeStream",
+    SETTLE: "Settle",
+    PAIR: "pair",
+}
+TEXTS = ("server", "RPC", "aim", "", "compared")
 
 
-class Rows:
-    """The rows of one run, by server and call."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        """Use these rows."""
-        self._rows = {(row.server, row.rpc, row.in_flight): row for row in rows}
-
-    def ratio(self, figure: str, one: tuple[str, str, int], other: tuple[str, str, int]) -> float:
-        """Return the ratio of one row's figure to another's; nan if a row is missing."""
-        if one not in self._rows or other not in self._rows:
-            return float("nan")
-        return float(getattr(self._rows[one], figure) / getattr(self._rows[other], figure))
+def tables(results: Results) -> Iterator[Table]:
+    """Yield all tables of a run."""
+    yield _rows(results)
+    yield _latencies(results)
+    yield _writes(results)
+    yield _commits(results)
+    yield _starts(results)
+    yield _aims(results)
 
 
-def aims(
-    rows: Sequence[Row], servers: Sequence[Server], filled: str, soaked: SoakResult
-) -> Iterator[Aim]:
-    """Return each target with its measured value; without Cerbos, its targets are omitted."""
-    found, cpu = Rows(rows), "cpu_us_per_call"
-    unary, stream = (PLAIN, UNARY, 64), (PLAIN, STREAM, 64)
-    yield Aim(
-        "unary, 64 in flight: CPU, to the empty handler's",
-        1.25, found.ratio(cpu, unary, (EMPTY, UNARY, 64)), " x",
-    )  # fmt: skip
-    if any(server.name == CERBOS for server in servers):
-        other = (CERBOS, UNARY, 64)
-        for name, at_most, measured in (
-            ("unary, 64 in flight: CPU", 1.0, found.ratio(cpu, unary, other)),
-            ("stream, 64 in flight: CPU", 0.5, found.ratio(cpu, stream, other)),
-            (
-                "unary, 1 in flight: mean latency",
-                1.3, found.ratio("mean_ms", (PLAIN, UNARY, 1), (CERBOS, UNARY, 1)),
-            ),
-            ("unary, 64 in flight: p99", 1.0, found.ratio("p99_ms", unary, other)),
-        ):  # fmt: skip
-            yield Aim(f"{name}, to Cerbos'", at_most, measured, " x")
-    for rpc in (UNARY, STREAM):
-        ratio = found.ratio(cpu, (filled, rpc, 64), (PLAIN, rpc, 64))
-        yield Aim(f"{rpc}: CPU with {filled}, to none", FLAT, ratio, " x")
-    ours = [server for server in servers if server.name not in (EMPTY, CERBOS)]
-    idle = next(server.idle_mb for server in ours if server.name == "50 more rules")
-    yield Aim("resident, idle, 50 more rules", 80, idle, " MB")
-    starts = {server.name: server.start_seconds for server in ours}
-    for name in ("50 more rules", filled):
-        yield Aim(f"from start to SERVING, {name}", 1, starts[name], " s")
-    yield Aim("longest wait under load", 50, soaked.longest_ms, " ms")
-
-
-def rows_table(rows: Sequence[Row]) -> Table:
-    """Return the cost of calls, with the ratio to the empty handler."""
-    found = Rows(rows)
-    table = _table(
-        "10 rules, 4 limits, durable holds: the median of the rounds",
-        *("server", "RPC", "in flight", "CPU µs/call", "ratio", "calls/s", "mean ms", "p50 ms"),
-        *("p99 ms", "p99.9 ms", "MB"),
-    )
-    for row in sorted(rows, key=lambda row: (row.rpc == STREAM, -row.in_flight)):
-        place = (row.rpc, row.in_flight)
-        ratio = found.ratio("cpu_us_per_call", (row.server, *place), (EMPTY, *place))
-        table.add_row(
-            row.server,
-            row.rpc,
-            str(row.in_flight),
-            f"{row.cpu_us_per_call:.0f}",
-            f"{ratio:.2f}",
-            f"{row.calls_per_second:.0f}",
-            f"{row.mean_ms:.2f}",
-            f"{row.p50_ms:.2f}",
-            f"{row.p99_ms:.2f}",
-            f"{row.p999_ms:.2f}",
-            f"{row.resident_mb:.0f}",
-        )
-    return table
-
-
-def servers_table(servers: Sequence[Server]) -> Table:
-    """Return the start of each server: its time and memory."""
-    table = _table("from start to serving", "server", "s", "MB idle")
-    for server in servers:
-        table.add_row(server.name, f"{server.start_seconds:.2f}", f"{server.idle_mb:.0f}")
-    return table
-
-
-def groups_table(found: Sequence[Groups]) -> Table:
-    """Return how many requests shared a commit."""
-    table = _table("commits", "in flight", "commits", "requests each", "ms each")
-    for one in found:
-        table.add_row(
-            str(one.in_flight),
-            str(one.commits),
-            f"{one.requests_per_commit:.1f}",
-            f"{one.commit_ms:.2f}",
-        )
-    return table
-
-
-def aims_table(found: Sequence[Aim]) -> Table:
-    """Return the aims, with what was measured."""
-    table = _table("aims", "aim", "at most", "measured", "")
-    for aim in found:
-        table.add_row(
-            aim.name,
-            f"{aim.at_most:g}{aim.unit}",
-            f"{aim.measured:.2f}{aim.unit}",
-            cell("met", style="green") if aim.is_met else cell("missed", style="bold red"),
-        )
-    return table
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left")
+def table(title: str, *headings: str) -> Table:
+    """Return a table in which numbers are at the right."""
+    made = Table(title=title)
     for heading in headings:
-        is_text = heading in ("server", "RPC", "aim", "")
-        table.add_column(heading, justify="left" if is_text else "right")
-    return table
+        made.add_column(heading, justify="left" if heading in TEXTS else "right")
+    return made
+
+
+def _rows(results: Results) -> Table:
+    made = table(
+        "the cost of a call: medians of the rounds, and ratios to the empty handler and to Redis",
+        *("server", "RPC", "in flight", "CPU µs/call", "to empty", "to Redis", "calls/s"),
+        *("mean ms", "p50 ms", "p99 ms", "p99.9 ms", "MB"),
+    )
+    order = list(RPCS)
+    for row in sorted(results.rows, key=lambda row: (order.index(row.rpc), -row.in_flight)):
+        place = (row.rpc, row.in_flight)
+        ratios = (
+            results.ratio("cpu_us_per_call", (row.server, *place), (base, *place))
+            for base in (EMPTY, YARDSTICK)
+        )
+        made.add_row(
+            row.server, RPCS[row.rpc], str(row.in_flight), f"{row.cpu_us_per_call:.0f}",
+            *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
+            f"{row.calls_per_second:.0f}", f"{row.mean_ms:.2f}", f"{row.p50_ms:.2f}",
+            f"{row.p99_ms:.2f}", f"{row.p999_ms:.2f}", f"{row.resident_mb:.0f}",
+        )  # fmt: skip
+    return made
+
+
+def _latencies(results: Results) -> Table:
+    made = table(
+        f"mean latency, 1 in flight; one fdatasync takes {results.fdatasync_ms:.2f} ms here",
+        *("server", "RPC", "ms", "of which fdatasync", "without"),
+    )
+    for it in results.latencies():
+        made.add_row(
+            it.server, RPCS[it.rpc], f"{it.mean_ms:.2f}", f"{it.fdatasync_ms:.2f}",
+            f"{it.without_fdatasync_ms:.2f}",
+        )  # fmt: skip
+    return made
+
+
+def _writes(results: Results) -> Table:
+    made = table(
+        "what the sidecar writes",
+        *("RPC", "in flight", "WAL bytes/call", "file bytes/call", "pwrite64/call"),
+    )
+    for it in results.writes:
+        pwrite64 = "" if it.pwrite64 is None else f"{it.pwrite64:.1f}"
+        made.add_row(
+            RPCS[it.rpc], str(it.in_flight), f"{it.wal_bytes:,.0f}", f"{it.file_bytes:,.0f}",
+            pwrite64,
+        )  # fmt: skip
+    return made
+
+
+def _commits(results: Results) -> Table:
+    made = table("commits of Authorize", "in flight", "commits", "requests each", "ms each")
+    for it in results.commits:
+        requests, ms = f"{it.requests_per_commit:.1f}", f"{it.commit_ms:.2f}"
+        made.add_row(str(it.in_flight), str(it.commits), requests, ms)
+    return made
+
+
+def _starts(results: Results) -> Table:
+    made = table("from start to serving", "server", "s", "MB idle")
+    for it in results.starts:
+        made.add_row(it.server, f"{it.seconds:.2f}", f"{it.idle_mb:.0f}")
+    return made
+
+
+def _aims(results: Results) -> Table:
+    made = table("aims", "aim", "at most", "measured", "")
+    for aim in aims(results):
+        verdict = cell("met", style="green") if aim.is_met else cell("missed", style="bold red")
+        made.add_row(
+            aim.name, f"{aim.at_most:g}{aim.unit}", f"{aim.measured:.2f}{aim.unit}", verdict
+        )
+    return made

@@ -1,4 +1,4 @@
-"""A load for a long time, to measure growth of memory and waits: `make soak MINUTES=10`."""
+"""A load for a long time, to measure growth of memory, and the longest wait of a call."""
 
 import argparse
 import json
@@ -13,10 +13,18 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from support.tools import ROOT
 
 from bench import servers
 from bench.servers import Server
+from bench.sidecars import Sidecar
 from sidecar.cli.tables import console
+from sidecar.cli.terminal import say_json
+
+BUILD = ROOT / "build"
+EXAMPLES = """examples:
+  make soak                              for ten minutes
+  make soak MINUTES=60 FORMAT=json > soak.json"""
 
 SAMPLE_SECONDS = 5
 WARM_UP = 0.2
@@ -119,20 +127,23 @@ def show(found: SoakResult, file_mb: float) -> None:
 
 
 def main() -> None:
-    """Run the load on a new sidecar, print a table, and write JSON."""
-    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--json", type=Path, default=Path("build/soak.json"))
+    """Run the load on a new sidecar, and print what was measured."""
+    parser = argparse.ArgumentParser(
+        "soak", description=__doc__, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=10, help="how long; default: 10")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
     options = parser.parse_args()
     seconds = options.minutes * 60
-    options.json.parent.mkdir(exist_ok=True)
+    BUILD.mkdir(exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=options.json.parent) as folder,
+        tempfile.TemporaryDirectory(dir=BUILD) as folder,
         servers.stopped_at_end() as started,
     ):
-        server = servers.sidecar("sidecar", Path(folder, "sidecar"))
+        server = Sidecar("sidecar", Path(folder, "sidecar"))
         started.append(server)
-        with Progress(*COLUMNS, console=console()) as progress:
+        with Progress(*COLUMNS, console=console(err=True)) as progress:
             task = progress.add_task("", total=seconds, decisions=0, mb=server.idle_mb)
 
             def report(sample: Sample) -> None:
@@ -145,8 +156,11 @@ def main() -> None:
 
             found = soak(server, seconds, report)
         files = Path(folder, "sidecar").glob("ledger.sqlite*")
-        show(found, sum(file.stat().st_size for file in files) / 1e6)
-    options.json.write_text(json.dumps(asdict(found), indent=2))
+        file_mb = sum(file.stat().st_size for file in files) / 1e6
+    if options.format == "json":
+        say_json(asdict(found) | {"ledger_mb": file_mb})
+    else:
+        show(found, file_mb)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The benchmark's parts work; what they measure is for `make bench` to say."""
 
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,9 +14,11 @@ from support.npm import fetch
 from support.sidecar_process import RunningSidecar, stub
 
 from bench import cerbos, filled_ledger, servers
+from bench.disk import writes
 from bench.groups import groups
-from bench.load import STREAM, Load, rounds
-from bench.servers import Server
+from bench.load import PAIR, SETTLE, STREAM, UNARY, Load, rounds
+from bench.servers import Server, StartError
+from bench.sidecars import Sidecar, roomy
 from bench.soak import soak
 from sidecar.ledger import ledger_file
 from sidecar.ledger.verify import verify
@@ -33,7 +36,7 @@ def test_a_filled_ledger_verifies_and_a_sidecar_decides_on_it(
     tmp_path: Path, start_sidecar: Callable[..., RunningSidecar]
 ) -> None:
     """The ledger could have written it itself."""
-    ledger, policies = tmp_path / "filled.sqlite", servers.roomy(tmp_path / "policies")
+    ledger, policies = tmp_path / "filled.sqlite", roomy(tmp_path / "policies")
     progress: list[int] = []
     filled_ledger.fill(ledger, policies, 2_000, progress.append)
     assert progress[-1] == 2_000
@@ -54,7 +57,7 @@ def test_a_filled_ledger_verifies_and_a_sidecar_decides_on_it(
 def test_an_existing_ledger_is_not_filled_again(tmp_path: Path) -> None:
     """So a large one can be kept."""
     ledger = tmp_path / "filled.sqlite"
-    policies = servers.roomy(tmp_path / "policies")
+    policies = roomy(tmp_path / "policies")
     filled_ledger.fill(ledger, policies, 10)
     filled_ledger.fill(ledger, policies, 20)
     with closing(sqlite3.connect(ledger)) as connection:
@@ -67,14 +70,14 @@ def test_the_stream_client_gets_a_response_to_each_call(
 ) -> None:
     """200 calls on one stream, by the sidecar and by the empty handler."""
     is_empty = kind == "empty handler"
-    started.append(servers.empty() if is_empty else servers.sidecar(kind, tmp_path / "s"))
-    (row,) = rounds([Load(started[0], STREAM, 64, 200)], 1)
+    started.append(servers.empty() if is_empty else Sidecar(kind, tmp_path / "s"))
+    ((row,),) = rounds([Load(started[0], STREAM, 64, 200)], 1)
     assert (row.server, row.calls) == (kind, 200)
 
 
 def test_a_soak_counts_what_was_decided_and_settled(tmp_path: Path, started: list[Server]) -> None:
     """Every hold of its apps closes; those of the probe stay open."""
-    started.append(servers.sidecar("sidecar", tmp_path / "s"))
+    started.append(Sidecar("sidecar", tmp_path / "s"))
     found = soak(started[0], 2)
     assert found.decisions == found.settlements > 0
     with closing(sqlite3.connect(tmp_path / "s" / "ledger.sqlite")) as connection:
@@ -143,7 +146,7 @@ def test_the_metrics_say_how_many_requests_share_a_commit(tmp_path: Path) -> Non
     """Concurrent requests share commits; a single request does not wait for others."""
     tools.program("h2load")
     metrics = servers.free_address()
-    server = servers.sidecar("watched", tmp_path / "w", args=("--metrics-listen", metrics))
+    server = Sidecar("watched", tmp_path / "w", args=("--metrics-listen", metrics))
     try:
         many, _, alone = groups(server, metrics, 200)
     finally:
@@ -151,3 +154,41 @@ def test_the_metrics_say_how_many_requests_share_a_commit(tmp_path: Path) -> Non
     assert 1 <= alone.requests_per_commit < 1.1  # housekeeping commits, too
     assert many.requests_per_commit > 1
     assert many.commit_ms > 0
+
+
+@pytest.mark.parametrize("rpc", [SETTLE, PAIR])
+def test_each_hold_of_a_load_is_settled(tmp_path: Path, started: list[Server], rpc: str) -> None:
+    """Settle has as many holds as calls; a pair settles what it has authorized."""
+    started.append(server := Sidecar("sidecar", tmp_path / "s"))
+    row = Load(server, rpc, 16, 100).run()
+    assert (row.rpc, row.calls) == (rpc, 100)
+    with closing(sqlite3.connect(server.ledger)) as connection:
+        states = connection.execute("SELECT state, count(*) FROM holds GROUP BY state").fetchall()
+    assert states == [("settled", 100)]
+
+
+def test_what_a_call_writes_is_counted(tmp_path: Path, started: list[Server]) -> None:
+    """The WAL grows by whole pages; alone, a call writes more of them than its part of a group."""
+    started.append(server := Sidecar("sidecar", tmp_path / "s"))
+    many, alone = writes(server, ((PAIR, 32), (PAIR, 1)), 100)
+    for it in (many, alone):
+        assert (round(it.wal_bytes * 100) - 32) % (4096 + 24) == 0  # its header, and its frames
+        assert it.wal_bytes > it.file_bytes > 0
+    assert alone.wal_bytes > many.wal_bytes
+
+
+def test_pwrite64_is_counted_with_one_call_in_flight(tmp_path: Path, started: list[Server]) -> None:
+    """Each frame of the WAL takes two: its header, and its page."""
+    tools.program("strace")
+    started.append(server := Sidecar("sidecar", tmp_path / "s"))
+    (alone,) = writes(server, ((UNARY, 1),), 100)
+    if alone.pwrite64 is None:
+        tools.cannot("strace may not trace another process")
+    assert alone.pwrite64 > 2
+
+
+def test_a_server_that_ends_is_reported_with_its_log() -> None:
+    """Not as an error of the benchmark's own."""
+    command = [sys.executable, "-c", "import sys; sys.exit('no such policies')"]
+    with pytest.raises(StartError, match=r"^it did not start: no such policies$"):
+        Server("it", command)

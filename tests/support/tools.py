@@ -43,7 +43,9 @@ PROGRAMS = {
     "openssl": "openssl",
     "pkg-config": "pkg-config",
     "protoc": "protobuf-compiler",
+    "redis-server": "redis-server",
     "setpriv": "util-linux",
+    "strace": "strace",
     "unshare": "util-linux",
 }
 """Each program, and what brings it: a package of Debian, the language's own, or a target."""

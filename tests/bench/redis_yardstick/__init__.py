@@ -1,0 +1,1 @@
+"""The yardstick: a gRPC server with rules as `if` statements, and budgets in Redis."""
