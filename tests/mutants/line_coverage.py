@@ -10,16 +10,16 @@ from coverage import CoverageData
 
 
 class CoveringTests:
-    """The tests of one run, by the lines that each has run in its own process."""
+    """The tests of one run, by the lines that each has run in its own process, fixtures included."""
 
     def __init__(self, root: Path, arguments: Iterable[str], folder: Path) -> None:
         """Run the tests once with coverage. Raises RuntimeError if one fails."""
-        file, settings = folder / "coverage", folder / "coveragerc"
-        settings.write_text("[run]\ndynamic_context = test_function\nsource = sidecar\n")
-        path = os.pathsep.join((str(root), str(root / "tests")))
-        run = [sys.executable, "-m", "coverage", "run", f"--rcfile={settings}"]
+        file = folder / "coverage"
+        path = os.pathsep.join((str(root), str(root / "tests"), str(Path(__file__).parents[1])))
+        run = [sys.executable, "-m", "coverage", "run", "--source=sidecar", f"--data-file={file}"]
+        plugins = ["-p", "no:cacheprovider", "-p", "mutants.coverage_contexts"]
         done = subprocess.run(  # noqa: S603 - pytest
-            [*run, f"--data-file={file}", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+            [*run, "-m", "pytest", "-q", *plugins, *arguments],
             cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
             check=False,
         )  # fmt: skip
@@ -35,15 +35,6 @@ class CoveringTests:
         Those in the file's own module of tests come first.
         """
         by_line = self._data.contexts_by_lineno(str(self._root / file))
-        names = {name for line in lines for name in by_line.get(line, ())}
+        names = {name for line in lines for name in by_line.get(line, ())} - {""}
         own = f"test_{file.stem}.py"
-        found = filter(None, map(self._id, names))
-        return sorted(found, key=lambda test: (own not in test, test))
-
-    def _id(self, context: str) -> str:
-        """Return pytest's id of a test, from its dotted name; "" for what is no test's."""
-        module, _, test = context.rpartition(".")
-        if not module:  # run by an import
-            return ""
-        file = Path(*module.split(".")).with_suffix(".py")
-        return f"{file}::{test}" if (self._root / file).is_file() else ""
+        return sorted(names, key=lambda test: (own not in test, test))

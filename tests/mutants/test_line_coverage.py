@@ -10,11 +10,23 @@ SUM = """LIMIT = 2
 def total(number):
     return number + LIMIT
 """
-TESTS = """from sidecar import sums
+TESTS = """import pytest
+
+from sidecar import sums
 
 
-def test_two_are_added():
-    assert sums.total(1) == 3
+@pytest.fixture
+def three():
+    return sums.total(1)
+
+
+def test_a_fixture_adds(three):
+    assert three == 3
+
+
+@pytest.mark.parametrize("number", [1])
+def test_two_are_added(number):
+    assert sums.total(number) == 3
 
 
 def test_nothing_is_run():
@@ -23,7 +35,7 @@ def test_nothing_is_run():
 
 
 def test_a_line_is_covered_by_the_tests_that_run_it_and_not_by_imports(tmp_path: Path) -> None:
-    """A line that only an import runs has no tests."""
+    """Also by those whose fixtures run it; a line that only an import runs has no tests."""
     for file, text in {
         "sidecar/__init__.py": "",
         "sidecar/sums.py": SUM,
@@ -34,5 +46,8 @@ def test_a_line_is_covered_by_the_tests_that_run_it_and_not_by_imports(tmp_path:
         (tmp_path / file).write_text(text)
     covering = CoveringTests(tmp_path, ["tests"], tmp_path)
     sums = Path("sidecar/sums.py")
-    assert covering.of(sums, range(5, 6)) == ["tests/test_sums.py::test_two_are_added"]
+    assert covering.of(sums, range(5, 6)) == [
+        "tests/test_sums.py::test_a_fixture_adds",
+        "tests/test_sums.py::test_two_are_added",
+    ]
     assert covering.of(sums, range(1, 2)) == []
