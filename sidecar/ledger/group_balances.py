@@ -2,8 +2,8 @@
 
 The calls of a group share a transaction, and most of them the same few limits.
 L8: this is no second truth. The cache lives within the one transaction that can change
-the ledger, and is written before it ends. Work that changes the rows of budgets either runs before
-the decisions of its group, as what frees room does, or writes the cache and empties it.
+the ledger, and is written before it ends. What closes holds changes the rows of budgets by `close`,
+so that the rest of the group finds what they have then.
 """
 
 import sqlite3
@@ -88,6 +88,16 @@ class GroupBalances(Balances):
         cached.anchor, cached.counted_at_us = balance.limit.anchor, balance.at_us
         return cached.row
 
+    def close(self, limit: Limit, row: int, freed: int, charged: int) -> None:
+        """Move what a hold had of a row in `budgets` from held to spent: it is charged there."""
+        self._sql.execute(_CLOSE, (freed, charged, row))
+        cached = self._cached.get(_key(limit))
+        if cached is not None and cached.row == row:
+            cached.held -= freed
+            cached.spent += charged
+        elif cached is not None:  # a row of an earlier window, which may count, too
+            self._write([self._cached.pop(_key(limit))])
+
     def open_window(self, balance: Balance) -> int:
         """Insert the row of the current window, and return its id.
 
@@ -140,6 +150,7 @@ _INSERT = insert(
     "starts_on",
     "starts_at",
 )
+_CLOSE = "UPDATE budgets SET held = held - ?, spent = spent + ? WHERE id = ?"
 # After a correction of the time, a second may have later admissions than this one.
 _HOLD = (
     "UPDATE budgets SET held = held + ?, ceiling = ?,"

@@ -84,8 +84,6 @@ class Settlements:
         """Close the holds that have expired, charged as each of their limits says (L5)."""
         at_us = self._balances.advance(at_us)
         due = self._sql.execute(_DUE, (at_us, MAX_PER_TRANSACTION)).fetchall()
-        if due:
-            self._balances.write()  # it may run within a decision: see SqliteLedger._decide
         for hold in due:
             self._alerts.expired(self._expire(hold, at_us), at_us)
         return len(due)
@@ -153,14 +151,8 @@ class Settlements:
             # An expired hold is charged already and holds nothing: the difference is added.
             # A concurrent limit counts only open holds: closing one spends nothing.
             charged = 0 if amount.limit.window is Window.CONCURRENT else charge(amount)
-            self._sql.execute(
-                "UPDATE budgets SET held = held - ?, spent = spent + ? WHERE id = ?",
-                (
-                    amount.held if state is HoldState.OPEN else 0,
-                    charged - amount.charged,
-                    amount.budget_row,
-                ),
-            )
+            freed = amount.held if state is HoldState.OPEN else 0
+            self._balances.close(amount.limit, amount.budget_row, freed, charged - amount.charged)
             self._sql.execute(
                 "UPDATE hold_amounts SET charged = ? WHERE hold = ? AND budget = ?",
                 (charged, row, amount.budget_row),

@@ -9,7 +9,7 @@ from ledger.conftest import LedgerHarness
 from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.decisions import Decision, Effect, Meter
+from sidecar.domain.decisions import Charge, Decision, Effect, Meter
 from sidecar.domain.windows import MINUTE_US, Anchor, Window
 from sidecar.ledger.settlement import MAX_PER_TRANSACTION
 
@@ -75,6 +75,27 @@ def test_what_expires_within_a_group_is_there_for_the_rest_of_it(harness: Ledger
         harness.ledger.decide(reservation(later_us, *limits)) for limits in ((day,), (one, day))
     ]
     assert effects(harness, *calls) == [Effect.ALLOW, Effect.ALLOW]
+
+
+@pytest.mark.parametrize("window", [Window.DAY, Window.MINUTE])
+def test_what_is_settled_in_a_group_counts_for_the_rest_of_it(
+    harness: LedgerHarness, window: Window
+) -> None:
+    """L1: an overrun leaves no room, and no charge says that there is some."""
+    one = limit(1000, window=window)
+    held = [harness.run(harness.ledger.decide(reservation(NOON_US + n, one))) for n in range(3)]
+    later_us = NOON_US + SECOND_US
+    first, second, late = harness.together(
+        harness.ledger.settle(held[0].hold_id, settlement(later_us, 100)),
+        harness.ledger.settle(held[1].hold_id, settlement(later_us, 900)),
+        harness.ledger.decide(reservation(later_us, one)),
+    )
+    assert isinstance(first, Charge)
+    assert isinstance(second, Charge)
+    assert isinstance(late, Decision)
+    assert (first.budgets[0].spent, first.budgets[0].held) == (100, 200)
+    assert (second.budgets[0].spent, second.budgets[0].held) == (1000, 100)
+    assert late.effect is Effect.DENY
 
 
 def test_a_refusal_knows_which_row_of_a_limit_ends_first(harness: LedgerHarness) -> None:

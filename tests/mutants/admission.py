@@ -140,7 +140,15 @@ L1 = [
     ),
     Mutant(
         "expiry-not-seen", "L1", "What a hold that expires within a group releases is not there for the rest of the group.",
-        "Settlements.expire", "self._balances.write()", "pass",
+        "GroupBalances.close", "cached.held -= freed", "pass",
+    ),
+    Mutant(
+        "overrun-not-seen", "L1", "What is settled does not count for the rest of its group.",
+        "GroupBalances.close", "cached.spent += charged", "pass",
+    ),
+    Mutant(
+        "overrun-of-another-row-not-seen", "L1", "What is settled in an earlier second of a minute does not count for the rest of its group.",
+        "GroupBalances.close", "self._write([self._cached.pop(_key(limit))])", "pass",
     ),
     Mutant(
         "wait-without-group-holds", "L1", "retry_after ignores the holds of the call's own group.",

@@ -214,8 +214,8 @@ L6 = [
     Mutant(
         "settles-into-today", "L6", "A call of yesterday that is settled today is charged to today's window.",
         "Settlements._move",
-        "(amount.held if state is HoldState.OPEN else 0, charged - amount.charged, amount.budget_row)",
-        "(amount.held if state is HoldState.OPEN else 0, charged - amount.charged, self._balances.of(amount.limit, self._balances.advance(0)).row or amount.budget_row)",
+        "self._balances.close(amount.limit, amount.budget_row, ...)",
+        "self._balances.close(amount.limit, self._balances.of(amount.limit, self._balances.advance(0)).row or amount.budget_row, ...)",
     ),
     Mutant(
         "quarter-ends-early", "L6", "A quarter ends after one month.",
