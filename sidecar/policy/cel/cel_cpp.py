@@ -7,7 +7,7 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_strings
 from google.protobuf import descriptor_pool
 
-from sidecar.policy.cel import cel_errors, variables
+from sidecar.policy.cel import cel_errors, fields, variables
 from sidecar.policy.cel.engine import CelError, EvaluationError, Result, ResultKind
 from sidecar.policy.cel.variables import Values
 from sidecar.v1 import policy_input_pb2
@@ -24,16 +24,23 @@ _EXTENSIONS = [ext_strings.ExtStrings()]
 
 
 class _Program:
-    def __init__(self, expression: cel.Expression, returns: str, *, double: bool) -> None:
-        self._evaluate = expression.eval
+    def __init__(
+        self, source: str, whole: cel.Expression, by_field: cel.Expression | None, returns: str,
+        *, double: bool,
+    ) -> None:  # fmt: skip
+        self._whole = whole.eval
+        self._variables = fields.whole_read_by(source)
+        self._by_field = whole.eval if by_field is None else by_field.eval
+        self._reads = self._variables if by_field is None else fields.read_by(source)
         self._type = _PYTHON_TYPES[returns]
         self.double = double
         # Errors are returned as values, whose Python type is str.
         self._returns = getattr(cel.Type, returns) if returns == "STRING" else None
 
     def evaluate(self, binding: "_Binding") -> Result:
+        values = binding.double if self.double else binding.int
         try:
-            result = self._evaluate(binding.double if self.double else binding.int)
+            result = self._evaluate(values)
             value = result.value()
         except Exception:  # such as cel-cpp's own limit of iterations
             raise EvaluationError from None
@@ -43,23 +50,48 @@ class _Program:
             raise EvaluationError
         return cast("Result", value)
 
+    def _evaluate(self, values: "_Bound") -> cel.Value:
+        try:
+            activation = values.activation(self._reads)
+        except fields.CutTextError:
+            return self._whole(values.activation(self._variables))
+        return self._by_field(activation)
+
+
+class _Bound:
+    """The values of one call in one environment: those that its expressions have read."""
+
+    __slots__ = ("_activation", "_environment", "_names", "_unlimited", "_values")
+
+    def __init__(self, environment: cel.Env, values: Values, unlimited: float) -> None:
+        self._environment = environment
+        self._values = values
+        self._unlimited = unlimited
+        self._names: frozenset[str] = frozenset()
+        self._activation: cel.Activation | None = None
+
+    def activation(self, names: frozenset[str]) -> cel.Activation:
+        """Return an activation with these variables, and with those that were read before.
+
+        Raises CutTextError.
+        """
+        if self._activation is None or not names <= self._names:
+            names |= self._names
+            values = self._values
+            bound = {name: fields.READS[name](values) for name in names}
+            bound[variables.UNLIMITED] = self._unlimited
+            self._names, self._activation = names, self._environment.Activation(bound)
+        return self._activation
+
 
 class _Binding:
-    """The values of one call, with `unlimited` as an int, and as a double on demand."""
+    """The values of one call, with `unlimited` as an int, and as a double."""
 
-    __slots__ = ("_double", "_engine", "_values", "int")
+    __slots__ = ("double", "int")
 
-    def __init__(self, engine: "CelCppEngine", values: Values) -> None:
-        self._engine = engine
-        self._values = values
-        self._double: cel.Activation | None = None
-        self.int = engine.activation(values, double=False)
-
-    @property
-    def double(self) -> cel.Activation:
-        if self._double is None:
-            self._double = self._engine.activation(self._values, double=True)
-        return self._double
+    def __init__(self, values: Values, as_int: cel.Env, as_double: cel.Env) -> None:
+        self.int = _Bound(as_int, values, variables.UNLIMITED_INT)
+        self.double = _Bound(as_double, values, variables.UNLIMITED_DOUBLE)
 
 
 class CelCppEngine:
@@ -69,7 +101,7 @@ class CelCppEngine:
     joins = True
 
     def __init__(self) -> None:
-        """Declare the variables in two environments: `unlimited` as an int, and as a double."""
+        """Declare the variables in four environments: by what `unlimited` is, and with fields."""
         pool = descriptor_pool.Default()
         declared = {
             name: cel.Type(message.full_name) for name, message in variables.MESSAGES.items()
@@ -80,14 +112,19 @@ class CelCppEngine:
         declared[variables.SPEND] = cel.Type.Map(
             cel.Type.STRING, cel.Type(policy_input_pb2.Spend.DESCRIPTOR.full_name)
         )
-        self._int, self._double = (
-            cel.NewEnv(
+        self._environments = {
+            (double, by_field): cel.NewEnv(
                 descriptor_pool=pool,
-                variables={**declared, variables.UNLIMITED: number},
+                variables={
+                    **declared,
+                    **(fields.TYPES if by_field else {}),
+                    variables.UNLIMITED: cel.Type.DOUBLE if double else cel.Type.INT,
+                },
                 extensions=_EXTENSIONS,
             )
-            for number in (cel.Type.INT, cel.Type.DOUBLE)
-        )
+            for double in (False, True)
+            for by_field in (False, True)
+        }
 
     def compile(self, source: str, kind: ResultKind, *, double: bool = False) -> _Program:  # noqa: ARG002
         """Compile and check types. Raises CelError at the first error."""
@@ -103,37 +140,21 @@ class CelCppEngine:
 
     def bind(self, values: Values) -> _Binding:
         """Prepare the values of one call."""
-        return _Binding(self, values)
-
-    def activation(self, values: Values, *, double: bool) -> cel.Activation:
-        """Return an activation of the values, with `unlimited` as a double or an int."""
-        unlimited: Any = variables.UNLIMITED_DOUBLE if double else variables.UNLIMITED_INT
-        return (self._double if double else self._int).Activation(
-            {
-                "request": values.request,
-                "principal": values.principal,
-                "role": values.role,
-                "workspace": values.workspace,
-                "model": values.model,
-                "key": values.key,
-                "price": values.price,
-                "lists": values.lists,
-                "now": values.now,
-                "today": values.today,
-                "spend": values.spend,
-                "unlimited": unlimited,
-            }
-        )
+        environments = self._environments
+        return _Binding(values, environments[False, True], environments[True, True])
 
     def _compile(self, source: str, kind: ResultKind, *, double: bool) -> _Program:
         try:
-            expression = (self._double if double else self._int).compile(source)
-            returns = expression.return_type().name()  # fails for a map with odd keys
+            whole = self._environments[double, False].compile(source)
+            returns = whole.return_type().name()  # fails for a map with odd keys
         except Exception as error:
             raise cel_errors.read(source, str(error)) from None
         if returns not in _ACCEPTED[kind]:
             raise CelError(f"is of type {returns.lower()}, but has to be {kind.value}")
-        return _Program(expression, returns, double=double)
+        by_field = None
+        if not fields.asks_presence(source):
+            by_field = self._environments[double, True].compile(source)
+        return _Program(source, whole, by_field, returns, double=double)
 
 
 class _Claims:
