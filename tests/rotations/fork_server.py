@@ -4,7 +4,6 @@ The server imports everything once. A crash is a `kill -9` of the process by its
 its n-th transaction or rename. The code of `sidecar` is unchanged.
 """
 
-import importlib
 import json
 import os
 import signal
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from support.forks import load_commands
 
 TESTS = Path(__file__).parents[1]
 
@@ -114,9 +115,7 @@ def _command(arguments: list[str], log: Path, crash_point: CrashPoint | None) ->
 
 def main() -> None:
     """Fork a process for each line of input."""
-    for name in ("sidecar.cli.main", "sidecar.keys.rotator", "sidecar.keys.sinks.factory"):
-        importlib.import_module(name)
-
+    load_commands()
     for line in sys.stdin:
         arguments, log, crash_point = json.loads(line)
         pid = os.fork()

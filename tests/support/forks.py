@@ -3,7 +3,7 @@
 A server of forks loads every command once. A command is then a process of its own: with its own
 arguments, environment, folder, standard streams and signals, it runs `sidecar/__main__.py` as
 `-m` does, and ends as an interpreter ends. What it has before it begins is what is loaded
-already: modules, and the table of CEL's parser. So a test of loading, or of what an interpreter
+already: modules, and CEL's parser. So a test of loading, or of what an interpreter
 reads at its start, has to start one: `support.commands.started`.
 """
 
@@ -28,6 +28,20 @@ from typing import IO, Any
 TESTS = Path(__file__).parents[1]
 OF_THE_INTERPRETER = ("PYTHON", "LC_", "LANG", "GRPC_", "LD_")
 """What the variables begin with that are read before a command begins."""
+
+LOADED_WHEN_NEEDED = (
+    "sidecar.alerts.webhook", "sidecar.identity.certificates", "sidecar.identity.jwks",
+    "sidecar.identity.proofs", "sidecar.identity.tokens", "sidecar.keys.rotator",
+    "sidecar.keys.schedule", "sidecar.keys.sinks.factory", "sidecar.policy.trust.signatures",
+    "sidecar.server.authzen.server", "sidecar.telemetry.metrics",
+    "sidecar.telemetry.metrics_listener", "sidecar.web.tls",
+    "anyio._backends._asyncio", "httpcore2._backends.anyio", "truststore",
+    "typer._adapters",
+)  # fmt: skip
+"""What commands and their packages load within functions, except what is optional."""
+
+EXPRESSION = '[a.b("c", -1 + 2 * 3 % 4), !true][0] == {"k": T{f: x < y && z || w in v}, "l": []}.k ? {} : .g()'
+"""One of each kind: the parser makes what reads a kind of expression when it first needs it."""
 
 
 class Forked:
@@ -195,23 +209,24 @@ def _stream(number: int, mode: str, like: Any, **more: Any) -> Any:
     return open(number, mode, encoding=like.encoding, errors=like.errors, closefd=False, **more)
 
 
-def _load() -> None:
-    """Load the modules of every command, and the parser's table."""
+def load_commands() -> None:
+    """Load the modules of every command, also what it loads when it needs it, and the parser."""
     from sidecar.cli import main  # noqa: PLC0415 - in the server alone
 
     for places in (main.COMMANDS, main.OF_LEDGER, main.OF_KEYS):
         for place in places.values():
             import_module(f"sidecar.cli.{place.partition('.')[0]}")
-    for name in ("policy.cel.cel_cpp", "keys.rotator", "keys.sinks.opening", "telemetry.metrics"):
-        with contextlib.suppress(ImportError):  # not on every machine
-            import_module(f"sidecar.{name}")
-    import_module("sidecar.policy.cel.cel_python").CelPythonEngine()
+    for name in LOADED_WHEN_NEEDED:
+        import_module(name)
+    with contextlib.suppress(ImportError):  # not on every machine
+        import_module("sidecar.policy.cel.cel_cpp")
+    import_module("sidecar.policy.cel.cel_python").CelPythonEngine().parse(EXPRESSION)
 
 
 if __name__ == "__main__":
     import gc
 
-    _load()
+    load_commands()
     gc.collect()
     gc.freeze()
     _become(_serve(int(sys.argv[1])))
