@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
+.PHONY: help schemas demo keys standin test test-versions environments check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: .venv/ready ## Run the tests
 
 test-versions: .venv/ready ## Run them on every Python that is here; FAST=1: a part, on the oldest and newest beside .venv
 	@PYTHONPATH=tests $(BIN)/python -m versions --jobs $(JOBS) $(if $(FAST),--fast)
+
+environments: .venv/ready ## Make the environments of test-versions; FAST=1 as there
+	@PYTHONPATH=tests $(BIN)/python -m versions --set-up $(if $(FAST),--fast)
 
 check: .venv/ready ## Lint, types, import rules, and whether the generated code is current
 	$(BIN)/ruff format --check
