@@ -11,7 +11,8 @@ import grpc
 import pytest
 from support import tools
 from support.http2_frames import AUTHORIZE, FLOODS, STREAM, UnfinishedCalls, calls_taken_back, flood
-from support.memory import limit_bytes, peak_bytes
+from support.memory import limit_bytes, limited, peak_bytes
+from support.policies import SHIPPED
 from support.sidecar_process import RunningSidecar, chat, error_info, eventually
 
 from sidecar.server.listener import MAX_REQUEST_BYTES
@@ -23,6 +24,27 @@ FLOOD_SECONDS = 2
 FLOOD_BYTES = 32 * 2**20
 """What a flood may make the sidecar keep, however long it lasts."""
 CHECK = "/grpc.health.v1.Health/Check"
+
+
+@pytest.fixture
+def start_limited(tmp_path: Path) -> Iterator[Start]:
+    """Start one sidecar, with the memory that the manifest gives it, stopped after the test."""
+    if not Path("/proc/self/status").exists():
+        tools.cannot("the peak of its memory is in Linux's /proc")
+    started: list[RunningSidecar] = []
+    with limited(limit_bytes()) as memory:
+
+        def start(*args: str) -> RunningSidecar:
+            ledger = tmp_path / "ledger.sqlite"
+            started.append(RunningSidecar(SHIPPED, ledger, args, prefix=memory.prefix))
+            return started[0].start()
+
+        yield start
+        for one in started:
+            assert one.process is not None
+            if one.process.poll() is None:
+                one.stop()
+        assert memory.kills() == 0
 
 
 @contextmanager
@@ -54,12 +76,10 @@ def honest_caller(sidecar: RunningSidecar) -> Iterator[list[str]]:
     ids=["one connection", "health", "streams", "many connections"],
 )
 def test_requests_that_never_end_leave_memory_and_time_for_others(
-    path: str, connections: int, calls: int, start_sidecar: Start
+    path: str, connections: int, calls: int, start_limited: Start
 ) -> None:
-    """It stays below the manifest's limit, and a caller beside them is answered each time."""
-    if not Path("/proc/self/status").exists():
-        tools.cannot("the peak of its memory is in Linux's /proc")
-    sidecar = start_sidecar()
+    """The manifest's limit is enough, and a caller beside them is answered each time."""
+    sidecar = start_limited()
     with honest_caller(sidecar) as statuses:
         attacks = [
             UnfinishedCalls(sidecar.addresses[0], path, calls, MAX_REQUEST_BYTES)
@@ -78,12 +98,10 @@ def test_requests_that_never_end_leave_memory_and_time_for_others(
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_a_flood_of_frames_leaves_memory_and_time_for_others(
-    kind: str, start_sidecar: Start
+    kind: str, start_limited: Start
 ) -> None:
     """On four connections: a caller beside them is answered each time, however late."""
-    if not Path("/proc/self/status").exists():
-        tools.cannot("the peak of its memory is in Linux's /proc")
-    sidecar = start_sidecar()
+    sidecar = start_limited()
     before_bytes = peak_bytes(sidecar)
     with honest_caller(sidecar) as statuses, ThreadPoolExecutor(4) as threads:
         floods = [
@@ -101,12 +119,10 @@ def test_a_flood_of_frames_leaves_memory_and_time_for_others(
     ("unix", "connections"), [(False, 4), (False, 8), (True, 4)], ids=["TCP", "many", "Unix"]
 )
 def test_peers_that_take_back_every_call_are_disconnected_and_leave_memory(
-    start_sidecar: Start, tmp_path: Path, connections: int, *, unix: bool
+    start_limited: Start, tmp_path: Path, connections: int, *, unix: bool
 ) -> None:
     """Meanwhile gRPC may cancel calls of others, which are answered when they are repeated."""
-    if not Path("/proc/self/status").exists():
-        tools.cannot("the peak of its memory is in Linux's /proc")
-    sidecar = start_sidecar(None, *(("--listen", f"unix:{tmp_path}/s") if unix else ()))
+    sidecar = start_limited(*(("--listen", f"unix:{tmp_path}/s") if unix else ()))
     ours = sidecar.stub
     with ThreadPoolExecutor(connections) as threads:
         floods = [

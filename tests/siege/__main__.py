@@ -7,22 +7,22 @@ inputs of one seed are the same each time, as far as the sidecar's answers are.
 import argparse
 import secrets
 import statistics
-import subprocess
 import sys
 import tempfile
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from sidecar.cli.tables import Table, cell, console, print_table
+from siege import attack_tests
 from siege.attack import Attack, Fuzzer
+from siege.attack_tests import TestResult
 from siege.catalogue import ATTACKS
-from siege.siege import Outcome, besiege
+from siege.siege import MEMORY_BYTES, Outcome, besiege
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = """examples:
   make siege                        all hostile inputs, for 10 minutes together
   make siege MINUTES=60 ONLY=11     an hour of HTTP on every listener, and its tests
@@ -39,20 +39,11 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row of the table, and what was wrong."""
+    """An attack with hostile inputs, and what came of it."""
 
     attack: Attack
-    means: str
-    """The parameters of hostile inputs, or how many tests."""
+    kind: type[Fuzzer]
     outcome: Outcome
-    skipped: int = 0
-
-    @property
-    def verdict(self) -> str:
-        """What became of the sidecar."""
-        if self.outcome.faults:
-            return "fell"
-        return f"held, {self.skipped} skipped" if self.skipped else "held"
 
 
 def main() -> int:
@@ -79,10 +70,12 @@ def main() -> int:
         return 0
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     results = list(_fuzz(fuzzed, seed, options.minutes * 60))
-    if options.only:
-        results += [result for attack in chosen for result in _test(attack)]
-    _show(results, seed)
-    return 1 if any(result.outcome.faults for result in results) else 0
+    faults = _show(results, seed) if results else []
+    for attack in chosen if options.only else []:
+        faults += _show_tests(attack, attack_tests.run(attack))
+    for fault in faults[:MAX_SHOWN]:
+        console().print(fault)
+    return 1 if faults else 0
 
 
 def _fuzz(fuzzed: list[tuple[Attack, type[Fuzzer]]], seed: int, seconds: float) -> Iterator[Result]:
@@ -99,22 +92,7 @@ def _fuzz(fuzzed: list[tuple[Attack, type[Fuzzer]]], seed: int, seconds: float) 
                 shown.update(task, completed=seconds, inputs=inputs)  # noqa: B023 - called in here
 
             outcome = besiege(kind, Path(folder), seed, seconds=own, report=report)
-        yield Result(attack, f"{kind.name}: {kind.parameters}", outcome)
-
-
-def _test(attack: Attack) -> Iterator[Result]:
-    """Run the tests of an attack."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.xml")
-        subprocess.run(  # noqa: S603 - our own tests
-            [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *attack.tests],
-            cwd=ROOT, check=False, stdout=sys.stderr,
-        )  # fmt: skip
-        cases = [*ET.parse(report).getroot().iter("testcase")]  # noqa: S314 - pytest wrote it
-    faults = [case.get("name", "") for case in cases if case.find("failure") or case.find("error")]
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    outcome = Outcome(inputs=len(cases), faults=faults or ([] if cases else ["no test ran"]))
-    yield Result(attack, f"tests: {len(cases)}", outcome, skipped)
+        yield Result(attack, kind, outcome)
 
 
 def _list(attacks: list[Attack]) -> None:
@@ -122,28 +100,44 @@ def _list(attacks: list[Attack]) -> None:
     table = Table("#", "attack", "hostile inputs and tests")
     for attack in attacks:
         inputs = [f"{fuzzer.name}: {fuzzer.parameters}" for fuzzer in attack.fuzzers]
-        table.add_row(str(attack.number), attack.name, cell(*inputs, *attack.tests))
+        tests = (f"tests: {attack.parameters}", *attack.tests)
+        table.add_row(str(attack.number), attack.name, cell(*inputs, *tests))
     print_table(table)
 
 
-def _show(results: list[Result], seed: int) -> None:
-    """Show a row for each attack, and what was wrong."""
-    table = Table("#", "attack", "by", title=f"seed {seed}")
+def _show(results: list[Result], seed: int) -> list[str]:
+    """Show a row for each attack by hostile inputs; return what was wrong."""
+    limit = f"{MEMORY_BYTES >> 20} MiB, by a {results[0].outcome.memory_limit}"
+    table = Table("#", "attack", "by", title=f"seed {seed}; each sidecar has {limit}")
     for heading in ("inputs", "honest calls", "faults", "p50 ms", "p99", "longest", "peak MiB"):
         table.add_column(heading, justify="right")
     table.add_column("verdict")
+    faults = []
     for result in results:
-        outcome = result.outcome
+        attack, kind, outcome = result.attack, result.kind, result.outcome
         table.add_row(
-            str(result.attack.number), result.attack.name, result.means, f"{outcome.inputs:,}",
-            f"{outcome.honest_calls:,}" if outcome.waits_ms else "", str(len(outcome.faults)),
+            str(attack.number), attack.name, f"{kind.name}: {kind.parameters}",
+            f"{outcome.inputs:,}", f"{outcome.honest_calls:,}", str(len(outcome.faults)),
             *_waits(outcome.waits_ms), str(outcome.peak_bytes >> 20) if outcome.peak_bytes else "",
-            cell(result.verdict, style="bold red" if outcome.faults else "green"),
+            _verdict("fell" if outcome.faults else "held"),
         )  # fmt: skip
+        faults += [f"attack {attack.number}: {kind.name}: {fault}" for fault in outcome.faults]
     print_table(table)
+    return faults
+
+
+def _show_tests(attack: Attack, results: list[TestResult]) -> list[str]:
+    """Show a row for each test of an attack; return what was wrong."""
+    title = f"attack {attack.number}, {attack.name}, by tests: {attack.parameters}"
+    table = Table("attacked", "has to hold", "cases", "verdict", title=title)
     for result in results:
-        for fault in result.outcome.faults[:MAX_SHOWN]:
-            console().print(f"attack {result.attack.number}: {fault}")
+        table.add_row(result.title, result.promise, result.shown_cases, _verdict(result.verdict))
+    print_table(table)
+    return [f"attack {attack.number}: {fault}" for result in results for fault in result.faults]
+
+
+def _verdict(text: str) -> Text:
+    return cell(text, style="bold red" if text == "fell" else "green" if text == "held" else "")
 
 
 def _waits(waits_ms: list[float]) -> tuple[str, str, str]:

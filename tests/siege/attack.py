@@ -47,6 +47,8 @@ class Attack:
 
     number: int
     name: str
+    parameters: str
+    """How its tests attack, and how strongly, in a line for people."""
     tests: tuple[str, ...]
     """The node ids of tests that are this attack, relative to the repository."""
     fuzzers: tuple[type[Fuzzer], ...] = ()

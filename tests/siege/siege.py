@@ -9,13 +9,14 @@ from pathlib import Path
 from random import Random
 
 from support.commands import sidecar as command
-from support.memory import limit_bytes, peak_bytes
+from support.memory import MemoryLimit, limit_bytes, limited, peak_bytes
 from support.sidecar_process import RunningSidecar
 
 from siege.attack import Fuzzer
 from siege.honest_caller import HonestCaller, policies
 
 STOP_SECONDS = 30.0
+MEMORY_BYTES = limit_bytes()
 MAX_TRACEBACKS = 10
 
 
@@ -29,6 +30,8 @@ class Outcome:
     """Of the honest caller's RPCs."""
     peak_bytes: int = 0
     """The most memory that the sidecar had; 0 where the system does not say."""
+    memory_limit: str = ""
+    """What kept it below the memory that it may have, for people."""
     faults: list[str] = field(default_factory=list)
 
 
@@ -39,48 +42,58 @@ def besiege(
     *,
     inputs: float = float("inf"),
     seconds: float = float("inf"),
+    memory_bytes: int = MEMORY_BYTES,
     report: Callable[[int, float], object] = lambda *_: None,
 ) -> Outcome:
     """Attack a new sidecar with a number of inputs, or for a time; stop at the first fault.
 
-    `report` gets the number of inputs and the seconds so far.
+    It has the memory that the manifest gives it. `report` gets the number of inputs and the
+    seconds so far.
     """
     fuzzer = kind(folder, policies(folder / "policies"), Random(seed))  # noqa: S311 - a seed repeats
-    sidecar = RunningSidecar(fuzzer.policies, folder / "ledger.sqlite", fuzzer.arguments).start()
-    outcome, log = Outcome(), _Log(sidecar)
-    honest = HonestCaller(sidecar.addresses[0], fuzzer.credentials)
-    began = time.monotonic()
-    try:
-        for _ in fuzzer.attack(sidecar):
-            outcome.inputs += 1
-            passed = time.monotonic() - began
-            report(outcome.inputs, passed)
-            if outcome.inputs >= inputs or passed > seconds or honest.faults:
-                break
-    except Exception as error:  # such as a refused connection, because the sidecar has ended
-        outcome.faults.append(f"input {outcome.inputs + 1}: {error!r}")
-    finally:
-        honest.end()
-        outcome.peak_bytes = peak_bytes(sidecar)
-        code = log.end()
-    outcome.honest_calls, outcome.waits_ms = honest.calls, honest.waits_ms
-    outcome.faults += [*honest.faults, *log.faults, *_after(code, outcome, sidecar.ledger)]
-    return outcome
+    with limited(memory_bytes) as memory:
+        sidecar = RunningSidecar(
+            fuzzer.policies, folder / "ledger.sqlite", fuzzer.arguments, prefix=memory.prefix
+        ).start()
+        outcome, log = Outcome(memory_limit=memory.name), _Log(sidecar)
+        honest = HonestCaller(sidecar.addresses[0], fuzzer.credentials)
+        began = time.monotonic()
+        try:
+            for _ in fuzzer.attack(sidecar):
+                outcome.inputs += 1
+                passed = time.monotonic() - began
+                report(outcome.inputs, passed)
+                if outcome.inputs >= inputs or passed > seconds or honest.faults:
+                    break
+        except Exception as error:  # such as a refused connection, because the sidecar has ended
+            outcome.faults.append(f"input {outcome.inputs + 1}: {error!r}")
+        finally:
+            honest.end()
+            outcome.peak_bytes = peak_bytes(sidecar)
+            code = log.end()
+        outcome.honest_calls, outcome.waits_ms = honest.calls, honest.waits_ms
+        outcome.faults += [*honest.faults, *log.faults, *_after(code, outcome, memory)]
+    return _verified(outcome, sidecar.ledger)
 
 
-def _after(code: int, outcome: Outcome, ledger: Path) -> list[str]:
-    """Return what is wrong after the end: the exit code, the memory, and the ledger."""
+def _after(code: int, outcome: Outcome, memory: MemoryLimit) -> list[str]:
+    """Return what is wrong after the end: the exit code, and the memory."""
     faults = []
     if code:
         faults.append(f"exit code {code} after SIGTERM")
-    if outcome.peak_bytes >= limit_bytes():
-        faults.append(
-            f"{outcome.peak_bytes >> 20} MiB, and the manifest gives {limit_bytes() >> 20}"
-        )
+    if memory.kills():
+        faults.append(f"killed for its memory, by the {memory.name}")
+    if outcome.peak_bytes >= memory.size_bytes:
+        faults.append(f"{outcome.peak_bytes >> 20} MiB, and it may have {memory.size_bytes >> 20}")
+    return faults
+
+
+def _verified(outcome: Outcome, ledger: Path) -> Outcome:
+    """Add what is wrong with the ledger."""
     status, out, err = command("ledger", "verify", "--ledger", ledger)
     if status or "clean" not in out:
-        faults.append(f"ledger verify: {out}{err}")
-    return faults
+        outcome.faults.append(f"ledger verify: {out}{err}")
+    return outcome
 
 
 class _Log:

@@ -7,8 +7,10 @@ import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
 from support.sidecar_process import RunningSidecar, chat, tester
 
-from siege.attack import Fuzzer
+from siege import attack_tests
+from siege.attack import Attack, Fuzzer
 from siege.catalogue import ATTACKS
+from siege.frames import UnfinishedRequests
 from siege.honest_caller import HONEST
 from siege.siege import besiege
 
@@ -63,10 +65,51 @@ def test_a_call_that_is_not_its_own_is_noticed_by_the_honest_caller(tmp_path: Pa
     assert fault.startswith("honest call")
 
 
+def test_a_sidecar_that_needs_more_memory_than_it_may_have_is_noticed(tmp_path: Path) -> None:
+    """The kernel gives it no more, as in a container, so it ends."""
+    outcome = besiege(UnfinishedRequests, tmp_path, SEED, inputs=50, memory_bytes=50 * 2**20)
+    assert any(fault.startswith("exit code") for fault in outcome.faults), outcome.faults
+
+
+TESTS = """
+import pytest
+
+@pytest.mark.parametrize("by", ["land", "sea"])
+def test_what_falls(by):
+    assert by == "land"
+
+def test_what_holds():
+    pass
+
+def test_what_is_not_there():
+    pytest.skip("no wall")
+"""
+
+
+def test_a_test_that_fails_is_a_fall_and_a_skipped_one_no_victory(tmp_path: Path) -> None:
+    """So `make siege ONLY=14` does not say of a broken sidecar that it held."""
+    file = tmp_path / "test_walls.py"
+    file.write_text(TESTS)
+    results = attack_tests.run(Attack(1, "walls", "by land and sea", (str(file),)))
+    assert [(result.title, result.shown_cases, result.verdict) for result in results] == [
+        ("what falls", "land, sea", "fell"),
+        ("what holds", "1", "held"),
+        ("what is not there", "1", "skipped: no wall"),
+    ]
+    assert [fault.partition(":")[0] for fault in results[0].faults] == ["test_what_falls[sea]"]
+
+
+def test_tests_that_cannot_be_run_are_a_fall(tmp_path: Path) -> None:
+    """Such as those of a file that is gone."""
+    (result,) = attack_tests.run(Attack(1, "walls", "", (str(tmp_path / "test_gone.py"),)))
+    assert result.verdict == "fell"
+
+
 def test_the_attacks_are_numbered_and_each_test_of_theirs_exists() -> None:
     """A test that is renamed would silently be no part of an attack any more."""
     assert [attack.number for attack in ATTACKS] == list(range(1, 25))
     for attack in ATTACKS:
+        assert attack.parameters
         assert attack.tests
         for node in attack.tests:
             file, _, test = node.partition("::")

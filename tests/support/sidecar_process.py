@@ -29,7 +29,7 @@ OF_THE_MOMENT = (
 
 @dataclass
 class RunningSidecar:
-    """`sidecar serve` in a process of its own: a fork, as `support.forks` explains."""
+    """`sidecar serve` in a process of its own: a fork if it can be, as `support.forks` explains."""
 
     policies: Path
     ledger: Path
@@ -37,6 +37,8 @@ class RunningSidecar:
     env: dict[str, str] = field(default_factory=dict)
     process: Forked | subprocess.Popen[str] | None = None
     stdout: int | None = None
+    prefix: tuple[str, ...] = ()
+    """Goes in front of the command line of a process that is no fork, as a limit of memory does."""
     log: str = ""
     addresses: list[str] = field(default_factory=list)
 
@@ -48,11 +50,11 @@ class RunningSidecar:
             *listen, *self.args,
         ]  # fmt: skip
         environment = {**os.environ, **self.env}
-        if can_fork(self.env):
+        if can_fork(self.env) and not self.prefix:
             self.process = Forked(arguments, env=environment, stdout=self.stdout)
         else:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "sidecar", *arguments],
+                [*self.prefix, sys.executable, "-m", "sidecar", *arguments],
                 stdout=self.stdout,
                 stderr=subprocess.PIPE,
                 text=True,
