@@ -70,7 +70,7 @@ def main() -> int:
         return 0
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     results = list(_fuzz(fuzzed, seed, options.minutes * 60))
-    faults = _show(results, seed) if results else []
+    faults = _show(results, f"seed {seed}, {options.minutes:g} minutes") if results else []
     for attack in chosen if options.only else []:
         faults += _show_tests(attack, attack_tests.run(attack))
     for fault in faults[:MAX_SHOWN]:
@@ -105,10 +105,10 @@ def _list(attacks: list[Attack]) -> None:
     print_table(table)
 
 
-def _show(results: list[Result], seed: int) -> list[str]:
+def _show(results: list[Result], drawn: str) -> list[str]:
     """Show a row for each attack by hostile inputs; return what was wrong."""
     limit = f"{MEMORY_BYTES >> 20} MiB, by a {results[0].outcome.memory_limit}"
-    table = Table("#", "attack", "by", title=f"seed {seed}; each sidecar has {limit}")
+    table = Table("#", "attack", "by", title=f"{drawn}; each sidecar has {limit}")
     for heading in ("inputs", "honest calls", "faults", "p50 ms", "p99", "longest", "peak MiB"):
         table.add_column(heading, justify="right")
     table.add_column("verdict")

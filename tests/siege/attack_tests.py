@@ -34,8 +34,8 @@ class TestResult:
     def shown_cases(self) -> str:
         """The ids of its cases, or how many there are."""
         ids = ", ".join(self.cases)
-        is_short = len(ids) <= MAX_IDS_CHARACTERS and ids.isprintable()
-        return (ids if is_short else "") or str(len(self.cases))
+        are_words = ids.isprintable() and not all(case.isdecimal() for case in self.cases)
+        return ids if ids and are_words and len(ids) <= MAX_IDS_CHARACTERS else str(len(self.cases))
 
     @property
     def verdict(self) -> str:

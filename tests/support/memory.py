@@ -3,7 +3,9 @@
 import itertools
 import os
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -75,6 +77,10 @@ def limited(size_bytes: int) -> Iterator[MemoryLimit]:
         name = f"memory cgroup v{version.number}"
         yield MemoryLimit(size_bytes, name, _enter(folder), kills)
     finally:
+        for pid in (folder / "cgroup.procs").read_text().split():  # after a failure
+            os.kill(int(pid), signal.SIGKILL)
+        while (folder / "cgroup.procs").read_text():
+            time.sleep(0.01)
         folder.rmdir()
 
 
