@@ -33,6 +33,8 @@ MAX_UNREAD_STREAMS = 16
 """The most that have ended as their client does not read, beside those: gRPC keeps their calls."""
 MAX_STREAMS_OF_CALLER = 8
 """The most of both of one proven caller, which leaves the others theirs."""
+IDLE_SECONDS = 10.0
+"""A stream without requests for this time makes room for another, where there is no other place."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
 
@@ -61,10 +63,10 @@ class AuthorizationService:
         self._recorders = recorders
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
-        self._streams: dict[Context, str] = {}
-        """The owners of open streams."""
-        self._unread: dict[Context, str] = {}
-        """The owners of streams that have ended, but whose client does not read that."""
+        self._streams: dict[Context, Stream] = {}
+        """The open streams."""
+        self._unread: dict[Context, Stream] = {}
+        """Those that have ended, but whose client does not read that."""
 
     async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
@@ -129,8 +131,7 @@ class AuthorizationService:
             caller = await self._authenticator.caller(GrpcCredentials(context))
         except Exception as error:
             await fail(context, error)
-        owner = caller.owner
-        if not self._has_place(owner):
+        if not self._has_place(caller.owner):
             await fail(context, TooManyStreamsError())
 
         async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
@@ -140,7 +141,7 @@ class AuthorizationService:
         recorder = partial(self._recorders.begin, "AuthorizeStream", trace_of(context))
         leave = partial(self._leave, context)
         decided = Stream(caller, decide, requests, self._stopping, recorder, leave)
-        self._streams[context] = owner
+        self._streams[context] = decided
         try:
             async for answer in decided.responses():
                 yield answer
@@ -153,9 +154,19 @@ class AuthorizationService:
 
     def _has_place(self, owner: str) -> bool:
         """Return whether a caller may open one more stream."""
-        owners = [*self._streams.values(), *self._unread.values()]
-        is_below_share = not owner or owners.count(owner) < MAX_STREAMS_OF_CALLER
-        return is_below_share and len(self._streams) < MAX_STREAMS
+        streams = (*self._streams.values(), *self._unread.values())
+        of_owner = sum(stream.owner == owner for stream in streams)
+        if owner and of_owner >= MAX_STREAMS_OF_CALLER:
+            return False
+        return len(self._streams) < MAX_STREAMS or self._make_room()
+
+    def _make_room(self) -> bool:
+        """End the stream that has been idle for the longest, if that is long enough."""
+        longest = max(self._streams.values(), key=Stream.idle_seconds)
+        if longest.idle_seconds() < IDLE_SECONDS:
+            return False
+        longest.end_idle()
+        return len(self._streams) < MAX_STREAMS
 
     def _leave(self, context: Context) -> None:
         """Give the place of a stream that is not read to others, if few such are kept already."""

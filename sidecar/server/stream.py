@@ -32,11 +32,18 @@ class ResponsesUnreadError(SidecarError):
     text = "the responses were not read in time"
 
 
+class StreamIdleError(SidecarError):
+    """The stream did nothing, and there was no other place for a new one: open it again."""
+
+    code, reason = ErrorCode.UNAVAILABLE, "STREAM_IDLE"
+    text = "another stream needed the place of this one, which was idle"
+
+
 class Stream:
     """The responses to one client's stream of requests, in any order.
 
     It ends with the requests, with the server, with the caller's proof, with the first
-    request that fails, or when the client does not read.
+    request that fails, when the client does not read, or when it is idle and its place is needed.
     Nothing more is read then, but requests in flight still get a response, so that the
     client learns of every hold, if it reads. `failure` is what failed, such as a request, and
     its error.
@@ -53,8 +60,8 @@ class Stream:
     ) -> None:
         """Decide a caller's requests until `stopping` is set, each with a recorder of its own.
 
-        `leave` is called when the client does not read: gRPC keeps the call until it does, or
-        disconnects, but nothing more is kept or done for it.
+        `leave` is called when it ends although the client may not read that: gRPC keeps the call
+        until it does, or disconnects, but nothing more is kept or done for it.
         """
         self._caller = caller
         self._decide_one = decide
@@ -66,7 +73,26 @@ class Stream:
         self._responses: asyncio.Queue[pb.AuthorizeResponse | None] = asyncio.Queue()
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._failed = asyncio.Event()
+        self._deciding: set[asyncio.Task[None]] = set()
+        self._is_sending = False
+        self._active_at_seconds = time.monotonic()
         self.failure: tuple[str, Exception] | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whom the caller has been proven to be; empty if that is not proven."""
+        return self._caller.owner
+
+    def idle_seconds(self) -> float:
+        """Return for how long there has been no request, and no response to give."""
+        if self._deciding or self._is_sending or not self._responses.empty():
+            return 0.0
+        return time.monotonic() - self._active_at_seconds
+
+    def end_idle(self) -> None:
+        """End it, as it is idle and another needs its place."""
+        self._fail("the stream", StreamIdleError())
+        self._leave()
 
     async def responses(self) -> AsyncIterator[pb.AuthorizeResponse]:
         """Yield each response as it is ready."""
@@ -76,10 +102,13 @@ class Stream:
             while (response := await self._responses.get()) is not None:
                 self._slots.release()  # a client that does not read gets no more requests decided
                 timer = loop.call_later(UNREAD_SECONDS, self._end_unread)
+                self._is_sending = True
                 try:
                     yield response  # returns when gRPC has room for the next
                 finally:
                     timer.cancel()
+                self._is_sending = False
+                self._active_at_seconds = time.monotonic()
             await work
         finally:
             work.cancel()
@@ -94,28 +123,27 @@ class Stream:
 
     async def _work(self) -> None:
         """Read requests until the stream ends, then finish those in flight."""
-        deciding: set[asyncio.Task[None]] = set()
-        reading = asyncio.create_task(self._read(deciding))
+        reading = asyncio.create_task(self._read())
         reasons = [asyncio.create_task(event.wait()) for event in (self._stopping, self._failed)]
         expiring = asyncio.create_task(self._expire())
         try:
             await asyncio.wait([reading, *reasons], return_when=asyncio.FIRST_COMPLETED)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)  # a client may disconnect
-            await asyncio.gather(*deciding)
+            await asyncio.gather(*self._deciding)
         finally:
             for task in (reading, expiring, *reasons):
                 task.cancel()
             self._responses.put_nowait(None)
 
-    async def _read(self, deciding: set[asyncio.Task[None]]) -> None:
+    async def _read(self) -> None:
         number = 0
         async for encoded in self._requests:
             number += 1
             await self._slots.acquire()
             task = asyncio.create_task(self._decide(number, encoded))
-            deciding.add(task)
-            task.add_done_callback(deciding.discard)
+            self._deciding.add(task)
+            task.add_done_callback(self._deciding.discard)
 
     async def _expire(self) -> None:
         """Fail once the caller's proof has expired, also if no request comes."""

@@ -26,7 +26,7 @@ from support.sidecar_process import RunningSidecar, chat, error_info, eventually
 from sidecar.server.addresses import created_with
 from sidecar.server.connections import LOOK_SECONDS, SILENT_SECONDS
 from sidecar.server.listener import HANDSHAKE_SECONDS, MAX_CONCURRENT_STREAMS, PING_SECONDS
-from sidecar.server.service import MAX_STREAMS
+from sidecar.server.service import IDLE_SECONDS, MAX_STREAMS
 from sidecar.server.stream import UNREAD_SECONDS
 
 Start = Callable[..., RunningSidecar]
@@ -156,6 +156,37 @@ def test_idle_streams_do_not_block_other_calls(
         assert [list(stream) for stream in streams if stream not in refused] == ([[]] * MAX_STREAMS)
         request = chat(request_id="after the flood")
         assert [answer.request_id for answer in call(iter([request]))] == [request.request_id]
+
+
+def test_an_idle_stream_makes_room_where_all_places_are_taken(
+    shared_sidecar: RunningSidecar,
+) -> None:
+    """The one that is idle for the longest; one in use stays, and those idle for less."""
+    done = threading.Event()
+
+    def requests(*request_ids: str) -> Iterator[pb.AuthorizeRequest]:
+        for request_id in request_ids:
+            yield chat(request_id=request_id)
+        done.wait(60)
+
+    own = shared_sidecar.stub
+    streams = []
+    for number in range(MAX_STREAMS):
+        streams.append(own.AuthorizeStream(requests(f"idle-{number}")))
+        assert next(streams[number]).request_id == f"idle-{number}"
+    later = own.AuthorizeStream(requests("too early"))
+    with pytest.raises(grpc.RpcError):
+        next(later)
+    assert _reason(later) == "TOO_MANY_STREAMS"
+    time.sleep(IDLE_SECONDS)
+    for number in range(2):
+        stream = own.AuthorizeStream(requests(f"later-{number}"))
+        assert next(stream).request_id == f"later-{number}"
+        with pytest.raises(grpc.RpcError):
+            next(streams[number])
+        assert error_info(streams[number]).reason == "STREAM_IDLE"
+    assert all(stream.is_active() for stream in streams[2:])
+    done.set()
 
 
 def test_a_stream_whose_responses_are_not_read_leaves_its_place(

@@ -120,6 +120,7 @@ ATTACKS = (
             f"{_TOKENS}::test_an_idle_stream_ends_with_its_token",
             f"{_TOKENS}::test_a_stream_does_not_outlive_its_token",
             "tests/server/test_bounds.py::test_idle_streams_do_not_block_other_calls",
+            "tests/server/test_bounds.py::test_an_idle_stream_makes_room_where_all_places_are_taken",
             "tests/server/test_bounds.py::test_a_stream_whose_responses_are_not_read_leaves_its_place",
         ),
         (Streams,),
