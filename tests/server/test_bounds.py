@@ -167,7 +167,7 @@ def test_an_idle_stream_makes_room_where_all_places_are_taken(
     def requests(*request_ids: str) -> Iterator[pb.AuthorizeRequest]:
         for request_id in request_ids:
             yield chat(request_id=request_id)
-        done.wait(60)
+        done.wait(300)
 
     own = shared_sidecar.stub
     streams = []

@@ -1,10 +1,12 @@
 """A ledger on a small, real file system that gets full: it recovers, and nothing is lost."""
 
+import asyncio
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -12,13 +14,20 @@ import pytest
 from mistral_spend.v1 import authorization_pb2 as pb
 from support import disks
 from support.commands import sidecar as command
+from support.operator_ledger import DAY, HOUR, OperatorLedger, operator_ledger
 from support.outside import HEALTH, METRICS, address, page
 from support.policies import limit, minimal
+from support.reservations import reservation, settlement
 from support.sidecar_process import RunningSidecar, chat, eventually, tester
+
+from sidecar.domain.clock import to_us
 
 Start = Callable[..., RunningSidecar]
 
 DISK_BYTES = 12 * 2**20
+LARGER_DISK_BYTES = 64 * 2**20
+OLD_DECISIONS = 3000
+"""Pruning these takes more room in the WAL than a full disk of that size has left for it."""
 
 
 @pytest.fixture
@@ -107,6 +116,30 @@ def full(start_sidecar: Start, disk: Path, tmp_path: Path) -> FullDisk:
     return FullDisk(start_sidecar, disk, tmp_path)
 
 
+def fill_with(other: Path) -> None:
+    """Write a file of another program until the disk has no room."""
+    with suppress(OSError), other.open("wb", buffering=0) as stream:
+        while stream.write(bytes(65_536)):
+            pass
+
+
+def write_old_decisions(opened: OperatorLedger) -> None:
+    """Write settled calls of two months ago, and one of this hour, which is kept."""
+    now_us = to_us(datetime.now(UTC))
+
+    async def call() -> None:
+        at_us = now_us - 60 * DAY
+        decision = await opened.ledger.decide(reservation(at_us))
+        await opened.ledger.settle(decision.hold_id, settlement(at_us, 10))
+
+    async def calls() -> None:
+        await asyncio.gather(*(call() for _ in range(100)))
+
+    for _ in range(OLD_DECISIONS // 100):
+        opened.run(calls())
+    opened.hold(now_us - HOUR)
+
+
 def kept_reading(ledger: Path) -> sqlite3.Connection:
     """Begin to read a ledger in this process, and do not end."""
     reader = sqlite3.connect(ledger, isolation_level=None)
@@ -122,9 +155,7 @@ def test_a_disk_that_another_program_filled_is_left_when_it_has_room_again(
     assert full.call()
     eventually((disk / "ledger.sqlite.reserve").exists)
     other = disk / "other"
-    with suppress(OSError), other.open("wb", buffering=0) as stream:
-        while stream.write(bytes(65_536)):
-            pass
+    fill_with(other)
     full.fill()
     eventually(lambda: not full.is_ready())
     other.unlink()
@@ -142,9 +173,7 @@ def test_a_full_disk_has_room_for_settlements_releases_and_prunings(
     eventually((disk / "ledger.sqlite.reserve").exists)
     assert [full.call() for _ in range(40)] == [True] * 40
     other = disk / "other"
-    with suppress(OSError), other.open("wb", buffering=0) as stream:
-        while stream.write(bytes(65_536)):
-            pass
+    fill_with(other)
     full.fill()
     if restarts:
         full.kill()
@@ -162,6 +191,25 @@ def test_a_full_disk_has_room_for_settlements_releases_and_prunings(
     other.unlink()
     full.restart()
     full.check_nothing_is_lost()
+
+
+def test_old_decisions_are_pruned_while_the_disk_is_full(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """Also more of them than the room that is kept has a WAL for."""
+    disk = tmp_path / "disk"
+    with disks.small_disk(disk, LARGER_DISK_BYTES):
+        ledger = disk / "ledger.sqlite"
+        with operator_ledger(ledger) as opened:
+            write_old_decisions(opened)
+        running = start_sidecar(minimal(tmp_path / "p"), "--retention-days", "365", ledger=ledger)
+        eventually(Path(f"{ledger}.reserve").exists)
+        fill_with(disk / "other")
+        assert running.stop() == 0
+        code, out, err = command("ledger", "prune", "--ledger", ledger)
+        assert (code, "3,000 decisions deleted" in out) == (0, True), out + err
+        code, out, _ = command("ledger", "verify", "--ledger", ledger)
+        assert (code, "1 decision," in out, "clean" in out) == (0, True, True), out
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["serving on", "restarted"])
