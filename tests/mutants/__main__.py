@@ -24,6 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mutants.catalogue import ALL
+from mutants.likely import LIKELY
 from mutants.line_coverage import CoveringTests
 from mutants.mutant import Mutant, Package
 from sidecar.cli.tables import cell, console
@@ -85,8 +86,9 @@ class Copy:
         file, mutated = mutant.apply(self._package)
         before = file.read_text(encoding="utf-8")
         file.write_text(mutated, encoding="utf-8")
+        likely = [(LIKELY[mutant.name],)] if mutant.name in LIKELY else []
         try:
-            return self._first_failure(self._stages(mutant, file))
+            return self._first_failure([*likely, *self._stages(mutant, file)])
         finally:
             file.write_text(before, encoding="utf-8")
 

@@ -9,6 +9,7 @@ import pytest
 
 import sidecar
 from mutants.catalogue import ALL
+from mutants.likely import LIKELY
 from mutants.mutant import Mutant, Package, bound, module_names
 
 SIDECAR = Path(sidecar.__file__).parent
@@ -39,6 +40,15 @@ def test_renamed_variables_and_moved_code_keep_the_mutants(tmp_path: Path) -> No
     renamed = Package(tmp_path)
     for mutant in ALL:
         mutant.apply(renamed)
+
+
+def test_a_likely_test_is_that_of_a_mutant() -> None:
+    """Both are there by this name."""
+    root = SIDECAR.parent
+    for name, test in LIKELY.items():
+        file, _, function = test.partition("::")
+        assert name in {mutant.name for mutant in ALL}
+        assert f"def {function}" in (root / file).read_text(encoding="utf-8"), test
 
 
 def test_every_promise_has_several_mutants() -> None:
