@@ -22,7 +22,7 @@ from simulation.disk import FAULTS
 from simulation.world import World
 
 BATCH = 250
-BATCHES = 8
+BATCHES = 4
 SEEDS_FOR_A_BUG = 300
 """As many seeds as it takes to find any of the bugs below."""
 
@@ -71,7 +71,7 @@ def response_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def commit(self: Any, group: Any) -> None:
         await self._begin()
-        answers = [self._run(request.work) for request in group]
+        answers = [request.run(self._refusals) for request in group]
         self._finish()
         group_commit._resolve(group, answers)  # noqa: SLF001
         loop = asyncio.get_running_loop()
