@@ -34,6 +34,12 @@ before 3.42 a check cannot be stopped in the middle of a table."""
 _PROCESS_BYTES = 20
 """The length of a lock file: the number of a process, and spaces."""
 
+WAL_INDEX_BYTES = 32_768
+"""The room for the index of a WAL. Without it, SQLite reports an error of the disk."""
+
+_PRIMARY_CODE = 0xFF
+"""The bits of an error's code that say its kind."""
+
 BUSY_SECONDS = 5
 """How long a second writer waits for the sidecar's transaction."""
 
@@ -182,7 +188,7 @@ def _opening(path: Path, place: Path | str, **options: Any) -> Iterator[sqlite3.
 
 def _refusal(path: Path, error: sqlite3.Error) -> LedgerRefusedError:
     """Return why a ledger cannot be opened, once its connection is closed and its WAL gone."""
-    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+    if not _is_disk_full(path, error):
         return LedgerRefusedError(
             f"{path}: cannot be opened as a ledger: {error}; "
             "restore a backup, or give --ledger another file"
@@ -193,6 +199,14 @@ def _refusal(path: Path, error: sqlite3.Error) -> LedgerRefusedError:
         f" may need as many as the ledger has, {size:,}; nothing is lost: make room, and start"
         " again"
     )
+
+
+def _is_disk_full(path: Path, error: sqlite3.Error) -> bool:
+    """Whether a ledger cannot be opened for want of room, which SQLite does not always call so."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & _PRIMARY_CODE == sqlite3.SQLITE_IOERR:
+        return shutil.disk_usage(path.absolute().parent).free < WAL_INDEX_BYTES
+    return bool(code == sqlite3.SQLITE_FULL)
 
 
 def _tables(connection: sqlite3.Connection) -> int:

@@ -246,3 +246,25 @@ def test_a_reader_that_ends_is_named_no_more_and_its_room_is_in_the_metrics(full
     assert f"({os.getpid()})" in command("status", "--admin", full.admin)[1]
     reader.close()
     assert "read by" not in command("status", "--admin", full.admin)[1]
+
+
+def test_a_start_on_a_disk_without_any_room_says_so(full: FullDisk, disk: Path) -> None:
+    """Not that a backup has to be restored, which would need room, too."""
+    assert full.call()
+    assert full.running.stop() == 0
+    Path(f"{full.ledger}.reserve").unlink()
+    other = disk / "other"
+    with suppress(OSError), other.open("wb", buffering=0) as stream:
+        while stream.write(bytes(4096)):
+            pass
+    policies = disk.parent / "p"
+    serve = ("serve", "--policies", policies, "--listen", "127.0.0.1:0", "--ledger", full.ledger)
+    code, _, error = command(*serve)
+    assert (code, "its disk is full: 0 bytes are free" in error, "Traceback" in error) == (
+        1,
+        True,
+        False,
+    ), error
+    other.unlink()
+    full.restart()
+    full.check_nothing_is_lost()
