@@ -24,10 +24,12 @@ LIKELY: dict[str, str] = {
         f"{_SERVER}/test_contract.py::test_a_hold_that_is_not_settled_in_time_is_charged"
     ),
     "four-bytes-a-token": f"{_SERVER}/test_contract.py::test_the_whole_job",
+    "keys-never-maintained": "tests/cli/test_keys.py",
     "later-prices-not-recorded": f"{_SERVER}/test_units.py",
     "preview-counts-due-holds": (
         "tests/authorization/test_explain.py::test_a_wait_for_the_end_of_a_hold_is_suggested"
     ),
+    "revoked-versions-pass": "tests/cli/test_keys.py",
     "tools-not-recorded": f"{_SERVER}/test_units.py",
     "urls-in-the-log": f"{_SERVER}/test_alerts.py",
     "zone-not-passed-on": (
