@@ -8,8 +8,6 @@ It is independent of gRPC, of SQL, and of the CEL evaluator in use.
 
 import copy
 import logging
-import os
-from collections.abc import Callable
 from dataclasses import replace
 
 from mistral_spend.v1 import authorization_pb2 as pb
@@ -52,17 +50,16 @@ class Authorizer:
         ledger: Ledger,
         clock: Clock,
         hold_ttl_us: int,
-        entropy: Callable[[int], bytes] = os.urandom,
         guard: ClockGuard = TRUSTING,
         bounds: UsageBounds = DEFAULT_BOUNDS,
     ) -> None:
-        """Create an authorizer; ids take their random part from `entropy`.
+        """Create an authorizer.
 
         `hold_ttl_us` is the lifetime of a hold whose request sets none, in microseconds;
         `bounds` are the largest counts that a Settle may report.
         """
         self._bounds = bounds
-        self._proposer = Proposer(clock, guard, hold_ttl_us, entropy, ledger.budgets)
+        self._proposer = Proposer(clock, guard, hold_ttl_us, ledger.budgets)
         self.policy = policy
         self.revoked_versions: frozenset[str] = frozenset()
         """Revoked key versions, as KEY#VERSION. The ledger has them, the policies do not."""

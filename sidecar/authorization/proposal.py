@@ -1,7 +1,6 @@
 """Proposals: one call, judged by one policy set, as the reservation that the ledger decides."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -44,13 +43,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Proposer:
-    """Makes proposals at the time of its clock; ids take their random part from `entropy`."""
+    """Makes proposals at the time of its clock."""
 
     clock: Clock
     guard: ClockGuard
     hold_ttl_us: int
     """The lifetime of a hold whose request sets none, in microseconds."""
-    entropy: Callable[[int], bytes]
     read_budgets: ReadBudgets
 
     def propose(self, call: Call, revoked_versions: frozenset[str]) -> Proposal:
@@ -67,12 +65,8 @@ class Proposer:
         self, call: Call, evaluation: EvaluationResult, now_us: int
     ) -> ReservationRequest:
         policy = call.policy
-        # Ids that begin with the time keep the ledger's indexes growing at their end.
-        unique = f"{now_us // 1000:012x}{self.entropy(10).hex()}"
         return ReservationRequest(
             call=self._facts(call, evaluation),
-            decision_id=f"dec_{unique}",
-            hold_id=f"hold_{unique}",
             at_us=now_us,
             policy_digest=policy.digest,
             policy_generation=policy.generation,

@@ -146,7 +146,7 @@ def _write_page(path: Path, report: SpendReport, reports: Reports) -> None:
     stack_by = next(divides, Dimension.WORKSPACE)
     stacks = reports.spend([stack_by], report.days)
     try:
-        path.write_text(page(report, stack_by, stacks, reports.curve), encoding="utf-8")
+        path.write_text(page(report, stack_by, stacks, reports.curves), encoding="utf-8")
     except OSError as error:
         raise fail(f"--html {path}: cannot be written: {error.strerror}") from None
     say(f"wrote {path}", err=True)

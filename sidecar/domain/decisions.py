@@ -142,8 +142,6 @@ class ReservationRequest:
     """
 
     call: CallFacts
-    decision_id: str
-    hold_id: str
     at_us: int
     policy_digest: str
     policy_generation: int

@@ -1,7 +1,7 @@
 """Admission: checks a call against its limits, holds its worst case, records the decision."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,9 +21,10 @@ from sidecar.domain.windows import Window
 from sidecar.ledger import rows
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import Balance, Balances
-from sidecar.ledger.chain import AMOUNT_COLUMNS, DECISION_COLUMNS, HOLD_COLUMNS, DecisionChain
+from sidecar.ledger.chain import DECISION_COLUMNS, HOLD_COLUMNS, DecisionChain
 from sidecar.ledger.denials import Denials
 from sidecar.ledger.group_balances import GroupBalances
+from sidecar.ledger.ids import unique_part
 from sidecar.ledger.replays import recorded_decision, request_key
 from sidecar.ledger.retirements import Retirements
 
@@ -31,12 +32,12 @@ CheckedLines = list[tuple[ReservationLine, Balance]]
 
 
 def check_reservation(
-    balances: Balances, reservation: ReservationRequest, at_us: int, *, hold: bool
+    balances: Balances, reservation: ReservationRequest, at_us: int, unique: str, *, hold: bool
 ) -> tuple[Decision, CheckedLines]:
     """Return the decision, and each line with its balance.
 
     L1: allow only when every line fits whose limit is not in shadow mode. With `hold` False,
-    an allowed call gets no hold either.
+    an allowed call gets no hold either. `unique` is the part of the ids after the prefix.
     """
     call = reservation.call
     checked = [(line, balances.of(line.limit, at_us)) for line in reservation.lines]
@@ -52,7 +53,7 @@ def check_reservation(
     holds = allowed and hold
     decision = Decision(
         request_id=call.request_id,
-        decision_id=reservation.decision_id,
+        decision_id=f"dec_{unique}",
         effect=Effect.ALLOW if allowed else Effect.DENY,
         reasons=reasons,
         shadow_reasons=shadow_reasons,
@@ -66,7 +67,7 @@ def check_reservation(
         max_output_tokens=call.max_output_tokens if allowed else 0,
         policy_digest=reservation.policy_digest,
         policy_generation=reservation.policy_generation,
-        hold_id=reservation.hold_id if holds else "",
+        hold_id=f"hold_{unique}" if holds else "",
         hold_expires_at_us=at_us + call.hold_ttl_us if holds else 0,
         held_cost_nano_usd=call.cost_nano_usd if allowed else 0,
         hold_state=HoldState.OPEN if holds else None,
@@ -116,8 +117,7 @@ def _larger(too_small: Sequence[tuple[ReservationLine, Balance]], share: Share) 
 
 
 _INSERT_DECISION = rows.insert("decisions", "id", *DECISION_COLUMNS, "chain")
-_INSERT_HOLD = rows.insert("holds", "id", "state", *HOLD_COLUMNS)
-_INSERT_AMOUNT = rows.insert("hold_amounts", "hold", *AMOUNT_COLUMNS)
+_INSERT_HOLD = rows.insert("holds", "id", "state", *HOLD_COLUMNS, "amounts")
 
 
 class Admission:
@@ -134,8 +134,13 @@ class Admission:
         alerts: Alerts,
         chain: DecisionChain,
         denials: Denials,
+        entropy: Callable[[int], bytes],
     ) -> None:
-        """Use the connection, and the balances, alerts, chain and denials on it."""
+        """Use the connection, and the balances, alerts, chain and denials on it.
+
+        The ids of decisions and holds take their random part from the entropy.
+        """
+        self._entropy = entropy
         self._sql = connection
         self._balances = balances
         self._alerts = alerts
@@ -151,8 +156,10 @@ class Admission:
         earlier = recorded_decision(self._sql, reservation.call, at_us)
         if earlier is not None:
             return earlier
-        decision, checked = check_reservation(self._balances, reservation, at_us, hold=True)
-        self._record(reservation, decision, checked, at_us)
+        row = self._next_id()
+        unique = unique_part(row, self._entropy)
+        decision, checked = check_reservation(self._balances, reservation, at_us, unique, hold=True)
+        self._record(row, reservation, decision, checked, at_us)
         self._alerts.thresholds(reservation, decision, checked)
         self._alerts.model_retirement(reservation, decision)
         self._retirements.record(reservation.call.model_id, reservation.retirement)
@@ -165,10 +172,15 @@ class Admission:
         self._retirements.forget()
 
     def _record(
-        self, reservation: ReservationRequest, decision: Decision, checked: CheckedLines, at_us: int
+        self,
+        row: int,
+        reservation: ReservationRequest,
+        decision: Decision,
+        checked: CheckedLines,
+        at_us: int,
     ) -> None:
         """Write the decision and its hold, if any, linked to the hash chain."""
-        row, values = self._next_id(), self._decision_values(reservation, decision, at_us)
+        values = self._decision_values(reservation, decision, at_us)
         if not decision.hold_id:
             self._denials.record(row, values)
             return
@@ -183,8 +195,8 @@ class Admission:
         )
         link = self._chain.link(values, hold, amounts)
         self._sql.execute(_INSERT_DECISION, (row, *values, link))
-        self._sql.execute(_INSERT_HOLD, (row, "open", *hold))
-        self._sql.executemany(_INSERT_AMOUNT, [(row, *amount) for amount in amounts])
+        packed = rows.amounts_to_json([(*amount, 0) for amount in amounts])
+        self._sql.execute(_INSERT_HOLD, (row, "open", *hold, packed))
 
     def _next_id(self) -> int:
         """Return the row id of a new decision, allowed or denied: they are numbered together."""

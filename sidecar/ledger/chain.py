@@ -46,7 +46,6 @@ FIRST_HOLD_COLUMNS = (
 LATER_HOLD_COLUMNS = ("held_characters", "held_annotated_pages", "held_tool_calls")
 """Units added in a later version. A hold with none of them has the same link as before."""
 HOLD_COLUMNS = FIRST_HOLD_COLUMNS + LATER_HOLD_COLUMNS
-AMOUNT_COLUMNS = ("budget", "held", "charge_on_expiry")
 FIRST_PRUNING_COLUMNS = ("follows", "pruned", "pruned_chain", "openings")
 """What a pruning before version 0013 has."""
 ADJUSTMENT_COLUMNS = ("adjusted_at_us", "budget", "amount", "signed_by", "reason")
@@ -220,8 +219,8 @@ def _breaks_of_denials(connection: sqlite3.Connection) -> Iterator[str]:
 def link_all(connection: sqlite3.Connection) -> None:
     """Add links to the decisions of a ledger that was written without them."""
     after, previous = 0, START
-    old = FIRST_HOLD_COLUMNS
-    while some := list(itertools.islice(_decisions(connection, after, old), MAX_CHUNK_DECISIONS)):
+    old = (FIRST_HOLD_COLUMNS, _EARLIER_AMOUNTS)
+    while some := list(itertools.islice(_decisions(connection, after, *old), MAX_CHUNK_DECISIONS)):
         for row, _, content in some:
             previous = _link(previous, *content)
             connection.execute("UPDATE decisions SET chain = ? WHERE id = ?", (previous, row))
@@ -240,15 +239,17 @@ def link_pruned(connection: sqlite3.Connection, decision: int, link: bytes) -> N
 
 
 def _decisions(
-    connection: sqlite3.Connection, after: int, of_holds: Sequence[str] = HOLD_COLUMNS
+    connection: sqlite3.Connection,
+    after: int,
+    of_holds: Sequence[str] = HOLD_COLUMNS,
+    amounts: str = "h.amounts",
 ) -> Iterator[tuple[int, bytes, tuple[Row, Row, Sequence[Row]]]]:
     """Yield row id, link and linked content of each decision after a row id."""
     columns = ", ".join(
         [f"d.{name}" for name in DECISION_COLUMNS] + [f"h.{name}" for name in of_holds]
     )
-    amounts = f"SELECT {', '.join(AMOUNT_COLUMNS)} FROM hold_amounts WHERE hold = ? ORDER BY budget"  # noqa: S608
-    for row, link, hold, *values in connection.execute(
-        f"SELECT d.id, d.chain, h.id, {columns} FROM decisions d"  # noqa: S608
+    for row, link, hold, packed, *values in connection.execute(
+        f"SELECT d.id, d.chain, h.id, {amounts}, {columns} FROM decisions d"  # noqa: S608
         " LEFT JOIN holds h USING (id) WHERE d.id > ? ORDER BY d.id",
         (after,),
     ):
@@ -256,7 +257,26 @@ def _decisions(
         if hold is None:
             yield row, link, (decision, (), ())
         else:
-            yield row, link, (decision, of_hold, connection.execute(amounts, (row,)).fetchall())
+            yield row, link, (decision, of_hold, _linked_amounts(packed))
+
+
+_EARLIER_AMOUNTS = """(
+  SELECT json_group_array(json_array(budget, held, charge_on_expiry, charged))
+  FROM (SELECT * FROM hold_amounts WHERE hold = h.id ORDER BY budget)
+)"""
+"""The amounts of holds h as their column has them since version 0016."""
+
+
+def _linked_amounts(packed: str) -> Sequence[Row]:
+    """Return what a link covers of a hold's amounts; of another form of them, what breaks it."""
+    try:
+        amounts = json.loads(packed)
+        budgets = [budget for budget, _, _, _ in amounts]
+        numbers = {type(number) for amount in amounts for number in amount}
+    except (ValueError, TypeError):
+        return [[packed]]
+    in_order = all(one < other for one, other in itertools.pairwise(budgets))
+    return [amount[:3] for amount in amounts] if numbers <= {int} and in_order else [[packed]]
 
 
 def _link(previous: bytes, row: Row, hold: Row = (), amounts: Sequence[Row] = ()) -> bytes:

@@ -43,6 +43,8 @@ class _GroupBalance:
     row: int | None
     ends_us: int | None
     added: int = 0
+    holds: int = 0
+    """How many holds the group has added."""
     ceiling: int | None = None
     window_end_us: int = 0
     """0 until a call of the group holds something: then there is a row to update."""
@@ -84,6 +86,7 @@ class GroupBalances(Balances):
             cached.row = self.open_window(balance)
         cached.held += amount
         cached.added += amount
+        cached.holds += 1
         cached.ceiling, cached.window_end_us = balance.limit.ceiling, balance.span.end_us
         cached.anchor, cached.counted_at_us = balance.limit.anchor, balance.at_us
         return cached.row
@@ -122,6 +125,7 @@ class GroupBalances(Balances):
         held = [
             (
                 cached.added,
+                cached.holds,
                 cached.ceiling,
                 cached.window_end_us,
                 *cached.anchor,
@@ -153,7 +157,7 @@ _INSERT = insert(
 _CLOSE = "UPDATE budgets SET held = held - ?, spent = spent + ? WHERE id = ?"
 # After a correction of the time, a second may have later admissions than this one.
 _HOLD = (
-    "UPDATE budgets SET held = held + ?, ceiling = ?,"
+    "UPDATE budgets SET held = held + ?, holds = holds + ?, ceiling = ?,"
     " window_end_us = max(?, iif(window = 'minute', window_end_us, 0)), starts_on = ?,"
     " starts_at = ?, counted_at_us = ? WHERE id = ?"
 )

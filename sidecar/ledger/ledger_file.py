@@ -193,11 +193,11 @@ def _refusal(path: Path, error: sqlite3.Error) -> LedgerRefusedError:
             f"{path}: cannot be opened as a ledger: {error}; "
             "restore a backup, or give --ledger another file"
         )
-    size, free = path.stat().st_size, shutil.disk_usage(path.absolute().parent).free
+    size, free = 2 * path.stat().st_size, shutil.disk_usage(path.absolute().parent).free
     return LedgerRefusedError(
         f"{path}: its disk is full: {free:,} bytes are free, and the upgrade of an older ledger"
-        f" may need as many as the ledger has, {size:,}; nothing is lost: make room, and start"
-        " again"
+        f" may need twice as many as the ledger has, {size:,}; nothing is lost: make room, and"
+        " start again"
     )
 
 

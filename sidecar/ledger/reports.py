@@ -4,10 +4,13 @@ Spend by dimension is the sum of calls. A budget's spend is read from its rows, 
 adjustments, as decisions read it.
 """
 
+import itertools
+import json
 import sqlite3
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, tzinfo
 
 from sidecar.domain.clock import format_date
@@ -30,13 +33,15 @@ _COLUMNS = {
     Dimension.DAY: "day_of(d.decided_at_us)",
 }
 
-_PER_LIMIT = " LEFT JOIN hold_amounts a ON a.hold = h.id LEFT JOIN budgets b ON b.id = a.budget"
+# The amounts of each hold, as the view hold_amounts has them: SQLite would read all of a view
+# first, to join it with calls that no limit counts.
+_PER_LIMIT = " LEFT JOIN json_each(h.amounts) a LEFT JOIN budgets b ON b.id = a.value ->> 0"
 
 # A limit that releases on expiry was charged nothing for an expired call, even if others were.
 _COST_OF_LIMIT = """CASE WHEN b.meter = 'cost' AND b.window <> 'concurrent'
-  THEN a.charged ELSE h.charged_cost_nano_usd END"""
+  THEN a.value ->> 3 ELSE h.charged_cost_nano_usd END"""
 _TOKENS_OF_LIMIT = """(h.state <> 'expired' OR b.id IS NULL OR b.meter <> 'tokens'
-  OR b.window = 'concurrent' OR a.charge_on_expiry)"""
+  OR b.window = 'concurrent' OR a.value ->> 2)"""
 
 # The scopes for which a limit has rows that still count.
 _SCOPES = """
@@ -49,17 +54,21 @@ _SPAN = f"""
 SELECT window_start_us, window_end_us {STILL_OPEN} AND starts_on = ?9 AND starts_at = ?10
 ORDER BY counted_at_us DESC, id DESC LIMIT 1"""
 
-_RECENT = f"""
-SELECT coalesce(sum(a.charged), 0) FROM hold_amounts a JOIN holds h ON h.id = a.hold
-WHERE a.budget IN (SELECT id {STILL_OPEN}) AND h.closed_at_us >= ?9"""  # noqa: S608 - our own text
+_ROWS = f"SELECT id {STILL_OPEN}"
 
-_GROWTH = f"""
-WITH still_open AS (SELECT id {STILL_OPEN})
-SELECT (grown_at_us - ?9) / ?10, sum(amount) FROM (
-  SELECT h.closed_at_us AS grown_at_us, a.charged AS amount FROM hold_amounts a
-  JOIN holds h ON h.id = a.hold WHERE a.budget IN still_open AND a.charged <> 0
-  UNION ALL SELECT adjusted_at_us, amount FROM adjustments WHERE budget IN still_open
-) GROUP BY 1 ORDER BY 1"""  # noqa: S608 - our own text
+# No index finds the holds of a budget, so one reading of all holds serves all budgets. Their rows
+# are a JSON list: [row, the budget's number, when its first step begins, the length of a step].
+_CHARGED = """
+WITH wanted AS MATERIALIZED (SELECT value ->> 0 AS budget, value ->> 1 AS number,
+  value ->> 2 AS start_us, value ->> 3 AS step_us FROM json_each(?1))
+SELECT number, (h.closed_at_us - start_us) / step_us AS step, sum(a.value ->> 3)
+FROM holds h CROSS JOIN json_each(h.amounts) a CROSS JOIN wanted ON budget = a.value ->> 0
+WHERE h.closed_at_us >= ?2 AND (?3 OR h.closed_at_us >= start_us)
+GROUP BY number, step"""
+
+_ADJUSTED = """
+SELECT value ->> 1, (adjusted_at_us - (value ->> 2)) / (value ->> 3), amount
+FROM adjustments JOIN json_each(?1) ON budget = value ->> 0"""
 
 _RETIREMENTS = """
 SELECT r.model, r.retires_at_us, r.replaced_by FROM model_retirements r WHERE EXISTS (
@@ -153,12 +162,14 @@ class Reports:
             tuple(budget): refused_at_us
             for *budget, refused_at_us in self._sql.execute(_REFUSALS, (since_us,))
         }
-        return [
+        found = [
             self._forecast(limit, limit.ceiling, refusals)
             for rule in latest_limits.rules(self._sql)
             for limit in self._limits(rule)
             if limit.ceiling is not None
         ]
+        recent = self._recent(found)
+        return [replace(one, recent=recent[number]) for number, one in enumerate(found)]
 
     def _limits(self, rule: str) -> Iterator[Limit]:
         """Yield a rule's limit as it is in force, for each scope with a row that still counts."""
@@ -174,12 +185,12 @@ class Reports:
             yield limit._replace(ceiling=ceiling)
 
     def _forecast(self, limit: Limit, ceiling: int, refusals: Refusals) -> BudgetForecast:
+        """Return a budget's forecast, to which what is recent has to be added."""
         balance, rows = self._balances.of(limit, self.at_us), self._rows(limit)
         span = balance.span
         if balance.row is None:
             span = Span(*(self._sql.execute(_SPAN, (*rows, *limit.anchor)).fetchone() or span))
         measured_us = recent_us(limit.window, self.at_us - span.start_us)
-        (recent,) = self._sql.execute(_RECENT, (*rows, self.at_us - measured_us)).fetchone()
         return BudgetForecast(
             limit=limit,
             ceiling=ceiling,
@@ -187,27 +198,65 @@ class Reports:
             spent=balance.spent,
             held=balance.held,
             at_us=self.at_us,
-            recent=recent,
+            recent=0,
             recent_us=measured_us,
             refused_at_us=refusals.get((limit.rule, limit.scope, span.start_us)),
         )
 
-    def curve(self, forecast: BudgetForecast, steps: int = 96) -> list[Point]:
-        """Return the growth of a budget's spend so far, at most one point for each step.
+    def _recent(self, forecasts: Sequence[BudgetForecast]) -> Counter[int]:
+        """Return what calls were charged in the recent time of each forecast, by its number."""
+        scales = [(self.at_us - one.recent_us, one.recent_us) for one in forecasts]
+        since_us = min((start_us for start_us, _ in scales), default=0)
+        rows = self._numbered(forecasts, scales)
+        recent: Counter[int] = Counter()
+        for number, _, amount in self._sql.execute(_CHARGED, (rows, since_us, False)):
+            recent[number] += amount
+        return recent
+
+    def curves(self, forecasts: Sequence[BudgetForecast], steps: int = 96) -> list[list[Point]]:
+        """Return the growth of each budget's spend so far, at most one point for each step.
 
         A call counts from the time of its charge, an adjustment from the time it was made.
         """
-        start_us, end_us = forecast.span
-        step_us = max(1, (end_us - start_us) // steps)
-        rows = self._rows(forecast.limit)
-        growth = self._sql.execute(_GROWTH, (*rows, start_us, step_us)).fetchall()
-        spent = forecast.spent - sum(amount for _, amount in growth)  # the opening balance (L2)
+        scales = [
+            (one.span.start_us, max(1, (one.span.end_us - one.span.start_us) // steps))
+            for one in forecasts
+        ]
+        rows = self._numbered(forecasts, scales)
+        growths: list[Counter[int]] = [Counter() for _ in forecasts]
+        charged = self._sql.execute(_CHARGED, (rows, 0, True))
+        adjusted = self._sql.execute(_ADJUSTED, (rows,))
+        for number, step, amount in itertools.chain(charged, adjusted):
+            growths[number][step] += amount
+        return [
+            self._curve(one, growths[number], *scales[number])
+            for number, one in enumerate(forecasts)
+        ]
+
+    def _curve(
+        self,
+        forecast: BudgetForecast,
+        growth: Mapping[int, int],
+        start_us: int,
+        step_us: int,
+    ) -> list[Point]:
+        spent = forecast.spent - sum(growth.values())  # the opening balance (L2)
         points = [Point(start_us, spent)]
-        for step, amount in growth:
+        for step, amount in sorted(growth.items()):
             spent += amount
             after_us = max(start_us, start_us + (step + 1) * step_us)
             points.append(Point(min(after_us, self.at_us), spent))
         return [*points, Point(self.at_us, spent)]
+
+    def _numbered(
+        self, forecasts: Sequence[BudgetForecast], scales: Sequence[tuple[int, int]]
+    ) -> str:
+        """Return the rows of all budgets for _CHARGED, with the two values of each."""
+        return json.dumps([
+            (row, number, *scales[number])
+            for number, one in enumerate(forecasts)
+            for (row,) in self._sql.execute(_ROWS, self._rows(one.limit))
+        ])  # fmt: skip
 
     def _span(self, limit: Limit) -> Span:
         """Return the limit's current window."""

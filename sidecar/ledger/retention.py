@@ -44,14 +44,14 @@ class Retention:
         before_us = now_us - retention_us
         oldest = self._sql.execute(_OLDEST, (MAX_DECISIONS, before_us, now_us))
         # The chain that is left may have no gap, so the oldest go first.
-        gone = [(row,) for row, _ in itertools.takewhile(lambda row: row[1], oldest)]
+        gone = [row for row, _ in itertools.takewhile(lambda row: row[1], oldest)]
         if not gone:
             return 0
-        last = gone[-1][0]
+        last = gone[-1]
         link = self._chain.link_of(last)
         self._key_usage.count_through(last)
         for statement in _FOLD:
-            self._sql.executemany(statement, gone)
+            self._sql.execute(statement, (last,))
         self._sql.execute(_DELETE_BUDGETS, (before_us,))
         self._chain.prune(last, link, before_us)
         return len(gone)
@@ -68,20 +68,19 @@ FROM (SELECT id, decided_at_us FROM decisions ORDER BY id LIMIT ?1) d
 JOIN (SELECT max(follows) AS corrected FROM time_corrections WHERE to_us < ?2)
 LEFT JOIN holds h USING (id) ORDER BY d.id"""
 
-# L2: a budget's spend stays what it was; its opening balance takes the place of the hold. Holds
-# that are closed have left concurrent limits already.
+# L2: a budget's spend stays what it was; its opening balance takes the place of the holds. Holds
+# that are closed have left concurrent limits already, which have no opening balance.
 _FOLD = (
-    """UPDATE budgets SET opening = coalesce(opening, 0) +
-      (SELECT charged FROM hold_amounts WHERE hold = ?1 AND budget = budgets.id)
-      WHERE window <> 'concurrent'
-        AND id IN (SELECT budget FROM hold_amounts WHERE hold = ?1)""",
-    "DELETE FROM hold_amounts WHERE hold = ?1",
-    "DELETE FROM holds WHERE id = ?1",
-    "DELETE FROM decisions WHERE id = ?1",
+    """UPDATE budgets SET holds = holds - pruned,
+      opening = iif(window = 'concurrent', NULL, coalesce(opening, 0) + charged)
+      FROM (SELECT budget, count(*) AS pruned, sum(charged) AS charged FROM hold_amounts
+        WHERE hold <= ?1 GROUP BY budget)
+      WHERE id = budget""",
+    "DELETE FROM holds WHERE id <= ?1",
+    "DELETE FROM decisions WHERE id <= ?1",
 )
 
 # A budget whose window has ended goes with the last of its holds.
 _DELETE_BUDGETS = """
-DELETE FROM budgets WHERE opening IS NOT NULL AND window_end_us < ?1
-  AND NOT EXISTS (SELECT 1 FROM hold_amounts WHERE budget = budgets.id)
+DELETE FROM budgets WHERE opening IS NOT NULL AND window_end_us < ?1 AND holds = 0
   AND NOT EXISTS (SELECT 1 FROM adjustments WHERE budget = budgets.id)"""

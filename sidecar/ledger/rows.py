@@ -86,6 +86,14 @@ def budgets_from_json(text: str) -> tuple[Budget, ...]:
     return tuple(Budget(rule, Meter(meter), *rest) for rule, meter, *rest in json.loads(text))
 
 
+def amounts_to_json(amounts: Sequence[tuple[int, int, int, int]]) -> str:
+    """Write the column `amounts` of a hold, a JSON list of lists in the order of the budgets.
+
+    Each is [budget, held, charge_on_expiry, charged].
+    """
+    return _to_json(amounts)
+
+
 def tool_calls_to_json(calls: ToolCalls) -> str:
     """Write tool calls as a JSON object, "" where there are none."""
     return _to_json(dict(calls)) if calls else ""
@@ -155,16 +163,16 @@ def held_from_row(row: Sequence[Any]) -> Usage:
 
 
 HOLD = f"""
-SELECT h.hold_id, h.state, d.principal, d.decided_at_us, d.model_requested, d.model, d.endpoint,
-  h.service_tier, h.batch, h.region, h.held_cost_nano_usd,
+SELECT h.hold_id, h.hold_id, h.state, d.principal, d.decided_at_us, d.model_requested, d.model,
+  d.endpoint, h.service_tier, h.batch, h.region, h.held_cost_nano_usd,
   p.price_id, p.content, {HELD}
 FROM holds h JOIN decisions d USING (id) LEFT JOIN prices p ON p.id = h.price
-WHERE h.hold_id = ?
+WHERE h.id = ?
 """  # noqa: S608 - our own columns
 
 
 def hold_from_row(row: tuple[Any, ...]) -> Hold:
-    """Read a row of HOLD."""
+    """Read a row of HOLD, without its first column."""
     (
         hold_id, state, principal_id, opened_at_us, model_requested, model_id, endpoint,
         service_tier, batch, region, cost_nano_usd, price_id, content, *held,

@@ -34,11 +34,12 @@ CREATE TABLE model_retirements (
 -- Every allowed decision, and the denied ones of before version 0015. In request_id, char(31) and
 -- a digest follow the id: of the principal who has proven to be its owner, else of principal and
 -- workspace. Before version 0012 there is the id alone. reasons, shadow_reasons and budgets are
--- JSON. chain is the SHA-256 of the previous link and this decision: see chain.py.
+-- JSON. chain is the SHA-256 of the previous link and this decision: see chain.py. decision_id has the
+-- row's id, in hexadecimal, since version 0016.
 CREATE TABLE decisions (
   id INTEGER PRIMARY KEY,
-  decision_id TEXT NOT NULL UNIQUE,
-  request_id TEXT UNIQUE,
+  decision_id TEXT NOT NULL,
+  request_id TEXT,
   fingerprint BLOB NOT NULL,
   decided_at_us INTEGER NOT NULL,
   effect TEXT NOT NULL CHECK (effect IN ('allow', 'deny')),
@@ -58,6 +59,7 @@ CREATE TABLE decisions (
   policy_generation INTEGER NOT NULL,
   chain BLOB NOT NULL DEFAULT x''
 ) STRICT;
+CREATE UNIQUE INDEX decisions_by_request_id ON decisions (request_id) WHERE request_id IS NOT NULL;
 
 -- The latest denials since version 0015; earlier ones are in decisions. Decisions and denials have
 -- one sequence of ids; number counts denials alone. dropped is how many had made room for newer
@@ -111,9 +113,12 @@ FROM denials ORDER BY id;
 -- worst case; the charged_ columns are 0 while open. outcome is from Settle or
 -- Release, "unknown" when expired. The _tool_calls are a JSON object with the count for each
 -- tool's name, '' for none. unrecognized_usage is 1 where the reported usage had no known count.
+-- amounts is a JSON list, with [budget, held, charge_on_expiry, charged] for each budget that the hold
+-- counts in, by its id: the view hold_amounts has them as rows. hold_id has the row's id, in
+-- hexadecimal, since version 0016; earlier ones have no "-", and an index.
 CREATE TABLE holds (
   id INTEGER PRIMARY KEY REFERENCES decisions (id),
-  hold_id TEXT NOT NULL UNIQUE,
+  hold_id TEXT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('open', 'settled', 'released', 'expired')),
   expires_at_us INTEGER NOT NULL,
   closed_at_us INTEGER,
@@ -141,9 +146,11 @@ CREATE TABLE holds (
   charged_characters INTEGER NOT NULL DEFAULT 0,
   charged_annotated_pages INTEGER NOT NULL DEFAULT 0,
   charged_tool_calls TEXT NOT NULL DEFAULT '',
-  unrecognized_usage INTEGER NOT NULL DEFAULT 0
+  unrecognized_usage INTEGER NOT NULL DEFAULT 0,
+  amounts TEXT NOT NULL
 ) STRICT;
 CREATE INDEX holds_open ON holds (expires_at_us) WHERE state = 'open';
+CREATE UNIQUE INDEX holds_earlier_ids ON holds (hold_id) WHERE instr(hold_id, '-') = 0;
 
 -- One limit in one window for one scope. A sliding minute has a row for each
 -- second with admissions, which counts until its window_end. ceiling is that of
@@ -151,7 +158,8 @@ CREATE INDEX holds_open ON holds (expires_at_us) WHERE state = 'open';
 -- that admission: the day of the month, or the weekday from 1 for Monday, and the hour. opening is
 -- the part of spent that pruned holds were charged, NULL where none was pruned. counted_at_us is the
 -- time of the latest admission: the row of a rule that counted last shows its meter, window and
--- anchor in force. It is 0 where no admission was since version 0010.
+-- anchor in force. It is 0 where no admission was since version 0010. holds is the number of the holds
+-- that are kept and count in the row.
 CREATE TABLE budgets (
   id INTEGER PRIMARY KEY,
   rule TEXT NOT NULL,
@@ -167,6 +175,7 @@ CREATE TABLE budgets (
   starts_at INTEGER NOT NULL DEFAULT 0,
   opening INTEGER,
   counted_at_us INTEGER NOT NULL DEFAULT 0,
+  holds INTEGER NOT NULL DEFAULT 0,
   UNIQUE (rule, window, meter, scope, window_start_us)
 ) STRICT;
 CREATE INDEX budgets_with_opening ON budgets (window_end_us) WHERE opening IS NOT NULL;
@@ -175,16 +184,12 @@ CREATE INDEX budgets_with_opening ON budgets (window_end_us) WHERE opening IS NO
 CREATE INDEX budgets_cost_by_hour ON budgets (window_start_us)
   WHERE window || ' ' || meter = 'hour cost';
 
--- The amounts that a hold reserves on each budget, and was charged there.
-CREATE TABLE hold_amounts (
-  hold INTEGER NOT NULL REFERENCES holds (id),
-  budget INTEGER NOT NULL REFERENCES budgets (id),
-  held INTEGER NOT NULL,
-  charged INTEGER NOT NULL DEFAULT 0,
-  charge_on_expiry INTEGER NOT NULL,
-  PRIMARY KEY (hold, budget)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX hold_amounts_by_budget ON hold_amounts (budget);
+-- The amounts that a hold reserves on each budget, and was charged there: a row for each entry of
+-- amounts in holds.
+CREATE VIEW hold_amounts AS
+SELECT h.id AS hold, a.value ->> 0 AS budget, a.value ->> 1 AS held, a.value ->> 3 AS charged,
+  a.value ->> 2 AS charge_on_expiry
+FROM holds h, json_each(h.amounts) a;
 
 -- Signed corrections and one-off grants. A negative amount adds room.
 CREATE TABLE adjustments (

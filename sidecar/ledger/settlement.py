@@ -4,7 +4,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sidecar.domain.amounts import AMOUNT_LIMIT
 from sidecar.domain.decisions import Charge, HoldState, Limit, Meter, Settlement
@@ -14,7 +14,7 @@ from sidecar.domain.windows import Anchor, Window
 from sidecar.ledger import rows
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.group_balances import GroupBalances
-from sidecar.ledger.protocol import HoldUnknownError
+from sidecar.ledger.ids import read_hold
 
 MAX_PER_TRANSACTION = 100
 """Holds that expire in one transaction: bounds how long other requests wait."""
@@ -37,6 +37,15 @@ class _Amount:
     limit: Limit
 
 
+class _Hold(NamedTuple):
+    """A hold that is about to end, or has ended."""
+
+    row: int
+    state: HoldState
+    amounts: list[_Amount]
+    """In the order of their budgets, as the hold's row has them."""
+
+
 class Settlements:
     """Closes holds on one connection, in a transaction of the caller's."""
 
@@ -53,39 +62,39 @@ class Settlements:
 
     def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """Charge the real usage, in the windows that the hold was authorized in (L6)."""
-        row, state = self._state(hold_id)
-        most_nano_usd = self._room_nano_usd(row)
+        hold = self._hold(hold_id)
+        most_nano_usd = _room_nano_usd(hold.amounts)
         settlement = replace(settlement, cost_nano_usd=min(settlement.cost_nano_usd, most_nano_usd))
         actual = {Meter.TOKENS: settlement.used.tokens, Meter.COST: settlement.cost_nano_usd}
 
         def charge(amount: _Amount) -> int:
             return actual.get(amount.limit.meter, amount.held)
 
-        if state in (HoldState.OPEN, HoldState.EXPIRED):
-            self._move(row, state, charge)
-            if self._close(row, HoldState.SETTLED, settlement):
-                self._alerts.overrun(row, settlement.at_us)
-        return self._charge(row, settlement.at_us)
+        if hold.state in (HoldState.OPEN, HoldState.EXPIRED):
+            amounts = self._move(hold, charge)
+            if self._close(hold, HoldState.SETTLED, settlement, amounts):
+                self._alerts.overrun(hold.row, settlement.at_us)
+        return self._charge(hold, settlement.at_us)
 
     def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """Charge nothing: the call was never sent."""
-        row, state = self._state(hold_id)
-        if state in (HoldState.OPEN, HoldState.EXPIRED):
-            self._move(row, state, lambda _: 0)
-            self._close(row, HoldState.RELEASED, Settlement(Usage(), 0, reason, "", at_us))
-        return self._charge(row, at_us)
+        hold = self._hold(hold_id)
+        if hold.state in (HoldState.OPEN, HoldState.EXPIRED):
+            amounts = self._move(hold, lambda _: 0)
+            ended = Settlement(Usage(), 0, reason, "", at_us)
+            self._close(hold, HoldState.RELEASED, ended, amounts)
+        return self._charge(hold, at_us)
 
     def report_refused(self, hold_id: str, settlement: Settlement) -> None:
         """Report a usage that was refused, as too large."""
-        row, _ = self._state(hold_id)
-        self._alerts.refused_usage(row, settlement)
+        self._alerts.refused_usage(self._hold(hold_id).row, settlement)
 
     def expire(self, at_us: int) -> int:
         """Close the holds that have expired, charged as each of their limits says (L5)."""
         at_us = self._balances.advance(at_us)
         due = self._sql.execute(_DUE, (at_us, MAX_PER_TRANSACTION)).fetchall()
-        for hold in due:
-            self._alerts.expired(self._expire(hold, at_us), at_us)
+        for found in due:
+            self._alerts.expired(self._expire(found, at_us), at_us)
         return len(due)
 
     def expire_from(self, at_us: int) -> None:
@@ -93,34 +102,28 @@ class Settlements:
 
         It raises no alerts: the operator who corrects the ledger's time knows.
         """
-        for hold in self._sql.execute(_DECIDED_AFTER, (at_us,)).fetchall():
-            self._expire(hold, at_us)
+        for found in self._sql.execute(_DECIDED_AFTER, (at_us,)).fetchall():
+            self._expire(found, at_us)
 
-    def _expire(self, hold: Sequence[Any], at_us: int) -> int:
+    def _expire(self, found: Sequence[Any], at_us: int) -> int:
         """Close a hold, given as a row of _OPEN; return its row id."""
-        row, cost_nano_usd, *held = hold
+        row, cost_nano_usd, *held = found
+        hold = _Hold(row, HoldState.OPEN, self._amounts(row))
         used, charged_cost = _charged_on_expiry(
-            rows.held_from_row(held), cost_nano_usd, self._amounts(row)
+            rows.held_from_row(held), cost_nano_usd, hold.amounts
         )
-        self._move(row, HoldState.OPEN, lambda amount: amount.held * amount.charge_on_expiry)
-        self._close(row, HoldState.EXPIRED, Settlement(used, charged_cost, "unknown", "", at_us))
-        return int(row)
+        amounts = self._move(hold, lambda amount: amount.held * amount.charge_on_expiry)
+        ended = Settlement(used, charged_cost, "unknown", "", at_us)
+        self._close(hold, HoldState.EXPIRED, ended, amounts)
+        return hold.row
 
-    def _state(self, hold_id: str) -> tuple[int, HoldState]:
-        found = self._sql.execute(
-            "SELECT id, state FROM holds WHERE hold_id = ?", (hold_id,)
-        ).fetchone()
-        if found is None:
-            raise HoldUnknownError
-        return found[0], HoldState(found[1])
+    def _hold(self, hold_id: str) -> _Hold:
+        """Read a hold. Raises HoldUnknownError."""
+        row, state = read_hold(self._sql, _STATE, hold_id)
+        return _Hold(row, HoldState(state), self._amounts(row))
 
     def _amounts(self, row: int) -> list[_Amount]:
-        found = self._sql.execute(
-            "SELECT a.budget, a.held, a.charged, b.spent, a.charge_on_expiry, b.rule, b.meter,"
-            " b.window, b.scope, b.ceiling, b.starts_on, b.starts_at"
-            " FROM hold_amounts a JOIN budgets b ON b.id = a.budget WHERE a.hold = ?",
-            (row,),
-        )
+        found = self._sql.execute(_AMOUNTS, (row,))
         return [
             _Amount(
                 budget_row,
@@ -136,33 +139,26 @@ class Settlements:
             ceiling, *anchor in found
         ]  # fmt: skip
 
-    def _room_nano_usd(self, row: int) -> int:
-        """Return the most that a hold's budgets of cost can still be charged: sums saturate."""
-        rooms = (
-            MAX_SPENT[amount.limit.window is Window.MINUTE] - amount.spent + amount.charged
-            for amount in self._amounts(row)
-            if amount.limit.meter is Meter.COST
-        )
-        return max(0, min(rooms, default=MAX_COST_NANO_USD))
+    def _move(self, hold: _Hold, charge: Callable[[_Amount], int]) -> str:
+        """Move a hold's amounts from held to spent, on all of its budget rows (L2).
 
-    def _move(self, row: int, state: HoldState, charge: Callable[[_Amount], int]) -> None:
-        """Move a hold's amounts from held to spent, on all of its budget rows (L2)."""
-        for amount in self._amounts(row):
+        Returns the amounts, for the hold's row.
+        """
+        packed = []
+        for amount in hold.amounts:
             # An expired hold is charged already and holds nothing: the difference is added.
             # A concurrent limit counts only open holds: closing one spends nothing.
             charged = 0 if amount.limit.window is Window.CONCURRENT else charge(amount)
-            freed = amount.held if state is HoldState.OPEN else 0
+            freed = amount.held if hold.state is HoldState.OPEN else 0
             self._balances.close(amount.limit, amount.budget_row, freed, charged - amount.charged)
-            self._sql.execute(
-                "UPDATE hold_amounts SET charged = ? WHERE hold = ? AND budget = ?",
-                (charged, row, amount.budget_row),
-            )
+            packed.append((amount.budget_row, amount.held, int(amount.charge_on_expiry), charged))
+        return rows.amounts_to_json(packed)
 
-    def _close(self, row: int, state: HoldState, settlement: Settlement) -> bool:
+    def _close(self, hold: _Hold, state: HoldState, settlement: Settlement, amounts: str) -> bool:
         """Record how a hold ended; return whether its call used more than was held."""
         used, cost_nano_usd = settlement.used, settlement.cost_nano_usd
         closed = self._sql.execute(
-            "UPDATE holds SET state = ?, closed_at_us = ?, charged_input_tokens = ?,"
+            "UPDATE holds SET state = ?, closed_at_us = ?, amounts = ?, charged_input_tokens = ?,"
             " charged_output_tokens = ?, charged_cached_input_tokens = ?, charged_pages = ?,"
             " charged_audio_seconds = ?, charged_characters = ?, charged_annotated_pages = ?,"
             " charged_tool_calls = ?, charged_cost_nano_usd = ?, outcome = ?,"
@@ -171,6 +167,7 @@ class Settlements:
             (
                 state,
                 self._balances.advance(settlement.at_us),
+                amounts,
                 used.input_tokens,
                 used.output_tokens,
                 used.cached_input_tokens,
@@ -185,7 +182,7 @@ class Settlements:
                 settlement.unrecognized_usage,
                 cost_nano_usd,
                 used.tokens,
-                row,
+                hold.row,
             ),
         )
         overrun = bool(closed.fetchone()[0])
@@ -194,25 +191,38 @@ class Settlements:
         self.closed["unrecognized_usage"] += settlement.unrecognized_usage
         return overrun
 
-    def _charge(self, row: int, at_us: int) -> Charge:
+    def _charge(self, hold: _Hold, at_us: int) -> Charge:
         at_us = self._balances.advance(at_us)
         cost_nano_usd, tokens, overrun, unrecognized_usage = self._sql.execute(
             "SELECT charged_cost_nano_usd, charged_input_tokens + charged_output_tokens, overrun,"
             " unrecognized_usage FROM holds WHERE id = ?",
-            (row,),
+            (hold.row,),
         ).fetchone()
-        budgets = tuple(
-            self._balances.of(amount.limit, at_us).budget() for amount in self._amounts(row)
-        )
+        budgets = tuple(self._balances.of(amount.limit, at_us).budget() for amount in hold.amounts)
         return Charge(cost_nano_usd, tokens, bool(overrun), budgets, bool(unrecognized_usage))
 
 
+_STATE = "SELECT hold_id, id, state FROM holds WHERE id = ?"
+_AMOUNTS = """
+SELECT a.budget, a.held, a.charged, b.spent, a.charge_on_expiry, b.rule, b.meter, b.window, b.scope,
+  b.ceiling, b.starts_on, b.starts_at
+FROM hold_amounts a JOIN budgets b ON b.id = a.budget WHERE a.hold = ?"""
 _OPEN = (
     f"SELECT h.id, h.held_cost_nano_usd, {rows.HELD} FROM holds h"  # noqa: S608 - our own columns
     " WHERE state = 'open'"
 )
 _DUE = f"{_OPEN} AND expires_at_us <= ? ORDER BY expires_at_us LIMIT ?"
 _DECIDED_AFTER = f"{_OPEN} AND (SELECT decided_at_us FROM decisions WHERE id = h.id) > ?"  # noqa: S608 - ours
+
+
+def _room_nano_usd(amounts: Sequence[_Amount]) -> int:
+    """Return the most that budgets of cost can still be charged for a hold: sums saturate."""
+    rooms = (
+        MAX_SPENT[amount.limit.window is Window.MINUTE] - amount.spent + amount.charged
+        for amount in amounts
+        if amount.limit.meter is Meter.COST
+    )
+    return max(0, min(rooms, default=MAX_COST_NANO_USD))
 
 
 def _charged_on_expiry(

@@ -34,6 +34,7 @@ from sidecar.ledger.disk_use import DiskUse, disk_use
 from sidecar.ledger.file_watch import FileWatch
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.group_commit import GroupCommit
+from sidecar.ledger.ids import NO_ROW, read_hold, unique_part
 from sidecar.ledger.key_usage import KeyUsage, revoked_versions
 from sidecar.ledger.outbox import Outbox
 from sidecar.ledger.protocol import (
@@ -71,8 +72,9 @@ class SqliteLedger:
     ) -> None:
         """Open or create the file, and lock out other writers.
 
-        Each alert names the origin and is due for each of the channels; the entropy makes
-        its id unique. A usage of `overrun_alert_factor` times its hold has an alert of its own.
+        Ids take their random part from the entropy. Each alert names the origin and is due for
+        each of the channels. A usage of `overrun_alert_factor` times its hold has an alert of
+        its own.
         The latest `max_denials` denials are kept.
         Raises LedgerRefusedError, which says why and what to do.
         """
@@ -100,7 +102,10 @@ class SqliteLedger:
         self._chain = DecisionChain(writer)
         self._key_usage = KeyUsage(writer)
         self._denials = Denials(writer, self._key_usage, max_denials)
-        self._admission = Admission(writer, balances, self._alerts, self._chain, self._denials)
+        self._entropy = entropy
+        self._admission = Admission(
+            writer, balances, self._alerts, self._chain, self._denials, entropy
+        )
         self._settlements = Settlements(writer, balances, self._alerts)
         self._retention = Retention(writer, balances, self._chain, self._key_usage)
         self._adjustments = Adjustments(writer, balances)
@@ -186,7 +191,10 @@ class SqliteLedger:
         with _reading():
             self._watch.check()
             at_us = self._time.peek(reservation.at_us)
-            decision, _ = check_reservation(self._preview_balances, reservation, at_us, hold=False)
+            unique = unique_part(NO_ROW, self._entropy)
+            decision, _ = check_reservation(
+                self._preview_balances, reservation, at_us, unique, hold=False
+            )
             return decision
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
@@ -208,10 +216,7 @@ class SqliteLedger:
     def hold(self, hold_id: str) -> Hold:
         """See Ledger.hold."""
         with _reading():
-            row = self._reader.execute(rows.HOLD, (hold_id,)).fetchone()
-        if row is None:
-            raise HoldUnknownError
-        return rows.hold_from_row(row)
+            return rows.hold_from_row(read_hold(self._reader, rows.HOLD, hold_id))
 
     def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
         """See Ledger.budgets."""

@@ -28,6 +28,9 @@ MAX_PLOTS, MAX_BUDGETS, MAX_ROWS = 24, 200, 500
 
 LAYERS, MAX_BARS = 7, 31
 
+Curves = Callable[[Sequence[BudgetForecast]], Sequence[Sequence[Point]]]
+"""Returns the curves of some budgets, in their order."""
+
 _START = Markup("""\
 <!doctype html>
 <html lang="en">
@@ -51,14 +54,14 @@ def page(
     report: SpendReport,
     stack_by: Dimension,
     stacks: Sequence[Spend],
-    curve: Callable[[BudgetForecast], Sequence[Point]],
+    curves: Curves,
 ) -> str:
     """Return the page; `stacks` are the layers of the daily bars, most expensive first."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     main = tag(
         "main",
         *_summary(report),
-        *_budgets(report, curve),
+        *_budgets(report, curves),
         *_days(report, stack_by, stacks),
         *_spend(report),
         *_retirements(report),
@@ -95,9 +98,7 @@ def _unknown(total: Spend) -> dict[str, str]:
     )
 
 
-def _budgets(
-    report: SpendReport, curve: Callable[[BudgetForecast], Sequence[Point]]
-) -> Iterator[Markup]:
+def _budgets(report: SpendReport, curves: Curves) -> Iterator[Markup]:
     yield tag("h2", "When each budget runs out")
     if not report.forecasts:
         yield tag("p", "No budget with a ceiling is open, but for minutes and open holds.")
@@ -122,8 +123,9 @@ def _budgets(
     yield table("Budgets, the most urgent first", headings, rows, texts=2)
     yield _bounded("more budget", MAX_BUDGETS, report.forecasts)
     yield tag("ul", *(_key(kind, what) for kind, what in _LINES.items()), class_="key")
-    for number, forecast in enumerate(report.forecasts[:MAX_PLOTS]):
-        yield _card(report, forecast, curve(forecast), f"budget{number}")
+    plotted = report.forecasts[:MAX_PLOTS]
+    for number, (forecast, curve) in enumerate(zip(plotted, curves(plotted), strict=True)):
+        yield _card(report, forecast, curve, f"budget{number}")
     yield _bounded("more plot", MAX_PLOTS, report.forecasts)
 
 

@@ -8,11 +8,12 @@ those of the first decision, which `verify` does not check; their size is right.
 
 import asyncio
 import itertools
+import json
 import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC
@@ -27,13 +28,8 @@ from sidecar.domain.clock import SECOND_US
 from sidecar.domain.usage import UsageReport
 from sidecar.domain.windows import Calendar, Window
 from sidecar.ledger import rows
-from sidecar.ledger.chain import (
-    AMOUNT_COLUMNS,
-    DECISION_COLUMNS,
-    DENIAL_COLUMNS,
-    HOLD_COLUMNS,
-    Chain,
-)
+from sidecar.ledger.chain import DECISION_COLUMNS, DENIAL_COLUMNS, HOLD_COLUMNS, Chain
+from sidecar.ledger.ids import unique_part
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy import policy_set
 
@@ -48,10 +44,12 @@ AT_ONCE = 5_000
 
 Row = dict[str, Any]
 
+Amount = tuple[int, int, int, int]
+"""As in the column `amounts` of a hold."""
+
 _of_decision = itemgetter(*DECISION_COLUMNS)
 _of_denial = itemgetter(*DENIAL_COLUMNS)
 _of_hold = itemgetter(*HOLD_COLUMNS)
-_of_amount = itemgetter(*AMOUNT_COLUMNS)
 
 
 class _Template(NamedTuple):
@@ -59,7 +57,7 @@ class _Template(NamedTuple):
 
     decision: Row
     hold: Row
-    amounts: list[tuple[Row, Row]]
+    amounts: list[tuple[Amount, Row]]
 
 
 @dataclass
@@ -69,6 +67,7 @@ class _Window:
     row: Row
     spent: int = 0
     held: int = 0
+    holds: int = 0
 
 
 def fill(
@@ -138,14 +137,14 @@ class _Filling:
         self._rows: dict[str, list[Row]] = {}
         for _, budget in self._allowed.amounts:  # the first call's own windows go on
             window = self._window(budget, self._allowed.decision)
-            window.row["id"], window.spent = budget["id"], budget["spent"]
+            window.row["id"], window.spent, window.holds = budget["id"], budget["spent"], 1
         self.first = self._denied.decision["id"] + 1
         self._number = self._denied.decision["number"]
 
     def add(self, number: int, at_us: int, *, is_open: bool) -> None:
         """Copy a call into this row, decided at this time."""
         template = self._allowed if number % DENIED_ONE_IN else self._denied
-        unique = f"{at_us // 1000:012x}{os.urandom(10).hex()}"
+        unique = unique_part(number, os.urandom)
         decision = {
             **template.decision,
             "id": number,
@@ -171,21 +170,19 @@ class _Filling:
         if is_open:
             hold |= dict.fromkeys((name for name in hold if name.startswith("charged_")), 0)
             hold |= {"state": "open", "closed_at_us": None, "outcome": "", "response_model": ""}
-        amounts = list(self._amounts(template, decision, is_open=is_open))
+        amounts = self._amounts(template, decision, is_open=is_open)
+        hold["amounts"] = rows.amounts_to_json(amounts)
         decision["chain"] = self._chain.link(
-            _of_decision(decision),
-            _of_hold(hold),
-            [_of_amount(amount) for amount in amounts],
+            _of_decision(decision), _of_hold(hold), [amount[:3] for amount in amounts]
         )
         self._put("decisions", decision)
         self._put("holds", hold)
-        for amount in amounts:
-            self._put("hold_amounts", amount)
 
     def write(self) -> None:
         """Write the copies so far, and the windows that have ended."""
         for window in self._ended:
-            self._put("budgets", {**window.row, "spent": window.spent, "held": window.held})
+            sums = {"spent": window.spent, "held": window.held, "holds": window.holds}
+            self._put("budgets", {**window.row, **sums})
         self._ended.clear()
         for table, copies in self._rows.items():
             if copies:
@@ -199,18 +196,16 @@ class _Filling:
         self._ended += self._windows.values()
         self.write()
 
-    def _amounts(self, template: _Template, decision: Row, *, is_open: bool) -> Iterator[Row]:
-        """Yield what a copy holds of each budget, in the budgets' order."""
+    def _amounts(self, template: _Template, decision: Row, *, is_open: bool) -> list[Amount]:
+        """Return what a copy holds of each budget, in the budgets' order."""
         found = []
-        for amount, budget in template.amounts:
+        for (_, held, charge_on_expiry, charged), budget in template.amounts:
             window = self._window(budget, decision)
-            window.held += amount["held"] * is_open
-            window.spent += amount["charged"] * (not is_open)
-            found.append({
-                **amount, "hold": decision["id"], "budget": window.row["id"],
-                "charged": amount["charged"] * (not is_open),
-            })  # fmt: skip
-        yield from sorted(found, key=lambda amount: int(amount["budget"]))
+            window.held += held * is_open
+            window.spent += charged * (not is_open)
+            window.holds += 1
+            found.append((window.row["id"], held, charge_on_expiry, charged * (not is_open)))
+        return sorted(found)
 
     def _window(self, budget: Row, decision: Row) -> _Window:
         """Return the row that counts for a copy: like the first call's, for its own scope and time.
@@ -250,7 +245,7 @@ def _templates(connection: sqlite3.Connection) -> tuple[_Template, _Template]:
     (allowed,), (denied,) = read("SELECT * FROM decisions"), read("SELECT * FROM denials")
     (hold,) = read("SELECT * FROM holds")
     amounts = [
-        (amount, read("SELECT * FROM budgets WHERE id = ?", amount["budget"])[0])
-        for amount in read("SELECT * FROM hold_amounts")
+        (tuple(amount), read("SELECT * FROM budgets WHERE id = ?", amount[0])[0])
+        for amount in json.loads(hold["amounts"])
     ]
     return _Template(allowed, hold, amounts), _Template(denied, {}, [])

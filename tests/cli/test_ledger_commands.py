@@ -88,10 +88,10 @@ def test_verify_knows_a_head_that_was_noted(stopped: Path) -> None:
     head = out.splitlines()[-1].removeprefix("head ")
     assert sidecar("ledger", "verify", "--ledger", stopped, "--head", head)[0] == 0
     with sqlite3.connect(stopped) as connection:
-        for sql in ("hold_amounts WHERE hold", "holds WHERE id", "decisions WHERE id"):
-            connection.execute(f"DELETE FROM {sql} = 3")
-        connection.execute("UPDATE budgets SET held = (SELECT total(held) FROM hold_amounts"
-                           " WHERE budget = budgets.id)")  # fmt: skip
+        for table in ("holds", "decisions"):
+            connection.execute(f"DELETE FROM {table} WHERE id = 3")
+        connection.execute("UPDATE budgets SET (held, holds) = (SELECT total(held), count(*)"
+                           " FROM hold_amounts WHERE budget = budgets.id)")  # fmt: skip
     assert sidecar("ledger", "verify", "--ledger", stopped)[0] == 0
     code, out, _ = sidecar("ledger", "verify", "--ledger", stopped, "--head", head)
     assert (code, "the decision log was cut off" in out) == (1, True)

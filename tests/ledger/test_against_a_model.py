@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Coroutine
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +23,9 @@ from ledger.conftest import LedgerHarness
 from support.reservations import limit, reservation, settlement
 
 from sidecar.domain.clock import SECOND_US, to_us
-from sidecar.domain.decisions import Charge, Effect, Meter
+from sidecar.domain.decisions import Charge, Decision, Effect, Meter
 from sidecar.domain.windows import DEFAULT_ANCHOR, Anchor, Calendar, Window
+from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import HoldUnknownError
 from sidecar.ledger.sqlite import SqliteLedger
 
@@ -51,6 +53,10 @@ LIMITS = [
     for window, ceiling in CEILINGS.items()
 ]
 RETENTION_US = 2 * 3600 * SECOND_US
+TOKENS = st.integers(1, 400)
+_AMOUNTS = """
+SELECT hold_id, state, window, a.held, a.charged, a.charge_on_expiry
+FROM hold_amounts a JOIN holds h ON h.id = a.hold JOIN budgets b ON b.id = a.budget"""
 
 
 @dataclass
@@ -134,13 +140,32 @@ class LedgerMachine(RuleBasedStateMachine):
         self._folder.cleanup()
         assert found == []
 
-    @rule(target=holds, tokens=st.integers(1, 400))
+    @rule(target=holds, tokens=TOKENS)
     def authorize(self, tokens: int) -> MultipleResults[str] | str:
         """Hold, or be refused, as the model says."""
+        return self._decided(tokens, self._harness.run(self._decide(tokens)))
+
+    @rule(target=holds, first=holds, second=holds, used=st.integers(0, 500), tokens=TOKENS)
+    def settle_two_and_authorize(
+        self, first: str, second: str, used: int, tokens: int
+    ) -> MultipleResults[str] | str:
+        """All in one group, in which the settlements come first."""
+        settled, other, decision = self._harness.together(
+            self._settle(first, used), self._settle(second, used), self._decide(tokens)
+        )
+        self._closed(first, "settled", used, settled)
+        self._closed(second, "settled", used, other)
+        assert isinstance(decision, Decision)
+        return self._decided(tokens, decision)
+
+    def _decide(self, tokens: int) -> Coroutine[Any, Any, Decision]:
+        request = reservation(self._clock_us, *LIMITS, tokens=tokens, ttl_us=TTL)
+        return self._harness.ledger.decide(request)
+
+    def _decided(self, tokens: int, decision: Decision) -> MultipleResults[str] | str:
+        """Compare a decision with the model's."""
         self._model.now_us = max(self._model.now_us, self._clock_us)
         self._model.expire()  # one limit counts open holds: those that are due go first
-        request = reservation(self._clock_us, *LIMITS, tokens=tokens, ttl_us=TTL)
-        decision = self._harness.run(self._harness.ledger.decide(request))
         expected = self._model.fits(tokens)
         assert expected == (decision.effect is Effect.ALLOW)
         if not expected:
@@ -156,35 +181,28 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(hold_id=holds, tokens=st.integers(0, 500))
     def settle(self, hold_id: str, tokens: int) -> None:
         """Charge the real usage, once."""
-        self._close(
-            hold_id,
-            "settled",
-            tokens,
-            self._harness.ledger.settle(hold_id, settlement(self._clock_us, tokens)),
-        )
+        (charge,) = self._harness.together(self._settle(hold_id, tokens))
+        self._closed(hold_id, "settled", tokens, charge)
+
+    def _settle(self, hold_id: str, tokens: int) -> Coroutine[Any, Any, Charge]:
+        return self._harness.ledger.settle(hold_id, settlement(self._clock_us, tokens))
 
     @rule(hold_id=holds)
     def release(self, hold_id: str) -> None:
         """Charge nothing, once."""
-        self._close(
-            hold_id,
-            "released",
-            0,
-            self._harness.ledger.release(hold_id, "not sent", self._clock_us),
-        )
+        work = self._harness.ledger.release(hold_id, "not sent", self._clock_us)
+        (charge,) = self._harness.together(work)
+        self._closed(hold_id, "released", 0, charge)
 
-    def _close(
-        self, hold_id: str, state: str, tokens: int, work: Coroutine[Any, Any, Charge]
-    ) -> None:
-        """Close a hold in both, unless it is pruned; that has to be an old one."""
+    def _closed(self, hold_id: str, state: str, tokens: int, charge: object) -> None:
+        """Close a hold in the model, too, unless it is pruned; that has to be an old one."""
         hold = self._model.holds[hold_id]
         self._model.now_us = max(self._model.now_us, self._clock_us)
-        try:
-            charge = self._harness.run(work)
-        except HoldUnknownError:
+        if isinstance(charge, HoldUnknownError):
             assert hold.state != "open"
             assert hold.closed_us < self._model.now_us - RETENTION_US
             return
+        assert isinstance(charge, Charge)
         if hold.state in ("open", "expired"):
             hold.close(state, tokens, self._model.now_us)
         assert hold.charged == charge.tokens
@@ -229,6 +247,18 @@ class LedgerMachine(RuleBasedStateMachine):
         now_us = max(self._model.now_us, self._clock_us)
         used = {b.rule: b.spent + b.held for b in self._harness.ledger.budgets(LIMITS, now_us)}
         assert {one.rule: self._model.used(one.window, now_us) for one in LIMITS} == used
+
+    @invariant()
+    def holds_have_their_amounts(self) -> None:
+        """The view has a row for each limit of each hold that is kept."""
+        with closing(ledger_file.open_reader(self._harness.path)) as reader:
+            (kept,) = reader.execute("SELECT count(*) FROM holds").fetchone()
+            found = reader.execute(_AMOUNTS).fetchall()
+        assert len(found) == kept * len(LIMITS)
+        for hold_id, state, window, held, charged, charge_on_expiry in found:
+            hold = self._model.holds[hold_id]
+            spent = 0 if hold.state == "open" else hold.counts(Window(window))
+            assert (state, held, charged, charge_on_expiry) == (hold.state, hold.tokens, spent, 1)
 
 
 LedgerMachine.TestCase.settings = settings(

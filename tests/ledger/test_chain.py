@@ -57,7 +57,15 @@ TAMPERING = [
     ("a unit that it did not have", "UPDATE holds SET held_characters = 1 WHERE id = 2", 1),
     ("tools that it did not have", "UPDATE holds SET held_tool_calls = '{}' WHERE id = 2", 1),
     ("when a hold expires", "UPDATE holds SET expires_at_us = 1 WHERE id = 2", 1),
-    ("an amount of a hold", "UPDATE hold_amounts SET held = held - 1 WHERE hold = 2", 1),
+    ("an amount of a hold",
+     "UPDATE holds SET amounts = json_replace(amounts, '$[0][1]', 1) WHERE id = 2", 1),
+    ("an amount that is no integer",
+     "UPDATE holds SET amounts = json_replace(amounts, '$[0][3]', 50.0) WHERE id = 2", 1),
+    ("two amounts that changed places",
+     "UPDATE holds SET amounts = json_array(amounts -> 1, amounts -> 0) WHERE id = 2", 1),
+    ("an amount that is gone",
+     "UPDATE holds SET amounts = json_remove(amounts, '$[1]') WHERE id = 2", 1),
+    ("amounts in another form", "UPDATE holds SET amounts = '{}' WHERE id = 2", 1),
     ("a decision that is gone", "DELETE FROM decisions WHERE id = 3", 1),
     ("the first that is gone", "DELETE FROM decisions WHERE id = 1", 1),
     ("two that changed places",
@@ -89,7 +97,6 @@ def test_a_noted_head_reveals_a_log_that_was_cut_off(harness: LedgerHarness) -> 
     connection = copy(harness)
     kept = chain.head(connection)
     assert chain.has_link(connection, kept)
-    connection.execute("DELETE FROM hold_amounts WHERE hold = 6")
     connection.execute("DELETE FROM holds WHERE id = 6")
     connection.execute("DELETE FROM decisions WHERE id = 6")
     assert altered(connection) == []

@@ -1,5 +1,6 @@
 """Denials: the latest are kept, with a chain of their own, and take nothing from allowed calls."""
 
+import itertools
 import sqlite3
 import tempfile
 from collections import deque
@@ -78,10 +79,14 @@ def kept(path: Path) -> list[str]:
     return [request_id for (request_id,) in found]
 
 
+Holds = MultipleResults[tuple[str, str]] | tuple[str, str]
+
+
 class DenialsMachine(RuleBasedStateMachine):
     """A ledger that keeps few denials, beside one that gets its allowed calls alone."""
 
-    holds: Bundle[str] = Bundle("holds")
+    holds: Bundle[tuple[str, str]] = Bundle("holds")
+    """The ids of a call's hold in both ledgers."""
 
     def __init__(self) -> None:
         """Open both."""
@@ -91,6 +96,7 @@ class DenialsMachine(RuleBasedStateMachine):
         self._both = few_denials(folder / "both.sqlite")
         self._allowed = LedgerHarness(SqliteLedger, folder / "allowed.sqlite")
         self._now_us = START
+        self._numbers = itertools.count(1)
         self._denied: dict[str, tuple[ReservationRequest, Decision]] = {}
         """The last decision on each request that was denied."""
         self._kept: deque[tuple[str, int]] = deque()
@@ -105,33 +111,35 @@ class DenialsMachine(RuleBasedStateMachine):
         assert found == []
 
     @rule(target=holds, tokens=st.integers(1, 400), by_rule=st.booleans())
-    def call(self, tokens: int, *, by_rule: bool) -> MultipleResults[str] | str:
+    def call(self, tokens: int, *, by_rule: bool) -> Holds:
         """Decide a call, which a rule may deny, or a limit."""
-        one = reservation(self._now_us, *LIMITS, tokens=tokens, reasons=NO if by_rule else ())
-        return self._decide(replace(one, call=replace(one.call, request_id=one.decision_id)))
+        reasons, name = NO if by_rule else (), f"call-{next(self._numbers)}"
+        return self._decide(
+            reservation(self._now_us, *LIMITS, tokens=tokens, reasons=reasons, request_id=name)
+        )
 
     @rule(target=holds, data=st.data())
     @precondition(lambda self: self._denied)
-    def repeat(self, data: st.DataObject) -> MultipleResults[str] | str:
+    def repeat(self, data: st.DataObject) -> Holds:
         """L3: repeat a denied call. As long as it is kept, so is its decision."""
         request_id = data.draw(st.sampled_from(sorted(self._denied)))
         request, first = self._denied[request_id]
-        again = reservation(self._now_us)
-        request = replace(
-            request, at_us=self._now_us, decision_id=again.decision_id, hold_id=again.hold_id
-        )
+        request = replace(request, at_us=self._now_us)
         if request_id not in dict(self._kept):
             return self._decide(request)
         assert self._both.run(self._both.ledger.decide(request)) == replace(first, replayed=True)
         return multiple()
 
-    def _decide(self, request: ReservationRequest) -> MultipleResults[str] | str:
+    def _decide(self, request: ReservationRequest) -> Holds:
         decision = self._both.run(self._both.ledger.decide(request))
         assert not decision.replayed
         if decision.hold_id:
-            assert decision == self._allowed.run(self._allowed.ledger.decide(request))
+            other = self._allowed.run(self._allowed.ledger.decide(request))
+            assert decision == replace(
+                other, decision_id=decision.decision_id, hold_id=decision.hold_id
+            )
             self._denied.pop(decision.request_id, None)
-            return decision.hold_id
+            return decision.hold_id, other.hold_id
         self._denied[decision.request_id] = request, decision
         self._kept.append((decision.request_id, self._now_us))
         if len(self._kept) > FEW:
@@ -139,12 +147,12 @@ class DenialsMachine(RuleBasedStateMachine):
             self._dropped += 1
         return multiple()
 
-    @rule(hold_id=holds, tokens=st.integers(0, 500))
-    def settle(self, hold_id: str, tokens: int) -> None:
+    @rule(hold_ids=holds, tokens=st.integers(0, 500))
+    def settle(self, hold_ids: tuple[str, str], tokens: int) -> None:
         """Settle an allowed call, unless it is pruned."""
         found = [
             one.together(one.ledger.settle(hold_id, settlement(self._now_us, tokens)))[0]
-            for one in (self._both, self._allowed)
+            for one, hold_id in zip((self._both, self._allowed), hold_ids, strict=True)
         ]
         assert found[0] == found[1] or {type(one) for one in found} == {HoldUnknownError}
 
@@ -182,11 +190,9 @@ class DenialsMachine(RuleBasedStateMachine):
     def allowed_calls_are_as_without_denials(self) -> None:
         """D1: not a row, an amount or a budget differs."""
         for query in (
-            "SELECT decision_id, request_id, decided_at_us, budgets FROM decisions ORDER BY id",
-            "SELECT d.decision_id, hold_id, state, expires_at_us, closed_at_us, held_cost_nano_usd,"
-            " charged_cost_nano_usd FROM holds JOIN decisions d USING (id) ORDER BY d.id",
-            "SELECT decision_id, budget, held, charged FROM hold_amounts"
-            " JOIN decisions ON decisions.id = hold ORDER BY hold, budget",
+            "SELECT request_id, decided_at_us, budgets FROM decisions ORDER BY id",
+            "SELECT request_id, state, expires_at_us, closed_at_us, held_cost_nano_usd,"
+            " charged_cost_nano_usd, amounts FROM holds JOIN decisions USING (id) ORDER BY id",
             "SELECT * FROM budgets ORDER BY id",
         ):
             assert read(self._both.path, query) == read(self._allowed.path, query)

@@ -125,10 +125,10 @@ def test_a_refusal_knows_when_what_its_group_holds_ends(harness: LedgerHarness) 
 
 def test_what_frees_room_comes_before_what_needs_it(harness: LedgerHarness) -> None:
     """L1: a settlement that waits beside a call gives it the room."""
-    day, calls = limit(100), reservation(NOON_US, limit(100))
-    harness.run(harness.ledger.decide(calls))
+    day = limit(100)
+    hold_id = harness.run(harness.ledger.decide(reservation(NOON_US, day))).hold_id
     call = harness.ledger.decide(reservation(NOON_US, day, tokens=90))
-    settled = harness.ledger.settle(calls.hold_id, settlement(NOON_US, tokens=10))
+    settled = harness.ledger.settle(hold_id, settlement(NOON_US, tokens=10))
     assert effects(harness, call, settled) == [Effect.ALLOW]
     (left,) = harness.ledger.budgets([day], NOON_US)
     assert (left.spent, left.held) == (10, 90)

@@ -373,7 +373,7 @@ def test_l7_every_amount_in_the_file_is_an_integer(harness: LedgerHarness) -> No
     ours = {name for name, _ in tables if not name.startswith(("sqlite_", "_sqlite"))}
     assert ours == {
         "adjustments", "alert_deliveries", "alerts", "budgets", "decisions", "denials",
-        "denials_gone", "hold_amounts", "holds", "model_retirements", "policy_sets", "prices",
+        "denials_gone", "holds", "model_retirements", "policy_sets", "prices",
         "prunings", "key_versions", "key_rotations", "key_rotation_steps", "key_tracking",
         "key_usage_counted", "key_usage_until", "time_corrections", "ledger_identity",
     }  # fmt: skip

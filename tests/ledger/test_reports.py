@@ -139,7 +139,7 @@ def test_a_row_that_counts_beyond_its_recorded_end_is_reported(tmp_path: Path) -
         kept.spend(end - HOUR, limit(900, window=Window.MONTH), tokens=300)
     with operator_ledger(path) as kept:
         (one,) = kept.reports(end).forecasts()
-        curve = kept.reports(end).curve(one)
+        (curve,) = kept.reports(end).curves([one])
     assert (one.spent, one.span.end_us, curve[-1].spent) == (300, end + HOUR // 2, 300)
 
 
@@ -178,7 +178,7 @@ def test_rows_of_two_calendars_are_one_budget(tmp_path: Path) -> None:
     with operator_ledger(path, zone) as kept:
         kept.spend(NOON + HOUR, limit(800, rule="daily"), tokens=200)
         (one,) = kept.reports(NOON + HOUR, zone).forecasts()
-        curve = kept.reports(NOON + HOUR, zone).curve(one)
+        (curve,) = kept.reports(NOON + HOUR, zone).curves([one])
     assert (one.spent, one.ceiling, one.recent) == (500, 800, 500)
     assert curve[-1] == (NOON + HOUR, 500)
 
@@ -206,7 +206,7 @@ def test_a_curve_grows_to_what_is_spent_when_it_was_charged(kept: OperatorLedger
         kept.spend(NOON - 10 * HOUR + number * MINUTE, DAILY, tokens=number % 7)
     reports = kept.reports()
     (one,) = reports.forecasts()
-    curve = reports.curve(one, steps=24)
+    (curve,) = reports.curves([one], steps=24)
     assert (curve[0], curve[-1]) == ((NOON - 12 * HOUR, 0), (NOON, one.spent))
     by_hour = [sum(n % 7 for n in range(60 * hour)) for hour in range(6)]
     assert curve[1:-1] == [(NOON - (10 - h) * HOUR, by_hour[h]) for h in range(1, 6)]
@@ -221,7 +221,8 @@ def test_adjustments_count_as_spent_but_not_as_pace(kept: OperatorLedger) -> Non
     report = reports.report([Dimension.RULE], WEEK)
     (one,) = report.forecasts
     assert (one.spent, one.recent, report.total.output_tokens) == (20, 100, 100)
-    assert [point.spent for point in reports.curve(one)] == [0, 100, -50, 20, 20]
+    (curve,) = reports.curves([one])
+    assert [point.spent for point in curve] == [0, 100, -50, 20, 20]
 
 
 def test_the_days_of_a_report_are_those_of_the_zone(kept: OperatorLedger) -> None:

@@ -8,7 +8,7 @@ eighth, with a call that its only limit released when it expired; the tenth is a
 total, a year and a week that begins on Sunday at six, whose first calls were pruned; the eleventh
 is the tenth, with a call of a model that retires a day later; the twelfth is the eleventh, brought up
 to date, and so are the thirteenth and the fourteenth; the fifteenth has three denials more, of which
-two are kept.
+two are kept; the sixteenth has four calls more, of another principal, whose holds are one row each.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_an_upgrade_without_room_says_so_and_loses_nothing(disk: Path, tmp_path: Path) -> None:
-    """It needs about as much room as the ledger has; when there is some, it succeeds."""
+    """It needs up to twice the room that the ledger has; when there is some, it succeeds."""
     path = file_of(OLD[0], disk / "ledger.sqlite")
     budgets = "SELECT rule, scope, spent, held FROM budgets ORDER BY id"
     before = rows(path, budgets)

@@ -24,6 +24,10 @@ CHARGED = "L5 an open hold has a charge, or a released one"
 UNKNOWN = "L2 an expired hold's cost is not what its budgets were charged"
 EXPIRED = "L5 an expired hold is not charged as its limits say"
 NEGATIVE = "L7 an amount is negative"
+COUNT = "L2 a budget has another number of holds than it counts"
+FOREIGN = "L3 an id is not that of its row"
+DAMAGED = "the file is damaged"
+GONE = "a row points to one that is gone"
 UNPRICED = "L7 a hold has a cost and no price"
 
 DAMAGE = [
@@ -39,7 +43,7 @@ DAMAGE = [
         TWICE,
         "UPDATE decisions SET request_id = (SELECT request_id FROM denials) WHERE id = 1",
     ),
-    (TWICE, "UPDATE denials SET decision_id = (SELECT decision_id FROM decisions LIMIT 1)"),
+    (FOREIGN, "UPDATE denials SET decision_id = (SELECT decision_id FROM decisions LIMIT 1)"),
     (TWICE, "UPDATE denials SET id = 1"),
     (CHARGED, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'open'"),
     (CHARGED, "UPDATE holds SET charged_cost_nano_usd = 1 WHERE state = 'released'"),
@@ -50,14 +54,21 @@ DAMAGE = [
         "UPDATE holds SET charged_cost_nano_usd = 1"
         " WHERE state = 'expired' AND charged_cost_nano_usd = 0",
     ),
-    (EXPIRED, "UPDATE hold_amounts SET charge_on_expiry = 0"),
+    (EXPIRED, "UPDATE holds SET amounts = json_replace(amounts, '$[0][2]', 0)"),
+    (COUNT, "UPDATE budgets SET holds = holds + 1"),
+    (COUNT, "UPDATE budgets SET holds = holds - 1"),
+    (FOREIGN, "UPDATE holds SET hold_id = (SELECT hold_id FROM holds WHERE id = 1) WHERE id = 2"),
+    (FOREIGN, "UPDATE decisions SET decision_id = replace(decision_id, '_2-', '_3-') WHERE id = 2"),
+    (TWICE, "UPDATE decisions SET decision_id = 'dec_1' WHERE id < 3"),
+    (DAMAGED, "UPDATE holds SET amounts = '[[1,' WHERE id = 2"),
+    (GONE, "DELETE FROM budgets WHERE id = 1"),
     (NEGATIVE, "UPDATE budgets SET held = -1"),
     (NEGATIVE, "UPDATE budgets SET spent = -1"),
     (NEGATIVE, "UPDATE holds SET held_cost_nano_usd = -1"),
     (UNPRICED, "UPDATE holds SET price = NULL"),
-    ("a row points to one that is gone", "DELETE FROM prices"),
+    (GONE, "DELETE FROM prices"),
     (
-        "the file is damaged",
+        DAMAGED,
         "UPDATE sqlite_schema SET sql = replace(sql, '''open''', '''shut''') WHERE name = 'holds_open'",
     ),
 ]

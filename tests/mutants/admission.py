@@ -304,41 +304,55 @@ L3 = [
     Mutant(
         "second-settle-counts", "L3", "A second Settle replaces the usage of the first.",
         "Settlements.settle",
-        "state in (HoldState.OPEN, HoldState.EXPIRED)", "state is not HoldState.RELEASED",
+        "hold.state in (HoldState.OPEN, HoldState.EXPIRED)", "hold.state is not HoldState.RELEASED",
     ),
     Mutant(
         "settled-twice-charged-twice", "L3", "A second Settle is charged in addition to the first.",
         "Settlements.settle",
-        "if state in (HoldState.OPEN, HoldState.EXPIRED):\n"
-        "    self._move(row, state, charge)\n"
-        "    if self._close(row, HoldState.SETTLED, settlement):\n"
+        "if hold.state in (HoldState.OPEN, HoldState.EXPIRED):\n"
+        "    amounts = self._move(hold, charge)\n"
+        "    if self._close(hold, HoldState.SETTLED, settlement, amounts):\n"
         "        ...",
-        "if state is not HoldState.RELEASED:\n"
-        "    self._move(row, state, charge)\n"
-        "    again = settlement.used.tokens * (state is HoldState.SETTLED)\n"
-        "    self._sql.execute('UPDATE budgets SET spent = spent + ? WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?)', (again, row))\n"
-        "    if self._close(row, HoldState.SETTLED, settlement):\n"
+        "if hold.state is not HoldState.RELEASED:\n"
+        "    amounts = self._move(hold, charge)\n"
+        "    again = settlement.used.tokens * (hold.state is HoldState.SETTLED)\n"
+        "    self._sql.execute('UPDATE budgets SET spent = spent + ? WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?)', (again, hold.row))\n"
+        "    if self._close(hold, HoldState.SETTLED, settlement, amounts):\n"
         "        ...",
+    ),
+    Mutant(
+        "any-id-of-the-row", "L3", "A caller that knows the row of a hold can settle it.",
+        "read_hold",
+        "found is None or not hmac.compare_digest(found[0].encode(), hold_id.encode())",
+        "found is None",
+    ),
+    Mutant(
+        "ids-can-be-guessed", "L3", "An id has no random part.",
+        "unique_part", "entropy(RANDOM_BYTES)", "bytes(RANDOM_BYTES)",
+    ),
+    Mutant(
+        "earlier-ids-unknown", "L3", "After an upgrade, the holds of before cannot be settled.",
+        "_earlier_row", "NO_ROW if found is None else int(found[0])", "NO_ROW",
     ),
     Mutant(
         "settle-after-release", "L3", "A Settle charges a hold that was released.",
         "Settlements.settle",
-        "state in (HoldState.OPEN, HoldState.EXPIRED)", "state is not HoldState.SETTLED",
+        "hold.state in (HoldState.OPEN, HoldState.EXPIRED)", "hold.state is not HoldState.SETTLED",
     ),
     Mutant(
         "release-after-settle", "L3", "A Release undoes the charge of a settled hold.",
         "Settlements.release",
-        "state in (HoldState.OPEN, HoldState.EXPIRED)", "state is not HoldState.RELEASED",
+        "hold.state in (HoldState.OPEN, HoldState.EXPIRED)", "hold.state is not HoldState.RELEASED",
     ),
     Mutant(
         "released-twice", "L3", "A second Release subtracts the amount of the hold again.",
         "Settlements.release",
-        "if state in (HoldState.OPEN, HoldState.EXPIRED):\n"
-        "    self._move(row, state, lambda _: 0)\n"
+        "if hold.state in (HoldState.OPEN, HoldState.EXPIRED):\n"
+        "    amounts = self._move(hold, lambda _: 0)\n"
         "    ...",
-        "if state is not HoldState.SETTLED:\n"
-        "    again = state is HoldState.RELEASED\n"
-        "    self._move(row, HoldState.OPEN if again else state, lambda _: 0)\n"
+        "if hold.state is not HoldState.SETTLED:\n"
+        "    again = hold.state is HoldState.RELEASED\n"
+        "    amounts = self._move(hold._replace(state=HoldState.OPEN) if again else hold, lambda _: 0)\n"
         "    ...",
     ),
 ]  # fmt: skip
@@ -397,10 +411,10 @@ L4 = [
     Mutant(
         "decision-before-its-hold", "L4", "A decision is committed before its hold, so a crash leaves an Allow without a hold.",
         "Admission._record",
-        "self._sql.execute(_INSERT_HOLD, (row, 'open', *hold))",
+        "self._sql.execute(_INSERT_HOLD, (row, 'open', *hold, packed))",
         "self._sql.execute('COMMIT')\n"
         "self._sql.execute('BEGIN IMMEDIATE')\n"
-        "self._sql.execute(_INSERT_HOLD, (row, 'open', *hold))",
+        "self._sql.execute(_INSERT_HOLD, (row, 'open', *hold, packed))",
     ),
     Mutant(
         "uncommitted-is-shown", "L4", "Budgets include holds that are not committed yet.",

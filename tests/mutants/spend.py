@@ -5,17 +5,17 @@ from mutants.mutant import MigrationMutant, Mutant, TextMutant
 L2 = [
     Mutant(
         "closed-hold-still-held", "L2", "A budget keeps the held amount of a hold that is charged.",
-        "Settlements._move", "amount.held if state is HoldState.OPEN else 0", "0",
+        "Settlements._move", "amount.held if hold.state is HoldState.OPEN else 0", "0",
     ),
     Mutant(
         "expired-hold-given-back-twice", "L2", "A late Settle subtracts the held amount of an expired hold again.",
-        "Settlements._move", "amount.held if state is HoldState.OPEN else 0", "amount.held",
+        "Settlements._move", "amount.held if hold.state is HoldState.OPEN else 0", "amount.held",
     ),
-    TextMutant(
+    Mutant(
         "charge-not-on-the-hold", "L2", "The charge is added to the budget, and not written on the hold.",
         "Settlements._move",
-        "UPDATE hold_amounts SET charged = ? WHERE",
-        "UPDATE hold_amounts SET charged = 0 * ? WHERE",
+        "(amount.budget_row, amount.held, int(amount.charge_on_expiry), charged)",
+        "(amount.budget_row, amount.held, int(amount.charge_on_expiry), amount.charged)",
     ),
     Mutant(
         "late-charge-added", "L2", "A late Settle is charged in addition to the charge of the expiry.",
@@ -24,13 +24,39 @@ L2 = [
     TextMutant(
         "verify-blind-to-missing-holds", "L2", "`ledger verify` accepts a balance that lacks a hold.",
         "_CHECKS",
-        "HAVING b.held <> coalesce(sum(x.held), 0)", "HAVING b.held > coalesce(sum(x.held), 0)",
+        "WHERE held <> held_by_holds", "WHERE held > held_by_holds",
     ),
     TextMutant(
         "verify-blind-to-double-charges", "L2", "`ledger verify` accepts a balance that counts a charge twice.",
         "_CHECKS",
-        "HAVING b.spent <> coalesce(sum(x.charged), 0)",
-        "HAVING b.spent < coalesce(sum(x.charged), 0)",
+        "WHERE spent <> charged", "WHERE spent < charged",
+    ),
+    TextMutant(
+        "verify-blind-to-counts-of-holds", "L2", "`ledger verify` accepts a budget that counts a hold which is not there.",
+        "_CHECKS", "WHERE holds <> counted_holds", "WHERE holds < counted_holds",
+    ),
+    TextMutant(
+        "verify-blind-to-ids-of-other-rows", "L3", "`ledger verify` accepts a hold with the id of another.",
+        "_CHECKS", "AND hold_id NOT GLOB", "AND 0 AND hold_id NOT GLOB",
+    ),
+    TextMutant(
+        "verify-blind-to-budgets-that-are-gone", "L2", "`ledger verify` accepts a hold on a budget that is not there.",
+        "_CHECKS", "NOT IN (SELECT id FROM budgets)", "IN (SELECT 0)",
+    ),
+    Mutant(
+        "amounts-in-any-order", "L2", "The hash chain does not notice that the amounts of a hold are in another order or form.",
+        "_linked_amounts", "numbers <= {int} and in_order", "True",
+    ),
+    MigrationMutant(
+        "upgrade-mixes-amounts", "L2", "The upgrade writes charges where amounts say what happens on expiry.",
+        "0016_packed_holds",
+        "json_array(budget, held, charge_on_expiry, charged)",
+        "json_array(budget, held, charged, charge_on_expiry)",
+    ),
+    MigrationMutant(
+        "upgrade-counts-no-holds", "L2", "After an upgrade, no budget knows the number of its holds.",
+        "0016_packed_holds",
+        "UPDATE budgets SET holds = (", "UPDATE budgets SET holds = 0 * (",
     ),
     TextMutant(
         "verify-blind-to-costs", "L2", "`ledger verify` accepts a hold whose cost differs from its budgets' charges.",
@@ -90,7 +116,7 @@ L2 = [
     ),
     Mutant(
         "verify-blind-to-openings", "L2", "`ledger verify` accepts an altered opening balance.",
-        "_findings", "chain.openings(connection) != ...", "False",
+        "_broken_chains", "chain.openings(connection) != ...", "False",
     ),
     Mutant(
         "openings-without-their-scope", "L2", "An opening balance can be moved to another scope.",
@@ -104,11 +130,23 @@ L2 = [
     ),
     TextMutant(
         "prune-forgets-the-sum", "L2", "Pruning does not add charges to the opening balance.",
-        "_FOLD", "coalesce(opening, 0) +\n", "coalesce(opening, 0) + 0 *\n",
+        "_FOLD", "coalesce(opening, 0) + charged", "coalesce(opening, 0) + 0 * charged",
     ),
     TextMutant(
         "prune-keeps-no-balance", "L1", "Pruning resets what an open window has spent.",
-        "_FOLD", "UPDATE budgets SET opening", "UPDATE budgets SET spent = 0, opening",
+        "_FOLD", "UPDATE budgets SET holds", "UPDATE budgets SET spent = 0, holds",
+    ),
+    TextMutant(
+        "prune-forgets-the-count", "L8", "A budget still counts its pruned holds, and is never deleted.",
+        "_FOLD", "holds = holds - pruned", "holds = holds - 0 * pruned",
+    ),
+    TextMutant(
+        "prune-budgets-of-holds", "L2", "Pruning removes budgets that kept holds point to.",
+        "_DELETE_BUDGETS", " AND holds = 0", "",
+    ),
+    TextMutant(
+        "holds-not-counted", "L2", "A budget does not count the holds that it gets.",
+        "_HOLD", "holds = holds + ?", "holds = holds + 0 * ?",
     ),
     TextMutant(
         "prune-open-windows", "L2", "Pruning removes rows of a window that is still open.",
@@ -136,8 +174,8 @@ L5 = [
     Mutant(
         "unrecognized-usage-not-flagged", "L5", "A usage that is not understood is not flagged.",
         "Settlements._close",
-        "(..., settlement.unrecognized_usage, cost_nano_usd, used.tokens, row)",
-        "(..., False, cost_nano_usd, used.tokens, row)",
+        "(..., settlement.unrecognized_usage, cost_nano_usd, used.tokens, hold.row)",
+        "(..., False, cost_nano_usd, used.tokens, hold.row)",
     ),
     Mutant(
         "unrecognized-usage-of-the-second-settle", "L3", "A second Settle returns the flag of its own usage, not of the first.",
@@ -179,7 +217,7 @@ L5 = [
     TextMutant(
         "verify-blind-to-unknown-outcomes", "L2", "`ledger verify` accepts an expired hold with a cost that no budget was charged.",
         "_CHECKS",
-        "HAVING h.charged_cost_nano_usd <> coalesce(", "HAVING h.charged_cost_nano_usd < coalesce(",
+        "AND h.charged_cost_nano_usd <> coalesce(", "AND h.charged_cost_nano_usd < coalesce(",
     ),
     Mutant(
         "on-expiry-not-passed-on", "L5", "The rule's `on_expiry` never reaches the ledger.",

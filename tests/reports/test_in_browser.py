@@ -79,7 +79,7 @@ def shown(tmp_path: Path) -> str:
             kept.spend(at_us, *limits, tokens=2000 + 500 * number, workspace=name)
         reports = kept.reports(NOON - 1)
         report = reports.report([Dimension.WORKSPACE], Span(NOON - 20 * DAY, NOON))
-        return page(report, Dimension.WORKSPACE, report.rows, reports.curve)
+        return page(report, Dimension.WORKSPACE, report.rows, reports.curves)
 
 
 def test_no_name_is_executed_in_a_browser(shown: str) -> None:
@@ -115,7 +115,7 @@ def test_the_lines_lead_where_the_numbers_say(tmp_path: Path) -> None:
         kept.spend(NOON - HOUR, day, tokens=300)
         reports = kept.reports()
         report = reports.report([Dimension.MODEL], Span(NOON, NOON + 1))
-        text = page(report, Dimension.MODEL, report.rows, reports.curve)
+        text = page(report, Dimension.MODEL, report.rows, reports.curves)
     left, right, top, bottom = 70, 408, 38, 206
     noon, five = (round(left + (right - left) * hour / 24) for hour in (12, 17))
     assert measure(text, LINES) == {

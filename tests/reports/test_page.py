@@ -60,7 +60,7 @@ def page_of(path: Path, name: str) -> str:
         by = [dimension for dimension in Dimension if dimension is not Dimension.DAY]
         report = reports.report(by, Span(NOON - 9 * DAY, NOON))
         stacks = reports.spend([Dimension.WORKSPACE], report.days)
-        return page(report, Dimension.WORKSPACE, stacks, reports.curve)
+        return page(report, Dimension.WORKSPACE, stacks, reports.curves)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

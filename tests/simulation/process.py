@@ -147,11 +147,9 @@ class Process:
         path = self._folder / f"{self._runs}.sqlite"
         for end, content in files.items():
             Path(f"{path}{end}").write_bytes(content)
-        clock, entropy = self._loop.clock, self._loop.random.randbytes
-        ledger = SqliteLedger(path, ZONE, entropy=entropy)
-        authorizer = Authorizer(
-            _policy(), ledger, clock, 10 * SECOND_US, entropy, bounds=_NO_BOUNDS
-        )
+        clock = self._loop.clock
+        ledger = SqliteLedger(path, ZONE, entropy=self._loop.random.randbytes)
+        authorizer = Authorizer(_policy(), ledger, clock, 10 * SECOND_US, bounds=_NO_BOUNDS)
         return ProcessRun(path, ledger, authorizer, sqlite3.connect(path))
 
 

@@ -94,9 +94,11 @@ def commit_without_flush(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def closed_holds_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settle a hold again for each Settle."""
-    state = Settlements._state  # noqa: SLF001
+    read = Settlements._hold  # noqa: SLF001
     monkeypatch.setattr(
-        Settlements, "_state", lambda self, hold_id: (state(self, hold_id)[0], HoldState.OPEN)
+        Settlements,
+        "_hold",
+        lambda self, hold_id: read(self, hold_id)._replace(state=HoldState.OPEN),
     )
 
 
@@ -119,8 +121,8 @@ def expiry_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charge nothing for a hold that expired."""
     move = Settlements._move  # noqa: SLF001
 
-    def move_for_free(self: Any, row: int, state: Any, charge: Any) -> None:
-        move(self, row, state, (lambda _: 0) if "expire" in charge.__qualname__ else charge)
+    def move_for_free(self: Any, hold: Any, charge: Any) -> str:
+        return move(self, hold, (lambda _: 0) if "expire" in charge.__qualname__ else charge)
 
     monkeypatch.setattr(Settlements, "_move", move_for_free)
 

@@ -28,7 +28,7 @@ def make_older(path: Path, *, before: str) -> None:
         schema.migrations.apply(db, stop_before=before)
         db.conn.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         db.conn.execute("ATTACH ? AS newer", (str(newer),))
-        for table in _tables(db.conn, "main") & _tables(db.conn, "newer"):
+        for table in _names(db.conn, "main", "table") & _names(db.conn, "newer", "table", "view"):
             columns = ", ".join(
                 _columns(db.conn, "main", table) & _columns(db.conn, "newer", table)
             )
@@ -39,13 +39,13 @@ def make_older(path: Path, *, before: str) -> None:
     newer.unlink()
 
 
-def _tables(connection: sqlite3.Connection, schema_name: str) -> set[str]:
-    """Return the names of a file's tables, without those of migrations and of SQLite."""
-    names = connection.execute(
-        f"SELECT name FROM {schema_name}.sqlite_schema WHERE type = 'table'"
-        " AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_%' ESCAPE '~'"
+def _names(connection: sqlite3.Connection, schema_name: str, *kinds: str) -> set[str]:
+    """Return the names of a file's tables or views, without those of migrations and of SQLite."""
+    found = connection.execute(
+        f"SELECT name, type FROM {schema_name}.sqlite_schema"
+        " WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_%' ESCAPE '~'"
     )
-    return {name for (name,) in names}
+    return {name for name, kind in found if kind in kinds}
 
 
 def _columns(connection: sqlite3.Connection, schema_name: str, table: str) -> set[str]:

@@ -1,6 +1,5 @@
 """Reservation requests and settlements for tests of the ledger, with defaults."""
 
-import itertools
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,8 +22,6 @@ TARIFF = Tariff(
     Price("small-1@2020-01-01", 0, 1_000_000_000, 1_000_000_000), Multipliers(cached_input=100)
 )
 """A token costs 1000 nano-USD."""
-
-_numbers = itertools.count(1)
 
 
 def limit(
@@ -52,7 +49,6 @@ def reservation(
     **changes: Any,
 ) -> ReservationRequest:
     """Return a reservation of this many tokens on the limits; `changes` are fields of the call."""
-    number = next(_numbers)
     reasons = changes.pop("reasons", ())
     cost = tokens * 1000
     amounts = {Meter.REQUESTS: 1, Meter.TOKENS: tokens, Meter.COST: cost}
@@ -86,8 +82,6 @@ def reservation(
     )
     return ReservationRequest(
         call=replace(call, **changes),
-        decision_id=f"dec_{number}",
-        hold_id=f"hold_{number}",
         at_us=at_us,
         policy_digest="digest",
         policy_generation=1,

@@ -6,7 +6,6 @@ result.
 
 import asyncio
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -285,10 +284,7 @@ def _balance_reservation(
         tariff=None,
         hold_ttl_us=HOLD_TTL_US,
     )
-    unique = os.urandom(8).hex()
-    return ReservationRequest(
-        call, f"dec_{unique}", f"hold_{unique}", now_us, policy.digest, 1, (), (), (line,)
-    )
+    return ReservationRequest(call, now_us, policy.digest, 1, (), (), (line,))
 
 
 def _left(budget: Budget) -> str:
