@@ -22,6 +22,7 @@ from sidecar.domain.decisions import (
     Budget,
     Charge,
     Decision,
+    Effect,
     Hold,
     HoldState,
     Reason,
@@ -91,11 +92,13 @@ class Authorizer:
         """
         self.guard.check()
         recorder = current_recorder.get()
-        recorder.enter("policy")
+        recorder.enter("queue")
         call = Call(self.policy, request, contradiction, owner)
         proposals: list[Proposal] = []
 
+        # Called when the group begins, so that decisions have the times and the order of commits.
         def propose() -> ReservationRequest:
+            recorder.enter("policy")
             proposals[:] = [self._proposer.propose(call, self.revoked_versions)]
             recorder.enter("ledger")
             return proposals[0].reservation
@@ -182,6 +185,19 @@ class Authorizer:
         evaluation = proposal.evaluation
         decision = self._ledger.preview(proposal.reservation)
         return evaluation, replace(decision, warnings=evaluation.warnings)
+
+    def would_record_denial(
+        self, request: pb.AuthorizeRequest, contradiction: str, owner: str
+    ) -> bool:
+        """Whether a validated request would be denied now, and not as a repeat (L3).
+
+        Raises what Ledger.recorded raises.
+        """
+        call = Call(self.policy, request, contradiction, owner)
+        reservation = self._proposer.propose(call, self.revoked_versions).reservation
+        if self._ledger.recorded(reservation) is not None:
+            return False
+        return self._ledger.preview(reservation).effect is Effect.DENY
 
     def now_us(self) -> int:
         """Return the time of a decision made now, in microseconds."""

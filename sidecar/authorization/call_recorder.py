@@ -14,8 +14,9 @@ from sidecar.ledger.protocol import IsWanted, always
 
 T = TypeVar("T")
 
-Stage = Literal["identity", "policy", "ledger"]
-"""The stages of a call, in this order. A call starts in `identity`."""
+Stage = Literal["identity", "queue", "policy", "ledger"]
+"""The stages of a call, in this order. A call starts in `identity`; `queue` ends with its group's
+begin."""
 
 
 class CallRecorder:

@@ -6,14 +6,12 @@ A running sidecar uses that room again, so its file does not grow; but it never 
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.ledger import ledger_file
 from sidecar.ledger.disk_use import disk_use, size_of
 from sidecar.ledger.protocol import LedgerRefusedError
-from sidecar.ledger.reserve import Reserve
 
 
 class RoomNeeded(NamedTuple):
@@ -32,8 +30,7 @@ def compact(ledger: Path, starting: Callable[[RoomNeeded], object]) -> tuple[int
     nothing. Raises LedgerRefusedError, also if the room is not there.
     """
     path = ledger_file.canonical_path(ledger)
-    with ledger_file.lock(path), closing(ledger_file.open_writer(path)) as connection:
-        Reserve(path).free()
+    with ledger_file.sole_writer(path) as connection:
         try:
             _fold(connection)
             needed = _room_needed(connection)
@@ -79,10 +76,13 @@ def _check_room(path: Path, needed: RoomNeeded) -> None:
     beside_bytes = needed.beside_bytes
     if path.parent.stat().st_dev == needed.folder.stat().st_dev:
         beside_bytes += needed.temporary_bytes
-    for folder, bytes_ in ((path.parent, beside_bytes), (needed.folder, needed.temporary_bytes)):
+    for folder, bytes_, way_out in (
+        (path.parent, beside_bytes, "make room there, or move the ledger to a larger disk"),
+        (needed.folder, needed.temporary_bytes, "SQLITE_TMPDIR names another folder for them"),
+    ):
         free_bytes = disk_use(folder / path.name).free_bytes
         if free_bytes < bytes_:
             raise LedgerRefusedError(
                 f"{path}: was not compacted: that needs {bytes_:,} bytes in {folder}, where"
-                f" {free_bytes:,} are free; SQLITE_TMPDIR names another folder for temporary files"
+                f" {free_bytes:,} are free; {way_out}"
             )

@@ -17,6 +17,7 @@ from sqlite_utils import Database
 
 from sidecar.ledger import schema
 from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.ledger.reserve import Reserve
 
 # SQLite's WAL index is in shared memory, which these do not share between hosts.
 _NETWORK_FILE_SYSTEMS = (
@@ -80,7 +81,8 @@ def lock(path: Path) -> IO[bytes]:
             "stop it, or give --ledger another file"
         ) from None
     # It is written over, never cut off: what is longer was not written by a sidecar.
-    os.pwrite(handle.fileno(), str(os.getpid()).encode().ljust(_PROCESS_BYTES), 0)
+    with contextlib.suppress(OSError):  # on a full disk: the number is for messages alone
+        os.pwrite(handle.fileno(), str(os.getpid()).encode().ljust(_PROCESS_BYTES), 0)
     return handle
 
 
@@ -123,6 +125,18 @@ def open_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def sole_writer(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the file for its one writer, with the room of its reserve, for the block.
+
+    Raises LedgerRefusedError, also if a sidecar uses it.
+    """
+    with lock(path):
+        Reserve(path).free()
+        with contextlib.closing(open_writer(path)) as connection:
+            yield connection
+
+
 def open_second_writer(path: Path) -> sqlite3.Connection:
     """Open a ledger as a second writer, for tables that the first does not cache.
 
@@ -131,8 +145,8 @@ def open_second_writer(path: Path) -> sqlite3.Connection:
     """
     path = canonical_path(path)
     if not _is_current(path):
-        with lock(path):
-            open_writer(path).close()
+        with sole_writer(path):
+            pass
     with _opening(path, path, check_same_thread=False, timeout=BUSY_SECONDS) as connection:
         _set_durability(connection)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -195,9 +209,9 @@ def _refusal(path: Path, error: sqlite3.Error) -> LedgerRefusedError:
         )
     size, free = 2 * path.stat().st_size, shutil.disk_usage(path.absolute().parent).free
     return LedgerRefusedError(
-        f"{path}: its disk is full: {free:,} bytes are free, and the upgrade of an older ledger"
-        f" may need twice as many as the ledger has, {size:,}; nothing is lost: make room, and"
-        " start again"
+        f"{path}: its disk is full: {free:,} bytes are free, and opening it takes"
+        f" {WAL_INDEX_BYTES:,}, the upgrade of an older ledger up to twice its size, {size:,};"
+        " nothing is lost: make room, and start again"
     )
 
 

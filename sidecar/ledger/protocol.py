@@ -122,6 +122,12 @@ class Ledger(Protocol):
         which fails this call alone, and what `decide` raises.
         """
 
+    def recorded(self, reservation: ReservationRequest) -> Decision | None:
+        """Return the decision recorded for the owner's request id; None if there is none.
+
+        Raises RequestIdReusedError or LedgerUnavailableError.
+        """
+
     def preview(self, reservation: ReservationRequest) -> Decision:
         """Return what `decide` would at the request's time; hold and record nothing.
 

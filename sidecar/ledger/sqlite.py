@@ -142,18 +142,17 @@ class SqliteLedger:
     ) -> Decision:
         """See Ledger.decide_in_group."""
         if self._reserve.is_full:
-            return self._recorded(propose())
+            if recorded := self.recorded(propose()):
+                return recorded
+            raise LedgerUnavailableError(_FULL)
         return await self._commits.run_prepared(propose, self._decide, is_wanted)
 
-    def _recorded(self, reservation: ReservationRequest) -> Decision:
-        """Return what was decided for this request_id. Raises LedgerUnavailableError."""
+    def recorded(self, reservation: ReservationRequest) -> Decision | None:
+        """See Ledger.recorded."""
         with _reading():
             self._watch.check()
             at_us = self._time.peek(reservation.at_us)
-            recorded = recorded_decision(self._reader, reservation.call, at_us)
-        if recorded is None:
-            raise LedgerUnavailableError(_FULL)
-        return recorded
+            return recorded_decision(self._reader, reservation.call, at_us)
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
         # An expired hold takes no place in a concurrent limit, so expired holds are ended

@@ -9,7 +9,6 @@ time is not set back.
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC
 from pathlib import Path
 from typing import NamedTuple
@@ -49,7 +48,7 @@ def correct_time(
     transaction. Raises LedgerRefusedError, also if budgets that would count again are gone.
     """
     path = ledger_file.canonical_path(ledger)
-    with ledger_file.lock(path), closing(ledger_file.open_writer(path)) as connection:
+    with ledger_file.sole_writer(path) as connection:
         planned = _planned(ledger, connection, to_us)
         if planned is None:
             return False

@@ -21,7 +21,8 @@ class DenialsLimitedError(RateLimitedError):
 class DenialRate:
     """Decides calls, and refuses those of a proven caller that are one denial too many.
 
-    Such a call is previewed, which writes nothing: a call that would be allowed is never refused.
+    Such a call is previewed, which writes nothing: a call that would be allowed is never refused,
+    nor a repeat, which has its decision already.
     """
 
     def __init__(self, authorizer: Authorizer, rate: Rate | None) -> None:
@@ -41,7 +42,7 @@ class DenialRate:
             rate.take(owner)  # before it is decided, since others may be decided meanwhile
         except RateLimitedError as error:
             counted = False
-            if contradiction or self._would_deny(request):
+            if self._authorizer.would_record_denial(request, contradiction, owner):
                 raise DenialsLimitedError(error.retry_after_seconds or 0) from None
         is_recorded_denial = False
         try:
@@ -51,7 +52,3 @@ class DenialRate:
             if counted and not is_recorded_denial:
                 rate.give_back(owner)
         return decision
-
-    def _would_deny(self, request: pb.AuthorizeRequest) -> bool:
-        _, decision = self._authorizer.preview(request)
-        return decision.effect is Effect.DENY

@@ -173,6 +173,7 @@ class Server:
                 reflection.SERVICE_NAME,
             )
             reflection.enable_server_reflection(names, self._server)
+        self._is_stopping = False
         self.addresses = [self._bind(address) for address in addresses]
 
     async def start(self) -> None:
@@ -182,11 +183,14 @@ class Server:
         await self._health.report("")
 
     def problem(self) -> str:
-        """Return why no call is accepted, once started; empty if calls are."""
-        return "" if self._server.is_running() else "gRPC has ended its server: start anew"
+        """Return why no call is accepted, once started; empty if calls are, or after `stop`."""
+        if self._is_stopping or self._server.is_running():
+            return ""
+        return "gRPC has ended its server: start anew"
 
     async def stop(self, grace_seconds: float) -> None:
         """Become not ready, refuse new calls, and let those in flight finish."""
+        self._is_stopping = True
         self._connections.stop()
         await self._health.stop()
         for service in self._services:

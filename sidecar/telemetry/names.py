@@ -44,10 +44,11 @@ REASONS = Name(
 )
 STAGES = Name(
     "sidecar_authorize_seconds",
-    "Duration of decisions by stage: identity, policy, ledger (with its commit), and whole.",
+    "Duration of decisions by stage: identity, queue (until its group begins), policy, ledger (with"
+    " its commit), and whole.",
     ("stage",),
 )
-STAGE_VALUES = ("identity", "policy", "ledger", "whole")
+STAGE_VALUES = ("identity", "queue", "policy", "ledger", "whole")
 HOLDS_CLOSED = Name(
     "sidecar_holds_closed_total",
     "Holds that ended, by state: settled, released or expired.",

@@ -248,6 +248,33 @@ def test_a_reader_that_ends_is_named_no_more_and_its_room_is_in_the_metrics(full
     assert "read by" not in command("status", "--admin", full.admin)[1]
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        ("compact",),
+        ("set-time", "--signed-by", "ada@example.com", "--reason", "a test", "--yes"),
+        ("prune", "--retention-days", "1"),
+    ],
+    ids=lambda work: work[0],
+)
+def test_commands_without_a_sidecar_use_the_room_of_its_reserve(
+    full: FullDisk, disk: Path, work: tuple[str, ...]
+) -> None:
+    """On a disk that another program filled."""
+    assert full.call()
+    eventually((disk / "ledger.sqlite.reserve").exists)
+    assert full.running.stop() == 0
+    other = disk / "other"
+    with suppress(OSError), other.open("wb", buffering=0) as stream:
+        while stream.write(bytes(4096)):
+            pass
+    code, out, error = command("ledger", *work, "--ledger", full.ledger)
+    assert code == 0, out + error
+    other.unlink()
+    full.restart()
+    full.check_nothing_is_lost()
+
+
 def test_a_start_on_a_disk_without_any_room_says_so(full: FullDisk, disk: Path) -> None:
     """Not that a backup has to be restored, which would need room, too."""
     assert full.call()
@@ -259,12 +286,14 @@ def test_a_start_on_a_disk_without_any_room_says_so(full: FullDisk, disk: Path) 
             pass
     policies = disk.parent / "p"
     serve = ("serve", "--policies", policies, "--listen", "127.0.0.1:0", "--ledger", full.ledger)
-    code, _, error = command(*serve)
-    assert (code, "its disk is full: 0 bytes are free" in error, "Traceback" in error) == (
-        1,
-        True,
-        False,
-    ), error
+    Path(f"{full.ledger}.lock").unlink()  # as of a ledger that was copied there
+    for start in (serve, ("ledger", "compact", "--ledger", full.ledger)):
+        code, _, error = command(*start)
+        assert (code, "its disk is full: 0 bytes are free" in error, "Traceback" in error) == (
+            1,
+            True,
+            False,
+        ), error
     other.unlink()
     full.restart()
     full.check_nothing_is_lost()

@@ -33,7 +33,7 @@ from support.identities import (
     secure_stub,
     write_pair,
 )
-from support.policies import minimal
+from support.policies import limit, minimal
 from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
 
 from sidecar.identity.settings import DENIAL_BURST
@@ -289,6 +289,31 @@ def test_a_caller_that_is_always_denied_does_not_fill_the_disk(
     with closing(sqlite3.connect(own.ledger)) as ledger:
         (recorded,) = ledger.execute("SELECT count(*) FROM denials").fetchone()
     assert recorded == DENIAL_BURST + 1
+
+
+def test_a_repeat_is_answered_whatever_the_rate_of_denials(
+    start_sidecar: Start, tmp_path: Path
+) -> None:
+    """L3: its own hold has taken the last room, so as a new call it would be denied."""
+    (tmp_path / "jwks.json").write_text(json.dumps(KEYS.jwks))
+    args = (*ARGS, "--jwks", str(tmp_path / "jwks.json"), "--max-denial-rate", "0.001")
+    own = start_sidecar(minimal(tmp_path / "p", one=limit("1", meter="requests")), *args)
+    eve = bearer(KEYS.token(sub="eve"))
+    once = chat(NULL_RECORDERS, model="small-1", request_id="once")
+    allowed = own.stub.Authorize(once, metadata=eve)
+    for _ in range(DENIAL_BURST):
+        denied = own.stub.Authorize(chat(NULL_RECORDERS, model="small-1"), metadata=eve)
+        assert denied.effect == pb.EFFECT_DENY
+    new = chat(NULL_RECORDERS, model="small-1", request_id="new")
+    refused = refusal(partial(own.stub.Authorize, new, metadata=eve))
+    assert refused == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_DENIALS")
+    again = own.stub.Authorize(once, metadata=eve)
+    assert (again.hold_id, again.replayed) == (allowed.hold_id, True)
+    other = chat(NULL_RECORDERS, model="unknown", request_id="once")
+    assert refusal(partial(own.stub.Authorize, other, metadata=eve)) == (
+        grpc.StatusCode.ALREADY_EXISTS,
+        "REQUEST_ID_REUSED",
+    )
 
 
 def test_a_stream_does_not_outlive_its_token(sidecar: RunningSidecar) -> None:
