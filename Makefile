@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
+# Ledgers flush at each commit, and those of tests need not outlive the machine. So tests write to a
+# disk in memory, where that has room.
+MEMORY_DISK = $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -n 1)" -ge 6 ] \
+  2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
+FOR_TESTS = $(if $(MEMORY_DISK),TMPDIR=$(MEMORY_DISK))
 
 .DEFAULT_GOAL := help
 .PHONY: help schemas demo keys standin test test-versions environments check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
@@ -26,10 +31,10 @@ standin: .venv/ready ## Start a stand-in for Mistral, its models and keys, to tr
 	@PYTHONPATH=tests $(BIN)/python -m demo.standin
 
 test: .venv/ready ## Run the tests
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+	@$(FOR_TESTS) $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 test-versions: .venv/ready ## Run them on every Python that is here; FAST=1: a part, on the oldest and newest beside .venv
-	@PYTHONPATH=tests $(BIN)/python -m versions --jobs $(JOBS) $(if $(FAST),--fast)
+	@$(FOR_TESTS) PYTHONPATH=tests $(BIN)/python -m versions --jobs $(JOBS) $(if $(FAST),--fast)
 
 environments: .venv/ready ## Make the environments of test-versions; FAST=1 as there
 	@PYTHONPATH=tests $(BIN)/python -m versions --set-up $(if $(FAST),--fast)
@@ -95,7 +100,7 @@ lock: ## Update the lock files (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group docs -o requirements-docs.lock
 
 property: .venv/ready ## The long run of the property tests, with random seeds
-	$(BIN)/python -m pytest -q -n $(JOBS) -m property --hypothesis-profile=long
+	$(FOR_TESTS) $(BIN)/python -m pytest -q -n $(JOBS) -m property --hypothesis-profile=long
 
 conformance: .venv/ready ## Update the lists of cases in which the CEL evaluators differ
 	@PYTHONPATH=tests $(BIN)/python -m conformance
@@ -117,7 +122,7 @@ rotations: .venv/ready ## Kill -9 a rotation of a key at every boundary, and sho
 	@PYTHONPATH=tests $(BIN)/python -m rotations
 
 mutants: .venv/ready ## Break each promise on purpose, or ONLY="some of them"; tests have to notice
-	@PYTHONPATH=tests $(BIN)/python -m mutants $(ONLY)
+	@$(FOR_TESTS) PYTHONPATH=tests $(BIN)/python -m mutants $(ONLY)
 
 ROWS ?= 100000
 FORMAT ?= text

@@ -25,6 +25,8 @@ settings.register_profile("fixed", derandomize=True, database=None, max_examples
 settings.register_profile("long", max_examples=3000, **_COMMON)
 settings.load_profile("fixed")
 
+TESTS = Path(__file__).parent
+
 __all__ = ["pytest_terminal_summary"]
 
 CelPythonEngine()  # celpy sets the recursion limit, which Hypothesis minds in mid-test
@@ -35,6 +37,11 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 def pytest_xdist_auto_num_workers() -> int:
     """Return the number of parallel tests: two for each core, since tests mostly wait."""
     return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the sample programs: one takes minutes to build, and at the end would run alone."""
+    items.sort(key=lambda item: not item.path.is_relative_to(TESTS / "clients"))
 
 
 @pytest.fixture(params=["cel-cpp", "cel-python"])

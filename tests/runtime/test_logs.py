@@ -112,8 +112,8 @@ def test_the_selected_decisions_have_a_line(
     running = start_sidecar(policies, *flags)
     decisions(running, 3, 3)
     assert running.stop() == 0
-    assert allows == len(re.findall(r"decision dec_\w+ \(enforce\): allow", running.log))
-    assert denials == len(re.findall(r"decision dec_\w+ \(enforce\): deny NO", running.log))
+    assert allows == len(re.findall(r"decision dec_[\w-]+ \(enforce\): allow", running.log))
+    assert denials == len(re.findall(r"decision dec_[\w-]+ \(enforce\): deny NO", running.log))
 
 
 def test_a_sample_of_allows_is_drawn_by_their_ids(
@@ -124,7 +124,7 @@ def test_a_sample_of_allows_is_drawn_by_their_ids(
     running = start_sidecar(policies, *flags)
     made = decisions(running, 60, 5)
     assert running.stop() == 0
-    logged = set(re.findall(r"decision (dec_\w+) \(enforce\)", running.log))
+    logged = set(re.findall(r"decision (dec_[\w-]+) \(enforce\)", running.log))
     drawn = {
         name for name, effect in made.items()
         if effect == "deny" or zlib.crc32(name.encode()) < 2**31

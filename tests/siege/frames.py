@@ -47,14 +47,14 @@ class UnfinishedRequests(Fuzzer):
             connections = self.random.randint(1, MAX_CONNECTIONS)
             calls = self.random.randint(1, MAX_CALLS // connections)
             size = self.random.choice((100, 8_192, MAX_REQUEST_BYTES, MAX_REQUEST_BYTES + 1))
-            volley = [
-                UnfinishedCalls(sidecar.addresses[0], self.random.choice(PATHS), calls, size)
-                for _ in range(connections)
-            ]
-            with ThreadPoolExecutor(connections) as threads:
-                list(threads.map(lambda one: one.run(RUN_SECONDS), volley))
-            for one in volley:
-                one.close()
+            with contextlib.ExitStack() as opened:
+                volley = []
+                for _ in range(connections):
+                    path = self.random.choice(PATHS)
+                    volley.append(UnfinishedCalls(sidecar.addresses[0], path, calls, size))
+                    opened.callback(volley[-1].close)
+                with ThreadPoolExecutor(connections) as threads:
+                    list(threads.map(lambda one: one.run(RUN_SECONDS), volley))
             yield
 
 

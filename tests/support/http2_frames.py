@@ -74,9 +74,13 @@ class UnfinishedCalls:
         self._left = {number * 2 + 1: memoryview(message) for number in range(calls)}
         self._windows = dict.fromkeys(self._left, self._initial)
         self.sent_bytes = 0
-        self._send(PREFACE + SettingsFrame(0).serialize())
-        self._receive(1)  # the server's settings
-        self._send(b"".join(begun(stream, path) for stream in self._left))
+        try:
+            self._send(PREFACE + SettingsFrame(0).serialize())
+            self._receive(1)  # the server's settings
+            self._send(b"".join(begun(stream, path) for stream in self._left))
+        except OSError:
+            self.close()
+            raise
 
     def run(self, seconds: float) -> None:
         """Send what the server takes, until it takes nothing for this time, or closes."""

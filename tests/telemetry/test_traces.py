@@ -49,7 +49,7 @@ def test_a_call_is_a_span_in_its_callers_trace_with_one_for_each_stage(
     assert (whole.name, whole.trace_id.hex(), whole.parent_span_id.hex()) == (
         AUTHORIZE, TRACE, PARENT,
     )  # fmt: skip
-    assert [stage.name for stage in stages] == ["identity", "policy", "ledger"]
+    assert [stage.name for stage in stages] == ["identity", "queue", "policy", "ledger"]
     for stage in stages:
         assert (stage.trace_id, stage.parent_span_id) == (whole.trace_id, whole.span_id)
         assert whole.start_time_unix_nano <= stage.start_time_unix_nano
@@ -103,7 +103,7 @@ def test_an_invalid_trace_header_is_ignored(
         metadata = (("traceparent", header),) if header.isprintable() else ()
         assert running.stub.Authorize(chat(tester(), model="small-1"), metadata=metadata).hold_id
         spans = spans_of(server, running)
-    assert len(spans) == (0 if header.endswith("-00") else 4)
+    assert len(spans) == (0 if header.endswith("-00") else 5)
 
 
 @pytest.mark.parametrize("answer", ["hang", 503, 400, None])
