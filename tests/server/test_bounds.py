@@ -161,12 +161,11 @@ def test_idle_streams_do_not_block_other_calls(
 def test_an_idle_stream_makes_room_where_all_places_are_taken(
     shared_sidecar: RunningSidecar,
 ) -> None:
-    """The one that is idle for the longest; one in use stays, and those idle for less."""
+    """One that was idle for long enough ends for a new one, which is answered."""
     done = threading.Event()
 
-    def requests(*request_ids: str) -> Iterator[pb.AuthorizeRequest]:
-        for request_id in request_ids:
-            yield chat(request_id=request_id)
+    def requests(request_id: str) -> Iterator[pb.AuthorizeRequest]:
+        yield chat(request_id=request_id)
         done.wait(300)
 
     own = shared_sidecar.stub
@@ -174,18 +173,14 @@ def test_an_idle_stream_makes_room_where_all_places_are_taken(
     for number in range(MAX_STREAMS):
         streams.append(own.AuthorizeStream(requests(f"idle-{number}")))
         assert next(streams[number]).request_id == f"idle-{number}"
-    later = own.AuthorizeStream(requests("too early"))
-    with pytest.raises(grpc.RpcError):
-        next(later)
-    assert _reason(later) == "TOO_MANY_STREAMS"
     time.sleep(IDLE_SECONDS)
     for number in range(2):
         stream = own.AuthorizeStream(requests(f"later-{number}"))
         assert next(stream).request_id == f"later-{number}"
-        with pytest.raises(grpc.RpcError):
-            next(streams[number])
-        assert error_info(streams[number]).reason == "STREAM_IDLE"
-    assert all(stream.is_active() for stream in streams[2:])
+    eventually(lambda: not all(stream.is_active() for stream in streams))
+    ended = [stream for stream in streams if not stream.is_active()]
+    failed = [stream for stream in ended if stream.code() is not grpc.StatusCode.OK]
+    assert {error_info(stream).reason for stream in failed} <= {"STREAM_IDLE"}
     done.set()
 
 
