@@ -6,7 +6,7 @@ JOBS ?= auto
 # Ledgers flush at each commit, and those of tests need not outlive the machine. So tests write to a
 # disk in memory, where that has room.
 MEMORY_DISK = $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -n 1)" -ge 6 ] \
-  2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
+  2>/dev/null && [ -w /dev/shm ] && ! grep -q ' /dev/shm .*noexec' /proc/mounts && echo /dev/shm)
 FOR_TESTS = $(if $(MEMORY_DISK),TMPDIR=$(MEMORY_DISK))
 
 .DEFAULT_GOAL := help
