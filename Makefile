@@ -10,7 +10,7 @@ MEMORY_DISK = $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -
 FOR_TESTS = $(if $(MEMORY_DISK),TMPDIR=$(MEMORY_DISK))
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo keys standin test test-versions environments check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
+.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,9 +35,6 @@ test: .venv/ready ## Run the tests
 
 test-versions: .venv/ready ## Run them on every Python that is here; FAST=1: a part, on the oldest and newest beside .venv
 	@$(FOR_TESTS) PYTHONPATH=tests $(BIN)/python -m versions --jobs $(JOBS) $(if $(FAST),--fast)
-
-environments: .venv/ready ## Make the environments of test-versions; FAST=1 as there
-	@PYTHONPATH=tests $(BIN)/python -m versions --set-up $(if $(FAST),--fast)
 
 check: .venv/ready ## Lint, types, import rules, and whether the generated code is current
 	$(BIN)/ruff format --check

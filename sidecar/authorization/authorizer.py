@@ -90,7 +90,6 @@ class Authorizer:
         is the principal that the caller has proven to be, whom its request_id belongs to.
         Raises what Ledger.decide raises, or ClockJumpedError.
         """
-        self.guard.check()
         recorder = current_recorder.get()
         recorder.enter("queue")
         call = Call(self.policy, request, contradiction, owner)
@@ -99,6 +98,7 @@ class Authorizer:
         # Called when the group begins, so that decisions have the times and the order of commits.
         def propose() -> ReservationRequest:
             recorder.enter("policy")
+            self.guard.check()
             proposals[:] = [self._proposer.propose(call, self.revoked_versions)]
             recorder.enter("ledger")
             return proposals[0].reservation

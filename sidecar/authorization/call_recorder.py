@@ -15,8 +15,8 @@ from sidecar.ledger.protocol import IsWanted, always
 T = TypeVar("T")
 
 Stage = Literal["identity", "queue", "policy", "ledger"]
-"""The stages of a call, in this order. A call starts in `identity`; `queue` ends with its group's
-begin."""
+"""The stages of a call, in this order. A call starts in `identity`; `queue` ends when its group
+begins."""
 
 
 class CallRecorder:

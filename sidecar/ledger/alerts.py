@@ -34,7 +34,7 @@ The mean is over those of the last BURN_HOURS with any spend; it needs MIN_BURN_
 """
 
 MAX_UNSPENT_SCOPES = 1000
-"""So many scopes of one limit and window have an alert although nothing is spent or held there.
+"""The most scopes of one limit and window that raise an alert with nothing spent or held there.
 
 A ceiling of 0 denies the first call of every scope; where apps choose scopes, as with a limit for
 each principal, invented ones would fill the disk.

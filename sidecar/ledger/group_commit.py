@@ -50,7 +50,7 @@ class _Request(NamedTuple):
     """None for work that is done whether a caller waits or not."""
 
     def to_do(self) -> bool:
-        """Whether a caller waits for it, or it does not matter."""
+        """Whether its caller still waits, or it is done without one."""
         return self.is_wanted is None or (self.is_wanted() and not self.future.cancelled())
 
     def run(self, refusals: tuple[type[Exception], ...]) -> Any:
@@ -117,9 +117,9 @@ class GroupCommit:
     async def run_prepared(
         self, prepare: Callable[[], P], work: Callable[[P], T], is_wanted: IsWanted
     ) -> T:
-        """Prepare, and run the work with what that returned, in the next group.
+        """Run the work in the next group, with what `prepare` returns there.
 
-        To prepare writes nothing, so what it raises fails this request alone. Neither is done if
+        `prepare` writes nothing, so what it raises fails this request alone. Neither is done if
         the caller is cancelled, or the result not wanted, when the group begins: then it
         raises CancelledError. Raises what `prepare` raises, and what `run` raises.
         """

@@ -27,17 +27,17 @@ def unique_part(row: int, entropy: Callable[[int], bytes]) -> str:
 
 
 def read_hold(connection: sqlite3.Connection, query: str, hold_id: str) -> tuple[Any, ...]:
-    """Return the row of a query for a hold, without its first column, which is the hold's id.
+    """Return the row of a query for a hold, whose first column is the hold's id.
 
     The query's parameter is the row id. Raises HoldUnknownError.
     """
     carried = _HOLD_ID.fullmatch(hold_id)
     row = int(carried[1], 16) if carried else _earlier_row(connection, hold_id)
     found = connection.execute(query, (row,)).fetchone()
-    # In constant time: a caller that knows the row id cannot find the random part by and by.
+    # In constant time: a caller that knows the row id cannot find the random part digit by digit.
     if found is None or not hmac.compare_digest(found[0].encode(), hold_id.encode()):
         raise HoldUnknownError
-    return tuple(found[1:])
+    return tuple(found)
 
 
 def _earlier_row(connection: sqlite3.Connection, hold_id: str) -> int:

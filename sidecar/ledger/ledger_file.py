@@ -216,7 +216,7 @@ def _refusal(path: Path, error: sqlite3.Error) -> LedgerRefusedError:
 
 
 def _is_disk_full(path: Path, error: sqlite3.Error) -> bool:
-    """Whether a ledger cannot be opened for want of room, which SQLite does not always call so."""
+    """Whether a ledger cannot be opened because its disk is full; SQLite may name another error."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code & _PRIMARY_CODE == sqlite3.SQLITE_IOERR:
         return shutil.disk_usage(path.absolute().parent).free < WAL_INDEX_BYTES

@@ -163,7 +163,7 @@ def held_from_row(row: Sequence[Any]) -> Usage:
 
 
 HOLD = f"""
-SELECT h.hold_id, h.hold_id, h.state, d.principal, d.decided_at_us, d.model_requested, d.model,
+SELECT h.hold_id, h.state, d.principal, d.decided_at_us, d.model_requested, d.model,
   d.endpoint, h.service_tier, h.batch, h.region, h.held_cost_nano_usd,
   p.price_id, p.content, {HELD}
 FROM holds h JOIN decisions d USING (id) LEFT JOIN prices p ON p.id = h.price
@@ -172,7 +172,7 @@ WHERE h.id = ?
 
 
 def hold_from_row(row: tuple[Any, ...]) -> Hold:
-    """Read a row of HOLD, without its first column."""
+    """Read a row of HOLD."""
     (
         hold_id, state, principal_id, opened_at_us, model_requested, model_id, endpoint,
         service_tier, batch, region, cost_nano_usd, price_id, content, *held,

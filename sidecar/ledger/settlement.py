@@ -119,7 +119,7 @@ class Settlements:
 
     def _hold(self, hold_id: str) -> _Hold:
         """Read a hold. Raises HoldUnknownError."""
-        row, state = read_hold(self._sql, _STATE, hold_id)
+        _, row, state = read_hold(self._sql, _STATE, hold_id)
         return _Hold(row, HoldState(state), self._amounts(row))
 
     def _amounts(self, row: int) -> list[_Amount]:

@@ -80,11 +80,8 @@ class SqliteLedger:
         """
         given, path = path, ledger_file.canonical_path(path)
         with ExitStack() as opened:
-            opened.enter_context(ledger_file.lock(path))
-            self._reserve = Reserve(path)
-            self._reserve.free()  # on a full disk, even a start needs room
-            writer = ledger_file.open_writer(path)
-            opened.callback(writer.close)
+            # With the room of the reserve: on a full disk, even a start needs room.
+            writer = opened.enter_context(ledger_file.sole_writer(path))
             # Reads have a connection of their own: they see only what is committed
             # and never wait for a commit. It closes first, so that the writer,
             # which closes last, folds the WAL into the file.
@@ -92,6 +89,7 @@ class SqliteLedger:
             opened.callback(reader.close)
             self._opened = opened.pop_all()
         self._path = path
+        self._reserve = Reserve(path)
         self._reader = reader
         self._watch = FileWatch(given, path)
         self._opened.callback(self._leave_place)

@@ -56,49 +56,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--fast", action="store_true", help="a part, on the oldest and the newest; not on this one"
     )
     parser.add_argument("--jobs", default="auto", help="tests at once")
-    parser.add_argument("--set-up", action="store_true", help="only make the environments")
     options = parser.parse_args(arguments)
     found = find(candidates())
     if not found:
         sys.stderr.write(f"none of Python {', '.join(VERSIONS)} is here\n")
         return 1
-    wanted = chosen(found, fast=options.fast)
-    if options.set_up:
-        return 0 if all(set_up(one) for one in wanted) else 1
-    words = [*(FAST if options.fast else ()), "-n", options.jobs, "--dist", "worksteal"]
-    outcomes = [run(one, words) for one in wanted]
+    outcomes = [
+        run(one, [*(FAST if options.fast else ()), "-n", options.jobs, "--dist", "worksteal"])
+        for one in chosen(found, fast=options.fast)
+    ]
     console().print(table(outcomes, found))
     return 0 if all(outcome.is_good for outcome in outcomes) else 1
-
-
-def set_up(one: Interpreter) -> bool:
-    """Make the version's environment, unless it is there; return whether it is."""
-    venv = environment(one)
-    ready = ["make", f"VENV={venv}", f"PYTHON={one.path}", f"{venv}/ready"]
-    return subprocess.run(ready, cwd=ROOT, env=variables(), check=False).returncode == 0  # noqa: S603 - our own target
 
 
 def run(one: Interpreter, words: Sequence[str]) -> Outcome:
     """Make the version's environment, and run the tests in it."""
     console().rule(f"Python {'.'.join(map(str, one.patch))}")
-    started = time.monotonic()
+    started, venv = time.monotonic(), f"build/versions/{one.version}"
+    env = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
+    ready = ["make", f"VENV={venv}", f"PYTHON={one.path}", f"{venv}/ready"]
+    done = subprocess.run(ready, cwd=ROOT, env=env, check=False)  # noqa: S603 - our own target
     summary, is_good = "cannot be set up", False
-    if set_up(one):
-        command = [f"{environment(one)}/bin/python", "-m", "pytest", "-q", *words]
-        is_good, last = followed(command, variables())
+    if done.returncode == 0:
+        command = [f"{venv}/bin/python", "-m", "pytest", "-q", *words]
+        is_good, last = followed(command, env)
         summary = re.sub(r" in [\d.]+s.*", "", last)
     seconds = time.monotonic() - started
     return Outcome(one.version, str(one.path), summary, is_good, seconds)
-
-
-def environment(one: Interpreter) -> str:
-    """Return the folder of the version's environment."""
-    return f"build/versions/{one.version}"
-
-
-def variables() -> dict[str, str]:
-    """Return our environment variables, without those of this Python and this make."""
-    return {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
 
 
 def followed(command: list[str], env: dict[str, str]) -> tuple[bool, str]:

@@ -1,7 +1,7 @@
 """Fields of messages as variables of their own, for cel-cpp.
 
-It converts a whole message when an expression first reads it, for every call anew, which costs more
-than the expression. CEL takes `request.tokens` for a variable of that name where one is declared,
+cel-cpp converts a whole message when an expression first reads it, for every call anew, which costs
+more than the expression. CEL takes `request.tokens` for a variable of that name where there is one,
 so only the fields that an expression reads are converted. What is not a plain value stays a field
 of its message.
 """
