@@ -78,10 +78,10 @@ def test_help_explains_each_command_with_an_example(command: tuple[str, ...]) ->
     ],
 )  # fmt: skip
 def test_wrong_usage_exits_2_and_says_what_is_wrong(
-    args: tuple[object, ...], expected: str, tmp_path: Path
+    args: tuple[object, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 2 is for the caller's mistakes."""
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     code, _, err = sidecar(*args)
     assert (code, expected in err) == (2, True), err
 

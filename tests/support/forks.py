@@ -197,7 +197,7 @@ def _become(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     time.tzset()
-    os.chdir(order["folder"])
+    os.chdir(order["folder"])  # noqa: TID251 - a process of its own
     sys.argv = ["sidecar", *order["arguments"]]
     sys.stdin = _stream(0, "r", sys.stdin)
     sys.stdout = _stream(1, "w", sys.stdout)
