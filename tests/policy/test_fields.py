@@ -8,7 +8,7 @@ import pytest
 from sidecar.policy.cel.cel_cpp import CelCppEngine
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import Engine, ResultKind
-from sidecar.policy.cel.fields import READS, TYPES, read_by
+from sidecar.policy.cel.fields import READS, TYPES, asks_presence, read_by, whole_read_by
 from sidecar.policy.cel.variables import MESSAGES, Values, no_call
 from sidecar.v1 import policy_input_pb2 as policy_pb
 
@@ -72,3 +72,23 @@ def test_every_field_is_a_variable_or_read_with_its_message() -> None:
         "role.daily_token_budget",
     }
     assert read_by("workspace.services") == {"workspace"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "// the key {key.id} has its role\nrequest.batch",
+        "request.batch // && role.name",
+        'request.batch && "key // \\"role" != "" // key',
+        "request.batch && r'\\d // key' != 'role \\\\' // 'key'",
+    ],
+)
+def test_comments_and_texts_read_nothing(source: str) -> None:
+    """Words of a header name variables, too; a text may have the mark of a comment."""
+    assert (read_by(source), whole_read_by(source)) == ({"request.batch"}, {"request"})
+    assert not asks_presence(source)
+
+
+def test_a_text_that_looks_like_a_comment_hides_no_variable() -> None:
+    """What follows it is read."""
+    assert read_by("'//' != key.id && r\"\\\\\" != role.name") == {"key.id", "role.name"}

@@ -16,7 +16,7 @@ from cel_expr_python import cel
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from sidecar.policy.cel import variables
+from sidecar.policy.cel import literals, variables
 from sidecar.policy.cel.variables import Values
 
 Read = Callable[[Values], Any]
@@ -103,7 +103,7 @@ def read_by(source: str) -> frozenset[str]:
     A variable whose field is not next to it is read whole, and in each of its fields.
     """
     names: set[str] = set()
-    for variable, field in _NAME.findall(source):
+    for variable, field in _NAME.findall(literals.code(source)):
         if f"{variable}.{field}" in TYPES:
             names.add(f"{variable}.{field}")
         elif variable in READS:
@@ -115,9 +115,11 @@ def read_by(source: str) -> frozenset[str]:
 
 def whole_read_by(source: str) -> frozenset[str]:
     """Return the variables that an expression may read, as messages."""
-    return frozenset(variable for variable, _ in _NAME.findall(source)) & READS.keys()
+    return (
+        frozenset(variable for variable, _ in _NAME.findall(literals.code(source))) & READS.keys()
+    )
 
 
 def asks_presence(source: str) -> bool:
     """Whether an expression may ask if a field is there, which only a message has."""
-    return _PRESENCE.search(source) is not None
+    return _PRESENCE.search(literals.code(source)) is not None

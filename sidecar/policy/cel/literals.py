@@ -9,6 +9,7 @@ import re
 _PLAIN = r'"(?:[^"\\\n]|\\[\\"\'nrt])*"|\'(?:[^\'\\\n]|\\[\\"\'nrt])*\''
 _RAW = r'[rR](?:"(?:[^"\\\n]|\\[^"\'\n])*"|\'(?:[^\'\\\n]|\\[^"\'\n])*\')'
 _PORTABLE = re.compile(f"{_PLAIN}|{_RAW}")
+_NO_CODE = re.compile(rf"//[^\n]*|{_PLAIN}|\b{_RAW}")
 _ESCAPED = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
@@ -28,3 +29,8 @@ def text(literal: str) -> str:
     if literal[0] in "rR":
         return literal[2:-1]
     return _ESCAPED.sub(lambda found: _ESCAPES[found[1]], literal[1:-1])
+
+
+def code(source: str) -> str:
+    """Return an expression without its comments and text literals, if those are portable."""
+    return _NO_CODE.sub(" ", source)
