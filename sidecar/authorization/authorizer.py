@@ -31,7 +31,7 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import UsageReport
-from sidecar.ledger.protocol import HoldUnknownError, IsWanted, Ledger
+from sidecar.ledger.protocol import IsWanted, Ledger
 from sidecar.policy.policy_set import PolicySet
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,28 @@ class Authorizer:
         """
         recorder = current_recorder.get()
         recorder.enter("ledger")
-        hold = self._hold_of(hold_id, owner)
+        settlements: list[Settlement] = []
+
+        def settlement_of(hold: Hold) -> Settlement:
+            settlements[:] = [self._settlement(hold, report, response_model, outcome)]
+            if hold.state in (HoldState.OPEN, HoldState.EXPIRED):  # else the first one stands (L3)
+                self._bounds.check(report)
+            return settlements[0]
+
+        async def close(_: IsWanted) -> Charge:
+            try:
+                charge = await self._ledger.settle_in_group(hold_id, settlement_of, owner)
+            except UsageTooLargeError:
+                await self._ledger.report_refused_usage(hold_id, settlements[0])
+                raise
+            recorder.closed("settle", hold_id, charge)
+            return charge
+
+        return await run_to_completion(close)
+
+    def _settlement(
+        self, hold: Hold, report: UsageReport, response_model: str, outcome: str
+    ) -> Settlement:
         used = report.completed(hold.endpoint, hold.most)
         cost_nano_usd = hold.cost_nano_usd
         tariff = self._tariff_that_served(hold, response_model)
@@ -142,22 +163,7 @@ class Authorizer:
         if tariff is not None and report != UsageReport() and not unrecognized:
             cost_nano_usd = tariff.cost_nano_usd(used, _terms_that_served(hold, report, tariff))
         self._usage_log.note(hold, report, unrecognized=unrecognized)
-        settlement = Settlement(
-            used, cost_nano_usd, outcome, response_model, self._clock(), unrecognized
-        )
-        if hold.state in (HoldState.OPEN, HoldState.EXPIRED):  # else the first outcome stands (L3)
-            try:
-                self._bounds.check(report)
-            except UsageTooLargeError:
-                await self._ledger.report_refused_usage(hold_id, settlement)
-                raise
-
-        async def close(_: IsWanted) -> Charge:
-            charge = await self._ledger.settle(hold_id, settlement)
-            recorder.closed("settle", hold_id, charge)
-            return charge
-
-        return await run_to_completion(close)
+        return Settlement(used, cost_nano_usd, outcome, response_model, self._clock(), unrecognized)
 
     async def release(self, hold_id: str, reason: str, owner: str = "") -> Charge:
         """Release the hold of a call that was never sent.
@@ -166,11 +172,9 @@ class Authorizer:
         """
         recorder = current_recorder.get()
         recorder.enter("ledger")
-        if owner:
-            self._hold_of(hold_id, owner)
 
         async def close(_: IsWanted) -> Charge:
-            charge = await self._ledger.release(hold_id, reason, self._clock())
+            charge = await self._ledger.release(hold_id, reason, self._clock(), owner)
             recorder.closed("release", hold_id, charge)
             return charge
 
@@ -210,12 +214,6 @@ class Authorizer:
         now_us = self._clock()
         limits, reasons = limits_of(self.policy, principal, model, now_us)
         return self._ledger.budgets(limits, now_us), reasons
-
-    def _hold_of(self, hold_id: str, owner: str) -> Hold:
-        hold = self._ledger.hold(hold_id)
-        if owner and hold.principal_id != owner:
-            raise HoldUnknownError
-        return hold
 
     def _tariff_that_served(self, hold: Hold, response_model: str) -> Tariff | None:
         """Return the tariff of the model that the response names, else the hold's.

@@ -23,7 +23,8 @@ from sidecar.domain.retirement import MODEL_RETIRED
 from sidecar.domain.rotation import STILL_IN_USE, Stage
 from sidecar.domain.windows import MINUTE_US, Span, Window
 from sidecar.ledger import rows
-from sidecar.ledger.balances import Balance, Balances
+from sidecar.ledger.balances import Balance
+from sidecar.ledger.group_balances import GroupBalances
 
 BURN_FACTOR = 3
 BURN_HOURS = 24
@@ -52,7 +53,7 @@ class Alerts:
     def __init__(
         self,
         connection: sqlite3.Connection,
-        balances: Balances,
+        balances: GroupBalances,
         channels: Sequence[str],
         entropy: Callable[[int], bytes],
         origin: Origin = UNNAMED,
@@ -155,6 +156,7 @@ class Alerts:
 
     def burn(self, at_us: int) -> int:
         """Report every limit of cost per hour that spends unusually fast; return how many."""
+        self._balances.write()  # the rows are read next
         at_us = self._balances.advance(at_us)
         before, since_us = len(self._raised), self._balances.span(Window.HOUR, at_us).start_us
         burning = self._sql.execute(_BURNING, (since_us, at_us, at_us)).fetchall()

@@ -2,8 +2,7 @@
 
 The calls of a group share a transaction, and most of them the same few limits.
 L8: this is no second truth. The cache lives within the one transaction that can change
-the ledger, and is written before it ends. What closes holds changes the rows of budgets by `close`,
-so that the rest of the group finds what they have then.
+the ledger, and is written before it ends, and before rows of budgets are read in another way.
 """
 
 import sqlite3
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from sidecar.domain.decisions import Limit, Meter
 from sidecar.domain.windows import DEFAULT_ANCHOR, Anchor, Calendar, Span, Window
-from sidecar.ledger.balances import Balance, Balances, LedgerTime
+from sidecar.ledger.balances import Balance, Balances, LedgerTime, Sums
 from sidecar.ledger.rows import insert, row_id
 
 
@@ -56,6 +55,19 @@ class _GroupBalance:
         return span.start_us == self.start_us and (self.ends_us is None or at_us < self.ends_us)
 
 
+@dataclass(slots=True)
+class BudgetRow:
+    """A row of `budgets` in which holds of the group end."""
+
+    row: int
+    limit: Limit
+    spent: int
+    """With what the group has charged."""
+    freed: int = 0
+    charged: int = 0
+    """What the group has freed and charged, and not written yet."""
+
+
 class GroupBalances(Balances):
     """Balances on the writer's connection, to which the calls of a group add."""
 
@@ -65,6 +77,7 @@ class GroupBalances(Balances):
         """See Balances."""
         super().__init__(connection, calendar, time)
         self._cached: dict[_Key, _GroupBalance] = {}
+        self._rows: dict[int, BudgetRow] = {}
 
     def of(self, limit: Limit, at_us: int) -> Balance:
         """Return a limit's balance, with all that the group has held so far."""
@@ -91,15 +104,34 @@ class GroupBalances(Balances):
         cached.anchor, cached.counted_at_us = balance.limit.anchor, balance.at_us
         return cached.row
 
-    def close(self, limit: Limit, row: int, freed: int, charged: int) -> None:
+    def sums(self, limit: Limit, span: Span, at_us: int) -> Sums:
+        """See Balances.sums."""
+        self._write_closed()  # the rows are read next
+        return super().sums(limit, span, at_us)
+
+    def budget_row(self, row: int) -> BudgetRow:
+        """Return a row of `budgets`, by its id."""
+        budget = self._rows.get(row)
+        if budget is None:
+            found = self._sql.execute(_ROW, (row,)).fetchone()
+            rule, meter, window, scope, ceiling, spent, day, hour = found
+            anchor = Anchor(day, hour)
+            limit = Limit(rule, Meter(meter), Window(window), scope, ceiling, anchor=anchor)
+            budget = self._rows[row] = BudgetRow(row, limit, spent)
+        return budget
+
+    def close(self, budget: BudgetRow, freed: int, charged: int) -> None:
         """Move what a hold had of a row in `budgets` from held to spent: it is charged there."""
-        self._sql.execute(_CLOSE, (freed, charged, row))
-        cached = self._cached.get(_key(limit))
-        if cached is not None and cached.row == row:
+        budget.freed += freed
+        budget.charged += charged
+        budget.spent += charged
+        key = _key(budget.limit)
+        cached = self._cached.get(key)
+        if cached is not None and cached.row == budget.row:
             cached.held -= freed
             cached.spent += charged
         elif cached is not None:  # a row of an earlier window, which may count, too
-            self._write([self._cached.pop(_key(limit))])
+            self._write([self._cached.pop(key)])
 
     def open_window(self, balance: Balance) -> int:
         """Insert the row of the current window, and return its id.
@@ -116,10 +148,10 @@ class GroupBalances(Balances):
         return super().wait_us(balance, amount)
 
     def write(self) -> None:
-        """Write what was held, and empty the cache."""
-        balances = list(self._cached.values())
+        """Write what was held and closed, and empty the cache."""
+        self._write(self._cached.values())
+        self._write_closed()
         self.forget()
-        self._write(balances)
 
     def _write(self, balances: Iterable[_GroupBalance]) -> None:
         held = [
@@ -137,9 +169,16 @@ class GroupBalances(Balances):
         ]
         self._sql.executemany(_HOLD, held)
 
+    def _write_closed(self) -> None:
+        closed = [budget for budget in self._rows.values() if budget.freed or budget.charged]
+        self._sql.executemany(_CLOSE, [(one.freed, one.charged, one.row) for one in closed])
+        for budget in closed:
+            budget.freed = budget.charged = 0
+
     def forget(self) -> None:
         """Empty the cache, as after a rollback."""
         self._cached.clear()
+        self._rows.clear()
 
 
 _INSERT = insert(
@@ -153,6 +192,10 @@ _INSERT = insert(
     "ceiling",
     "starts_on",
     "starts_at",
+)
+_ROW = (
+    "SELECT rule, meter, window, scope, ceiling, spent, starts_on, starts_at FROM budgets"
+    " WHERE id = ?"
 )
 _CLOSE = "UPDATE budgets SET held = held - ?, spent = spent + ? WHERE id = ?"
 # After a correction of the time, a second may have later admissions than this one.

@@ -110,21 +110,24 @@ class GroupCommit:
         Work that `frees` room runs before the rest of its group. Cancelling the caller does not
         undo the work. Raises the work's refusal, or LedgerUnavailableError.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue_up(_Request(_nothing, lambda _: work(), future, frees))
-        return await future
+        return await self.run_prepared(_nothing, lambda _: work(), frees=frees)
 
     async def run_prepared(
-        self, prepare: Callable[[], P], work: Callable[[P], T], is_wanted: IsWanted
+        self,
+        prepare: Callable[[], P],
+        work: Callable[[P], T],
+        *,
+        frees: bool = False,
+        is_wanted: IsWanted | None = None,
     ) -> T:
         """Run the work in the next group, with what `prepare` returns there.
 
-        `prepare` writes nothing, so what it raises fails this request alone. Neither is done if
-        the caller is cancelled, or the result not wanted, when the group begins: then it
-        raises CancelledError. Raises what `prepare` raises, and what `run` raises.
+        `prepare` writes nothing, so what it raises fails this request alone. With `is_wanted`,
+        neither is done if the caller is cancelled, or the result not wanted, when the group
+        begins: then it raises CancelledError. Raises what `prepare` raises, and what `run` raises.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue_up(_Request(prepare, work, future, is_wanted=is_wanted))
+        self._queue_up(_Request(prepare, work, future, frees, is_wanted))
         return await future
 
     def _queue_up(self, request: _Request) -> None:

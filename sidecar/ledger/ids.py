@@ -5,13 +5,9 @@ and its hold have one row id and one random part. Before version 0016 an id had 
 "-"; such holds are found by an index of their own, to which nothing is added.
 """
 
-import hmac
 import re
 import sqlite3
 from collections.abc import Callable
-from typing import Any
-
-from sidecar.ledger.protocol import HoldUnknownError
 
 RANDOM_BYTES = 10
 NO_ROW = 0
@@ -26,18 +22,10 @@ def unique_part(row: int, entropy: Callable[[int], bytes]) -> str:
     return f"{row:x}-{entropy(RANDOM_BYTES).hex()}"
 
 
-def read_hold(connection: sqlite3.Connection, query: str, hold_id: str) -> tuple[Any, ...]:
-    """Return the row of a query for a hold, whose first column is the hold's id.
-
-    The query's parameter is the row id. Raises HoldUnknownError.
-    """
+def row_of(connection: sqlite3.Connection, hold_id: str) -> int:
+    """Return the row id that a hold's id names, which may not be there, or have another id."""
     carried = _HOLD_ID.fullmatch(hold_id)
-    row = int(carried[1], 16) if carried else _earlier_row(connection, hold_id)
-    found = connection.execute(query, (row,)).fetchone()
-    # In constant time: a caller that knows the row id cannot find the random part digit by digit.
-    if found is None or not hmac.compare_digest(found[0].encode(), hold_id.encode()):
-        raise HoldUnknownError
-    return tuple(found)
+    return int(carried[1], 16) if carried else _earlier_row(connection, hold_id)
 
 
 def _earlier_row(connection: sqlite3.Connection, hold_id: str) -> int:

@@ -140,16 +140,26 @@ class Ledger(Protocol):
         Raises HoldUnknownError or LedgerUnavailableError.
         """
 
+    async def settle_in_group(
+        self, hold_id: str, settlement_of: Callable[[Hold], Settlement], owner: str = ""
+    ) -> Charge:
+        """Settle a hold as `settlement_of` says, which is called with it when its group begins.
+
+        With an owner, another principal's hold is unknown. Raises what `settlement_of` raises,
+        which fails this call alone, and what `settle` raises.
+        """
+
     async def report_refused_usage(self, hold_id: str, settlement: Settlement) -> None:
         """Raise an alert of a usage that is too large to be charged; the hold stays as it is.
 
         Raises HoldUnknownError or LedgerUnavailableError.
         """
 
-    async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
+    async def release(self, hold_id: str, reason: str, at_us: int, owner: str = "") -> Charge:
         """End an open or expired hold at no charge; a settled or released one stays.
 
-        Raises HoldUnknownError or LedgerUnavailableError.
+        With an owner, another principal's hold is unknown. Raises HoldUnknownError or
+        LedgerUnavailableError.
         """
 
     def hold(self, hold_id: str) -> Hold:

@@ -1,19 +1,13 @@
-"""Conversion of decisions, holds, budgets and tariffs to columns and back."""
+"""Conversion of reasons, budgets, amounts and tariffs to columns and back."""
 
 import json
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
 
-from sidecar.domain.decisions import (
-    Budget,
-    Hold,
-    HoldState,
-    Meter,
-    Reason,
-)
-from sidecar.domain.prices import Multipliers, Price, Tariff, Terms
-from sidecar.domain.usage import Endpoint, ToolCalls, Usage, tool_calls_of
+from sidecar.domain.decisions import Budget, Meter, Reason
+from sidecar.domain.prices import Multipliers, Price, Tariff
+from sidecar.domain.usage import ToolCalls, tool_calls_of
 
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -86,6 +80,12 @@ def budgets_from_json(text: str) -> tuple[Budget, ...]:
     return tuple(Budget(rule, Meter(meter), *rest) for rule, meter, *rest in json.loads(text))
 
 
+def amounts_from_json(text: str) -> Sequence[tuple[int, int, int, int]]:
+    """Read what amounts_to_json wrote."""
+    amounts: list[tuple[int, int, int, int]] = json.loads(text)
+    return amounts
+
+
 def amounts_to_json(amounts: Sequence[tuple[int, int, int, int]]) -> str:
     """Write the column `amounts` of a hold, a JSON list of lists in the order of the budgets.
 
@@ -134,59 +134,9 @@ def tariff_to_json(tariff: Tariff) -> str:
     )
 
 
+@lru_cache(maxsize=256)  # the same tariffs are read for each hold that ends
 def tariff_from_json(price_id: str, text: str) -> Tariff:
     """Read what tariff_to_json wrote."""
     content = json.loads(text)
     multipliers = Multipliers(**content.pop("multipliers_in_thousandths"))
     return Tariff(Price(price_id, **content), multipliers)
-
-
-HELD = (
-    "h.held_input_tokens, h.held_output_tokens, h.held_pages, h.held_audio_seconds,"
-    " h.held_characters, h.held_annotated_pages, h.held_tool_calls"
-)
-"""The worst case of holds h, as held_from_row reads it."""
-
-
-def held_from_row(row: Sequence[Any]) -> Usage:
-    """Read the columns of HELD."""
-    input_tokens, output_tokens, pages, audio_seconds, characters, annotated_pages, calls = row
-    return Usage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        pages=pages,
-        audio_seconds=audio_seconds,
-        characters=characters,
-        annotated_pages=annotated_pages,
-        tool_calls=tool_calls_from_json(calls),
-    )
-
-
-HOLD = f"""
-SELECT h.hold_id, h.state, d.principal, d.decided_at_us, d.model_requested, d.model,
-  d.endpoint, h.service_tier, h.batch, h.region, h.held_cost_nano_usd,
-  p.price_id, p.content, {HELD}
-FROM holds h JOIN decisions d USING (id) LEFT JOIN prices p ON p.id = h.price
-WHERE h.id = ?
-"""  # noqa: S608 - our own columns
-
-
-def hold_from_row(row: tuple[Any, ...]) -> Hold:
-    """Read a row of HOLD."""
-    (
-        hold_id, state, principal_id, opened_at_us, model_requested, model_id, endpoint,
-        service_tier, batch, region, cost_nano_usd, price_id, content, *held,
-    ) = row  # fmt: skip
-    return Hold(
-        hold_id=hold_id,
-        state=HoldState(state),
-        principal_id=principal_id,
-        opened_at_us=opened_at_us,
-        model_requested=model_requested,
-        model_id=model_id,
-        endpoint=Endpoint(endpoint),
-        most=held_from_row(held),
-        terms=Terms(service_tier, bool(batch), region),
-        cost_nano_usd=cost_nano_usd,
-        tariff=tariff_from_json(price_id, content) if price_id else None,
-    )

@@ -2,40 +2,34 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TypeVar
 
-from sidecar.domain.alerts import UNNAMED, Alert, AlertGroup, Delivery, DeliveryOutcome, Origin
+from sidecar.domain.alerts import UNNAMED, Alert, DeliveryOutcome, Origin
 from sidecar.domain.decisions import (
     Budget,
     Charge,
     Decision,
-    DenialCounts,
     Hold,
     HoldState,
-    Limit,
-    Meter,
-    OpenHold,
     ReservationRequest,
     Settlement,
 )
 from sidecar.domain.windows import Calendar, Window
-from sidecar.ledger import latest_limits, ledger_file, open_holds, rows
+from sidecar.ledger import ledger_file
 from sidecar.ledger.adjustments import Adjustments
-from sidecar.ledger.admission import Admission, check_reservation
+from sidecar.ledger.admission import Admission
 from sidecar.ledger.alerts import Alerts
-from sidecar.ledger.balances import Balances, LedgerTime, PreviewBalances
 from sidecar.ledger.chain import DecisionChain
-from sidecar.ledger.denials import DEFAULT_MAX_DENIALS, Denials, denial_counts
-from sidecar.ledger.disk_use import DiskUse, disk_use
+from sidecar.ledger.committed_reads import CommittedReads, reading
+from sidecar.ledger.denials import DEFAULT_MAX_DENIALS, Denials
 from sidecar.ledger.file_watch import FileWatch
 from sidecar.ledger.group_balances import GroupBalances
 from sidecar.ledger.group_commit import GroupCommit
-from sidecar.ledger.ids import NO_ROW, read_hold, unique_part
-from sidecar.ledger.key_usage import KeyUsage, revoked_versions
+from sidecar.ledger.key_usage import KeyUsage
 from sidecar.ledger.outbox import Outbox
 from sidecar.ledger.protocol import (
     CommitWatcher,
@@ -46,8 +40,6 @@ from sidecar.ledger.protocol import (
     RequestIdReusedError,
     always,
 )
-from sidecar.ledger.readers import foreign_readers
-from sidecar.ledger.replays import recorded_decision
 from sidecar.ledger.reserve import Reserve
 from sidecar.ledger.retention import Retention
 from sidecar.ledger.settlement import MAX_PER_TRANSACTION, Settlements
@@ -57,7 +49,7 @@ T = TypeVar("T")
 _FULL = "its disk is full; what room is left is kept for settlements"
 
 
-class SqliteLedger:
+class SqliteLedger(CommittedReads):
     """The `OperatorLedger` of one sidecar. Belongs to one event loop."""
 
     def __init__(
@@ -88,19 +80,15 @@ class SqliteLedger:
             reader = ledger_file.open_reader(path)
             opened.callback(reader.close)
             self._opened = opened.pop_all()
-        self._path = path
-        self._reserve = Reserve(path)
-        self._reader = reader
-        self._watch = FileWatch(given, path)
+        calendar = Calendar(zone)
+        super().__init__(path, reader, FileWatch(given, path), calendar, entropy)
         self._opened.callback(self._leave_place)
-        calendar, time = Calendar(zone), LedgerTime(reader)
-        self._time = time
-        self._balances = balances = GroupBalances(writer, calendar, time)
+        self._reserve = Reserve(path)
+        self._balances = balances = GroupBalances(writer, calendar, self._time)
         self._alerts = Alerts(writer, balances, channels, entropy, origin, overrun_alert_factor)
         self._chain = DecisionChain(writer)
         self._key_usage = KeyUsage(writer)
         self._denials = Denials(writer, self._key_usage, max_denials)
-        self._entropy = entropy
         self._admission = Admission(
             writer, balances, self._alerts, self._chain, self._denials, entropy
         )
@@ -109,9 +97,6 @@ class SqliteLedger:
         self._adjustments = Adjustments(writer, balances)
         self._outbox = Outbox(writer)
         self._writer = writer
-        self._committed_balances = Balances(reader, calendar, time)
-        self._preview_balances = PreviewBalances(reader, calendar, time)
-        self._committed_outbox = Outbox(reader)
         self._on_raised: Callable[[Sequence[Alert]], None] = lambda _: None
         self._commits = GroupCommit(
             writer,
@@ -123,13 +108,10 @@ class SqliteLedger:
             check=self._watch.check,
             make_room=self._make_room,
         )
-        with _reading():
+        with reading():
             self._reserve.check(self._ledger_bytes())
         self.watchers: list[CommitWatcher] = []
         """Called back with the result of each commit."""
-        self.latest_us = time.latest_us
-        """The time of the file's last decision, in microseconds: the clock must not be behind."""
-        (self.ledger_id,) = reader.execute("SELECT ledger_id FROM ledger_identity").fetchone()
 
     async def decide(self, reservation: ReservationRequest) -> Decision:
         """See Ledger.decide."""
@@ -143,14 +125,7 @@ class SqliteLedger:
             if recorded := self.recorded(propose()):
                 return recorded
             raise LedgerUnavailableError(_FULL)
-        return await self._commits.run_prepared(propose, self._decide, is_wanted)
-
-    def recorded(self, reservation: ReservationRequest) -> Decision | None:
-        """See Ledger.recorded."""
-        with _reading():
-            self._watch.check()
-            at_us = self._time.peek(reservation.at_us)
-            return recorded_decision(self._reader, reservation.call, at_us)
+        return await self._commits.run_prepared(propose, self._decide, is_wanted=is_wanted)
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
         # An expired hold takes no place in a concurrent limit, so expired holds are ended
@@ -183,43 +158,29 @@ class SqliteLedger:
         for watcher in self.watchers:
             watcher.failed(why)
 
-    def preview(self, reservation: ReservationRequest) -> Decision:
-        """See Ledger.preview."""
-        with _reading():
-            self._watch.check()
-            at_us = self._time.peek(reservation.at_us)
-            unique = unique_part(NO_ROW, self._entropy)
-            decision, _ = check_reservation(
-                self._preview_balances, reservation, at_us, unique, hold=False
-            )
-            return decision
-
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """See Ledger.settle."""
-        return await self._commits.run(
-            lambda: self._settlements.settle(hold_id, settlement), frees=True
+        return await self.settle_in_group(hold_id, lambda _: settlement)
+
+    async def settle_in_group(
+        self, hold_id: str, settlement_of: Callable[[Hold], Settlement], owner: str = ""
+    ) -> Charge:
+        """See Ledger.settle_in_group."""
+        return await self._commits.run_prepared(
+            lambda: self._settlements.prepare(hold_id, owner, settlement_of),
+            self._settlements.settle,
+            frees=True,
         )
 
     async def report_refused_usage(self, hold_id: str, settlement: Settlement) -> None:
         """See Ledger.report_refused_usage."""
         await self._commits.run(lambda: self._settlements.report_refused(hold_id, settlement))
 
-    async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
+    async def release(self, hold_id: str, reason: str, at_us: int, owner: str = "") -> Charge:
         """See Ledger.release."""
         return await self._commits.run(
-            lambda: self._settlements.release(hold_id, reason, at_us), frees=True
+            lambda: self._settlements.release(hold_id, owner, reason, at_us), frees=True
         )
-
-    def hold(self, hold_id: str) -> Hold:
-        """See Ledger.hold."""
-        with _reading():
-            return rows.hold_from_row(read_hold(self._reader, rows.HOLD, hold_id))
-
-    def budgets(self, limits: Sequence[Limit], at_us: int) -> tuple[Budget, ...]:
-        """See Ledger.budgets."""
-        with _reading():
-            at_us = self._time.peek(at_us)
-            return tuple(self._committed_balances.of(limit, at_us).budget() for limit in limits)
 
     async def adjust(
         self, rule: str, scope: str, amount: int, signed_by: str, reason: str, at_us: int
@@ -228,48 +189,6 @@ class SqliteLedger:
         return await self._commits.run(
             lambda: self._adjustments.adjust(rule, scope, amount, signed_by, reason, at_us)
         )
-
-    def open_holds(self, after: tuple[int, int], at_most: int) -> Sequence[OpenHold]:
-        """See OperatorLedger.open_holds."""
-        with _reading():
-            return open_holds.page(self._reader, after, at_most)
-
-    def count_open_holds(self) -> int:
-        """See OperatorLedger.count_open_holds."""
-        with _reading():
-            return open_holds.count(self._reader)
-
-    def denial_counts(self) -> DenialCounts:
-        """See OperatorLedger.denial_counts."""
-        with _reading():
-            return denial_counts(self._reader)
-
-    def meter_of(self, rule: str) -> Meter:
-        """See OperatorLedger.meter_of."""
-        with _reading():
-            limit = latest_limits.latest_limit(self._reader, rule)
-        if limit is None:
-            raise NotAdjustableError(f"no call has counted on a limit named {rule}")
-        return limit.meter
-
-    def counted_rules(self) -> Collection[str]:
-        """See OperatorLedger.counted_rules."""
-        with _reading():
-            return latest_limits.rules(self._reader)
-
-    def has_budget(self, rule: str, scope: str) -> bool:
-        """See OperatorLedger.has_budget."""
-        with _reading():
-            return latest_limits.has_scope(self._reader, rule, scope)
-
-    def scopes_of(self, rule: str, at_most: int) -> Collection[str]:
-        """See OperatorLedger.scopes_of."""
-        with _reading():
-            return list(latest_limits.scopes(self._reader, rule, at_most))
-
-    def time_us(self, at_us: int) -> int:
-        """See OperatorLedger.time_us."""
-        return self._time.advance(at_us)
 
     async def expire(self, at_us: int) -> int:
         """See Ledger.expire."""
@@ -300,29 +219,9 @@ class SqliteLedger:
         """See KeyLedger.keys_in_use."""
         return await self._commits.run(lambda: self._alerts.keys_in_use(at_us))
 
-    def revoked_versions(self) -> frozenset[str]:
-        """See KeyLedger.revoked_versions."""
-        with _reading():
-            return revoked_versions(self._reader)
-
     def on_raised(self, callback: Callable[[Sequence[Alert]], None]) -> None:
         """See AlertOutbox.on_raised."""
         self._on_raised = callback
-
-    def due(
-        self,
-        channel: str,
-        now_us: int,
-        at_most: int,
-        *,
-        group: AlertGroup | None = None,
-        without: Sequence[AlertGroup] = (),
-    ) -> Sequence[Delivery]:
-        """See AlertOutbox.due."""
-        with _reading():
-            return self._committed_outbox.due(
-                channel, now_us, at_most, group=group, without=without
-            )
 
     async def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
         """See AlertOutbox.record."""
@@ -337,18 +236,9 @@ class SqliteLedger:
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         self._writer.execute(f"PRAGMA user_version = {version}")
 
-    def disk_use(self) -> DiskUse:
-        """See OperatorLedger.disk_use."""
-        with _reading():
-            return disk_use(self._path)
-
-    def readers(self) -> Sequence[str]:
-        """See OperatorLedger.readers."""
-        return foreign_readers(self._path)
-
     async def keep_reserve(self) -> None:
         """See OperatorLedger.keep_reserve."""
-        with _reading():
+        with reading():
             await self._commits.between(self._make_room)
 
     def _make_room(self) -> None:
@@ -393,11 +283,3 @@ class SqliteLedger:
             with suppress(sqlite3.Error):  # the WAL stays where it was moved
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise LedgerUnavailableError(str(error)) from error

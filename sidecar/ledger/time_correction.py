@@ -92,6 +92,7 @@ def _correct(
     balances = GroupBalances(connection, Calendar(), LedgerTime(connection))
     alerts = Alerts(connection, balances, (), os.urandom)
     Settlements(connection, balances, alerts).expire_from(planned.to_us)
+    balances.write()
 
 
 _AFTER = """

@@ -372,6 +372,20 @@ def test_more_than_three_times_the_usual_spend_an_hour_raises_a_burn_alert(
     assert burns(harness, NOON + 6 * HOUR) == expected
 
 
+def test_a_burn_alert_counts_what_its_group_is_charged(harness: LedgerHarness) -> None:
+    """Settlements that wait beside the search are on the budget that it reads."""
+    for hour in range(6):
+        spend(harness, NOON + hour * HOUR, 100)
+    at_us = NOON + 6 * HOUR
+    holds = [ask(harness, tokens, at_us, HOURLY).hold_id for tokens in (200, 101)]
+    settled = [
+        harness.ledger.settle(hold, settlement(at_us, tokens))
+        for hold, tokens in zip(holds, (200, 101), strict=True)
+    ]
+    harness.together(*settled, harness.ledger.burn(at_us))
+    assert alerts_of(harness, "burn", "scope, spent, usual") == [("all", 301_000, 100_000)]
+
+
 def test_a_burn_rate_needs_six_hours_of_the_last_24(harness: LedgerHarness) -> None:
     """Earlier hours, other budgets, and hours without spend do not count."""
     for hour in (0, 20, 21, 22, 23, 24):

@@ -241,7 +241,9 @@ def test_a_request_that_no_caller_waits_for_is_not_run(
         first = asyncio.create_task(commits.run(insert(connection, 1)))
         await disk.reached()
         gone, stays = (
-            asyncio.create_task(commits.run_prepared(lambda: None, ignoring(number), is_wanted))
+            asyncio.create_task(
+                commits.run_prepared(lambda: None, ignoring(number), is_wanted=is_wanted)
+            )
             for number, is_wanted in ((2, lambda: wanted[0]), (3, lambda: True))
         )
         await asyncio.sleep(0)
@@ -273,7 +275,7 @@ def test_a_request_that_cannot_be_prepared_fails_alone(connection: sqlite3.Conne
         commits = GroupCommit(connection, (), lambda: None)
         work = [
             commits.run_prepared(
-                partial(prepare, number), lambda made: insert(connection, made)(), always
+                partial(prepare, number), lambda made: insert(connection, made)(), is_wanted=always
             )
             for number in (1, 2, 3)
         ]

@@ -90,7 +90,7 @@ L1 = [
     ),
     Mutant(
         "preview-counts-due-holds", "L5", "A dry run is refused because of a hold that has expired.",
-        "SqliteLedger.__init__", "PreviewBalances", "Balances",
+        "CommittedReads.__init__", "PreviewBalances", "Balances",
     ),
     TextMutant(
         "preview-ignores-expiry-charges", "L5", "A dry run counts a hold that is due as free, although expiry will charge it.",
@@ -98,16 +98,18 @@ L1 = [
     ),
     Mutant(
         "preview-moves-time", "L9", "A dry run for a later time moves the ledger's time forward.",
-        "SqliteLedger.preview", "self._time.peek", "self._time.advance",
+        "CommittedReads.preview", "self._time.peek", "self._time.advance",
     ),
     Mutant(
         "group-calls-unseen", "L1", "Calls of one group commit do not count each other's holds.",
         "SqliteLedger.__init__",
-        "calendar, time = Calendar(zone), LedgerTime(reader)\n"
-        "self._time = time\n"
+        "super().__init__(path, reader, ...)\n"
+        "self._opened.callback(self._leave_place)\n"
+        "self._reserve = Reserve(path)\n"
         "self._balances = balances = GroupBalances(writer, ...)",
-        "calendar, time = Calendar(zone), LedgerTime(reader)\n"
-        "self._time = time\n"
+        "super().__init__(path, reader, ...)\n"
+        "self._opened.callback(self._leave_place)\n"
+        "self._reserve = Reserve(path)\n"
         "self._balances = balances = GroupBalances(reader, ...)",
     ),
     Mutant(
@@ -132,6 +134,22 @@ L1 = [
         "SqliteLedger.__init__", "GroupCommit(..., finish=balances.write)", "GroupCommit(...)",
     ),
     Mutant(
+        "closed-not-written", "L2", "What the holds of a group free and are charged is never written.",
+        "GroupBalances.write", "self._write_closed()", "pass",
+    ),
+    Mutant(
+        "closed-not-read", "L1", "What a group has charged is missing in a balance that it reads later.",
+        "GroupBalances.sums", "self._write_closed()", "pass",
+    ),
+    Mutant(
+        "closed-written-twice", "L2", "What a group frees and charges is written again at its end.",
+        "GroupBalances._write_closed", "budget.freed = budget.charged = 0", "pass",
+    ),
+    Mutant(
+        "burn-without-its-group", "A1", "What the calls of a group are charged is not seen by the search for burning limits in it.",
+        "Alerts.burn", "self._balances.write()", "pass",
+    ),
+    Mutant(
         "adjustment-not-seen", "L1", "An adjustment does not count for the calls of its own group.",
         "Adjustments.adjust",
         "self._balances.write()\n"
@@ -140,15 +158,21 @@ L1 = [
     ),
     Mutant(
         "expiry-not-seen", "L1", "What a hold that expires within a group releases is not there for the rest of the group.",
-        "GroupBalances.close", "cached.held -= freed", "pass",
+        "GroupBalances.close",
+        "cached.held -= freed\n"
+        "cached.spent += charged",
+        "cached.spent += charged",
     ),
     Mutant(
         "overrun-not-seen", "L1", "What is settled does not count for the rest of its group.",
-        "GroupBalances.close", "cached.spent += charged", "pass",
+        "GroupBalances.close",
+        "cached.held -= freed\n"
+        "cached.spent += charged",
+        "cached.held -= freed",
     ),
     Mutant(
         "overrun-of-another-row-not-seen", "L1", "What is settled in an earlier second of a minute does not count for the rest of its group.",
-        "GroupBalances.close", "self._write([self._cached.pop(_key(limit))])", "pass",
+        "GroupBalances.close", "self._write([self._cached.pop(key)])", "pass",
     ),
     Mutant(
         "wait-without-group-holds", "L1", "retry_after ignores the holds of the call's own group.",
@@ -304,21 +328,15 @@ L3 = [
     Mutant(
         "second-settle-counts", "L3", "A second Settle replaces the usage of the first.",
         "Settlements.settle",
-        "hold.state in (HoldState.OPEN, HoldState.EXPIRED)", "hold.state is not HoldState.RELEASED",
+        "found.hold.state in (HoldState.OPEN, HoldState.EXPIRED)", "found.hold.state is not HoldState.RELEASED",
     ),
     Mutant(
         "settled-twice-charged-twice", "L3", "A second Settle is charged in addition to the first.",
         "Settlements.settle",
-        "if hold.state in (HoldState.OPEN, HoldState.EXPIRED):\n"
-        "    amounts = self._move(hold, charge)\n"
-        "    if self._close(hold, HoldState.SETTLED, settlement, amounts):\n"
-        "        ...",
-        "if hold.state is not HoldState.RELEASED:\n"
-        "    amounts = self._move(hold, charge)\n"
-        "    again = settlement.used.tokens * (hold.state is HoldState.SETTLED)\n"
-        "    self._sql.execute('UPDATE budgets SET spent = spent + ? WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?)', (again, hold.row))\n"
-        "    if self._close(hold, HoldState.SETTLED, settlement, amounts):\n"
-        "        ...",
+        "return self._charge(found, amounts, settlement.at_us)",
+        "again = settlement.used.tokens * (found.hold.state is HoldState.SETTLED)\n"
+        "self._sql.execute('UPDATE budgets SET spent = spent + ? WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?)', (again, found.row))\n"
+        "return self._charge(found, amounts, settlement.at_us)",
     ),
     Mutant(
         "any-id-of-the-row", "L3", "A caller that knows the row of a hold can settle it.",
@@ -337,23 +355,20 @@ L3 = [
     Mutant(
         "settle-after-release", "L3", "A Settle charges a hold that was released.",
         "Settlements.settle",
-        "hold.state in (HoldState.OPEN, HoldState.EXPIRED)", "hold.state is not HoldState.SETTLED",
+        "found.hold.state in (HoldState.OPEN, HoldState.EXPIRED)", "found.hold.state is not HoldState.SETTLED",
     ),
     Mutant(
         "release-after-settle", "L3", "A Release undoes the charge of a settled hold.",
         "Settlements.release",
-        "hold.state in (HoldState.OPEN, HoldState.EXPIRED)", "hold.state is not HoldState.RELEASED",
+        "found.hold.state in (HoldState.OPEN, HoldState.EXPIRED)", "found.hold.state is not HoldState.RELEASED",
     ),
     Mutant(
         "released-twice", "L3", "A second Release subtracts the amount of the hold again.",
         "Settlements.release",
-        "if hold.state in (HoldState.OPEN, HoldState.EXPIRED):\n"
-        "    amounts = self._move(hold, lambda _: 0)\n"
-        "    ...",
-        "if hold.state is not HoldState.SETTLED:\n"
-        "    again = hold.state is HoldState.RELEASED\n"
-        "    amounts = self._move(hold._replace(state=HoldState.OPEN) if again else hold, lambda _: 0)\n"
-        "    ...",
+        "return self._charge(found, amounts, at_us)",
+        "if found.hold.state is HoldState.RELEASED:\n"
+        "    self._sql.execute('UPDATE budgets SET held = held - 1 WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?)', (found.row,))\n"
+        "return self._charge(found, amounts, at_us)",
     ),
 ]  # fmt: skip
 
@@ -419,17 +434,14 @@ L4 = [
     Mutant(
         "uncommitted-is-shown", "L4", "Budgets include holds that are not committed yet.",
         "SqliteLedger.__init__",
-        "self._writer = writer\n"
-        "self._committed_balances = Balances(reader, ...)",
-        "self._writer = writer\n"
-        "self._committed_balances = Balances(writer, ...)",
+        "writer = opened.enter_context(ledger_file.sole_writer(path))\n"
+        "reader = ledger_file.open_reader(path)\n"
+        "opened.callback(reader.close)",
+        "writer = opened.enter_context(ledger_file.sole_writer(path))\n"
+        "reader = writer",
     ),
     Mutant(
         "lost-file-answers", "L4", "Decisions are answered from a ledger that was moved away or deleted.",
         "FileWatch.problem", "_identity(file) != self._identities[what]", "False",
-    ),
-    Mutant(
-        "uncommitted-hold-settled", "L4", "A hold can be settled before it is on disk.",
-        "SqliteLedger.__init__", "self._writer = writer", "self._writer = self._reader = writer",
     ),
 ]  # fmt: skip

@@ -5,17 +5,17 @@ from mutants.mutant import MigrationMutant, Mutant, TextMutant
 L2 = [
     Mutant(
         "closed-hold-still-held", "L2", "A budget keeps the held amount of a hold that is charged.",
-        "Settlements._move", "amount.held if hold.state is HoldState.OPEN else 0", "0",
+        "Settlements._move", "amount.held if found.hold.state is HoldState.OPEN else 0", "0",
     ),
     Mutant(
         "expired-hold-given-back-twice", "L2", "A late Settle subtracts the held amount of an expired hold again.",
-        "Settlements._move", "amount.held if hold.state is HoldState.OPEN else 0", "amount.held",
+        "Settlements._move", "amount.held if found.hold.state is HoldState.OPEN else 0", "amount.held",
     ),
     Mutant(
         "charge-not-on-the-hold", "L2", "The charge is added to the budget, and not written on the hold.",
         "Settlements._move",
-        "(amount.budget_row, amount.held, int(amount.charge_on_expiry), charged)",
-        "(amount.budget_row, amount.held, int(amount.charge_on_expiry), amount.charged)",
+        "(amount.budget.row, amount.held, int(amount.charge_on_expiry), charged)",
+        "(amount.budget.row, amount.held, int(amount.charge_on_expiry), amount.charged)",
     ),
     Mutant(
         "late-charge-added", "L2", "A late Settle is charged in addition to the charge of the expiry.",
@@ -174,16 +174,16 @@ L5 = [
     Mutant(
         "unrecognized-usage-not-flagged", "L5", "A usage that is not understood is not flagged.",
         "Settlements._close",
-        "(..., settlement.unrecognized_usage, cost_nano_usd, used.tokens, hold.row)",
-        "(..., False, cost_nano_usd, used.tokens, hold.row)",
+        "(..., settlement.unrecognized_usage, overrun, found.row)",
+        "(..., False, overrun, found.row)",
     ),
     Mutant(
         "unrecognized-usage-of-the-second-settle", "L3", "A second Settle returns the flag of its own usage, not of the first.",
-        "Settlements._charge", "Charge(..., bool(unrecognized_usage))", "Charge(..., False)",
+        "Settlements._charge", "Charge(..., found.unrecognized_usage)", "Charge(..., False)",
     ),
     TextMutant(
         "holds-never-expire", "L5", "A hold that is never closed does not expire.",
-        "_DUE", "AND expires_at_us <= ? ORDER", "AND expires_at_us <= 0 * ? ORDER",
+        "_DUE", "AND h.expires_at_us <= ? ORDER", "AND h.expires_at_us <= 0 * ? ORDER",
     ),
     Mutant(
         "expiry-never-run", "L5", "The running sidecar never expires holds that are due.",
@@ -191,15 +191,15 @@ L5 = [
     ),
     TextMutant(
         "expiry-too-late", "L5", "A hold expires later than its time.",
-        "_DUE", "AND expires_at_us <= ? ORDER", "AND expires_at_us < ? ORDER",
+        "_DUE", "AND h.expires_at_us <= ? ORDER", "AND h.expires_at_us < ? ORDER",
     ),
     Mutant(
         "expiry-is-free", "L5", "A hold that expires is charged nothing.",
-        "Settlements._expire", "amount.held * amount.charge_on_expiry", "0",
+        "Settlements._expire", "it.held * it.charge_on_expiry", "0",
     ),
     Mutant(
         "expiry-always-charges", "L5", "`on_expiry: release` is ignored, and the hold is charged.",
-        "Settlements._expire", "amount.held * amount.charge_on_expiry", "amount.held",
+        "Settlements._expire", "it.held * it.charge_on_expiry", "it.held",
     ),
     Mutant(
         "released-is-spend", "L5", "The sum of spend includes expired holds that every limit released.",
@@ -238,8 +238,8 @@ L5 = [
     Mutant(
         "overrun-cut-off", "L5", "Usage above the hold is not charged.",
         "Settlements.settle",
-        "actual.get(amount.limit.meter, amount.held)",
-        "min(actual.get(amount.limit.meter, amount.held), amount.held)",
+        "actual.get(it.limit.meter, it.held)",
+        "min(actual.get(it.limit.meter, it.held), it.held)",
     ),
     Mutant(
         "own-ttl-ignored", "L5", "A call's own hold_ttl is ignored.",
@@ -252,8 +252,8 @@ L6 = [
     Mutant(
         "settles-into-today", "L6", "A call of yesterday that is settled today is charged to today's window.",
         "Settlements._move",
-        "self._balances.close(amount.limit, amount.budget_row, ...)",
-        "self._balances.close(amount.limit, self._balances.of(amount.limit, self._balances.advance(0)).row or amount.budget_row, ...)",
+        "self._balances.close(amount.budget, ...)",
+        "self._balances.close(self._balances.budget_row(self._balances.of(amount.limit, self._balances.advance(0)).row or amount.budget.row), ...)",
     ),
     Mutant(
         "quarter-ends-early", "L6", "A quarter ends after one month.",
@@ -305,7 +305,7 @@ L6 = [
     ),
     Mutant(
         "anchor-not-kept", "L6", "A settlement finds the window of the usual first day.",
-        "Settlements._amounts", "Anchor(*anchor)", "Anchor()",
+        "GroupBalances.budget_row", "Anchor(day, hour)", "Anchor()",
     ),
 ]  # fmt: skip
 

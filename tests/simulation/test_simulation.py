@@ -94,12 +94,13 @@ def commit_without_flush(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def closed_holds_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settle a hold again for each Settle."""
-    read = Settlements._hold  # noqa: SLF001
-    monkeypatch.setattr(
-        Settlements,
-        "_hold",
-        lambda self, hold_id: read(self, hold_id)._replace(state=HoldState.OPEN),
-    )
+    read = Settlements._read  # noqa: SLF001
+
+    def read_open(self: Any, hold_id: str, owner: str = "") -> Any:
+        found = read(self, hold_id, owner)
+        return found._replace(hold=replace(found.hold, state=HoldState.OPEN))
+
+    monkeypatch.setattr(Settlements, "_read", read_open)
 
 
 def content_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +122,9 @@ def expiry_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charge nothing for a hold that expired."""
     move = Settlements._move  # noqa: SLF001
 
-    def move_for_free(self: Any, hold: Any, charge: Any) -> str:
-        return move(self, hold, (lambda _: 0) if "expire" in charge.__qualname__ else charge)
+    def move_for_free(self: Any, hold: Any, amounts: Any, charge: Any) -> str:
+        is_expiry = "expire" in charge.__qualname__
+        return move(self, hold, amounts, (lambda _: 0) if is_expiry else charge)
 
     monkeypatch.setattr(Settlements, "_move", move_for_free)
 
