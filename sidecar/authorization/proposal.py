@@ -83,7 +83,7 @@ class Proposer:
         principal = request.principal
         return CallFacts(
             request_id=request.request_id,
-            fingerprint=_fingerprint(request, call.contradiction),
+            fingerprint=_fingerprint(request, call.contradiction) if request.request_id else b"",
             principal_id=principal.id,
             role=principal.role,
             workspace=principal.workspace,

@@ -115,6 +115,7 @@ class CallFacts:
 
     request_id: str
     fingerprint: bytes
+    """Empty without a request_id: nothing is compared with it."""
     principal_id: str
     role: str
     workspace: str

@@ -180,19 +180,16 @@ class Admission:
         at_us: int,
     ) -> None:
         """Write the decision and its hold, if any, linked to the hash chain."""
-        values = self._decision_values(reservation, decision, at_us)
         if not decision.hold_id:
-            self._denials.record(row, values)
+            budgets = rows.budgets_to_json(decision.budgets)
+            self._denials.record(row, self._decision_values(reservation, decision, budgets, at_us))
             return
+        held = [(self._balances.hold(balance, line.amount), line) for line, balance in checked]
+        shown = [(budget, line.limit.window) for budget, line in held if not line.shadow]
+        budgets = rows.packed_budgets_to_json(shown, decision.budgets)
+        values = self._decision_values(reservation, decision, budgets, at_us)
         hold = self._hold_values(reservation, decision)
-        amounts = sorted(
-            (
-                self._balances.hold(balance, line.amount),
-                line.amount,
-                int(line.charge_on_expiry),
-            )
-            for line, balance in checked
-        )
+        amounts = sorted((budget, line.amount, int(line.charge_on_expiry)) for budget, line in held)
         link = self._chain.link(values, hold, amounts)
         self._sql.execute(_INSERT_DECISION, (row, *values, link))
         packed = rows.amounts_to_json([(*amount, 0) for amount in amounts])
@@ -206,7 +203,7 @@ class Admission:
         return self._last_id
 
     def _decision_values(
-        self, reservation: ReservationRequest, decision: Decision, at_us: int
+        self, reservation: ReservationRequest, decision: Decision, budgets: str, at_us: int
     ) -> tuple[object, ...]:
         """Return the values of DECISION_COLUMNS."""
         call = reservation.call
@@ -226,7 +223,7 @@ class Admission:
             decision.max_output_tokens,
             rows.reasons_to_json(decision.reasons),
             rows.reasons_to_json(decision.shadow_reasons),
-            rows.budgets_to_json(decision.budgets),
+            budgets,
             decision.retry_after_us,
             self._policy_set(decision.policy_digest),
             decision.policy_generation,

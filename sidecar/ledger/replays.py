@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 from typing import Any
 
-from sidecar.domain.decisions import CallFacts, Decision, Effect, HoldState
+from sidecar.domain.decisions import Budget, CallFacts, Decision, Effect, HoldState, Meter
 from sidecar.ledger import rows
 from sidecar.ledger.protocol import RequestIdReusedError
 
@@ -44,7 +44,11 @@ def recorded_decision(
     row, fingerprint = found
     if fingerprint != call.fingerprint:
         raise RequestIdReusedError
-    return _replayed(connection.execute(_DECISION, (row,)).fetchone(), at_us)
+    budgets = tuple(
+        Budget(rule, Meter(meter), *rest)
+        for rule, meter, *rest in connection.execute(_BUDGETS, (row,))
+    )
+    return _replayed(connection.execute(_DECISION, (row,)).fetchone(), budgets, at_us)
 
 
 # Decisions before version 0012 have the bare request_id.
@@ -54,7 +58,7 @@ _EARLIER = (
     " UNION ALL SELECT id, fingerprint FROM denials WHERE request_id = ?1"
 )
 _DECISION = f"""
-SELECT {REQUEST_ID}, d.decision_id, d.effect, d.reasons, d.shadow_reasons, d.budgets,
+SELECT {REQUEST_ID}, d.decision_id, d.effect, d.reasons, d.shadow_reasons,
   d.retry_after_us, d.model, d.max_output_tokens, p.digest, d.policy_generation,
   h.hold_id, h.expires_at_us, h.held_cost_nano_usd, h.state
 FROM all_decisions d JOIN policy_sets p ON p.id = d.policy_set LEFT JOIN holds h ON h.id = d.id
@@ -62,13 +66,18 @@ WHERE d.id = ?
 """  # noqa: S608 - our own columns
 
 
-def _replayed(row: tuple[Any, ...], at_us: int) -> Decision:
+_BUDGETS = """
+SELECT rule, meter, scope, window_start_us, window_end_us, ceiling, spent, held
+FROM decision_budgets WHERE decision = ? ORDER BY place"""
+
+
+def _replayed(row: tuple[Any, ...], budgets: tuple[Budget, ...], at_us: int) -> Decision:
     """Read a row of _DECISION, for the response to a replay at this time.
 
     An open hold that is due counts as expired.
     """
     (
-        request_id, decision_id, effect, reasons, shadow_reasons, budgets, retry_after_us, model_id,
+        request_id, decision_id, effect, reasons, shadow_reasons, retry_after_us, model_id,
         max_output_tokens, digest, generation, hold_id, expires_at_us, held_cost_nano_usd,
         state,
     ) = row  # fmt: skip
@@ -81,7 +90,7 @@ def _replayed(row: tuple[Any, ...], at_us: int) -> Decision:
         effect=Effect(effect),
         reasons=rows.reasons_from_json(reasons),
         shadow_reasons=rows.reasons_from_json(shadow_reasons),
-        budgets=rows.budgets_from_json(budgets),
+        budgets=budgets,
         retry_after_us=retry_after_us,
         model_id=model_id,
         max_output_tokens=max_output_tokens,

@@ -76,7 +76,7 @@ SELECT r.model, r.retires_at_us, r.replaced_by FROM model_retirements r WHERE EX
   AND d.model = r.model AND d.decided_at_us >= ? AND d.decided_at_us < ?)
 ORDER BY r.retires_at_us, r.model"""
 
-# The latest refusal by each budget. See rows.budgets_to_json for the indexes.
+# The latest refusal by each budget. See rows.budgets_to_json for the indexes: those of denials.
 _REFUSALS = """
 SELECT r.value ->> 'rule', b.value ->> 2, b.value ->> 3, max(d.decided_at_us)
 FROM all_decisions d JOIN json_each(d.reasons) r JOIN json_each(d.budgets) b

@@ -5,9 +5,11 @@ import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 
-from sidecar.domain.decisions import Budget, Meter, Reason
+from sidecar.domain.clock import SECOND_US
+from sidecar.domain.decisions import Budget, Reason
 from sidecar.domain.prices import Multipliers, Price, Tariff
 from sidecar.domain.usage import ToolCalls, tool_calls_of
+from sidecar.domain.windows import Window
 
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -54,7 +56,7 @@ def reasons_from_json(text: str) -> tuple[Reason, ...]:
 
 
 def budgets_to_json(budgets: Sequence[Budget]) -> str:
-    """Write budgets as JSON lists, which take less space than objects.
+    """Write the column `budgets` of a denial, a JSON list of lists.
 
     Each is [rule, meter, scope, window_start_us, window_end_us, ceiling, spent, held].
     """
@@ -75,9 +77,24 @@ def budgets_to_json(budgets: Sequence[Budget]) -> str:
     )
 
 
-def budgets_from_json(text: str) -> tuple[Budget, ...]:
-    """Read what budgets_to_json wrote."""
-    return tuple(Budget(rule, Meter(meter), *rest) for rule, meter, *rest in json.loads(text))
+def packed_budgets_to_json(places: Sequence[tuple[int, Window]], budgets: Sequence[Budget]) -> str:
+    """Write the column `budgets` of a decision, from the row and the window of each budget.
+
+    It is a JSON list of [budget, seconds, ceiling, spent, held]; the budget's row has the rest. The
+    seconds are the length of a window with an end, which the row has as of the latest call.
+    """
+    return _to_json(
+        [
+            (row, _length_seconds(window, budget), budget.ceiling, budget.spent, budget.held)
+            for (row, window), budget in zip(places, budgets, strict=True)
+        ]
+    )
+
+
+def _length_seconds(window: Window, budget: Budget) -> int | None:
+    if window is Window.MINUTE or budget.window_start_us is None or budget.window_end_us is None:
+        return None
+    return (budget.window_end_us - budget.window_start_us) // SECOND_US
 
 
 def amounts_from_json(text: str) -> Sequence[tuple[int, int, int, int]]:

@@ -33,8 +33,10 @@ CREATE TABLE model_retirements (
 
 -- Every allowed decision, and the denied ones of before version 0015. In request_id, char(31) and
 -- a digest follow the id: of the principal who has proven to be its owner, else of principal and
--- workspace. Before version 0012 there is the id alone. reasons, shadow_reasons and budgets are
--- JSON. chain is the SHA-256 of the previous link and this decision: see chain.py. decision_id has the
+-- workspace. Before version 0012 there is the id alone. fingerprint is x'' where there is no
+-- request_id, since version 0017. reasons and shadow_reasons are JSON. budgets is a JSON list, with
+-- [budget, seconds, ceiling, spent, held] for each budget in the answer since version 0017; seconds
+-- is the length of a window that has an end. Those of before are as in denials. chain is the SHA-256 of the previous link and this decision: see chain.py. decision_id has the
 -- row's id, in hexadecimal, since version 0016.
 CREATE TABLE decisions (
   id INTEGER PRIMARY KEY,
@@ -63,7 +65,8 @@ CREATE UNIQUE INDEX decisions_by_request_id ON decisions (request_id) WHERE requ
 
 -- The latest denials since version 0015; earlier ones are in decisions. Decisions and denials have
 -- one sequence of ids; number counts denials alone. dropped is how many had made room for newer
--- ones by then. request_id is as in decisions. chain is the SHA-256 of the link of the denial
+-- ones by then. request_id and fingerprint are as in decisions. budgets is a JSON list, with
+-- [rule, meter, scope, window_start_us, window_end_us, ceiling, spent, held] for each. chain is the SHA-256 of the link of the denial
 -- before and of all other columns: see chain.py.
 CREATE TABLE denials (
   id INTEGER PRIMARY KEY,
@@ -183,6 +186,22 @@ CREATE INDEX budgets_with_opening ON budgets (window_end_us) WHERE opening IS NO
 -- decision again, to compare its parameter with that.
 CREATE INDEX budgets_cost_by_hour ON budgets (window_start_us)
   WHERE window || ' ' || meter = 'hour cost';
+
+-- The budgets in the answer to each decision, in their order, as they were then.
+CREATE VIEW decision_budgets AS
+SELECT d.id AS decision, a.key AS place,
+  iif(b.id IS NULL, a.value ->> 0, b.rule) AS rule,
+  iif(b.id IS NULL, a.value ->> 1, b.meter) AS meter,
+  iif(b.id IS NULL, a.value ->> 2, b.scope) AS scope,
+  CASE WHEN b.id IS NULL THEN a.value ->> 3 WHEN b.window = 'minute' THEN d.decided_at_us - 60000000
+    WHEN b.window <> 'concurrent' THEN b.window_start_us END AS window_start_us,
+  CASE WHEN b.id IS NULL THEN a.value ->> 4 WHEN b.window = 'minute' THEN d.decided_at_us
+    ELSE b.window_start_us + (a.value ->> 1) * 1000000 END AS window_end_us,
+  iif(b.id IS NULL, a.value ->> 5, a.value ->> 2) AS ceiling,
+  iif(b.id IS NULL, a.value ->> 6, a.value ->> 3) AS spent,
+  iif(b.id IS NULL, a.value ->> 7, a.value ->> 4) AS held
+FROM all_decisions d, json_each(d.budgets) a
+LEFT JOIN budgets b ON json_array_length(a.value) = 5 AND b.id = a.value ->> 0;
 
 -- The amounts that a hold reserves on each budget, and was charged there: a row for each entry of
 -- amounts in holds.

@@ -130,12 +130,13 @@ def test_a_denial_takes_what_the_documents_say(
 def test_the_room_of_pruned_decisions_is_used_again(harness: AuthorizerHarness) -> None:
     """So a ledger of constant use has a constant size."""
     decide(harness, 250)
-    before = pages(harness)
-    for _ in range(2):
+    sizes = []
+    for _ in range(3):
         harness.wait(3600)
         prune(harness)
         decide(harness, 249)
-    assert pages(harness) <= 1.05 * before
+        sizes.append(pages(harness))
+    assert sizes[-1] <= 1.05 * sizes[0]
 
 
 def test_compaction_gives_the_room_of_pruned_decisions_back(

@@ -1,11 +1,20 @@
 """Replays: a repeated request_id is marked as replayed, with its hold's state now."""
 
+import asyncio
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
 from ledger.conftest import LedgerHarness
 from ledger.test_promises import NOON, TOKENS, allowed, budget, decide
 from support.reservations import limit, reservation, settlement
 
-from sidecar.domain.clock import SECOND_US
-from sidecar.domain.decisions import Decision, HoldState
+from sidecar.domain.clock import SECOND_US, to_us
+from sidecar.domain.decisions import Decision, HoldState, Meter
+from sidecar.domain.windows import Window
+from sidecar.ledger import ledger_file
+from sidecar.ledger.sqlite import SqliteLedger
 
 
 def repeat(harness: LedgerHarness, at_us: int = NOON) -> Decision:
@@ -19,6 +28,56 @@ def test_l3_a_replay_is_marked_and_has_the_same_decision(harness: LedgerHarness)
     assert (first.replayed, first.hold_state) == (False, HoldState.OPEN)
     assert (again.replayed, again.hold_state) == (True, HoldState.OPEN)
     assert first == again
+
+
+@pytest.mark.parametrize("window", list(Window))
+@pytest.mark.parametrize("ceiling", [None, 10**9])
+def test_l3_a_replay_has_the_budgets_of_then(
+    harness: LedgerHarness, window: Window, ceiling: int | None
+) -> None:
+    """L3: in each kind of window, also after later calls, a settlement and a restart."""
+    meter = Meter.REQUESTS if window is Window.CONCURRENT else Meter.COST
+    limits = (limit(ceiling, meter, window, scope="ä'\""), TOKENS)
+    first = decide(harness, NOON, *limits, request_id="a")
+    late = decide(harness, NOON + SECOND_US, *limits, tokens=5)
+    harness.run(harness.ledger.settle(late.hold_id, settlement(NOON + SECOND_US, 7)))
+    harness.reopen()
+    again = decide(harness, NOON + 2 * SECOND_US, *limits, request_id="a")
+    assert (again.replayed, again.budgets, again) == (True, first.budgets, first)
+
+
+def test_l3_a_replay_has_the_end_of_a_window_as_it_was(tmp_path: Path) -> None:
+    """L3: March begins at the same time in both zones, and ends an hour earlier in London."""
+    path, month = tmp_path / "ledger.sqlite", limit(10**9, window=Window.MONTH)
+    in_march = to_us(datetime(2027, 3, 10, tzinfo=UTC))
+
+    async def ends(zone: tzinfo) -> list[int | None]:
+        ledger = SqliteLedger(path, zone)
+        decided = [
+            await ledger.decide(reservation(in_march, month, request_id=request_id))
+            for request_id in ("", "a")
+        ]
+        await ledger.close()
+        return [one.budgets[0].window_end_us for one in decided]
+
+    april = to_us(datetime(2027, 4, 1, tzinfo=UTC))
+    assert asyncio.run(ends(UTC)) == [april, april]
+    assert asyncio.run(ends(ZoneInfo("Europe/London"))) == [april - 3600 * SECOND_US, april]
+
+
+def test_the_view_of_budgets_has_those_of_allowed_and_denied_calls(harness: LedgerHarness) -> None:
+    """In the order of the answer, whatever the form in the column; a rule may look like a row."""
+    named_as_a_row = limit(150, rule="1")
+    allowed_one = decide(harness, NOON, named_as_a_row, TOKENS)
+    denied = decide(harness, NOON, named_as_a_row, TOKENS)
+    assert (allowed(allowed_one), allowed(denied)) == (True, False)
+    found = ledger_file.open_reader(harness.path).execute(
+        "SELECT decision, rule, meter, scope, window_start_us, window_end_us, ceiling, spent, held"
+        " FROM decision_budgets ORDER BY decision, place"
+    )
+    assert found.fetchall() == [
+        (row, *budget) for row, one in ((1, allowed_one), (2, denied)) for budget in one.budgets
+    ]
 
 
 def test_a_replay_has_the_state_of_its_hold(harness: LedgerHarness) -> None:

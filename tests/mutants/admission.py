@@ -1,6 +1,6 @@
 """Mutants of how calls are admitted, repeated and committed: L1, L3 and L4."""
 
-from mutants.mutant import Mutant, TextMutant
+from mutants.mutant import MigrationMutant, Mutant, TextMutant
 
 L1 = [
     Mutant(
@@ -41,18 +41,18 @@ L1 = [
         "refused-call-keeps-holds", "L1", "A refused call leaves holds on the limits that had room.",
         "Admission._record",
         "if not decision.hold_id:\n"
+        "    budgets = rows.budgets_to_json(decision.budgets)\n"
         "    self._denials.record(...)\n"
         "    return\n"
-        "hold = self._hold_values(reservation, decision)\n"
-        "amounts = sorted((self._balances.hold(balance, line.amount), line.amount, int(line.charge_on_expiry)) for line, balance in checked)",
+        "held = [(self._balances.hold(balance, line.amount), line) for line, balance in checked]",
         "if not decision.hold_id:\n"
+        "    budgets = rows.budgets_to_json(decision.budgets)\n"
         "    self._denials.record(...)\n"
         "    for line, balance in checked:\n"
         "        if balance.fits(line.amount):\n"
         "            self._balances.hold(balance, line.amount)\n"
         "    return\n"
-        "hold = self._hold_values(reservation, decision)\n"
-        "amounts = sorted((self._balances.hold(balance, line.amount), line.amount, int(line.charge_on_expiry)) for line, balance in checked)",
+        "held = [(self._balances.hold(balance, line.amount), line) for line, balance in checked]",
     ),
     Mutant(
         "too-large-gets-retry-after", "L1", "A call larger than its budget gets a retry_after, and retries forever.",
@@ -337,6 +337,16 @@ L3 = [
         "again = settlement.used.tokens * (found.hold.state is HoldState.SETTLED)\n"
         "self._sql.execute('UPDATE budgets SET spent = spent + ? WHERE id IN (SELECT budget FROM hold_amounts WHERE hold = ?)', (again, found.row))\n"
         "return self._charge(found, amounts, settlement.at_us)",
+    ),
+    MigrationMutant(
+        "replay-ends-as-now", "L3", "A replay has the end that a window has by now, as in another time zone.",
+        "0017_packed_budgets",
+        "ELSE b.window_start_us + (a.value ->> 1) * 1000000 END",
+        "WHEN a.value ->> 1 THEN b.window_end_us END",
+    ),
+    MigrationMutant(
+        "replay-has-holds-as-spend", "L3", "A replay has what was held then for what was spent.",
+        "0017_packed_budgets", "a.value ->> 3) AS spent", "a.value ->> 4) AS spent",
     ),
     Mutant(
         "any-id-of-the-row", "L3", "A caller that knows the row of a hold can settle it.",

@@ -85,7 +85,8 @@ def test_every_field_is_a_variable_or_read_with_its_message() -> None:
 )
 def test_comments_and_texts_read_nothing(source: str) -> None:
     """Words of a header name variables, too; a text may have the mark of a comment."""
-    assert (read_by(source), whole_read_by(source)) == ({"request.batch"}, {"request"})
+    assert read_by(source) == {"request.batch"}
+    assert whole_read_by(source) == {"request"}
     assert not asks_presence(source)
 
 

@@ -44,33 +44,33 @@ _HISTORY = {
 }
 _ALERTS = {
     "A1 a decision reached a threshold without an alert": """
-        SELECT d.decision_id || ': ' || percent || ' % of ' || (b.value ->> 0)
-        FROM all_decisions d, json_each(d.budgets) b,
+        SELECT d.decision_id || ': ' || percent || ' % of ' || b.rule
+        FROM all_decisions d JOIN decision_budgets b ON b.decision = d.id,
           (SELECT 50 AS percent UNION SELECT 80 UNION SELECT 100)
-        WHERE b.value ->> 0 IN ('hour', 'day', 'week', 'month', 'total')
-          AND coalesce(b.value ->> 4, :pruned_us) >= :pruned_us
-          AND ((b.value ->> 6) + (b.value ->> 7)) * 100 >= percent * (b.value ->> 5)
+        WHERE b.rule IN ('hour', 'day', 'week', 'month', 'total')
+          AND coalesce(b.window_end_us, :pruned_us) >= :pruned_us
+          AND (b.spent + b.held) * 100 >= percent * b.ceiling
           AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.kind = 'threshold'
-            AND a.rule = b.value ->> 0 AND a.scope = b.value ->> 2
-            AND a.window_start_us = b.value ->> 3 AND a.percent = percent)""",
+            AND a.rule = b.rule AND a.scope = b.scope
+            AND a.window_start_us = b.window_start_us AND a.percent = percent)""",
     "A1 a limit without room has a threshold without an alert": """
-        SELECT d.decision_id || ': ' || (b.value ->> 0)
-        FROM all_decisions d, json_each(d.budgets) b, json_each(d.reasons) r
-        WHERE r.value ->> 'rule' = b.value ->> 0 AND coalesce(b.value ->> 4, :pruned_us) >= :pruned_us
-          AND b.value ->> 0 IN ('hour', 'day', 'week', 'month', 'total')
+        SELECT d.decision_id || ': ' || b.rule
+        FROM all_decisions d JOIN decision_budgets b ON b.decision = d.id, json_each(d.reasons) r
+        WHERE r.value ->> 'rule' = b.rule AND coalesce(b.window_end_us, :pruned_us) >= :pruned_us
+          AND b.rule IN ('hour', 'day', 'week', 'month', 'total')
           AND 3 <> (SELECT count(*) FROM alerts a WHERE a.kind = 'threshold'
-            AND a.rule = b.value ->> 0 AND a.scope = b.value ->> 2
-            AND a.window_start_us = b.value ->> 3)""",
+            AND a.rule = b.rule AND a.scope = b.scope
+            AND a.window_start_us = b.window_start_us)""",
     "A1 a threshold has two alerts": """
         SELECT rule || ': ' || percent FROM alerts
         GROUP BY kind, rule, scope, window_start_us, percent HAVING count(*) > 1""",
     "A1 an alert is about a threshold that no decision reached": """
         SELECT a.rule || ': ' || percent FROM alerts a
         WHERE a.kind = 'threshold' AND a.raised_at_us >= :pruned_us AND NOT EXISTS (
-          SELECT 1 FROM all_decisions d, json_each(d.budgets) b WHERE d.decided_at_us = a.raised_at_us
-            AND b.value ->> 0 = a.rule AND b.value ->> 2 = a.scope
-            AND b.value ->> 3 = a.window_start_us
-            AND (((b.value ->> 6) + (b.value ->> 7)) * 100 >= percent * (b.value ->> 5)
+          SELECT 1 FROM all_decisions d JOIN decision_budgets b ON b.decision = d.id
+          WHERE d.decided_at_us = a.raised_at_us AND b.rule = a.rule AND b.scope = a.scope
+            AND b.window_start_us = a.window_start_us
+            AND ((b.spent + b.held) * 100 >= percent * b.ceiling
               OR d.reasons LIKE '%"rule":"' || a.rule || '"%'))""",
     "A1 a hold overran or expired, and its workspace has no alert in that hour": """
         SELECT h.hold_id FROM holds h JOIN decisions d USING (id)
