@@ -6,7 +6,7 @@ from google.protobuf.json_format import MessageToDict
 from sidecar.cli.admin_options import AdminAddress
 from sidecar.cli.options import Format, FormatOption, fail
 from sidecar.cli.terminal import say, say_all, say_json
-from sidecar.domain.clock import SECOND_US
+from sidecar.domain.clock import SECOND_US, format_length
 from sidecar.domain.counted import counted
 from sidecar.server.client import AdminCallError, admin
 from sidecar.v1 import admin_pb2 as pb
@@ -79,6 +79,13 @@ def _show(policies: pb.PolicyStatus) -> None:
 
 def _ahead(ledger: pb.LedgerStatus) -> str:
     """Say how far the ledger's time and the clock differ, if that is a second or more."""
-    seconds = abs(ledger.ahead_of_clock_us) // SECOND_US
-    direction = "ahead of" if ledger.ahead_of_clock_us > 0 else "behind"
-    return f"; its time is {seconds:,} s {direction} the system's clock" if seconds else ""
+    length_us = abs(ledger.ahead_of_clock_us)
+    if length_us < SECOND_US:
+        return ""
+    difference = format_length(length_us)
+    if ledger.ahead_of_clock_us < 0:
+        return f"; its time is {difference} behind the system's clock"
+    return (
+        f"; its time is {difference} ahead of the system's clock: if that is right, `sidecar ledger"
+        " set-time` sets it back"
+    )

@@ -73,7 +73,7 @@ def verify(
         verdict = counted(len(findings) + lost, "finding") if findings or lost else "clean"
         say(f"{ledger}: {rows}: {verdict}")
         say(f"head of denials {heads['denials']}")
-        say(f"head {heads['decisions']}")
+        say(f"head of decisions {heads['decisions']}")
     if findings or lost:
         raise typer.Exit(1)
 

@@ -53,7 +53,8 @@ def _show(ledger: Path, planned: TimeCorrection) -> None:
     say(
         f"{ledger}: its time is {format_time(planned.from_us, UTC)} (UTC), and would be"
         f" {format_time(planned.to_us, UTC)}",
-        f"decisions after that: {planned.decisions:,}; what they spent counts when that time comes",
+        f"decisions after that: {planned.decisions:,}, denials among them; what they spent counts"
+        " when that time comes",
         f"open holds of these: {planned.open_holds:,}; they expire now, charged as their limits"
         " say, and can still be settled",
     )

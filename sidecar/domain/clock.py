@@ -42,6 +42,17 @@ def format_date(at_us: int, zone: tzinfo) -> str:
     return to_datetime(at_us).astimezone(zone).date().isoformat()
 
 
+def format_length(length_us: int) -> str:
+    """Format a length of time for people: in days from two days on, else in seconds.
+
+    >>> format_length(90 * SECOND_US), format_length(31 * DAY_US + 5)
+    ('90 s', '31 days')
+    """
+    if length_us >= 2 * DAY_US:
+        return f"{length_us // DAY_US:,} days"
+    return f"{length_us // SECOND_US:,} s"
+
+
 class ClockJumpedError(SidecarError):
     """The system's clock is far ahead of the time that has passed: no call is decided by it."""
 
@@ -97,7 +108,7 @@ class GuardedClock(ClockGuard):
         if wall_us <= passed_us + MAX_JUMP_US:
             return ""
         return (
-            f"the system's clock is {(wall_us - passed_us) // SECOND_US} s ahead of the time that"
+            f"the system's clock is {format_length(wall_us - passed_us)} ahead of the time that"
             " has passed; set it right, or start the sidecar again if it is right"
         )
 

@@ -202,6 +202,8 @@ def _opening(path: Path, place: Path | str, **options: Any) -> Iterator[sqlite3.
 
 def _refusal(path: Path, error: sqlite3.Error) -> LedgerRefusedError:
     """Return why a ledger cannot be opened, once its connection is closed and its WAL gone."""
+    if not path.exists():
+        return LedgerRefusedError(f"{path}: there is no such ledger")
     if not _is_disk_full(path, error):
         return LedgerRefusedError(
             f"{path}: cannot be opened as a ledger: {error}; "

@@ -5,12 +5,15 @@ could tell is the one that is gone. So the marker is outside of the ledger's fol
 disk. It is made at the first start; from then on only the ledger that it names is used.
 """
 
+import logging
 import os
 import re
 from pathlib import Path
 
 from sidecar.files import whole_file
 from sidecar.ledger.protocol import LedgerRefusedError
+
+log = logging.getLogger(__name__)
 
 _CONTENT = re.compile(rb"(ledger_[0-9a-f]{32})\n")
 _MAX_BYTES = 100
@@ -35,7 +38,8 @@ class LedgerMarker:
             raise LedgerRefusedError(
                 f"{self._ledger}: there is no ledger, but {self._path} says that there was one"
                 f" ({named}); put it back, or restore a backup. With a new ledger every budget"
-                f" is full: if that is meant, remove {self._path}"
+                f" is full: if that is meant, remove {self._path}. If another sidecar uses that"
+                f" ledger, give each a marker of its own"
             )
 
     def check(self, ledger_id: str) -> None:
@@ -45,7 +49,7 @@ class LedgerMarker:
             raise LedgerRefusedError(
                 f"{self._ledger}: is {ledger_id}, but {self._path} says that {named} is used; put"
                 f" that back, or restore a backup of it. If this ledger is meant, remove"
-                f" {self._path}"
+                f" {self._path}; if both are used, give each a marker of its own"
             )
 
     def _create(self, ledger_id: str) -> str:
@@ -53,6 +57,7 @@ class LedgerMarker:
         try:
             self._path.parent.mkdir(exist_ok=True)
             whole_file.create(self._path, f"{ledger_id}\n".encode())
+            log.info("%s: a new marker; from now on only this ledger is used", self._path)
         except FileExistsError:
             return self._named()
         except OSError as error:

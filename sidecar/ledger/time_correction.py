@@ -30,7 +30,7 @@ class TimeCorrection(NamedTuple):
     from_us: int
     to_us: int
     decisions: int
-    """Made after the new time."""
+    """Made after the new time, denials among them."""
     open_holds: int
     """Of these decisions: they expire, because their own time to do so is far away."""
 

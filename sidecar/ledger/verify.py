@@ -97,6 +97,8 @@ _CHECKS: dict[str, str] = {
         WHERE a.value ->> 0 NOT IN (SELECT id FROM budgets)""",
 }
 
+_COUNTED = ("decisions", "denials", "holds", "budgets", "adjustments", "time_corrections")
+
 MAX_SHOWN = 20
 
 
@@ -131,7 +133,7 @@ def _findings(connection: sqlite3.Connection) -> tuple[list[VerifyFinding], dict
         findings = [*_broken_promises(connection), *_broken_chains(connection)]
     counts = {
         table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
-        for table in ("decisions", "denials", "holds", "budgets", "adjustments")
+        for table in _COUNTED
     }
     counts["dropped_denials"] = denial_counts(connection).dropped
     return findings, counts

@@ -17,7 +17,7 @@ from sidecar.alerts.dispatcher import Dispatcher
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.authorization.policy_reload import PolicySource, Reloader, warn_of_share
 from sidecar.domain.alerts import Origin
-from sidecar.domain.clock import DAY_US, SECOND_US, GuardedClock, check_start
+from sidecar.domain.clock import DAY_US, SECOND_US, GuardedClock, check_start, format_length
 from sidecar.ledger import ledger_file
 from sidecar.ledger.ledger_marker import LedgerMarker
 from sidecar.ledger.protocol import LedgerRefusedError
@@ -254,8 +254,8 @@ def _clock(ledger_us: int, settings: Settings) -> GuardedClock:
         raise LedgerRefusedError(f"{settings.ledger}: {problem}")
     if ledger_us - wall_us > 60 * SECOND_US:
         log.warning(
-            "the clock is %d s behind the ledger's last entry: no new window opens until it has"
+            "the clock is %s behind the ledger's last entry: no new window opens until it has"
             " caught up; if the clock is right, `sidecar ledger set-time` sets the ledger back",
-            (ledger_us - wall_us) // SECOND_US,
+            format_length(ledger_us - wall_us),
         )
     return GuardedClock(wall_clock_us, steady_clock_us, ledger_us)

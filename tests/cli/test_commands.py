@@ -477,7 +477,7 @@ def test_verify_works_on_a_ledger_in_use(start_sidecar: Start) -> None:
     started = start_sidecar()
     started.stub.Authorize(chat(principal(id="x")))
     code, out, _ = sidecar("ledger", "verify", "--ledger", started.ledger)
-    counted = "1 decision, 0 denials, 1 hold, 5 budgets, 0 adjustments, 0 dropped denials: clean"
+    counted = "1 decision, 0 denials, 1 hold, 5 budgets, 0 adjustments, 0 time corrections, 0 dropped denials: clean"
     assert (code, out.splitlines()[0]) == (0, f"{started.ledger}: {counted}")
 
 

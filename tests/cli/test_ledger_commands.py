@@ -85,7 +85,7 @@ def test_a_backup_that_is_damaged_is_not_restored(stopped: Path, tmp_path: Path)
 def test_verify_knows_a_head_that_was_noted(stopped: Path) -> None:
     """A log whose end was cut off adds up, but lacks the head that was noted."""
     _, out, _ = sidecar("ledger", "verify", "--ledger", stopped)
-    head = out.splitlines()[-1].removeprefix("head ")
+    head = out.splitlines()[-1].removeprefix("head of decisions ")
     assert sidecar("ledger", "verify", "--ledger", stopped, "--head", head)[0] == 0
     with sqlite3.connect(stopped) as connection:
         for table in ("holds", "decisions"):
@@ -200,7 +200,7 @@ def test_the_time_of_a_ledger_is_set_back_after_a_question(
     ]
     done = subprocess.run(command, input=answer, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == code, done.stderr
-    assert "decisions after that: 1;" in done.stdout
+    assert "decisions after that: 1, " in done.stdout
     assert "open holds of these: 1;" in done.stdout
     assert done.stdout.count("its time was set back") == 1 - code
     _, out, _ = sidecar(

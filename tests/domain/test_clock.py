@@ -68,7 +68,7 @@ def test_a_jump_ahead_stops_decisions_until_the_clock_is_back() -> None:
     machine = Machine()
     machine.now.check()
     assert machine.move(YEAR, SECOND_US) == NOON + SECOND_US
-    with pytest.raises(ClockJumpedError, match="31535999 s ahead of the time that has passed"):
+    with pytest.raises(ClockJumpedError, match="364 days ahead of the time that has passed"):
         machine.now.check()
     assert machine.now.behind_us() == SECOND_US - YEAR
     assert machine.move(60 * SECOND_US, 60 * SECOND_US) == NOON + 61 * SECOND_US

@@ -64,7 +64,9 @@ def main() -> int:
         (attack, kind) for attack in ATTACKS for kind in attack.fuzzers_meant_by(options.only)
     ]
     if not (chosen or fuzzed):
-        parser.error(f"no attack has this number or name: {options.only}")
+        parser.error(
+            f"no attack has this number or name: {options.only}; make siege LIST=1 shows them all"
+        )
     if options.list:
         _list([attack for attack in ATTACKS if attack in chosen or attack in dict(fuzzed)])
         return 0
