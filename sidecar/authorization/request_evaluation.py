@@ -246,7 +246,7 @@ def _values(
         model=entries.model.message,
         key=entries.key,
         now=to_datetime(now_us),
-        today=format_date(now_us, policy.zone),
+        today=format_date(now_us, policy.zone) if policy.reads_today else "",
         spend={},
         price=NO_PRICE if tariff is None else price_message(tariff.price),
         lists=policy.catalogue.lists,
@@ -259,12 +259,12 @@ def _lines(
     amounts = size.amounts(cost_nano_usd)
     return tuple(
         ReservationLine(
-            limit=limit,
-            amount=amounts[limit.meter],
-            charge_on_expiry=rule.limit is None or rule.limit.charge_on_expiry,
-            shadow=rule.shadow,
-            refusal=partial(evaluation.reason, rule),
-            alert_at_percent=rule.terms.alert_at_percent,
+            limit,
+            amounts[limit.meter],
+            rule.limit is None or rule.limit.charge_on_expiry,
+            rule.shadow,
+            partial(evaluation.reason, rule),
+            rule.terms.alert_at_percent,
         )
         for rule, limit in limits
     )

@@ -35,6 +35,8 @@ Request = TypeVar("Request", bound=Message)
 _PAGE_TOKEN = re.compile(r"(?:(\d{1,18})\.(\d{1,18}))?", re.ASCII)
 
 _LABELS = "principal.labels"
+_ENDPOINTS = {number: name.removeprefix("ENDPOINT_") for name, number in pb.Endpoint.items()}
+"""The names of endpoints, by the contract's number."""
 _INPUT = ("input_tokens", "input_bytes")
 _NEEDED = {
     "CHAT": _INPUT,
@@ -86,9 +88,9 @@ def check_authorize(request: pb.AuthorizeRequest, default: Endpoint = Endpoint.C
     check_request_id(request.request_id)
     _check_principal(request)
     _check_text("model", request.model, required=True)
-    if request.endpoint not in pb.Endpoint.values():
+    named = _ENDPOINTS.get(request.endpoint)
+    if named is None:
         raise InvalidFieldError("endpoint", "is not a known endpoint")
-    named = pb.Endpoint.Name(request.endpoint).removeprefix("ENDPOINT_")
     _check_estimate(named if request.endpoint else default, request.estimate)
     if request.HasField("hold_ttl"):
         _check_hold_ttl(request.hold_ttl)

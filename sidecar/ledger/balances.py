@@ -38,14 +38,14 @@ class Balance(NamedTuple):
         if limit.window is Window.MINUTE:
             start_us, end_us = self.at_us - MINUTE_US, self.at_us
         return Budget(
-            rule=limit.rule,
-            meter=limit.meter,
-            scope=limit.scope,
-            window_start_us=None if limit.window is Window.CONCURRENT else start_us,
-            window_end_us=None if end_us == FOREVER_US else end_us,
-            ceiling=limit.ceiling,
-            spent=self.spent,
-            held=self.held + more_held,
+            limit.rule,
+            limit.meter,
+            limit.scope,
+            None if limit.window is Window.CONCURRENT else start_us,
+            None if end_us == FOREVER_US else end_us,
+            limit.ceiling,
+            self.spent,
+            self.held + more_held,
         )
 
 

@@ -14,7 +14,7 @@ from sidecar.policy.catalogue import Catalogue
 from sidecar.policy.cel.cel_python import CelPythonEngine
 from sidecar.policy.cel.engine import Engine
 from sidecar.policy.cel.sizes import Largest
-from sidecar.policy.cel.variables import SPEND
+from sidecar.policy.cel.variables import SPEND, TODAY
 from sidecar.policy.expressions import ExpressionCompiler
 from sidecar.policy.files import data, directory
 from sidecar.policy.files.directory import PolicyFiles
@@ -122,9 +122,10 @@ class PolicySet:
         self.reads_price = any(
             expression.reads_price for rule in self.rules for expression in rule.expressions
         )
-        self.reads_spend = any(
-            SPEND in expression.reads for rule in rules for expression in rule.expressions
-        )
+        reads = {
+            name for rule in rules for expression in rule.expressions for name in expression.reads
+        }
+        self.reads_spend, self.reads_today = SPEND in reads, TODAY in reads
         self.residuals: dict[Entries, Residual] = {}
 
     def cache_residual(self, entries: Entries, residual: Residual) -> None:

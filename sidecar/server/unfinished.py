@@ -42,23 +42,25 @@ class UnfinishedRequests:
         """
         self._cancelled = cancelled
         self._max_unfinished = max(MIN_UNFINISHED, MAX_UNFINISHED_BYTES // max_request_bytes)
-        self._timers: dict[Context, asyncio.TimerHandle] = {}  # the oldest first
+        self._until: dict[Context, float] = {}  # the oldest first
+        self._timer: asyncio.TimerHandle | None = None
+        """For the oldest; one for all, since hardly any request comes late."""
         self._refusing: dict[Context, asyncio.Task[None]] = {}
 
     async def read(self, context: Context) -> bytes:
         """Return the request of a call. Raises RequestUnfinishedError, or ends the call."""
-        if len(self._timers) >= self._max_unfinished:
-            self._end(next(iter(self._timers)))
-        loop = asyncio.get_running_loop()
-        self._timers[context] = loop.call_later(READ_SECONDS, self._end, context)
+        if len(self._until) >= self._max_unfinished:
+            self._end(next(iter(self._until)))
+        self._until[context] = asyncio.get_running_loop().time() + READ_SECONDS
+        if self._timer is None:
+            self._wait()
         try:
             encoded = await context.read()
         except asyncio.CancelledError:
             self._cancelled(context.peer())
             raise
         finally:
-            if timer := self._timers.pop(context, None):
-                timer.cancel()
+            self._until.pop(context, None)
         if refusing := self._refusing.get(context):  # it came too late
             await refusing
             encoded = await context.read()  # raises AbortError
@@ -67,12 +69,25 @@ class UnfinishedRequests:
         await asyncio.sleep(_CANCEL_SECONDS)
         raise RequestUnfinishedError
 
+    def _wait(self) -> None:
+        """Set the timer for the oldest, if there is one."""
+        self._timer = None
+        if self._until:
+            until = next(iter(self._until.values()))
+            self._timer = asyncio.get_running_loop().call_at(until, self._end_late)
+
+    def _end_late(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for context in [context for context, until in self._until.items() if until <= now]:
+            self._end(context)
+        self._wait()
+
     def _end(self, context: Context) -> None:
         """Refuse a call whose request is being read.
 
         The read is not cancelled but ends with the call: gRPC would not free its message.
         """
-        self._timers.pop(context).cancel()
+        del self._until[context]
         self._refusing[context] = asyncio.create_task(self._refuse(context))
 
     async def _refuse(self, context: Context) -> None:

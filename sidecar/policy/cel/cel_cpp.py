@@ -19,6 +19,7 @@ _ACCEPTED: dict[ResultKind, frozenset[str]] = {
     ResultKind.TEXT: frozenset({"STRING", "INT", "DOUBLE", "BOOL"}),
 }
 _PYTHON_TYPES: dict[str, type] = {"BOOL": bool, "INT": int, "DOUBLE": float, "STRING": str}
+_UNLIMITED = {False: variables.UNLIMITED_INT, True: variables.UNLIMITED_DOUBLE}
 _EXTENSIONS = [ext_strings.ExtStrings()]
 """The functions on texts, of which rules may call those in `text_functions.py`."""
 
@@ -38,9 +39,8 @@ class _Program:
         self._returns = getattr(cel.Type, returns) if returns == "STRING" else None
 
     def evaluate(self, binding: "_Binding") -> Result:
-        values = binding.double if self.double else binding.int
         try:
-            result = self._evaluate(values)
+            result = self._evaluate(binding)
             value = result.value()
         except Exception:  # such as cel-cpp's own limit of iterations
             raise EvaluationError from None
@@ -50,48 +50,40 @@ class _Program:
             raise EvaluationError
         return cast("Result", value)
 
-    def _evaluate(self, values: "_Bound") -> cel.Value:
+    def _evaluate(self, binding: "_Binding") -> cel.Value:
         try:
-            activation = values.activation(self._reads)
+            activation = binding.activation(self._reads, double=self.double)
         except fields.CutTextError:
-            return self._whole(values.activation(self._variables))
+            return self._whole(binding.activation(self._variables, double=self.double))
         return self._by_field(activation)
 
 
-class _Bound:
-    """The values of one call in one environment: those that its expressions have read."""
+class _Binding:
+    """The values of one call that its expressions have read, with both types of `unlimited`."""
 
-    __slots__ = ("_activation", "_environment", "_names", "_unlimited", "_values")
+    __slots__ = ("_activations", "_environments", "_values")
 
-    def __init__(self, environment: cel.Env, values: Values, unlimited: float) -> None:
-        self._environment = environment
+    def __init__(self, values: Values, environments: Mapping[bool, cel.Env]) -> None:
+        """Use the environment in which `unlimited` is an int (False) or a double (True)."""
         self._values = values
-        self._unlimited = unlimited
-        self._names: frozenset[str] = frozenset()
-        self._activation: cel.Activation | None = None
+        self._environments = environments
+        self._activations: dict[bool, tuple[frozenset[str], cel.Activation]] = {}
 
-    def activation(self, names: frozenset[str]) -> cel.Activation:
+    def activation(self, names: frozenset[str], *, double: bool) -> cel.Activation:
         """Return an activation with these variables, and with those that were read before.
 
         Raises CutTextError.
         """
-        if self._activation is None or not names <= self._names:
-            names |= self._names
-            values = self._values
-            bound = {name: fields.READS[name](values) for name in names}
-            bound[variables.UNLIMITED] = self._unlimited
-            self._names, self._activation = names, self._environment.Activation(bound)
-        return self._activation
-
-
-class _Binding:
-    """The values of one call, with `unlimited` as an int, and as a double."""
-
-    __slots__ = ("double", "int")
-
-    def __init__(self, values: Values, as_int: cel.Env, as_double: cel.Env) -> None:
-        self.int = _Bound(as_int, values, variables.UNLIMITED_INT)
-        self.double = _Bound(as_double, values, variables.UNLIMITED_DOUBLE)
+        if before := self._activations.get(double):
+            if names <= before[0]:
+                return before[1]
+            names |= before[0]
+        values = self._values
+        bound = {name: fields.READS[name](values) for name in names}
+        bound[variables.UNLIMITED] = _UNLIMITED[double]
+        activation = self._environments[double].Activation(bound)
+        self._activations[double] = names, activation
+        return activation
 
 
 class CelCppEngine:
@@ -125,6 +117,7 @@ class CelCppEngine:
             for double in (False, True)
             for by_field in (False, True)
         }
+        self._by_field = {double: self._environments[double, True] for double in (False, True)}
 
     def compile(self, source: str, kind: ResultKind, *, double: bool = False) -> _Program:  # noqa: ARG002
         """Compile and check types. Raises CelError at the first error."""
@@ -140,8 +133,7 @@ class CelCppEngine:
 
     def bind(self, values: Values) -> _Binding:
         """Prepare the values of one call."""
-        environments = self._environments
-        return _Binding(values, environments[False, True], environments[True, True])
+        return _Binding(values, self._by_field)
 
     def _compile(self, source: str, kind: ResultKind, *, double: bool) -> _Program:
         try:
