@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
-from sidecar.authorization.call_recorder import current_recorder, run_to_completion
+from sidecar.authorization.call_recorder import current_recorder, recorded
 from sidecar.authorization.proposal import Call, Proposal, Proposer
 from sidecar.authorization.request_evaluation import EvaluationResult, limits_of
 from sidecar.authorization.usage_bounds import UsageBounds, UsageTooLargeError
@@ -31,7 +31,7 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import UsageReport
-from sidecar.ledger.protocol import IsWanted, Ledger
+from sidecar.ledger.protocol import Ledger
 from sidecar.policy.policy_set import PolicySet
 
 log = logging.getLogger(__name__)
@@ -103,20 +103,21 @@ class Authorizer:
             recorder.enter("ledger")
             return proposals[0].reservation
 
-        async def decide(is_wanted: IsWanted) -> Decision:
-            if request.dry_run:
-                decision = self._ledger.preview(propose())
-            else:
-                decision = await self._ledger.decide_in_group(propose, is_wanted)
-                _log_shadows(decision)
+        def record(decision: Decision) -> Decision:
             (proposal,) = proposals
             if proposal.evaluation.warnings:
                 decision = replace(decision, warnings=proposal.evaluation.warnings)
+            if not request.dry_run:
+                _log_shadows(decision)
             labels = request.principal.labels
             recorder.decided(proposal.reservation, decision, labels, dry_run=request.dry_run)
             return decision
 
-        return await run_to_completion(decide)
+        if request.dry_run:
+            return record(self._ledger.preview(propose()))
+        return await recorded(
+            lambda is_wanted: self._ledger.decide_in_group(propose, is_wanted), record
+        )
 
     async def settle(
         self,
@@ -133,24 +134,29 @@ class Authorizer:
         """
         recorder = current_recorder.get()
         recorder.enter("ledger")
-        settlements: list[Settlement] = []
+        refusals: list[UsageTooLargeError] = []
 
         def settlement_of(hold: Hold) -> Settlement:
-            settlements[:] = [self._settlement(hold, report, response_model, outcome)]
+            settlement = self._settlement(hold, report, response_model, outcome)
+            refusals.clear()
             if hold.state in (HoldState.OPEN, HoldState.EXPIRED):  # else the first one stands (L3)
-                self._bounds.check(report)
-            return settlements[0]
+                try:
+                    self._bounds.check(report)
+                except UsageTooLargeError as error:
+                    refusals.append(error)
+            return replace(settlement, refused=True) if refusals else settlement
 
-        async def close(_: IsWanted) -> Charge:
-            try:
-                charge = await self._ledger.settle_in_group(hold_id, settlement_of, owner)
-            except UsageTooLargeError:
-                await self._ledger.report_refused_usage(hold_id, settlements[0])
-                raise
-            recorder.closed("settle", hold_id, charge)
+        def record(charge: Charge) -> Charge:
+            if not refusals:
+                recorder.closed("settle", hold_id, charge)
             return charge
 
-        return await run_to_completion(close)
+        charge = await recorded(
+            lambda _: self._ledger.settle_in_group(hold_id, settlement_of, owner), record
+        )
+        if refusals:
+            raise refusals[0]
+        return charge
 
     def _settlement(
         self, hold: Hold, report: UsageReport, response_model: str, outcome: str
@@ -173,12 +179,13 @@ class Authorizer:
         recorder = current_recorder.get()
         recorder.enter("ledger")
 
-        async def close(_: IsWanted) -> Charge:
-            charge = await self._ledger.release(hold_id, reason, self._clock(), owner)
+        def record(charge: Charge) -> Charge:
             recorder.closed("release", hold_id, charge)
             return charge
 
-        return await run_to_completion(close)
+        return await recorded(
+            lambda _: self._ledger.release_in_group(hold_id, reason, self._clock, owner), record
+        )
 
     def preview(self, request: pb.AuthorizeRequest) -> tuple[EvaluationResult, Decision]:
         """Decide one validated request as a dry run that is not reported to the recorder.

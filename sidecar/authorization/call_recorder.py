@@ -5,14 +5,15 @@ of metrics, traces and logs.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from sidecar.domain.decisions import Charge, Decision, ReservationRequest
 from sidecar.ledger.protocol import IsWanted, always
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Stage = Literal["identity", "queue", "policy", "ledger"]
 """The stages of a call, in this order. A call starts in `identity`; `queue` ends when its group
@@ -66,19 +67,21 @@ current_recorder: ContextVar[CallRecorder] = ContextVar("call_recorder", default
 """The recorder of the call that the current task serves."""
 
 
-async def run_to_completion(work: Callable[[IsWanted], Coroutine[Any, Any, T]]) -> T:
-    """Run a durable change and its recording to the end, even if the client hangs up.
+async def recorded(submit: Callable[[IsWanted], asyncio.Future[T]], record: Callable[[T], R]) -> R:
+    """Return what is recorded of a durable change, which is done even if the client hangs up.
 
-    Cancelled in between, a decision would be in the ledger but missing from the log. Work that
-    has not begun may ask whether its result is still wanted.
+    Cancelled in between, a decision would be in the ledger but missing from the log. What is
+    submitted and has not begun may ask whether its result is still wanted.
     """
     if current_recorder.get() is NULL_RECORDER:
-        return await work(always)
+        return record(await submit(always))
     is_gone = False
-    task = asyncio.create_task(work(lambda: not is_gone))
+    change = submit(lambda: not is_gone)
     try:
-        return await asyncio.shield(task)
+        return record(await asyncio.shield(change))
     except asyncio.CancelledError:
         is_gone = True
-        await asyncio.wait([task])
+        await asyncio.wait([change])
+        if not change.cancelled() and change.exception() is None:
+            record(change.result())
         raise

@@ -240,6 +240,8 @@ class Settlement:
     at_us: int
     unrecognized_usage: bool = False
     """Whether a usage was reported in which no count is known."""
+    refused: bool = False
+    """Whether it is too large to be charged: it raises an alert, and the hold stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ class _Request(NamedTuple):
         """Return the result, or the error that fails this request alone."""
         try:
             prepared = self.prepare()
+        except sqlite3.Error:  # of the file, as in the work
+            raise
         except Exception as error:  # raised where the request came from
             return error
         try:
@@ -110,25 +112,25 @@ class GroupCommit:
         Work that `frees` room runs before the rest of its group. Cancelling the caller does not
         undo the work. Raises the work's refusal, or LedgerUnavailableError.
         """
-        return await self.run_prepared(_nothing, lambda _: work(), frees=frees)
+        return await self.submit(_nothing, lambda _: work(), frees=frees)
 
-    async def run_prepared(
+    def submit(
         self,
         prepare: Callable[[], P],
         work: Callable[[P], T],
         *,
         frees: bool = False,
         is_wanted: IsWanted | None = None,
-    ) -> T:
+    ) -> asyncio.Future[T]:
         """Run the work in the next group, with what `prepare` returns there.
 
         `prepare` writes nothing, so what it raises fails this request alone. With `is_wanted`,
-        neither is done if the caller is cancelled, or the result not wanted, when the group
-        begins: then it raises CancelledError. Raises what `prepare` raises, and what `run` raises.
+        neither is done if the future is cancelled, or the result not wanted, when the group
+        begins: then it is cancelled. Its errors are those of `prepare`, and those of `run`.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue_up(_Request(prepare, work, future, frees, is_wanted))
-        return await future
+        return future
 
     def _queue_up(self, request: _Request) -> None:
         """Let a request wait for its group."""

@@ -35,6 +35,7 @@ Key usage:
   see the use at once, and it is kept when the decision is pruned.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -112,14 +113,14 @@ class Ledger(Protocol):
         Raises RequestIdReusedError or LedgerUnavailableError.
         """
 
-    async def decide_in_group(
+    def decide_in_group(
         self, propose: Callable[[], ReservationRequest], is_wanted: IsWanted = always
-    ) -> Decision:
+    ) -> asyncio.Future[Decision]:
         """Decide what `propose` returns, which is called when the group of the call begins.
 
-        So all work on a call is done at once, and groups are larger. A call whose caller no
-        longer waits then is not decided: it raises CancelledError. Raises what `propose` raises,
-        which fails this call alone, and what `decide` raises.
+        So all work on a call is done at once, and groups are larger. A call that is cancelled, or
+        whose caller no longer waits then, is not decided, and the future is cancelled. What
+        `propose` raises fails this call alone. Raises what `decide` raises, at once or later.
         """
 
     def recorded(self, reservation: ReservationRequest) -> Decision | None:
@@ -140,27 +141,25 @@ class Ledger(Protocol):
         Raises HoldUnknownError or LedgerUnavailableError.
         """
 
-    async def settle_in_group(
+    def settle_in_group(
         self, hold_id: str, settlement_of: Callable[[Hold], Settlement], owner: str = ""
-    ) -> Charge:
+    ) -> asyncio.Future[Charge]:
         """Settle a hold as `settlement_of` says, which is called with it when its group begins.
 
-        With an owner, another principal's hold is unknown. Raises what `settlement_of` raises,
-        which fails this call alone, and what `settle` raises.
+        With an owner, another principal's hold is unknown. It is done whether a caller waits or
+        not. What `settlement_of` raises fails this call alone; else errors are those of `settle`.
         """
 
-    async def report_refused_usage(self, hold_id: str, settlement: Settlement) -> None:
-        """Raise an alert of a usage that is too large to be charged; the hold stays as it is.
+    async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
+        """End an open or expired hold at no charge; a settled or released one stays.
 
         Raises HoldUnknownError or LedgerUnavailableError.
         """
 
-    async def release(self, hold_id: str, reason: str, at_us: int, owner: str = "") -> Charge:
-        """End an open or expired hold at no charge; a settled or released one stays.
-
-        With an owner, another principal's hold is unknown. Raises HoldUnknownError or
-        LedgerUnavailableError.
-        """
+    def release_in_group(
+        self, hold_id: str, reason: str, at_us: Callable[[], int], owner: str = ""
+    ) -> asyncio.Future[Charge]:
+        """Release a hold at the time when its group begins; see settle_in_group."""
 
     def hold(self, hold_id: str) -> Hold:
         """Return one hold. Raises HoldUnknownError or LedgerUnavailableError."""

@@ -60,18 +60,27 @@ class Settlements:
         """Holds closed in this transaction: by state, and those with an `overrun` or an
         `unrecognized_usage`."""
 
+    def read(self, hold_id: str, owner: str) -> HoldRow:
+        """Read a hold. Raises HoldUnknownError, also if it belongs to another than the owner."""
+        found = holds.read_hold(self._sql, hold_id)
+        if owner and found.hold.principal_id != owner:
+            raise HoldUnknownError
+        return found
+
     def prepare(
         self, hold_id: str, owner: str, settlement_of: Callable[[Hold], Settlement]
     ) -> Settling:
         """Read a hold, and how it is settled. Raises HoldUnknownError, and what that raises."""
-        found = self._read(hold_id, owner)
+        found = self.read(hold_id, owner)
         return Settling(found, settlement_of(found.hold))
 
     def settle(self, settling: Settling) -> Charge:
         """Charge the real usage, in the windows that the hold was authorized in (L6)."""
         found, settlement = settling
         amounts = self._amounts(found)
-        if found.hold.state in (HoldState.OPEN, HoldState.EXPIRED):
+        if settlement.refused:
+            self._alerts.refused_usage(found.row, settlement)
+        elif found.hold.state in (HoldState.OPEN, HoldState.EXPIRED):
             cost_nano_usd = min(settlement.cost_nano_usd, _room_nano_usd(amounts))
             settlement = replace(settlement, cost_nano_usd=cost_nano_usd)
             actual = {Meter.TOKENS: settlement.used.tokens, Meter.COST: cost_nano_usd}
@@ -81,19 +90,14 @@ class Settlements:
                 self._alerts.overrun(found.row, settlement.at_us)
         return self._charge(found, amounts, settlement.at_us)
 
-    def release(self, hold_id: str, owner: str, reason: str, at_us: int) -> Charge:
+    def release(self, found: HoldRow, reason: str, at_us: int) -> Charge:
         """Charge nothing: the call was never sent."""
-        found = self._read(hold_id, owner)
         amounts = self._amounts(found)
         if found.hold.state in (HoldState.OPEN, HoldState.EXPIRED):
             charged = self._move(found, amounts, lambda _: 0)
             ended = Settlement(Usage(), 0, reason, "", at_us)
             found = self._close(found, HoldState.RELEASED, ended, charged)
         return self._charge(found, amounts, at_us)
-
-    def report_refused(self, hold_id: str, settlement: Settlement) -> None:
-        """Report a usage that was refused, as too large."""
-        self._alerts.refused_usage(self._read(hold_id).row, settlement)
 
     def expire(self, at_us: int) -> int:
         """Close the holds that have expired, charged as each of their limits says (L5)."""
@@ -118,13 +122,6 @@ class Settlements:
         charged = self._move(found, amounts, lambda it: it.held * it.charge_on_expiry)
         ended = Settlement(used, cost_nano_usd, "unknown", "", at_us)
         self._close(found, HoldState.EXPIRED, ended, charged)
-
-    def _read(self, hold_id: str, owner: str = "") -> HoldRow:
-        """Read a hold. Raises HoldUnknownError, also if it belongs to another than the owner."""
-        found = holds.read_hold(self._sql, hold_id)
-        if owner and found.hold.principal_id != owner:
-            raise HoldUnknownError
-        return found
 
     def _amounts(self, found: HoldRow) -> list[_Amount]:
         return [

@@ -1,9 +1,10 @@
 """The ledger in one SQLite file: WAL mode, synchronous=FULL, one writer."""
 
+import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +36,7 @@ from sidecar.ledger.protocol import (
     CommitWatcher,
     HoldUnknownError,
     IsWanted,
+    LedgerRefusedError,
     LedgerUnavailableError,
     NotAdjustableError,
     RequestIdReusedError,
@@ -79,11 +81,14 @@ class SqliteLedger(CommittedReads):
             # which closes last, folds the WAL into the file.
             reader = ledger_file.open_reader(path)
             opened.callback(reader.close)
+            self._writer = writer
+            self._reserve = Reserve(path)
+            calendar = Calendar(zone)
+            with _starting(path):
+                super().__init__(path, reader, FileWatch(given, path), calendar, entropy)
+                self._reserve.check(self._ledger_bytes())
             self._opened = opened.pop_all()
-        calendar = Calendar(zone)
-        super().__init__(path, reader, FileWatch(given, path), calendar, entropy)
         self._opened.callback(self._leave_place)
-        self._reserve = Reserve(path)
         self._balances = balances = GroupBalances(writer, calendar, self._time)
         self._alerts = Alerts(writer, balances, channels, entropy, origin, overrun_alert_factor)
         self._chain = DecisionChain(writer)
@@ -96,7 +101,6 @@ class SqliteLedger(CommittedReads):
         self._retention = Retention(writer, balances, self._chain, self._key_usage)
         self._adjustments = Adjustments(writer, balances)
         self._outbox = Outbox(writer)
-        self._writer = writer
         self._on_raised: Callable[[Sequence[Alert]], None] = lambda _: None
         self._commits = GroupCommit(
             writer,
@@ -108,8 +112,6 @@ class SqliteLedger(CommittedReads):
             check=self._watch.check,
             make_room=self._make_room,
         )
-        with reading():
-            self._reserve.check(self._ledger_bytes())
         self.watchers: list[CommitWatcher] = []
         """Called back with the result of each commit."""
 
@@ -117,15 +119,18 @@ class SqliteLedger(CommittedReads):
         """See Ledger.decide."""
         return await self.decide_in_group(lambda: reservation)
 
-    async def decide_in_group(
+    def decide_in_group(
         self, propose: Callable[[], ReservationRequest], is_wanted: IsWanted = always
-    ) -> Decision:
+    ) -> asyncio.Future[Decision]:
         """See Ledger.decide_in_group."""
-        if self._reserve.is_full:
-            if recorded := self.recorded(propose()):
-                return recorded
+        if not self._reserve.is_full:
+            return self._commits.submit(propose, self._decide, is_wanted=is_wanted)
+        recorded = self.recorded(propose())
+        if recorded is None:
             raise LedgerUnavailableError(_FULL)
-        return await self._commits.run_prepared(propose, self._decide, is_wanted=is_wanted)
+        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        future.set_result(recorded)
+        return future
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
         # An expired hold takes no place in a concurrent limit, so expired holds are ended
@@ -162,24 +167,28 @@ class SqliteLedger(CommittedReads):
         """See Ledger.settle."""
         return await self.settle_in_group(hold_id, lambda _: settlement)
 
-    async def settle_in_group(
+    def settle_in_group(
         self, hold_id: str, settlement_of: Callable[[Hold], Settlement], owner: str = ""
-    ) -> Charge:
+    ) -> asyncio.Future[Charge]:
         """See Ledger.settle_in_group."""
-        return await self._commits.run_prepared(
+        return self._commits.submit(
             lambda: self._settlements.prepare(hold_id, owner, settlement_of),
             self._settlements.settle,
             frees=True,
         )
 
-    async def report_refused_usage(self, hold_id: str, settlement: Settlement) -> None:
-        """See Ledger.report_refused_usage."""
-        await self._commits.run(lambda: self._settlements.report_refused(hold_id, settlement))
-
-    async def release(self, hold_id: str, reason: str, at_us: int, owner: str = "") -> Charge:
+    async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """See Ledger.release."""
-        return await self._commits.run(
-            lambda: self._settlements.release(hold_id, owner, reason, at_us), frees=True
+        return await self.release_in_group(hold_id, reason, lambda: at_us)
+
+    def release_in_group(
+        self, hold_id: str, reason: str, at_us: Callable[[], int], owner: str = ""
+    ) -> asyncio.Future[Charge]:
+        """See Ledger.release_in_group."""
+        return self._commits.submit(
+            lambda: self._settlements.read(hold_id, owner),
+            lambda found: self._settlements.release(found, reason, at_us()),
+            frees=True,
         )
 
     async def adjust(
@@ -283,3 +292,13 @@ class SqliteLedger(CommittedReads):
             with suppress(sqlite3.Error):  # the WAL stays where it was moved
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
+
+
+@contextmanager
+def _starting(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerRefusedError(
+            f"{path}: cannot be read: {error}; look at its disk, and start again"
+        ) from error

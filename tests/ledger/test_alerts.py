@@ -323,7 +323,8 @@ def test_a_refused_usage_raises_one_alert_per_workspace_and_hour(harness: Ledger
     """A1: nothing is charged, and the hold stays open."""
     hold_id = ask(harness, 10).hold_id
     for at_us in (NOON, NOON, NOON + HOUR):
-        harness.run(harness.ledger.report_refused_usage(hold_id, settlement(at_us, 9_000)))
+        refused = replace(settlement(at_us, 9_000), refused=True)
+        harness.run(harness.ledger.settle(hold_id, refused))
     found = alerts_of(harness, AlertKind.USAGE_REFUSED, "scope, spent, held, meter, percent")
     assert found == [("lab", 9_000_000, 10_000, "cost", 0)] * 2
     assert harness.ledger.hold(hold_id).state is HoldState.OPEN

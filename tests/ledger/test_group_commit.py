@@ -241,9 +241,7 @@ def test_a_request_that_no_caller_waits_for_is_not_run(
         first = asyncio.create_task(commits.run(insert(connection, 1)))
         await disk.reached()
         gone, stays = (
-            asyncio.create_task(
-                commits.run_prepared(lambda: None, ignoring(number), is_wanted=is_wanted)
-            )
+            commits.submit(lambda: None, ignoring(number), is_wanted=is_wanted)
             for number, is_wanted in ((2, lambda: wanted[0]), (3, lambda: True))
         )
         await asyncio.sleep(0)
@@ -274,7 +272,7 @@ def test_a_request_that_cannot_be_prepared_fails_alone(connection: sqlite3.Conne
     async def together() -> list[Any]:
         commits = GroupCommit(connection, (), lambda: None)
         work = [
-            commits.run_prepared(
+            commits.submit(
                 partial(prepare, number), lambda made: insert(connection, made)(), is_wanted=always
             )
             for number in (1, 2, 3)
@@ -287,6 +285,27 @@ def test_a_request_that_cannot_be_prepared_fails_alone(connection: sqlite3.Conne
     assert (first, type(failed), third) == (1, ZeroDivisionError, 2)
     assert begun == [True] * 3
     assert connection.execute("SELECT n FROM t ORDER BY n").fetchall() == [(1,), (3,)]
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError, sqlite3.DatabaseError])
+def test_an_error_of_the_file_while_preparing_says_that_the_ledger_is_unavailable(
+    connection: sqlite3.Connection, error: type[sqlite3.Error]
+) -> None:
+    """L4: as one of the work; SQLite may have rolled the transaction back."""
+
+    def unreadable() -> None:
+        raise error("disk I/O error")
+
+    async def alone() -> None:
+        commits = GroupCommit(connection, (), lambda: None)
+        try:
+            await commits.submit(unreadable, lambda _: insert(connection, 1)())
+        finally:
+            await commits.close()
+
+    with pytest.raises(LedgerUnavailableError, match="disk I/O error"):
+        asyncio.run(alone())
+    assert connection.execute("SELECT n FROM t").fetchall() == []
 
 
 def test_a_commit_that_waits_for_long_is_a_problem_while_it_lasts(

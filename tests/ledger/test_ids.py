@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def is_unknown(harness: LedgerHarness, hold_id: str) -> bool:
     found = harness.together(
         harness.ledger.settle(hold_id, settlement(NOON, 1)),
         harness.ledger.release(hold_id, "not sent", NOON),
-        harness.ledger.report_refused_usage(hold_id, settlement(NOON, 1)),
+        harness.ledger.settle(hold_id, replace(settlement(NOON, 1), refused=True)),
     )
     with pytest.raises(HoldUnknownError):
         harness.ledger.hold(hold_id)

@@ -1,5 +1,6 @@
 """Opening a ledger file: only a healthy one, on a local disk, by one writer."""
 
+import errno
 import os
 import sqlite3
 import stat
@@ -37,6 +38,23 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("remember the milk\n" * 100)
     assert "cannot be opened as a ledger: file is not a database" in refusal(path)
+
+
+def test_a_disk_that_fails_at_the_start_is_named_and_leaves_no_lock(
+    harness: LedgerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start opens it, as soon as its disk answers."""
+
+    def failing(_path: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    harness.run(harness.ledger.close())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "statvfs", failing)
+        assert "cannot be read: [Errno 5] Input/output error; look at its disk" in refusal(
+            harness.path
+        )
+    harness.ledger = SqliteLedger(harness.path)
 
 
 def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:

@@ -103,14 +103,7 @@ L1 = [
     Mutant(
         "group-calls-unseen", "L1", "Calls of one group commit do not count each other's holds.",
         "SqliteLedger.__init__",
-        "super().__init__(path, reader, ...)\n"
-        "self._opened.callback(self._leave_place)\n"
-        "self._reserve = Reserve(path)\n"
-        "self._balances = balances = GroupBalances(writer, ...)",
-        "super().__init__(path, reader, ...)\n"
-        "self._opened.callback(self._leave_place)\n"
-        "self._reserve = Reserve(path)\n"
-        "self._balances = balances = GroupBalances(reader, ...)",
+        "GroupBalances(writer, ...)", "GroupBalances(self._reader, ...)",
     ),
     Mutant(
         "group-holds-not-added", "L1", "A group's balance does not grow with the holds of its calls.",

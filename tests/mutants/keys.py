@@ -13,7 +13,7 @@ U1 = [
     ),
     MigrationMutant(
         "denials-uncounted", "U1", "A denied call is no use of its key.",
-        "0015_denials", "CAST('deny' AS TEXT), decided_at_us FROM denials\n  WHERE id >", "CAST('deny' AS TEXT), decided_at_us FROM denials\n  WHERE NOT id >",
+        "0016_packed_holds", "CAST('deny' AS TEXT), decided_at_us FROM denials\n  WHERE id >", "CAST('deny' AS TEXT), decided_at_us FROM denials\n  WHERE NOT id >",
     ),
     TextMutant(
         "counted-twice", "U1", "The last decision that was counted is counted again.",
@@ -22,11 +22,11 @@ U1 = [
     ),
     MigrationMutant(
         "uncounted-unseen", "U1", "A report on keys omits decisions that are not yet counted.",
-        "0005_key_usage", "1 FROM key_usage_uncounted", "1 FROM key_usage_uncounted WHERE 0",
+        "0016_packed_holds", "1 FROM key_usage_uncounted", "1 FROM key_usage_uncounted WHERE 0",
     ),
     MigrationMutant(
         "made-up-versions", "U1", "A use is counted for versions that do not exist.",
-        "0015_denials", "iif(v.version IS NULL, t.key_id, d.key_id)", "d.key_id",
+        "0016_packed_holds", "iif(v.version IS NULL, t.key_id, d.key_id)", "d.key_id",
     ),
     Mutant(
         "counting-since-now", "U1", "The time from which uses are counted is later than the first counted use.",

@@ -3,16 +3,21 @@
 import ast
 import itertools
 import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sidecar
 from mutants.catalogue import ALL
 from mutants.likely import LIKELY
-from mutants.mutant import Mutant, Package, bound, module_names
+from mutants.mutant import MigrationMutant, Mutant, Package, bound, module_names
 
 SIDECAR = Path(sidecar.__file__).parent
+MIGRATIONS = [mutant for mutant in ALL if isinstance(mutant, MigrationMutant)]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,24 @@ def test_each_mutant_changes_the_source_in_one_place(mutant: Mutant, package: Pa
     if path.suffix == ".py":
         before, mutated = (ast.dump(ast.parse(text)) for text in (before, mutated))
     assert mutated != before
+
+
+@pytest.mark.parametrize("mutant", MIGRATIONS, ids=lambda mutant: mutant.name)
+def test_a_mutant_of_a_migration_is_not_undone_by_a_later_one(
+    mutant: Mutant, package: Package
+) -> None:
+    """What a new ledger has is another schema; of an upgrade, the data that it moves."""
+    changed, text = mutant.apply(package)
+    migrations = {path: path.read_text(encoding="utf-8") for path in package.migrations.values()}
+
+    def schema_of(texts: Mapping[Path, str]) -> list[Any]:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            for path in sorted(texts):
+                connection.executescript(texts[path])
+            return connection.execute("SELECT sql FROM sqlite_schema ORDER BY name").fetchall()
+
+    is_of_data = mutant.name.startswith("upgrade-")
+    assert (schema_of(migrations) == schema_of({**migrations, changed: text})) == is_of_data
 
 
 def test_renamed_variables_and_moved_code_keep_the_mutants(tmp_path: Path) -> None:

@@ -94,13 +94,13 @@ def commit_without_flush(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def closed_holds_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settle a hold again for each Settle."""
-    read = Settlements._read  # noqa: SLF001
+    read = Settlements.read
 
-    def read_open(self: Any, hold_id: str, owner: str = "") -> Any:
+    def read_open(self: Any, hold_id: str, owner: str) -> Any:
         found = read(self, hold_id, owner)
         return found._replace(hold=replace(found.hold, state=HoldState.OPEN))
 
-    monkeypatch.setattr(Settlements, "_read", read_open)
+    monkeypatch.setattr(Settlements, "read", read_open)
 
 
 def content_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
