@@ -67,12 +67,14 @@ class InvalidFieldError(SidecarError):
         self.field = field
 
 
-def parse(kind: type[Request], encoded: bytes) -> Request:
+def parse(request_type: type[Request], encoded: bytes) -> Request:
     """Decode a request. Raises InvalidFieldError if that fails."""
     try:
-        return kind.FromString(encoded)
+        return request_type.FromString(encoded)
     except DecodeError:
-        raise InvalidFieldError("request", f"is not a {kind.DESCRIPTOR.full_name}") from None
+        raise InvalidFieldError(
+            "request", f"is not a {request_type.DESCRIPTOR.full_name}"
+        ) from None
 
 
 def check_request_id(request_id: str, *, required: bool = False) -> None:

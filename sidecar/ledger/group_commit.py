@@ -45,7 +45,7 @@ class _Request(NamedTuple):
     prepare: Callable[[], Any]
     work: Callable[[Any], Any]
     future: asyncio.Future[Any]
-    frees: bool = False
+    frees_room: bool = False
     is_wanted: IsWanted | None = None
     """None for work that is done whether a caller waits or not."""
 
@@ -106,20 +106,20 @@ class GroupCommit:
         self._expected = 1
         self._gathered: asyncio.Future[None] | None = None
 
-    async def run(self, work: Callable[[], T], *, frees: bool = False) -> T:
+    async def run(self, work: Callable[[], T], *, frees_room: bool = False) -> T:
         """Run the work in the next group; return its result when it is on disk.
 
-        Work that `frees` room runs before the rest of its group. Cancelling the caller does not
+        Work that `frees_room` runs before the rest of its group. Cancelling the caller does not
         undo the work. Raises the work's refusal, or LedgerUnavailableError.
         """
-        return await self.submit(_nothing, lambda _: work(), frees=frees)
+        return await self.submit(_nothing, lambda _: work(), frees_room=frees_room)
 
     def submit(
         self,
         prepare: Callable[[], P],
         work: Callable[[P], T],
         *,
-        frees: bool = False,
+        frees_room: bool = False,
         is_wanted: IsWanted | None = None,
     ) -> asyncio.Future[T]:
         """Run the work in the next group, with what `prepare` returns there.
@@ -129,7 +129,7 @@ class GroupCommit:
         begins: then it is cancelled. Its errors are those of `prepare`, and those of `run`.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue_up(_Request(prepare, work, future, frees, is_wanted))
+        self._queue_up(_Request(prepare, work, future, frees_room, is_wanted))
         return future
 
     def _queue_up(self, request: _Request) -> None:
@@ -176,7 +176,7 @@ class GroupCommit:
                     self._queue[MAX_GROUP_REQUESTS:],
                 )
                 if group := _wanted(group):
-                    await self._commit(sorted(group, key=lambda request: not request.frees))
+                    await self._commit(sorted(group, key=lambda request: not request.frees_room))
                 self._expected = min(len(group) + len(self._queue), MAX_GROUP_REQUESTS)
         finally:
             self._draining = None
@@ -293,8 +293,8 @@ def _wanted(group: list[_Request]) -> list[_Request]:
 def _parted(group: list[_Request]) -> tuple[list[_Request], list[_Request]]:
     """Return the requests that free room, and the others."""
     return (
-        [request for request in group if request.frees],
-        [request for request in group if not request.frees],
+        [request for request in group if request.frees_room],
+        [request for request in group if not request.frees_room],
     )
 
 

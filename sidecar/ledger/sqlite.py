@@ -174,7 +174,7 @@ class SqliteLedger(CommittedReads):
         return self._commits.submit(
             lambda: self._settlements.prepare(hold_id, owner, settlement_of),
             self._settlements.settle,
-            frees=True,
+            frees_room=True,
         )
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
@@ -188,7 +188,7 @@ class SqliteLedger(CommittedReads):
         return self._commits.submit(
             lambda: self._settlements.read(hold_id, owner),
             lambda found: self._settlements.release(found, reason, at_us()),
-            frees=True,
+            frees_room=True,
         )
 
     async def adjust(
@@ -201,11 +201,11 @@ class SqliteLedger(CommittedReads):
 
     async def expire(self, at_us: int) -> int:
         """See Ledger.expire."""
-        return await self._commits.run(lambda: self._settlements.expire(at_us), frees=True)
+        return await self._commits.run(lambda: self._settlements.expire(at_us), frees_room=True)
 
     async def prune(self, at_us: int, retention_us: int) -> int:
         """See Ledger.prune."""
-        return await self._commits.run(lambda: self._prune(at_us, retention_us), frees=True)
+        return await self._commits.run(lambda: self._prune(at_us, retention_us), frees_room=True)
 
     def _prune(self, at_us: int, retention_us: int) -> int:
         before_us = self._time.advance(at_us) - retention_us

@@ -128,10 +128,12 @@ class AdminService:
     def methods(self, unfinished: UnfinishedRequests) -> Methods:
         """Return the RPCs for a server, whose requests are read by `unfinished`."""
 
-        def unary(kind: type[Request], answer: Callable[[Request], Awaitable[Message]]) -> Handler:
+        def unary(
+            request_type: type[Request], answer: Callable[[Request], Awaitable[Message]]
+        ) -> Handler:
             return unary_rpc(
-                kind.DESCRIPTOR.name,
-                kind,
+                request_type.DESCRIPTOR.name,
+                request_type,
                 lambda request, _: answer(request),
                 authenticator=PinnedAuthenticator({}),
                 is_stopping=self._stopping.is_set,

@@ -20,7 +20,7 @@ from sidecar.identity.caller import Authenticator, Caller, contradiction
 from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.identity.rate import Rate
 from sidecar.server.credentials import GrpcCredentials
-from sidecar.server.denial_rate import DenialRate
+from sidecar.server.denial_limiter import DenialLimiter
 from sidecar.server.errors import Context, TooManyStreamsError, fail, serialize
 from sidecar.server.method_server import Handler, Methods
 from sidecar.server.stream import Stream
@@ -59,7 +59,7 @@ class AuthorizationService:
         self._authorizer = authorizer
         self._authenticator = authenticator or PinnedAuthenticator({})
         self._rate = rate
-        self._denials = DenialRate(authorizer, denials)
+        self._denials = DenialLimiter(authorizer, denials)
         self._recorders = recorders
         self._explainer = Explainer(authorizer)
         self._stopping = asyncio.Event()
@@ -193,12 +193,12 @@ class AuthorizationService:
 
         def unary(
             method: str,
-            kind: type[Request],
+            request_type: type[Request],
             answer: Callable[[Request, Caller], Awaitable[Message]],
         ) -> Handler:
             return unary_rpc(
                 method,
-                kind,
+                request_type,
                 answer,
                 authenticator=self._authenticator,
                 is_stopping=self._stopping.is_set,

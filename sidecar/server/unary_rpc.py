@@ -23,7 +23,7 @@ _TRACE = ("traceparent", "tracestate")
 
 def unary_rpc(
     method: str,
-    kind: type[Request],
+    request_type: type[Request],
     answer: Callable[[Request, Caller], Awaitable[Message]],
     *,
     authenticator: Authenticator,
@@ -47,7 +47,7 @@ def unary_rpc(
             if is_stopping():
                 raise StoppingError  # noqa: TRY301 - answered below, as all errors are
             caller = await authenticator.caller(GrpcCredentials(context))
-            message = await answer(parse(kind, await unfinished.read(context)), caller)
+            message = await answer(parse(request_type, await unfinished.read(context)), caller)
             code = "OK"
         except Exception as error:
             code = code_of(error)

@@ -183,7 +183,7 @@ L1 = [
     ),
     Mutant(
         "authorize-before-settle", "L1", "In a group, calls are decided before earlier settlements are applied.",
-        "GroupCommit._drain", "sorted(group, key=lambda request: not request.frees)", "group",
+        "GroupCommit._drain", "sorted(group, key=lambda request: not request.frees_room)", "group",
     ),
     Mutant(
         "share-rounds-up", "L1", "The shares of a ceiling add up to more than the ceiling.",

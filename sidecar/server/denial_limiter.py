@@ -1,4 +1,4 @@
-"""The rate of recorded denials of one caller, so that none fills the disk with them."""
+"""Limits the recorded denials of one caller, so that none fills the disk with them."""
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
@@ -18,7 +18,7 @@ class DenialsLimitedError(RateLimitedError):
     )
 
 
-class DenialRate:
+class DenialLimiter:
     """Decides calls, and refuses those of a proven caller that are one denial too many.
 
     Such a call is previewed, which writes nothing: a call that would be allowed is never refused,
