@@ -23,7 +23,7 @@ from sidecar.keys.secret import Secret
 from sidecar.keys.settings import NewKeySpec, RotationError, StillInUseError
 from sidecar.keys.sinks.file import FileSink
 from sidecar.keys.sinks.sink import SinkError
-from sidecar.ledger.key_store import LeaseHeldError
+from sidecar.ledger.key_store import LeaseHeldError, RotationRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 
 Open = Callable[..., RotationHarness]
@@ -503,6 +503,21 @@ def test_a_key_adopted_twice_at_once_is_adopted_once(
     with pytest.raises(LeaseHeldError):
         second.adopt(KEY, 1, KEY, key.id, None)
     assert harness.states == {1: "active", 2: "pending"}
+    second.close()
+
+
+def test_a_key_that_another_process_has_just_rotated_is_not_rotated_again(
+    harness: RotationHarness, server: MistralAdmin
+) -> None:
+    """K2: it was due when both looked; the later one finds another active version."""
+    old = harness.key_store.adopt(KEY, 1, KEY, server.live[0].id, None)
+    harness.rotate()
+    harness.ahead_us += 25 * HOUR_US
+    assert harness.rotate().ended_at_us
+    second = harness.open_key_store("second")
+    with pytest.raises(RotationRefusedError, match="is not the active version any more"):
+        second.begin(KEY, "0123456789ab", of=old)
+    assert harness.states == {1: "revoked", 2: "active"}
     second.close()
 
 
