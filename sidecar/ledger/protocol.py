@@ -35,9 +35,8 @@ Key usage:
   see the use at once, and it is kept when the decision is pruned.
 """
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sidecar.domain.alerts import Alert, AlertGroup, Delivery, DeliveryOutcome
 from sidecar.domain.decisions import (
@@ -54,6 +53,9 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.errors import ErrorCode, SidecarError
 from sidecar.ledger.disk_use import DiskUse
+
+if TYPE_CHECKING:
+    import asyncio  # commands that only read need not load it
 
 MAX_USES_PER_TRANSACTION = 1000
 """Decisions whose keys are counted in one transaction: bounds how long other requests wait."""
@@ -115,7 +117,7 @@ class Ledger(Protocol):
 
     def decide_in_group(
         self, propose: Callable[[], ReservationRequest], is_wanted: IsWanted = always
-    ) -> asyncio.Future[Decision]:
+    ) -> "asyncio.Future[Decision]":
         """Decide what `propose` returns, which is called when the group of the call begins.
 
         So all work on a call is done at once, and groups are larger. A call that is cancelled, or
@@ -143,7 +145,7 @@ class Ledger(Protocol):
 
     def settle_in_group(
         self, hold_id: str, settlement_of: Callable[[Hold], Settlement], owner: str = ""
-    ) -> asyncio.Future[Charge]:
+    ) -> "asyncio.Future[Charge]":
         """Settle a hold as `settlement_of` says, which is called with it when its group begins.
 
         With an owner, another principal's hold is unknown. It is done whether a caller waits or
@@ -158,7 +160,7 @@ class Ledger(Protocol):
 
     def release_in_group(
         self, hold_id: str, reason: str, at_us: Callable[[], int], owner: str = ""
-    ) -> asyncio.Future[Charge]:
+    ) -> "asyncio.Future[Charge]":
         """Release a hold at the time when its group begins; see settle_in_group."""
 
     def hold(self, hold_id: str) -> Hold:
