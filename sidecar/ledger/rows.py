@@ -78,7 +78,7 @@ def budgets_to_json(budgets: Sequence[Budget]) -> str:
 
 
 def packed_budgets_to_json(places: Sequence[tuple[int, Window]], budgets: Sequence[Budget]) -> str:
-    """Write the column `budgets` of a decision, from the row and the window of each budget.
+    """Write the column `budgets` of a decision; each budget's row and window are its place.
 
     It is a JSON list of [budget, seconds, ceiling, spent, held]; the budget's row has the rest. The
     seconds are the length of a window with an end, which the row has as of the latest call.

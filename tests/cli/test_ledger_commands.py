@@ -200,7 +200,7 @@ def test_the_time_of_a_ledger_is_set_back_after_a_question(
     ]
     done = subprocess.run(command, input=answer, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == code, done.stderr
-    assert "decisions after that: 1, " in done.stdout
+    assert "decisions after that: 1, denials among them;" in done.stdout
     assert "open holds of these: 1;" in done.stdout
     assert done.stdout.count("its time was set back") == 1 - code
     _, out, _ = sidecar(

@@ -14,6 +14,7 @@ from sidecar.domain.clock import (
     ClockJumpedError,
     GuardedClock,
     check_start,
+    format_length,
     to_us,
 )
 
@@ -103,3 +104,17 @@ def test_a_start_long_after_the_last_entry_needs_the_day() -> None:
     assert not check_start(NOON, late - DAY_US, "")
     assert not check_start(NOON, NOON - YEAR, "")
     assert not check_start(0, late, "")
+
+
+@pytest.mark.parametrize(
+    ("length_us", "text"),
+    [
+        (90 * SECOND_US, "90 s"),
+        (2 * DAY_US - 1, "172,799 s"),
+        (2 * DAY_US, "2 days"),
+        (31 * DAY_US + 5, "31 days"),
+    ],
+)
+def test_a_length_of_time_is_in_days_from_two_days_on(length_us: int, text: str) -> None:
+    """Nobody counts the seconds of a month."""
+    assert format_length(length_us) == text

@@ -165,3 +165,10 @@ def test_a_slow_reader_of_an_export_does_not_keep_the_ledger_open(path: Path) ->
         assert (busy, in_wal) == (0, folded)
         assert len([first, *rows]) == 5
         assert "decided_at_utc" in columns
+
+
+def test_a_backup_of_a_ledger_that_is_not_there_says_so(tmp_path: Path) -> None:
+    """There is nothing to restore, and no file is left."""
+    with pytest.raises(LedgerRefusedError, match="there is no such ledger"):
+        backup.back_up(tmp_path / "missing.sqlite", tmp_path / "copy.sqlite")
+    assert list(tmp_path.iterdir()) == []

@@ -107,6 +107,7 @@ def test_a_ledger_that_is_gone_is_noticed_by_its_marker(
     running = start_sidecar(policies, "--ledger-marker", str(marker))
     running.stub.Authorize(chat(tester(), model="small-1"))
     assert running.stop() == 0
+    assert f"{marker}: a new marker; from now on only this ledger is used" in running.log
     kept = tmp_path / "kept.sqlite"
     running.ledger.rename(kept)
     serve = ("serve", "--policies", policies, "--ledger", running.ledger, "--ledger-marker", marker)
@@ -145,6 +146,7 @@ def test_another_ledger_than_the_marker_names_is_refused(
         (named,) = connection.execute("SELECT ledger_id FROM ledger_identity").fetchone()
     connection.close()
     assert named in err
+    assert "give each a marker of its own" in " ".join(err.split())
     assert marker.read_text().strip() in err
 
 
