@@ -1,6 +1,7 @@
 """The room that a ledger takes is as documented, is used again, and can be given back."""
 
 import os
+import random
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -34,6 +35,20 @@ RETENTION_DAYS = 35
 SECONDS_BETWEEN_CALLS = 3
 PAGE_BYTES = 4096
 
+RANDOM = random.Random(0)  # noqa: S311 - ids that are the same in each run
+"""Where ids fall in an index decides when its pages split."""
+
+
+@pytest.fixture(autouse=True)
+def same_ids() -> None:
+    """Each test has the ids that it has when it is run alone."""
+    RANDOM.seed(0)
+
+
+def unique_id() -> str:
+    """Return an id in the form that clients use."""
+    return str(uuid.UUID(bytes=RANDOM.randbytes(16), version=4))
+
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[AuthorizerHarness]:
@@ -46,7 +61,7 @@ def decide(harness: AuthorizerHarness, calls: int) -> None:
     """Hold and settle calls as apps make them, one every few seconds."""
     for number in range(calls):
         who = principal(id=f"user-{number % 50}@example.com")
-        decision = harness.authorize(chat(who, request_id=str(uuid.uuid4())))
+        decision = harness.authorize(chat(who, request_id=unique_id()))
         usage = UsageReport(input_tokens=90, output_tokens=50)
         harness.run(
             harness.authorizer.settle(decision.hold_id, usage, "mistral-small-latest", "ok")
@@ -91,13 +106,13 @@ def test_a_decision_takes_what_the_documents_say(harness: AuthorizerHarness) -> 
 
 def usual_denial() -> pb.AuthorizeRequest:
     """A call of a model that the role may not use."""
-    who = principal(id=f"user-{os.urandom(1).hex()}@example.com", role="analyst")
-    return chat(who, model="mistral-large-latest", request_id=str(uuid.uuid4()))
+    who = principal(id=f"user-{RANDOM.randbytes(1).hex()}@example.com", role="analyst")
+    return chat(who, model="mistral-large-latest", request_id=unique_id())
 
 
 def longest_denial() -> pb.AuthorizeRequest:
     """A call whose names are all unknown, as long as they may be, and longer in JSON."""
-    names = [str(uuid.uuid4()).ljust(MAX_ID_BYTES, '"') for _ in range(6)]
+    names = [unique_id().ljust(MAX_ID_BYTES, '"') for _ in range(6)]
     who = principal(id=names[0], role=names[1], workspace=names[2], key_id=names[3])
     return chat(who, model=names[4], request_id=names[5])
 
