@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from mistral_spend.v1 import authorization_pb2 as pb
 
-from sidecar.authorization.call_recorder import current_recorder, recorded
+from sidecar.authorization.call_recorder import current_recorder
 from sidecar.authorization.proposal import Call, Proposal, Proposer
 from sidecar.authorization.request_evaluation import EvaluationResult, limits_of
 from sidecar.authorization.usage_bounds import UsageBounds, UsageTooLargeError
@@ -31,6 +31,7 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import UsageReport
+from sidecar.ledger.change import Change, done
 from sidecar.ledger.protocol import Ledger
 from sidecar.policy.policy_set import PolicySet
 
@@ -81,14 +82,14 @@ class Authorizer:
         later._proposer = replace(self._proposer, clock=later._clock)  # noqa: SLF001
         return later
 
-    async def authorize(
+    def authorize(
         self, request: pb.AuthorizeRequest, contradiction: str = "", owner: str = ""
-    ) -> Decision:
+    ) -> Change[Decision]:
         """Decide one validated request, and hold its worst case when it is allowed.
 
         A `contradiction` between its principal and the authenticated caller denies it. The owner
         is the principal that the caller has proven to be, whom its request_id belongs to.
-        Raises what Ledger.decide raises, or ClockJumpedError.
+        Raises what Ledger.decide_in_group raises, or ClockJumpedError.
         """
         recorder = current_recorder.get()
         recorder.enter("queue")
@@ -103,6 +104,7 @@ class Authorizer:
             recorder.enter("ledger")
             return proposals[0].reservation
 
+        # A decision in the ledger is in the log, even if the client has hung up.
         def record(decision: Decision) -> Decision:
             (proposal,) = proposals
             if proposal.evaluation.warnings:
@@ -114,10 +116,8 @@ class Authorizer:
             return decision
 
         if request.dry_run:
-            return record(self._ledger.preview(propose()))
-        return await recorded(
-            lambda is_wanted: self._ledger.decide_in_group(propose, is_wanted), record
-        )
+            return done(record(self._ledger.preview(propose())))
+        return self._ledger.decide_in_group(propose, record)
 
     async def settle(
         self,
@@ -151,9 +151,7 @@ class Authorizer:
                 recorder.closed("settle", hold_id, charge)
             return charge
 
-        charge = await recorded(
-            lambda _: self._ledger.settle_in_group(hold_id, settlement_of, owner), record
-        )
+        charge = await self._ledger.settle_in_group(hold_id, settlement_of, record, owner)
         if refusals:
             raise refusals[0]
         return charge
@@ -183,9 +181,7 @@ class Authorizer:
             recorder.closed("release", hold_id, charge)
             return charge
 
-        return await recorded(
-            lambda _: self._ledger.release_in_group(hold_id, reason, self._clock, owner), record
-        )
+        return await self._ledger.release_in_group(hold_id, reason, self._clock, record, owner)
 
     def preview(self, request: pb.AuthorizeRequest) -> tuple[EvaluationResult, Decision]:
         """Decide one validated request as a dry run that is not reported to the recorder.

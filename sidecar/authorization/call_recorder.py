@@ -4,16 +4,11 @@ Authorization reports to the `CallRecorder` of the current call. It knows no mor
 of metrics, traces and logs.
 """
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Literal, TypeVar
+from typing import Literal
 
 from sidecar.domain.decisions import Charge, Decision, ReservationRequest
-from sidecar.ledger.protocol import IsWanted, always
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 Stage = Literal["identity", "queue", "policy", "ledger"]
 """The stages of a call, in this order. A call starts in `identity`; `queue` ends when its group
@@ -65,23 +60,3 @@ NULL_RECORDERS = CallRecorders()
 
 current_recorder: ContextVar[CallRecorder] = ContextVar("call_recorder", default=NULL_RECORDER)
 """The recorder of the call that the current task serves."""
-
-
-async def recorded(submit: Callable[[IsWanted], asyncio.Future[T]], record: Callable[[T], R]) -> R:
-    """Return what is recorded of a durable change, which is done even if the client hangs up.
-
-    Cancelled in between, a decision would be in the ledger but missing from the log. What is
-    submitted and has not begun may ask whether its result is still wanted.
-    """
-    if current_recorder.get() is NULL_RECORDER:
-        return record(await submit(always))
-    is_gone = False
-    change = submit(lambda: not is_gone)
-    try:
-        return record(await asyncio.shield(change))
-    except asyncio.CancelledError:
-        is_gone = True
-        await asyncio.wait([change])
-        if not change.cancelled() and change.exception() is None:
-            record(change.result())
-        raise

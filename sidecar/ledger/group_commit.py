@@ -14,7 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
-from sidecar.ledger.protocol import IsWanted, LedgerUnavailableError
+from sidecar.ledger.change import Change, same
+from sidecar.ledger.protocol import LedgerUnavailableError
 
 MAX_GROUP_REQUESTS = 256
 """Requests in one transaction: bounds how long a group blocks the event loop."""
@@ -37,6 +38,7 @@ _FILE_ERRORS = (sqlite3.OperationalError, LedgerUnavailableError)
 
 P = TypeVar("P")
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class _Request(NamedTuple):
@@ -44,14 +46,9 @@ class _Request(NamedTuple):
 
     prepare: Callable[[], Any]
     work: Callable[[Any], Any]
-    future: asyncio.Future[Any]
+    then: Callable[[Any], Any]
+    change: Change[Any]
     frees_room: bool = False
-    is_wanted: IsWanted | None = None
-    """None for work that is done whether a caller waits or not."""
-
-    def to_do(self) -> bool:
-        """Whether its caller still waits, or it is done without one."""
-        return self.is_wanted is None or (self.is_wanted() and not self.future.cancelled())
 
     def run(self, refusals: tuple[type[Exception], ...]) -> Any:
         """Return the result, or the error that fails this request alone."""
@@ -112,25 +109,28 @@ class GroupCommit:
         Work that `frees_room` runs before the rest of its group. Cancelling the caller does not
         undo the work. Raises the work's refusal, or LedgerUnavailableError.
         """
-        return await self.submit(_nothing, lambda _: work(), frees_room=frees_room)
+        return await self.submit(_nothing, lambda _: work(), same, firm=True, frees_room=frees_room)
 
     def submit(
         self,
         prepare: Callable[[], P],
         work: Callable[[P], T],
+        then: Callable[[T], R],
         *,
+        firm: bool = False,
         frees_room: bool = False,
-        is_wanted: IsWanted | None = None,
-    ) -> asyncio.Future[T]:
+    ) -> Change[R]:
         """Run the work in the next group, with what `prepare` returns there.
 
-        `prepare` writes nothing, so what it raises fails this request alone. With `is_wanted`,
-        neither is done if the future is cancelled, or the result not wanted, when the group
-        begins: then it is cancelled. Its errors are those of `prepare`, and those of `run`.
+        `prepare` writes nothing, so what it raises fails this request alone. `then` gets the
+        result when it is on disk, whether a caller waits or not, and returns that of the change.
+        A change that is not `firm` is so when its group begins; cancelled before, none of this is
+        done. Its errors are those of `prepare`, and those of `run`.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue_up(_Request(prepare, work, future, frees_room, is_wanted))
-        return future
+        change: Change[R] = Change()
+        change.firm = firm
+        self._queue_up(_Request(prepare, work, then, change, frees_room))
+        return change
 
     def _queue_up(self, request: _Request) -> None:
         """Let a request wait for its group."""
@@ -167,6 +167,7 @@ class GroupCommit:
         self._thread.shutdown()
 
     async def _drain(self) -> None:
+        group: list[_Request] = []
         try:
             while self._queue or self._between:
                 await self._run_between()
@@ -175,9 +176,13 @@ class GroupCommit:
                     self._queue[:MAX_GROUP_REQUESTS],
                     self._queue[MAX_GROUP_REQUESTS:],
                 )
-                if group := _wanted(group):
+                if group := _begun(group):
                     await self._commit(sorted(group, key=lambda request: not request.frees_room))
                 self._expected = min(len(group) + len(self._queue), MAX_GROUP_REQUESTS)
+        except asyncio.CancelledError:  # the loop is about to end
+            for request in (*group, *self._queue):
+                request.change.abandon()
+            raise
         finally:
             self._draining = None
 
@@ -279,15 +284,12 @@ def _wake(waiting: asyncio.Future[None]) -> None:
         waiting.set_result(None)
 
 
-def _wanted(group: list[_Request]) -> list[_Request]:
-    """Return the requests whose callers wait; cancel the others."""
-    wanted = []
-    for request in group:
-        if request.to_do():
-            wanted.append(request)
-        else:
-            request.future.cancel()
-    return wanted
+def _begun(group: list[_Request]) -> list[_Request]:
+    """Return the requests that were not cancelled: from now on, they cannot be."""
+    begun = [request for request in group if not request.change.cancelled()]
+    for request in begun:
+        request.change.firm = True
+    return begun
 
 
 def _parted(group: list[_Request]) -> tuple[list[_Request], list[_Request]]:
@@ -300,13 +302,13 @@ def _parted(group: list[_Request]) -> tuple[list[_Request], list[_Request]]:
 
 def _resolve(group: list[_Request], results: list[Any]) -> None:
     for request, result in zip(group, results, strict=True):
-        future = request.future
-        if future.done():  # its caller was cancelled
-            continue
         if isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+            request.change.set_exception(result)
+            continue
+        try:
+            request.change.set_result(request.then(result))
+        except Exception as error:  # raised where the request came from
+            request.change.set_exception(error)
 
 
 def _why(error: Exception) -> str:

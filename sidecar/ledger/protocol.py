@@ -36,7 +36,7 @@ Key usage:
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sidecar.domain.alerts import Alert, AlertGroup, Delivery, DeliveryOutcome
 from sidecar.domain.decisions import (
@@ -54,8 +54,10 @@ from sidecar.domain.decisions import (
 from sidecar.domain.errors import ErrorCode, SidecarError
 from sidecar.ledger.disk_use import DiskUse
 
-if TYPE_CHECKING:
-    import asyncio  # commands that only read need not load it
+if TYPE_CHECKING:  # commands that only read need not load asyncio
+    from sidecar.ledger.change import Change
+
+R = TypeVar("R")
 
 MAX_USES_PER_TRANSACTION = 1000
 """Decisions whose keys are counted in one transaction: bounds how long other requests wait."""
@@ -96,15 +98,6 @@ class LedgerRefusedError(Exception):
     """The ledger cannot be opened; the text says which file, why, and the way out."""
 
 
-IsWanted = Callable[[], bool]
-"""Returns whether a caller still waits for a result."""
-
-
-def always() -> bool:
-    """Return that a result is wanted whatever happens to its caller."""
-    return True
-
-
 class Ledger(Protocol):
     """Decides, settles and reports. A change is durable before its method returns."""
 
@@ -116,13 +109,14 @@ class Ledger(Protocol):
         """
 
     def decide_in_group(
-        self, propose: Callable[[], ReservationRequest], is_wanted: IsWanted = always
-    ) -> "asyncio.Future[Decision]":
+        self, propose: Callable[[], ReservationRequest], then: Callable[[Decision], R]
+    ) -> "Change[R]":
         """Decide what `propose` returns, which is called when the group of the call begins.
 
-        So all work on a call is done at once, and groups are larger. A call that is cancelled, or
-        whose caller no longer waits then, is not decided, and the future is cancelled. What
-        `propose` raises fails this call alone. Raises what `decide` raises, at once or later.
+        So all work on a call is done at once, and groups are larger. Cancelled before, it is not
+        decided. `then` gets the decision as soon as it is on disk, whether a caller waits or not,
+        and returns the result. What `propose` raises fails this call alone. Raises what `decide`
+        raises, at once or later.
         """
 
     def recorded(self, reservation: ReservationRequest) -> Decision | None:
@@ -144,12 +138,17 @@ class Ledger(Protocol):
         """
 
     def settle_in_group(
-        self, hold_id: str, settlement_of: Callable[[Hold], Settlement], owner: str = ""
-    ) -> "asyncio.Future[Charge]":
+        self,
+        hold_id: str,
+        settlement_of: Callable[[Hold], Settlement],
+        then: Callable[[Charge], R],
+        owner: str = "",
+    ) -> "Change[R]":
         """Settle a hold as `settlement_of` says, which is called with it when its group begins.
 
         With an owner, another principal's hold is unknown. It is done whether a caller waits or
-        not. What `settlement_of` raises fails this call alone; else errors are those of `settle`.
+        not; `then` is as in decide_in_group. What `settlement_of` raises fails this call alone;
+        else errors are those of `settle`.
         """
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
@@ -159,8 +158,13 @@ class Ledger(Protocol):
         """
 
     def release_in_group(
-        self, hold_id: str, reason: str, at_us: Callable[[], int], owner: str = ""
-    ) -> "asyncio.Future[Charge]":
+        self,
+        hold_id: str,
+        reason: str,
+        at_us: Callable[[], int],
+        then: Callable[[Charge], R],
+        owner: str = "",
+    ) -> "Change[R]":
         """Release a hold at the time when its group begins; see settle_in_group."""
 
     def hold(self, hold_id: str) -> Hold:

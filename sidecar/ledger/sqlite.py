@@ -1,6 +1,5 @@
 """The ledger in one SQLite file: WAL mode, synchronous=FULL, one writer."""
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -25,6 +24,7 @@ from sidecar.ledger.adjustments import Adjustments
 from sidecar.ledger.admission import Admission
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.chain import DecisionChain
+from sidecar.ledger.change import Change, done, same
 from sidecar.ledger.committed_reads import CommittedReads, reading
 from sidecar.ledger.denials import DEFAULT_MAX_DENIALS, Denials
 from sidecar.ledger.file_watch import FileWatch
@@ -35,18 +35,16 @@ from sidecar.ledger.outbox import Outbox
 from sidecar.ledger.protocol import (
     CommitWatcher,
     HoldUnknownError,
-    IsWanted,
     LedgerRefusedError,
     LedgerUnavailableError,
     NotAdjustableError,
     RequestIdReusedError,
-    always,
 )
 from sidecar.ledger.reserve import Reserve
 from sidecar.ledger.retention import Retention
 from sidecar.ledger.settlement import MAX_PER_TRANSACTION, Settlements
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 _FULL = "its disk is full; what room is left is kept for settlements"
 
@@ -117,20 +115,18 @@ class SqliteLedger(CommittedReads):
 
     async def decide(self, reservation: ReservationRequest) -> Decision:
         """See Ledger.decide."""
-        return await self.decide_in_group(lambda: reservation)
+        return await self.decide_in_group(lambda: reservation, same)
 
     def decide_in_group(
-        self, propose: Callable[[], ReservationRequest], is_wanted: IsWanted = always
-    ) -> asyncio.Future[Decision]:
+        self, propose: Callable[[], ReservationRequest], then: Callable[[Decision], R]
+    ) -> Change[R]:
         """See Ledger.decide_in_group."""
         if not self._reserve.is_full:
-            return self._commits.submit(propose, self._decide, is_wanted=is_wanted)
+            return self._commits.submit(propose, self._decide, then)
         recorded = self.recorded(propose())
         if recorded is None:
             raise LedgerUnavailableError(_FULL)
-        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        future.set_result(recorded)
-        return future
+        return done(then(recorded))
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
         # An expired hold takes no place in a concurrent limit, so expired holds are ended
@@ -165,29 +161,42 @@ class SqliteLedger(CommittedReads):
 
     async def settle(self, hold_id: str, settlement: Settlement) -> Charge:
         """See Ledger.settle."""
-        return await self.settle_in_group(hold_id, lambda _: settlement)
+        return await self.settle_in_group(hold_id, lambda _: settlement, same)
 
     def settle_in_group(
-        self, hold_id: str, settlement_of: Callable[[Hold], Settlement], owner: str = ""
-    ) -> asyncio.Future[Charge]:
+        self,
+        hold_id: str,
+        settlement_of: Callable[[Hold], Settlement],
+        then: Callable[[Charge], R],
+        owner: str = "",
+    ) -> Change[R]:
         """See Ledger.settle_in_group."""
         return self._commits.submit(
             lambda: self._settlements.prepare(hold_id, owner, settlement_of),
             self._settlements.settle,
+            then,
+            firm=True,
             frees_room=True,
         )
 
     async def release(self, hold_id: str, reason: str, at_us: int) -> Charge:
         """See Ledger.release."""
-        return await self.release_in_group(hold_id, reason, lambda: at_us)
+        return await self.release_in_group(hold_id, reason, lambda: at_us, same)
 
     def release_in_group(
-        self, hold_id: str, reason: str, at_us: Callable[[], int], owner: str = ""
-    ) -> asyncio.Future[Charge]:
+        self,
+        hold_id: str,
+        reason: str,
+        at_us: Callable[[], int],
+        then: Callable[[Charge], R],
+        owner: str = "",
+    ) -> Change[R]:
         """See Ledger.release_in_group."""
         return self._commits.submit(
             lambda: self._settlements.read(hold_id, owner),
             lambda found: self._settlements.release(found, reason, at_us()),
+            then,
+            firm=True,
             frees_room=True,
         )
 

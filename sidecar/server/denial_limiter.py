@@ -1,11 +1,14 @@
 """Limits the recorded denials of one caller, so that none fills the disk with them."""
 
+import asyncio
+
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.authorization.authorizer import Authorizer
 from sidecar.domain.decisions import Decision, Effect
 from sidecar.identity.caller import Caller
 from sidecar.identity.rate import Rate, RateLimitedError
+from sidecar.ledger.change import Change
 
 
 class DenialsLimitedError(RateLimitedError):
@@ -30,25 +33,35 @@ class DenialLimiter:
         self._authorizer = authorizer
         self._rate = rate
 
-    async def decide(
+    def decide(
         self, request: pb.AuthorizeRequest, caller: Caller, contradiction: str
-    ) -> Decision:
+    ) -> Change[Decision]:
         """Decide a request. Raises what Authorizer.authorize raises, or DenialsLimitedError."""
         rate, owner = self._rate, caller.owner
         if rate is None or not owner or request.dry_run:
-            return await self._authorizer.authorize(request, contradiction, owner)
-        counted = True
+            return self._authorizer.authorize(request, contradiction, owner)
         try:
             rate.take(owner)  # before it is decided, since others may be decided meanwhile
         except RateLimitedError as error:
-            counted = False
             if self._authorizer.would_record_denial(request, contradiction, owner):
                 raise DenialsLimitedError(error.retry_after_seconds or 0) from None
-        is_recorded_denial = False
+            return self._authorizer.authorize(request, contradiction, owner)
         try:
-            decision = await self._authorizer.authorize(request, contradiction, owner)
-            is_recorded_denial = decision.effect is Effect.DENY and not decision.replayed
-        finally:
-            if counted and not is_recorded_denial:
+            change = self._authorizer.authorize(request, contradiction, owner)
+        except BaseException:
+            rate.give_back(owner)
+            raise
+
+        def give_back(change: asyncio.Future[Decision]) -> None:
+            if not _is_recorded_denial(change):
                 rate.give_back(owner)
-        return decision
+
+        change.add_done_callback(give_back)
+        return change
+
+
+def _is_recorded_denial(change: asyncio.Future[Decision]) -> bool:
+    if change.cancelled() or change.exception() is not None:
+        return False
+    decision = change.result()
+    return decision.effect is Effect.DENY and not decision.replayed

@@ -15,7 +15,7 @@ from sidecar.authorization.call_recorder import NULL_RECORDERS, CallRecorders, c
 from sidecar.authorization.explain import Explainer
 from sidecar.contract import responses, validation
 from sidecar.contract.validation import Request
-from sidecar.domain.decisions import Effect
+from sidecar.domain.decisions import Decision, Effect
 from sidecar.identity.caller import Authenticator, Caller, contradiction
 from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.identity.rate import Rate
@@ -23,7 +23,7 @@ from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.denial_limiter import DenialLimiter
 from sidecar.server.errors import Context, TooManyStreamsError, fail, serialize
 from sidecar.server.method_server import Handler, Methods
-from sidecar.server.stream import Stream
+from sidecar.server.stream import Deciding, Stream
 from sidecar.server.unary_rpc import trace_of, unary_rpc
 from sidecar.server.unfinished import UnfinishedRequests
 
@@ -70,17 +70,24 @@ class AuthorizationService:
 
     async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
+        return await self._decide(request, caller).response()
+
+    def _decide(self, request: pb.AuthorizeRequest, caller: Caller) -> Deciding:
+        """Check a request, and begin to decide it."""
         contradicted, asserted = caller.bind(request.principal)
         current_recorder.get().identified(asserted)
         self._check(request)
         self._count(request.principal)
-        decision = await self._denials.decide(
-            request, caller, contradiction(contradicted) if contradicted else ""
-        )
-        if decision.effect is Effect.ALLOW:
-            return responses.authorize_response(decision, asserted)
-        would_fit = await fitting(self._authorizer, request, decision)
-        return responses.authorize_response(decision, asserted, would_fit)
+        contradictory = contradiction(contradicted) if contradicted else ""
+        change = self._denials.decide(request, caller, contradictory)
+
+        async def respond(decision: Decision) -> pb.AuthorizeResponse:
+            if decision.effect is Effect.ALLOW:
+                return responses.authorize_response(decision, asserted)
+            would_fit = await fitting(self._authorizer, request, decision)
+            return responses.authorize_response(decision, asserted, would_fit)
+
+        return Deciding(change, respond)
 
     async def settle(self, request: pb.SettleRequest, caller: Caller) -> pb.SettleResponse:
         """See Settle in the contract."""
@@ -134,9 +141,9 @@ class AuthorizationService:
         if not self._has_place(caller.owner):
             await fail(context, TooManyStreamsError())
 
-        async def decide(request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
+        def decide(request: pb.AuthorizeRequest) -> Deciding:
             caller.check_still_proven(time.time())  # a stream may outlive the proof
-            return await self.authorize(request, caller)
+            return self._decide(request, caller)
 
         recorder = partial(self._recorders.begin, "AuthorizeStream", trace_of(context))
         leave = partial(self._leave, context)

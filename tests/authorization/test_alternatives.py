@@ -112,7 +112,7 @@ def test_nothing_fits_where_limits_are_not_all(
 def test_nothing_fits_a_contradicted_principal(tmp_path: Path, open_harness: OpenHarness) -> None:
     """What the authenticated caller may do is not said in this response."""
     one = open_harness(minimal(tmp_path / "p", daily=limit("500", meter="tokens")))
-    decision = one.run(one.authorizer.authorize(call(), "it is another"))
+    decision = one.authorize(call(), "it is another")
     assert one.run(fitting(one.authorizer, call(), decision)) == NOTHING
 
 

@@ -14,8 +14,9 @@ from ledger.conftest import LedgerHarness
 from support.reservations import limit, reservation
 
 from sidecar.domain.decisions import Decision, HoldState
+from sidecar.ledger.change import Change, same
 from sidecar.ledger.group_commit import GroupCommit
-from sidecar.ledger.protocol import LedgerUnavailableError, always
+from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.ledger.sqlite import SqliteLedger
 
 
@@ -225,29 +226,25 @@ def test_a_caller_that_goes_away_does_not_undo_its_work(connection: sqlite3.Conn
     assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
 
 
-@pytest.mark.parametrize("cancelled", [True, False])
-def test_a_request_that_no_caller_waits_for_is_not_run(
-    connection: sqlite3.Connection, cancelled: bool
-) -> None:
+def ignoring(connection: sqlite3.Connection, number: int) -> Callable[[None], int]:
+    """Insert a number."""
+    work = insert(connection, number)
+    return lambda _: work()
+
+
+def test_a_request_that_no_caller_waits_for_is_not_run(connection: sqlite3.Connection) -> None:
     """While a commit waits for the disk, one caller goes away, and one stays."""
 
-    def ignoring(number: int) -> Callable[[None], int]:
-        work = insert(connection, number)
-        return lambda _: work()
-
     async def meanwhile() -> None:
-        commits, disk, wanted = GroupCommit(connection, (), lambda: None), SlowDisk(), [True]
+        commits, disk = GroupCommit(connection, (), lambda: None), SlowDisk()
         commits._thread = disk  # noqa: SLF001
         first = asyncio.create_task(commits.run(insert(connection, 1)))
         await disk.reached()
         gone, stays = (
-            commits.submit(lambda: None, ignoring(number), is_wanted=is_wanted)
-            for number, is_wanted in ((2, lambda: wanted[0]), (3, lambda: True))
+            commits.submit(lambda: None, ignoring(connection, number), same) for number in (2, 3)
         )
         await asyncio.sleep(0)
-        if cancelled:
-            gone.cancel()
-        wanted[0] = False
+        assert gone.cancel()
         disk.ready.set()
         assert await first == 1
         assert await stays == 2
@@ -257,6 +254,83 @@ def test_a_request_that_no_caller_waits_for_is_not_run(
 
     asyncio.run(meanwhile())
     assert connection.execute("SELECT n FROM t ORDER BY n").fetchall() == [(1,), (3,)]
+
+
+@pytest.mark.parametrize("firm", [True, False])
+def test_a_change_that_is_firm_is_recorded_before_its_caller_is_cancelled(
+    connection: sqlite3.Connection, firm: bool
+) -> None:
+    """L4: one whose group has begun, and one that is done in any case, such as a settlement."""
+
+    async def meanwhile() -> None:
+        commits, disk = GroupCommit(connection, (), lambda: None), SlowDisk()
+        commits._thread = disk  # noqa: SLF001
+        recorded: list[int] = []
+        begins = commits.run(insert(connection, 1)) if firm else asyncio.sleep(0)
+        first = asyncio.create_task(begins)
+        if firm:
+            await disk.reached()  # what comes next is in no group yet
+        change = commits.submit(lambda: None, ignoring(connection, 2), recorded.append, firm=firm)
+        caller = asyncio.ensure_future(_awaited(change))
+        if not firm:
+            await disk.reached()
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.sleep(0.05)
+        assert not caller.done()
+        assert not recorded
+        disk.ready.set()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert len(recorded) == 1
+        await first
+        await commits.close()
+
+    asyncio.run(meanwhile())
+    assert (2,) in connection.execute("SELECT n FROM t").fetchall()
+
+
+def test_no_caller_waits_for_a_loop_that_ends(connection: sqlite3.Connection) -> None:
+    """Also for what is firm: the commit may wait for a disk without end."""
+    commits, disk = GroupCommit(connection, (), lambda: None), SlowDisk()
+    commits._thread = disk  # noqa: SLF001
+    changes: list[Change[None]] = []
+
+    async def meanwhile() -> None:
+        changes.append(commits.submit(lambda: None, ignoring(connection, 1), lambda _: None))
+        await disk.reached()
+        changes.append(
+            commits.submit(lambda: None, ignoring(connection, 2), lambda _: None, firm=True)
+        )
+        waiting = [asyncio.create_task(_awaited(change)) for change in changes]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+
+    asyncio.run(meanwhile())
+    disk.ready.set()
+    assert all(change.cancelled() for change in changes)
+
+
+async def _awaited(change: Change[None]) -> None:
+    await change
+
+
+def test_what_fails_with_a_result_fails_that_request_alone(connection: sqlite3.Connection) -> None:
+    """L4: its change is on disk by then."""
+
+    async def together() -> list[Any]:
+        commits = GroupCommit(connection, (), lambda: None)
+        work = [
+            commits.submit(lambda: None, ignoring(connection, number), lambda made: 6 // (made - 2))
+            for number in (1, 2, 3)
+        ]
+        results = await asyncio.gather(*work, return_exceptions=True)
+        await commits.close()
+        return results
+
+    first, failed, third = asyncio.run(together())
+    assert (first, type(failed), third) == (-6, ZeroDivisionError, 6)
+    assert connection.execute("SELECT n FROM t ORDER BY n").fetchall() == [(1,), (2,), (3,)]
 
 
 def test_a_request_that_cannot_be_prepared_fails_alone(connection: sqlite3.Connection) -> None:
@@ -272,9 +346,7 @@ def test_a_request_that_cannot_be_prepared_fails_alone(connection: sqlite3.Conne
     async def together() -> list[Any]:
         commits = GroupCommit(connection, (), lambda: None)
         work = [
-            commits.submit(
-                partial(prepare, number), lambda made: insert(connection, made)(), is_wanted=always
-            )
+            commits.submit(partial(prepare, number), lambda made: insert(connection, made)(), same)
             for number in (1, 2, 3)
         ]
         results = await asyncio.gather(*work, return_exceptions=True)
@@ -299,7 +371,7 @@ def test_an_error_of_the_file_while_preparing_says_that_the_ledger_is_unavailabl
     async def alone() -> None:
         commits = GroupCommit(connection, (), lambda: None)
         try:
-            await commits.submit(unreadable, lambda _: insert(connection, 1)())
+            await commits.submit(unreadable, lambda _: insert(connection, 1)(), same)
         finally:
             await commits.close()
 

@@ -92,7 +92,7 @@ class Process:
         """
         if self.current.ending:
             raise ConnectionRefusedError
-        handler = asyncio.ensure_future(work(self.current))
+        handler = self._loop.create_task(_handled(work, self.current))
         self.current.in_flight.append(handler)
         await asyncio.wait([handler], timeout=patience_seconds)
         if not handler.done():
@@ -151,6 +151,10 @@ class Process:
         ledger = SqliteLedger(path, ZONE, entropy=self._loop.random.randbytes)
         authorizer = Authorizer(_policy(), ledger, clock, 10 * SECOND_US, bounds=_NO_BOUNDS)
         return ProcessRun(path, ledger, authorizer, sqlite3.connect(path))
+
+
+async def _handled(work: Callable[[ProcessRun], Awaitable[T]], run: ProcessRun) -> T:
+    return await work(run)
 
 
 _NO_BOUNDS = UsageBounds(max_settled_tokens=2**64)

@@ -43,9 +43,13 @@ class AuthorizerHarness:
         """Run a coroutine to its end."""
         return self.loop.run_until_complete(work)
 
-    def authorize(self, request: pb.AuthorizeRequest) -> Decision:
+    def authorize(self, request: pb.AuthorizeRequest, contradiction: str = "") -> Decision:
         """Decide one call."""
-        return self.run(self.authorizer.authorize(request))
+
+        async def decided() -> Decision:
+            return await self.authorizer.authorize(request, contradiction)
+
+        return self.run(decided())
 
     def wait(self, seconds: float) -> None:
         """Move the clock forward."""
