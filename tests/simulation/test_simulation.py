@@ -155,7 +155,7 @@ def rolled_back_alerts_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         (ceiling_not_checked, {"L1"}),
         (response_before_commit, {"L4"}),
         (commit_without_flush, {"L4"}),
-        (closed_holds_stay_open, {"L2", "L3"}),
+        (closed_holds_stay_open, {"L2", "L3", "L8"}),
         (content_not_compared, {"L3"}),
         (replays_not_recognized, {"L3", "L4"}),  # two decisions, or a second that cannot be written
         (expiry_is_free, {"L2", "L5"}),  # the budgets have 0, the hold its worst case
