@@ -31,7 +31,7 @@ from sidecar.domain.decisions import (
 )
 from sidecar.domain.prices import Tariff, Terms, UnpricedError
 from sidecar.domain.usage import UsageReport
-from sidecar.ledger.change import Change, done
+from sidecar.ledger.change import Change, known
 from sidecar.ledger.protocol import Ledger
 from sidecar.policy.policy_set import PolicySet
 
@@ -88,25 +88,27 @@ class Authorizer:
         """Decide one validated request, and hold its worst case when it is allowed.
 
         A `contradiction` between its principal and the authenticated caller denies it. The owner
-        is the principal that the caller has proven to be, whom its request_id belongs to.
-        Raises what Ledger.decide_in_group raises, or ClockJumpedError.
+        is the principal that the caller has proven to be, whom its request_id belongs to. A dry
+        run is decided at once. Raises what Ledger.decide_in_group raises, or ClockJumpedError: a
+        dry run now, others when they are awaited.
         """
         recorder = current_recorder.get()
         recorder.enter("queue")
         call = Call(self.policy, request, contradiction, owner)
-        proposals: list[Proposal] = []
+        proposal: Proposal | None = None
 
         # Called when the group begins, so that decisions have the times and the order of commits.
         def propose() -> ReservationRequest:
+            nonlocal proposal
             recorder.enter("policy")
             self.guard.check()
-            proposals[:] = [self._proposer.propose(call, self.revoked_versions)]
+            proposal = self._proposer.propose(call, self.revoked_versions)
             recorder.enter("ledger")
-            return proposals[0].reservation
+            return proposal.reservation
 
         # A decision in the ledger is in the log, even if the client has hung up.
         def record(decision: Decision) -> Decision:
-            (proposal,) = proposals
+            assert proposal is not None, "what is decided was proposed"
             if proposal.evaluation.warnings:
                 decision = replace(decision, warnings=proposal.evaluation.warnings)
             if not request.dry_run:
@@ -116,7 +118,7 @@ class Authorizer:
             return decision
 
         if request.dry_run:
-            return done(record(self._ledger.preview(propose())))
+            return known(record(self._ledger.preview(propose())))
         return self._ledger.decide_in_group(propose, record)
 
     async def settle(

@@ -7,10 +7,10 @@ T = TypeVar("T")
 
 
 class Change(asyncio.Future[T]):
-    """The result of a change, once it is on disk.
+    """The future of a change to the ledger: its result, once that is on disk.
 
-    Once it is `firm`, it cannot be cancelled: a caller that is cancelled meanwhile is so when
-    the change is on disk.
+    A change that is `firm` will be done, so `cancel` does nothing. A task that is cancelled while
+    it waits for such a change ends when the change is on disk; so does a timeout around it.
     """
 
     firm = False
@@ -29,8 +29,8 @@ def same(result: T) -> T:
     return result
 
 
-def done(result: T) -> Change[T]:
-    """Return a change that is on disk already."""
+def known(result: T) -> Change[T]:
+    """Return a change whose result needs no commit."""
     change: Change[T] = Change()
     change.set_result(result)
     return change

@@ -120,12 +120,13 @@ class GroupCommit:
         firm: bool = False,
         frees_room: bool = False,
     ) -> Change[R]:
-        """Run the work in the next group, with what `prepare` returns there.
+        """Prepare the work in the next group, and do it with what that returned.
 
-        `prepare` writes nothing, so what it raises fails this request alone. `then` gets the
-        result when it is on disk, whether a caller waits or not, and returns that of the change.
-        A change that is not `firm` is so when its group begins; cancelled before, none of this is
-        done. Its errors are those of `prepare`, and those of `run`.
+        `prepare` writes nothing, so what it raises fails this request alone. After the COMMIT,
+        `then` gets the result of the work, whether a caller waits or not, and what it returns is
+        the result of the change. Without `firm`, the change becomes firm when its group begins;
+        if it is cancelled before, nothing of this is done. Its errors are those of `prepare`, and
+        those of `run`.
         """
         change: Change[R] = Change()
         change.firm = firm
@@ -176,7 +177,10 @@ class GroupCommit:
                     self._queue[:MAX_GROUP_REQUESTS],
                     self._queue[MAX_GROUP_REQUESTS:],
                 )
-                if group := _begun(group):
+                group = _wanted(group)
+                for request in group:
+                    request.change.firm = True
+                if group:
                     await self._commit(sorted(group, key=lambda request: not request.frees_room))
                 self._expected = min(len(group) + len(self._queue), MAX_GROUP_REQUESTS)
         except asyncio.CancelledError:  # the loop is about to end
@@ -284,12 +288,9 @@ def _wake(waiting: asyncio.Future[None]) -> None:
         waiting.set_result(None)
 
 
-def _begun(group: list[_Request]) -> list[_Request]:
-    """Return the requests that were not cancelled: from now on, they cannot be."""
-    begun = [request for request in group if not request.change.cancelled()]
-    for request in begun:
-        request.change.firm = True
-    return begun
+def _wanted(group: list[_Request]) -> list[_Request]:
+    """Return the requests that have not been cancelled."""
+    return [request for request in group if not request.change.cancelled()]
 
 
 def _parted(group: list[_Request]) -> tuple[list[_Request], list[_Request]]:

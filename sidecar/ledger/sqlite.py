@@ -24,7 +24,7 @@ from sidecar.ledger.adjustments import Adjustments
 from sidecar.ledger.admission import Admission
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.chain import DecisionChain
-from sidecar.ledger.change import Change, done, same
+from sidecar.ledger.change import Change, known, same
 from sidecar.ledger.committed_reads import CommittedReads, reading
 from sidecar.ledger.denials import DEFAULT_MAX_DENIALS, Denials
 from sidecar.ledger.file_watch import FileWatch
@@ -126,7 +126,7 @@ class SqliteLedger(CommittedReads):
         recorded = self.recorded(propose())
         if recorded is None:
             raise LedgerUnavailableError(_FULL)
-        return done(then(recorded))
+        return known(then(recorded))
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
         # An expired hold takes no place in a concurrent limit, so expired holds are ended

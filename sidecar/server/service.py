@@ -21,9 +21,9 @@ from sidecar.identity.pins import PinnedAuthenticator
 from sidecar.identity.rate import Rate
 from sidecar.server.credentials import GrpcCredentials
 from sidecar.server.denial_limiter import DenialLimiter
-from sidecar.server.errors import Context, TooManyStreamsError, fail, serialize
+from sidecar.server.errors import Context, StoppingError, TooManyStreamsError, fail, serialize
 from sidecar.server.method_server import Handler, Methods
-from sidecar.server.stream import Deciding, Stream
+from sidecar.server.stream import Pending, Stream
 from sidecar.server.unary_rpc import trace_of, unary_rpc
 from sidecar.server.unfinished import UnfinishedRequests
 
@@ -70,9 +70,9 @@ class AuthorizationService:
 
     async def authorize(self, request: pb.AuthorizeRequest, caller: Caller) -> pb.AuthorizeResponse:
         """See Authorize in the contract."""
-        return await self._decide(request, caller).response()
+        return await self._begin(request, caller).response()
 
-    def _decide(self, request: pb.AuthorizeRequest, caller: Caller) -> Deciding:
+    def _begin(self, request: pb.AuthorizeRequest, caller: Caller) -> Pending:
         """Check a request, and begin to decide it."""
         contradicted, asserted = caller.bind(request.principal)
         current_recorder.get().identified(asserted)
@@ -81,13 +81,13 @@ class AuthorizationService:
         contradictory = contradiction(contradicted) if contradicted else ""
         change = self._denials.decide(request, caller, contradictory)
 
-        async def respond(decision: Decision) -> pb.AuthorizeResponse:
+        async def answer(decision: Decision) -> pb.AuthorizeResponse:
             if decision.effect is Effect.ALLOW:
                 return responses.authorize_response(decision, asserted)
             would_fit = await fitting(self._authorizer, request, decision)
             return responses.authorize_response(decision, asserted, would_fit)
 
-        return Deciding(change, respond)
+        return Pending(change, answer)
 
     async def settle(self, request: pb.SettleRequest, caller: Caller) -> pb.SettleResponse:
         """See Settle in the contract."""
@@ -135,19 +135,21 @@ class AuthorizationService:
     ) -> AsyncIterator[pb.AuthorizeResponse]:
         """See AuthorizeStream in the contract."""
         try:
+            if self._stopping.is_set():
+                raise StoppingError  # noqa: TRY301 - answered below, as all errors are
             caller = await self._authenticator.caller(GrpcCredentials(context))
         except Exception as error:
             await fail(context, error)
         if not self._has_place(caller.owner):
             await fail(context, TooManyStreamsError())
 
-        def decide(request: pb.AuthorizeRequest) -> Deciding:
+        def begin(request: pb.AuthorizeRequest) -> Pending:
             caller.check_still_proven(time.time())  # a stream may outlive the proof
-            return self._decide(request, caller)
+            return self._begin(request, caller)
 
         recorder = partial(self._recorders.begin, "AuthorizeStream", trace_of(context))
         leave = partial(self._leave, context)
-        decided = Stream(caller, decide, requests, self._stopping, recorder, leave)
+        decided = Stream(caller, begin, requests, self._stopping, recorder, leave)
         self._streams[context] = decided
         try:
             async for answer in decided.responses():

@@ -1,5 +1,6 @@
 """Recorded calls: the stages and results of each, passed to listeners at its end."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -133,16 +134,28 @@ class TelemetryRecorders(CallRecorders):
         self.listeners: list[Callable[[ObservedCall], None]] = []
         self._take_room = take_room
         self._failed = False
+        self._in_progress = 0
+        self._all_ended = asyncio.Event()
+        self._all_ended.set()
+
+    async def ended(self) -> None:
+        """Wait until every call has ended."""
+        await self._all_ended.wait()
 
     async def begin(self, method: str, trace: Mapping[str, str]) -> CallRecorder:
         """See CallRecorders.begin."""
-        if method not in DECIDING and method not in CLOSING:
-            return _EndRecorder(ObservedCall(method, trace, self._on_end))
-        if self._take_room is not None:
+        changes = method in DECIDING or method in CLOSING
+        if changes and self._take_room is not None:
             await self._take_room()
-        return ObservedCall(method, trace, self._on_end)
+        self._in_progress += 1
+        self._all_ended.clear()
+        call = ObservedCall(method, trace, self._on_end)
+        return call if changes else _EndRecorder(call)
 
     def _on_end(self, call: ObservedCall) -> None:
+        self._in_progress -= 1
+        if not self._in_progress:
+            self._all_ended.set()
         for listen in self.listeners:
             try:
                 listen(call)

@@ -1,5 +1,7 @@
 """Setup of the configured telemetry: metrics, traces and logs of decisions."""
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +17,10 @@ from sidecar.telemetry.sources import Sources
 if TYPE_CHECKING:
     from sidecar.telemetry.metrics_listener import MetricsListener
     from sidecar.telemetry.traces import Traces
+
+END_SECONDS = 8.0
+"""How long calls may take to end at a stop, after their grace: their commits may wait for the disk.
+What they decided is logged then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,10 @@ class Telemetry:
         return (metrics,)
 
     async def close(self) -> None:
-        """Wait briefly until the rest is written and sent."""
+        """Wait briefly until calls have ended, and the rest is written and sent."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await self._calls.ended()
         for part in (self._listener, self._decision_log, self._traces):
             if part is not None:
                 await part.close()
