@@ -154,6 +154,8 @@ def budget_message(budget: Budget) -> pb.Budget:
             budget.ceiling,
         )
     )
+    if budget.as_of_us is not None:
+        message.as_of.CopyFrom(timestamp(budget.as_of_us))
     return message
 
 

@@ -51,8 +51,11 @@ def format_estimate(meter: Meter, amount: int) -> str:
     return f"≈ {format_number(meter, amount // unit * unit)}"
 
 
-def format_room(amount: int, budget: Budget, share: Share = WHOLE) -> str:
-    """Format the amount that a refused call requested, and what is left of the ceiling."""
+def format_room(amount: int, budget: Budget, share: Share = WHOLE, idle: int = 0) -> str:
+    """Format the amount that a refused call requested, and what is left of the ceiling.
+
+    `idle` is what other sidecars of a fleet have of it and do not use.
+    """
     requested = format_amount(budget.meter, amount)
     left, ceiling = (
         format_number(budget.meter, part or 0) for part in (budget.remaining, budget.ceiling)
@@ -60,7 +63,8 @@ def format_room(amount: int, budget: Budget, share: Share = WHOLE) -> str:
     part = "" if share == WHOLE else f", a share of {share}"
     ends = budget.window_start_us is None or budget.window_end_us is not None
     never = "" if ends else ", never renewed"
-    return f"(requested {requested}, {left} left of {ceiling}{part}{never})"
+    others = f", {format_number(budget.meter, idle)} held ready by other sidecars" if idle else ""
+    return f"(requested {requested}, {left} left of {ceiling}{part}{others}{never})"
 
 
 def format_larger(amount: int, budget: Budget, share: Share = WHOLE) -> str:

@@ -73,6 +73,8 @@ class Budget(NamedTuple):
     ceiling: int | None
     spent: int
     held: int
+    as_of_us: int | None = None
+    """In a fleet, when the figures of other ledgers are of. It is not recorded."""
 
     @property
     def remaining(self) -> int | None:

@@ -17,6 +17,11 @@ class Share:
     part: int
     parts: int
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the share of a single sidecar."""
+        return self.part == self.parts
+
     def of(self, ceiling: int | None) -> int | None:
         """Return this share of a ceiling, rounded down; None (unlimited) stays None.
 

@@ -163,7 +163,7 @@ class Reason(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., rule: _Optional[str] = ..., http_status: _Optional[int] = ...) -> None: ...
 
 class Budget(_message.Message):
-    __slots__ = ("rule", "meter", "scope", "window_start", "window_end", "ceiling", "spent", "held", "remaining", "unlimited")
+    __slots__ = ("rule", "meter", "scope", "window_start", "window_end", "ceiling", "spent", "held", "remaining", "unlimited", "as_of")
     RULE_FIELD_NUMBER: _ClassVar[int]
     METER_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,7 @@ class Budget(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     UNLIMITED_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     rule: str
     meter: Meter
     scope: str
@@ -184,7 +185,8 @@ class Budget(_message.Message):
     held: int
     remaining: int
     unlimited: bool
-    def __init__(self, rule: _Optional[str] = ..., meter: _Optional[_Union[Meter, str]] = ..., scope: _Optional[str] = ..., window_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., window_end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ceiling: _Optional[int] = ..., spent: _Optional[int] = ..., held: _Optional[int] = ..., remaining: _Optional[int] = ..., unlimited: _Optional[bool] = ...) -> None: ...
+    as_of: _timestamp_pb2.Timestamp
+    def __init__(self, rule: _Optional[str] = ..., meter: _Optional[_Union[Meter, str]] = ..., scope: _Optional[str] = ..., window_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., window_end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ceiling: _Optional[int] = ..., spent: _Optional[int] = ..., held: _Optional[int] = ..., remaining: _Optional[int] = ..., unlimited: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ("code", "message")
