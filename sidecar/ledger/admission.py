@@ -28,7 +28,7 @@ from sidecar.ledger.ids import unique_part
 from sidecar.ledger.replays import recorded_decision, request_key
 from sidecar.ledger.retirements import Retirements
 
-CheckedLines = list[tuple[ReservationLine, Balance]]
+CheckedLines = Sequence[tuple[ReservationLine, Balance]]
 
 
 def check_reservation(
@@ -43,8 +43,8 @@ def check_reservation(
     checked = [(line, balances.of(line.limit, at_us)) for line in reservation.lines]
     reasons, shadow_reasons, retry_after_us = reservation.reasons, reservation.shadow_reasons, 0
     if not reasons:
-        refused = [(line, balance) for line, balance in checked if not balance.fits(line.amount)]
-        if refused:
+        unfit = [(line, balance) for line, balance in checked if not balance.fits(line.amount)]
+        if unfit and (refused := balances.refused(unfit)):
             reasons, shadowed, retry_after_us = _refusal(balances, refused, reservation.share)
             shadow_reasons += shadowed
             # The ledger's time stands still until the clock has caught up.
@@ -104,7 +104,7 @@ def _refusal(balances: Balances, refused: CheckedLines, share: Share) -> _Refusa
 def _reason(line: ReservationLine, balance: Balance, share: Share) -> Reason:
     """Return the rule's own reason; its message also gets the amounts requested and left."""
     reason = line.refusal()
-    room = format_room(line.amount, balance.budget(), share)
+    room = format_room(line.amount, balance.budget(), share, balance.idle)
     return replace(reason, message=f"{reason.message} {room}")
 
 

@@ -91,7 +91,8 @@ class Alerts:
             ceiling = line.limit.ceiling
             if ceiling is None or not line.alert_at_percent:
                 continue
-            used = balance.spent + balance.held + (line.amount if holds else 0)
+            held = balance.held - balance.idle + (line.amount if holds else 0)
+            used = balance.spent + held
             reached = used * 100 // ceiling if ceiling else 100 * (used > 0)
             amount = line.amount
             larger = ceiling > 0 and balance.never_fits(amount)
@@ -99,7 +100,6 @@ class Alerts:
                 reached = max(reached, 100)
             passed = bisect_right(line.alert_at_percent, reached)
             if passed:
-                held = balance.held + (line.amount if holds else 0)
                 self._passed(line, balance, passed, held)
 
     def _passed(self, line: ReservationLine, balance: Balance, passed: int, held: int) -> None:

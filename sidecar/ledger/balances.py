@@ -1,11 +1,13 @@
 """Balances: what is spent and held on a limit, in every window that still counts."""
 
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.domain.amounts import fits
 from sidecar.domain.clock import SECOND_US
-from sidecar.domain.decisions import Budget, Limit
+from sidecar.domain.decisions import Budget, Limit, ReservationLine
+from sidecar.domain.sharing import Share
 from sidecar.domain.windows import FOREVER_US, HORIZON_US, MINUTE_US, Calendar, Span, Window
 
 
@@ -19,9 +21,24 @@ class Balance(NamedTuple):
     """The row of the current window in the table `budgets`, if it has one yet."""
     spent: int
     held: int
+    free: int | None = None
+    """G2: what may still be admitted here, in a fleet; None where the ceiling alone decides."""
+    share: Share | None = None
+    """In a fleet; then what is spent and held is the fleet's."""
+
+    @property
+    def idle(self) -> int:
+        """Of what is held, what other ledgers of a fleet have and do not use."""
+        return 0 if self.share is None else self.share.others_free
 
     def fits(self, amount: int) -> bool:
-        """L1: whether spent + held + this amount stays within the ceiling."""
+        """L1: whether spent + held + this amount stays within the ceiling, and the share (G2)."""
+        if self.free is not None and amount:
+            return amount <= self.free
+        return self.fits_ceiling(amount)
+
+    def fits_ceiling(self, amount: int) -> bool:
+        """Whether it stays within the ceiling."""
         return fits(self.limit.ceiling, self.spent + self.held, amount)
 
     def never_fits(self, amount: int) -> bool:
@@ -46,6 +63,7 @@ class Balance(NamedTuple):
             limit.ceiling,
             self.spent,
             self.held + more_held,
+            None if self.share is None else self.share.as_of_us,
         )
 
 
@@ -107,6 +125,12 @@ class Balances:
         """Add up the rows of a limit; `span` is its current window."""
         row = self._sql.execute(_SUMS, still_open(limit, span, at_us)).fetchone()
         return Sums(*row)
+
+    def refused(
+        self, refused: Sequence[tuple[ReservationLine, Balance]]
+    ) -> Sequence[tuple[ReservationLine, Balance]]:
+        """Return the lines that do refuse a call, of those that do not fit."""
+        return refused
 
     def wait_us(self, balance: Balance, amount: int) -> int:
         """Return how long until the amount may fit, if no other call is admitted.

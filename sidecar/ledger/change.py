@@ -24,6 +24,19 @@ class Change(asyncio.Future[T]):
         super().cancel()
 
 
+class NotYetError(Exception):
+    """The work has to wait for something else; it has written nothing, and is repeated then."""
+
+    def __init__(self, until: asyncio.Future[None], since_us: int) -> None:
+        """Repeat the work when this is done; if that fails, the change fails in the same way.
+
+        It waits since then, by the steady clock of what it waits for.
+        """
+        super().__init__()
+        self.until = until
+        self.since_us = since_us
+
+
 def same(result: T) -> T:
     """Return the result as it is."""
     return result

@@ -61,6 +61,7 @@ class BudgetRow:
 
     row: int
     limit: Limit
+    span: Span
     spent: int
     """With what the group has charged."""
     freed: int = 0
@@ -114,10 +115,10 @@ class GroupBalances(Balances):
         budget = self._rows.get(row)
         if budget is None:
             found = self._sql.execute(_ROW, (row,)).fetchone()
-            rule, meter, window, scope, ceiling, spent, day, hour = found
+            rule, meter, window, scope, ceiling, spent, day, hour, *span = found
             anchor = Anchor(day, hour)
             limit = Limit(rule, Meter(meter), Window(window), scope, ceiling, anchor=anchor)
-            budget = self._rows[row] = BudgetRow(row, limit, spent)
+            budget = self._rows[row] = BudgetRow(row, limit, Span(*span), spent)
         return budget
 
     def close(self, budget: BudgetRow, freed: int, charged: int) -> None:
@@ -194,8 +195,8 @@ _INSERT = insert(
     "starts_at",
 )
 _ROW = (
-    "SELECT rule, meter, window, scope, ceiling, spent, starts_on, starts_at FROM budgets"
-    " WHERE id = ?"
+    "SELECT rule, meter, window, scope, ceiling, spent, starts_on, starts_at, window_start_us,"
+    " window_end_us FROM budgets WHERE id = ?"
 )
 _CLOSE = "UPDATE budgets SET held = held - ?, spent = spent + ? WHERE id = ?"
 # After a correction of the time, a second may have later admissions than this one.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
-from sidecar.ledger.change import Change, same
+from sidecar.ledger.change import Change, NotYetError, same
 from sidecar.ledger.protocol import LedgerUnavailableError
 
 MAX_GROUP_REQUESTS = 256
@@ -60,6 +60,8 @@ class _Request(NamedTuple):
             return error
         try:
             return self.work(prepared)
+        except NotYetError as not_yet:
+            return not_yet
         except refusals as refusal:
             return refusal
 
@@ -241,7 +243,7 @@ class GroupCommit:
             else:
                 repeated = []
             if len(group) == 1 or isinstance(error, _FILE_ERRORS):
-                _resolve(group, [LedgerUnavailableError(_why(error))] * len(group))
+                self._resolve(group, [LedgerUnavailableError(_why(error))] * len(group))
             else:  # one request is at fault: only that one fails
                 for one in group:
                     await self._commit([one])
@@ -250,10 +252,37 @@ class GroupCommit:
             if repeated:
                 await self._commit(repeated, repeats=False)
         else:
-            _resolve(group, results)
+            self._resolve(group, results)
             self._committed(len(group), took_seconds)
         finally:
             self._commit_began = None
+
+    def _resolve(self, group: list[_Request], results: list[Any]) -> None:
+        for request, result in zip(group, results, strict=True):
+            if isinstance(result, NotYetError):
+                self._postpone(request, result.until)
+            elif isinstance(result, Exception):
+                request.change.set_exception(result)
+            else:
+                try:
+                    request.change.set_result(request.then(result))
+                except Exception as error:  # raised where the request came from
+                    request.change.set_exception(error)
+
+    def _postpone(self, request: _Request, until: asyncio.Future[None]) -> None:
+        """Let a request wait; meanwhile it can be cancelled, as it has changed nothing."""
+        request.change.firm = False
+
+        def again(until: asyncio.Future[None]) -> None:
+            failure = until.exception()
+            if request.change.done():
+                return
+            if failure is None:
+                self._queue_up(request)
+            else:
+                request.change.set_exception(failure)
+
+        until.add_done_callback(again)
 
     async def _try_to_make_room(self) -> None:
         loop = asyncio.get_running_loop()
@@ -299,17 +328,6 @@ def _parted(group: list[_Request]) -> tuple[list[_Request], list[_Request]]:
         [request for request in group if request.frees_room],
         [request for request in group if not request.frees_room],
     )
-
-
-def _resolve(group: list[_Request], results: list[Any]) -> None:
-    for request, result in zip(group, results, strict=True):
-        if isinstance(result, Exception):
-            request.change.set_exception(result)
-            continue
-        try:
-            request.change.set_result(request.then(result))
-        except Exception as error:  # raised where the request came from
-            request.change.set_exception(error)
 
 
 def _why(error: Exception) -> str:

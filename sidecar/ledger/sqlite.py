@@ -87,7 +87,7 @@ class SqliteLedger(CommittedReads):
                 self._reserve.check(self._ledger_bytes())
             self._opened = opened.pop_all()
         self._opened.callback(self._leave_place)
-        self._balances = balances = GroupBalances(writer, calendar, self._time)
+        self._balances = balances = self._group_balances(calendar)
         self._alerts = Alerts(writer, balances, channels, entropy, origin, overrun_alert_factor)
         self._chain = DecisionChain(writer)
         self._key_usage = KeyUsage(writer)
@@ -113,6 +113,10 @@ class SqliteLedger(CommittedReads):
         self.watchers: list[CommitWatcher] = []
         """Called back with the result of each commit."""
 
+    def _group_balances(self, calendar: Calendar) -> GroupBalances:
+        """Return the balances of calls that are decided."""
+        return GroupBalances(self._writer, calendar, self._time)
+
     async def decide(self, reservation: ReservationRequest) -> Decision:
         """See Ledger.decide."""
         return await self.decide_in_group(lambda: reservation, same)
@@ -122,11 +126,15 @@ class SqliteLedger(CommittedReads):
     ) -> Change[R]:
         """See Ledger.decide_in_group."""
         if not self._reserve.is_full:
-            return self._commits.submit(propose, self._decide, then)
+            return self._commits.submit(propose, self._decider(), then)
         recorded = self.recorded(propose())
         if recorded is None:
             raise LedgerUnavailableError(_FULL)
         return known(then(recorded))
+
+    def _decider(self) -> Callable[[ReservationRequest], Decision]:
+        """Return what decides one call, perhaps more than once."""
+        return self._decide
 
     def _decide(self, reservation: ReservationRequest) -> Decision:
         # An expired hold takes no place in a concurrent limit, so expired holds are ended

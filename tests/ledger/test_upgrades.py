@@ -9,7 +9,8 @@ total, a year and a week that begins on Sunday at six, whose first calls were pr
 is the tenth, with a call of a model that retires a day later; the twelfth is the eleventh, brought up
 to date, and so are the thirteenth and the fourteenth; the fifteenth has three denials more, of which
 two are kept; the sixteenth has four calls more, of another principal, whose holds are one row each; the
-seventeenth has five more, whose budgets are packed, and one of them has no request_id.
+seventeenth has five more, whose budgets are packed, and one of them has no request_id; the eighteenth is
+the seventeenth, brought up to date, with two shares of a fleet's budgets.
 """
 
 import asyncio

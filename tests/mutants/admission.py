@@ -5,7 +5,7 @@ from mutants.mutant import MigrationMutant, Mutant, TextMutant
 L1 = [
     Mutant(
         "limits-not-checked", "L1", "Every call is admitted, whatever is spent.",
-        "Balance.fits", "fits(self.limit.ceiling, self.spent + self.held, amount)", "True",
+        "Balance.fits_ceiling", "fits(self.limit.ceiling, self.spent + self.held, amount)", "True",
     ),
     Mutant(
         "ceiling-never-reached", "L1", "The last unit of a budget cannot be used.",
@@ -13,11 +13,11 @@ L1 = [
     ),
     Mutant(
         "holds-do-not-count", "L1", "Calls in flight take no room.",
-        "Balance.fits", "self.spent + self.held", "self.spent",
+        "Balance.fits_ceiling", "self.spent + self.held", "self.spent",
     ),
     Mutant(
         "spend-does-not-count", "L1", "What is settled takes no room.",
-        "Balance.fits", "self.spent + self.held", "self.held",
+        "Balance.fits_ceiling", "self.spent + self.held", "self.held",
     ),
     Mutant(
         "own-hold-does-not-count", "L1", "A call is admitted while anything is left, however large the call is.",
@@ -102,8 +102,8 @@ L1 = [
     ),
     Mutant(
         "group-calls-unseen", "L1", "Calls of one group commit do not count each other's holds.",
-        "SqliteLedger.__init__",
-        "GroupBalances(writer, ...)", "GroupBalances(self._reader, ...)",
+        "SqliteLedger._group_balances",
+        "GroupBalances(self._writer, ...)", "GroupBalances(self._reader, ...)",
     ),
     Mutant(
         "group-holds-not-added", "L1", "A group's balance does not grow with the holds of its calls.",
@@ -383,7 +383,7 @@ L4 = [
         "self._finish()",
         "results = [request.run(self._refusals) for request in group]\n"
         "self._finish()\n"
-        "_resolve(group, results)",
+        "self._resolve(group, results)",
     ),
     Mutant(
         "answered-although-it-failed", "L4", "A decision is answered although its commit failed.",

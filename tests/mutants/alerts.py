@@ -12,8 +12,8 @@ A1 = [
     Mutant(
         "own-hold-raises-no-alert", "A1", "A call's own hold does not count for the thresholds that it reaches.",
         "Alerts.thresholds",
-        "balance.spent + balance.held + (line.amount if holds else 0)",
-        "balance.spent + balance.held",
+        "balance.held - balance.idle + (line.amount if holds else 0)",
+        "balance.held - balance.idle",
     ),
     Mutant(
         "refusal-raises-no-alert", "A1", "A refusal by a limit does not raise the alert at 100 %.",

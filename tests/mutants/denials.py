@@ -9,7 +9,7 @@ D1 = [
     ),
     Mutant(
         "bound-not-passed-on", "D1", "The running sidecar does not use --max-denials.",
-        "_open_ledger", "settings.max_denials", "10**9",
+        "ledger_options", "settings.max_denials", "10**9",
     ),
     Mutant(
         "latest-denials-dropped", "D1", "What is deleted for a newer denial is more than what has no room.",

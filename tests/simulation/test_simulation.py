@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sidecar.domain.decisions import HoldState
-from sidecar.ledger import admission, group_commit, ledger_file
+from sidecar.ledger import admission, ledger_file
 from sidecar.ledger.admission import Admission
 from sidecar.ledger.alerts import Alerts
 from sidecar.ledger.balances import Balance, LedgerTime
@@ -73,7 +73,7 @@ def response_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
         await self._begin()
         answers = [request.run(self._refusals) for request in group]
         self._finish()
-        group_commit._resolve(group, answers)  # noqa: SLF001
+        self._resolve(group, answers)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._connection.execute, "COMMIT")
 

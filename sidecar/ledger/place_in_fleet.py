@@ -1,0 +1,55 @@
+"""The place of a ledger file in a fleet, for operators: whether it has one, and a new one.
+
+A ledger that was restored from a backup is behind what the fleet's books know of it, and is fenced
+there (G5). With a new place it is another holder, with no shares yet. What it has spent itself is
+booked at its first exchange, as that of a ledger that joins; what the old holder has in the books
+stays there, until an operator signs what was spent of it.
+"""
+
+import contextlib
+import secrets
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from sidecar.domain.sharing import NO_SHARE
+from sidecar.ledger import ledger_file
+from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.ledger.shares import Holder, Shares, read_holder, write_holder
+
+
+class Rejoined(NamedTuple):
+    """A ledger's old and new place."""
+
+    old_uid: str
+    new_uid: str
+    shares: int
+    """How many it had, of which nothing is left."""
+
+
+def is_in_fleet(path: Path) -> bool:
+    """Whether a ledger of this version is a holder. Raises LedgerRefusedError."""
+    with contextlib.closing(ledger_file.open_reader(path)) as connection:
+        return read_holder(connection) is not None
+
+
+def rejoin(path: Path) -> Rejoined:
+    """Make a ledger that no sidecar uses another holder. Raises LedgerRefusedError."""
+    with ledger_file.sole_writer(ledger_file.canonical_path(path)) as connection:
+        old = read_holder(connection)
+        if old is None:
+            raise LedgerRefusedError(f"{path}: is in no fleet, and joins one at its first start")
+        new = Holder(secrets.token_hex(16), "", 0, 0, 0)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            shares = Shares(connection)
+            had = 0
+            for key, end_us, share in shares.all():
+                # The row stays: by it, a start knows which budgets to tell the books of.
+                shares.put(key, end_us, NO_SHARE._replace(ceiling=share.ceiling))
+                had += share.granted > 0
+            write_holder(connection, new)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise LedgerRefusedError(f"{path}: was not changed: {error}") from None
+    return Rejoined(old.uid, new.uid, had)
