@@ -10,7 +10,7 @@ MEMORY_DISK = $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -
 FOR_TESTS = $(if $(MEMORY_DISK),TMPDIR=$(MEMORY_DISK))
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
+.PHONY: help schemas demo fleet keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ demo: .venv/ready ## Run the main job once: sidecar, sample app, stand-in for Mi
 
 keys: .venv/ready ## Run the tour of docs/keys.md, on a stand-in for Mistral
 	@PYTHONPATH=tests $(BIN)/python -m demo.keys
+
+fleet: .venv/ready ## Show a fleet in a minute: five sidecars, one budget on PostgreSQL, kills and an outage
+	@$(FOR_TESTS) PYTHONPATH=tests $(BIN)/python -m demo.fleet
 
 standin: .venv/ready ## Start a stand-in for Mistral, its models and keys, to try things by hand
 	@PYTHONPATH=tests $(BIN)/python -m demo.standin
@@ -91,7 +94,7 @@ deploy-tools: .venv/ready ## Install what checks the Dockerfile and deploy/
 	command -v kustomize || kubectl kustomize --help | grep -q load-restrictor || GOBIN=$(CURDIR)/$(BIN) go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
 lock: ## Update the lock files (needs uv)
-	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client -o requirements.lock pyproject.toml
+	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client --extra fleet -o requirements.lock pyproject.toml
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client --group dev -o requirements-dev.lock pyproject.toml
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-emit-package mistral-spend-client --group deploy -o requirements-deploy.lock
 	uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --group docs -o requirements-docs.lock

@@ -27,6 +27,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "httpx2": "web",
     "standardwebhooks": "alerts",
     "h11": "web",
+    "asyncpg": "fleet",
     "jwt": "identity",
     "cryptography": ("identity", "policy/trust"),
     "typer": "cli",

@@ -1,0 +1,1 @@
+"""One ceiling for many pods: their ledgers share budgets by books on PostgreSQL."""
