@@ -24,6 +24,7 @@ from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
 from sidecar.runtime import listeners
+from sidecar.runtime.alone import Alone
 from sidecar.runtime.listeners import Listeners
 from sidecar.runtime.logs import Log
 from sidecar.runtime.maintenance import (
@@ -32,6 +33,7 @@ from sidecar.runtime.maintenance import (
     sync_keys,
     watch_disk,
 )
+from sidecar.runtime.membership import membership
 from sidecar.runtime.settings import Settings
 from sidecar.telemetry.readiness import Readiness
 from sidecar.telemetry.setup import Telemetry
@@ -89,7 +91,8 @@ async def serve(settings: Settings, lines: Log) -> None:
     _warn(policy, settings)
     path = settings.ledger_marker
     marker = None if path is None else LedgerMarker(path, settings.ledger)
-    ledger = _open_ledger(settings, marker, zone, [channel.name for channel in channels])
+    member = membership(settings, steady_clock_us)
+    ledger = _open_ledger(settings, marker, zone, [channel.name for channel in channels], member)
     ending = threading.Timer(settings.grace_seconds + CLOSE_SECONDS, _give_up, (lines,))
     ending.daemon = True
     try:
@@ -105,14 +108,14 @@ async def serve(settings: Settings, lines: Log) -> None:
             bounds=settings.usage,
         )
         reloader = Reloader(source, authorizer, wall_clock_us)
+        await member.start(clock)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.start_reload)
         await sync_keys(ledger, authorizer, clock)
         serving = Listeners(
             settings, checked, authorizer, ledger, reloader, clock, telemetry.recorders
         )
-        readiness = Readiness(
-            ledger, serving.health.report, [clock.problem, ledger.problem, serving.problem]
-        )
+        problems = [clock.problem, ledger.problem, serving.problem, member.problem]
+        readiness = Readiness(ledger, serving.health.report, problems)
         counts = AlertCounts()
         sources = Sources(
             ledger=ledger,
@@ -125,6 +128,7 @@ async def serve(settings: Settings, lines: Log) -> None:
             certificate_seconds=serving.certificate_seconds,
             client_ca_seconds=serving.client_ca_seconds,
             keys_age_seconds=serving.keys_age_seconds,
+            fleet=member.fleet,
         )
         ledger.watchers += [readiness, *await telemetry.start_metrics(sources)]
         rotation = _key_rotation(settings, authorizer)
@@ -146,13 +150,18 @@ async def serve(settings: Settings, lines: Log) -> None:
         await _stop(serving, tasks, settings.grace_seconds)
     finally:
         await telemetry.close()
+        await member.leave()
         await ledger.close()
         ending.cancel()
     log.info("stopped")
 
 
 def _open_ledger(
-    settings: Settings, marker: LedgerMarker | None, zone: ZoneInfo, channels: Sequence[str]
+    settings: Settings,
+    marker: LedgerMarker | None,
+    zone: ZoneInfo,
+    channels: Sequence[str],
+    member: Alone,
 ) -> SqliteLedger:
     """Open the ledger, for alerts to these channels. Raises LedgerRefusedError."""
     is_new = ledger_file.is_new(settings.ledger)
@@ -164,14 +173,7 @@ def _open_ledger(
             " because every budget would be full again; put it back, or restore a backup"
         )
     instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
-    ledger = SqliteLedger(
-        settings.ledger,
-        zone,
-        channels,
-        origin=Origin(instance, str(settings.share)),
-        overrun_alert_factor=settings.usage.overrun_alert_factor,
-        max_denials=settings.max_denials,
-    )
+    ledger = member.open_ledger(settings, zone, channels, Origin(instance, str(settings.share)))
     if is_new:
         log.warning("%s: a new ledger, with which every budget is full", settings.ledger)
     return ledger

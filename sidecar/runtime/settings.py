@@ -16,6 +16,7 @@ from sidecar.runtime.logs import LogFormat
 from sidecar.runtime.shared_flags import (
     CONFIRM_CLOCK,
     ENGINE,
+    FLEET_URL_FILE,
     LEDGER,
     POLICIES,
     SHARE,
@@ -42,6 +43,7 @@ class Settings:
     )
     engine: EngineName = flagged(ENGINE, EngineName.CEL_CPP)
     share: Share = flagged(SHARE, WHOLE)
+    fleet_url_file: Path | None = flagged(FLEET_URL_FILE, None)
     time_zone: str = flagged(TIME_ZONE, "UTC")
     require_ledger: bool = setting(
         "--require-ledger",

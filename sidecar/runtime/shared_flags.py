@@ -30,4 +30,13 @@ SHARE = Flag(
     "K/N",
     parse=Share.read,
 )
+FLEET_URL_FILE = Flag(
+    "--fleet-url-file",
+    "A file with the URL of a fleet's books on PostgreSQL, whose sidecars share each budget:"
+    " postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full",
+    "FILE",
+)
+NEEDS_DRIVER = 'needs a package: pip install "mistral-spend-sidecar[fleet]"'
+"""What a fleet lacks where its driver is not installed."""
+
 TIME_ZONE = Flag("--time-zone", "The time zone in which hours, days and months begin and end.")

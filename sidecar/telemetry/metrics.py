@@ -104,6 +104,7 @@ class Metrics(Collector):
         yield self._failures.family()
         yield from self._budgets.collect()
         yield from _of_ledger(self._sources)
+        yield from _of_fleet(self._sources)
         yield from _of_policies(self._sources)
         yield from _of_logs_and_alerts(self._sources)
 
@@ -126,6 +127,15 @@ def _of_ledger(sources: Sources) -> Iterator[Metric]:
     yield _gauge(names.LEDGER_FILE, use.file_bytes)
     yield _gauge(names.LEDGER_WAL, use.wal_bytes)
     yield _gauge(names.LEDGER_FREE, use.free_bytes)
+
+
+def _of_fleet(sources: Sources) -> Iterator[Metric]:
+    fleet = sources.fleet()
+    yield _gauge(names.FLEET_AGE, None if fleet is None else fleet.exchange_age_seconds)
+    yield _gauge(names.FLEET_HOLDERS, None if fleet is None else fleet.holders)
+    yield _gauge(names.FLEET_CLOCK, None if fleet is None else fleet.clock_ahead_us / 1e6)
+    answered, failed = (0, 0) if fleet is None else (fleet.answered, fleet.failed)
+    yield _counter(names.FLEET_EXCHANGES, [(("answered",), answered), (("failed",), failed)])
 
 
 def _of_policies(sources: Sources) -> Iterator[Metric]:

@@ -113,6 +113,24 @@ KEYS_AGE = Name(
     "sidecar_jwks_age_seconds",
     "Age of the keys that verify tokens; +Inf if they were never read. Left out without tokens.",
 )
+FLEET_AGE = Name(
+    "sidecar_fleet_exchange_age_seconds",
+    "Time since the last exchange with the fleet's books; +Inf before the first. Left out without a"
+    " fleet.",
+)
+FLEET_HOLDERS = Name(
+    "sidecar_fleet_holders",
+    "Sidecars of the fleet that were heard of in the last minute. Left out without a fleet.",
+)
+FLEET_CLOCK = Name(
+    "sidecar_fleet_clock_ahead_seconds",
+    "How far the system's clock is ahead of that of the fleet's books. Left out without a fleet.",
+)
+FLEET_EXCHANGES = Name(
+    "sidecar_fleet_exchanges_total",
+    "Exchanges with the fleet's books, by result: answered or failed.",
+    ("result",),
+)
 POLICY_GENERATION = Name("sidecar_policy_generation", "The generation of the policy set in use.")
 POLICY_INFO = Name(
     "sidecar_policy_info", "1, with the digest of the policy set in use.", ("digest",)

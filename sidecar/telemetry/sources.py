@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sidecar.alerts.counts import AlertCounts
 from sidecar.authorization.policy_reload import PolicyStatus
 from sidecar.domain.clock import GuardedClock
+from sidecar.domain.sharing import FleetState
 from sidecar.ledger.protocol import OperatorLedger
 from sidecar.telemetry.line_queue import LineQueue
 
@@ -27,4 +28,6 @@ class Sources(NamedTuple):
     """How long the first client CA that ends is valid; None without client CAs."""
     keys_age_seconds: Callable[[], float | None] = lambda: None
     """The age of the keys that verify tokens; None without tokens."""
+    fleet: Callable[[], FleetState | None] = lambda: None
+    """What is known of the fleet; None without one."""
     decision_log: LineQueue | None = None

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 TESTS = Path(__file__).parents[1]
+CLIENT = TESTS.parent / "clients" / "python"
 OF_THE_INTERPRETER = ("PYTHON", "LC_", "LANG", "GRPC_", "LD_")
 """What the variables begin with that are read before a command begins."""
 
@@ -144,7 +145,7 @@ def _server() -> socket.socket:
             [sys.executable, "-m", "support.forks", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             cwd=TESTS.parent,
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (TESTS, CLIENT)))},
         )
 
     def end() -> None:
@@ -213,7 +214,7 @@ def load_commands() -> None:
     """Load the modules of every command, also what it loads when it needs it, and the parser."""
     from sidecar.cli import main  # noqa: PLC0415 - in the server alone
 
-    for places in (main.COMMANDS, main.OF_LEDGER, main.OF_KEYS):
+    for places in (main.COMMANDS, main.OF_LEDGER, main.OF_KEYS, main.OF_FLEET):
         for place in places.values():
             import_module(f"sidecar.cli.{place.partition('.')[0]}")
     for name in LOADED_WHEN_NEEDED:

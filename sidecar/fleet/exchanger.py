@@ -1,0 +1,344 @@
+"""The exchanger: brings a ledger's shares and the fleet's books together, one exchange at a time.
+
+    a call lacks a share ─▶ ask ─┐
+    a period has passed ─────────┴▶ prepare (what is given back falls on disk) ─▶ books ─▶ adopt
+                                     (what is granted rises on disk) ─▶ the call is decided again
+
+A share falls on this disk before the books know, and rises after (G3). An exchange that was not
+answered is repeated as it was, with the same version (G4).
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random, SystemRandom
+
+from sidecar.domain.clock import SECOND_US, Clock
+from sidecar.domain.decisions import Limit
+from sidecar.domain.errors import SidecarError
+from sidecar.domain.sharing import SILENT_US, TIMELESS, BudgetKey, Demand, FleetState, period_us
+from sidecar.domain.windows import FOREVER_US, Span, Window
+from sidecar.fleet.ledger import FleetLedger
+from sidecar.fleet.load import Load, Use
+from sidecar.fleet.protocol import (
+    Answer,
+    Entry,
+    Exchange,
+    FleetRefusedError,
+    FleetUnreachableError,
+    Item,
+    SharedBooks,
+)
+from sidecar.fleet.waiters import Waiter, Waiters
+from sidecar.ledger.change import NotYetError
+from sidecar.ledger.fleet_balances import Lack, budget_key
+from sidecar.ledger.protocol import LedgerUnavailableError
+from sidecar.ledger.shares import Holder
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 0.2
+"""How long until the books are asked again, or tried again after an error."""
+MAX_ITEMS = 500
+"""Budgets in one exchange, which has a second. The rest follow at once."""
+MAX_CLOCK_US = 5 * SECOND_US
+"""How far the clock may be from that of the books without a warning."""
+REFUSED_SECONDS = 1.0
+"""How long until books that refuse this holder are tried again: a person may have mended it."""
+EARLY_US = 60 * SECOND_US
+"""How long before a window begins a holder that uses the one before asks for a share, at most."""
+LEAVE_SECONDS = 2.0
+"""How long a holder that stops tries to give back what it does not use."""
+
+
+@dataclass(slots=True)
+class _Books:
+    """What is known of the books."""
+
+    heard_us: int | None = None
+    """When the last exchange began that was answered, by the steady clock."""
+    holders: int = 1
+    is_learning: bool = False
+    """Whether they gather what all holders have (G8)."""
+    problem: str = "the fleet's books have not answered yet"
+    refused: FleetRefusedError | None = None
+    clock_ahead_us: int = 0
+    answered: int = 0
+    failed: int = 0
+
+
+class Exchanger:
+    """Asks the fleet's books for a ledger's shares. It is the `Asker` of its ledger."""
+
+    def __init__(
+        self,
+        books: SharedBooks,
+        steady_clock: Clock,
+        time_zone: str,
+        name: str,
+        random: Random | None = None,
+    ) -> None:
+        """Exchange with the books; the steady clock has no steps. The name is for people."""
+        self._time_zone = time_zone
+        self._books = books
+        self._steady = steady_clock
+        self._name = name
+        self._random = random or SystemRandom()
+        self._nonce = self._new_uid()
+        self._early_us = int(self._random.uniform(0.3, 1.0) * EARLY_US)
+        self._load = Load()
+        self._known = _Books()
+        self._waiting = Waiters(steady_clock)
+        self._wanted = asyncio.Event()
+        self._pending: Exchange | None = None
+        self._has_shares = self._has_more = False
+        self._clock: Clock
+        self._ledger: FleetLedger
+        self._holder: Holder
+
+    # What the ledger asks: see Asker.
+
+    def is_trusted(self, window: Window) -> bool:
+        """See Asker.is_trusted."""
+        if self._known.refused is not None:
+            return False
+        if window not in TIMELESS:
+            return True
+        heard_us = self._known.heard_us
+        return heard_us is not None and self._steady() - heard_us < SILENT_US
+
+    def is_refused(self, key: BudgetKey, amount: int) -> bool:
+        """See Asker.is_refused."""
+        return self._waiting.is_refused(key, amount)
+
+    def ask(self, lacks: Sequence[Lack], since_us: int | None) -> NotYetError:
+        """See Asker.ask."""
+        not_yet = self._waiting.add(lacks, since_us)
+        if self._known.refused is not None:
+            self._waiting.fail(FleetUnreachableError(str(self._known.refused)))
+            return not_yet
+        for lack in lacks:
+            self._load.know(lack.key, lack.end_us, lack.limit).limit = lack.limit
+        self._wanted.set()
+        return not_yet
+
+    def held(self, key: BudgetKey, end_us: int, limit: Limit, amount: int) -> None:
+        """See Asker.held."""
+        self._load.note(key, end_us, limit, amount)
+
+    def closed(self, key: BudgetKey, end_us: int, limit: Limit) -> None:
+        """See Asker.closed."""
+        self._load.know(key, end_us, limit)
+
+    def problem(self) -> str:
+        """Return why no call is admitted by shares; empty where some are."""
+        known = self._known
+        if known.refused is None and (known.heard_us is not None or self._has_shares):
+            return ""
+        return known.problem
+
+    def state(self) -> FleetState:
+        """Return what is known of the fleet."""
+        known, age_seconds = self._known, math.inf
+        if known.heard_us is not None:
+            age_seconds = (self._steady() - known.heard_us) / SECOND_US
+        return FleetState(
+            age_seconds, known.holders, known.clock_ahead_us, known.answered, known.failed
+        )
+
+    def _new_uid(self) -> str:
+        return f"{self._random.getrandbits(128):032x}"
+
+    # The life of a holder.
+
+    async def start(self, ledger: FleetLedger, clock: Clock) -> None:
+        """Begin a new start of the ledger as a holder, durably; the clock is that of decisions."""
+        self._ledger, self._clock = ledger, clock
+        before = ledger.holder() or Holder(self._new_uid(), "", 0, 0, 0)
+        self._holder = before._replace(boot=before.boot + 1)
+        await ledger.in_transaction(lambda: ledger.write_holder(self._holder))
+        self._know_all()
+
+    def _know_all(self) -> None:
+        """Know of all budgets of which it has used or may use something."""
+        balances = self._ledger.balances
+        # What was used before it joined counts, too: by a sidecar alone, or with --share.
+        for key, end_us, limit in balances.in_use(self._ledger.time_us(self._clock())):
+            self._load.know(key, end_us, limit)
+        for key, end_us, share in balances.shares.all():
+            self._has_shares = self._has_shares or share.granted > 0
+            limit = Limit(key.rule, key.meter, key.window, key.scope, share.ceiling)
+            self._load.know(key, end_us, limit)
+
+    async def run(self) -> None:
+        """Exchange until cancelled: once a period, and whenever a call waits."""
+        while True:
+            pause_seconds = await self._turn()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_seconds):
+                    await self._wanted.wait()
+
+    async def leave(self) -> None:
+        """Give back what is not used, as far as the books answer."""
+        self._waiting.fail(FleetUnreachableError("this sidecar stops"))
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                while self._pending is not None:  # it may have been booked
+                    await self._exchange()
+                await self._exchange(leaving=True)
+        except (TimeoutError, SidecarError, FleetRefusedError) as error:
+            log.warning("what this sidecar does not use stays in its share: %s", error)
+
+    async def _turn(self) -> float:
+        """Exchange once; return how long to wait for the next time, unless a call waits."""
+        self._wanted.clear()
+        is_repeat = self._pending is not None
+        try:
+            await self._exchange()
+        except FleetRefusedError as refused:
+            self._known.refused = refused
+            self._lost(FleetUnreachableError(str(refused)))
+            return REFUSED_SECONDS
+        except (FleetUnreachableError, LedgerUnavailableError) as error:
+            self._lost(error)
+            return AGAIN_SECONDS
+        if self._has_more:
+            return 0.0
+        if self._waiting:
+            return 0.0 if is_repeat or self._waiting.has_room else AGAIN_SECONDS
+        return period_us(self._known.holders) / SECOND_US * self._random.uniform(0.8, 1.2)
+
+    async def _exchange(self, *, leaving: bool = False) -> None:
+        ledger, waiting = self._ledger, self._waiting.all()
+        if self._pending is None:
+            self._pending = await ledger.in_transaction(
+                lambda: self._prepare(waiting, leaving=leaving)
+            )
+        began_us = self._steady()
+        answer = await self._books.exchange(self._pending)
+        if answer.timeline < self._holder.timeline:
+            raise FleetUnreachableError("an old primary answers, which another has replaced")
+        holder = self._holder._replace(
+            version=self._pending.version,
+            timeline=max(self._holder.timeline, answer.timeline),
+            fleet_id=answer.fleet_id,
+        )
+        await ledger.in_transaction(lambda: self._adopt(answer, holder))
+        self._holder, self._pending = holder, None
+        self._known.is_learning = answer.is_learning
+        if self._known.problem:
+            log.info("the fleet's books answer: %d holders", answer.holders)
+        self._known.heard_us, self._known.problem, self._known.refused = began_us, "", None
+        self._known.holders = answer.holders
+        self._known.answered += 1
+        self._note_clock(self._clock() - answer.now_us)
+        self._waiting.tell(waiting, {entry.key: entry for entry in answer.entries}, self._free)
+
+    def _prepare(self, waiting: Sequence[Waiter], *, leaving: bool) -> Exchange:
+        """Return what to say, in a transaction in which what is given back falls on disk."""
+        now_us = self._clock()
+        self._load.measure(self._steady())
+        self._expect_next_windows(now_us)
+        asked: dict[BudgetKey, list[int]] = {}
+        for waiter in waiting:
+            for lack in waiter.lacks:
+                asked.setdefault(lack.key, []).append(lack.amount)
+        items: list[Item] = []
+        self._has_more = False
+        for use in sorted(self._load.all(), key=lambda use: use.key not in asked):
+            if len(items) == MAX_ITEMS:
+                self._has_more = True
+                break
+            item = self._item(use, asked.get(use.key, []), now_us, leaving=leaving)
+            if use.key in asked or use.has_news(item.demand):
+                items.append(item)
+                use.booked = item.demand
+            elif use.is_over(now_us):
+                self._load.drop(use.key)
+                self._ledger.balances.shares.drop(use.key)
+            elif use.is_unused:
+                self._load.drop(use.key)
+        holder = self._holder
+        return Exchange(
+            holder.uid,
+            holder.boot,
+            self._nonce,
+            holder.version + 1,
+            holder.timeline,
+            holder.fleet_id,
+            self._time_zone,
+            self._name,
+            items,
+        )
+
+    def _expect_next_windows(self, now_us: int) -> None:
+        """Ask for shares of windows that begin soon, some time before: not all holders at once."""
+        for use in self._load.all():
+            if not use.per_second or use.end_us - now_us > self._early_us:
+                continue
+            limit = use.limit
+            span = self._ledger.balances.span(limit.window, use.end_us, limit.anchor)
+            self._load.expect(use, budget_key(limit, span), span.end_us)
+
+    def _item(self, use: Use, asked: list[int], now_us: int, *, leaving: bool) -> Item:
+        balances, limit = self._ledger.balances, use.limit
+        share = balances.shares.get(use.key)
+        span = Span(use.key.start_us, use.end_us)
+        spent, held = balances.own(limit, span, max(now_us, span.start_us))
+        use.used = spent + held
+        if asked and (limit.ceiling or 0) < share.ceiling and share.granted > use.used:
+            # Of what is free, only other calls had a use: it was granted under their ceiling.
+            share = share._replace(granted=max(0, use.used))
+            balances.shares.put(use.key, use.end_us, share)
+        demand = use.demand(share, spent, held, self._known.holders, asked)
+        if leaving or not (demand.need or demand.wish):
+            # An exchange that asks does not give back: two holders would wait for each other.
+            keeps = use.kept(share, spent + held, self._known.holders, leaving=leaving)
+            if keeps < share.granted:
+                share = share._replace(granted=keeps)
+                balances.shares.put(use.key, use.end_us, share)
+            demand = Demand(share.granted, spent, held)
+        busy_until_us = balances.busy_until_us(now_us) if use.key.window is Window.CONCURRENT else 0
+        return Item(use.key, use.end_us, limit.ceiling or 0, demand, busy_until_us)
+
+    def _adopt(self, answer: Answer, holder: Holder) -> None:
+        """Write what the books say, in a transaction."""
+        balances = self._ledger.balances
+        has_new_server = answer.timeline > self._holder.timeline
+        if answer.is_learning and (has_new_server or not self._known.is_learning):
+            self._know_all()  # G8: to be restated
+            self._load.restate()
+        for entry in answer.entries:
+            use = self._load.get(entry.key)
+            balances.shares.put(entry.key, FOREVER_US if use is None else use.end_us, entry.share)
+            if use is not None:
+                use.hear(entry)
+        self._ledger.write_holder(holder)
+
+    def _free(self, lack: Lack, entry: Entry) -> int:
+        """Return what of a share a call may use."""
+        use = self._load.get(lack.key)
+        if use is None or (lack.limit.ceiling or 0) < entry.share.ceiling:
+            return 0
+        return entry.share.granted - use.used
+
+    def _note_clock(self, ahead_us: int) -> None:
+        """Keep how far the clock is ahead of the books', and warn if it begins to be another."""
+        before, self._known.clock_ahead_us = self._known.clock_ahead_us, ahead_us
+        if abs(ahead_us) > MAX_CLOCK_US >= abs(before):
+            log.warning(
+                "the clock is %+.0f s from that of the fleet's books: windows begin and end at"
+                " other times than on other sidecars",
+                ahead_us / SECOND_US,
+            )
+
+    def _lost(self, error: SidecarError) -> None:
+        """Fail the calls that wait, and log the first of several errors."""
+        if not self._known.problem or self._known.heard_us is None:
+            log.warning("the fleet's budgets cannot be asked: %s", error)
+        self._known.problem = f"the fleet's books cannot be asked: {error}"
+        self._known.failed += 1
+        self._waiting.fail(error)

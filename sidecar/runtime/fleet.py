@@ -1,0 +1,73 @@
+"""The place of a sidecar in a fleet: its ledger, and the exchanges with the fleet's books."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from sidecar.domain.alerts import Origin
+from sidecar.domain.clock import Clock
+from sidecar.domain.sharing import FleetState
+from sidecar.fleet.exchanger import Exchanger
+from sidecar.fleet.ledger import FleetLedger
+from sidecar.fleet.postgres import PostgresBooks
+from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
+from sidecar.fleet.url import connection_settings
+from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.runtime.alone import Alone, ledger_options
+from sidecar.runtime.settings import Settings
+
+
+class FleetMember(Alone):
+    """A sidecar whose budgets are the fleet's."""
+
+    def __init__(self, url_file: Path, settings: Settings, steady_clock: Clock) -> None:
+        """Check the settings. Raises LedgerRefusedError, or ValueError, which names the flag."""
+        if not settings.share.is_whole:
+            raise ValueError(
+                "--share: in a fleet, all sidecars share each budget: leave out --share or"
+                " --fleet-url-file"
+            )
+        try:
+            connection_settings(url_file)
+        except (FleetRefusedError, FleetUnreachableError) as error:
+            raise LedgerRefusedError(f"--fleet-url-file {error}") from None
+        self._books = PostgresBooks(url_file)
+        self._exchanger = Exchanger(
+            self._books, steady_clock, settings.time_zone, socket.gethostname()
+        )
+        self._ledger: FleetLedger | None = None
+        self._exchanging: asyncio.Task[None] | None = None
+
+    def open_ledger(
+        self, settings: Settings, zone: ZoneInfo, channels: Sequence[str], origin: Origin
+    ) -> FleetLedger:
+        """See Alone.open_ledger."""
+        options = ledger_options(settings, channels, origin)
+        self._ledger = FleetLedger(settings.ledger, self._exchanger, zone, **options)
+        return self._ledger
+
+    async def start(self, clock: Clock) -> None:
+        """Take the place of the ledger in the fleet, and exchange from now on."""
+        assert self._ledger is not None, "the ledger is open"
+        await self._exchanger.start(self._ledger, clock)
+        self._exchanging = asyncio.create_task(self._exchanger.run())
+
+    def problem(self) -> str:
+        """See Alone.problem."""
+        return self._exchanger.problem()
+
+    def fleet(self) -> FleetState:
+        """See Alone.fleet."""
+        return self._exchanger.state()
+
+    async def leave(self) -> None:
+        """Give back what is not used, and close the connection."""
+        if self._exchanging is not None:
+            self._exchanging.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._exchanging
+            await self._exchanger.leave()
+        await self._books.close()

@@ -1,0 +1,194 @@
+"""Real sidecars with one budget, on a real PostgreSQL: what an app sees of a fleet."""
+
+import shutil
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from fleet.places import PostgresPlace
+from fleet.postgres_server import PostgresServer
+from mistral_spend.v1 import authorization_pb2 as pb
+from support.commands import sidecar
+from support.policies import limit, minimal
+from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
+from support.tools import needed
+
+CEILING = 300
+
+Start = Callable[..., RunningSidecar]
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that a test may stop."""
+    with needed():
+        server = PostgresServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    """One budget of requests a day, for the workspace."""
+    return minimal(tmp_path / "policies", daily=limit(str(CEILING)))
+
+
+@pytest.fixture
+def pods(tmp_path: Path, policies: Path, start_sidecar: Start) -> Callable[..., RunningSidecar]:
+    """Start sidecars of the fleet, each with a ledger of its own."""
+
+    def start(number: int, place: PostgresPlace, *args: str) -> RunningSidecar:
+        return start_sidecar(
+            policies,
+            "--fleet-url-file",
+            str(place.url_file),
+            *args,
+            ledger=tmp_path / f"{number}.sqlite",
+        )
+
+    return start
+
+
+def call(pod: RunningSidecar) -> str:
+    """Authorize one call; return what came of it."""
+    try:
+        answer: pb.AuthorizeResponse = pod.stub.Authorize(
+            chat(tester(), model="small-1"), timeout=10
+        )
+    except grpc.RpcError as error:
+        return str(error_info(error).reason)
+    return "allow" if answer.effect == pb.EFFECT_ALLOW else str(answer.reasons[0].code)
+
+
+def calls(pod: RunningSidecar, number: int) -> Counter[str]:
+    """Authorize many calls, four at a time."""
+    with ThreadPoolExecutor(4) as pool:
+        return Counter(pool.map(lambda _: call(pod), range(number)))
+
+
+def held(ledger: Path) -> int:
+    """Return how many calls a ledger has admitted."""
+    connection = sqlite3.connect(ledger)
+    (admitted,) = connection.execute("SELECT count(*) FROM holds").fetchone()
+    connection.close()
+    return int(admitted)
+
+
+def budget_of(pod: RunningSidecar) -> pb.Budget:
+    """Return the budget as a sidecar shows it."""
+    request = pb.GetBudgetsRequest(principal=tester(), model="small-1")
+    answer: pb.GetBudgetsResponse = pod.stub.GetBudgets(request, timeout=10)
+    return answer.budgets[0]
+
+
+def test_sidecars_admit_one_ceiling_together(
+    postgres: PostgresPlace, pods: Start, tmp_path: Path
+) -> None:
+    """G1, G2: and none of it is left over; a denial has the rule's own code, and the figures."""
+    three = [pods(number, postgres) for number in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        results = sum(pool.map(lambda pod: calls(pod, 150), three), Counter[str]())
+    assert results == Counter(allow=CEILING, TOO_MUCH=150)
+    assert sum(held(tmp_path / f"{number}.sqlite") for number in range(3)) == CEILING
+    for pod in three:
+        assert call(pod) == "TOO_MUCH"
+        budget = budget_of(pod)
+        assert (budget.held, budget.remaining, budget.HasField("as_of")) == (CEILING, 0, True)
+
+
+def test_a_sidecar_that_stops_gives_back_what_it_does_not_use(
+    postgres: PostgresPlace, pods: Start
+) -> None:
+    """G3: and has what it used."""
+    first, second = pods(1, postgres), pods(2, postgres)
+    assert calls(first, 20) == Counter(allow=20)
+    assert first.stop() == 0
+    assert calls(second, CEILING) == Counter(allow=CEILING - 20, TOO_MUCH=20)
+
+
+def test_a_sidecar_that_is_killed_goes_on_with_its_share(
+    postgres: PostgresPlace, pods: Start, tmp_path: Path
+) -> None:
+    """G7: until then nobody else has what is left of it; nothing is over, nothing is lost."""
+    first, second = pods(1, postgres), pods(2, postgres)
+    assert calls(first, 40) == Counter(allow=40)
+    first.stop(signal.SIGKILL)
+    mine = calls(second, CEILING)["allow"]
+    assert mine <= CEILING - 40
+    first.restart()
+    rest = calls(first, CEILING)["allow"] + calls(second, CEILING)["allow"]
+    assert 40 + mine + rest == CEILING
+    assert held(tmp_path / "1.sqlite") + held(tmp_path / "2.sqlite") == CEILING
+
+
+def test_calls_go_on_from_shares_without_the_books_and_are_then_unavailable(
+    own_server: PostgresServer, pods: Start, tmp_path: Path
+) -> None:
+    """G9: nothing of such a call is recorded, and once the books answer it is decided."""
+    place = PostgresPlace(own_server, tmp_path / "url")
+    pod = pods(1, place)
+    assert calls(pod, 50) == Counter(allow=50)
+    own_server.stop()
+    results = calls(pod, CEILING)
+    assert results.keys() <= {"allow", "FLEET_UNREACHABLE"}
+    assert results["FLEET_UNREACHABLE"]
+    assert held(tmp_path / "1.sqlite") == 50 + results["allow"]
+    own_server.start()
+    eventually(lambda: call(pod) == "allow")
+    assert calls(pod, CEILING).keys() == {"allow", "TOO_MUCH"}
+    assert held(tmp_path / "1.sqlite") == CEILING
+    place.close()
+
+
+def test_a_copy_of_a_ledger_is_fenced(postgres: PostgresPlace, pods: Start, tmp_path: Path) -> None:
+    """G5: of two sidecars with one place in the fleet, the one that started first."""
+    first = pods(1, postgres)
+    assert call(first) == "allow"
+    for end in ("", "-wal"):
+        shutil.copy(tmp_path / f"1.sqlite{end}", tmp_path / f"2.sqlite{end}")
+    second = pods(2, postgres)
+    eventually(lambda: call(second) == "allow")
+    eventually(lambda: call(first) == "FLEET_UNREACHABLE")
+    assert call(second) == "allow"
+
+
+@pytest.mark.parametrize(
+    ("url", "args", "code", "says"),
+    [
+        ("postgresql://pod:hunter2@127.0.0.1:1/books", ("--share", "1/5"), 2, "--share"),
+        ("postgresql://pod:hunter2@db.example.com/books", (), 1, "sslmode=verify-full"),
+        ("mysql://pod:hunter2@127.0.0.1/books", (), 1, "is not a URL"),
+        (None, (), 1, "cannot be read"),
+    ],
+)
+def test_a_fleet_that_cannot_be_is_refused_at_the_start(
+    url: str | None, args: tuple[str, ...], code: int, says: str, tmp_path: Path, policies: Path
+) -> None:
+    """With the flag and the way out, and without the password."""
+    file = tmp_path / "url"
+    if url is not None:
+        file.write_text(url)
+    ended, _, error = sidecar(
+        "serve", "--policies", policies, "--ledger", tmp_path / "ledger.sqlite",
+        "--listen", "127.0.0.1:0", "--fleet-url-file", file, *args,
+    )  # fmt: skip
+    assert (ended, says in error, "hunter2" in error) == (code, True, False)
+    assert "Traceback" not in error
+
+
+def test_what_a_ledger_had_used_before_it_joined_counts(
+    postgres: PostgresPlace, pods: Start, policies: Path, start_sidecar: Start, tmp_path: Path
+) -> None:
+    """G1: from a sidecar alone, or from `--share`, and before its first call in the fleet."""
+    alone = start_sidecar(policies, ledger=tmp_path / "1.sqlite")
+    assert calls(alone, 200) == Counter(allow=200)
+    alone.stop()
+    first, second = pods(1, postgres), pods(2, postgres)
+    eventually(lambda: budget_of(first).HasField("as_of"))
+    assert calls(second, 150) == Counter(allow=100, TOO_MUCH=50)
+    assert call(first) == "TOO_MUCH"
