@@ -12,6 +12,8 @@ from sidecar.cli.ledger_files import now_us, on_ledger
 from sidecar.cli.options import TimeZoneOption, fail, zone_info
 from sidecar.cli.terminal import say
 from sidecar.contract.responses import budget_message
+from sidecar.ledger.place_in_fleet import is_in_fleet
+from sidecar.ledger.shares import IN_FLEET
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.server.client import AdminCallError, admin
 from sidecar.v1 import admin_pb2
@@ -64,8 +66,11 @@ def adjust(
         except AdminCallError as error:
             raise fail(error) from None
     else:
+        path = required_ledger(ledger)
 
         async def work(opened: SqliteLedger) -> pb.Budget:
+            if is_in_fleet(path):
+                raise fail(IN_FLEET, 2)
             try:
                 units = adjustment_units(opened, request)
             except ValueError as error:
@@ -74,7 +79,7 @@ def adjust(
                 await opened.adjust(rule, scope, units, signed_by, reason, now_us())
             )
 
-        budget = on_ledger(required_ledger(ledger), zone_info(time_zone), work)
+        budget = on_ledger(path, zone_info(time_zone), work)
     spent, left = format_budget(budget)
     ceiling = "no ceiling yet" if budget.unlimited else f"{left} left"
     say(f"{rule} of {scope}: {spent} spent, {ceiling}")

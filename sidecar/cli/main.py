@@ -49,6 +49,13 @@ OF_KEYS = {
     "abort": "key_rotation.abort",
     "status": "rotation_status.status",
 }
+OF_FLEET = {
+    "init": "fleet.init",
+    "status": "fleet_status.status",
+    "adjust": "fleet.adjust",
+    "forget": "fleet_forget.forget",
+    "rejoin": "fleet.rejoin",
+}
 
 app = typer.Typer(
     name="sidecar",
@@ -62,6 +69,7 @@ app = typer.Typer(
 for name, commands, about in (
     ("ledger", OF_LEDGER, "Verify, correct, export and back up a ledger."),
     ("keys", OF_KEYS, "Create, audit and rotate API keys."),
+    ("fleet", OF_FLEET, "Set up and repair the budgets that many sidecars share."),
 ):
     group = typer.Typer(cls=loading(commands), help=about, no_args_is_help=True)
     app.add_typer(group, name=name)

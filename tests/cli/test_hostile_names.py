@@ -15,7 +15,7 @@ from support.operator_ledger import NOON, operator_ledger
 from support.policies import minimal
 from support.reservations import limit, reservation
 
-from sidecar.cli.main import COMMANDS, OF_KEYS, OF_LEDGER
+from sidecar.cli.main import COMMANDS, OF_FLEET, OF_KEYS, OF_LEDGER
 from sidecar.domain.rotation import Stage
 from sidecar.ledger.key_store import KeyStore
 
@@ -185,6 +185,13 @@ CASES: list[tuple[str, Arguments]] = [
     ("keys status", lambda s: ("--ledger", s.ledger)),
     ("keys status", lambda s: ("--ledger", s.ledger, "--format", "json")),
     ("keys status", lambda s: (SENT + "2", "--ledger", s.ledger)),
+    ("fleet init", lambda s: ("--fleet-url-file", s.folder / SENT)),
+    ("fleet status", lambda s: ("--fleet-url-file", s.folder / SENT)),
+    ("fleet adjust", lambda s: ("--fleet-url-file", s.folder / SENT, "--rule", SENT, "--scope", SENT,
+                                "--amount", "1", "--signed-by", "x", "--reason", "x")),
+    ("fleet forget", lambda s: (SENT, "--fleet-url-file", s.folder / SENT, "--all-spent",
+                                "--signed-by", "x", "--reason", "x")),
+    ("fleet rejoin", lambda s: ("--ledger", s.ledger)),
 ]  # fmt: skip
 NAMELESS = {"init", "schema", "keys fingerprint", "ledger verify"}
 """Commands of which some output names nothing hostile."""
@@ -209,7 +216,8 @@ def test_a_name_is_written_as_it_is_and_does_nothing(
 def test_every_command_is_tried() -> None:
     """Those of the next version, too."""
     known = {*COMMANDS, "healthz"}
-    known |= {f"ledger {name}" for name in OF_LEDGER} | {f"keys {name}" for name in OF_KEYS}
+    for group, commands in (("ledger", OF_LEDGER), ("keys", OF_KEYS), ("fleet", OF_FLEET)):
+        known |= {f"{group} {name}" for name in commands}
     assert {command for command, _ in CASES} == known
 
 
