@@ -109,6 +109,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         assert self._due, "deadlock: a task waits for an event that cannot happen"
         self._now, _, _, handle = heapq.heappop(self._due)
         if not handle.cancelled():
-            handle._run()  # noqa: SLF001 - as the loops of asyncio do
+            self._call(handle)
         if self._failure is not None and not self.over:
             raise self._failure
+
+    def _call(self, handle: asyncio.TimerHandle) -> None:
+        handle._run()  # noqa: SLF001 - as the loops of asyncio do

@@ -81,7 +81,7 @@ class Process:
         loop.off_loop = self._off_loop
         self._runs = 0
         self._restarting: asyncio.Task[None] | None = None
-        self.current = self._start({"": _empty_ledger()})
+        self.current = self._start({"": empty_ledger()})
 
     async def call(
         self, work: Callable[[ProcessRun], Awaitable[T]], patience_seconds: float | None = None
@@ -168,7 +168,7 @@ def _policy() -> PolicySet:
 
 
 @cache
-def _empty_ledger() -> bytes:
+def empty_ledger() -> bytes:
     """Return the file of a new ledger."""
     with tempfile.TemporaryDirectory(dir=FOLDERS) as folder:
         path = Path(folder) / "empty.sqlite"

@@ -1,0 +1,1 @@
+"""Deterministic simulation of a fleet: each seed is a world of sidecars that share budgets."""
