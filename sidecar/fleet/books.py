@@ -192,11 +192,14 @@ def apply(
         item, state = _unless_lapsed(asked, budgets[asked.key], now_us)
         closed = is_learning or not _is_open(item, now_us)
         if is_repeat and state.own is not None:
-            row, room = state.own._replace(seen_us=now_us), _room(item, state)
+            # After a new start, more may be used than was said the first time.
+            granted = max(state.own.granted, min(item.demand.used, MAX_SUM))
+            row = state.own._replace(granted=granted, seen_us=now_us)
+            room = _room(item, state._replace(own=row))
         else:
-            granted, row = _granted(item, state, holders, now_us, closed=closed or is_repeat)
-            room = granted.room
-            if not closed and not granted.covers(item.demand):
+            raised, row = _granted(item, state, holders, now_us, closed=closed or is_repeat)
+            room = raised.room
+            if not closed and not raised.covers(item.demand):
                 short.append(item.key)
         shares[item.key] = row
         is_short = item.key not in short and now_us - state.short_at_us < SHORT_US

@@ -122,15 +122,23 @@ def test_what_a_stop_interrupts_is_in_the_log_if_it_is_in_the_ledger(
 
 
 def test_an_allowed_request_does_not_wait_for_the_alternatives_of_a_denied_one(
-    start_sidecar: Start, tmp_path: Path
+    machine: FaultyMachine, start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """It comes later, and is answered first."""
-    policies = minimal(tmp_path / "p", daily=limit("500", meter="tokens"))
-    stub = start_sidecar(policies).stub
+    """Of two that are decided together, the one that came later is answered first."""
+    policies = minimal(tmp_path / "p", daily=limit("700", meter="tokens"))
+    sidecar, requests = start_sidecar(policies, env=machine.env), Requests()
+    stream = sidecar.stub.AuthorizeStream(iter(requests))
+    machine.hang_disk()
+    requests.send(request("in the commit"))
+    eventually(machine.disk_is_awaited)
     denied = request("denied", estimate={"input_tokens": 100, "max_output_tokens": 5000})
-    answers = list(stub.AuthorizeStream(iter([denied, request("allowed")])))
-    assert [answer.request_id for answer in answers] == ["allowed", "denied"]
-    assert answers[1].fitting_max_output_tokens
+    requests.send(denied, request("allowed"))
+    time.sleep(0.5)  # both have arrived, and wait for the next group
+    machine.free_disk()
+    answers = [next(stream) for _ in range(3)]
+    assert [answer.request_id for answer in answers] == ["in the commit", "allowed", "denied"]
+    assert answers[2].fitting_max_output_tokens
+    requests.end()
 
 
 def test_streams_that_fail_while_a_message_arrives_leave_no_memory(

@@ -94,12 +94,13 @@ class CheckedBooks(SimulatedBooks):
     async def exchange(self, exchange: Exchange) -> Answer:
         """See SharedBooks.exchange."""
         before = {item.key: dict(self.rows.shares.get(item.key, {})) for item in exchange.items}
-        known = self.rows.holders.get(exchange.uid)
+        known, was_used = self.rows.holders.get(exchange.uid), self.rows.fleet.timeline > 0
         answer = await super().exchange(exchange)
         self.commits += 1
         if self._has_new_timeline:
             self._has_new_timeline = False
-            self._closed_until_us = answer.now_us + LEARNING_US
+            if was_used:
+                self._closed_until_us = answer.now_us + LEARNING_US
         self._check_version(exchange, 0 if known is None else known.version)
         self._check_process(exchange)
         is_repeat = known is not None and known.version == exchange.version
@@ -137,7 +138,7 @@ class CheckedBooks(SimulatedBooks):
         else:
             base = item.demand.base
         if is_repeat and had is not None:
-            base = had.granted
+            base = max(had.granted, item.demand.used)
         if own.granted < base:
             raise BrokenPromiseError(
                 f"G3 the books lowered a share of {key.rule} from {base} to {own.granted}"
@@ -162,12 +163,12 @@ class CheckedBooks(SimulatedBooks):
         self._has_lost.discard(uid)
         self._heard_of[uid] += 1
         if now_us >= self._closed_until_us:
-            self._end_learning(now_us)
+            self._end_learning()
         lost = self._lost.get(uid, Counter[BudgetKey]())
         for item in exchange.items:
             lost.pop(item.key, None)
 
-    def _end_learning(self, now_us: int) -> None:
+    def _end_learning(self) -> None:
         for uid, lost in self._lost.items():
             for key, amount in lost.items():
                 is_current = key.window in TIMELESS or key.window is Window.TOTAL

@@ -78,17 +78,28 @@ class Caller:
         if decision is None:
             return None
         loop.note(f"{pod.name}, {name}: {decision.effect} {tokens}, decided at {decided_at:.6f}")
+        await self._follow(pod, decision, rules, tokens, decided_at, ttl_seconds)
+        return decision.effect
+
+    async def _follow(
+        self,
+        pod: Pod,
+        decision: Decision,
+        rules: list[Rule],
+        tokens: int,
+        decided_at: float,
+        ttl_seconds: float,
+    ) -> None:
+        """Make the call itself, or wait as long as its denial says."""
         if decision.effect is Effect.ALLOW:
-            work = self._use(pod, run, decision, rules, tokens, decided_at, ttl_seconds)
-            loop.create_task(work).add_done_callback(_result)
+            work = self._use(pod, decision, rules, tokens, decided_at, ttl_seconds)
+            self._loop.create_task(work).add_done_callback(_result)
         elif 0 < decision.retry_after_us <= LONGEST_RETRY_US and self._retries:
             await asyncio.sleep(decision.retry_after_us / SECOND_US + 0.001)
-        return decision.effect
 
     async def _use(
         self,
         pod: Pod,
-        run: Run,
         decision: Decision,
         rules: list[Rule],
         tokens: int,

@@ -45,9 +45,15 @@ ALL = (
 )
 
 
+TIMELESS_CHANCE = 0.3
+"""Of a world with one limit, which is a minute's or a concurrent one."""
+
+
 def draw(random: Random, largest_tokens: int) -> list[Rule]:
     """Return some limits with ceilings that a few calls, or many, reach."""
-    chosen = random.sample(ALL, random.choice([1, 1, 2, 3]))
+    chosen = random.sample(ALL, random.choice([1, 2, 3]))
+    if random.random() < TIMELESS_CHANCE:
+        chosen = [random.choice([one for one in ALL if one[1] in TIMELESS])]
     rules = []
     for meter, window in chosen:
         calls = random.choice([2, 3, 5, 15] if window is Window.CONCURRENT else [2, 4, 10, 30, 100])

@@ -8,7 +8,6 @@ from typing import Any
 
 from simulation.loop import SimulatedLoop
 
-
 OF_THE_DEAD = "Task was destroyed|(Future|Change) exception was never retrieved"
 """What asyncio reports of a process that was killed."""
 

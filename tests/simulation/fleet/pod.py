@@ -88,7 +88,6 @@ class Run(Owner):
 
     async def leave(self) -> None:
         """End as at SIGTERM."""
-        self.is_serving = False
         if self._exchanging is not None:
             self._exchanging.cancel()
             await asyncio.wait([self._exchanging])
@@ -167,7 +166,8 @@ class Pod:
         """End the run as at SIGTERM."""
         run = self.run
         if run is not None and run.is_serving:
-            leaving = run.spawn(run.leave())
+            run.is_serving = False
+            leaving: asyncio.Future[None] = run.spawn(run.leave())
             await asyncio.wait([leaving, run.died], return_when=asyncio.FIRST_COMPLETED)
             if not run.is_dead:
                 leaving.result()
@@ -176,7 +176,8 @@ class Pod:
     async def call(self, run: Run, work: Coroutine[Any, Any, T]) -> T:
         """Do work in the process. Raises what it raises, or DiedError."""
         task = run.spawn(work)
-        await asyncio.wait([task, run.died], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [task, run.died]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise DiedError
         return task.result()
