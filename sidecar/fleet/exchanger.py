@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random, SystemRandom
 
@@ -114,9 +115,11 @@ class Exchanger:
         """See Asker.is_refused."""
         return self._waiting.is_refused(key, amount)
 
-    def ask(self, lacks: Sequence[Lack], since_us: int | None) -> NotYetError:
+    def ask(
+        self, lacks: Sequence[Lack], takes: Mapping[BudgetKey, int], since_us: int | None
+    ) -> NotYetError:
         """See Asker.ask."""
-        not_yet = self._waiting.add(lacks, since_us)
+        not_yet = self._waiting.add(lacks, takes, since_us)
         if self._known.refused is not None:
             self._waiting.fail(FleetUnreachableError(str(self._known.refused)))
             return not_yet
@@ -243,7 +246,9 @@ class Exchanger:
         self._load.measure(self._steady())
         self._expect_next_windows(now_us)
         asked: dict[BudgetKey, list[int]] = {}
+        taken = Counter[BudgetKey]()
         for waiter in waiting:
+            taken.update(waiter.takes)
             for lack in waiter.lacks:
                 asked.setdefault(lack.key, []).append(lack.amount)
         items: list[Item] = []
@@ -252,7 +257,7 @@ class Exchanger:
             if len(items) == MAX_ITEMS:
                 self._has_more = True
                 break
-            item = self._item(use, asked.get(use.key, []), now_us, leaving=leaving)
+            item = self._item(use, asked.get(use.key, []), taken[use.key], now_us, leaving=leaving)
             if use.key in asked or use.has_news(item.demand):
                 items.append(item)
                 use.booked = item.demand
@@ -283,7 +288,7 @@ class Exchanger:
             span = self._ledger.balances.span(limit.window, use.end_us, limit.anchor)
             self._load.expect(use, budget_key(limit, span), span.end_us)
 
-    def _item(self, use: Use, asked: list[int], now_us: int, *, leaving: bool) -> Item:
+    def _item(self, use: Use, asked: list[int], taken: int, now_us: int, *, leaving: bool) -> Item:
         balances, limit = self._ledger.balances, use.limit
         share = balances.shares.get(use.key)
         span = Span(use.key.start_us, use.end_us)
@@ -296,7 +301,9 @@ class Exchanger:
         demand = use.demand(share, spent, held, self._known.holders, asked)
         if leaving or not (demand.need or demand.wish):
             # An exchange that asks does not give back: two holders would wait for each other.
+            # Nor what a call takes that waits for another budget: it would wait for that next.
             keeps = use.kept(share, spent + held, self._known.holders, leaving=leaving)
+            keeps = max(keeps, min(spent + held + taken, share.granted))
             if keeps < share.granted:
                 share = share._replace(granted=keeps)
                 balances.shares.put(use.key, use.end_us, share)

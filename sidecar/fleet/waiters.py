@@ -32,6 +32,8 @@ class Waiter:
     """A call that waits for shares."""
 
     lacks: Sequence[Lack]
+    takes: Mapping[BudgetKey, int]
+    """All that it takes: of a budget that has it, this is not given back meanwhile."""
     future: asyncio.Future[None]
     since_us: int
     timer: asyncio.TimerHandle | None = None
@@ -56,10 +58,13 @@ class Waiters:
         """Return the calls that wait now."""
         return tuple(self._waiters)
 
-    def add(self, lacks: Sequence[Lack], since_us: int | None) -> NotYetError:
+    def add(
+        self, lacks: Sequence[Lack], takes: Mapping[BudgetKey, int], since_us: int | None
+    ) -> NotYetError:
         """Let a call wait, which may have waited before; return what it waits for."""
         loop, now_us = asyncio.get_running_loop(), self._steady()
-        waiter = Waiter(lacks, loop.create_future(), now_us if since_us is None else since_us)
+        since_us = now_us if since_us is None else since_us
+        waiter = Waiter(lacks, takes, loop.create_future(), since_us)
         patience_seconds = PATIENCE_SECONDS - (now_us - waiter.since_us) / SECOND_US
         give_up = FleetUnreachableError("no share came within a second")
         waiter.timer = loop.call_later(max(0.0, patience_seconds), self._fail, waiter, give_up)

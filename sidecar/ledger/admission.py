@@ -44,7 +44,7 @@ def check_reservation(
     reasons, shadow_reasons, retry_after_us = reservation.reasons, reservation.shadow_reasons, 0
     if not reasons:
         unfit = [(line, balance) for line, balance in checked if not balance.fits(line.amount)]
-        if unfit and (refused := balances.refused(unfit)):
+        if unfit and (refused := balances.refused(unfit, checked)):
             reasons, shadowed, retry_after_us = _refusal(balances, refused, reservation.share)
             shadow_reasons += shadowed
             # The ledger's time stands still until the clock has caught up.

@@ -127,10 +127,12 @@ class Balances:
         return Sums(*row)
 
     def refused(
-        self, refused: Sequence[tuple[ReservationLine, Balance]]
+        self,
+        unfit: Sequence[tuple[ReservationLine, Balance]],
+        checked: Sequence[tuple[ReservationLine, Balance]],  # noqa: ARG002 - in a fleet
     ) -> Sequence[tuple[ReservationLine, Balance]]:
-        """Return the lines that do refuse a call, of those that do not fit."""
-        return refused
+        """Return the lines that do refuse a call, of those that do not fit, and of all."""
+        return unfit
 
     def wait_us(self, balance: Balance, amount: int) -> int:
         """Return how long until the amount may fit, if no other call is admitted.

@@ -7,7 +7,7 @@ call is decided again. It is denied only if they have no room.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from sidecar.domain.decisions import Limit, Meter, ReservationLine
@@ -44,7 +44,9 @@ class Asker(Protocol):
     def is_refused(self, key: BudgetKey, amount: int) -> bool:
         """Whether the books have just said that they have no room for an amount (G9)."""
 
-    def ask(self, lacks: Sequence[Lack], since_us: int | None) -> NotYetError:
+    def ask(
+        self, lacks: Sequence[Lack], takes: Mapping[BudgetKey, int], since_us: int | None
+    ) -> NotYetError:
         """Ask for what a call lacks, which waits since then; return what it has to wait for."""
 
     def held(self, key: BudgetKey, end_us: int, limit: Limit, amount: int) -> None:
@@ -120,7 +122,9 @@ class FleetGroupBalances(GroupBalances):
         return max(at_us, expires_at_us or 0)
 
     def refused(
-        self, refused: Sequence[tuple[ReservationLine, Balance]]
+        self,
+        unfit: Sequence[tuple[ReservationLine, Balance]],
+        checked: Sequence[tuple[ReservationLine, Balance]],
     ) -> Sequence[tuple[ReservationLine, Balance]]:
         """Return the lines that the fleet has no room for. Raises NotYetError to ask the books.
 
@@ -128,7 +132,7 @@ class FleetGroupBalances(GroupBalances):
         """
         lacks: list[Lack] = []
         certain: list[tuple[ReservationLine, Balance]] = []
-        for line, balance in refused:
+        for line, balance in unfit:
             limit, key = line.limit, budget_key(line.limit, balance.span)
             if line.shadow:
                 if not balance.fits_ceiling(line.amount):
@@ -138,7 +142,8 @@ class FleetGroupBalances(GroupBalances):
             else:
                 lacks.append(Lack(key, end_us(limit, balance.span), limit, line.amount))
         if lacks and all(line.shadow for line, _ in certain):
-            raise self._asker.ask(lacks, self.waits_since_us)
+            takes = {budget_key(line.limit, one.span): line.amount for line, one in checked}
+            raise self._asker.ask(lacks, takes, self.waits_since_us)
         return certain
 
     def hold(self, balance: Balance, amount: int) -> int:
