@@ -27,6 +27,10 @@ without steps."""
 MARGIN_US = 300_000
 """How much later others may count on that: clocks drift apart by less in SILENT_US."""
 
+FLEET_MINUTE_US = MINUTE_US + 60_000
+"""How long what a holder has admitted counts on a sliding minute: its clock may be too fast by a
+thousandth."""
+
 RESTATED_SECONDS = 10
 """For at least so long, books that lost commits grant nothing: holders restate what they have."""
 

@@ -11,6 +11,7 @@ from sidecar.ledger.change import NotYetError
 from sidecar.ledger.fleet_balances import (
     Asker,
     FleetBalances,
+    FleetCalendar,
     FleetGroupBalances,
     FleetPreviewBalances,
 )
@@ -29,14 +30,14 @@ class FleetLedger(SqliteLedger):
     def __init__(self, path: Path, asker: Asker, zone: tzinfo = UTC, **others: Any) -> None:
         """Open or create the file; see SqliteLedger. The asker is asked for larger shares."""
         self._asker = asker
+        self._calendar = calendar = FleetCalendar(zone)
         super().__init__(path, zone, **others)
-        calendar = Calendar(zone)
         shares = self.balances.shares
         self._committed_balances = FleetBalances(self._reader, calendar, self._time, shares)
         self._preview_balances = FleetPreviewBalances(self._reader, calendar, self._time, shares)
 
-    def _group_balances(self, calendar: Calendar) -> FleetGroupBalances:
-        self.balances = FleetGroupBalances(self._writer, calendar, self._time, self._asker)
+    def _group_balances(self, _: Calendar) -> FleetGroupBalances:
+        self.balances = FleetGroupBalances(self._writer, self._calendar, self._time, self._asker)
         return self.balances
 
     def _decider(self) -> Callable[[ReservationRequest], Decision]:

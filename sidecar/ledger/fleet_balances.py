@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from sidecar.domain.decisions import Limit, Meter, ReservationLine
-from sidecar.domain.sharing import PERIOD_US, TIMELESS, BudgetKey, Share
-from sidecar.domain.windows import FOREVER_US, Anchor, Calendar, Span, Window
+from sidecar.domain.sharing import FLEET_MINUTE_US, PERIOD_US, TIMELESS, BudgetKey, Share
+from sidecar.domain.windows import DEFAULT_ANCHOR, FOREVER_US, Anchor, Calendar, Span, Window
 from sidecar.ledger.balances import Balance, Balances, LedgerTime, PreviewBalances
 from sidecar.ledger.change import NotYetError
 from sidecar.ledger.group_balances import BudgetRow, GroupBalances
@@ -68,6 +68,15 @@ def shared(balance: Balance, share: Share, *, is_trusted: bool) -> Balance:
         free=free,
         share=share,
     )
+
+
+class FleetCalendar(Calendar):
+    """The calendar of a fleet, whose minute is a little longer: clocks drift apart."""
+
+    def span(self, window: Window, at_us: int, anchor: Anchor = DEFAULT_ANCHOR) -> Span:
+        """See Calendar.span."""
+        span = super().span(window, at_us, anchor)
+        return Span(span.start_us, at_us + FLEET_MINUTE_US) if window is Window.MINUTE else span
 
 
 class FleetGroupBalances(GroupBalances):
