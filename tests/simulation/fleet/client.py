@@ -31,11 +31,11 @@ _RECORDED = f"SELECT d.decision_id FROM all_decisions d WHERE {REQUEST_ID} = ?"
 class Caller:
     """Makes calls, and checks the answers."""
 
-    def __init__(self, loop: FleetLoop, rules: list[Rule], calls: Calls, highest: Highest) -> None:
-        """Call under these rules."""
-        self._loop, self._rules, self._calls, self._highest = loop, rules, calls, highest
+    def __init__(self, loop: FleetLoop, calls: Calls, highest: Highest) -> None:
+        """Add the calls that are made to these."""
+        self._loop, self._calls, self._highest = loop, calls, highest
         self._numbers = 0
-        self._has_long_calls = loop.maybe(0.3)
+        self._has_long_calls = loop.maybe(0.5)
         self._retries = loop.maybe(0.5)
         self.longest_seconds = 0.0
 

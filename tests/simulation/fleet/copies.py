@@ -7,11 +7,15 @@ from contextlib import closing
 from pathlib import Path
 
 from sidecar.domain.decisions import Meter
-from sidecar.domain.sharing import BudgetKey
+from sidecar.domain.sharing import TIMELESS, BudgetKey
 from sidecar.domain.windows import Window
 from simulation.disk import Files, read
 from simulation.fleet.pod import Pod
 from simulation.process import FOLDERS
+
+
+ANY = 10**12
+"""The shares of a minute and of a concurrent limit in a copy: they are used more than once."""
 
 
 class Copies:
@@ -48,7 +52,8 @@ class Copies:
         rest: Counter[BudgetKey] = Counter()
         for share in shares if self.has_copy else ():
             for key, granted in share.items():
-                rest[key] = max(rest[key], granted - self._used[key])
+                is_timeless = key.window in TIMELESS
+                rest[key] = max(rest[key], granted - self._used[key], ANY * is_timeless)
         return rest
 
 
@@ -70,4 +75,3 @@ _SHARES = "SELECT rule, meter, window, scope, window_start_us, granted FROM shar
 _USED = """
 SELECT rule, meter, window, scope, window_start_us, sum(spent + held) FROM budgets
 WHERE window NOT IN ('minute', 'concurrent') GROUP BY 1, 2, 3, 4, 5"""
-"""What is used of a minute's limit is not used for long: it counts as nothing."""

@@ -59,12 +59,12 @@ class World:
         self._pace_seconds = random.choice([0.05, 0.2, 0.6]) * (5 if self._seconds > 50 else 1)
         self._has_jumps = loop.maybe(0.15)
         self._offset_seconds = random.choice([0, 0.2, 5])
-        self._ttl_seconds = random.choice([4, 15, 60])
+        self._ttl_seconds = random.choice([4, 15, 60, 90] if is_timeless else [4, 15])
         self._event_seconds = random.choice([1, 3, 10])
-        self._caller = Caller(loop, self._rules, self._calls, self._highest)
+        self._caller = Caller(loop, self._calls, self._highest)
         self._kept = self._books.snapshot()
         self._copies = Copies()
-        self._events = [event for event in self._all_events() if loop.maybe(0.4)]
+        self._events = [event for event in self._all_events() if loop.maybe(0.3)]
 
     @property
     def digest(self) -> str:
