@@ -278,6 +278,6 @@ def _granted(
         min(demand.spent, MAX_SUM),
         min(demand.held, MAX_SUM),
         ceiling,
-        item.busy_until_us,
+        now_us + item.busy_us if item.busy_us else 0,
         now_us,
     )

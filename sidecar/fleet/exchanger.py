@@ -51,6 +51,8 @@ REFUSED_SECONDS = 1.0
 """How long until books that refuse this holder are tried again: a person may have mended it."""
 EARLY_US = 60 * SECOND_US
 """How long before a window begins a holder that uses the one before asks for a share, at most."""
+DRIFT = 500
+"""A hold lasts longer by this part at most, if its clock is slow and the books' clock is fast."""
 LEAVE_SECONDS = 2.0
 """How long a holder that stops tries to give back what it does not use."""
 
@@ -61,6 +63,8 @@ class _Books:
 
     heard_us: int | None = None
     """When the last exchange began that was answered, by the steady clock."""
+    busy_until_us: int = 0
+    """Until when they know that holds may be open here, by the steady clock."""
     holders: int = 1
     is_learning: bool = False
     """Whether they gather what all holders have (G8)."""
@@ -95,6 +99,11 @@ class Exchanger:
         self._waiting = Waiters(steady_clock)
         self._wanted = asyncio.Event()
         self._pending: Exchange | None = None
+        self._longest_ttl_us = self._ttl_before_us = 0
+        """The longest holds of concurrent limits that calls asked for since the last exchange, and
+        before it."""
+        self._busy_us = self._prepared_us = 0
+        """What the pending exchange says of open holds, and when, by the steady clock."""
         self._has_shares = self._has_more = False
         self._clock: Clock
         self._ledger: FleetLedger
@@ -102,14 +111,19 @@ class Exchanger:
 
     # What the ledger asks: see Asker.
 
-    def is_trusted(self, window: Window) -> bool:
+    def is_trusted(self, window: Window, ttl_us: int) -> bool:
         """See Asker.is_trusted."""
-        if self._known.refused is not None:
+        known = self._known
+        if known.refused is not None:
             return False
         if window not in TIMELESS:
             return True
-        heard_us = self._known.heard_us
-        return heard_us is not None and self._steady() - heard_us < SILENT_US
+        now_us, needs_until_us = self._steady(), 0
+        if window is Window.CONCURRENT:
+            self._longest_ttl_us = max(self._longest_ttl_us, ttl_us)
+            needs_until_us = now_us + ttl_us
+        is_heard = known.heard_us is not None and now_us - known.heard_us < SILENT_US
+        return is_heard and needs_until_us <= known.busy_until_us
 
     def is_refused(self, key: BudgetKey, amount: int) -> bool:
         """See Asker.is_refused."""
@@ -222,6 +236,7 @@ class Exchanger:
             )
         began_us = self._steady()
         answer = await self._books.exchange(self._pending)
+        answered_us = self._steady()
         if answer.timeline < self._holder.timeline:
             raise FleetUnreachableError("an old primary answers, which another has replaced")
         holder = self._holder._replace(
@@ -234,17 +249,20 @@ class Exchanger:
         self._known.is_learning = answer.is_learning
         if self._known.problem:
             log.info("the fleet's books answer: %d holders", answer.holders)
+        self._known.busy_until_us = self._prepared_us + self._busy_us - self._busy_us // DRIFT
         self._known.heard_us, self._known.problem, self._known.refused = began_us, "", None
         self._known.holders = answer.holders
         self._known.answered += 1
         self._note_clock(self._clock() - answer.now_us)
-        self._waiting.tell(waiting, {entry.key: entry for entry in answer.entries}, self._free)
+        entries = {entry.key: entry for entry in answer.entries}
+        self._waiting.tell(waiting, entries, self._free, answered_us)
 
     def _prepare(self, waiting: Sequence[Waiter], *, leaving: bool) -> Exchange:
         """Return what to say, in a transaction in which what is given back falls on disk."""
         now_us = self._clock()
         self._load.measure(self._steady())
         self._expect_next_windows(now_us)
+        self._expect_open_holds(now_us)
         asked: dict[BudgetKey, list[int]] = {}
         taken = Counter[BudgetKey]()
         for waiter in waiting:
@@ -279,6 +297,14 @@ class Exchanger:
             items,
         )
 
+    def _expect_open_holds(self, now_us: int) -> None:
+        """Find out for how long holds may be open: of calls that will be admitted unasked, too."""
+        ttl_us = max(self._longest_ttl_us, self._ttl_before_us)
+        self._longest_ttl_us, self._ttl_before_us = 0, self._longest_ttl_us
+        busy_us = max(self._ledger.balances.busy_us(now_us), SILENT_US + ttl_us)
+        self._busy_us = busy_us + busy_us // DRIFT
+        self._prepared_us = self._steady()
+
     def _expect_next_windows(self, now_us: int) -> None:
         """Ask for shares of windows that begin soon, some time before: not all holders at once."""
         for use in self._load.all():
@@ -308,8 +334,8 @@ class Exchanger:
                 share = share._replace(granted=keeps)
                 balances.shares.put(use.key, use.end_us, share)
             demand = Demand(share.granted, spent, held)
-        busy_until_us = balances.busy_until_us(now_us) if use.key.window is Window.CONCURRENT else 0
-        return Item(use.key, use.end_us, limit.ceiling or 0, demand, busy_until_us)
+        busy_us = self._busy_us if use.key.window is Window.CONCURRENT else 0
+        return Item(use.key, use.end_us, limit.ceiling or 0, demand, busy_us)
 
     def _adopt(self, answer: Answer, holder: Holder) -> None:
         """Write what the books say, in a transaction."""

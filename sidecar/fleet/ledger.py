@@ -46,6 +46,7 @@ class FleetLedger(SqliteLedger):
         def decide(reservation: ReservationRequest) -> Decision:
             nonlocal since_us
             self.balances.waits_since_us = since_us
+            self.balances.hold_ttl_us = reservation.call.hold_ttl_us
             try:
                 return self._decide(reservation)
             except NotYetError as not_yet:

@@ -44,8 +44,9 @@ class Item(NamedTuple):
     ceiling: int
     """Under which its calls ask."""
     demand: Demand
-    busy_until_us: int = 0
-    """When the last of its open holds expires, for a concurrent limit."""
+    busy_us: int = 0
+    """For how long it may have open holds from now on, if it is not heard of again; for a
+    concurrent limit. Of the calls that it may still admit, too."""
 
 
 class Exchange(NamedTuple):

@@ -86,10 +86,11 @@ class Waiters:
         waiters: Sequence[Waiter],
         entries: Mapping[BudgetKey, Entry],
         free: Callable[[Lack, Entry], int],
+        answered_us: int,
     ) -> None:
         """Let calls be decided again whose shares have grown, or for which there is no room.
 
-        `free` says what of a share a call may use.
+        `free` says what of a share a call may use. The books answered at `answered_us`.
         """
         now_us, self.has_room = self._steady(), False
         self._refusals = {
@@ -105,18 +106,20 @@ class Waiters:
             if any(entry.is_closed for _, entry, _ in lacking):
                 text = "they grant nothing now: they gather what all holders have, or have another"
                 self._fail(waiter, FleetUnreachableError(f"{text} time"))
-            elif not lacking or any(self._is_refused(waiter, *one, now_us) for one in lacking):
+            elif not lacking or any(self._is_refused(waiter, *one, answered_us) for one in lacking):
                 self._end(waiter)
 
-    def _is_refused(self, waiter: Waiter, lack: Lack, entry: Entry, has: int, now_us: int) -> bool:
+    def _is_refused(
+        self, waiter: Waiter, lack: Lack, entry: Entry, has: int, answered_us: int
+    ) -> bool:
         """Whether a call can be denied now: what others do not use may come back in a moment."""
         most = has + entry.share.room
         if lack.amount <= most:
             self.has_room = True
             return False
-        if entry.share.others_free and now_us - waiter.since_us < RETURNS_US:
+        if entry.share.others_free and self._steady() - waiter.since_us < RETURNS_US:
             return False
-        self._refusals[lack.key] = _Refusal(most, now_us + REFUSED_US)
+        self._refusals[lack.key] = _Refusal(most, answered_us + REFUSED_US)
         return True
 
     def _fail(self, waiter: Waiter, error: SidecarError) -> None:

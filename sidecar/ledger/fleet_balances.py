@@ -38,8 +38,11 @@ class Lack(NamedTuple):
 class Asker(Protocol):
     """Asks the fleet's books for what a share lacks."""
 
-    def is_trusted(self, window: Window) -> bool:
-        """Whether shares of this window may be used: timeless ones only if the books were heard."""
+    def is_trusted(self, window: Window, ttl_us: int) -> bool:
+        """Whether a call may use a share of this window, for a hold of this length.
+
+        Timeless ones only if the books were heard, and know how long open holds may last.
+        """
 
     def is_refused(self, key: BudgetKey, amount: int) -> bool:
         """Whether the books have just said that they have no room for an amount (G9)."""
@@ -95,6 +98,8 @@ class FleetGroupBalances(GroupBalances):
         self._asker = asker
         self.waits_since_us: int | None = None
         """Since when the call waits that is decided now; None at the first time."""
+        self.hold_ttl_us = 0
+        """How long its hold may last."""
 
     def of(self, limit: Limit, at_us: int) -> Balance:
         """See GroupBalances.of."""
@@ -102,7 +107,7 @@ class FleetGroupBalances(GroupBalances):
         if limit.ceiling is None:
             return own
         share = self.shares.get(budget_key(limit, own.span))
-        return shared(own, share, is_trusted=self._asker.is_trusted(limit.window))
+        return shared(own, share, is_trusted=self._asker.is_trusted(limit.window, self.hold_ttl_us))
 
     def own(self, limit: Limit, span: Span, at_us: int) -> tuple[int, int]:
         """Return what this ledger has spent and holds of a limit, with what its group has held."""
@@ -123,12 +128,12 @@ class FleetGroupBalances(GroupBalances):
             found[budget_key(limit, Span(*span))] = end_us(limit, Span(*span)), limit
         return [(key, ends_us, limit) for key, (ends_us, limit) in found.items()]
 
-    def busy_until_us(self, at_us: int) -> int:
-        """Return when the last open hold expires."""
+    def busy_us(self, at_us: int) -> int:
+        """Return how long it is until the last open hold expires."""
         (expires_at_us,) = self._sql.execute(
             "SELECT max(expires_at_us) FROM holds WHERE state = 'open'"
         ).fetchone()
-        return max(at_us, expires_at_us or 0)
+        return max(0, (expires_at_us or 0) - at_us)
 
     def refused(
         self,

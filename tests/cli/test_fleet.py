@@ -283,7 +283,7 @@ def test_shares_of_windows_that_have_ended_or_end_by_silence_are_not_signed(flee
     key, end_us = day(fleet.place)
     gone.ask(50, key=key, end_us=end_us)
     gone.ask(60, key=key._replace(scope="dev"), end_us=end_us)
-    gone.ask(5, key=CONCURRENT, busy_until_us=end_us)
+    gone.ask(5, key=CONCURRENT, busy_us=end_us - fleet.place.now_us())
     fleet.place.pass_us(200 * SECOND_US)
     code, out, err = fleet("forget", "gone", "--spent", "daily=1", *SIGNED, "--yes")
     assert (code, "write RULE:SCOPE=AMOUNT for dev, ml" in err) == (2, True)

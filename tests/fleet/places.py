@@ -249,11 +249,11 @@ class FleetHolder:
         spent: int = 0,
         held: int = 0,
         end_us: int = FOREVER_US,
-        busy_until_us: int = 0,
+        busy_us: int = 0,
     ) -> Item:
         """Return what it says of one budget."""
         has = self.have.get(key, 0) if have is None else have
-        return Item(key, end_us, ceiling, Demand(has, spent, held, need, wish), busy_until_us)
+        return Item(key, end_us, ceiling, Demand(has, spent, held, need, wish), busy_us)
 
     def says(self, *items: Item) -> Exchange:
         """Return its next exchange."""

@@ -222,7 +222,7 @@ def test_a_timeless_share_lapses_with_the_silence_of_its_holder(
 def test_open_holds_keep_a_concurrent_share(place: Place) -> None:
     """A call of a silent holder may run until its hold expires."""
     one, other = FleetHolder(place), FleetHolder(place)
-    one.ask(1000, key=CONCURRENT, busy_until_us=place.now_us() + HOUR_US)
+    one.ask(1000, key=CONCURRENT, busy_us=HOUR_US)
     place.pass_us(HOUR_US - 2 * SECOND_US)
     assert other.ask(1, key=CONCURRENT).share.granted == 0
     place.pass_us(2 * SECOND_US + MARGIN_US)

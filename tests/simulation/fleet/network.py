@@ -1,6 +1,7 @@
 """The simulated network to the books: exchanges are lost, late, doubled, or not answered."""
 
 import asyncio
+from collections import deque
 from contextvars import copy_context
 
 from sidecar.fleet.protocol import (
@@ -16,8 +17,8 @@ from simulation.fleet.loop import OWNER, FleetLoop
 DEADLINE_SECONDS = 1.0
 """As PostgresBooks has."""
 
-REMEMBERED_SECONDS = 3.0
-"""For how long answers are kept, for checks."""
+REMEMBERED = 300
+"""How many answers are kept, for checks."""
 
 FAULTS = ("a request is lost", "an answer is lost", "a request is late", "a request comes twice")
 
@@ -84,7 +85,7 @@ class Link(SharedBooks):
         """Use the network."""
         self._loop, self._network = loop, network
         self.is_cut = False
-        self.answers: list[tuple[float, Exchange, Answer]] = []
+        self.answers: deque[tuple[float, Exchange, Answer]] = deque(maxlen=REMEMBERED)
         """The last answers, and when they came."""
 
     async def exchange(self, exchange: Exchange) -> Answer:
@@ -102,9 +103,7 @@ class Link(SharedBooks):
                 answer = await reply
         except TimeoutError:
             raise FleetUnreachableError("no answer within 1 s") from None
-        now = self._loop.time()
-        self.answers = [one for one in self.answers if one[0] > now - REMEMBERED_SECONDS]
-        self.answers.append((now, exchange, answer))
+        self.answers.append((self._loop.time(), exchange, answer))
         return answer
 
     async def close(self) -> None:

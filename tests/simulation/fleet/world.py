@@ -65,6 +65,8 @@ class World:
         self._kept = self._books.snapshot()
         self._copies = Copies()
         self._events = [event for event in self._all_events() if loop.maybe(0.3)]
+        if is_timeless and loop.maybe(0.4):  # others take the shares of a pod that is silent
+            self._events, self._event_seconds = [self._cut_for_long, self._stand_still_for_long], 20
 
     @property
     def digest(self) -> str:
@@ -224,7 +226,8 @@ class World:
     def _stand_still_for(self, pod: Pod, seconds: float) -> None:
         if pod.run is not None:
             self._loop.note(f"{pod.name} stands still for {seconds:.3f} s")
-            pod.run.stands_still_until = self._loop.time() + seconds
+            until = self._loop.time() + seconds
+            pod.run.stands_still_until = max(until, pod.run.stands_still_until)
 
     async def _copy(self, pod: Pod) -> None:
         """Serve a copy of a ledger beside it."""
