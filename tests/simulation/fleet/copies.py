@@ -13,7 +13,6 @@ from simulation.disk import Files, read
 from simulation.fleet.pod import Pod
 from simulation.process import FOLDERS
 
-
 ANY = 10**12
 """The shares of a minute and of a concurrent limit in a copy: they are used more than once."""
 
