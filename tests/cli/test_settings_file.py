@@ -32,7 +32,7 @@ def flags(kind: Any) -> list[Flag]:
 def test_every_setting_is_a_flag_and_a_variable() -> None:
     """Each once, and `serve` has no other options than --config."""
     declared = {flag.name: flag.variable for flag in flags(Settings)}
-    assert len(declared) == len(flags(Settings)) == 78
+    assert len(declared) == len(flags(Settings)) == 79
     options = {one.opts[0]: one.envvar for one in SERVE.params}
     assert options == declared | {"--config": "SIDECAR_CONFIG"}
     assert declared["--alert-webhook-secret-file"] == "SIDECAR_ALERT_WEBHOOK_SECRET_FILE"
