@@ -10,10 +10,7 @@
 An exchange of a budget that is new, or of a share that the books have lost, takes more.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from random import Random
 
 from sidecar.fleet import schema, statements
 from sidecar.fleet.books import (
@@ -27,83 +24,56 @@ from sidecar.fleet.books import (
     asks,
     may_raise,
 )
-from sidecar.fleet.failures import unreachable
+from sidecar.fleet.connection import BooksConnection
 from sidecar.fleet.protocol import (
     Answer,
     Exchange,
-    FleetRefusedError,
     FleetUnreachableError,
     Item,
     SharedBooks,
 )
-from sidecar.fleet.session import IN_THE_WAY, AgainError, Row, Session, connect
+from sidecar.fleet.session import AgainError, Row, Session
 
 DEADLINE_SECONDS = 1.0
 """For an exchange with all that it takes: the connection, locks and repeats."""
-PAUSE_SECONDS = 0.02
-"""Before a repeat, at most; it grows with each."""
 
 
 class PostgresBooks(SharedBooks):
-    """Books in a database of PostgreSQL, whose URL is in a file. Belongs to one event loop."""
+    """Books in a database of PostgreSQL."""
 
     def __init__(
         self,
-        url_file: Path,
+        connection: BooksConnection,
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
         isolation: str | None = None,
-        random: Random | None = None,
     ) -> None:
-        """Connect at the first exchange; without an isolation level, use the server's default."""
-        self._url_file = url_file
+        """Use a connection; without an isolation level, the server's default."""
+        self._connection = connection
         self._deadline_seconds = deadline_seconds
         self._limits = (round(deadline_seconds * 1000), isolation)
-        self._random = random or Random()  # noqa: S311 - spreads repeats over time
-        self._session: Session | None = None
-        self._one_at_a_time = asyncio.Lock()
 
     async def exchange(self, exchange: Exchange) -> Answer:
         """See SharedBooks.exchange."""
-        try:
-            async with asyncio.timeout(self._deadline_seconds), self._one_at_a_time:
-                return await self._in_time(exchange)
-        except (FleetUnreachableError, FleetRefusedError):
-            raise
-        except Exception as error:  # the driver's, whose texts may quote anything
-            raise unreachable(error, self._deadline_seconds) from None
+        items = {schema.budget_id(item.key): item for item in exchange.items}
+        to_lock = {budget for budget, item in items.items() if asks(item)}
+
+        async def work(session: Session) -> Answer:
+            while True:
+                try:
+                    async with session.transaction(*self._limits):
+                        return await self._exchange(session, exchange, items, to_lock)
+                except AgainError as again:
+                    to_lock.update(again.more)
+                    if again.missing:
+                        missing = {name: items[name] for name in sorted(again.missing)}
+                        await self._insert(session, missing)
+
+        return await self._connection.run(work, self._deadline_seconds)
 
     async def close(self) -> None:
         """See SharedBooks.close."""
-        if self._session is not None:
-            self._session.close()
-
-    async def _in_time(self, exchange: Exchange) -> Answer:
-        """Repeat the transaction until no other was in the way; the caller's deadline ends this."""
-        items = {schema.budget_id(item.key): item for item in exchange.items}
-        to_lock = {budget for budget, item in items.items() if asks(item)}
-        missing: set[bytes] = set()
-        pause_seconds = 0.0
-        while True:
-            session = await self._connected()
-            try:
-                if missing:
-                    await self._insert(session, {name: items[name] for name in sorted(missing)})
-                    missing = set()
-                async with session.transaction(*self._limits):
-                    return await self._exchange(session, exchange, items, to_lock)
-            except AgainError as again:
-                to_lock |= again.more
-                missing = again.missing
-            except IN_THE_WAY:
-                pause_seconds += PAUSE_SECONDS
-                await asyncio.sleep(self._random.uniform(0, pause_seconds))
-
-    async def _connected(self) -> Session:
-        """Return the connection, which is opened if there is none."""
-        if self._session is None or self._session.is_closed():
-            self._session = await connect(self._url_file, self._deadline_seconds)
-        return self._session
+        self._connection.close()
 
     async def _exchange(
         self,

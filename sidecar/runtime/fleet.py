@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from sidecar.domain.alerts import Origin
 from sidecar.domain.clock import Clock
 from sidecar.domain.sharing import FleetState
+from sidecar.fleet.connection import BooksConnection
 from sidecar.fleet.exchanger import Exchanger
 from sidecar.fleet.ledger import FleetLedger
 from sidecar.fleet.postgres import PostgresBooks
@@ -34,7 +35,7 @@ class FleetMember(Alone):
             connection_settings(url_file)
         except (FleetRefusedError, FleetUnreachableError) as error:
             raise LedgerRefusedError(f"--fleet-url-file {error}") from None
-        self._books = PostgresBooks(url_file)
+        self._books = PostgresBooks(BooksConnection(url_file))
         self._exchanger = Exchanger(
             self._books, steady_clock, settings.time_zone, socket.gethostname()
         )

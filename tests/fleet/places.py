@@ -14,6 +14,7 @@ from sidecar.domain.decisions import Meter
 from sidecar.domain.sharing import BudgetKey, Demand
 from sidecar.domain.windows import FOREVER_US, Window
 from sidecar.fleet import schema
+from sidecar.fleet.connection import BooksConnection
 from sidecar.fleet.postgres import PostgresBooks
 from sidecar.fleet.protocol import Answer, Entry, Exchange, Item, SharedBooks
 
@@ -154,7 +155,9 @@ class PostgresPlace(Place):
     def open_within(self, deadline_seconds: float) -> PostgresBooks:
         """Open the books with another deadline."""
         books = PostgresBooks(
-            self.url_file, deadline_seconds=deadline_seconds, isolation=self._isolation
+            BooksConnection(self.url_file),
+            deadline_seconds=deadline_seconds,
+            isolation=self._isolation,
         )
         self._opened.append(books)
         return books

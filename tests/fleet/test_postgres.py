@@ -16,6 +16,7 @@ from fleet.places import CONCURRENT, MINUTE, TOTAL, FleetHolder, PostgresPlace
 from fleet.postgres_server import OWNER, PASSWORD, POD, WRITTEN_PASSWORD, PostgresServer
 
 from sidecar.fleet import schema, statements
+from sidecar.fleet.connection import BooksConnection
 from sidecar.fleet.postgres import PostgresBooks
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
 from sidecar.fleet.session import connect
@@ -426,4 +427,4 @@ def test_the_tables_have_what_any_engine_has(postgres: PostgresPlace) -> None:
 
 def test_books_connect_to_no_server_before_the_first_exchange(tmp_path: Path) -> None:
     """A sidecar starts while its books are away."""
-    asyncio.run(PostgresBooks(tmp_path / "nowhere").close())
+    asyncio.run(PostgresBooks(BooksConnection(tmp_path / "nowhere")).close())
