@@ -1,6 +1,7 @@
 """Fixtures for all tests, and the seeds of the property tests."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ settings.load_profile("fixed")
 
 TESTS = Path(__file__).parent
 
+HALF_HOUR_SECONDS = 1800
+"""Windows begin with an hour of their time zone: of some, that is half past."""
+LONGEST_TEST_SECONDS = 10
+"""Of those in which a real sidecar's budgets are used up."""
+
 __all__ = ["pytest_terminal_summary"]
 
 CelPythonEngine()  # celpy sets the recursion limit, which Hypothesis minds in mid-test
@@ -42,6 +48,13 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the sample programs: one takes minutes to build, and at the end would run alone."""
     items.sort(key=lambda item: not item.path.is_relative_to(TESTS / "clients"))
+
+
+def pytest_runtest_setup() -> None:
+    """Begin no test shortly before an hour ends: what it uses up would have room again."""
+    rest_seconds = HALF_HOUR_SECONDS - time.time() % HALF_HOUR_SECONDS
+    if rest_seconds < LONGEST_TEST_SECONDS:
+        time.sleep(rest_seconds)
 
 
 @pytest.fixture(params=["cel-cpp", "cel-python"])
