@@ -106,8 +106,8 @@ class Demand(NamedTuple):
         return self.spent + self.held
 
     @property
-    def base(self) -> int:
-        """Its share without anything new. An overrun is booked, though it is more than it had."""
+    def taken(self) -> int:
+        """What nobody else may have: its share, or what it has used beyond it."""
         return max(self.have, self.used)
 
 
@@ -116,25 +116,25 @@ class Grant(NamedTuple):
 
     granted: int
     room: int
-    """What is in nobody's share after it."""
-
-    def covers(self, demand: Demand) -> bool:
-        """Whether the need was granted."""
-        return self.granted - demand.base >= demand.need
+    """What nobody has after it."""
+    is_short: bool
+    """Whether there was no room for what the holder needs."""
 
 
 def grant(demand: Demand, limit: int, others: int, holders: int, *, closed: bool = False) -> Grant:
-    """Return a holder's new share of a limit, of which other holders have `others`.
+    """Return a holder's new share of a limit, of which `others` is taken by other holders.
 
-    Σ shares <= max(limit, what is used already). One wish takes at most half of an equal
-    part of the room, so that the last of it goes to many. Closed books grant nothing.
+    A share that grows is within the limit with all that is taken. An overrun is taken, and makes no
+    share larger: in a sliding minute it ends, and the share would stay. One wish takes at most half
+    of an equal part of the room, so that the last of it goes to many. Closed books grant nothing.
     """
-    room = limit - others - demand.base
+    room = limit - others - demand.taken
+    is_short = demand.need > max(0, room)
     if closed or room <= 0:
-        return Grant(demand.base, max(0, room))
-    more = demand.need if demand.need <= room else 0
+        return Grant(demand.have, max(0, room), is_short)
+    more = 0 if is_short else demand.need
     more += max(0, min(demand.wish, (room - more) // (2 * max(1, holders))))
-    return Grant(demand.base + more, room - more)
+    return Grant(demand.taken + more if more else demand.have, room - more, is_short)
 
 
 def lowest_ceiling(recorded: int | None, asked: int, adjusted: int, total: int) -> int:

@@ -14,6 +14,7 @@ from sidecar.domain.sharing import (
     SILENT_US,
     TIMELESS,
     BudgetKey,
+    Demand,
     Grant,
     Share,
     grant,
@@ -78,7 +79,8 @@ class ShareRow(NamedTuple):
 class Others(NamedTuple):
     """The sums over the other holders' shares that count: see domain/sharing.py, lapses_us."""
 
-    granted: int = 0
+    taken: int = 0
+    """What is granted, or used beyond it."""
     spent: int = 0
     held: int = 0
     free: int = 0
@@ -151,8 +153,7 @@ def check(exchange: Exchange, fleet: FleetRow, holder: HolderRow | None, timelin
 
 def asks(item: Item) -> bool:
     """Whether an item asks for a larger share than its holder has."""
-    demand = item.demand
-    return demand.need > 0 or demand.wish > 0 or demand.used > demand.have
+    return item.demand.need > 0 or item.demand.wish > 0
 
 
 def may_raise(item: Item, own: ShareRow | None, now_us: int) -> bool:
@@ -160,7 +161,7 @@ def may_raise(item: Item, own: ShareRow | None, now_us: int) -> bool:
 
     So it does where a share has lapsed, or might before the exchange is booked: others may take it.
     """
-    if asks(item) or item.demand.base > (0 if own is None else own.granted):
+    if asks(item) or item.demand.have > (0 if own is None else own.granted):
         return True
     is_timeless = item.key.window in TIMELESS
     return is_timeless and own is not None and now_us - own.seen_us > SILENT_US
@@ -192,15 +193,13 @@ def apply(
         item, state = _unless_lapsed(asked, budgets[asked.key], now_us)
         closed = is_learning or not _is_open(item, now_us)
         if is_repeat and state.own is not None:
-            # After a new start, more may be used than was said the first time.
-            granted = max(state.own.granted, min(item.demand.used, MAX_SUM))
-            row = state.own._replace(granted=granted, seen_us=now_us)
-            room = _room(item, state._replace(own=row))
-        else:
-            raised, row = _granted(item, state, holders, now_us, closed=closed or is_repeat)
-            room = raised.room
-            if not closed and not raised.covers(item.demand):
-                short.append(item.key)
+            # What was granted the first time stays. More may be used than was said then.
+            asked_for = Demand(state.own.granted, item.demand.spent, item.demand.held)
+            item = item._replace(demand=asked_for)
+        granted, row = _granted(item, state, holders, now_us, closed=closed or is_repeat)
+        room = granted.room
+        if granted.is_short and not closed:
+            short.append(item.key)
         shares[item.key] = row
         is_short = item.key not in short and now_us - state.short_at_us < SHORT_US
         entries.append(Entry(item.key, _share(row, state, room, now_us), is_short, closed))
@@ -257,19 +256,14 @@ def _is_open(item: Item, now_us: int) -> bool:
     return item.key.start_us - MAX_AHEAD_US <= now_us < item.end_us + MAX_LATE_US
 
 
-def _room(item: Item, state: BudgetState) -> int:
-    granted = 0 if state.own is None else state.own.granted
-    return max(0, item.ceiling - state.adjusted - state.others.granted - granted)
-
-
 def _granted(
     item: Item, state: BudgetState, holders: int, now_us: int, *, closed: bool
 ) -> tuple[Grant, ShareRow]:
     """Return what an item is granted, and the row of its share."""
     demand, own = item.demand, state.own
     limit = item.ceiling - state.adjusted
-    granted = grant(demand, limit, state.others.granted, holders, closed=closed)
-    total = granted.granted + state.others.granted
+    granted = grant(demand, limit, state.others.taken, holders, closed=closed)
+    total = max(granted.granted, demand.used) + state.others.taken
     ceiling = lowest_ceiling(
         None if own is None else own.ceiling, item.ceiling, state.adjusted, total
     )

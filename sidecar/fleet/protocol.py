@@ -6,9 +6,9 @@ state, never a difference: a repeat changes nothing.
 
 The promises have numbers; tests cite them, beside those of the ledger (L1 to L9).
 
-- G1 in every commit of the books, the shares of a budget add up to at most its ceiling less its
-  adjustments, or to what is used already. A lower ceiling, and an adjustment that takes room away,
-  take back no share: until holders give theirs back, these add up to what they did before.
+- G1 the books grant a share only while all shares of the budget, with what is used beyond them, add
+  up to at most its ceiling less its adjustments. A lower ceiling, and an adjustment that takes room
+  away, take back no share: until holders give theirs back, these add up to what they did before.
 - G2 a holder admits a call only if spent + held + this hold <= its share on its own disk.
 - G3 a share rises in the books first, and falls on its holder's disk first. The books lower none.
 - G4 each version of a holder is applied once; the answer is the state.

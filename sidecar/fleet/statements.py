@@ -88,7 +88,8 @@ FROM fleet CROSS JOIN clock
 LEFT JOIN fleet_budget AS budget ON budget.id = ANY($2::bytea[])
 LEFT JOIN fleet_share AS own ON own.budget = budget.id AND own.uid = $1
 LEFT JOIN LATERAL (
-    SELECT {sum_of("granted")} AS granted, {sum_of("spent")} AS spent, {sum_of("held")} AS held,
+    SELECT {sum_of("greatest(granted::numeric, spent::numeric + held)")} AS taken,
+        {sum_of("spent")} AS spent, {sum_of("held")} AS held,
         {sum_of("greatest(granted::numeric - spent - held, 0)")} AS free
     FROM fleet_share AS share
     WHERE share.budget = budget.id AND share.uid <> $1 AND {COUNTS}

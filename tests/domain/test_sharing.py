@@ -27,13 +27,15 @@ DEMANDS = st.builds(Demand, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS)
 
 @pytest.mark.property
 @given(DEMANDS, LIMITS, AMOUNTS, HOLDERS)
-def test_shares_stay_within_the_limit_or_what_is_booked_already(
+def test_a_share_grows_only_within_the_limit(
     demand: Demand, limit: int, others: int, holders: int
 ) -> None:
-    """G1: the sum is at most the limit, or what there was without a grant."""
+    """G1, G3: with all that is taken; without room for more it stays as it is."""
     granted = grant(demand, limit, others, holders)
-    assert granted.granted + others <= max(limit, demand.base + others)
-    assert granted.room == max(0, limit - others - granted.granted)
+    taken = max(granted.granted, demand.used) + others
+    assert granted.granted >= demand.have
+    assert granted.granted == demand.have or taken <= limit
+    assert granted.room == max(0, limit - taken)
 
 
 @pytest.mark.property
@@ -41,13 +43,15 @@ def test_shares_stay_within_the_limit_or_what_is_booked_already(
 def test_a_need_is_covered_whenever_there_is_room_for_it(
     demand: Demand, limit: int, others: int, holders: int
 ) -> None:
-    """Whole or not at all; what a holder has or has used is its own in any case."""
+    """Whole or not at all, and a wish at most in part of an equal part."""
     granted = grant(demand, limit, others, holders)
-    more = granted.granted - demand.base
-    fits = demand.need <= limit - others - demand.base
-    assert granted.covers(demand) == (fits or demand.need == 0)
-    assert more >= (demand.need if fits else 0)
-    assert more - (demand.need if fits else 0) <= demand.wish
+    room = max(0, limit - others - demand.taken)
+    assert granted.is_short == (demand.need > room)
+    most = demand.wish
+    if not granted.is_short and demand.need:
+        assert granted.granted >= demand.used + demand.need
+        most += demand.need
+    assert granted.granted <= max(demand.have, demand.taken + most)
 
 
 @pytest.mark.property
@@ -57,15 +61,15 @@ def test_a_wish_leaves_half_of_the_room(
 ) -> None:
     """Many wishes one after the other leave something for each that comes later."""
     granted = grant(demand._replace(need=0), limit, others, holders)
-    room = max(0, limit - others - demand.base)
-    assert granted.granted - demand.base <= room // (2 * max(1, holders))
+    room = max(0, limit - others - demand.taken)
+    assert granted.granted - demand.taken <= room // (2 * max(1, holders))
 
 
 @pytest.mark.property
 @given(DEMANDS, LIMITS, AMOUNTS, HOLDERS)
 def test_closed_books_grant_nothing(demand: Demand, limit: int, others: int, holders: int) -> None:
-    """G8, L9: what is used is booked, and nothing more."""
-    assert grant(demand, limit, others, holders, closed=True).granted == demand.base
+    """G8, L9: a share stays as its holder has it."""
+    assert grant(demand, limit, others, holders, closed=True).granted == demand.have
 
 
 @pytest.mark.property

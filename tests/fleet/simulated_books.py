@@ -81,7 +81,7 @@ class SimulatedBooks(SharedBooks):
     def _state(self, key: BudgetKey, uid: str, now_us: int) -> BudgetState:
         others = [share for other, share in self.counted(key, now_us) if other != uid]
         sums = (
-            sum(share.granted for share in others),
+            sum(max(share.granted, share.spent + share.held) for share in others),
             sum(share.spent for share in others),
             sum(share.held for share in others),
             sum(max(0, share.granted - share.spent - share.held) for share in others),

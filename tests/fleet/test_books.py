@@ -152,12 +152,26 @@ def test_a_server_that_another_has_replaced_is_not_believed(place: Place) -> Non
 
 
 def test_what_was_used_from_before_is_booked_at_the_first_exchange(place: Place) -> None:
-    """A ledger that joins has spent; and an overrun is booked, though there is no room."""
+    """A ledger that joins has spent, also more than there is room for."""
     one, other = FleetHolder(place), FleetHolder(place)
-    assert one.ask(have=700, spent=700).share.granted == 700
+    assert one.ask(spent=700).share.granted == 0
     over = other.ask(spent=390, held=10)
-    assert (over.share.granted, over.share.room, over.share.others_spent) == (400, 0, 700)
-    assert not other.ask(have=400).is_short
+    assert (over.share.granted, over.share.room, over.share.others_spent) == (0, 0, 700)
+    assert not other.ask(spent=390, held=10).is_short
+    assert place.granted(TOTAL) == {one.uid: 0, other.uid: 0}
+
+
+def test_an_overrun_takes_room_and_makes_no_share_larger(place: Place) -> None:
+    """G1: in a sliding minute it ends, and a larger share would stay above the ceiling."""
+    one, other = FleetHolder(place), FleetHolder(place)
+    one.ask(600)
+    over = one.ask(have=600, spent=900)
+    assert (over.share.granted, over.share.room) == (600, 100)
+    assert other.ask(101).share.granted == 0
+    assert other.ask(100).share.granted == 100
+    assert one.ask(have=600, spent=50).share.room == 300
+    more = one.ask(100, have=600, spent=650)
+    assert (more.share.granted, more.share.room) == (750, 150)
 
 
 def test_figures_replace_the_last_of_the_same_holder(place: Place) -> None:
@@ -293,7 +307,8 @@ def test_shares_are_of_windows_that_are_open_by_the_books_clock(
     key = BudgetKey("hourly", Meter.COST, Window.HOUR, "ml", now_us + start_us)
     entry = holder.ask(10, key=key, end_us=now_us + end_us)
     assert (entry.share.granted, entry.is_closed) == (granted, granted == 0)
-    assert holder.ask(key=key, end_us=now_us + end_us, spent=77).share.granted == 77
+    holder.ask(key=key, end_us=now_us + end_us, spent=77)
+    assert FleetHolder(place).ask(key=key, end_us=now_us + end_us).share.others_spent == 77
 
 
 def test_holders_are_those_of_the_last_minute(place: Place) -> None:
@@ -327,7 +342,7 @@ def test_large_numbers_do_not_overflow(place: Place) -> None:
     place.adjust(TOTAL, most)
     seen = holders[0].ask(1, spent=most, held=most, ceiling=10**18).share
     assert (seen.others_spent, seen.others_held, seen.others_free) == (MAX_SUM, MAX_SUM, 0)
-    assert (seen.granted, seen.room) == (MAX_SUM, 0)
+    assert (seen.granted, seen.room) == (0, 0)
 
 
 def test_books_of_another_fleet_or_zone_are_refused(place: Place) -> None:

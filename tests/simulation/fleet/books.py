@@ -128,30 +128,27 @@ class CheckedBooks(SimulatedBooks):
         self, item: Item, uid: str, before: Mapping[str, ShareRow], now_us: int, is_repeat: bool
     ) -> None:
         key, after = item.key, self.rows.shares[item.key]
-        own, had = after[uid], before.get(uid)
+        own, had, demand = after[uid], before.get(uid), item.demand
         others = {one: row for one, row in after.items() if one != uid}
         if others != {one: row for one, row in before.items() if one != uid}:
             raise BrokenPromiseError(f"G3 the books changed another holder's share of {key.rule}")
         if had is not None and not counts(key.window, had, now_us):
-            had = None
-            base = item.demand.used
+            had, have = None, 0
         else:
-            base = item.demand.base
-        if is_repeat and had is not None:
-            base = max(had.granted, item.demand.used)
-        if own.granted < base:
+            have = had.granted if is_repeat and had is not None else demand.have
+        if own.granted < have:
             raise BrokenPromiseError(
-                f"G3 the books lowered a share of {key.rule} from {base} to {own.granted}"
+                f"G3 the books lowered a share of {key.rule} from {have} to {own.granted}"
             )
-        if own.granted > base and now_us < self._closed_until_us:
+        if own.granted > have and now_us < self._closed_until_us:
             raise BrokenPromiseError(
-                f"G8 books that lost commits granted {own.granted - base} of {key.rule}"
+                f"G8 books that lost commits granted {own.granted - have} of {key.rule}"
             )
-        counted = sum(row.granted for row in others.values() if counts(key.window, row, now_us))
+        counted = sum(taken(row) for row in others.values() if counts(key.window, row, now_us))
         limit = self._highest.ceiling[key.rule] - self.rows.adjusted.get(key, 0)
-        if counted + own.granted > max(limit, counted + base):
+        if own.granted > have and counted + taken(own) > limit:
             raise BrokenPromiseError(
-                f"G1 the shares of {key.rule} add up to {counted + own.granted} of {limit}"
+                f"G1 of {key.rule} {counted + taken(own)} is taken of {limit}, by a grant"
             )
 
     def _note(self, exchange: Exchange, now_us: int) -> None:
@@ -177,6 +174,11 @@ class CheckedBooks(SimulatedBooks):
                         f"G8 a holder did not restate its share of {key.rule} while books learnt"
                     )
         self._write_off()
+
+
+def taken(row: ShareRow) -> int:
+    """Return what nobody else may have."""
+    return max(row.granted, row.spent + row.held)
 
 
 def counts(window: Window, row: ShareRow, now_us: int) -> bool:

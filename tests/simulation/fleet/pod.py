@@ -71,6 +71,8 @@ class Run(Owner):
         self.inspector = sqlite3.connect(path)
         """A connection of its own, which sees only committed data."""
         self._exchanging: asyncio.Task[None] | None = None
+        self._used: dict[tuple[str, int], int] | None = None
+        """What was used of each budget at the last commit."""
         self.is_serving = False
         self._begun: list[asyncio.Task[Any]] = []
 
@@ -104,12 +106,18 @@ class Run(Owner):
         self.ledger._opened.close()  # noqa: SLF001 - a killed process closes nothing in order
 
     def check_commit(self) -> None:
-        """G2: what is spent and held is within the share on this disk, but for overruns."""
-        over = self.inspector.execute(_OVER, {"at_us": self.clock()}).fetchall()
-        for rule, used, granted in over:
-            raise BrokenPromiseError(
-                f"G2 {self.pod.name} has used {used} of {rule}, of which its share is {granted}"
-            )
+        """G2: what is admitted is within the share on this disk, beside overruns."""
+        before, self._used = self._used, {}
+        for rule, start_us, used, granted, overruns in self.inspector.execute(
+            _USED, {"at_us": self.clock()}
+        ):
+            self._used[rule, start_us] = used
+            # More may be used than a share that has lapsed, or that it had before it joined.
+            has_grown = before is not None and used > before.get((rule, start_us), 0)
+            if has_grown and used > granted + overruns:
+                raise BrokenPromiseError(
+                    f"G2 {self.pod.name} has used {used} of {rule}, of which its share is {granted}"
+                )
 
 
 class Pod:
@@ -203,16 +211,16 @@ def _result(task: asyncio.Task[None]) -> None:
         task.result()
 
 
-_OVER = """
+_USED = """
 WITH used AS (
   SELECT b.rule, b.meter, b.window, b.scope,
     iif(b.window IN ('minute', 'concurrent'), 0, b.window_start_us) AS start_us,
     sum(b.spent + b.held) AS used, json_group_array(b.id) AS budgets
   FROM budgets b WHERE b.window_end_us > :at_us GROUP BY 1, 2, 3, 4, 5)
-SELECT u.rule, u.used, coalesce(s.granted, 0) FROM used u
-LEFT JOIN shares s ON (s.rule, s.meter, s.window, s.scope, s.window_start_us)
-  = (u.rule, u.meter, u.window, u.scope, u.start_us)
-WHERE u.used > coalesce(s.granted, 0) AND u.used - coalesce(s.granted, 0) > (
+SELECT u.rule, u.start_us, u.used, coalesce(s.granted, 0), iif(u.used > coalesce(s.granted, 0), (
   SELECT coalesce(sum(max(0, a.charged - a.held)), 0) FROM hold_amounts a
-  WHERE a.budget IN (SELECT value FROM json_each(u.budgets)))"""
-"""Budgets of which more is used than the share on disk and overruns; of windows that are open."""
+  WHERE a.budget IN (SELECT value FROM json_each(u.budgets))), 0)
+FROM used u
+LEFT JOIN shares s ON (s.rule, s.meter, s.window, s.scope, s.window_start_us)
+  = (u.rule, u.meter, u.window, u.scope, u.start_us)"""
+"""What is used of each budget whose window is open, with the share on disk and overruns."""

@@ -14,7 +14,7 @@ from sidecar.domain.errors import SidecarError
 from sidecar.domain.sharing import TIMELESS, BudgetKey
 from sidecar.domain.windows import Calendar, Window
 from simulation.disk import Disk, read
-from simulation.fleet.books import CheckedBooks, counts
+from simulation.fleet.books import CheckedBooks, counts, taken
 from simulation.fleet.calls import Calls
 from simulation.fleet.client import Caller
 from simulation.fleet.copies import Copies
@@ -381,7 +381,7 @@ class World:
         key, now_us = self._key(rule), self._loop.clock()
         live = {pod.run.exchanger._holder.uid for pod in self._pods if pod.run}  # noqa: SLF001
         used = sum(
-            row.spent + row.held if uid in live else row.granted
+            row.spent + row.held if uid in live else taken(row)
             for uid, row in self._books.rows.shares.get(key, {}).items()
             if counts(key.window, row, now_us)
         )
