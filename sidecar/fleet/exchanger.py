@@ -11,17 +11,16 @@ answered is repeated as it was, with the same version (G4).
 import asyncio
 import contextlib
 import logging
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from random import Random, SystemRandom
 
 from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.domain.decisions import Limit
 from sidecar.domain.errors import SidecarError
-from sidecar.domain.sharing import SILENT_US, TIMELESS, BudgetKey, Demand, FleetState, period_us
+from sidecar.domain.sharing import BudgetKey, Demand, FleetState, period_us
 from sidecar.domain.windows import FOREVER_US, Span, Window
+from sidecar.fleet.contact import Contact
 from sidecar.fleet.ledger import FleetLedger
 from sidecar.fleet.load import Load, Use
 from sidecar.fleet.protocol import (
@@ -45,34 +44,12 @@ AGAIN_SECONDS = 0.2
 """How long until the books are asked again, or tried again after an error."""
 MAX_ITEMS = 500
 """Budgets in one exchange, which has a second. The rest follow at once."""
-MAX_CLOCK_US = 5 * SECOND_US
-"""How far the clock may be from that of the books without a warning."""
 REFUSED_SECONDS = 1.0
 """How long until books that refuse this holder are tried again: a person may have mended it."""
 EARLY_US = 60 * SECOND_US
 """How long before a window begins a holder that uses the one before asks for a share, at most."""
-DRIFT = 500
-"""A hold lasts longer by this part at most, if its clock is slow and the books' clock is fast."""
 LEAVE_SECONDS = 2.0
 """How long a holder that stops tries to give back what it does not use."""
-
-
-@dataclass(slots=True)
-class _Books:
-    """What is known of the books."""
-
-    heard_us: int | None = None
-    """When the last exchange began that was answered, by the steady clock."""
-    busy_until_us: int = 0
-    """Until when they know that holds may be open here, by the steady clock."""
-    holders: int = 1
-    is_learning: bool = False
-    """Whether they gather what all holders have (G8)."""
-    problem: str = "the fleet's books have not answered yet"
-    refused: FleetRefusedError | None = None
-    clock_ahead_us: int = 0
-    answered: int = 0
-    failed: int = 0
 
 
 class Exchanger:
@@ -95,15 +72,10 @@ class Exchanger:
         self._nonce = self._new_uid()
         self._early_us = int(self._random.uniform(0.3, 1.0) * EARLY_US)
         self._load = Load()
-        self._known = _Books()
+        self._contact = Contact(steady_clock)
         self._waiting = Waiters(steady_clock)
         self._wanted = asyncio.Event()
         self._pending: Exchange | None = None
-        self._longest_ttl_us = self._ttl_before_us = 0
-        """The longest holds of concurrent limits that calls asked for since the last exchange, and
-        before it."""
-        self._busy_us = self._prepared_us = 0
-        """What the pending exchange says of open holds, and when, by the steady clock."""
         self._has_shares = self._has_more = False
         self._clock: Clock
         self._ledger: FleetLedger
@@ -113,17 +85,7 @@ class Exchanger:
 
     def is_trusted(self, window: Window, ttl_us: int) -> bool:
         """See Asker.is_trusted."""
-        known = self._known
-        if known.refused is not None:
-            return False
-        if window not in TIMELESS:
-            return True
-        now_us, needs_until_us = self._steady(), 0
-        if window is Window.CONCURRENT:
-            self._longest_ttl_us = max(self._longest_ttl_us, ttl_us)
-            needs_until_us = now_us + ttl_us
-        is_heard = known.heard_us is not None and now_us - known.heard_us < SILENT_US
-        return is_heard and needs_until_us <= known.busy_until_us
+        return self._contact.is_trusted(window, ttl_us)
 
     def is_refused(self, key: BudgetKey, amount: int) -> bool:
         """See Asker.is_refused."""
@@ -134,8 +96,8 @@ class Exchanger:
     ) -> NotYetError:
         """See Asker.ask."""
         not_yet = self._waiting.add(lacks, takes, since_us)
-        if self._known.refused is not None:
-            self._waiting.fail(FleetUnreachableError(str(self._known.refused)))
+        if self._contact.refused is not None:
+            self._waiting.fail(FleetUnreachableError(str(self._contact.refused)))
             return not_yet
         for lack in lacks:
             self._load.know(lack.key, lack.end_us, lack.limit).limit = lack.limit
@@ -152,19 +114,11 @@ class Exchanger:
 
     def problem(self) -> str:
         """Return why no call is admitted by shares; empty where some are."""
-        known = self._known
-        if known.refused is None and (known.heard_us is not None or self._has_shares):
-            return ""
-        return known.problem
+        return self._contact.problem(has_shares=self._has_shares)
 
     def state(self) -> FleetState:
         """Return what is known of the fleet."""
-        known, age_seconds = self._known, math.inf
-        if known.heard_us is not None:
-            age_seconds = (self._steady() - known.heard_us) / SECOND_US
-        return FleetState(
-            age_seconds, known.holders, known.clock_ahead_us, known.answered, known.failed
-        )
+        return self._contact.state()
 
     def _new_uid(self) -> str:
         return f"{self._random.getrandbits(128):032x}"
@@ -216,7 +170,7 @@ class Exchanger:
         try:
             await self._exchange()
         except FleetRefusedError as refused:
-            self._known.refused = refused
+            self._contact.refused = refused
             self._lost(FleetUnreachableError(str(refused)))
             return REFUSED_SECONDS
         except (FleetUnreachableError, LedgerUnavailableError) as error:
@@ -226,7 +180,7 @@ class Exchanger:
             return 0.0
         if self._waiting:
             return 0.0 if is_repeat or self._waiting.has_room else AGAIN_SECONDS
-        return period_us(self._known.holders) / SECOND_US * self._random.uniform(0.8, 1.2)
+        return period_us(self._contact.holders) / SECOND_US * self._random.uniform(0.8, 1.2)
 
     async def _exchange(self, *, leaving: bool = False) -> None:
         ledger, waiting = self._ledger, self._waiting.all()
@@ -246,14 +200,7 @@ class Exchanger:
         )
         await ledger.in_transaction(lambda: self._adopt(answer, holder))
         self._holder, self._pending = holder, None
-        self._known.is_learning = answer.is_learning
-        if self._known.problem:
-            log.info("the fleet's books answer: %d holders", answer.holders)
-        self._known.busy_until_us = self._prepared_us + self._busy_us - self._busy_us // DRIFT
-        self._known.heard_us, self._known.problem, self._known.refused = began_us, "", None
-        self._known.holders = answer.holders
-        self._known.answered += 1
-        self._note_clock(self._clock() - answer.now_us)
+        self._contact.heard(answer, began_us, self._clock())
         entries = {entry.key: entry for entry in answer.entries}
         self._waiting.tell(waiting, entries, self._free, answered_us)
 
@@ -262,7 +209,7 @@ class Exchanger:
         now_us = self._clock()
         self._load.measure(self._steady())
         self._expect_next_windows(now_us)
-        self._expect_open_holds(now_us)
+        self._contact.prepare(self._ledger.balances.busy_us(now_us))
         asked: dict[BudgetKey, list[int]] = {}
         taken = Counter[BudgetKey]()
         for waiter in waiting:
@@ -297,14 +244,6 @@ class Exchanger:
             items,
         )
 
-    def _expect_open_holds(self, now_us: int) -> None:
-        """Find out for how long holds may be open: of calls that will be admitted unasked, too."""
-        ttl_us = max(self._longest_ttl_us, self._ttl_before_us)
-        self._longest_ttl_us, self._ttl_before_us = 0, self._longest_ttl_us
-        busy_us = max(self._ledger.balances.busy_us(now_us), SILENT_US + ttl_us)
-        self._busy_us = busy_us + busy_us // DRIFT
-        self._prepared_us = self._steady()
-
     def _expect_next_windows(self, now_us: int) -> None:
         """Ask for shares of windows that begin soon, some time before: not all holders at once."""
         for use in self._load.all():
@@ -324,24 +263,27 @@ class Exchanger:
             # Of what is free, only other calls had a use: it was granted under their ceiling.
             share = share._replace(granted=max(0, use.used))
             balances.shares.put(use.key, use.end_us, share)
-        demand = use.demand(share, spent, held, self._known.holders, asked)
+        demand = use.demand(share, spent, held, self._contact.holders, asked)
         if leaving or not (demand.need or demand.wish):
             # An exchange that asks does not give back: two holders would wait for each other.
             # Nor what a call takes that waits for another budget: it would wait for that next.
-            keeps = use.kept(share, spent + held, self._known.holders, leaving=leaving)
+            keeps = use.kept(share, spent + held, self._contact.holders, leaving=leaving)
             keeps = max(keeps, min(spent + held + taken, share.granted))
             if keeps < share.granted:
                 share = share._replace(granted=keeps)
                 balances.shares.put(use.key, use.end_us, share)
             demand = Demand(share.granted, spent, held)
-        busy_us = self._busy_us if use.key.window is Window.CONCURRENT else 0
+        elif not balances.shares.has(use.key):
+            # A new start has to know that the books may have granted it something.
+            balances.shares.put(use.key, use.end_us, share)
+        busy_us = self._contact.busy_us if use.key.window is Window.CONCURRENT else 0
         return Item(use.key, use.end_us, limit.ceiling or 0, demand, busy_us)
 
     def _adopt(self, answer: Answer, holder: Holder) -> None:
         """Write what the books say, in a transaction."""
         balances = self._ledger.balances
         has_new_server = answer.timeline > self._holder.timeline
-        if answer.is_learning and (has_new_server or not self._known.is_learning):
+        if answer.is_learning and (has_new_server or not self._contact.is_learning):
             self._know_all()  # G8: to be restated
             self._load.restate()
         for entry in answer.entries:
@@ -358,20 +300,7 @@ class Exchanger:
             return 0
         return entry.share.granted - use.used
 
-    def _note_clock(self, ahead_us: int) -> None:
-        """Keep how far the clock is ahead of the books', and warn if it begins to be another."""
-        before, self._known.clock_ahead_us = self._known.clock_ahead_us, ahead_us
-        if abs(ahead_us) > MAX_CLOCK_US >= abs(before):
-            log.warning(
-                "the clock is %+.0f s from that of the fleet's books: windows begin and end at"
-                " other times than on other sidecars",
-                ahead_us / SECOND_US,
-            )
-
     def _lost(self, error: SidecarError) -> None:
-        """Fail the calls that wait, and log the first of several errors."""
-        if not self._known.problem or self._known.heard_us is None:
-            log.warning("the fleet's budgets cannot be asked: %s", error)
-        self._known.problem = f"the fleet's books cannot be asked: {error}"
-        self._known.failed += 1
+        """Fail the calls that wait."""
+        self._contact.lost(error)
         self._waiting.fail(error)

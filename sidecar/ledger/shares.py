@@ -48,6 +48,10 @@ class Shares:
         """Return a share."""
         return self._all().get(key, _NONE)[1]
 
+    def has(self, key: BudgetKey) -> bool:
+        """Whether there is a share, of 0 or more."""
+        return key in self._all()
+
     def all(self) -> Iterable[tuple[BudgetKey, int, Share]]:
         """Return all shares, with the ends of their windows."""
         return [(key, end_us, share) for key, (end_us, share) in self._all().items()]

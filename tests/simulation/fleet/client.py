@@ -37,6 +37,8 @@ class Caller:
         self._numbers = 0
         self._has_long_calls = loop.maybe(0.5)
         self._retries = loop.maybe(0.5)
+        self.uses_all = False
+        """Whether each call uses just what is held for it, and none waits as its denial says."""
         self.longest_seconds = 0.0
 
     async def call(
@@ -94,7 +96,9 @@ class Caller:
         if decision.effect is Effect.ALLOW:
             work = self._use(pod, decision, rules, tokens, decided_at, ttl_seconds)
             self._loop.create_task(work).add_done_callback(_result)
-        elif 0 < decision.retry_after_us <= LONGEST_RETRY_US and self._retries:
+        elif 0 < decision.retry_after_us <= LONGEST_RETRY_US and (
+            self._retries and not self.uses_all
+        ):
             await asyncio.sleep(decision.retry_after_us / SECOND_US + 0.001)
 
     async def _use(
@@ -112,7 +116,9 @@ class Caller:
         keys = [(rule, rule.key(starts[rule.name])) for rule in rules]
         end = random.choice(["settle", "settle", "settle", "release", "forget"])
         used = 0 if end == "release" else random.randint(0, tokens)
-        if end == "settle" and loop.maybe(0.1):
+        if self.uses_all:
+            end, used = "settle", tokens
+        elif end == "settle" and loop.maybe(0.1):
             used = tokens + random.randint(1, 50)
         longest_seconds = 0.9 * ttl_seconds
         seconds = min(random.expovariate(1 / 2), longest_seconds)

@@ -30,6 +30,7 @@ LARGEST_TOKENS = 20
 
 SETTLED_SECONDS = 4.0
 """After the faults, and when the books have learnt: shares that nobody uses come back."""
+EAGER_SECONDS = 0.4
 TRIES = 8
 """With which a call under a budget with room is admitted in a fleet without faults."""
 
@@ -67,6 +68,14 @@ class World:
         self._events = [event for event in self._all_events() if loop.maybe(0.3)]
         if is_timeless and loop.maybe(0.4):  # others take the shares of a pod that is silent
             self._events, self._event_seconds = [self._cut_for_long, self._stand_still_for_long], 20
+            self._seconds, self._pace_seconds = random.choice([110, 150]), 0.5
+        windows = {rule.window for rule in self._rules}
+        self._is_eager = windows == {Window.MINUTE} and loop.maybe(0.4)
+        """Whether apps call only when a minute is over, and then as fast as they can."""
+        if self._is_eager:
+            self._events, self._seconds, self._pace_seconds = [], 61, 0.01
+            self._rules[0].ceiling = self._rules[0].amount(LARGEST_TOKENS)
+            self._network.rate, self._caller.uses_all = 0, True
 
     @property
     def digest(self) -> str:
@@ -95,9 +104,11 @@ class World:
     # The course of a world.
 
     async def _run(self) -> None:
-        for number in range(self._loop.random.choice([1, 2, 2, 2, 3, 3, 4, 5])):
+        random = self._loop.random
+        pods = 1 if self._is_eager else random.choice([1, 2, 2, 2, 3, 3, 4, 5])
+        for number in range(pods):
             self._add_pod(f"pod {number}").start()
-        apps = [self._make_calls() for _ in range(self._loop.random.randint(2, 6))]
+        apps = [self._make_calls() for _ in range(20 if self._is_eager else random.randint(2, 6))]
         await asyncio.gather(*apps, self._maintain(), self._cause_events())
         await self._heal()
         self._check()
@@ -130,11 +141,18 @@ class World:
         largest = random.choice([1, 5, LARGEST_TOKENS])
         home = random.choice(self._pods) if loop.maybe(0.5) else None
         while loop.time() < self._seconds:
-            await loop.pause(self._pace_seconds)
+            await self._pause()
             pod = home or random.choice(self._pods)
             rules = self._rules if loop.maybe(0.7) else [random.choice(self._rules)]
             ttl_seconds = random.uniform(2, self._ttl_seconds)
             await self._caller.call(pod, rules, random.randint(1, largest), ttl_seconds)
+
+    async def _pause(self) -> None:
+        """Wait before the next call."""
+        await self._loop.pause(self._pace_seconds)
+        second = self._loop.time() % 60
+        if self._is_eager and EAGER_SECONDS < second < 60 - EAGER_SECONDS:
+            await asyncio.sleep(60 - EAGER_SECONDS - second)
 
     async def _maintain(self) -> None:
         """Let holds expire, and start again what has crashed."""
@@ -380,6 +398,8 @@ class World:
         """Return what no pod uses of a budget, nor has a lost one."""
         key, now_us = self._key(rule), self._loop.clock()
         live = {pod.run.exchanger._holder.uid for pod in self._pods if pod.run}  # noqa: SLF001
+        # A copy does not know what its original has asked for last.
+        live = set() if self._copies.has_copy else live
         used = sum(
             row.spent + row.held if uid in live else taken(row)
             for uid, row in self._books.rows.shares.get(key, {}).items()
