@@ -3,10 +3,14 @@
 import asyncio
 import heapq
 import re
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Coroutine, Generator
+from contextvars import Context, ContextVar
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from simulation.loop import SimulatedLoop
+
+T = TypeVar("T")
 
 OF_THE_DEAD = "Task was destroyed|(Future|Change) exception was never retrieved"
 """What asyncio reports of a process that was killed."""
@@ -18,6 +22,11 @@ class Owner:
     is_dead = False
     stands_still_until = 0.0
     """In seconds of the loop."""
+
+    def __init__(self) -> None:
+        """Begin without tasks."""
+        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        """All that it has begun."""
 
 
 OWNER: ContextVar[Owner | None] = ContextVar("owner", default=None)
@@ -31,6 +40,20 @@ class FleetLoop(SimulatedLoop):
         """See SimulatedLoop."""
         super().__init__(seed)
         self.commit_seconds = self._commit_seconds
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        """See BaseEventLoop.create_task."""
+        task = super().create_task(coro, name=name, context=context)
+        owner = OWNER.get() if context is None else context.get(OWNER)
+        if owner is not None:
+            owner.tasks.add(task)
+        return task
 
     def _call(self, handle: asyncio.TimerHandle) -> None:
         owner = handle._context.get(OWNER)  # type: ignore[attr-defined]  # noqa: SLF001

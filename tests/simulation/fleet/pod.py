@@ -59,6 +59,7 @@ class Run(Owner):
     def __init__(self, pod: "Pod", path: Path) -> None:
         """Open the ledger. It is not in the fleet until `begin`."""
         loop, node = pod.loop, pod.node
+        super().__init__()
         self.pod, self.path = pod, path
         self.died: asyncio.Future[None] = loop.create_future()
         self.context: Context = copy_context()
@@ -74,13 +75,10 @@ class Run(Owner):
         self._used: dict[tuple[str, int], int] | None = None
         """What was used of each budget at the last commit."""
         self.is_serving = False
-        self._begun: list[asyncio.Task[Any]] = []
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin work in the process."""
-        task = self.pod.loop.create_task(work, context=self.context.copy())
-        self._begun = [one for one in self._begun if not one.done()] + [task]
-        return task
+        return self.pod.loop.create_task(work, context=self.context.copy())
 
     async def begin(self) -> None:
         """Take its place in the fleet, and exchange from now on."""
@@ -98,7 +96,7 @@ class Run(Owner):
 
     def close(self) -> None:
         """Let go of the files."""
-        for task in self._begun:
+        for task in self.tasks:
             work = task.get_coro()
             if isinstance(work, CoroutineType) and getcoroutinestate(work) == CORO_CREATED:
                 work.close()  # it will never begin

@@ -166,28 +166,31 @@ def denied_by_old_word(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bug", "promises"),
+    ("bug", "promises", "first"),
     [
-        (told_before_disk, {"G2", "G3", "L1", "G1"}),
-        (another_version_on_retry, {"G4", "G5"}),
-        (no_learning, {"G8"}),
-        (refund_by_time, {"G1", "G3", "L1"}),
-        (ask_and_return_together, {"pr", "G9"}),
-        (no_fencing, {"G5"}),
-        (the_books_take_back, {"G3"}),
-        (a_minute_of_60_seconds, {"L1"}),
-        (an_overrun_is_granted, {"G1"}),
-        (silence_is_not_minded, {"L1", "G2"}),
-        (denied_by_old_word, {"G9"}),
+        (told_before_disk, {"G2", "G3", "L1", "G1"}, 23),
+        (another_version_on_retry, {"G4", "G5"}, 0),
+        (no_learning, {"G8"}, 13),
+        (refund_by_time, {"G1", "G3", "L1"}, 0),
+        (ask_and_return_together, {"pr", "G9"}, 110),
+        (no_fencing, {"G5"}, 0),
+        (the_books_take_back, {"G3"}, 0),
+        (a_minute_of_60_seconds, {"L1"}, 79),
+        (an_overrun_is_granted, {"G1"}, 0),
+        (silence_is_not_minded, {"L1", "G2"}, 56),
+        (denied_by_old_word, {"G9"}, 0),
     ],
 )
 def test_a_bug_in_a_fleet_is_found(
-    bug: Bug, promises: set[str], monkeypatch: pytest.MonkeyPatch
+    bug: Bug, promises: set[str], first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The failure names the broken promise, and the command that repeats it."""
+    """The failure names the broken promise, and the command that repeats it.
+
+    The first seed only saves time: one of those after it finds the bug, too.
+    """
     bug(monkeypatch)
     with pytest.raises(AssertionError) as caught:
-        run(range(SEEDS_FOR_A_BUG))
+        run(range(first, first + SEEDS_FOR_A_BUG))
     assert str(caught.value)[:2] in promises
     (note,) = caught.value.__notes__
     with pytest.raises(AssertionError) as again:

@@ -50,7 +50,7 @@ class World:
         loop.off_loop = lambda done, work: off_loop(loop, done, work)
         self._rules = draw(random, LARGEST_TOKENS)
         is_timeless = all(rule.window in TIMELESS for rule in self._rules)
-        lengths = [8, 70, 110] if is_timeless else [4, 8, 8, 8, 15, 15, 25, 25, 60]
+        lengths = [8, 8, 70] if is_timeless else [4, 8, 8, 8, 15, 15, 25, 25, 60]
         self._seconds = random.choice(lengths)
         loop.wall_us = MIDNIGHT_US - random.choice([5, 15, 600]) * SECOND_US
         self._highest, self._calls, self.faults = Highest(), Calls(), Counter[str]()
@@ -66,14 +66,16 @@ class World:
         self._kept = self._books.snapshot()
         self._copies = Copies()
         self._events = [event for event in self._all_events() if loop.maybe(0.3)]
+        self._pods_at_first = random.choice([1, 2, 2, 2, 3, 3, 4, 5])
         if is_timeless and loop.maybe(0.4):  # others take the shares of a pod that is silent
             self._events, self._event_seconds = [self._cut_for_long, self._stand_still_for_long], 20
-            self._seconds, self._pace_seconds = random.choice([110, 150]), 0.5
+            self._seconds, self._pace_seconds, self._pods_at_first = 120, 0.5, 2
         windows = {rule.window for rule in self._rules}
         self._is_eager = windows == {Window.MINUTE} and loop.maybe(0.4)
         """Whether apps call only when a minute is over, and then as fast as they can."""
         if self._is_eager:
             self._events, self._seconds, self._pace_seconds = [], 61, 0.01
+            self._pods_at_first = 1
             self._rules[0].ceiling = self._rules[0].amount(LARGEST_TOKENS)
             self._network.rate, self._caller.uses_all = 0, True
 
@@ -104,11 +106,10 @@ class World:
     # The course of a world.
 
     async def _run(self) -> None:
-        random = self._loop.random
-        pods = 1 if self._is_eager else random.choice([1, 2, 2, 2, 3, 3, 4, 5])
-        for number in range(pods):
+        for number in range(self._pods_at_first):
             self._add_pod(f"pod {number}").start()
-        apps = [self._make_calls() for _ in range(20 if self._is_eager else random.randint(2, 6))]
+        number = 20 if self._is_eager else self._loop.random.randint(2, 6)
+        apps = [self._make_calls() for _ in range(number)]
         await asyncio.gather(*apps, self._maintain(), self._cause_events())
         await self._heal()
         self._check()
