@@ -5,10 +5,11 @@ import logging
 from collections.abc import Sequence
 
 from sidecar.alerts.channel import Channel, NotDeliveredError
+from sidecar.alerts.claims import Claims
 from sidecar.alerts.counts import AlertCounts
 from sidecar.alerts.summaries import MAX_SUMMARIZED, Summaries
-from sidecar.domain.alerts import Alert, AlertGroup, Delivery, DeliveryOutcome, wait_us
-from sidecar.domain.clock import Clock
+from sidecar.domain.alerts import Alert, AlertGroup, Claim, Delivery, DeliveryOutcome, wait_us
+from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.ledger.protocol import AlertOutbox, LedgerUnavailableError
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,9 @@ MAX_ATTEMPTS = 8
 MAX_RECORDED = 500
 """Outcomes that are recorded in one transaction."""
 
+TAKEN_US = 10 * SECOND_US
+"""When an alert is looked at again that another sidecar may be delivering."""
+
 
 class Dispatcher:
     """Delivers alerts in the background, without delaying decisions.
@@ -29,10 +33,16 @@ class Dispatcher:
     """
 
     def __init__(
-        self, outbox: AlertOutbox, channels: Sequence[Channel], clock: Clock, counts: AlertCounts
+        self,
+        outbox: AlertOutbox,
+        channels: Sequence[Channel],
+        clock: Clock,
+        counts: AlertCounts,
+        claims: Claims,
     ) -> None:
         """Deliver from the outbox to the channels, by the wall clock, which may jump."""
         self._outbox = outbox
+        self._claims = claims
         self._clock = clock
         self._counts = counts
         self._wakers = [(channel, asyncio.Event()) for channel in channels]
@@ -74,24 +84,55 @@ class Dispatcher:
             await self._summarize(channel, summaries, group)
         now_us, waiting = self._clock(), summaries.waiting
         due = self._outbox.due(channel.name, now_us, MAX_ATTEMPTS, without=waiting)
-        if single := summaries.single(due):
-            outcomes = await asyncio.gather(*(self._attempt(channel, one) for one in single))
-            await self._record(channel, outcomes)
+        own = await self._claimed(channel, due)
+        single = summaries.single(own)
+        outcomes = await asyncio.gather(*(self._attempt(channel, one) for one in single))
+        await self._settle(channel, own, outcomes)
         return bool(due)
 
     async def _summarize(self, channel: Channel, summaries: Summaries, group: AlertGroup) -> None:
         """Attempt one delivery for all alerts of a group that are due: that of the first one."""
         due = self._outbox.due(channel.name, self._clock(), MAX_SUMMARIZED, group=group)
-        summaries.sent(group, len(due))
-        if due:
-            outcome = await self._attempt(channel, due[0], others=len(due) - 1)
-            same = [outcome._replace(alert_id=one.alert.alert_id) for one in due]
-            for start in range(0, len(same), MAX_RECORDED):  # decisions wait for each transaction
-                await self._record(channel, same[start : start + MAX_RECORDED])
+        own = await self._claimed(channel, due)
+        summaries.sent(group, len(own))
+        if own:
+            outcome = await self._attempt(channel, own[0], others=len(own) - 1)
+            same = [outcome._replace(alert_id=one.alert.alert_id) for one in own]
+            await self._settle(channel, own, same)
+
+    async def _claimed(self, channel: Channel, due: Sequence[Delivery]) -> list[Delivery]:
+        """Return those of the deliveries that are this sidecar's; record which are others'."""
+        claims = await self._claims.claim(channel.name, [one.alert for one in due])
+        next_at_us = self._clock() + TAKEN_US
+        others = [
+            DeliveryOutcome(one.alert.alert_id, "", next_at_us, claim)
+            for one, claim in zip(due, claims, strict=True)
+            if claim is not Claim.OWN
+        ]
+        await self._record(channel, others)
+        return [one for one, claim in zip(due, claims, strict=True) if claim is Claim.OWN]
+
+    async def _settle(
+        self, channel: Channel, own: Sequence[Delivery], outcomes: Sequence[DeliveryOutcome]
+    ) -> None:
+        """Settle the claims of deliveries, and record the outcomes of those attempted."""
+        if not own:
+            return
+        if outcomes:
+            self._note(channel, outcomes)
+        done = {outcome.alert_id for outcome in outcomes if outcome.is_delivered}
+        alerts = [one.alert for one in own]
+        await self._claims.settle(
+            channel.name,
+            [alert for alert in alerts if alert.alert_id in done],
+            [alert for alert in alerts if alert.alert_id not in done],
+        )
+        await self._record(channel, outcomes)
 
     async def _record(self, channel: Channel, outcomes: Sequence[DeliveryOutcome]) -> None:
-        self._note(channel, outcomes)
-        await self._outbox.record(channel.name, outcomes, self._clock())
+        for start in range(0, len(outcomes), MAX_RECORDED):  # decisions wait for each transaction
+            some = outcomes[start : start + MAX_RECORDED]
+            await self._outbox.record(channel.name, some, self._clock())
 
     async def _attempt(
         self, channel: Channel, delivery: Delivery, others: int = 0

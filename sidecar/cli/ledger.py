@@ -193,7 +193,8 @@ def alerts(ledger: LedgerFile, output: FormatOption = Format.TEXT) -> None:
 def _delivery_text(delivery: dict[str, Any]) -> str:
     channel, attempts = delivery["channel"], delivery["attempts"]
     if delivery["delivered_at_utc"]:
-        return f"{channel} at {delivery['delivered_at_utc']}"
+        note = f", {delivery['last_error']}" if delivery["last_error"] else ""
+        return f"{channel} at {delivery['delivered_at_utc']}{note}"
     return f"{channel} not yet" + (f": {delivery['last_error']} ({attempts})" if attempts else "")
 
 

@@ -184,13 +184,33 @@ class Delivery(NamedTuple):
     """How many attempts have failed."""
 
 
+class Claim(StrEnum):
+    """What a sidecar may do about the delivery of an alert, which others may have raised, too."""
+
+    OWN = "own"
+    """It delivers the alert."""
+    TAKEN = "taken"
+    """Another may be delivering it, or who does cannot be asked: ask again later."""
+    DELIVERED = "delivered"
+    """It has been delivered."""
+
+
 class DeliveryOutcome(NamedTuple):
-    """The result of an attempt to deliver; an empty `error` is success."""
+    """The result of an attempt to deliver; an empty `error` is success.
+
+    Without a claim of its own, a sidecar has made no attempt.
+    """
 
     alert_id: str
     error: str
     next_at_us: int
-    """When to try again, if it failed."""
+    """When to try again, if it is not delivered."""
+    claim: Claim = Claim.OWN
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.claim is Claim.DELIVERED or (self.claim is Claim.OWN and not self.error)
 
 
 def overrun_percents(spent: int, held: int, factor: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ No sum is kept beside its parts (L8): what is granted of a budget is read from i
     fleet_holder     one for each ledger
     fleet_budget     one for each limit's scope in one window
     fleet_share      one for each holder of a budget
+    fleet_alert      one for each channel of an alert that is the fleet's
     fleet_forgotten  what operators have signed of vanished holders' shares
 """
 
@@ -76,16 +77,18 @@ CREATE TABLE fleet_forgotten (
     PRIMARY KEY (uid, budget, made_us)
 );
 CREATE TABLE fleet_alert (
+    id              BYTEA PRIMARY KEY,
+    channel         TEXT NOT NULL,
     kind            TEXT NOT NULL,
     rule            TEXT NOT NULL,
     scope           TEXT NOT NULL,
     window_kind     TEXT NOT NULL,
     window_start_us BIGINT NOT NULL,
+    window_end_us   BIGINT NOT NULL,
     percent         BIGINT NOT NULL,
     owner           TEXT NOT NULL,
     until_us        BIGINT NOT NULL,
-    delivered_us    BIGINT,
-    PRIMARY KEY (kind, rule, scope, window_kind, window_start_us, percent)
+    delivered_us    BIGINT
 );
 CREATE TABLE fleet_spend (
     uid           TEXT NOT NULL,

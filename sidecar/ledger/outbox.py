@@ -12,6 +12,7 @@ from sidecar.domain.alerts import (
     Alert,
     AlertGroup,
     AlertKind,
+    Claim,
     Delivery,
     DeliveryOutcome,
 )
@@ -20,6 +21,9 @@ from sidecar.domain.windows import Window
 
 MAX_PRUNED = 500
 """Alerts deleted in one transaction."""
+
+ELSEWHERE = "by a sidecar of the fleet"
+"""Noted in place of the last error of an alert that was delivered, as the fleet's books say."""
 
 
 class Outbox:
@@ -51,12 +55,22 @@ class Outbox:
         return [Delivery(_alert(columns), attempts) for *columns, attempts in found]
 
     def record(self, channel: str, outcomes: Sequence[DeliveryOutcome], now_us: int) -> None:
-        """Record the outcomes of attempts, except of alerts that were deleted meanwhile."""
+        """Record the outcomes of attempts, except of alerts that were deleted meanwhile.
+
+        What another sidecar has delivered is delivered, after no attempt of this one's or more.
+        """
         self._sql.executemany(
             _RECORD,
             [
-                (None if error else now_us, next_at_us, error, alert_id, channel)
-                for alert_id, error, next_at_us in outcomes
+                (
+                    one.claim is Claim.OWN,
+                    now_us if one.is_delivered else None,
+                    one.next_at_us,
+                    _NOTES.get(one.claim, one.error),
+                    channel,
+                    one.alert_id,
+                )
+                for one in outcomes
             ],
         )
 
@@ -71,6 +85,10 @@ class Outbox:
         ).fetchall()
         self._sql.executemany("DELETE FROM alert_deliveries WHERE alert = ?", old)
         self._sql.executemany("DELETE FROM alerts WHERE id = ?", old)
+
+
+_NOTES = {Claim.DELIVERED: ELSEWHERE, Claim.TAKEN: None}
+"""What is noted without an attempt; None leaves the last error."""
 
 
 def _alert(columns: Sequence[object]) -> Alert:
@@ -91,7 +109,7 @@ _DUE = (
     " ORDER BY next_at_us, alert LIMIT ?"
 )
 _RECORD = (
-    "UPDATE alert_deliveries SET attempts = attempts + 1, delivered_at_us = ?, next_at_us = ?,"
-    " last_error = ? WHERE alert = (SELECT id FROM alerts WHERE alert_id = ?) AND channel = ?"
-    " AND delivered_at_us IS NULL"
+    "UPDATE alert_deliveries SET attempts = attempts + ?, delivered_at_us = ?, next_at_us = ?,"
+    " last_error = coalesce(?, last_error) WHERE delivered_at_us IS NULL AND channel = ?"
+    " AND alert = (SELECT id FROM alerts WHERE alert_id = ?)"
 )

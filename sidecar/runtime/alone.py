@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sidecar.alerts.claims import Claims, NoClaims
 from sidecar.domain.alerts import Origin
 from sidecar.domain.clock import Clock
 from sidecar.domain.sharing import FleetState
@@ -30,6 +31,10 @@ class Alone:
     def fleet(self) -> FleetState | None:
         """Return what is known of the fleet; None without one."""
         return None
+
+    def claims(self) -> Claims:
+        """Return who delivers alerts: this sidecar."""
+        return NoClaims()
 
     async def leave(self) -> None:
         """End, before the ledger is closed."""

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from sidecar.domain.alerts import Origin
 from sidecar.domain.clock import Clock
 from sidecar.domain.sharing import FleetState
+from sidecar.fleet.alerts import FleetClaims
 from sidecar.fleet.connection import BooksConnection
 from sidecar.fleet.exchanger import Exchanger
 from sidecar.fleet.ledger import FleetLedger
@@ -35,7 +36,9 @@ class FleetMember(Alone):
             connection_settings(url_file)
         except (FleetRefusedError, FleetUnreachableError) as error:
             raise LedgerRefusedError(f"--fleet-url-file {error}") from None
-        self._books = PostgresBooks(BooksConnection(url_file))
+        self._steady = steady_clock
+        self._connection = BooksConnection(url_file)
+        self._books = PostgresBooks(self._connection)
         self._exchanger = Exchanger(
             self._books, steady_clock, settings.time_zone, socket.gethostname()
         )
@@ -63,6 +66,13 @@ class FleetMember(Alone):
     def fleet(self) -> FleetState:
         """See Alone.fleet."""
         return self._exchanger.state()
+
+    def claims(self) -> FleetClaims:
+        """See Alone.claims; once it has started."""
+        assert self._ledger is not None, "the ledger is open"
+        holder = self._ledger.holder()
+        assert holder is not None, "a place in the fleet"
+        return FleetClaims(self._connection, holder.uid, self._steady)
 
     async def leave(self) -> None:
         """Give back what is not used, and close the connection."""

@@ -140,7 +140,7 @@ async def serve(settings: Settings, lines: Log) -> None:
             run_maintenance(ledger, clock, settings.retention_days * DAY_US),
             run_key_maintenance(ledger, authorizer, clock),
             watch_disk(ledger),
-            Dispatcher(ledger, channels, wall_clock_us, counts).run(),
+            Dispatcher(ledger, channels, wall_clock_us, counts, member.claims()).run(),
             reloader.run(),
             readiness.run(),
             *rotation,

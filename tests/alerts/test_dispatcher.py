@@ -10,6 +10,7 @@ from support.alerts import alert
 
 from sidecar.alerts import dispatcher
 from sidecar.alerts.channel import NotDeliveredError
+from sidecar.alerts.claims import NoClaims
 from sidecar.alerts.counts import AlertCounts
 from sidecar.alerts.dispatcher import MAX_ATTEMPTS, Dispatcher
 from sidecar.domain.alerts import Alert, AlertGroup, Delivery, DeliveryOutcome
@@ -107,7 +108,9 @@ def run(
 
     async def play() -> None:
         outbox, counts = Memory([one.name for one in channels]), AlertCounts()
-        running = asyncio.create_task(Dispatcher(outbox, channels, lambda: 0, counts).run())
+        running = asyncio.create_task(
+            Dispatcher(outbox, channels, lambda: 0, counts, NoClaims()).run()
+        )
         await asyncio.sleep(0)
         await asyncio.wait_for(scene(outbox, counts), 20)
         running.cancel()

@@ -11,6 +11,7 @@ from support.reservations import limit, reservation
 
 from sidecar.alerts import dispatcher, summaries
 from sidecar.alerts.channel import NotDeliveredError
+from sidecar.alerts.claims import NoClaims
 from sidecar.alerts.counts import AlertCounts
 from sidecar.alerts.dispatcher import Dispatcher
 from sidecar.domain.alerts import Alert
@@ -55,7 +56,9 @@ async def flood(ledger: SqliteLedger, rules: Sequence[str], callers: int) -> Non
 async def delivered(ledger: SqliteLedger, receiver: Receiver, clock_us: int = NOON) -> AlertCounts:
     """Run a dispatcher until nothing is due."""
     counts = AlertCounts()
-    running = asyncio.create_task(Dispatcher(ledger, [receiver], lambda: clock_us, counts).run())
+    running = asyncio.create_task(
+        Dispatcher(ledger, [receiver], lambda: clock_us, counts, NoClaims()).run()
+    )
     async with asyncio.timeout(60):
         while ledger.due(receiver.name, clock_us, 1):  # noqa: ASYNC110 - as its operator would
             await asyncio.sleep(0.01)
