@@ -20,6 +20,15 @@ def server() -> Iterator[PostgresServer]:
     server.remove()
 
 
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that a test may stop."""
+    with needed():
+        server = PostgresServer()
+    yield server
+    server.remove()
+
+
 @pytest.fixture(scope="session")
 def pooler(server: PostgresServer) -> Iterator[Pooler]:
     """A pooler before the server."""

@@ -182,6 +182,7 @@ class PostgresPlace(Place):
             f"UPDATE fleet_holder SET seen_us = seen_us - {us}",
             f"UPDATE fleet_budget SET short_at_us = short_at_us - {us}",
             f"UPDATE fleet_share SET seen_us = seen_us - {us}, busy_until_us = busy_until_us - {us}",
+            f"UPDATE fleet_alert SET until_us = until_us - {us}",
         )
 
     def replace_server(self) -> None:

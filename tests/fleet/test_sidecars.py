@@ -4,7 +4,7 @@ import shutil
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,20 +16,10 @@ from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar
 from support.policies import limit, minimal
 from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
-from support.tools import needed
 
 CEILING = 300
 
 Start = Callable[..., RunningSidecar]
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    """A server that a test may stop."""
-    with needed():
-        server = PostgresServer()
-    yield server
-    server.remove()
 
 
 @pytest.fixture
