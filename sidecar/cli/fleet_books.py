@@ -20,10 +20,10 @@ SignedBy = Annotated[str, typer.Option("--signed-by", "--by", help="Who is respo
 Why = Annotated[str, typer.Option(help="Why; the books keep it.")]
 
 
-def need_driver() -> None:
+def need_driver(what: str = "sidecar fleet") -> None:
     """Exit 2 without the driver, which sidecar.fleet imports."""
     if find_spec("asyncpg") is None:
-        raise fail(f"sidecar fleet: {NEEDS_DRIVER}", 2)
+        raise fail(f"{what}: {NEEDS_DRIVER}", 2)
 
 
 def ask_books(url_file: Path, operation: Coroutine[Any, Any, T]) -> T:

@@ -9,11 +9,13 @@ import typer
 
 from sidecar.cli.csv_rows import write_csv
 from sidecar.cli.key_options import (
+    FleetUrlOption,
     KeysFormat,
     KeysFormatOption,
     PoliciesDirectory,
     iso,
     read_registry,
+    warn_of_silent,
 )
 from sidecar.cli.mistral_options import open_mistral
 from sidecar.cli.options import LedgerFile, MomentOption, fail
@@ -46,17 +48,19 @@ def audit(
             help="The organization's admin key: compares with the keys at Mistral, too.",
         ),
     ] = None,
+    fleet_url_file: FleetUrlOption = None,
     at: MomentOption = None,
     output: KeysFormatOption = KeysFormat.TEXT,
 ) -> None:
     """Find keys that are unused, old, expired, too broad or not owned. Exit 1 if there are any.
 
     With an admin key, also keys that only Mistral or only the registry has. Works while a
-    sidecar uses the ledger, too.
+    sidecar uses the ledger, too. With a fleet's URL, the use of keys is that of all its sidecars.
 
     Example: sidecar keys audit --policies policies --ledger ledger.sqlite
     """
-    keys = read_registry(policies, ledger, at)
+    keys = read_registry(policies, ledger, at, fleet_url_file)
+    warn_of_silent(keys)
     auditor = Auditor(keys.catalogue, keys.at_us, unused_days, old_days)
     findings = list(auditor.audit(keys.records))
     if admin_key_file is not None:
@@ -65,6 +69,7 @@ def audit(
         report = {
             "at": iso(keys.at_us),
             "keys": len(keys.records),
+            **({} if fleet_url_file is None else {"silent_sidecars": keys.silent}),
             "findings": [asdict(finding) for finding in findings],
         }
         say_json(report)

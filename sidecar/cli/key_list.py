@@ -8,12 +8,14 @@ import typer
 
 from sidecar.cli.csv_rows import write_csv
 from sidecar.cli.key_options import (
+    FleetUrlOption,
     Keys,
     KeysFormat,
     KeysFormatOption,
     PoliciesDirectory,
     iso,
     read_registry,
+    warn_of_silent,
 )
 from sidecar.cli.options import Format, FormatOption, LedgerFile, MomentOption, fail
 from sidecar.cli.tables import Table, print_table
@@ -32,16 +34,18 @@ COLUMNS = ("id", "name", "workspace", "owner", "state", "created", "last used", 
 def list_keys(
     policies: PoliciesDirectory,
     ledger: LedgerFile,
+    fleet_url_file: FleetUrlOption = None,
     at: MomentOption = None,
     output: KeysFormatOption = KeysFormat.TEXT,
 ) -> None:
     """List the registered keys, and when each was used last.
 
-    Works on a ledger in use, too.
+    Works on a ledger in use, too. With a fleet's URL, the use of keys is that of all its sidecars.
 
     Example: sidecar keys list --policies policies --ledger ledger.sqlite
     """
-    keys = read_registry(policies, ledger, at)
+    keys = read_registry(policies, ledger, at, fleet_url_file)
+    warn_of_silent(keys)
     listed = [_summary(key, keys.at_us) for key in keys.records]
     if output is KeysFormat.JSON:
         say_json(listed)
@@ -60,16 +64,18 @@ def show(
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id in the data files.")],
     policies: PoliciesDirectory,
     ledger: LedgerFile,
+    fleet_url_file: FleetUrlOption = None,
     at: MomentOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Show one key: its entry, its versions, its calls, and what an audit finds.
 
-    Works on a ledger in use, too.
+    Works on a ledger in use, too. With a fleet's URL, the use of keys is that of all its sidecars.
 
     Example: sidecar keys show ml-team-key --policies policies --ledger ledger.sqlite
     """
-    keys = read_registry(policies, ledger, at)
+    keys = read_registry(policies, ledger, at, fleet_url_file)
+    warn_of_silent(keys)
     record = next((one for one in keys.records if one.id == key), None)
     if record is None:
         raise fail(f"{key}: no key of that id is registered in {policies}")

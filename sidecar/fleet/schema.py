@@ -9,6 +9,8 @@ No sum is kept beside its parts (L8): what is granted of a budget is read from i
     fleet_budget     one for each limit's scope in one window
     fleet_share      one for each holder of a budget
     fleet_alert      one for each channel of an alert that is the fleet's
+    fleet_key        one for each holder and key whose use it counts
+    fleet_key_usage  one for each holder, and name of a key, model and effect
     fleet_forgotten  what operators have signed of vanished holders' shares
 """
 
@@ -30,7 +32,9 @@ CREATE TABLE fleet_holder (
     version  BIGINT NOT NULL,
     seen_us  BIGINT NOT NULL,
     name     TEXT NOT NULL,
-    forgotten_us BIGINT NOT NULL DEFAULT 0
+    forgotten_us BIGINT NOT NULL DEFAULT 0,
+    keys_us  BIGINT NOT NULL DEFAULT 0,
+    left_us  BIGINT NOT NULL DEFAULT 0
 );
 CREATE TABLE fleet_budget (
     id              BYTEA PRIMARY KEY,
@@ -90,6 +94,22 @@ CREATE TABLE fleet_alert (
     until_us        BIGINT NOT NULL,
     delivered_us    BIGINT
 );
+CREATE TABLE fleet_key (
+    uid      TEXT NOT NULL,
+    key_id   TEXT NOT NULL,
+    since_us BIGINT NOT NULL,
+    PRIMARY KEY (uid, key_id)
+);
+CREATE TABLE fleet_key_usage (
+    uid           TEXT NOT NULL,
+    key_id        TEXT NOT NULL,
+    model         TEXT NOT NULL,
+    effect        TEXT NOT NULL,
+    first_used_us BIGINT NOT NULL,
+    last_used_us  BIGINT NOT NULL,
+    decisions     BIGINT NOT NULL,
+    PRIMARY KEY (uid, key_id, model, effect)
+);
 CREATE TABLE fleet_spend (
     uid           TEXT NOT NULL,
     day_us        BIGINT NOT NULL,
@@ -128,7 +148,9 @@ _INSERT = (
 )
 _UPDATE = f"UPDATE fleet SET schema_version = {VERSION}"  # noqa: S608 - a number
 
-_WRITTEN = "fleet_holder, fleet_budget, fleet_share, fleet_alert, fleet_spend"
+_WRITTEN = (
+    "fleet_holder, fleet_budget, fleet_share, fleet_alert, fleet_key, fleet_key_usage, fleet_spend"
+)
 _RIGHTS = (
     "GRANT SELECT, UPDATE ON fleet TO {role}",
     "GRANT SELECT, INSERT, UPDATE ON {tables} TO {role}",

@@ -1,7 +1,6 @@
 """The place of a sidecar in a fleet: its ledger, and the exchanges with the fleet's books."""
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,12 @@ from sidecar.domain.sharing import FleetState
 from sidecar.fleet.alerts import FleetClaims
 from sidecar.fleet.connection import BooksConnection
 from sidecar.fleet.exchanger import Exchanger
+from sidecar.fleet.key_usage import KeyReporter
 from sidecar.fleet.ledger import FleetLedger
 from sidecar.fleet.postgres import PostgresBooks
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
 from sidecar.fleet.url import connection_settings
+from sidecar.ledger.key_reports import read_keys
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.runtime.alone import Alone, ledger_options
 from sidecar.runtime.settings import Settings
@@ -43,7 +44,10 @@ class FleetMember(Alone):
             self._books, steady_clock, settings.time_zone, socket.gethostname()
         )
         self._ledger: FleetLedger | None = None
-        self._exchanging: asyncio.Task[None] | None = None
+        self._file = settings.ledger
+        self._uid = ""
+        self._keys: KeyReporter | None = None
+        self._working: list[asyncio.Task[None]] = []
 
     def open_ledger(
         self, settings: Settings, zone: ZoneInfo, channels: Sequence[str], origin: Origin
@@ -57,7 +61,12 @@ class FleetMember(Alone):
         """Take the place of the ledger in the fleet, and exchange from now on."""
         assert self._ledger is not None, "the ledger is open"
         await self._exchanger.start(self._ledger, clock)
-        self._exchanging = asyncio.create_task(self._exchanger.run())
+        holder = self._ledger.holder()
+        assert holder is not None, "the start has written it"
+        self._uid = holder.uid
+        self._keys = KeyReporter(self._connection, holder.uid, lambda: read_keys(self._file, 0))
+        work = (self._exchanger.run(), self._keys.run())
+        self._working = [asyncio.create_task(one) for one in work]
 
     def problem(self) -> str:
         """See Alone.problem."""
@@ -69,16 +78,14 @@ class FleetMember(Alone):
 
     def claims(self) -> FleetClaims:
         """See Alone.claims; once it has started."""
-        assert self._ledger is not None, "the ledger is open"
-        holder = self._ledger.holder()
-        assert holder is not None, "a place in the fleet"
-        return FleetClaims(self._connection, holder.uid, self._steady)
+        return FleetClaims(self._connection, self._uid, self._steady)
 
     async def leave(self) -> None:
         """Give back what is not used, and close the connection."""
-        if self._exchanging is not None:
-            self._exchanging.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._exchanging
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+        if self._keys is not None:
+            await self._keys.report(leaving=True)
             await self._exchanger.leave()
         await self._books.close()
