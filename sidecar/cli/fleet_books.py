@@ -26,10 +26,10 @@ def need_driver(what: str = "sidecar fleet") -> None:
         raise fail(f"{what}: {NEEDS_DRIVER}", 2)
 
 
-def ask_books(url_file: Path, operation: Coroutine[Any, Any, T]) -> T:
-    """Run an operation on the books and return its result; or print why not and exit."""
-    from sidecar.fleet.operations import UnknownNameError  # noqa: PLC0415 - needs the driver
-    from sidecar.fleet.protocol import (  # noqa: PLC0415
+def check_url_file(url_file: Path) -> None:
+    """Exit 2 without the driver, or if the file does not have the URL of books."""
+    need_driver(FLEET_URL_FILE.name)
+    from sidecar.fleet.protocol import (  # noqa: PLC0415 - needs the driver
         FleetRefusedError,
         FleetUnreachableError,
     )
@@ -38,8 +38,22 @@ def ask_books(url_file: Path, operation: Coroutine[Any, Any, T]) -> T:
     try:
         connection_settings(url_file)
     except (FleetRefusedError, FleetUnreachableError) as error:
+        raise fail(f"{FLEET_URL_FILE.name} {error}", 2) from None
+
+
+def ask_books(url_file: Path, operation: Coroutine[Any, Any, T]) -> T:
+    """Run an operation on the books and return its result; or print why not and exit."""
+    from sidecar.fleet.operations import UnknownNameError  # noqa: PLC0415 - needs the driver
+    from sidecar.fleet.protocol import (  # noqa: PLC0415
+        FleetRefusedError,
+        FleetUnreachableError,
+    )
+
+    try:
+        check_url_file(url_file)
+    except typer.Exit:
         operation.close()
-        raise fail(f"--fleet-url-file {error}", 2) from None
+        raise
     try:
         return asyncio.run(operation)
     except UnknownNameError as error:

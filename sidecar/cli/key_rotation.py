@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sidecar.cli.fleet_books import check_url_file
 from sidecar.cli.mistral_options import AdminKeyFile, open_mistral
 from sidecar.cli.options import Format, FormatOption, LedgerFile, fail
 from sidecar.cli.rotation_options import PepperFile, RotationOptions, SinkOption
@@ -20,7 +21,9 @@ from sidecar.keys.api_variants import ApiVariantName
 from sidecar.keys.pepper import read_pepper
 from sidecar.keys.settings import NewKeySpec, RotationError
 from sidecar.ledger.key_store import KeyStore, LeaseHeldError, RotationRefusedError
-from sidecar.ledger.protocol import LedgerUnavailableError
+from sidecar.ledger.place_in_fleet import is_in_fleet
+from sidecar.ledger.protocol import LedgerRefusedError, LedgerUnavailableError
+from sidecar.runtime.shared_flags import FLEET_URL_FILE
 
 if TYPE_CHECKING:
     from sidecar.keys.rotator import Rotator
@@ -157,6 +160,7 @@ def abort(
 
 def _run(place: Place, work: Work, wanted: NewKeySpec | None = None) -> None:
     """Do the work with its progress on standard error, and print the result."""
+    _check_fleet(place)
     key_store, failure = open_key_store(place.ledger, place.others.timings), ""
     try:
         _on_place(place, key_store, work, wanted or NewKeySpec())
@@ -175,8 +179,26 @@ def _run(place: Place, work: Work, wanted: NewKeySpec | None = None) -> None:
         raise fail(failure)
 
 
+def _check_fleet(place: Place) -> None:
+    """Exit if the ledger is in a fleet whose use of keys is left out, or that cannot be asked."""
+    if place.others.fleet_url_file is not None:
+        check_url_file(place.others.fleet_url_file)
+        return
+    try:
+        is_other = place.ledger.exists() and is_in_fleet(place.ledger)
+    except LedgerRefusedError as error:
+        raise fail(error) from None
+    if is_other:
+        raise fail(
+            f"{place.ledger} is in a fleet, whose other sidecars use the key, too: give"
+            f" {FLEET_URL_FILE.name}, so that no key is revoked which one of them uses",
+            2,
+        )
+
+
 def _plan(place: Place) -> None:
     """Print what a rotation would do."""
+    _check_fleet(place)
     key_store = open_key_store(place.ledger, place.others.timings)
     try:
         found = _on_place(
@@ -226,7 +248,7 @@ def _steps_ahead(
 
 def _on_place(place: Place, key_store: KeyStore, work: Work, wanted: NewKeySpec) -> Any:
     """Do the work with Mistral and the sink, and show the progress."""
-    from sidecar.keys.rotator import Rotator  # noqa: PLC0415 - takes a while, and not all need it
+    from sidecar.keys.rotator import Rotator, other_sidecars  # noqa: PLC0415 - slow to import
     from sidecar.keys.sinks.factory import open_sink  # noqa: PLC0415
 
     async def run(progress: Progress) -> Any:
@@ -240,11 +262,18 @@ def _on_place(place: Place, key_store: KeyStore, work: Work, wanted: NewKeySpec)
         except ValueError as error:
             raise fail(f"--key-pepper-file: {error}", 2) from None
         try:
-            return await work(
-                Rotator(
-                    key_store, client, sink, pepper, now_us, progress, place.others.timings, wanted
-                )
+            rotator = Rotator(
+                key_store,
+                client,
+                sink,
+                pepper,
+                now_us,
+                progress,
+                place.others.timings,
+                wanted,
+                other_sidecars(place.others.fleet_url_file),
             )
+            return await work(rotator)
         finally:
             await client.close()
             await sink.close()

@@ -6,7 +6,7 @@ nothing twice. It is what the view `key_usage` of the ledger says.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from random import SystemRandom
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from sidecar.fleet.books import MAX_SUM
 from sidecar.fleet.connection import BooksConnection
 from sidecar.fleet.operations import operate
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
-from sidecar.fleet.session import Session
+from sidecar.fleet.session import Row, Session
 from sidecar.fleet.statements import CLOCK
 from sidecar.ledger.key_reports import KeyFacts, key_use
 from sidecar.ledger.protocol import LedgerRefusedError
@@ -47,11 +47,23 @@ _Count = tuple[int, int, int]
 class KeyReporter:
     """Reports the use of keys by one holder."""
 
-    def __init__(self, connection: BooksConnection, uid: str, read: Callable[[], KeyFacts]) -> None:
-        """Report what `read` finds in the ledger, over the connection of the exchanges."""
+    def __init__(
+        self,
+        connection: BooksConnection,
+        uid: str,
+        read_facts: Callable[[], KeyFacts],
+        read_version_uses: Callable[[Collection[str], int], Mapping[str, tuple[int, int]]],
+    ) -> None:
+        """Report what the ledger has, over the connection of the exchanges.
+
+        `read_version_uses` reads the uses of versions by decisions after a row id.
+        """
         self._connection = connection
         self._uid = uid
-        self._read = read
+        self._read_facts = read_facts
+        self._read_version_uses = read_version_uses
+        self._decision = 0
+        """Up to which the uses of versions that rotate are told."""
         self._told_uses: dict[_Use, _Count] = {}
         self._told_since: dict[str, int] = {}
         self._is_failing = False
@@ -69,8 +81,9 @@ class KeyReporter:
         A holder that leaves uses no key until its next report.
         """
         try:
-            facts = await asyncio.to_thread(self._read)
+            facts = await asyncio.to_thread(self._read_facts)
             await self._tell(facts)
+            await self._tell_versions(facts.decision)
             is_known = await self._mark(leaving=leaving)
         except (LedgerRefusedError, FleetUnreachableError, FleetRefusedError) as error:
             if not self._is_failing:
@@ -94,15 +107,33 @@ class KeyReporter:
             await self._write(_WRITE_SINCE, list(texts), list(texts.values()))
             self._told_since.update(keys)
 
+    async def _tell_versions(self, decision: int) -> None:
+        """Tell of versions in rotation, which this ledger may not have.
+
+        Those of a rotation that begins after this look are used after `decision`.
+        """
+        rotating = await self._fetch(_ROTATING)
+        versions = {row[name] for row in rotating for name in ("old_version", "new_version")}
+        if versions:
+            uses = await asyncio.to_thread(self._read_version_uses, versions, self._decision)
+            if uses:
+                columns = zip(*((version, *use) for version, use in uses.items()), strict=True)
+                await self._write(_WRITE_VERSIONS, *map(list, columns))
+        self._decision = decision
+
     async def _mark(self, *, leaving: bool) -> bool:
         return bool(await self._write(_MARK, leaving))
 
     async def _write(self, statement: str, *arguments: object) -> int:
-        """Run a statement for this holder in a transaction; return how many rows it says."""
+        """Run a statement for this holder; return how many rows it returns."""
+        return len(await self._fetch(statement, self._uid, *arguments))
 
-        async def work(session: Session) -> int:
+    async def _fetch(self, statement: str, *arguments: object) -> list[Row]:
+        """Run a statement in a transaction."""
+
+        async def work(session: Session) -> list[Row]:
             async with session.transaction(round(DEADLINE_SECONDS * 1000), None):
-                return len(await session.fetch(statement, self._uid, *arguments))
+                return await session.fetch(statement, *arguments)
 
         return await self._connection.run(work, DEADLINE_SECONDS)
 
@@ -149,8 +180,14 @@ async def _read(session: Session) -> FleetKeyFacts:
     return FleetKeyFacts(
         {row["key_id"]: row["since_us"] for row in await session.fetch(_SINCE)},
         [key_use(**row) for row in await session.fetch(_USES)],
-        [SilentHolder(**row) for row in await session.fetch(_SILENT, MAX_SILENT)],
+        await silent_holders(session),
     )
+
+
+async def silent_holders(session: Session, within_us: int = MAX_SUM) -> list[SilentHolder]:
+    """Return the holders that do not report, and were heard of within some time."""
+    rows = await session.fetch(_SILENT, MAX_SILENT, within_us)
+    return [SilentHolder(**row) for row in rows]
 
 
 _WRITE_USES = """
@@ -168,12 +205,22 @@ INSERT INTO fleet_key (uid, key_id, since_us)
 SELECT $1::text, * FROM unnest($2::text[], $3::bigint[]) AS told (key_id, since_us)
 ON CONFLICT (uid, key_id) DO UPDATE SET since_us = excluded.since_us
 """
+# A look has but the decisions since the last one.
+_WRITE_VERSIONS = """
+INSERT INTO fleet_version_usage AS known (uid, version, first_used_us, last_used_us)
+SELECT $1::text, * FROM unnest($2::text[], $3::bigint[], $4::bigint[])
+    AS told (version, first_used_us, last_used_us)
+ON CONFLICT (uid, version) DO UPDATE SET
+    first_used_us = least(known.first_used_us, excluded.first_used_us),
+    last_used_us = greatest(known.last_used_us, excluded.last_used_us)
+"""
 _MARK = f"""
 WITH {CLOCK}
 UPDATE fleet_holder SET keys_us = now_us, left_us = CASE WHEN $2::boolean THEN now_us ELSE 0 END
 FROM clock WHERE uid = $1::text RETURNING uid
 """  # noqa: S608 - constants of our own
 
+_ROTATING = "SELECT old_version, new_version FROM fleet_rotation WHERE new_version <> ''"
 _SINCE = "SELECT key_id, min(since_us) AS since_us FROM fleet_key GROUP BY key_id"
 _USES = f"""
 SELECT key_id, model, effect, min(first_used_us) AS first_us, max(last_used_us) AS last_us,
@@ -184,5 +231,6 @@ _SILENT = f"""
 WITH {CLOCK}
 SELECT uid, name, keys_us FROM fleet_holder CROSS JOIN clock
 WHERE forgotten_us = 0 AND left_us = 0 AND keys_us <= now_us - {SILENT_US}
+    AND seen_us > now_us - $2::bigint
 ORDER BY keys_us, uid LIMIT $1
 """  # noqa: S608 - constants of our own

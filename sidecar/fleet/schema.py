@@ -11,6 +11,8 @@ No sum is kept beside its parts (L8): what is granted of a budget is read from i
     fleet_alert      one for each channel of an alert that is the fleet's
     fleet_key        one for each holder and key whose use it counts
     fleet_key_usage  one for each holder, and name of a key, model and effect
+    fleet_rotation   one for each key that was rotated: who does, and which versions both work
+    fleet_version_usage  one for each holder and version of a key that rotates
     fleet_forgotten  what operators have signed of vanished holders' shares
 """
 
@@ -110,6 +112,21 @@ CREATE TABLE fleet_key_usage (
     decisions     BIGINT NOT NULL,
     PRIMARY KEY (uid, key_id, model, effect)
 );
+CREATE TABLE fleet_rotation (
+    key_id      TEXT PRIMARY KEY,
+    owner       TEXT NOT NULL,
+    until_us    BIGINT NOT NULL,
+    old_version TEXT NOT NULL DEFAULT '',
+    new_version TEXT NOT NULL DEFAULT '',
+    since_us    BIGINT NOT NULL DEFAULT 0
+);
+CREATE TABLE fleet_version_usage (
+    uid           TEXT NOT NULL,
+    version       TEXT NOT NULL,
+    first_used_us BIGINT NOT NULL,
+    last_used_us  BIGINT NOT NULL,
+    PRIMARY KEY (uid, version)
+);
 CREATE TABLE fleet_spend (
     uid           TEXT NOT NULL,
     day_us        BIGINT NOT NULL,
@@ -149,7 +166,8 @@ _INSERT = (
 _UPDATE = f"UPDATE fleet SET schema_version = {VERSION}"  # noqa: S608 - a number
 
 _WRITTEN = (
-    "fleet_holder, fleet_budget, fleet_share, fleet_alert, fleet_key, fleet_key_usage, fleet_spend"
+    "fleet_holder, fleet_budget, fleet_share, fleet_alert, fleet_key, fleet_key_usage,"
+    " fleet_rotation, fleet_version_usage, fleet_spend"
 )
 _RIGHTS = (
     "GRANT SELECT, UPDATE ON fleet TO {role}",

@@ -1,22 +1,38 @@
 """The grace period: how long the old key lives beside the new one, by the uses of both."""
 
+from collections.abc import Sequence
+
 from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.domain.rotation import GraceVerdict, KeyRotation, Stage, Version
+from sidecar.keys.other_sidecars import OtherSidecars
 from sidecar.keys.remote_keys import RemoteKeys
-from sidecar.keys.settings import Timings, in_thread
+from sidecar.keys.settings import Timings, UsesUnknownError, in_thread
 from sidecar.ledger.key_store import KeyStore
 
 OWN_USE_US = 60 * SECOND_US
 """A use of the new key within this time after its test counts as the test itself."""
 
 
+MAX_NAMED = 5
+"""Silent sidecars that are named."""
+
+
 class GracePeriod:
     """The uses of the two keys of a rotation, by Mistral's report and by the decisions."""
 
     def __init__(
-        self, key_store: KeyStore, remote: RemoteKeys, clock: Clock, timings: Timings
+        self,
+        key_store: KeyStore,
+        remote: RemoteKeys,
+        others: OtherSidecars,
+        clock: Clock,
+        timings: Timings,
     ) -> None:
-        """Read uses from the ledger, after recording those that Mistral reports."""
+        """Read uses from the ledger, after recording those that Mistral reports.
+
+        And from other sidecars.
+        """
+        self._others = others
         self._key_store = key_store
         self._remote = remote
         self._clock = clock
@@ -25,12 +41,44 @@ class GracePeriod:
     async def verdict(
         self, rotation: KeyRotation, new: Version, old: Version
     ) -> tuple[GraceVerdict, int]:
-        """Return what to do with the old key, and until when that holds. Raises MistralError."""
+        """Return what to do with the old key, and until when that holds.
+
+        Raises MistralError, and UsesUnknownError if other sidecars may use the old key.
+        """
         steps = await in_thread(self._key_store.steps, rotation.id)
         tried_us = max(step.at_us for step in steps if step.stage == Stage.VERIFIED)
         await self._remote.record_uses(new, old, tried_us + OWN_USE_US)
         new_first_us, _ = await in_thread(self._key_store.uses, new)
         _, old_last_us = await in_thread(self._key_store.uses, old)
-        return self._timings.grace.verdict(
-            self._clock(), rotation.stage_at_us, new_first_us, old_last_us
+        grace = self._timings.grace
+        others = await self._others.uses(new, old, grace.at_most_us)
+        verdict, until_us = grace.verdict(
+            self._clock(),
+            rotation.stage_at_us,
+            _first(new_first_us, others.new_first_us),
+            _last(old_last_us, others.old_last_us),
         )
+        if verdict is not GraceVerdict.REVOKE:
+            return verdict, until_us
+        if others.known_us < grace.after_first_use_us:
+            return GraceVerdict.WAIT, self._clock() + grace.after_first_use_us - others.known_us
+        if others.silent:
+            raise UsesUnknownError(_unknown(old, others.silent))
+        return verdict, until_us
+
+
+def _first(one_us: int | None, other_us: int | None) -> int | None:
+    return min((us for us in (one_us, other_us) if us is not None), default=None)
+
+
+def _last(one_us: int | None, other_us: int | None) -> int | None:
+    return max((us for us in (one_us, other_us) if us is not None), default=None)
+
+
+def _unknown(old: Version, silent: Sequence[str]) -> str:
+    more = f" and {len(silent) - MAX_NAMED} more" if len(silent) > MAX_NAMED else ""
+    return (
+        f"{old} is not revoked, since sidecars may use it that have not reported for two minutes:"
+        f" {', '.join(silent[:MAX_NAMED])}{more}. Run this again when they have, or sign for those"
+        " that are gone with `sidecar fleet forget`; --force revokes it anyway"
+    )

@@ -29,6 +29,7 @@ from sidecar.domain.rotation import (
 )
 from sidecar.keys.grace_period import GracePeriod
 from sidecar.keys.mistral import Mistral, MistralError, OutcomeUnknownError
+from sidecar.keys.other_sidecars import OtherSidecars
 from sidecar.keys.pepper import Pepper
 from sidecar.keys.remote_keys import RemoteKeys
 from sidecar.keys.rotation_progress import RotationProgress
@@ -38,6 +39,7 @@ from sidecar.keys.settings import (
     RotationError,
     StillInUseError,
     Timings,
+    UsesUnknownError,
     Watcher,
     in_thread,
 )
@@ -69,6 +71,7 @@ class Rotation:
         watcher: Watcher,
         timings: Timings,
         spec: NewKeySpec,
+        others: OtherSidecars,
         *,
         waits: bool = True,
         force: bool = False,
@@ -79,7 +82,7 @@ class Rotation:
         self._remote = RemoteKeys(key_store, mistral, clock, timings)
         self._stored = StoredSecret(sink, pepper, key_store, timings.consistency_seconds)
         self._progress = RotationProgress(key_store, watcher, clock)
-        self._grace = GracePeriod(key_store, self._remote, clock, timings)
+        self._grace = GracePeriod(key_store, self._remote, others, clock, timings)
         self._watcher, self._waits, self._force = watcher, waits, force
 
     async def run(self, rotation: KeyRotation) -> KeyRotation:
@@ -263,7 +266,9 @@ class Rotation:
         """Return what to do with the old key, and until when; WAIT while its uses are unknown."""
         try:
             return await self._grace.verdict(rotation, new, old)
-        except MistralError as error:
+        except (MistralError, UsesUnknownError) as error:
+            if self._force and isinstance(error, UsesUnknownError):
+                return GraceVerdict.WAIT, self._clock()
             if not self._waits:
                 raise RotationError(str(error)) from None
             self._watcher.waits(rotation, str(error), None)

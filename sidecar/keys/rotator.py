@@ -3,17 +3,26 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from sidecar.domain.clock import Clock
+from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.domain.rotation import KeyRotation, Survey, Version, version_in
 from sidecar.keys.mistral import Mistral, MistralError
+from sidecar.keys.other_sidecars import NoOtherSidecars, OtherSidecars
 from sidecar.keys.pepper import Pepper
 from sidecar.keys.recovery import Recovery
 from sidecar.keys.remote_keys import RemoteKeys
 from sidecar.keys.rotation import Rotation
 from sidecar.keys.rotation_progress import RotationProgress
-from sidecar.keys.settings import NewKeySpec, RotationError, Timings, Watcher, in_thread
+from sidecar.keys.settings import (
+    NewKeySpec,
+    RotationError,
+    Timings,
+    UsesUnknownError,
+    Watcher,
+    in_thread,
+)
 from sidecar.keys.sinks.sink import Sink
 from sidecar.keys.stored_secret import StoredSecret
 from sidecar.ledger.key_store import KeyStore
@@ -25,7 +34,7 @@ class Rotator:
     """Rotates keys of one organization. Belongs to the running event loop.
 
     Its methods raise RotationError, LedgerUnavailableError, and LeaseHeldError when another
-    process has the rotation's lease.
+    process has the rotation's lease, or its claim in a fleet.
     """
 
     key_store: KeyStore
@@ -36,6 +45,7 @@ class Rotator:
     watcher: Watcher
     timings: Timings = Timings()  # noqa: RUF009 - frozen
     spec: NewKeySpec = NewKeySpec()  # noqa: RUF009 - frozen
+    others: OtherSidecars = field(default_factory=NoOtherSidecars)
 
     async def survey(self, key_id: str) -> Survey:
         """Return which versions of a key Mistral lists; change nothing."""
@@ -92,6 +102,7 @@ class Rotator:
         begun = await in_thread(self.key_store.unfinished, key_id)
         if begun is None:
             raise RotationError(f"{key_id}: no rotation is under way")
+        await self._claim(key_id)
         begun = await in_thread(self.key_store.take_over, begun.id)
         recovery, run = self._recovery(), self._rotation().run
         return await self._leased(
@@ -99,6 +110,7 @@ class Rotator:
         )
 
     async def _begin(self, key_id: str, of: Version | None = None) -> KeyRotation:
+        await self._claim(key_id)
         rotation = await in_thread(self.key_store.begin, key_id, os.urandom(6).hex(), of)
         self.watcher.reached(rotation, "")
         return rotation
@@ -107,6 +119,7 @@ class Rotator:
         self, begun: KeyRotation, *, waits: bool = True, force: bool = False
     ) -> KeyRotation:
         """Continue an unfinished rotation."""
+        await self._claim(begun.key_id)
         begun = await in_thread(self.key_store.take_over, begun.id)
         self.watcher.reached(begun, "found unfinished")
         recovery, run = self._recovery(), self._rotation(waits=waits, force=force).run
@@ -122,7 +135,7 @@ class Rotator:
     def _rotation(self, *, waits: bool = True, force: bool = False) -> Rotation:
         return Rotation(
             self.key_store, self.mistral, self.sink, self.pepper, self.clock, self.watcher,
-            self.timings, self.spec, waits=waits, force=force,
+            self.timings, self.spec, self.others, waits=waits, force=force,
         )  # fmt: skip
 
     def _recovery(self) -> Recovery:
@@ -146,6 +159,12 @@ class Rotator:
                 one.cancel()
             await asyncio.gather(task, renewal, return_exceptions=True)
             await in_thread(self.key_store.release_lease, rotation.id)
+            await self.others.release(rotation.key_id, self.key_store.owner)
+
+    async def _claim(self, key_id: str) -> None:
+        """Claim the rotation of a key in its fleet, or renew the claim. It lapses as a lease."""
+        lease_us = round(self.timings.lease_seconds * SECOND_US)
+        await self.others.claim(key_id, self.key_store.owner, lease_us)
 
     async def _renew_lease(self, rotation: KeyRotation) -> KeyRotation:
         """Renew the lease until cancelled. Raises LeaseHeldError when it is lost."""
@@ -153,7 +172,11 @@ class Rotator:
             await asyncio.sleep(self.timings.lease_seconds / 3)
             try:
                 await in_thread(self.key_store.renew, rotation.id)
-            except LedgerUnavailableError:  # the lease lasts for two more attempts
+                await self._claim(rotation.key_id)
+            except (
+                LedgerUnavailableError,
+                UsesUnknownError,
+            ):  # the lease lasts for two more attempts
                 continue
 
 
@@ -162,3 +185,12 @@ async def _then(
 ) -> KeyRotation:
     """Await the first, and pass its result on."""
     return await then(await first)
+
+
+def other_sidecars(fleet_url_file: Path | None) -> OtherSidecars:
+    """Return the sidecars of a fleet, or none. Only a fleet needs its driver."""
+    if fleet_url_file is None:
+        return NoOtherSidecars()
+    from sidecar.keys.fleet_sidecars import FleetSidecars  # noqa: PLC0415
+
+    return FleetSidecars(fleet_url_file)

@@ -18,6 +18,7 @@ from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.domain.flag_errors import naming
 from sidecar.domain.rotation import KeyRotation, Version, VersionState, due_at_us
 from sidecar.keys.mistral import Mistral
+from sidecar.keys.other_sidecars import OtherSidecars
 from sidecar.keys.pepper import read_pepper
 from sidecar.keys.rotator import Rotator
 from sidecar.keys.secret import read_secret
@@ -48,8 +49,10 @@ class Schedule:
         ledger: Path,
         keys: Callable[[], Sequence[str]],
         clock: Clock,
+        others: OtherSidecars,
     ) -> None:
         """Rotate these keys by the wall clock. Raises ValueError, which names the flag."""
+        self._others = others
         self._settings = settings
         self._keys = keys
         self._clock = clock
@@ -138,8 +141,9 @@ class Schedule:
         client = Mistral(settings.mistral, admin_key)
         try:
             yield Rotator(
-                self._key_store, client, sink, self._pepper, self._clock, self, settings.timings
-            )
+                self._key_store, client, sink, self._pepper, self._clock, self, settings.timings,
+                others=self._others,
+            )  # fmt: skip
         finally:
             await client.close()
             await sink.close()

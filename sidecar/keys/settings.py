@@ -58,6 +58,10 @@ class StillInUseError(RotationError):
         )
 
 
+class UsesUnknownError(RotationError):
+    """It is not known which sidecars still use the old key, so it is not revoked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timings:
     """How long the steps of a rotation may take, in seconds."""

@@ -1,6 +1,8 @@
 """Keys in a ledger: their versions and usage, in one read-only snapshot."""
 
+import json
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +26,8 @@ class KeyFacts(NamedTuple):
     uses: list[KeyUse]
     versions: list[Version]
     """By key, the oldest first."""
+    decision: int
+    """The row id of the last decision or denial."""
 
 
 def read_keys(path: Path, clock_us: int) -> KeyFacts:
@@ -50,7 +54,24 @@ def _read(connection: sqlite3.Connection, path: Path, clock_us: int) -> KeyFacts
             version._replace(state=VersionState(version.state))
             for version in map(Version._make, connection.execute(_VERSIONS))
         ],
+        int(connection.execute(_LAST_DECISION).fetchone()[0]),
     )
+
+
+def read_version_uses(
+    path: Path, versions: Collection[str], after: int
+) -> dict[str, tuple[int, int]]:
+    """Return the first and last use of versions of keys, by decisions after a row id.
+
+    A version is KEY#NUMBER, as apps name it: this ledger need not have it. Raises
+    LedgerRefusedError.
+    """
+    with closing(ledger_file.open_reader(path)) as connection:
+        try:
+            rows = connection.execute(_VERSION_USES, (after, json.dumps(list(versions))))
+            return {version: (first_us, last_us) for version, first_us, last_us in rows}
+        except sqlite3.Error as error:
+            raise LedgerRefusedError(f"{path}: cannot be read: {error}") from None
 
 
 def key_use(
@@ -62,4 +83,12 @@ def key_use(
 
 
 _USES = "SELECT key_id, model, effect, first_used_at_us, last_used_at_us, decisions FROM key_usage"
+_LAST_DECISION = (
+    "SELECT max((SELECT coalesce(max(id), 0) FROM decisions),"
+    " (SELECT coalesce(max(id), 0) FROM denials))"
+)
+_VERSION_USES = (
+    "SELECT key_id, min(decided_at_us), max(decided_at_us) FROM all_decisions"
+    " WHERE id > ? AND key_id IN (SELECT value FROM json_each(?)) GROUP BY key_id"
+)
 _VERSIONS = f"SELECT {', '.join(Version._fields)} FROM key_versions ORDER BY key_id, version"  # noqa: S608 - names of our own

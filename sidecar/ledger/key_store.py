@@ -47,7 +47,8 @@ class KeyStore:
         self._sql = ledger_file.open_second_writer(path)
         self._lock = threading.Lock()
         self._clock = clock
-        self._owner = owner
+        self.owner = owner
+        """This process, for people and for leases."""
         self._lease_us = min(lease_us, MAX_LEASE_US)
 
     def versions(self, key_id: str) -> list[Version]:
@@ -112,7 +113,7 @@ class KeyStore:
             if of is not None and of.version != before:
                 raise RotationRefusedError(f"{of} is not the active version any more")
             number = self._open_version(key_id, nonce)
-            values = (key_id, before, number, Stage.CREATING, now_us, now_us, self._owner, until_us)
+            values = (key_id, before, number, Stage.CREATING, now_us, now_us, self.owner, until_us)
             rotation = rows.row_id(self._sql.execute(key_rows.BEGIN, values))
             self._log(rotation, "")
         return self._get(rotation)
@@ -123,22 +124,22 @@ class KeyStore:
             now_us, until_us = self._now_and_lease_end()
             current = self._row(rotation)
             held = now_us < current.lease_until_us <= now_us + MAX_LEASE_US
-            if held and current.owner != self._owner:
+            if held and current.owner != self.owner:
                 raise LeaseHeldError(_held(current))
-            self._sql.execute(key_rows.LEASE, (self._owner, until_us, rotation))
-            if current.owner not in ("", self._owner):
+            self._sql.execute(key_rows.LEASE, (self.owner, until_us, rotation))
+            if current.owner not in ("", self.owner):
                 self._log(rotation, f"taken over from {current.owner}, whose lease has ended")
         return self._get(rotation)
 
     def renew(self, rotation: int) -> None:
         """Extend the lease. Raises LeaseHeldError when another owner has it."""
         with self._writing():
-            self._sql.execute(key_rows.LEASE, (self._owner, self._check_owner(rotation), rotation))
+            self._sql.execute(key_rows.LEASE, (self.owner, self._check_owner(rotation), rotation))
 
     def release_lease(self, rotation: int) -> None:
         """End the lease, if it is still this owner's."""
         with self._writing():
-            self._sql.execute(key_rows.RELEASE_LEASE, (rotation, self._owner))
+            self._sql.execute(key_rows.RELEASE_LEASE, (rotation, self.owner))
 
     def note(self, rotation: int, text: str) -> None:
         """Record a step within a stage. Raises LeaseHeldError."""
@@ -230,13 +231,13 @@ class KeyStore:
     def _check_owner(self, rotation: int) -> int:
         """Raise LeaseHeldError if another owner has the lease; return the end of a renewed one."""
         current = self._row(rotation)
-        if current.owner != self._owner:
+        if current.owner != self.owner:
             raise LeaseHeldError(_held(current))
         return self._now_and_lease_end()[1]
 
     def _log(self, rotation: int, note: str) -> None:
         current = self._row(rotation)
-        values = (rotation, self._clock(), current.to_version, current.stage, self._owner, note)
+        values = (rotation, self._clock(), current.to_version, current.stage, self.owner, note)
         self._sql.execute(key_rows.LOG, values)
 
     def _get(self, rotation: int) -> KeyRotation:

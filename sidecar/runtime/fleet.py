@@ -1,6 +1,7 @@
 """The place of a sidecar in a fleet: its ledger, and the exchanges with the fleet's books."""
 
 import asyncio
+import functools
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from sidecar.fleet.ledger import FleetLedger
 from sidecar.fleet.postgres import PostgresBooks
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
 from sidecar.fleet.url import connection_settings
-from sidecar.ledger.key_reports import read_keys
+from sidecar.ledger.key_reports import read_keys, read_version_uses
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.runtime.alone import Alone, ledger_options
 from sidecar.runtime.settings import Settings
@@ -64,7 +65,12 @@ class FleetMember(Alone):
         holder = self._ledger.holder()
         assert holder is not None, "the start has written it"
         self._uid = holder.uid
-        self._keys = KeyReporter(self._connection, holder.uid, lambda: read_keys(self._file, 0))
+        self._keys = KeyReporter(
+            self._connection,
+            holder.uid,
+            lambda: read_keys(self._file, 0),
+            functools.partial(read_version_uses, self._file),
+        )
         work = (self._exchanger.run(), self._keys.run())
         self._working = [asyncio.create_task(one) for one in work]
 

@@ -238,7 +238,8 @@ def _key_rotation(settings: Settings, authorizer: Authorizer) -> list[Coroutine[
     """Return the schedule that rotates the active keys of the served policy set, if configured."""
     if not settings.rotation.every_days:
         return []
-    from sidecar.keys.schedule import Schedule  # noqa: PLC0415 - slow to import, and rarely used
+    from sidecar.keys.rotator import other_sidecars  # noqa: PLC0415 - rarely used
+    from sidecar.keys.schedule import Schedule  # noqa: PLC0415 - slow to import
 
     def active() -> list[str]:
         known = authorizer.policy.catalogue.keys.values()
@@ -246,7 +247,8 @@ def _key_rotation(settings: Settings, authorizer: Authorizer) -> list[Coroutine[
         alive = (key for key in known if key.expires.ToMicroseconds() > now_us)
         return [key.id for key in alive if key.state == "active"]
 
-    return [Schedule(settings.rotation, settings.ledger, active, wall_clock_us).run()]
+    others = other_sidecars(settings.fleet_url_file)
+    return [Schedule(settings.rotation, settings.ledger, active, wall_clock_us, others).run()]
 
 
 def _clock(ledger_us: int, settings: Settings) -> GuardedClock:

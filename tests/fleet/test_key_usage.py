@@ -32,6 +32,11 @@ HOSTILE = "[b]x[/] :cat:\x1b[2J\u202e\nFORGED"
 Start = Callable[..., RunningSidecar]
 
 
+def no_versions(*_: object) -> dict[str, tuple[int, int]]:
+    """Return the uses of versions in rotation: none."""
+    return {}
+
+
 class Reports:
     """Holders with ledgers, whose use of keys is reported to one place."""
 
@@ -47,7 +52,7 @@ class Reports:
         holder = FleetHolder(self.place, uid, name)
         holder.tell()
         connection = BooksConnection(self.place.url_file)
-        reporter = KeyReporter(connection, holder.uid, facts)
+        reporter = KeyReporter(connection, holder.uid, facts, no_versions)
         self._reporters.append((connection, reporter))
         return reporter
 
@@ -168,7 +173,7 @@ def test_hostile_names_are_reported_as_others_are(reports: Reports) -> None:
     """A column of PostgreSQL takes no NUL: two names that differ by one are counted together."""
     names = (HOSTILE, "a\0", "a\ufffd")
     uses = [KeyUse(KeyName(name, 0), "small-1", True, NOON, NOON, 1) for name in names]
-    facts = KeyFacts(NOON, dict.fromkeys(names, NOON), uses, [])
+    facts = KeyFacts(NOON, dict.fromkeys(names, NOON), uses, [], 0)
     assert reports.report(reports.reporter(lambda: facts))
     found = reports.read()
     assert {str(use.name): use.decisions for use in found.uses} == {HOSTILE: 1, "a\ufffd": 2}

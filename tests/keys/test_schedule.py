@@ -15,6 +15,7 @@ from support.sidecar_process import RunningSidecar, eventually
 
 from sidecar.domain.rotation import Stage, due_at_us
 from sidecar.keys.api_variants import MistralSettings
+from sidecar.keys.other_sidecars import NoOtherSidecars
 from sidecar.keys.schedule import DAY_US, Schedule
 from sidecar.keys.settings import KubernetesSettings, ScheduleSettings
 
@@ -40,7 +41,7 @@ class Sidecar(RotationHarness):
                 90, folder / "admin.key", f"file:{folder}/key.json", folder / "pepper",
                 MistralSettings(server.url), KubernetesSettings(), QUICK,
             ),
-            folder / f"{name}.sqlite", lambda: [KEY], self.now_us,
+            folder / f"{name}.sqlite", lambda: [KEY], self.now_us, NoOtherSidecars(),
         )  # fmt: skip
 
     def look(self) -> None:
