@@ -13,6 +13,9 @@ OWN_USE_US = 60 * SECOND_US
 """A use of the new key within this time after its test counts as the test itself."""
 
 
+REPORTED_US = 120 * SECOND_US
+"""Sidecars that are not silent have reported within this time."""
+
 MAX_NAMED = 5
 """Silent sidecars that are named."""
 
@@ -60,8 +63,9 @@ class GracePeriod:
         )
         if verdict is not GraceVerdict.REVOKE:
             return verdict, until_us
-        if others.known_us < grace.after_first_use_us:
-            return GraceVerdict.WAIT, self._clock() + grace.after_first_use_us - others.known_us
+        known_enough_us = max(grace.after_first_use_us, REPORTED_US)
+        if others.known_us < known_enough_us:
+            return GraceVerdict.WAIT, self._clock() + known_enough_us - others.known_us
         if others.silent:
             raise UsesUnknownError(_unknown(old, others.silent))
         return verdict, until_us

@@ -309,8 +309,9 @@ def test_without_the_books_alerts_wait_and_are_then_delivered_by_all(
             await asyncio.to_thread(own_server.start)
             third = pods.claims("third")
             [raised] = first.receiver.alerts
-            while await third.claim(Receiver.name, [raised]) != [DELIVERED]:  # noqa: ASYNC110 - it may not be told yet
-                await asyncio.sleep(0.02)
+            async with asyncio.timeout(60):
+                while await third.claim(Receiver.name, [raised]) != [DELIVERED]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
 
     pods.place.run(play())
     pods.close()

@@ -11,6 +11,7 @@ from sidecar.domain.clock import SECOND_US
 from sidecar.domain.rotation import KeyRotation
 from sidecar.keys.api_variants import MistralSettings
 from sidecar.keys.mistral import Mistral
+from sidecar.keys.other_sidecars import NoOtherSidecars, OtherSidecars
 from sidecar.keys.pepper import Pepper
 from sidecar.keys.rotator import Rotator
 from sidecar.keys.secret import Secret
@@ -42,6 +43,7 @@ class RotationHarness:
         self.sink = FileSink(folder / "key.json")
         self.pepper = Pepper(b"a pepper of 16 bytes")
         self.timings, self.new_key = QUICK, NewKeySpec()
+        self.others: OtherSidecars = NoOtherSidecars()
         self.ahead_us = 0
         self.steps: list[str] = []
         self.at: Callable[[KeyRotation], None] = lambda _: None
@@ -72,6 +74,7 @@ class RotationHarness:
                     self,
                     self.timings,
                     self.new_key,
+                    self.others,
                 )
                 return await work(rotator)
             finally:
