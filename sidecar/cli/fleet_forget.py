@@ -84,7 +84,7 @@ def forget(
         )
     if orphan.is_learning and not force:
         raise fail("the books lost commits, and gather what all holders have: wait a moment")
-    if not orphan.shares:
+    if not orphan.shares and orphan.forgotten_us:
         say(f"{uid}: has no share of a window that is open: nothing is stranded")
         return
     try:
@@ -94,7 +94,10 @@ def forget(
     say(f"holder {uid}, {orphan.name}: heard of {seen} ago")
     if orphan.forgotten_us:
         say("it was signed for before; this replaces that")
-    _show(orphan, amounts)
+    if orphan.shares:
+        _show(orphan, amounts)
+    else:
+        say("it has no share of a window that is open; its use of keys is not waited for any more")
     if not yes and not confirms("Sign that?"):
         raise fail(f"{uid}: nothing was changed")
     done = orphans.forget(fleet_url_file, orphan, amounts, signed_by, reason)

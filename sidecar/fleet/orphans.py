@@ -93,6 +93,8 @@ async def forget(
         await session.fetch(
             _RECORD, planned.uid, budgets, list(signed.values()), signed_by, reason, found.now_us
         )
+        if not budgets:
+            await session.fetch(_RECORD_ALONE, planned.uid, signed_by, reason, found.now_us)
         await session.fetch(_SIGN, planned.uid, budgets, list(signed.values()))
         await session.fetch(_FENCE, planned.uid, found.now_us)
 
@@ -147,6 +149,12 @@ FROM fleet_share AS share
 JOIN unnest($2::bytea[], $3::bigint[]) AS one (budget, signed) ON one.budget = share.budget
 WHERE uid = $1::text
 """
+_RECORD_ALONE = """
+INSERT INTO fleet_forgotten
+    (uid, budget, made_us, granted, spent, held, signed, made_by, reason)
+SELECT $1::text, ''::bytea, $4::bigint, 0, 0, 0, 0, $2::text, $3::text
+"""
+"""Of a holder without shares that are open: its use of keys is not waited for any more."""
 _SIGN = """
 UPDATE fleet_share SET granted = signed, spent = signed, held = 0
 FROM unnest($2::bytea[], $3::bigint[]) AS one (budget, signed)

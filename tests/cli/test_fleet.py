@@ -521,3 +521,16 @@ def test_a_ledger_that_is_in_no_fleet_has_no_place_to_leave(tmp_path: Path) -> N
     sidecar("ledger", "prune", "--ledger", tmp_path / "none.sqlite")
     code, _, err = sidecar("fleet", "rejoin", "--ledger", tmp_path / "none.sqlite")
     assert (code, "there is no such ledger" in err) == (1, True)
+
+
+def test_a_holder_without_shares_is_forgotten_so_that_keys_do_not_wait_for_it(
+    fleet: Fleet,
+) -> None:
+    """Who signed is kept, as for shares."""
+    FleetHolder(fleet.place, "gone").tell()
+    fleet.place.pass_us(200 * SECOND_US)
+    code, out, _ = fleet("forget", "gone", "--nothing-spent", *SIGNED, "--yes")
+    assert (code, "its use of keys is not waited for any more" in out) == (0, True)
+    assert fleet.status()["holders"][0]["forgotten_at"] is not None
+    [row] = fleet.sql("SELECT made_by, reason FROM fleet_forgotten")
+    assert (row["made_by"], row["reason"]) == ("ada@example.com", "its node was lost")
