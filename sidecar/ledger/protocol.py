@@ -21,7 +21,8 @@ The promises have numbers; tests cite them.
 Alerts:
 
 - A1 raised once: each threshold of each scope and window raises one alert, in the
-  transaction of the decision that reached it.
+  transaction of the decision that reached it. Of a fleet's ledgers, which all raise it, one
+  delivers it to each channel while the fleet's books answer: see fleet/alerts.py.
 - A2 delivered at least once: an alert stays due for each channel until that accepts it.
 
 Denials:

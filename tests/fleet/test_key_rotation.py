@@ -2,17 +2,20 @@
 
 import functools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from fleet.places import FleetHolder, PostgresPlace
 from fleet.postgres_server import PostgresServer
 from support.commands import sidecar
-from support.mistral_admin import MistralAdmin, mistral_admin
+from support.mistral_admin import ADMIN_KEY, MistralAdmin, mistral_admin
 from support.operator_ledger import operator_ledger
+from support.policies import minimal
 from support.reservations import limit
 from support.rotations import HOUR_US, KEY, RotationHarness
+from support.sidecar_process import RunningSidecar, eventually
 
 from sidecar.domain.rotation import Stage
 from sidecar.fleet import rotation
@@ -22,6 +25,8 @@ from sidecar.keys.fleet_sidecars import FleetSidecars
 from sidecar.keys.settings import RotationError, StillInUseError
 from sidecar.ledger.key_reports import read_keys, read_version_uses
 from sidecar.ledger.key_store import LeaseHeldError
+
+Start = Callable[..., RunningSidecar]
 
 OLD, NEW = f"{KEY}#1", f"{KEY}#2"
 
@@ -186,6 +191,32 @@ def test_without_the_books_no_rotation_begins(
     assert fleet.rotate() is Stage.SWITCHED
     fleet.close()
     fleet.place.close()
+
+
+def test_sidecars_that_serve_rotate_one_at_a_time(
+    postgres: PostgresPlace, tmp_path: Path, mistral: MistralAdmin, start_sidecar: Start
+) -> None:
+    """By `--rotate-keys-days`, too: it asks the same books."""
+    mistral.has(KEY).created_at -= timedelta(days=100)
+    keys = f"keys: {{{KEY}: {{workspace: lab, owner: ada, created: 2026-01-01}}}}"
+    (tmp_path / "admin.key").write_text(ADMIN_KEY)
+    (tmp_path / "pepper").write_text("a pepper of 16 bytes")
+    (tmp_path / "pepper").chmod(0o600)
+    claim = rotation.claim(postgres.url_file, KEY, "another", HOUR_US)
+    assert postgres.run(claim) == "another"
+    pod = start_sidecar(
+        minimal(tmp_path / "policies", keys_yaml=keys),
+        "--fleet-url-file", str(postgres.url_file), "--rotate-keys-days", "90",
+        "--look-seconds", "0.05", "--key-pepper-file", str(tmp_path / "pepper"),
+        "--mistral-url", mistral.url, "--mistral-admin-key-file", str(tmp_path / "admin.key"),
+        "--key-sink", f"file:{tmp_path}/key.json", "--propagation-seconds", "0",
+    )  # fmt: skip
+    eventually(lambda: mistral.seen["list"] >= 2, 30)
+    assert len(mistral.live) == 1
+    postgres.sql("UPDATE fleet_rotation SET until_us = 0")
+    eventually(lambda: len(mistral.live) == 2, 30)
+    pod.stop()
+    assert f"{KEY}: another is rotating it, in the same fleet" in pod.log
 
 
 @pytest.mark.parametrize("command", ["rotate", "rollback", "abort"])
