@@ -83,8 +83,8 @@ class FleetClaims:
         """See alerts/claims.py, Claims.settle. What cannot be told now is told later."""
         await self._tell(_rows(channel, delivered))
         for some in _parts(_rows(channel, others)):
-            # Else they lapse.
-            await self._asked(_GIVE_BACK, self._uid, list(some))
+            # Nothing waits for that: if it fails, the claims lapse.
+            await self._asked(_GIVE_BACK, self._uid, list(some), is_waited_for=False)
 
     async def _claimed(self, rows: _Rows, *, is_answered: bool) -> dict[bytes, Claim]:
         """Claim some rows, unless the books have just not answered."""
@@ -107,8 +107,14 @@ class FleetClaims:
                 self._untold.pop(told, None)
         return True
 
-    async def _asked(self, statement: str, *arguments: object) -> list[tuple[bytes, str]] | None:
-        """Run a statement in a transaction; return ids and results, or None for no answer."""
+    async def _asked(
+        self, statement: str, *arguments: object, is_waited_for: bool = True
+    ) -> list[tuple[bytes, str]] | None:
+        """Run a statement in a transaction; return ids and results, or None for no answer.
+
+        What is waited for is asked again and again, so that it is known how long the books are
+        away.
+        """
 
         async def work(session: Session) -> list[tuple[bytes, str]]:
             async with session.transaction(round(DEADLINE_SECONDS * 1000), None):
@@ -118,7 +124,7 @@ class FleetClaims:
         try:
             found = await self._connection.run(work, DEADLINE_SECONDS)
         except (FleetUnreachableError, FleetRefusedError) as error:
-            if self._lost_us is None:
+            if is_waited_for and self._lost_us is None:
                 self._lost_us = self._steady()
                 log.warning("the fleet's alerts wait for its books: %s", error)
             return None

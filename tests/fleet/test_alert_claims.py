@@ -288,6 +288,23 @@ def test_a_sidecar_whose_receiver_is_away_leaves_its_alerts_to_another(
     pods.place.run(play())
 
 
+def test_books_that_were_away_long_ago_are_waited_for_anew(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Nobody asked them in between."""
+    pods = Pods(PostgresPlace(own_server, tmp_path / "url"))
+    claims = pods.claims("first")
+    assert pods.claim(claims, alert()) == [OWN]
+    own_server.stop()
+    pods.settle(claims, [], [alert()])
+    pods.clock.now_us += 10 * PATIENCE_US
+    assert pods.claim(claims, alert()) == [TAKEN]
+    pods.clock.now_us += PATIENCE_US
+    assert pods.claim(claims, alert()) == [OWN]
+    pods.close()
+    pods.place.close()
+
+
 @pytest.mark.usefixtures("hurried")
 def test_without_the_books_alerts_wait_and_are_then_delivered_by_all(
     own_server: PostgresServer, tmp_path: Path
