@@ -53,12 +53,26 @@ A1 = [
         "burn-never-checked", "A1", "The running sidecar never checks burn rates.",
         "run_maintenance", "_once(ledger.burn(clock()))", "asyncio.sleep(0, 0)",
     ),
+    Mutant(
+        "every-sidecar-delivers", "A1", "Each sidecar of a fleet delivers the alerts of a budget.",
+        "FleetMember.claims",
+        "FleetClaims(self._connection, self._uid, self._steady)", "super().claims()",
+    ),
 ]  # fmt: skip
 
 A2 = [
     Mutant(
         "failed-is-delivered", "A2", "A failed attempt counts as a delivery.",
-        "Outbox.record", "None if error else now_us", "now_us",
+        "Outbox.record", "now_us if one.is_delivered else None", "now_us",
+    ),
+    Mutant(
+        "books-waited-for-without-end", "A2", "While a fleet's books are away, no alert is delivered.",
+        "FleetClaims._claimed",
+        "Claim.OWN if self._is_patience_over() else Claim.TAKEN", "Claim.TAKEN",
+    ),
+    TextMutant(
+        "claims-never-lapse", "A2", "What a sidecar has claimed no other delivers, though it is gone.",
+        "_CLAIM", " OR alert.until_us <= excluded.until_us - $2::bigint", "",
     ),
     Mutant(
         "only-first-channel", "A2", "An alert is delivered only to the first channel.",

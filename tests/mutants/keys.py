@@ -70,7 +70,15 @@ K1 = [
     ),
     Mutant(
         "two-at-work", "K1", "Two processes can hold the lease of one rotation.",
-        "KeyStore.take_over", "current.owner != self._owner", "current.owner is None",
+        "KeyStore.take_over", "current.owner != self.owner", "current.owner is None",
+    ),
+    Mutant(
+        "use-of-one-ledger", "K1", "In a fleet, a key is revoked that another sidecar uses.",
+        "GracePeriod.verdict", "_last(old_last_us, others.old_last_us)", "old_last_us",
+    ),
+    Mutant(
+        "silence-is-disuse", "K1", "In a fleet, a key is revoked that a silent sidecar may use.",
+        "GracePeriod.verdict", "others.silent", "False",
     ),
 ]  # fmt: skip
 
