@@ -78,7 +78,11 @@ K1 = [
     ),
     Mutant(
         "silence-is-disuse", "K1", "In a fleet, a key is revoked that a silent sidecar may use.",
-        "GracePeriod.verdict", "others.silent", "False",
+        "GracePeriod.verdict",
+        "if others.silent:\n"
+        "    ...",
+        "if False:\n"
+        "    ...",
     ),
 ]  # fmt: skip
 
