@@ -54,21 +54,21 @@ class GracePeriod:
         new_first_us, _ = await in_thread(self._key_store.uses, new)
         _, old_last_us = await in_thread(self._key_store.uses, old)
         grace = self._timings.grace
-        others = await self._others.uses(new, old, grace.at_most_us)
-        verdict, until_us = grace.verdict(
+        reported = await self._others.uses(new, old, grace.at_most_us)
+        what, until_us = grace.verdict(
             self._clock(),
             rotation.stage_at_us,
-            _first(new_first_us, others.new_first_us),
-            _last(old_last_us, others.old_last_us),
+            _first(new_first_us, reported.new_first_us),
+            _last(old_last_us, reported.old_last_us),
         )
-        if verdict is not GraceVerdict.REVOKE:
-            return verdict, until_us
+        if what is not GraceVerdict.REVOKE:
+            return what, until_us
         known_enough_us = max(grace.after_first_use_us, REPORTED_US)
-        if others.known_us < known_enough_us:
-            return GraceVerdict.WAIT, self._clock() + known_enough_us - others.known_us
-        if others.silent:
-            raise UsesUnknownError(_unknown(old, others.silent))
-        return verdict, until_us
+        if reported.known_us < known_enough_us:
+            return GraceVerdict.WAIT, self._clock() + known_enough_us - reported.known_us
+        if reported.silent:
+            raise UsesUnknownError(_unknown(old, reported.silent))
+        return what, until_us
 
 
 def _first(one_us: int | None, other_us: int | None) -> int | None:

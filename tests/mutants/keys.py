@@ -74,12 +74,12 @@ K1 = [
     ),
     Mutant(
         "use-of-one-ledger", "K1", "In a fleet, a key is revoked that another sidecar uses.",
-        "GracePeriod.verdict", "_last(old_last_us, others.old_last_us)", "old_last_us",
+        "_last", "(one_us, other_us)", "(one_us,)",
     ),
     Mutant(
         "silence-is-disuse", "K1", "In a fleet, a key is revoked that a silent sidecar may use.",
         "GracePeriod.verdict",
-        "if others.silent:\n"
+        "if reported.silent:\n"
         "    ...",
         "if False:\n"
         "    ...",
