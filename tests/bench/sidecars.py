@@ -39,6 +39,7 @@ class Sidecar(Server):
         args: Sequence[str] = (),
         root: Path = ROOT,
         policies: Path | None = None,
+        starts: int | None = None,
     ) -> None:
         """Start it, with more rules that read the request. Raises StartError.
 
@@ -57,7 +58,7 @@ class Sidecar(Server):
             "--ledger", str(self.ledger), "--listen", "127.0.0.1:0",
             "--hold-ttl", HOLD_TTL_SECONDS, *args,
         ]  # fmt: skip
-        super().__init__(name, command, root=root)
+        super().__init__(name, command, root=root, starts=starts)
 
 
 def roomy(directory: Path, root: Path = ROOT) -> Path:

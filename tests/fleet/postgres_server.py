@@ -10,8 +10,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -34,12 +35,17 @@ host all all 127.0.0.1/32 scram-sha-256
 
 
 class PostgresServer:
-    """A server whose files are not flushed: it outlives kill -9, and no power loss."""
+    """A server whose files are not flushed, without options: it outlives kill -9, no power loss."""
 
-    def __init__(self, timeline: int = FIRST_TIMELINE) -> None:
-        """Make the server's files, and start it. Raises MissingError."""
+    def __init__(
+        self,
+        timeline: int = FIRST_TIMELINE,
+        parent: Path | None = None,
+        options: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Make the server's files in a new folder, and start it. Raises MissingError."""
         self.binaries = _binaries()
-        self.folder = Path(tempfile.mkdtemp(prefix="books-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="books-", dir=parent))
         self.port = _free_port()
         self.data = self.folder / "data"
         try:
@@ -48,7 +54,7 @@ class PostgresServer:
                       "--no-sync", "--no-instructions", "-A", "trust")  # fmt: skip
             self._run("pg_resetwal", "-f", "-l", f"{timeline:08X}0000000000000001", self.data)
             (self.data / "pg_hba.conf").write_text(_WHO_MAY)
-            self.start()
+            self.start(**options)
             self.execute(
                 f"CREATE ROLE {POD} LOGIN PASSWORD '{PASSWORD}'",
                 f"ALTER ROLE {OWNER} PASSWORD '{PASSWORD}'",

@@ -1,0 +1,1 @@
+"""The benchmark of a fleet (`make bench-fleet`)."""

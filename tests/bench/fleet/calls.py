@@ -1,0 +1,141 @@
+"""Calls over gRPC: sidecars in a fleet, beside the same without one."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from fleet.postgres_server import PostgresServer
+
+from bench import servers
+from bench.drivers import Timed, h2load
+from bench.fleet.books import books
+from bench.fleet.figures import Figure, Section, compared
+from bench.fleet.plan import Plan
+from bench.servers import Server
+from bench.sidecars import Sidecar
+
+TOGETHER, ALONE = 64, 1
+AT_MOST_CPU = 1.05
+LATENCIES = ("p50_ms", "p99_ms", "max_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The cost of calls to some sidecars at the same time. CPU is that of the sidecars."""
+
+    cpu_us: float
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+NAMES = [field.name for field in fields(Sample)]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Calls to each of some sidecars, with a number of them in flight."""
+
+    called: int
+    in_flight: int
+    calls: int
+
+    @property
+    def name(self) -> str:
+        """What it is called in the table."""
+        sidecars = "one sidecar" if self.called == 1 else f"{self.called} sidecars at once"
+        return f"{sidecars}, {self.in_flight} in flight"
+
+    def run(self, sidecars: Sequence[Server]) -> Sample:
+        """Make the calls to the first of these."""
+        called = sidecars[: self.called]
+        before = sum(it.cpu_seconds() for it in called)
+        with ThreadPoolExecutor(self.called) as pool:
+            results = list(pool.map(self._call, called))
+        used = sum(it.cpu_seconds() for it in called) - before
+        latencies = sorted(took for _, latencies in results for took in latencies)
+        number = len(latencies)
+        return Sample(
+            used / number * 1e6,
+            sum(self.calls / seconds for seconds, _ in results),
+            latencies[number // 2],
+            latencies[int(number * 0.99)],
+            latencies[-1],
+        )
+
+    def _call(self, sidecar: Server) -> Timed:
+        with h2load(sidecar, self.calls, self.in_flight) as make_calls:
+            return make_calls()
+
+
+def measure(plan: Plan, server: PostgresServer, folder: Path) -> Section:
+    """Measure both kinds of sidecars in turn, in rounds. Raises MissingError or StartError."""
+    loads = [
+        Load(1, TOGETHER, plan.calls_together),
+        Load(1, ALONE, plan.calls_alone),
+        Load(plan.sidecars, TOGETHER, plan.calls_together),
+    ]
+    with books(server) as made, _started(plan, made.url_file, folder) as (in_fleet, without):
+        for sidecars in (in_fleet, without):  # warm up
+            Load(plan.sidecars, TOGETHER, plan.calls_together // 4).run(sidecars)
+        booked: list[int] = []
+
+        def run_in_fleet(load: Load) -> Sample:
+            before = made.exchanges()
+            sample = load.run(in_fleet)
+            if load.called == plan.sidecars:
+                booked.append(made.exchanges() - before)
+            return sample
+
+        pairs: dict[Load, list[tuple[Sample, Sample]]] = {load: [] for load in loads}
+        # Each load in each order: the first of two may have an advantage.
+        for backwards in range(2 * plan.rounds):
+            for load in loads:
+                if backwards % 2:
+                    base = load.run(without)
+                    pairs[load].append((run_in_fleet(load), base))
+                else:
+                    pairs[load].append((run_in_fleet(load), load.run(without)))
+    figures = [one for load in loads for one in _figures(load, pairs[load])]
+    called, exchanges = plan.sidecars * plan.calls_together * len(booked), max(1, sum(booked))
+    beside = f"{called:,} calls to all, {exchanges:,} exchanges"
+    figures.append(Figure("calls to an exchange", called / exchanges, "", beside))
+    return Section(f"Authorize over gRPC, {plan.sidecars} sidecars in the fleet", figures)
+
+
+@contextmanager
+def _started(
+    plan: Plan, url_file: Path, folder: Path
+) -> Iterator[tuple[list[Server], list[Server]]]:
+    """Start sidecars in a fleet, and as many without one."""
+    with servers.stopped_at_end() as started:
+        for number in range(plan.sidecars):
+            args = ("--fleet-url-file", str(url_file))
+            fleet, alone = folder / f"fleet-{number}", folder / f"alone-{number}"
+            started.append(Sidecar("in a fleet", fleet, args=args, starts=1))
+            started.append(Sidecar("alone", alone, starts=1))
+        yield started[::2], started[1::2]
+
+
+def _figures(load: Load, pairs: Sequence[tuple[Sample, Sample]]) -> Iterator[Figure]:
+    """Yield the medians, and the median of the rounds' ratios of the CPU."""
+    fleet, alone = _median([one for one, _ in pairs]), _median([base for _, base in pairs])
+    base = "without a fleet"
+    cpu = compared(f"{load.name}: CPU", fleet.cpu_us, "µs/call", base, alone.cpu_us)
+    ratio = statistics.median(one.cpu_us / base.cpu_us for one, base in pairs)
+    yield Figure(cpu.name, cpu.value, cpu.unit, cpu.beside, ratio, at_most=AT_MOST_CPU)
+    yield compared(f"{load.name}: calls", fleet.per_second, "/s", base, alone.per_second)
+    for name in LATENCIES:
+        value, other = getattr(fleet, name), getattr(alone, name)
+        yield compared(f"{load.name}: {name[:3]}", value, "ms", base, other)
+
+
+def _median(samples: Sequence[Sample]) -> Sample:
+    """Return the medians; of the longest latencies, the longest."""
+    columns = [[float(getattr(it, name)) for it in samples] for name in NAMES]
+    *middle, longest = columns
+    return Sample(*map(statistics.median, middle), max(longest))

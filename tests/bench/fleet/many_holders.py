@@ -1,0 +1,88 @@
+"""Many holders that ask for shares of one budget, over a few connections."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+from sidecar.domain.decisions import Meter
+from sidecar.domain.sharing import BudgetKey, Demand
+from sidecar.domain.windows import FOREVER_US, Window
+from sidecar.fleet.connection import BooksConnection
+from sidecar.fleet.postgres import PostgresBooks
+from sidecar.fleet.protocol import Exchange, Item, SharedBooks
+
+BUDGET = BudgetKey("team-budget", Meter.COST, Window.TOTAL, "ml", 0)
+CEILING = 10**15
+NEED, WISH = 100, 3_000
+DEADLINE_SECONDS = 20.0
+"""They wait for each other for longer than a sidecar would: none is to give up."""
+
+
+class ManyJob(NamedTuple):
+    """Holders in one process."""
+
+    url_file: Path
+    first: int
+    """Of their numbers."""
+    holders: int
+    connections: int
+    seconds: float
+
+
+class AskingHolder:
+    """A holder that has used its share whenever it exchanges, and asks for more."""
+
+    def __init__(self, number: int) -> None:
+        """Name it by its number."""
+        self._uid = f"{number:032x}"
+        self._version, self._have, self._timeline, self._fleet_id = 0, 0, 0, ""
+
+    async def exchange(self, books: SharedBooks) -> None:
+        """Exchange once, with an item that asks."""
+        demand = Demand(self._have, self._have, 0, NEED, WISH)
+        answer = await books.exchange(
+            Exchange(
+                self._uid, 1, self._uid, self._version + 1, self._timeline, self._fleet_id, "UTC",
+                "pod", (Item(BUDGET, FOREVER_US, CEILING, demand),),
+            )
+        )  # fmt: skip
+        [entry] = answer.entries
+        assert entry.share.granted >= self._have + NEED, entry
+        self._version, self._have = self._version + 1, entry.share.granted
+        self._timeline, self._fleet_id = answer.timeline, answer.fleet_id
+
+
+def run(connection: Connection, job: ManyJob) -> None:
+    """Send how long each exchange took, in milliseconds, once all holders are in the books."""
+    asyncio.run(_run(connection, job))
+
+
+async def _run(connection: Connection, job: ManyJob) -> None:
+    all_books = [
+        PostgresBooks(BooksConnection(job.url_file), deadline_seconds=DEADLINE_SECONDS)
+        for _ in range(job.connections)
+    ]
+    holders = [AskingHolder(job.first + number) for number in range(job.holders)]
+    took_ms: list[float] = []
+
+    async def take_turns(books: SharedBooks, turns: Iterator[AskingHolder], ends: float) -> None:
+        for holder in turns:
+            if (began := time.monotonic()) >= ends:
+                return
+            await holder.exchange(books)
+            took_ms.append((time.monotonic() - began) * 1000)
+
+    async def all_take_turns(turns: Iterator[AskingHolder], ends: float) -> None:
+        await asyncio.gather(*(take_turns(books, turns, ends) for books in all_books))
+
+    await all_take_turns(iter(holders), float("inf"))
+    took_ms.clear()
+    connection.send("ready")
+    connection.recv()
+    # A holder has its next turn long after its last one is over: there are fewer connections.
+    await all_take_turns(itertools.cycle(holders), time.monotonic() + job.seconds)
+    connection.send(took_ms)
