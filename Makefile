@@ -10,7 +10,7 @@ MEMORY_DISK = $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -
 FOR_TESTS = $(if $(MEMORY_DISK),TMPDIR=$(MEMORY_DISK))
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo fleet keys standin test test-versions check format proto lock bench soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
+.PHONY: help schemas demo fleet keys standin test test-versions check format proto lock bench bench-fleet soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -129,6 +129,9 @@ FORMAT ?= text
 bench: .venv/ready ## What a call costs, beside an empty handler, Redis and Cerbos; AGAINST=REV: beside another commit
 	@PYTHONPATH=tests $(BIN)/python -m bench --rows $(ROWS) $(if $(FILLED),--filled $(FILLED)) \
 	  $(if $(AGAINST),--against $(AGAINST)) --format $(FORMAT)
+
+bench-fleet: .venv/ready ## What a fleet costs and loses, beside one contended row and sidecars alone; FAST=1: in a minute
+	@PYTHONPATH=tests $(BIN)/python -m bench.fleet $(if $(FAST),--fast) --format $(FORMAT)
 
 MINUTES ?= 10
 soak: .venv/ready ## Load for MINUTES=10: memory, and the longest wait of a call

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from fleet.postgres_server import PostgresServer
@@ -136,6 +136,5 @@ def _figures(load: Load, pairs: Sequence[tuple[Sample, Sample]]) -> Iterator[Fig
 
 def _median(samples: Sequence[Sample]) -> Sample:
     """Return the medians; of the longest latencies, the longest."""
-    columns = [[float(getattr(it, name)) for it in samples] for name in NAMES]
-    *middle, longest = columns
-    return Sample(*map(statistics.median, middle), max(longest))
+    middle = [statistics.median(getattr(it, name) for it in samples) for name in NAMES]
+    return replace(Sample(*middle), max_ms=max(it.max_ms for it in samples))

@@ -23,7 +23,6 @@ FLEET, FLEET_SETTLED, FLEET_IN_MEMORY = (
 )  # fmt: skip
 ALONE = "ledgers without a fleet"
 
-ROW_WARM_UP_SECONDS = 1.0
 ROOM = 10**15
 """A ceiling above the load, in tokens."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
@@ -53,7 +52,7 @@ class Loads:
         plan = self._plan
         with books(self._server) as made:
             made.sql(*contended_row.TABLES)
-            job = RowJob(made.url_file, ROW_WARM_UP_SECONDS, plan.seconds, settles)
+            job = RowJob(made.url_file, plan.warm_up_seconds / 3, plan.seconds, settles)
             decided = sum(together(contended_row.run, [job] * plan.processes))
         return Rate(decided / plan.seconds, decided)
 

@@ -47,7 +47,8 @@ class Pods:
         self._pods[place].kill()
         time.sleep(BOOKED_SECONDS)
         [row] = self._made.sql(
-            f"SELECT granted - spent - held AS stranded FROM fleet_share WHERE uid = '{uid}'"
+            f"SELECT coalesce(sum(granted - spent - held), 0)::bigint AS stranded"
+            f" FROM fleet_share WHERE uid = '{uid}'"
         )
         self._pods[place] = pod = self._started(CALLS_PER_SECOND[place])
         self._uids[place] = pod.hear()

@@ -1,8 +1,8 @@
 """Many holders that ask for shares of one budget, over a few connections."""
 
 import asyncio
-import itertools
 import time
+from collections import deque
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -66,23 +66,25 @@ async def _run(connection: Connection, job: ManyJob) -> None:
         PostgresBooks(BooksConnection(job.url_file), deadline_seconds=DEADLINE_SECONDS)
         for _ in range(job.connections)
     ]
-    holders = [AskingHolder(job.first + number) for number in range(job.holders)]
+    waiting: deque[AskingHolder] = deque()
     took_ms: list[float] = []
 
-    async def take_turns(books: SharedBooks, turns: Iterator[AskingHolder], ends: float) -> None:
-        for holder in turns:
-            if (began := time.monotonic()) >= ends:
-                return
+    async def join(books: SharedBooks, joining: Iterator[AskingHolder]) -> None:
+        for holder in joining:
+            await holder.exchange(books)
+            waiting.append(holder)
+
+    async def take_turns(books: SharedBooks, ends: float) -> None:
+        while (began := time.monotonic()) < ends:
+            holder = waiting.popleft()
             await holder.exchange(books)
             took_ms.append((time.monotonic() - began) * 1000)
+            waiting.append(holder)
 
-    async def all_take_turns(turns: Iterator[AskingHolder], ends: float) -> None:
-        await asyncio.gather(*(take_turns(books, turns, ends) for books in all_books))
-
-    await all_take_turns(iter(holders), float("inf"))
-    took_ms.clear()
+    joining = iter([AskingHolder(job.first + number) for number in range(job.holders)])
+    await asyncio.gather(*(join(books, joining) for books in all_books))
     connection.send("ready")
     connection.recv()
-    # A holder has its next turn long after its last one is over: there are fewer connections.
-    await all_take_turns(itertools.cycle(holders), time.monotonic() + job.seconds)
+    ends = time.monotonic() + job.seconds
+    await asyncio.gather(*(take_turns(books, ends) for books in all_books))
     connection.send(took_ms)
