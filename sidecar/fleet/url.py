@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
-from sidecar.web.client import on_this_host
+from sidecar.web.hosts import on_this_host
 
 EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full"
 

@@ -4,7 +4,6 @@ Errors never quote the URL, which may contain a secret.
 """
 
 import asyncio
-import ipaddress
 import logging
 import ssl
 import threading
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import httpx2
+
+from sidecar.web.hosts import on_this_host
 
 # At INFO it logs every URL.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -95,14 +96,6 @@ def checked(text: str) -> httpx2.URL:
     if url.host and (url.scheme == "https" or (url.scheme == "http" and on_this_host(url.host))):
         return url
     raise ValueError("must begin with https://, or with http:// and a loopback address")
-
-
-def on_this_host(host: str) -> bool:
-    """Whether a name or address is this host's loopback."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class DaemonThreadExecutor(ThreadPoolExecutor):

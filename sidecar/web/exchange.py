@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import httpx2
 
-from sidecar.web.client import NoResponseError, checked, on_this_host
+from sidecar.web.client import NoResponseError, checked
+from sidecar.web.hosts import on_this_host
 
 MAX_RESPONSE_BYTES = 4 * 2**20
 """The longest response that is read; a page of keys has a few hundred bytes for each."""

@@ -25,7 +25,10 @@ EVALUATORS = {"celpy", "cel_expr_python", "lark", "yaml"}
         (("status", "--admin", "unix:/none"), EVALUATORS | {"sqlite_utils", "sidecar.ledger"}),
         (("init", "/dev/null/p"), EVALUATORS | {"grpc", "sqlite_utils", "rich.console"}),
         (("fleet", "status", "--help"), EVALUATORS | {"grpc", "sqlite_utils", "asyncpg"}),
-        (("fleet", "status", "--fleet-url-file", "none"), EVALUATORS | {"grpc", "sqlite_utils"}),
+        (
+            ("fleet", "status", "--fleet-url-file", "none"),
+            EVALUATORS | {"grpc", "sqlite_utils", "httpx2"},
+        ),
         (("fleet", "rejoin", "--ledger", "none"), EVALUATORS | {"grpc", "asyncpg"}),
         (("keys", "fingerprint", "--help"), EVALUATORS | {"grpc", "httpx2"}),
     ],
