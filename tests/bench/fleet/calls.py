@@ -11,7 +11,7 @@ from fleet.postgres_server import PostgresServer
 
 from bench import servers
 from bench.drivers import Timed, h2load
-from bench.fleet.books import books
+from bench.fleet.books import Books, books
 from bench.fleet.figures import Figure, Section, compared
 from bench.fleet.plan import Plan
 from bench.servers import Server
@@ -72,38 +72,47 @@ class Load:
             return make_calls()
 
 
+class Turns:
+    """Both kinds of sidecars, which are called in turn."""
+
+    def __init__(self, made: Books, in_fleet: Sequence[Server], without: Sequence[Server]) -> None:
+        """Call these."""
+        self._made, self._in_fleet, self._without = made, in_fleet, without
+        self.calls = self.exchanges = 0
+        """While all of the fleet were called."""
+
+    def run(self, load: Load, *, fleet_first: bool) -> tuple[Sample, Sample]:
+        """Run a load on those in the fleet, and on those without one."""
+        if fleet_first:
+            return self._fleet(load), load.run(self._without)
+        base = load.run(self._without)
+        return self._fleet(load), base
+
+    def _fleet(self, load: Load) -> Sample:
+        before = self._made.exchanges()
+        sample = load.run(self._in_fleet)
+        if load.called == len(self._in_fleet):
+            self.exchanges += self._made.exchanges() - before
+            self.calls += load.called * load.calls
+        return sample
+
+
 def measure(plan: Plan, server: PostgresServer, folder: Path) -> Section:
-    """Measure both kinds of sidecars in turn, in rounds. Raises MissingError or StartError."""
-    loads = [
-        Load(1, TOGETHER, plan.calls_together),
-        Load(1, ALONE, plan.calls_alone),
-        Load(plan.sidecars, TOGETHER, plan.calls_together),
-    ]
+    """Measure each load in turn, in rounds. Raises MissingError or StartError."""
+    to_all = Load(plan.sidecars, TOGETHER, plan.calls_together // plan.sidecars)
+    loads = [Load(1, TOGETHER, plan.calls_together), Load(1, ALONE, plan.calls_alone), to_all]
+    pairs: dict[Load, list[tuple[Sample, Sample]]] = {load: [] for load in loads}
     with books(server) as made, _started(plan, made.url_file, folder) as (in_fleet, without):
-        for sidecars in (in_fleet, without):  # warm up
-            Load(plan.sidecars, TOGETHER, plan.calls_together // 4).run(sidecars)
-        booked: list[int] = []
-
-        def run_in_fleet(load: Load) -> Sample:
-            before = made.exchanges()
-            sample = load.run(in_fleet)
-            if load.called == plan.sidecars:
-                booked.append(made.exchanges() - before)
-            return sample
-
-        pairs: dict[Load, list[tuple[Sample, Sample]]] = {load: [] for load in loads}
+        Turns(made, in_fleet, without).run(to_all, fleet_first=True)  # warm up
+        turns = Turns(made, in_fleet, without)
         # Each load in each order: the first of two may have an advantage.
-        for backwards in range(2 * plan.rounds):
+        for number in range(2 * plan.rounds):
             for load in loads:
-                if backwards % 2:
-                    base = load.run(without)
-                    pairs[load].append((run_in_fleet(load), base))
-                else:
-                    pairs[load].append((run_in_fleet(load), load.run(without)))
+                pairs[load].append(turns.run(load, fleet_first=number % 2 == 0))
     figures = [one for load in loads for one in _figures(load, pairs[load])]
-    called, exchanges = plan.sidecars * plan.calls_together * len(booked), max(1, sum(booked))
-    beside = f"{called:,} calls to all, {exchanges:,} exchanges"
-    figures.append(Figure("calls to an exchange", called / exchanges, "", beside))
+    beside = f"{turns.calls:,} calls to all, {turns.exchanges:,} exchanges"
+    each = turns.calls / max(1, turns.exchanges)
+    figures.append(Figure("calls to an exchange", each, "", beside))
     return Section(f"Authorize over gRPC, {plan.sidecars} sidecars in the fleet", figures)
 
 

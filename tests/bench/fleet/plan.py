@@ -16,7 +16,7 @@ class Plan:
     processes: int
     """That decide on one budget, with escrow and with a contended row."""
     calls_together: int
-    """Of each load of calls over gRPC, with 64 in flight."""
+    """Of each load of calls over gRPC with 64 in flight, to one sidecar or to all."""
     calls_alone: int
     """The same with one in flight."""
     sidecars: int
@@ -42,7 +42,7 @@ FULL = Plan(
     seconds=4,
     processes=20,
     calls_together=6_000,
-    calls_alone=2_000,
+    calls_alone=1_500,
     sidecars=4,
     kills=20,
     load_before_kills_seconds=12,
