@@ -124,4 +124,4 @@ def _figures(found: Mapping[str, Sequence[Rate]]) -> Iterator[Figure]:
     yield Figure("decisions to an exchange", decided / max(1, exchanges), "", beside)
     unavailable = sum(it.unavailable for it in rounds)
     percent = unavailable / max(1, unavailable + decided) * 100
-    yield Figure("UNAVAILABLE: an exchange took longer than a second", percent, "%")
+    yield Figure("UNAVAILABLE: no share within a second", percent, "%")
