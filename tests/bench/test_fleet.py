@@ -20,12 +20,12 @@ TINY = replace(
     calls_alone=30,
     sidecars=1,
     kills=1,
-    load_before_kills_seconds=0.5,
+    load_before_kills_seconds=0.3,
     holders=20,
     exchange_seconds=0.2,
     idle_seconds=0,
-    drain_seconds=1,
-    drained_seconds=1,
+    drain_seconds=0.7,
+    drained_seconds=0.7,
 )
 
 

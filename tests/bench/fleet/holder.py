@@ -159,7 +159,7 @@ async def _run_paced(connection: Connection, job: PacedJob) -> None:
     due = time.monotonic()
     while not stopping.done():
         due += random.expovariate(job.calls_per_second)
-        await asyncio.sleep(max(0, due - time.monotonic()))
+        await asyncio.wait([stopping], timeout=max(0, due - time.monotonic()))
         call = asyncio.create_task(_call(holder, changes))
         calls.add(call)
         call.add_done_callback(calls.discard)
