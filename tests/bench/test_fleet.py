@@ -35,10 +35,8 @@ def test_every_part_measures_something(tmp_path: Path, capsys: pytest.CaptureFix
         sections = list(bench_fleet.run(TINY, tmp_path))
     figures = {one.name: one.value for section in sections for one in section.figures}
     assert len(sections) == len(bench_fleet.PARTS)
-    for name in (
-        "decisions of a fleet", "decisions of a fleet, settled", "exchanges",
-        "one sidecar, 64 in flight: CPU", "used at the first refusal",
-    ):  # fmt: skip
+    assert {"decisions of a fleet", "decisions of a fleet, settled"} <= figures.keys()
+    for name in ("exchanges", "one sidecar, 64 in flight: CPU", "used at the first refusal"):
         assert figures[name] > 0, name
     assert figures["used at most, at any moment"] <= 100
     lines = list(markdown(sections))

@@ -45,8 +45,9 @@ class Section:
 def compared(
     name: str, value: float, unit: str, base_name: str, base: float, **aim: float
 ) -> Figure:
-    """Return a figure with its ratio to another one of the same unit."""
-    return Figure(name, value, unit, f"{base_name}: {number(base)} {unit}", value / base, **aim)
+    """Return a figure with its ratio to another one of the same unit, unless that is 0."""
+    ratio = value / base if base else None
+    return Figure(name, value, unit, f"{base_name}: {number(base)} {unit}", ratio, **aim)
 
 
 def markdown(sections: Iterable[Section]) -> Iterator[str]:

@@ -75,11 +75,13 @@ async def _run(connection: Connection, job: ManyJob) -> None:
             waiting.append(holder)
 
     async def take_turns(books: SharedBooks, ends: float) -> None:
-        while (began := time.monotonic()) < ends:
-            holder = waiting.popleft()
+        is_over = False
+        while not is_over:  # once at least
+            began, holder = time.monotonic(), waiting.popleft()
             await holder.exchange(books)
             took_ms.append((time.monotonic() - began) * 1000)
             waiting.append(holder)
+            is_over = time.monotonic() >= ends
 
     joining = iter([AskingHolder(job.first + number) for number in range(job.holders)])
     await asyncio.gather(*(join(books, joining) for books in all_books))
