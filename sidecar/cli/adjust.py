@@ -64,7 +64,7 @@ def adjust(
         try:
             budget: pb.Budget = admin(address, "Adjust", request).budget
         except AdminCallError as error:
-            raise fail(error) from None
+            raise fail(error, 2 if error.message == IN_FLEET else 1) from None
     else:
         path = required_ledger(ledger)
 

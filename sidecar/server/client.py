@@ -14,6 +14,12 @@ TIMEOUT_SECONDS = 30.0
 class AdminCallError(Exception):
     """An admin call failed; the text has its status and message, so callers need no gRPC."""
 
+    def __init__(self, address: str, status: str, message: str) -> None:
+        """Say which sidecar answered what."""
+        super().__init__(f"{address}: {status}: {message}")
+        self.message = message
+        """What the sidecar says."""
+
 
 def admin(address: str, rpc: str, request: Message) -> Any:
     """Call one RPC of the admin service. Raises AdminCallError."""
@@ -22,4 +28,4 @@ def admin(address: str, rpc: str, request: Message) -> Any:
             stub = AdminServiceStub(channel)  # type: ignore[no-untyped-call]
             return getattr(stub, rpc)(request, timeout=TIMEOUT_SECONDS)
         except grpc.RpcError as error:
-            raise AdminCallError(f"{address}: {error.code().name}: {error.details()}") from None
+            raise AdminCallError(address, error.code().name, error.details()) from None

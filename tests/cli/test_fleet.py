@@ -479,20 +479,25 @@ def member(fleet: Fleet, tmp_path: Path, start_sidecar: Start) -> RunningSidecar
     """A sidecar in the fleet, which has allowed a call."""
     policies = minimal(tmp_path / "p", daily=limit("5"))
     running = start_sidecar(
-        policies, "--fleet-url-file", str(fleet.pod_url), ledger=tmp_path / "l.sqlite"
+        policies,
+        "--fleet-url-file",
+        str(fleet.pod_url),
+        "--admin-listen",
+        f"unix:{tmp_path / 'admin.sock'}",
+        ledger=tmp_path / "l.sqlite",
     )
     eventually(lambda: running.stub.Authorize(chat(tester(), model="small-1")).hold_id)
     return running
 
 
 def test_a_ledger_of_a_fleet_is_not_adjusted_alone(member: RunningSidecar) -> None:
-    """The books are, with another command."""
-    member.stop()
+    """The books are, with another command: neither with its sidecar, nor without one."""
     arguments = ("--rule", "daily", "--scope", "lab", "--amount", "1", "--signed-by", "x")
-    code, _, err = sidecar(
-        "ledger", "adjust", "--ledger", member.ledger, *arguments, "--reason", "x"
-    )
-    assert (code, "`sidecar fleet adjust`" in err) == (2, True)
+    admin_address = f"unix:{member.ledger.parent / 'admin.sock'}"
+    for where in (("--admin", admin_address), ("--ledger", member.ledger)):
+        code, _, err = sidecar("ledger", "adjust", *where, *arguments, "--reason", "x")
+        assert (code, "`sidecar fleet adjust`" in err) == (2, True)
+        member.stop()
 
 
 def test_a_ledger_that_was_restored_gets_a_new_place(fleet: Fleet, member: RunningSidecar) -> None:
