@@ -28,4 +28,4 @@ def admin(address: str, rpc: str, request: Message) -> Any:
             stub = AdminServiceStub(channel)  # type: ignore[no-untyped-call]
             return getattr(stub, rpc)(request, timeout=TIMEOUT_SECONDS)
         except grpc.RpcError as error:
-            raise AdminCallError(address, error.code().name, error.details()) from None
+            raise AdminCallError(address, error.code().name, error.details() or "") from None

@@ -493,11 +493,12 @@ def member(fleet: Fleet, tmp_path: Path, start_sidecar: Start) -> RunningSidecar
 def test_a_ledger_of_a_fleet_is_not_adjusted_alone(member: RunningSidecar) -> None:
     """The books are, with another command: neither with its sidecar, nor without one."""
     arguments = ("--rule", "daily", "--scope", "lab", "--amount", "1", "--signed-by", "x")
+    adjust = ("ledger", "adjust", *arguments, "--reason", "x")
     admin_address = f"unix:{member.ledger.parent / 'admin.sock'}"
-    for where in (("--admin", admin_address), ("--ledger", member.ledger)):
-        code, _, err = sidecar("ledger", "adjust", *where, *arguments, "--reason", "x")
-        assert (code, "`sidecar fleet adjust`" in err) == (2, True)
-        member.stop()
+    asked = sidecar(*adjust, "--admin", admin_address)
+    member.stop()
+    for code, _, err in (asked, sidecar(*adjust, "--ledger", member.ledger)):
+        assert (code, "`sidecar fleet adjust`" in err) == (2, True), err
 
 
 def test_a_ledger_that_was_restored_gets_a_new_place(fleet: Fleet, member: RunningSidecar) -> None:
