@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sidecar.domain.sharing import NO_SHARE
 from sidecar.ledger import ledger_file
 from sidecar.ledger.protocol import LedgerRefusedError
+from sidecar.ledger.rows import LAST_ID
 from sidecar.ledger.shares import Holder, Shares, read_holder, write_holder
 
 
@@ -39,9 +40,10 @@ def rejoin(path: Path) -> Rejoined:
         old = read_holder(connection)
         if old is None:
             raise LedgerRefusedError(f"{path}: is in no fleet, and joins one at its first start")
-        new = Holder(secrets.token_hex(16), "", 0, 0, 0)
         try:
             connection.execute("BEGIN IMMEDIATE")
+            (last,) = connection.execute(LAST_ID).fetchone()
+            new = Holder(secrets.token_hex(16), "", 0, 0, 0, reported_after=last)
             shares = Shares(connection)
             had = 0
             for key, end_us, share in shares.all():

@@ -226,13 +226,16 @@ CREATE INDEX adjustments_by_budget ON adjustments (budget);
 
 -- One row. boot counts the starts of sidecars on this ledger; version is that of the last answer of
 -- the fleet's books that is in `shares`; timeline is the highest of PostgreSQL that it has seen.
+-- reported_after is the last decision when the ledger got this place: what was spent until then was
+-- reported from the one before.
 CREATE TABLE holder (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   uid TEXT NOT NULL,
   fleet_id TEXT NOT NULL,
   boot INTEGER NOT NULL,
   version INTEGER NOT NULL,
-  timeline INTEGER NOT NULL
+  timeline INTEGER NOT NULL,
+  reported_after INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- What this ledger may admit up to, with all that is spent and held on the budget here; and what the

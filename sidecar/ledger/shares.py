@@ -23,6 +23,9 @@ class Holder(NamedTuple):
     """Of the last answer that is in the shares."""
     timeline: int
     """The highest of PostgreSQL that it has seen."""
+    reported_after: int = 0
+    """The last decision when the ledger got this place; 0 where it joined. What was spent until then
+    was reported from the place before."""
 
 
 def read_holder(connection: sqlite3.Connection) -> Holder | None:
@@ -93,8 +96,8 @@ _DROP = (
     "DELETE FROM shares WHERE rule = ? AND meter = ? AND window = ? AND scope = ?"
     " AND window_start_us = ?"
 )
-_HOLDER = "SELECT uid, fleet_id, boot, version, timeline FROM holder"
+_HOLDER = "SELECT uid, fleet_id, boot, version, timeline, reported_after FROM holder"
 _PUT_HOLDER = (
-    "INSERT OR REPLACE INTO holder (id, uid, fleet_id, boot, version, timeline)"
-    " VALUES (1, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO holder (id, uid, fleet_id, boot, version, timeline, reported_after)"
+    " VALUES (1, ?, ?, ?, ?, ?, ?)"
 )

@@ -10,7 +10,8 @@ is the tenth, with a call of a model that retires a day later; the twelfth is th
 to date, and so are the thirteenth and the fourteenth; the fifteenth has three denials more, of which
 two are kept; the sixteenth has four calls more, of another principal, whose holds are one row each; the
 seventeenth has five more, whose budgets are packed, and one of them has no request_id; the eighteenth is
-the seventeenth, brought up to date, with two shares of a fleet's budgets.
+the seventeenth, brought up to date, with two shares of a fleet's budgets; the nineteenth is the eighteenth,
+brought up to date.
 """
 
 import asyncio
