@@ -1,23 +1,23 @@
 """`sidecar spend`: what was spent on what, and when each budget runs out."""
 
-import re
 import time
 from contextlib import closing
 from dataclasses import asdict
-from datetime import date, datetime, timedelta, tzinfo
-from datetime import time as clock_time
+from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sidecar.cli.options import Format, FormatOption, LedgerFile, TimeZoneOption, fail, zone_info
+from sidecar.cli.options import Format, FormatOption, fail, option, zone_info
+from sidecar.cli.spend_options import Asked, given_source
 from sidecar.cli.tables import Table, cell, print_table
 from sidecar.cli.terminal import say, say_json
-from sidecar.domain.amounts import format_estimate, format_number
-from sidecar.domain.clock import SECOND_US, to_datetime, to_us
+from sidecar.domain.amounts import format_number
+from sidecar.domain.clock import SECOND_US, to_datetime
 from sidecar.domain.counted import counted
 from sidecar.domain.forecast import METHOD, BudgetForecast
+from sidecar.domain.money import format_usd
 from sidecar.domain.retirement import Retirement
 from sidecar.domain.spend_report import (
     COUNTED,
@@ -25,27 +25,30 @@ from sidecar.domain.spend_report import (
     Dimension,
     Spend,
     SpendReport,
+    Unaccounted,
     grouped,
     sparkline,
 )
-from sidecar.domain.windows import Span, Window
+from sidecar.domain.windows import Window
 from sidecar.ledger import ledger_file
 from sidecar.ledger.long_read import long_read
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.reports import Reports
 from sidecar.reports.page import page
+from sidecar.runtime.shared_flags import FLEET_URL_FILE, LEDGER, TIME_ZONE
 
 EPILOG = f"{COUNTED} {METHOD}"
 
-NOON = clock_time(12)
 DAILY_AFTER = 5
 """The figures that stand before the marks of each day: up to the share of all cost."""
 
-MAX_DAYS, MAX_MARKS, MAX_BUDGETS = 3660, 31, 20
+MAX_MARKS, MAX_BUDGETS = 31, 20
 
 
 def spend(
-    ledger: LedgerFile,
+    context: typer.Context,
+    ledger: Annotated[Path | None, option(LEDGER)] = None,
+    fleet_url_file: Annotated[Path | None, option(FLEET_URL_FILE)] = None,
     by: Annotated[
         str,
         typer.Option(
@@ -64,7 +67,9 @@ def spend(
     until: Annotated[
         str, typer.Option(metavar="DAY", help="The last day. \\[default: today]")
     ] = "",
-    time_zone: TimeZoneOption = "UTC",
+    time_zone: Annotated[
+        str, option(TIME_ZONE, more=" \\[default: UTC, or that of the fleet]")
+    ] = "",
     output: FormatOption = Format.TEXT,
     html: Annotated[
         Path | None,
@@ -75,29 +80,26 @@ def spend(
 ) -> None:
     """Show what was spent, and when each budget runs out at its recent pace.
 
-    Works while a sidecar uses the ledger, too.
+    Of one ledger, also while a sidecar uses it; or of a whole fleet, from its books.
 
     Example: sidecar spend --ledger ledger.sqlite
 
     Example: sidecar spend --ledger ledger.sqlite --by principal,day --since 7d --html spend.html
+
+    Example: sidecar spend --fleet-url-file fleet.url
     """
-    zone, dimensions = zone_info(time_zone), _dimensions(by)
-    try:
-        # It is read to its end before the first line is printed: a pager may wait for hours.
-        with (
-            closing(ledger_file.open_reader(ledger)) as connection,
-            long_read(connection, ledger),
-        ):
-            reports = Reports(connection, time.time_ns() // 1000, zone)
-            report = reports.report(dimensions, _span(since, until, reports, zone))
-            if html is not None:
-                _write_page(html, report, reports)
-    except LedgerRefusedError as error:
-        raise fail(error) from None
+    asked = Asked.read(by, since, until)
+    file, is_fleet = given_source(context, ledger, fleet_url_file)
+    if is_fleet:
+        report = _of_fleet(file, asked, time_zone, html)
+    else:
+        report = _of_ledger(file, asked, time_zone or "UTC", html)
     if output is Format.JSON:
         say_json(_as_json(report))
         return
     print_table(_spend_table(report))
+    if report.unaccounted is not None:
+        say(_unaccounted_line(report.unaccounted))
     if report.retirements:
         print_table(_retirement_table(report))
     if report.forecasts:
@@ -107,46 +109,39 @@ def spend(
         say(f"{more}: --format json has all")
 
 
-def _dimensions(by: str) -> list[Dimension]:
+def _of_ledger(ledger: Path, asked: Asked, time_zone: str, html: Path | None) -> SpendReport:
+    """Read a ledger, and write the page."""
+    zone = zone_info(time_zone)
     try:
-        found = [Dimension(name.strip()) for name in by.split(",")]
-    except ValueError:
-        raise fail(f"--by {by}: has to be some of {', '.join(Dimension)}", 2) from None
-    return list(dict.fromkeys(found))
+        # It is read to its end before the first line is printed: a pager may wait for hours.
+        with (
+            closing(ledger_file.open_reader(ledger)) as connection,
+            long_read(connection, ledger),
+        ):
+            reports = Reports(connection, time.time_ns() // 1000, zone)
+            report = reports.report(asked.by, asked.span(reports.at_us, zone))
+            if html is not None:
+                stacks = reports.spend([asked.stack_by], report.days)
+                _write_page(html, page(report, asked.stack_by, stacks, reports.curves))
+            return report
+    except LedgerRefusedError as error:
+        raise fail(error) from None
 
 
-def _span(since: str, until: str, reports: Reports, zone: tzinfo) -> Span:
-    """Return the span from the start of the first day to the end of the last one."""
-    today = to_datetime(reports.at_us).astimezone(zone).date()
-    last = min(today, _day("--until", until, today) if until else today)
-    first = _day("--since", since, today) if since else last.replace(day=1)
-    if first > last or (today - first).days >= MAX_DAYS:
-        raise fail(
-            f"{first} to {last}: is not a range of days, or begins {MAX_DAYS} days ago or more", 2
-        )
-    first_day, last_day = (
-        reports.calendar.span(Window.DAY, to_us(datetime.combine(day, NOON, tzinfo=zone)))
-        for day in (first, last)
-    )
-    return Span(first_day.start_us, last_day.end_us)
+def _of_fleet(url_file: Path, asked: Asked, time_zone: str, html: Path | None) -> SpendReport:
+    """Read a fleet's books, and write the page."""
+    from sidecar.cli import fleet_spend  # noqa: PLC0415 - loads asyncio
+
+    report, stacks = fleet_spend.read(url_file, asked, time_zone)
+    if html is not None:
+        text = page(report, asked.stack_by, stacks, fleet_spend.curves)
+        _write_page(html, text)
+    return report
 
 
-def _day(flag: str, text: str, today: date) -> date:
-    if back := re.fullmatch(r"(\d{1,4})d", text):
-        return today - timedelta(days=int(back[1]) - 1)
+def _write_page(path: Path, text: str) -> None:
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise fail(f"{flag} {text}: is neither a day, as 2026-11-24, nor 7d", 2) from None
-
-
-def _write_page(path: Path, report: SpendReport, reports: Reports) -> None:
-    """Write the page; its bars are by the first dimension that counts each call once."""
-    divides = (one for one in report.by if one not in {Dimension.RULE, Dimension.DAY})
-    stack_by = next(divides, Dimension.WORKSPACE)
-    stacks = reports.spend([stack_by], report.days)
-    try:
-        path.write_text(page(report, stack_by, stacks, reports.curves), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise fail(f"--html {path}: cannot be written: {error.strerror}") from None
     say(f"wrote {path}", err=True)
@@ -175,6 +170,18 @@ def _cells(row: Spend, report: SpendReport) -> tuple[str, ...]:
     return (*figures[:DAILY_AFTER], sparkline(marks), *figures[DAILY_AFTER:])
 
 
+def _unaccounted_line(found: Unaccounted) -> str:
+    """Return a line on what no sidecar has reported."""
+    line = f"unaccounted: ${format_usd(found.total_nano_usd)}"
+    parts = []
+    if found.gone_nano_usd:
+        gone = counted(found.gone, "sidecar")
+        parts.append(f"${format_usd(found.gone_nano_usd)} of {gone} that did not report it in time")
+    if found.live_nano_usd:
+        parts.append(f"${format_usd(found.live_nano_usd)} of live ones, which report it soon")
+    return f"{line}; {', and '.join(parts)}" if parts else line
+
+
 def _retirement_table(report: SpendReport) -> Table:
     """Return a row for each model that was spent on and retires."""
     table = Table(*report.retirement_headings, title=RETIREMENTS)
@@ -197,7 +204,7 @@ def _budget_table(report: SpendReport) -> Table:
             forecast.limit.scope,
             forecast.counts,
             *(format_number(forecast.limit.meter, amount) for amount in amounts),
-            format_estimate(forecast.limit.meter, forecast.hourly),
+            forecast.pace,
             cell(verdict, style="bold red" if forecast.falls_short else ""),
         )
     return table
@@ -205,7 +212,7 @@ def _budget_table(report: SpendReport) -> Table:
 
 def _as_json(report: SpendReport) -> dict[str, Any]:
     """Return the report for programs: money in nano-USD, times in ISO 8601 with their offset."""
-    return {
+    found = {
         "at": _iso(report.at_us, report.zone),
         "time_zone": str(report.zone),
         "by": report.by,
@@ -214,8 +221,16 @@ def _as_json(report: SpendReport) -> dict[str, Any]:
         "total": _sums(report.total),
         "budgets": [_forecast(forecast, report.zone) for forecast in report.forecasts],
         "retirements": [_retirement(retirement, report.zone) for retirement in report.retirements],
-        "method": METHOD,
+        "method": report.method,
     }
+    if report.unaccounted is not None:
+        found["unaccounted"] = {
+            "cost_nano_usd": report.unaccounted.total_nano_usd,
+            "live_cost_nano_usd": report.unaccounted.live_nano_usd,
+            "gone_cost_nano_usd": report.unaccounted.gone_nano_usd,
+            "gone_holders": report.unaccounted.gone,
+        }
+    return found
 
 
 def _sums(row: Spend) -> dict[str, Any]:
@@ -232,7 +247,8 @@ def _retirement(retirement: Retirement, zone: tzinfo) -> dict[str, Any]:
 
 def _forecast(forecast: BudgetForecast, zone: tzinfo) -> dict[str, Any]:
     runs_out_us, refused_at_us = forecast.exhausted_at_us, forecast.refused_at_us
-    ends = forecast.limit.window is not Window.TOTAL
+    ends, has_pace = forecast.limit.window is not Window.TOTAL, forecast.has_pace
+    at_end = forecast.used_at(forecast.span.end_us)
     return {
         "rule": forecast.limit.rule,
         "scope": forecast.limit.scope,
@@ -244,10 +260,10 @@ def _forecast(forecast: BudgetForecast, zone: tzinfo) -> dict[str, Any]:
         "spent": forecast.spent,
         "held": forecast.held,
         "remaining": forecast.left,
-        "recently_charged": forecast.recent,
-        "recent_seconds": forecast.recent_us // SECOND_US,
-        "estimated_per_hour": forecast.hourly,
-        "estimated_at_window_end": forecast.used_at(forecast.span.end_us) if ends else None,
+        "recently_charged": forecast.recent if has_pace else None,
+        "recent_seconds": forecast.recent_us // SECOND_US if has_pace else None,
+        "estimated_per_hour": forecast.hourly if has_pace else None,
+        "estimated_at_window_end": at_end if ends and has_pace else None,
         "estimated_exhaustion": None if runs_out_us is None else _iso(runs_out_us, zone),
         "last_refusal": None if refused_at_us is None else _iso(refused_at_us, zone),
     }

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import NamedTuple
 
+from sidecar.domain.amounts import format_estimate
 from sidecar.domain.clock import format_time
 from sidecar.domain.decisions import Limit
 from sidecar.domain.money import ceil_div
@@ -31,6 +32,8 @@ _NOT_IN = {
     **{window: f"not in this {window.value}" for window in BEGINS_ON_A_DAY},
     Window.TOTAL: "not within a year",
 }
+
+UNKNOWN = "unknown"
 
 YEAR_US = 365 * DAY_US
 
@@ -86,6 +89,8 @@ class BudgetForecast:
     recent_us: int
     refused_at_us: int | None
     """When it last refused a call in this window, if it did."""
+    has_pace: bool = True
+    """Whether its pace is known."""
 
     @property
     def counts(self) -> str:
@@ -109,6 +114,11 @@ class BudgetForecast:
     def hourly(self) -> int:
         """The pace: an estimate of an hour's spend, rounded down."""
         return self.recent * HOUR_US // self.recent_us
+
+    @property
+    def pace(self) -> str:
+        """Its pace for people: an estimate of an hour's spend."""
+        return format_estimate(self.limit.meter, self.hourly) if self.has_pace else UNKNOWN
 
     def used_at(self, later_us: int) -> int:
         """Estimate what is used by a later time, if no call is refused."""
@@ -145,6 +155,8 @@ class BudgetForecast:
         """Return a text for people: when it runs out."""
         if not self.left:
             return "used up"
+        if not self.has_pace:
+            return UNKNOWN
         if self.exhausted_at_us is not None:
             return f"≈ {format_time(self.exhausted_at_us, zone)}"
         return "refuses calls" if self.refuses else _NOT_IN[self.limit.window]

@@ -1,13 +1,15 @@
 """The spend report: spend by dimension, and budgets, for the table, the JSON and the page."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
+from typing import Any
 
 from sidecar.domain.clock import format_date, format_time
 from sidecar.domain.counted import counted
-from sidecar.domain.forecast import BudgetForecast
+from sidecar.domain.forecast import METHOD, BudgetForecast
 from sidecar.domain.money import ceil_div, format_usd
 from sidecar.domain.retirement import Retirement
 from sidecar.domain.windows import Span
@@ -23,6 +25,10 @@ COUNTED = (
     "held on, so the rows add up to more than the total. What a budget has spent is what the "
     "ledger compares with its ceiling."
 )
+
+
+OTHERS = "(others)"
+"""The name of what is too much to report by name."""
 
 
 RETIREMENTS = "Models that were spent on, and retire"
@@ -86,6 +92,62 @@ class Spend:
         return (*known, "unknown outcome") if self.unknown_cost_nano_usd else known
 
 
+SUM_NAMES = (
+    "calls", "input_tokens", "output_tokens", "cost", "overruns", "expired", "unknown_cost"
+)  # fmt: skip
+"""The sums of Spend, in their order."""
+COST = SUM_NAMES.index("cost")
+
+
+@dataclass(frozen=True, slots=True)
+class Unaccounted:
+    """Money that a fleet's books count as spent, and that no sidecar has reported by name."""
+
+    live_nano_usd: int
+    """Of sidecars that are live: what they spent since their last report."""
+    gone_nano_usd: int
+    """Of those that are gone."""
+    gone: int
+    """How many these are."""
+
+    @property
+    def total_nano_usd(self) -> int:
+        """Both."""
+        return self.live_nano_usd + self.gone_nano_usd
+
+
+def sums_of(row: Spend) -> tuple[int, ...]:
+    """Return the sums of a row, as SUM_NAMES names them."""
+    return (
+        row.calls,
+        row.input_tokens,
+        row.output_tokens,
+        row.cost_nano_usd,
+        row.overruns,
+        row.expired,
+        row.unknown_cost_nano_usd,
+    )
+
+
+def spend_rows(
+    found: Iterable[Sequence[Any]], by: Sequence[Dimension], dates: Sequence[str]
+) -> list[Spend]:
+    """Return the spend of all days, from the sums of each: names, its date, then the sums of Spend.
+
+    By cost descending; by names when divided by day.
+    """
+    number = {date: index for index, date in enumerate(dates)}
+    sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(SUM_NAMES))
+    daily: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(dates))
+    for row in found:
+        names, date, counts = tuple(row[: len(by)]), row[len(by)], row[len(by) + 1 :]
+        sums[names] = [a + b for a, b in zip(sums[names], counts, strict=True)]
+        daily[names][number[date]] += counts[COST]
+    rows = [Spend(names, tuple(daily[names]), *sums[names]) for names in sums]
+    by_day = Dimension.DAY in by
+    return sorted(rows, key=lambda row: (0 if by_day else -row.cost_nano_usd, row.names))
+
+
 @dataclass(frozen=True, slots=True)
 class SpendReport:
     """All that `sidecar spend` shows, from one snapshot."""
@@ -101,6 +163,13 @@ class SpendReport:
     """For each budget of an hour or longer with a ceiling; the most urgent first."""
     retirements: tuple[Retirement, ...]
     """Of the models that were spent on in these days; the first to retire first."""
+
+    method: str = METHOD
+    """How the forecasts are made."""
+    counted: str = COUNTED
+    """What counts as spend."""
+    unaccounted: Unaccounted | None = None
+    """Of a fleet with a limit of cost."""
 
     @property
     def dates(self) -> list[str]:

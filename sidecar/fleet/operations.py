@@ -32,6 +32,9 @@ DEADLINE_SECONDS = 30.0
 """For all of an operation: it may wait for exchanges, and read large tables."""
 PAUSE_SECONDS = 0.05
 
+ONE_MOMENT = "REPEATABLE READ, READ ONLY"
+"""The isolation of what is read as of one moment."""
+
 MAX_KNOWN = 1000
 """Names that a mistyped one is compared with."""
 
@@ -133,9 +136,8 @@ async def status(url_file: Path, limit: int) -> FleetStatus:
 
     Raises FleetRefusedError, FleetUnreachableError.
     """
-    one_moment = "REPEATABLE READ, READ ONLY"
     return await operate(
-        url_file, lambda session: read_status(session, limit), isolation=one_moment
+        url_file, lambda session: read_status(session, limit), isolation=ONE_MOMENT
     )
 
 

@@ -7,7 +7,10 @@ No sum is kept beside its parts (L8): what is granted of a budget is read from i
     fleet            one row
     fleet_holder     one for each ledger
     fleet_budget     one for each limit's scope in one window
-    fleet_share      one for each holder of a budget
+    fleet_share      one for each holder of a budget; `reported` is what of its spend is in
+                     fleet_spend
+    fleet_spend      one for each holder, day and names: what was spent, as reported last; or by
+                     rule (by_rule = 1), where principals have no names
     fleet_alert      one for each channel of an alert that is the fleet's
     fleet_key        one for each holder and key whose use it counts
     fleet_key_usage  one for each holder, and name of a key, model and effect
@@ -17,6 +20,7 @@ No sum is kept beside its parts (L8): what is granted of a budget is read from i
 """
 
 import secrets
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -59,6 +63,7 @@ CREATE TABLE fleet_share (
     asked_ceiling BIGINT NOT NULL,
     busy_until_us BIGINT NOT NULL,
     seen_us       BIGINT NOT NULL,
+    reported      BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (budget, uid)
 );
 CREATE TABLE fleet_adjustment (
@@ -130,16 +135,22 @@ CREATE TABLE fleet_version_usage (
 CREATE TABLE fleet_spend (
     uid           TEXT NOT NULL,
     day_us        BIGINT NOT NULL,
+    id            BYTEA NOT NULL,
+    by_rule       BIGINT NOT NULL,
+    rule          TEXT NOT NULL,
     workspace     TEXT NOT NULL,
     role          TEXT NOT NULL,
     principal     TEXT NOT NULL,
     model         TEXT NOT NULL,
     key_id        TEXT NOT NULL,
-    requests      BIGINT NOT NULL,
+    calls         BIGINT NOT NULL,
     input_tokens  BIGINT NOT NULL,
     output_tokens BIGINT NOT NULL,
     cost          BIGINT NOT NULL,
-    PRIMARY KEY (uid, day_us, workspace, role, principal, model, key_id)
+    overruns      BIGINT NOT NULL,
+    expired       BIGINT NOT NULL,
+    unknown_cost  BIGINT NOT NULL,
+    PRIMARY KEY (uid, day_us, id)
 )
 """
 
@@ -184,6 +195,11 @@ def budget_id(key: BudgetKey) -> bytes:
     """
     names = "\0".join((key.rule, key.meter, key.window, str(key.start_us), key.scope))
     return sha256(names.encode()).digest()[:16]
+
+
+def spend_id(names: Sequence[str]) -> bytes:
+    """Return the primary key of a holder's spend in a day: names may be too long for an index."""
+    return sha256("\0".join(names).encode(errors="surrogatepass")).digest()[:16]
 
 
 def check(version: int) -> None:

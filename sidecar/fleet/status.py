@@ -98,6 +98,11 @@ async def read_status(session: Session, limit: int) -> FleetStatus:
     )
 
 
+async def read_budgets(session: Session, limit: int) -> list[BudgetStatus]:
+    """Read the status of at most so many budgets; see FleetStatus. Raises FleetRefusedError."""
+    return [_budget(row) for row in await session.fetch(_BUDGETS, None, limit)]
+
+
 async def budget_status(session: Session, budget: bytes) -> BudgetStatus:
     """Read the status of one budget."""
     [row] = await session.fetch(_BUDGETS, budget, 1)

@@ -65,7 +65,7 @@ class LongRead:
         self._is_bounded = False
 
     def stop(self, *_: object) -> None:
-        """End soon, because of a signal."""
+        """End soon, because the process does."""
         self.why_ended = "by a signal"
 
 
@@ -78,9 +78,22 @@ def long_read(
     SIGTERM and SIGINT end the read, so that the block can clean up. Raises LedgerRefusedError
     when the read has to end.
     """
+    with bounded_read(connection, ledger, in_use=in_use) as read:
+        signals = (signal.SIGTERM, signal.SIGINT)
+        handlers = [signal.signal(number, read.stop) for number in signals]
+        try:
+            yield read
+        finally:
+            for number, handler in zip(signals, handlers, strict=True):
+                signal.signal(number, handler)
+
+
+@contextmanager
+def bounded_read(
+    connection: sqlite3.Connection, ledger: Path, *, in_use: bool = True
+) -> Iterator[LongRead]:
+    """Read a ledger within bounds, in any thread; see `long_read`."""
     read = LongRead(connection, ledger, in_use=in_use)
-    signals = (signal.SIGTERM, signal.SIGINT)
-    handlers = [signal.signal(number, read.stop) for number in signals]
     try:
         yield read
     except (sqlite3.Error, LedgerRefusedError):
@@ -89,5 +102,3 @@ def long_read(
         raise
     finally:
         connection.set_progress_handler(None, 0)
-        for number, handler in zip(signals, handlers, strict=True):
-            signal.signal(number, handler)

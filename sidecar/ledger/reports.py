@@ -8,17 +8,18 @@ import itertools
 import json
 import sqlite3
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, tzinfo
 
 from sidecar.domain.clock import format_date
-from sidecar.domain.decisions import Limit
+from sidecar.domain.decisions import Limit, Meter
 from sidecar.domain.forecast import RECENT_US, BudgetForecast, Point, forecast_span, recent_us
 from sidecar.domain.retirement import Retirement
-from sidecar.domain.spend_report import Dimension, Spend, SpendReport
-from sidecar.domain.windows import Calendar, Span
+from sidecar.domain.sharing import BudgetKey
+from sidecar.domain.spend_report import OTHERS, Dimension, Spend, SpendReport, spend_rows
+from sidecar.domain.windows import Calendar, Span, Window
 from sidecar.ledger import latest_limits
 from sidecar.ledger.balances import STILL_OPEN, Balances, LedgerTime, still_open
 from sidecar.ledger.rows import saturated_sum
@@ -32,6 +33,28 @@ _COLUMNS = {
     Dimension.RULE: "coalesce(b.rule, '')",
     Dimension.DAY: "day_of(d.decided_at_us)",
 }
+
+_NAMED = "iif(d.principal IN (SELECT value FROM json_each(:named)), d.principal, :others)"
+
+_LARGEST = f"""
+SELECT d.principal, {saturated_sum("h.charged_cost_nano_usd")} AS cost
+FROM holds h JOIN decisions d USING (id)
+WHERE h.state IN ('settled', 'expired') AND h.id > ?
+  AND d.decided_at_us >= ? AND d.decided_at_us < ?
+GROUP BY 1 ORDER BY cost DESC, 1 LIMIT ?"""  # noqa: S608 - our own columns
+
+# By hours: a day of any time zone begins with a quarter of an hour.
+_CHANGED = """
+SELECT max(d.decided_at_us) FROM holds h JOIN decisions d USING (id)
+WHERE h.id > ? AND h.closed_at_us >= ? AND d.decided_at_us >= ?
+GROUP BY d.decided_at_us / 900000000"""
+
+_BUDGETS_OF_COST = """
+SELECT rule, window, scope, window_start_us, spent FROM budgets
+WHERE meter = 'cost' AND window NOT IN ('minute', 'concurrent') AND ceiling IS NOT NULL
+  AND window_end_us > ? AND window_start_us < ?"""
+
+_AT_ROW = "SELECT id, decided_at_us FROM decisions WHERE id <= ? ORDER BY id DESC LIMIT 1"
 
 # The amounts of each hold, as the view hold_amounts has them: SQLite would read all of a view
 # first, to join it with calls that no limit counts.
@@ -117,13 +140,24 @@ class Reports:
             retirements=tuple(self._retirements(days)),
         )
 
-    def spend(self, by: Sequence[Dimension], days: Sequence[Span]) -> list[Spend]:
-        """Return the spend of these days, by cost descending; by names when divided by day."""
+    def spend(
+        self,
+        by: Sequence[Dimension],
+        days: Sequence[Span],
+        *,
+        named: Sequence[str] | None = None,
+        after: int = 0,
+    ) -> list[Spend]:
+        """Return the spend of these days, by cost descending; by names when divided by day.
+
+        Principals that are not `named`, if any are, count as OTHERS. Only decisions after a row.
+        """
         starts = [day.start_us for day in days]
         dates = [format_date(start_us, self._zone) for start_us in starts]
-        number = {date: index for index, date in enumerate(dates)}
         self._sql.create_function("day_of", 1, lambda us: dates[bisect_right(starts, us) - 1])
         columns = [_COLUMNS[dimension] for dimension in (*by, Dimension.DAY)]
+        if named is not None:
+            columns = [_NAMED if column == "d.principal" else column for column in columns]
         by_rule = Dimension.RULE in by
         tokens = _TOKENS_OF_LIMIT if by_rule else "1"
         cost = _COST_OF_LIMIT if by_rule else "h.charged_cost_nano_usd"
@@ -136,19 +170,66 @@ class Reports:
             f" {saturated_sum(unknown)}"
             f" FROM holds h JOIN decisions d USING (id){_PER_LIMIT if by_rule else ''}"
             " WHERE h.state IN ('settled', 'expired')"
-            " AND d.decided_at_us >= ? AND d.decided_at_us < ?"
+            " AND h.id > :after AND d.decided_at_us >= :start_us AND d.decided_at_us < :end_us"
             f" GROUP BY {', '.join(columns)}",
-            (days[0].start_us, days[-1].end_us),
+            {
+                "after": max(after, self._last_before(days[0].start_us)),
+                "start_us": days[0].start_us,
+                "end_us": days[-1].end_us,
+                "named": json.dumps(named),
+                "others": OTHERS,
+            },
         )
-        sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * 7)
-        daily: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(days))
-        for row in found:
-            names, date, counts = row[: len(by)], row[len(by)], row[len(by) + 1 :]
-            sums[names] = [a + b for a, b in zip(sums[names], counts, strict=True)]
-            daily[names][number[date]] += counts[3]
-        rows = [Spend(names, tuple(daily[names]), *sums[names]) for names in sums]
-        by_day = Dimension.DAY in by
-        return sorted(rows, key=lambda row: (0 if by_day else -row.cost_nano_usd, row.names))
+        return spend_rows(found, by, dates)
+
+    def largest_principals(self, days: Sequence[Span], most: int, *, after: int = 0) -> list[str]:
+        """Return the principals with the highest cost in these days."""
+        first = max(after, self._last_before(days[0].start_us))
+        span = (days[0].start_us, days[-1].end_us)
+        return [name for name, _ in self._sql.execute(_LARGEST, (first, *span, most))]
+
+    def changed_days(self, since_us: int, from_us: int, *, after: int = 0) -> list[Span]:
+        """Return the days from a time on of which calls were charged since another, in order.
+
+        Not those that begin before a pruning: not all of their calls may be left.
+        """
+        (pruned_us,) = self._sql.execute("SELECT max(before_us) FROM prunings").fetchone()
+        from_us = max(from_us, pruned_us or 0)
+        first = max(after, self._last_before(from_us))
+        found = self._sql.execute(_CHANGED, (first, since_us, from_us))
+        days = {self.calendar.span(Window.DAY, at_us) for (at_us,) in found}
+        return sorted(day for day in days if day.start_us >= (pruned_us or 0))
+
+    def charged(self, days: Sequence[Span]) -> dict[BudgetKey, int]:
+        """Return what each budget of money was charged whose window touches these days.
+
+        Of those with a ceiling, and a window that ends: what a fleet has shares of.
+        """
+        if not days:
+            return {}
+        found = self._sql.execute(_BUDGETS_OF_COST, (days[0].start_us, days[-1].end_us))
+        return {
+            BudgetKey(rule, Meter.COST, Window(window), scope, start_us): spent
+            for rule, window, scope, start_us, spent in found
+        }
+
+    def _last_before(self, at_us: int) -> int:
+        """Return a row that was decided before a time, as all before it; the last one, mostly.
+
+        The rows are in the order of time, unless the time was corrected.
+        """
+        if self._sql.execute("SELECT 1 FROM time_corrections LIMIT 1").fetchone():
+            return 0
+        low = 0
+        (high,) = self._sql.execute("SELECT coalesce(max(id), 0) FROM decisions").fetchone()
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = self._sql.execute(_AT_ROW, (middle,)).fetchone()
+            if row is None or row[1] < at_us:
+                low = middle
+            else:
+                high = row[0] - 1
+        return low
 
     def _retirements(self, days: Sequence[Span]) -> Iterator[Retirement]:
         """Yield the retirements of the models that were spent on in these days."""

@@ -24,8 +24,8 @@ class Holder(NamedTuple):
     timeline: int
     """The highest of PostgreSQL that it has seen."""
     reported_after: int = 0
-    """The last decision when the ledger got this place; 0 where it joined. What was spent until then
-    was reported from the place before."""
+    """The last decision when the ledger got this place, after one in which it reported what was
+    spent until then; 0 where it joined."""
 
 
 def read_holder(connection: sqlite3.Connection) -> Holder | None:

@@ -8,10 +8,9 @@ from markupsafe import Markup
 from sidecar.domain.amounts import format_estimate, format_number
 from sidecar.domain.clock import format_time
 from sidecar.domain.counted import counted
-from sidecar.domain.forecast import METHOD, BudgetForecast, Point
+from sidecar.domain.forecast import UNKNOWN, BudgetForecast, Point
 from sidecar.domain.money import format_usd
 from sidecar.domain.spend_report import (
-    COUNTED,
     RETIREMENTS,
     Dimension,
     Spend,
@@ -66,8 +65,8 @@ def page(
         *_spend(report),
         *_retirements(report),
         tag("h2", "How this was calculated"),
-        tag("p", METHOD),
-        tag("p", COUNTED),
+        tag("p", report.method),
+        tag("p", report.counted),
     )
     own = Markup(style)  # noqa: S704 - a file of this program
     return str(Markup().join((_START, tag("style", own), main, _END)))
@@ -79,6 +78,7 @@ def _summary(report: SpendReport) -> Iterator[Markup]:
         "spent": f"${format_usd(report.total.cost_nano_usd)}",
         "calls": f"{report.total.calls:,}",
         **_unknown(report.total),
+        **_unaccounted(report),
         "budgets run out in their window, or refuse calls": f"{short} of {len(report.forecasts)}",
     }
     yield tag("h1", "Spend on Mistral")
@@ -98,6 +98,11 @@ def _unknown(total: Spend) -> dict[str, str]:
     )
 
 
+def _unaccounted(report: SpendReport) -> dict[str, str]:
+    found = report.unaccounted
+    return {} if found is None else {"unaccounted": f"${format_usd(found.total_nano_usd)}"}
+
+
 def _budgets(report: SpendReport, curves: Curves) -> Iterator[Markup]:
     yield tag("h2", "When each budget runs out")
     if not report.forecasts:
@@ -111,7 +116,7 @@ def _budgets(report: SpendReport, curves: Curves) -> Iterator[Markup]:
             tag("strong", forecast.verdict(report.zone))
             if forecast.falls_short
             else forecast.verdict(report.zone),
-            format_estimate(forecast.limit.meter, forecast.hourly),
+            forecast.pace,
             *(
                 format_number(forecast.limit.meter, amount)
                 for amount in (forecast.spent, forecast.held, forecast.ceiling)
@@ -143,10 +148,12 @@ def _card(
     ends = limit.window is not Window.TOTAL
     facts = [(what, format_number(limit.meter, amount)) for what, amount in amounts.items()]
     facts += [
-        ("pace an hour", format_estimate(limit.meter, forecast.hourly)),
+        ("pace an hour", forecast.pace),
         (
             "by the window's end, at this pace" if ends else "in a year, at this pace",
-            format_estimate(limit.meter, forecast.used_at(forecast.span.end_us)),
+            format_estimate(limit.meter, forecast.used_at(forecast.span.end_us))
+            if forecast.has_pace
+            else UNKNOWN,
         ),
         ("runs out", forecast.verdict(zone)),
         ("window ends", format_time(forecast.span.end_us, zone) if ends else "never"),

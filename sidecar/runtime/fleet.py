@@ -17,11 +17,13 @@ from sidecar.fleet.key_usage import KeyReporter
 from sidecar.fleet.ledger import FleetLedger
 from sidecar.fleet.postgres import PostgresBooks
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
+from sidecar.fleet.spend import SpendReporter
 from sidecar.fleet.url import connection_settings
 from sidecar.ledger.key_reports import read_keys, read_version_uses
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.runtime.alone import Alone, ledger_options
 from sidecar.runtime.settings import Settings
+from sidecar.runtime.spend_reports import SpendReports
 
 
 class FleetMember(Alone):
@@ -44,11 +46,12 @@ class FleetMember(Alone):
         self._exchanger = Exchanger(
             self._books, steady_clock, settings.time_zone, socket.gethostname()
         )
+        self._ledger_file, self._zone = settings.ledger, ZoneInfo(settings.time_zone)
         self._ledger: FleetLedger | None = None
-        self._file = settings.ledger
         self._uid = ""
         self._keys: KeyReporter | None = None
-        self._working: list[asyncio.Task[None]] = []
+        self._spend: SpendReports | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def open_ledger(
         self, settings: Settings, zone: ZoneInfo, channels: Sequence[str], origin: Origin
@@ -68,11 +71,17 @@ class FleetMember(Alone):
         self._keys = KeyReporter(
             self._connection,
             holder.uid,
-            lambda: read_keys(self._file, 0),
-            functools.partial(read_version_uses, self._file),
+            lambda: read_keys(self._ledger_file, 0),
+            functools.partial(read_version_uses, self._ledger_file),
         )
-        work = (self._exchanger.run(), self._keys.run())
-        self._working = [asyncio.create_task(one) for one in work]
+        reporter = SpendReporter(self._connection, self._ledger_file, holder, self._zone, clock)
+        self._spend = SpendReports(reporter, self._is_holder)
+        work = (self._exchanger.run(), self._keys.run(), self._spend.run())
+        self._tasks = [asyncio.create_task(one) for one in work]
+
+    def _is_holder(self) -> bool:
+        """Whether the books have answered this process, and did not refuse it since."""
+        return self._exchanger.state().answered > 0 and not self._exchanger.problem()
 
     def problem(self) -> str:
         """See Alone.problem."""
@@ -88,10 +97,12 @@ class FleetMember(Alone):
 
     async def leave(self) -> None:
         """Give back what is not used, and close the connection."""
-        for task in self._working:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._keys is not None:
             await self._keys.report(leaving=True)
+        if self._spend is not None:
             await self._exchanger.leave()
+            await self._spend.leave()
         await self._books.close()

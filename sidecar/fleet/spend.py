@@ -1,0 +1,240 @@
+"""What a holder has spent, reported to the fleet's books by days and names.
+
+Every half minute the sums of the days that have changed are read from the ledger, as
+`sidecar spend` reads them, compared with the holder's rows in the books, and written where they
+differ. So a report says what is, whatever became of those before it (G10). Days are those of the
+fleet's time zone.
+
+A report ends with how much of each share's spend of money it covers. What a share has beyond that
+is unaccounted: see spend_report.py.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import tzinfo
+from pathlib import Path
+from typing import NamedTuple
+
+from sidecar.domain.clock import SECOND_US, Clock
+from sidecar.domain.sharing import BudgetKey
+from sidecar.domain.spend_report import COST, OTHERS, SUM_NAMES, Dimension, Spend, sums_of
+from sidecar.domain.windows import DAY_US, HOUR_US, Calendar, Span, Window
+from sidecar.fleet import schema
+from sidecar.fleet.books import MAX_SUM
+from sidecar.fleet.connection import BooksConnection
+from sidecar.fleet.session import Row, Session
+from sidecar.ledger.daily_spend import DailySpend
+from sidecar.ledger.shares import Holder
+
+MAX_PRINCIPALS = 1_000
+"""The largest of a day, which are reported by name; the others are summed up."""
+MAX_ROWS = 4_000
+"""Rows of a holder and day, but for two sums of all others: callers may invent names."""
+
+BATCH_ROWS = 200
+"""Rows in one transaction: exchanges wait for it."""
+DEADLINE_SECONDS = 0.5
+"""For one transaction."""
+
+MARGIN_US = 60 * SECOND_US
+"""A charge may be committed this long after the time that it has: it waited for its group."""
+LATE_US = DAY_US
+"""Each report looks at the day so long ago, too. Calls that are settled later are rare."""
+ALL_DAYS_US = HOUR_US
+"""How often a report looks at all days that the ledger has."""
+
+BY = (Dimension.WORKSPACE, Dimension.ROLE, Dimension.PRINCIPAL, Dimension.MODEL, Dimension.KEY)
+BY_RULE = (Dimension.RULE, Dimension.WORKSPACE, Dimension.ROLE, Dimension.MODEL, Dimension.KEY)
+
+Sums = tuple[int, ...]
+"""Of one row, as SUM_NAMES has them."""
+
+
+class Names(NamedTuple):
+    """What a row of fleet_spend is of."""
+
+    by_rule: int
+    rule: str
+    workspace: str
+    role: str
+    principal: str
+    model: str
+    key_id: str
+
+    @property
+    def id(self) -> bytes:
+        """Its part of the primary key."""
+        return schema.spend_id([str(self.by_rule), *self[1:]])
+
+
+NO_NAMES = Names(0, "", "", "", "", "", "")
+
+Rows = Mapping[bytes, tuple[Names, Sums]]
+
+
+class SpendReporter:
+    """Reports a ledger's spend to the fleet's books."""
+
+    def __init__(
+        self, connection: BooksConnection, ledger: Path, holder: Holder, zone: tzinfo, clock: Clock
+    ) -> None:
+        """Report as this holder; the clock is that of decisions."""
+        self._connection = connection
+        self._holder = holder
+        self._calendar = Calendar(zone)
+        self._clock = clock
+        self._daily = DailySpend(ledger, zone, after=holder.reported_after)
+        self._since_us: int | None = None
+        """Up to when changes are in the books; None before the first report."""
+        self._all_us = 0
+        """When a report looked at all days."""
+        self._covered: dict[BudgetKey, int] = {}
+
+    async def report(self) -> None:
+        """Report the days that have changed.
+
+        Raises FleetUnreachableError, FleetRefusedError, LedgerUnavailableError.
+        """
+        now_us = self._clock()
+        is_all = self._since_us is None or now_us - self._all_us >= ALL_DAYS_US
+        if self._since_us is None:
+            since_us = await self._last_reported_us(now_us)
+        else:
+            since_us = (self._all_us if is_all else self._since_us) - MARGIN_US
+        from_us = 0 if is_all else now_us - LATE_US
+        changes = await self._daily.changes(since_us, self._day(from_us), now_us)
+        for day in changes.days:
+            await self._report_day(day)
+        await self._cover(changes.charged, is_all=is_all)
+        self._since_us = changes.at_us
+        if is_all:
+            self._all_us = changes.at_us
+
+    def stop(self) -> None:
+        """End what is read of the ledger now."""
+        self._daily.stop()
+
+    def _day(self, at_us: int) -> int:
+        return self._calendar.span(Window.DAY, at_us).start_us
+
+    async def _last_reported_us(self, now_us: int) -> int:
+        """Return since when not all changes may be in the books: the last day that they have."""
+        [row] = await self._fetch(_LAST_DAY, self._holder.uid)
+        return 0 if row["day_us"] is None else min(row["day_us"], self._day(now_us))
+
+    async def _report_day(self, day: Span) -> None:
+        """Make the books' rows of a day those of the ledger."""
+        by, by_rule = await self._daily.spend(day, (BY, BY_RULE), MAX_PRINCIPALS)
+        found = await self._fetch(_OWN, self._holder.uid, day.start_us)
+        known = {row["id"]: tuple(row[name] for name in SUM_NAMES) for row in found}
+        rows = bounded([*map(_by_principal, by), *map(_by_rule, by_rule)], known.keys())
+        changed = different(rows, known)
+        for start in range(0, len(changed), BATCH_ROWS):
+            batch = changed[start : start + BATCH_ROWS]
+            texts = [[schema.text(one) for one in map(str, names[1:])] for _, names, _ in batch]
+            await self._fetch(
+                _WRITE,
+                self._holder.uid,
+                self._holder.boot,
+                day.start_us,
+                [row_id for row_id, _, _ in batch],
+                [names.by_rule for _, names, _ in batch],
+                *(list(column) for column in zip(*texts, strict=True)),
+                *(list(column) for column in zip(*(sums for *_, sums in batch), strict=True)),
+            )
+
+    async def _cover(self, charged: Mapping[BudgetKey, int], *, is_all: bool) -> None:
+        """Note how much of the shares' spend is in the rows now."""
+        changed = [
+            (key, spent)
+            for key, spent in charged.items()
+            if is_all or self._covered.get(key) != spent
+        ]
+        self._covered = {} if is_all else self._covered
+        for start in range(0, len(changed), BATCH_ROWS):
+            batch = changed[start : start + BATCH_ROWS]
+            budgets = [schema.budget_id(key) for key, _ in batch]
+            spent = [min(one, MAX_SUM) for _, one in batch]
+            await self._fetch(_COVER, self._holder.uid, self._holder.boot, budgets, spent)
+            self._covered.update(batch)
+
+    async def _fetch(self, statement: str, *arguments: object) -> list[Row]:
+        """Run a statement in a transaction of its own."""
+
+        async def work(session: Session) -> list[Row]:
+            async with session.transaction(round(DEADLINE_SECONDS * 1000), None):
+                return await session.fetch(statement, *arguments)
+
+        return await self._connection.run(work, DEADLINE_SECONDS)
+
+
+def bounded(rows: Iterable[tuple[Names, Sums]], known: Iterable[bytes]) -> Rows:
+    """Return rows by their ids: those that the books know, and the largest others that fit."""
+    before = set(known)
+    room = MAX_ROWS - len(before)
+    found: dict[bytes, tuple[Names, Sums]] = {}
+    for names, sums in sorted(rows, key=lambda row: -row[1][COST]):
+        if names.id not in before:
+            if room <= 0:
+                names = _others(names.by_rule)  # noqa: PLW2901
+            room -= 1
+        _, so_far = found.get(names.id, (names, (0,) * len(sums)))
+        total = tuple(min(a + b, MAX_SUM) for a, b in zip(so_far, sums, strict=True))
+        found[names.id] = names, total
+    return found
+
+
+def different(rows: Rows, known: Mapping[bytes, Sums]) -> list[tuple[bytes, Names, Sums]]:
+    """Return what has to be written; a row that is no more gets sums of 0.
+
+    First what costs less than before: a report that ends half way counts no money twice.
+    """
+    nothing = (0,) * len(SUM_NAMES)
+    wanted = {**dict.fromkeys(known, (NO_NAMES, nothing)), **rows}
+    changed = [
+        (row_id, names, sums)
+        for row_id, (names, sums) in wanted.items()
+        if known.get(row_id) != sums
+    ]
+    return sorted(changed, key=lambda row: row[2][COST] - known.get(row[0], nothing)[COST])
+
+
+def _others(by_rule: int) -> Names:
+    return Names(by_rule, *[OTHERS] * 6)
+
+
+def _by_principal(row: Spend) -> tuple[Names, Sums]:
+    return Names(0, "", *row.names), sums_of(row)
+
+
+def _by_rule(row: Spend) -> tuple[Names, Sums]:
+    rule, workspace, role, model, key_id = row.names
+    return Names(1, rule, workspace, role, "", model, key_id), sums_of(row)
+
+
+_LAST_DAY = "SELECT max(day_us) AS day_us FROM fleet_spend WHERE uid = $1"
+
+_OWN = (
+    f"SELECT id, {', '.join(SUM_NAMES)} FROM fleet_spend"  # noqa: S608 - our own names
+    " WHERE uid = $1 AND day_us = $2"
+)
+
+# A process that another has replaced (G5) writes nothing.
+_IS_HOLDER = "EXISTS (SELECT 1 FROM fleet_holder WHERE uid = $1::text AND boot = $2::bigint)"
+
+_COLUMNS = ", ".join(("id", *Names._fields, *SUM_NAMES))
+_TYPES = ("bytea", "bigint", *["text"] * 6, *["bigint"] * len(SUM_NAMES))
+_ARRAYS = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_TYPES, start=4))
+_WRITE = f"""
+INSERT INTO fleet_spend (uid, day_us, {_COLUMNS})
+SELECT $1::text, $3::bigint, {_COLUMNS} FROM unnest({_ARRAYS}) AS one ({_COLUMNS})
+WHERE {_IS_HOLDER}
+ON CONFLICT (uid, day_us, id) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in SUM_NAMES)}
+"""  # noqa: S608 - our own names
+
+_COVER = f"""
+UPDATE fleet_share SET reported = one.spent
+FROM unnest($3::bytea[], $4::bigint[]) AS one (budget, spent)
+WHERE fleet_share.budget = one.budget AND uid = $1::text AND reported <> one.spent
+    AND {_IS_HOLDER}
+"""  # noqa: S608 - our own names
