@@ -55,6 +55,7 @@ OF_FLEET = {
     "adjust": "fleet.adjust",
     "forget": "fleet_forget.forget",
     "rejoin": "fleet.rejoin",
+    "prune": "fleet_prune.prune",
 }
 
 app = typer.Typer(

@@ -199,7 +199,7 @@ def budget_id(key: BudgetKey) -> bytes:
 
 def spend_id(names: Sequence[str]) -> bytes:
     """Return the primary key of a holder's spend in a day: names may be too long for an index."""
-    return sha256("\0".join(names).encode(errors="surrogatepass")).digest()[:16]
+    return sha256("\0".join(names).encode()).digest()[:16]
 
 
 def check(version: int) -> None:

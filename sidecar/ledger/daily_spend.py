@@ -59,8 +59,8 @@ class DailySpend:
         """Return a day's spend by each of some dimensions, with the largest principals by name."""
 
         def read(reports: Reports) -> list[list[Spend]]:
-            named = reports.largest_principals([day], max_principals, after=self._after)
-            return [reports.spend(one, [day], named=named, after=self._after) for one in by]
+            bounds = {"max_principals": max_principals, "after": self._after}
+            return [reports.spend(one, [day], **bounds) for one in by]
 
         return await self._run(read, 0)
 

@@ -34,14 +34,13 @@ _COLUMNS = {
     Dimension.DAY: "day_of(d.decided_at_us)",
 }
 
-_NAMED = "iif(d.principal IN (SELECT value FROM json_each(:named)), d.principal, :others)"
+_SPENT = """h.state IN ('settled', 'expired') AND h.id > :after
+  AND d.decided_at_us >= :start_us AND d.decided_at_us < :end_us"""
 
-_LARGEST = f"""
-SELECT d.principal, {saturated_sum("h.charged_cost_nano_usd")} AS cost
-FROM holds h JOIN decisions d USING (id)
-WHERE h.state IN ('settled', 'expired') AND h.id > ?
-  AND d.decided_at_us >= ? AND d.decided_at_us < ?
-GROUP BY 1 ORDER BY cost DESC, 1 LIMIT ?"""  # noqa: S608 - our own columns
+_LARGEST = f"""iif(d.principal IN (
+  SELECT d.principal FROM holds h JOIN decisions d USING (id) WHERE {_SPENT} GROUP BY 1
+  ORDER BY {saturated_sum("h.charged_cost_nano_usd")} DESC, 1 LIMIT :most), d.principal, :others)
+"""  # noqa: S608 - our own columns
 
 # By hours: a day of any time zone begins with a quarter of an hour.
 _CHANGED = """
@@ -145,19 +144,20 @@ class Reports:
         by: Sequence[Dimension],
         days: Sequence[Span],
         *,
-        named: Sequence[str] | None = None,
+        max_principals: int | None = None,
         after: int = 0,
     ) -> list[Spend]:
         """Return the spend of these days, by cost descending; by names when divided by day.
 
-        Principals that are not `named`, if any are, count as OTHERS. Only decisions after a row.
+        Of the principals only the largest have their name, if there is a bound; the others count
+        as OTHERS. Only decisions after a row.
         """
         starts = [day.start_us for day in days]
         dates = [format_date(start_us, self._zone) for start_us in starts]
         self._sql.create_function("day_of", 1, lambda us: dates[bisect_right(starts, us) - 1])
         columns = [_COLUMNS[dimension] for dimension in (*by, Dimension.DAY)]
-        if named is not None:
-            columns = [_NAMED if column == "d.principal" else column for column in columns]
+        if max_principals is not None:
+            columns = [_LARGEST if column == "d.principal" else column for column in columns]
         by_rule = Dimension.RULE in by
         tokens = _TOKENS_OF_LIMIT if by_rule else "1"
         cost = _COST_OF_LIMIT if by_rule else "h.charged_cost_nano_usd"
@@ -169,24 +169,16 @@ class Reports:
             f" {saturated_sum(cost)}, sum(h.overrun), sum(h.state = 'expired'),"
             f" {saturated_sum(unknown)}"
             f" FROM holds h JOIN decisions d USING (id){_PER_LIMIT if by_rule else ''}"
-            " WHERE h.state IN ('settled', 'expired')"
-            " AND h.id > :after AND d.decided_at_us >= :start_us AND d.decided_at_us < :end_us"
-            f" GROUP BY {', '.join(columns)}",
+            f" WHERE {_SPENT} GROUP BY {', '.join(columns)}",
             {
                 "after": max(after, self._last_before(days[0].start_us)),
                 "start_us": days[0].start_us,
                 "end_us": days[-1].end_us,
-                "named": json.dumps(named),
+                "most": max_principals,
                 "others": OTHERS,
             },
         )
         return spend_rows(found, by, dates)
-
-    def largest_principals(self, days: Sequence[Span], most: int, *, after: int = 0) -> list[str]:
-        """Return the principals with the highest cost in these days."""
-        first = max(after, self._last_before(days[0].start_us))
-        span = (days[0].start_us, days[-1].end_us)
-        return [name for name, _ in self._sql.execute(_LARGEST, (first, *span, most))]
 
     def changed_days(self, since_us: int, from_us: int, *, after: int = 0) -> list[Span]:
         """Return the days from a time on of which calls were charged since another, in order.

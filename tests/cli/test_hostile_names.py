@@ -192,6 +192,9 @@ CASES: list[tuple[str, Arguments]] = [
     ("fleet forget", lambda s: (SENT, "--fleet-url-file", s.folder / SENT, "--all-spent",
                                 "--signed-by", "x", "--reason", "x")),
     ("fleet rejoin", lambda s: ("--ledger", s.ledger)),
+    ("fleet prune", lambda s: ("--fleet-url-file", s.folder / SENT)),
+    ("fleet prune", lambda s: ("--fleet-url-file", s.folder / SENT, "--keep", SENT)),
+    ("spend", lambda s: ("--fleet-url-file", s.folder / SENT)),
 ]  # fmt: skip
 NAMELESS = {"init", "schema", "keys fingerprint", "ledger verify"}
 """Commands of which some output names nothing hostile."""
