@@ -28,7 +28,7 @@ from sidecar.ledger.shares import Holder
 MAX_PRINCIPALS = 1_000
 """The largest of a day, which are reported by name; the others are summed up."""
 MAX_ROWS = 4_000
-"""Rows of a holder and day, but for two sums of all others: callers may invent names."""
+"""Rows of a holder and day, of each kind, beside one of all others: callers may invent names."""
 
 BATCH_ROWS = 200
 """Rows in one transaction: exchanges wait for it."""
@@ -103,8 +103,10 @@ class SpendReporter:
         from_us = 0 if is_all else now_us - LATE_US
         changes = await self._daily.changes(since_us, self._day(from_us), now_us)
         for day in changes.days:
-            await self._report_day(day)
+            await self._report_day(day, by_rule=0)
         await self._cover(changes.charged, is_all=is_all)
+        for day in changes.days:  # last, as it takes the longest to read
+            await self._report_day(day, by_rule=1)
         self._since_us = changes.at_us
         if is_all:
             self._all_us = changes.at_us
@@ -121,12 +123,12 @@ class SpendReporter:
         [row] = await self._fetch(_LAST_DAY, self._holder.uid)
         return 0 if row["day_us"] is None else min(row["day_us"], self._day(now_us))
 
-    async def _report_day(self, day: Span) -> None:
-        """Make the books' rows of a day those of the ledger."""
-        by, by_rule = await self._daily.spend(day, (BY, BY_RULE), MAX_PRINCIPALS)
-        found = await self._fetch(_OWN, self._holder.uid, day.start_us)
-        known = {row["id"]: tuple(row[name] for name in SUM_NAMES) for row in found}
-        rows = bounded([*map(_by_principal, by), *map(_by_rule, by_rule)], known.keys())
+    async def _report_day(self, day: Span, by_rule: int) -> None:
+        """Make the books' rows of a day those of the ledger: the rows of one kind."""
+        found = await self._daily.spend(day, (BY, BY_RULE)[by_rule], MAX_PRINCIPALS)
+        own = await self._fetch(_OWN, self._holder.uid, day.start_us, by_rule)
+        known = {row["id"]: tuple(row[name] for name in SUM_NAMES) for row in own}
+        rows = bounded([(_names(by_rule, row), sums_of(row)) for row in found], known.keys())
         changed = different(rows, known)
         for start in range(0, len(changed), BATCH_ROWS):
             batch = changed[start : start + BATCH_ROWS]
@@ -202,20 +204,18 @@ def _others(by_rule: int) -> Names:
     return Names(by_rule, *[OTHERS] * 6)
 
 
-def _by_principal(row: Spend) -> tuple[Names, Sums]:
-    return Names(0, "", *row.names), sums_of(row)
-
-
-def _by_rule(row: Spend) -> tuple[Names, Sums]:
-    rule, workspace, role, model, key_id = row.names
-    return Names(1, rule, workspace, role, "", model, key_id), sums_of(row)
+def _names(by_rule: int, row: Spend) -> Names:
+    if not by_rule:
+        return Names(0, "", *row.names)
+    rule, workspace, role, *others = row.names
+    return Names(1, rule, workspace, role, "", *others)
 
 
 _LAST_DAY = "SELECT max(day_us) AS day_us FROM fleet_spend WHERE uid = $1"
 
 _OWN = (
     f"SELECT id, {', '.join(SUM_NAMES)} FROM fleet_spend"  # noqa: S608 - our own names
-    " WHERE uid = $1 AND day_us = $2"
+    " WHERE uid = $1 AND day_us = $2 AND by_rule = $3"
 )
 
 # A process that another has replaced (G5) writes nothing.

@@ -53,14 +53,11 @@ class DailySpend:
 
         return await self._run(read, clock_us)
 
-    async def spend(
-        self, day: Span, by: Sequence[Sequence[Dimension]], max_principals: int
-    ) -> list[list[Spend]]:
-        """Return a day's spend by each of some dimensions, with the largest principals by name."""
+    async def spend(self, day: Span, by: Sequence[Dimension], max_principals: int) -> list[Spend]:
+        """Return a day's spend by some dimensions, with the largest principals by name."""
 
-        def read(reports: Reports) -> list[list[Spend]]:
-            bounds = {"max_principals": max_principals, "after": self._after}
-            return [reports.spend(one, [day], **bounds) for one in by]
+        def read(reports: Reports) -> list[Spend]:
+            return reports.spend(by, [day], max_principals=max_principals, after=self._after)
 
         return await self._run(read, 0)
 
