@@ -9,6 +9,7 @@ A report ends with how much of each share's spend of money it covers. What a sha
 is unaccounted: see spend_report.py.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import tzinfo
 from pathlib import Path
@@ -32,8 +33,10 @@ MAX_ROWS = 4_000
 
 BATCH_ROWS = 200
 """Rows in one transaction: exchanges wait for it."""
-DEADLINE_SECONDS = 0.5
-"""For one transaction."""
+TRANSACTION_SECONDS = 0.5
+"""For one transaction, until its connection is given up."""
+DEADLINE_SECONDS = 2.0
+"""For its turn among the exchanges, and a new connection, too."""
 
 MARGIN_US = 60 * SECOND_US
 """A charge may be committed this long after the time that it has: it waited for its group."""
@@ -42,6 +45,7 @@ LATE_US = DAY_US
 ALL_DAYS_US = HOUR_US
 """How often a report looks at all days that the ledger has."""
 
+# The kinds of rows. Each call counts in both.
 BY = (Dimension.WORKSPACE, Dimension.ROLE, Dimension.PRINCIPAL, Dimension.MODEL, Dimension.KEY)
 BY_RULE = (Dimension.RULE, Dimension.WORKSPACE, Dimension.ROLE, Dimension.MODEL, Dimension.KEY)
 
@@ -119,9 +123,12 @@ class SpendReporter:
         return self._calendar.span(Window.DAY, at_us).start_us
 
     async def _last_reported_us(self, now_us: int) -> int:
-        """Return since when not all changes may be in the books: the last day that they have."""
+        """Return since when not all changes may be in the books: the last day that they have.
+
+        Days are reported in their order, so a report that ended half way goes on there.
+        """
         [row] = await self._fetch(_LAST_DAY, self._holder.uid)
-        return 0 if row["day_us"] is None else min(row["day_us"], self._day(now_us))
+        return min(row["day_us"], self._day(now_us)) if row["kinds"] == len((BY, BY_RULE)) else 0
 
     async def _report_day(self, day: Span, by_rule: int) -> None:
         """Make the books' rows of a day those of the ledger: the rows of one kind."""
@@ -163,7 +170,11 @@ class SpendReporter:
         """Run a statement in a transaction of its own."""
 
         async def work(session: Session) -> list[Row]:
-            async with session.transaction(round(DEADLINE_SECONDS * 1000), None):
+            milliseconds = round(TRANSACTION_SECONDS * 1000)
+            async with (
+                asyncio.timeout(TRANSACTION_SECONDS),
+                session.transaction(milliseconds, None),
+            ):
                 return await session.fetch(statement, *arguments)
 
         return await self._connection.run(work, DEADLINE_SECONDS)
@@ -211,7 +222,10 @@ def _names(by_rule: int, row: Spend) -> Names:
     return Names(1, rule, workspace, role, "", *others)
 
 
-_LAST_DAY = "SELECT max(day_us) AS day_us FROM fleet_spend WHERE uid = $1"
+_LAST_DAY = """
+SELECT min(day_us) AS day_us, count(*) AS kinds
+FROM (SELECT max(day_us) AS day_us FROM fleet_spend WHERE uid = $1 GROUP BY by_rule) AS last
+"""
 
 _OWN = (
     f"SELECT id, {', '.join(SUM_NAMES)} FROM fleet_spend"  # noqa: S608 - our own names

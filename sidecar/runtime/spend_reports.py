@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 EVERY_SECONDS = 30.0
 REPORTING_PART = 0.05
 """A report may take this part of the time: those of a large ledger are rarer."""
+MAX_SECONDS = 300.0
+"""They are not rarer than that: the first of a ledger that joins may take minutes."""
 FIRST_SECONDS = 1.0
 """How often a sidecar that starts looks whether the books have answered."""
 LEAVE_SECONDS = 3.0
@@ -41,7 +43,8 @@ class SpendReports:
                 continue
             took_seconds = perf_counter() - began_seconds
             every_seconds = EVERY_SECONDS * _random.uniform(0.8, 1.2)
-            await asyncio.sleep(max(every_seconds, took_seconds / REPORTING_PART))
+            rest_seconds = min(took_seconds / REPORTING_PART, MAX_SECONDS)
+            await asyncio.sleep(max(every_seconds, rest_seconds))
 
     async def leave(self) -> None:
         """Report for the last time, as far as the books answer."""

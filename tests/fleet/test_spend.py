@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from datetime import UTC
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from sidecar.ledger.shares import Holder, read_holder, write_holder
 
 MONTHLY = limit(10**15, Meter.COST, Window.MONTH, rule="monthly")
 USUAL = (Dimension.WORKSPACE, Dimension.MODEL)
+LONG = "".join(sha256(bytes([number])).hexdigest() for number in range(157))
+"""10,048 characters, which no index compresses."""
 TOKEN = 1000
 """Its cost in nano-USD, by TARIFF."""
 
@@ -197,6 +200,20 @@ def test_books_that_lost_reports_get_them_again(postgres: PostgresPlace, join: J
     assert costs(postgres, Dimension.PRINCIPAL) == {("ada",): 11, ("bo",): 10}
 
 
+def test_a_report_that_ended_half_way_is_finished(postgres: PostgresPlace, join: Join) -> None:
+    """By the next start, from the day on that it had reached, and of both kinds of rows."""
+    one = join("a")
+    for days in (3, 2, 1):
+        one.kept.spend(one.now_us - days * DAY_US, MONTHLY, tokens=10)
+    for lost in ("by_rule = 1", f"day_us > {one.now_us - 3 * DAY_US}"):
+        one.report()
+        postgres.sql(f"DELETE FROM fleet_spend WHERE {lost}")
+        one.reporter = one.new_reporter()
+    one.report()
+    assert costs(postgres, Dimension.PRINCIPAL) == {("ada",): 30}
+    assert costs(postgres, Dimension.RULE) == {("monthly",): 30}
+
+
 def test_invented_names_do_not_fill_the_books(
     postgres: PostgresPlace, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,7 +255,7 @@ def test_models_and_keys_that_are_invented_are_summed_up_too(
 @pytest.mark.parametrize(
     "name",
     [
-        "a\0b", "it's", '"; DROP TABLE fleet_spend; --', "n" * 10_000, "\u202e\u2067\u0645\u0631\u062d",
+        "a\0b", "it's", '"; DROP TABLE fleet_spend; --', LONG, "\u202e\u2067\u0645\u0631\u062d",
         "$1 %s {0} \\", OTHERS, "",
     ],
     ids=ascii,
@@ -311,8 +328,8 @@ def test_unaccounted_counts_a_call_of_several_limits_once(
         one.exchange(100 * TOKEN, 10 * TOKEN)
         total = BudgetKey("total", Meter.COST, Window.TOTAL, "lab", 0)
         tokens = BudgetKey("tokens", Meter.TOKENS, Window.TOTAL, "lab", 0)
-        for key in (total, tokens):
-            one.holder.tell(one.holder.item(70 * TOKEN, key=key, ceiling=10**12))
+        for key, granted in ((total, 70 * TOKEN), (tokens, 700 * TOKEN)):
+            one.holder.tell(one.holder.item(granted, key=key, ceiling=10**12))
     postgres.pass_us(200 * SECOND_US)
     assert fleet_report(postgres).unaccounted == Unaccounted(0, 200 * TOKEN, 2)
 
@@ -414,10 +431,10 @@ def test_a_ledger_that_cannot_be_read_changes_nothing(postgres: PostgresPlace, j
 
 def test_what_costs_less_than_before_is_written_first() -> None:
     """A report that ends half way counts no money twice."""
-    low, high = NO_NAMES._replace(principal="low"), NO_NAMES._replace(principal="high")
-    rows = bounded([(high, (1, 0, 0, 90, 0, 0, 0)), (low, (1, 0, 0, 10, 0, 0, 0))], ())
-    known = {low.id: (2, 0, 0, 100, 0, 0, 0)}
-    assert [names.principal for _, names, _ in different(rows, known)] == ["low", "high"]
+    more, less = NO_NAMES._replace(principal="more"), NO_NAMES._replace(principal="less")
+    rows = bounded([(more, (1, 0, 0, 90, 0, 0, 0)), (less, (1, 0, 0, 10, 0, 0, 0))], ())
+    known = {more.id: (1, 0, 0, 80, 0, 0, 0), less.id: (2, 0, 0, 100, 0, 0, 0)}
+    assert [names.principal for _, names, _ in different(rows, known)] == ["less", "more"]
 
 
 def test_a_pod_cannot_delete_what_was_spent(postgres: PostgresPlace) -> None:
