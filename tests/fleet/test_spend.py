@@ -27,6 +27,8 @@ from sidecar.fleet.spend_report import read_spend
 from sidecar.ledger import ledger_file, place_in_fleet
 from sidecar.ledger.protocol import LedgerUnavailableError
 from sidecar.ledger.shares import Holder, read_holder, write_holder
+from sidecar.runtime import spend_reports
+from sidecar.runtime.spend_reports import SpendReports
 
 MONTHLY = limit(10**15, Meter.COST, Window.MONTH, rule="monthly")
 USUAL = (Dimension.WORKSPACE, Dimension.MODEL)
@@ -118,6 +120,15 @@ def costs(place: PostgresPlace, *by: Dimension) -> dict[tuple[str, ...], int]:
 def rows_of(place: PostgresPlace, columns: str = "*") -> list[Any]:
     """Return all rows of spend."""
     return place.sql(f"SELECT {columns} FROM fleet_spend ORDER BY cost DESC, principal")
+
+
+async def until(check: Callable[[], bool]) -> None:
+    """Wait until a check is true, for a time."""
+    for _ in range(2_000):
+        if check():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen in time")
 
 
 def test_the_sum_of_all_holders_is_what_was_spent(postgres: PostgresPlace, join: Join) -> None:
@@ -377,7 +388,7 @@ def test_a_ledger_with_a_new_place_reports_nothing_twice(
     one = join("a")
     one.kept.spend(one.now_us, MONTHLY, tokens=10)
     one.report()
-    one.kept.run(one.kept.ledger.close())
+    one.kept.close()
     with ledger_file.sole_writer(one.path) as connection:
         write_holder(connection, Holder("a", "", 1, 1, 1))
     new_uid = place_in_fleet.rejoin(one.path).new_uid
@@ -427,6 +438,48 @@ def test_a_ledger_that_cannot_be_read_changes_nothing(postgres: PostgresPlace, j
     one.place.say_url(url)
     one.report()
     assert costs(postgres, Dimension.PRINCIPAL) == {("ada",): 10}
+
+
+def test_books_that_are_away_are_logged_once_and_tried_again(
+    postgres: PostgresPlace,
+    join: Join,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing else comes of it."""
+    monkeypatch.setattr(spend_reports, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(spend_reports, "REPORTING_PART", 1.0)
+    caplog.set_level("INFO")
+    one = join("a")
+    one.kept.spend(one.now_us, MONTHLY, tokens=10)
+    url = one.place.url_file.read_text()
+    one.connection.close()
+    one.place.say_url("postgresql://pod:hunter2@127.0.0.1:1/books")
+
+    def lines() -> list[str]:
+        return [line for line in caplog.messages if "fleet's books" in line]
+
+    async def serve() -> None:
+        reporting = asyncio.create_task(SpendReports(one.reporter, lambda: True).run())
+        await until(lambda: len(lines()) == 1)
+        await asyncio.sleep(0.2)
+        one.place.say_url(url)
+        await until(lambda: len(lines()) == 2)
+        reporting.cancel()
+
+    postgres.run(serve())
+    away, again = lines()
+    assert (away.startswith("what was spent is not reported"), "hunter2" in away) == (True, False)
+    assert again == "what was spent is in the fleet's books again"
+    assert costs(postgres, Dimension.PRINCIPAL) == {("ada",): 10}
+
+
+def test_what_is_no_holder_reports_nothing(postgres: PostgresPlace, join: Join) -> None:
+    """As a sidecar that the books have refused (G5), also when it stops."""
+    one = join("a")
+    one.kept.spend(one.now_us, MONTHLY, tokens=10)
+    postgres.run(SpendReports(one.reporter, lambda: False).leave())
+    assert rows_of(postgres) == []
 
 
 def test_what_costs_less_than_before_is_written_first() -> None:
