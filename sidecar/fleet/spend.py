@@ -134,9 +134,7 @@ class SpendReporter:
         """Make the books' rows of a day those of the ledger: the rows of one kind."""
         found = await self._daily.spend(day, (BY, BY_RULE)[by_rule], MAX_PRINCIPALS)
         own = await self._fetch(_OWN, self._holder.uid, day.start_us, by_rule)
-        known = {row["id"]: tuple(row[name] for name in SUM_NAMES) for row in own}
-        rows = bounded([(_names(by_rule, row), sums_of(row)) for row in found], known.keys())
-        changed = different(rows, known)
+        changed = await asyncio.to_thread(_changed, by_rule, found, own)  # up to 0.1 s
         for start in range(0, len(changed), BATCH_ROWS):
             batch = changed[start : start + BATCH_ROWS]
             texts = [[schema.text(one) for one in map(str, names[1:])] for _, names, _ in batch]
@@ -180,23 +178,36 @@ class SpendReporter:
         return await self._connection.run(work, DEADLINE_SECONDS)
 
 
+Changed = tuple[bytes, Names, Sums]
+"""A row to write, after its id."""
+
+
+def _changed(by_rule: int, found: Iterable[Spend], own: Iterable[Row]) -> list[Changed]:
+    """Return what to write, so that the holder's own rows are what was found."""
+    known = {row["id"]: tuple(row[name] for name in SUM_NAMES) for row in own}
+    rows = bounded([(_names(by_rule, row), sums_of(row)) for row in found], known)
+    return different(rows, known)
+
+
 def bounded(rows: Iterable[tuple[Names, Sums]], known: Iterable[bytes]) -> Rows:
     """Return rows by their ids: those that the books know, and the largest others that fit."""
     before = set(known)
     room = MAX_ROWS - len(before)
     found: dict[bytes, tuple[Names, Sums]] = {}
     for names, sums in sorted(rows, key=lambda row: -row[1][COST]):
-        if names.id not in before:
+        kept, row_id = names, names.id
+        if row_id not in before:
             if room <= 0:
-                names = _others(names.by_rule)  # noqa: PLW2901
+                kept = Names(names.by_rule, *[OTHERS] * 6)
+                row_id = kept.id
             room -= 1
-        _, so_far = found.get(names.id, (names, (0,) * len(sums)))
+        _, so_far = found.get(row_id, (kept, (0,) * len(sums)))
         total = tuple(min(a + b, MAX_SUM) for a, b in zip(so_far, sums, strict=True))
-        found[names.id] = names, total
+        found[row_id] = kept, total
     return found
 
 
-def different(rows: Rows, known: Mapping[bytes, Sums]) -> list[tuple[bytes, Names, Sums]]:
+def different(rows: Rows, known: Mapping[bytes, Sums]) -> list[Changed]:
     """Return what has to be written; a row that is no more gets sums of 0.
 
     First what costs less than before: a report that ends half way counts no money twice.
@@ -209,10 +220,6 @@ def different(rows: Rows, known: Mapping[bytes, Sums]) -> list[tuple[bytes, Name
         if known.get(row_id) != sums
     ]
     return sorted(changed, key=lambda row: row[2][COST] - known.get(row[0], nothing)[COST])
-
-
-def _others(by_rule: int) -> Names:
-    return Names(by_rule, *[OTHERS] * 6)
 
 
 def _names(by_rule: int, row: Spend) -> Names:
