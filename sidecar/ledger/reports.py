@@ -7,63 +7,19 @@ adjustments, as decisions read it.
 import itertools
 import json
 import sqlite3
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, tzinfo
 
-from sidecar.domain.clock import format_date
-from sidecar.domain.decisions import Limit, Meter
+from sidecar.domain.decisions import Limit
 from sidecar.domain.forecast import RECENT_US, BudgetForecast, Point, forecast_span, recent_us
 from sidecar.domain.retirement import Retirement
-from sidecar.domain.sharing import BudgetKey
-from sidecar.domain.spend_report import OTHERS, Dimension, Spend, SpendReport, spend_rows
-from sidecar.domain.windows import Calendar, Span, Window
+from sidecar.domain.spend_report import Dimension, Spend, SpendReport
+from sidecar.domain.windows import Calendar, Span
 from sidecar.ledger import latest_limits
 from sidecar.ledger.balances import STILL_OPEN, Balances, LedgerTime, still_open
-from sidecar.ledger.rows import saturated_sum
-
-_COLUMNS = {
-    Dimension.WORKSPACE: "d.workspace",
-    Dimension.ROLE: "d.role",
-    Dimension.PRINCIPAL: "d.principal",
-    Dimension.MODEL: "d.model",
-    Dimension.KEY: "d.key_id",
-    Dimension.RULE: "coalesce(b.rule, '')",
-    Dimension.DAY: "day_of(d.decided_at_us)",
-}
-
-_SPENT = """h.state IN ('settled', 'expired') AND h.id > :after
-  AND d.decided_at_us >= :start_us AND d.decided_at_us < :end_us"""
-
-_LARGEST = f"""iif(d.principal IN (
-  SELECT d.principal FROM holds h JOIN decisions d USING (id) WHERE {_SPENT} GROUP BY 1
-  ORDER BY {saturated_sum("h.charged_cost_nano_usd")} DESC, 1 LIMIT :most), d.principal, :others)
-"""  # noqa: S608 - our own columns
-
-# By hours: a day of any time zone begins with a quarter of an hour.
-_CHANGED = """
-SELECT max(d.decided_at_us) FROM holds h JOIN decisions d USING (id)
-WHERE h.id > ? AND h.closed_at_us >= ? AND d.decided_at_us >= ?
-GROUP BY d.decided_at_us / 900000000"""
-
-_BUDGETS_OF_COST = """
-SELECT rule, window, scope, window_start_us, spent FROM budgets
-WHERE meter = 'cost' AND window NOT IN ('minute', 'concurrent') AND ceiling IS NOT NULL
-  AND window_end_us > ? AND window_start_us < ?"""
-
-_AT_ROW = "SELECT id, decided_at_us FROM decisions WHERE id <= ? ORDER BY id DESC LIMIT 1"
-
-# The amounts of each hold, as the view hold_amounts has them: SQLite would read all of a view
-# first, to join it with calls that no limit counts.
-_PER_LIMIT = " LEFT JOIN json_each(h.amounts) a LEFT JOIN budgets b ON b.id = a.value ->> 0"
-
-# A limit that releases on expiry was charged nothing for an expired call, even if others were.
-_COST_OF_LIMIT = """CASE WHEN b.meter = 'cost' AND b.window <> 'concurrent'
-  THEN a.value ->> 3 ELSE h.charged_cost_nano_usd END"""
-_TOKENS_OF_LIMIT = """(h.state <> 'expired' OR b.id IS NULL OR b.meter <> 'tokens'
-  OR b.window = 'concurrent' OR a.value ->> 2)"""
+from sidecar.ledger.spend_sums import spend_sums
 
 # The scopes for which a limit has rows that still count.
 _SCOPES = """
@@ -139,89 +95,9 @@ class Reports:
             retirements=tuple(self._retirements(days)),
         )
 
-    def spend(
-        self,
-        by: Sequence[Dimension],
-        days: Sequence[Span],
-        *,
-        max_principals: int | None = None,
-        after: int = 0,
-    ) -> list[Spend]:
-        """Return the spend of these days, by cost descending; by names when divided by day.
-
-        Of the principals only the largest have their name, if there is a bound; the others count
-        as OTHERS. Only decisions after a row.
-        """
-        starts = [day.start_us for day in days]
-        dates = [format_date(start_us, self._zone) for start_us in starts]
-        self._sql.create_function("day_of", 1, lambda us: dates[bisect_right(starts, us) - 1])
-        columns = [_COLUMNS[dimension] for dimension in (*by, Dimension.DAY)]
-        if max_principals is not None:
-            columns = [_LARGEST if column == "d.principal" else column for column in columns]
-        by_rule = Dimension.RULE in by
-        tokens = _TOKENS_OF_LIMIT if by_rule else "1"
-        cost = _COST_OF_LIMIT if by_rule else "h.charged_cost_nano_usd"
-        unknown = f"(h.state = 'expired') * (h.held_cost_nano_usd - {cost})"
-        found = self._sql.execute(
-            f"SELECT {', '.join(columns)}, count(*),"  # noqa: S608 - our own columns
-            f" {saturated_sum(f'h.charged_input_tokens * {tokens}')},"
-            f" {saturated_sum(f'h.charged_output_tokens * {tokens}')},"
-            f" {saturated_sum(cost)}, sum(h.overrun), sum(h.state = 'expired'),"
-            f" {saturated_sum(unknown)}"
-            f" FROM holds h JOIN decisions d USING (id){_PER_LIMIT if by_rule else ''}"
-            f" WHERE {_SPENT} GROUP BY {', '.join(columns)}",
-            {
-                "after": max(after, self._last_before(days[0].start_us)),
-                "start_us": days[0].start_us,
-                "end_us": days[-1].end_us,
-                "most": max_principals,
-                "others": OTHERS,
-            },
-        )
-        return spend_rows(found, by, dates)
-
-    def changed_days(self, since_us: int, from_us: int, *, after: int = 0) -> list[Span]:
-        """Return the days from a time on of which calls were charged since another, in order.
-
-        Not those that begin before a pruning: not all of their calls may be left.
-        """
-        (pruned_us,) = self._sql.execute("SELECT max(before_us) FROM prunings").fetchone()
-        from_us = max(from_us, pruned_us or 0)
-        first = max(after, self._last_before(from_us))
-        found = self._sql.execute(_CHANGED, (first, since_us, from_us))
-        days = {self.calendar.span(Window.DAY, at_us) for (at_us,) in found}
-        return sorted(day for day in days if day.start_us >= (pruned_us or 0))
-
-    def charged(self, days: Sequence[Span]) -> dict[BudgetKey, int]:
-        """Return what each budget of money was charged whose window touches these days.
-
-        Of those with a ceiling, and a window that ends: what a fleet has shares of.
-        """
-        if not days:
-            return {}
-        found = self._sql.execute(_BUDGETS_OF_COST, (days[0].start_us, days[-1].end_us))
-        return {
-            BudgetKey(rule, Meter.COST, Window(window), scope, start_us): spent
-            for rule, window, scope, start_us, spent in found
-        }
-
-    def _last_before(self, at_us: int) -> int:
-        """Return a row that was decided before a time, as all before it; the last one, mostly.
-
-        The rows are in the order of time, unless the time was corrected.
-        """
-        if self._sql.execute("SELECT 1 FROM time_corrections LIMIT 1").fetchone():
-            return 0
-        low = 0
-        (high,) = self._sql.execute("SELECT coalesce(max(id), 0) FROM decisions").fetchone()
-        while low < high:
-            middle = (low + high + 1) // 2
-            row = self._sql.execute(_AT_ROW, (middle,)).fetchone()
-            if row is None or row[1] < at_us:
-                low = middle
-            else:
-                high = row[0] - 1
-        return low
+    def spend(self, by: Sequence[Dimension], days: Sequence[Span]) -> list[Spend]:
+        """Return the spend of these days; see spend_sums.py."""
+        return spend_sums(self._sql, self._zone, by, days)
 
     def _retirements(self, days: Sequence[Span]) -> Iterator[Retirement]:
         """Yield the retirements of the models that were spent on in these days."""

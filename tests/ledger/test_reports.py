@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,6 +17,10 @@ from sidecar.domain.decisions import Effect, Meter
 from sidecar.domain.retirement import Retirement
 from sidecar.domain.spend_report import Dimension, Spend
 from sidecar.domain.windows import Span, Window
+from sidecar.ledger import ledger_file
+from sidecar.ledger.spend_sums import last_before
+from sidecar.ledger.sqlite import SqliteLedger
+from sidecar.ledger.time_correction import correct_time
 
 WEEK = Span(NOON - 6 * DAY, NOON)
 MONTH = limit(10**9, Meter.COST, Window.MONTH, rule="monthly")
@@ -97,6 +102,41 @@ def test_by_rule_a_call_counts_for_each_of_its_limits_and_once_in_total(
     assert found == [("monthly", 2, 7000), ("daily", 1, 5000), ("", 1, 1000)]
     assert (report.total.calls, report.total.cost_nano_usd) == (3, 8000)
     assert [row.share(report.total) for row in report.rows] == ["87.5 %", "62.5 %", "12.5 %"]
+
+
+def test_spend_reads_the_rows_of_its_days_alone(kept: OperatorLedger) -> None:
+    """The rows of a ledger are in the order of time, with gaps where denials and prunings are."""
+    starts = []
+    for hours in range(0, 24 * 12, 7):
+        kept.spend(NOON - 12 * DAY + hours * HOUR, tokens=1)
+        kept.decide(reservation(NOON - 12 * DAY + hours * HOUR, limit(0), tokens=1))
+        starts.append(NOON - 12 * DAY + hours * HOUR)
+    kept.run(kept.ledger.prune(NOON, 8 * DAY))
+    with closing(ledger_file.open_reader(kept.path)) as connection:
+        rows = connection.execute("SELECT id, decided_at_us FROM decisions").fetchall()
+        assert len(rows) < len(starts)
+        for at_us in [0, *(start + off for start in starts for off in (0, 1)), NOON + DAY]:
+            before = last_before(connection, at_us)
+            assert {row for row, _ in rows if row > before} == {
+                row for row, decided_us in rows if decided_us >= at_us
+            }
+    days = kept.reports().calendar.days(WEEK)
+    found = {day: sum(row.calls for row in kept.reports().spend([], [day])) for day in days}
+    assert found == {
+        day: sum(day.start_us <= start < day.end_us for start in starts) for day in days
+    }
+
+
+def test_spend_is_right_after_a_correction_of_the_time(kept: OperatorLedger) -> None:
+    """Rows are not in the order of time any more."""
+    for at_us in (NOON + 20 * DAY, NOON - DAY, NOON):
+        kept.spend(at_us, tokens=1)
+        kept.run(kept.ledger.close())
+        correct_time(kept.path, NOON - 2 * DAY, "ada", "a wrong clock", lambda _: None)
+        kept.ledger = SqliteLedger(kept.path)
+    kept.spend(NOON, tokens=1)
+    spent = kept.reports().spend([], kept.reports().calendar.days(Span(NOON - DAY, NOON)))
+    assert [row.calls for row in spent] == [3]
 
 
 def test_a_ledger_without_calls_has_a_report_of_nothing(kept: OperatorLedger) -> None:
