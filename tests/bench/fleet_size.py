@@ -46,19 +46,26 @@ def main() -> int:
     parser.add_argument("--principals", type=int, default=filled_ledger.PRINCIPALS)
     parser.add_argument("--holders", type=int, default=5)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            server = PostgresServer()
-        except MissingError as error:
-            say(f"bench: {error}", err=True)
-            return 1
-        place = PostgresPlace(server, Path(folder) / "url")
-        try:
-            measure(place, Path(folder), options.days, options.principals, options.holders)
-        finally:
-            place.close()
-            server.remove()
+    try:
+        run(options.days, options.principals, options.holders)
+    except MissingError as error:
+        say(f"bench: {error}", err=True)
+        return 1
     return 0
+
+
+def run(days: int, principals: int, holders: int) -> None:
+    """Measure on a server of its own. Raises MissingError."""
+    server = PostgresServer()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            place = PostgresPlace(server, Path(folder) / "url")
+            try:
+                measure(place, Path(folder), days, principals, holders)
+            finally:
+                place.close()
+    finally:
+        server.remove()
 
 
 def measure(place: PostgresPlace, folder: Path, days: int, principals: int, holders: int) -> None:

@@ -1,7 +1,7 @@
 """The measure of a fleet's tables runs."""
 
 import pytest
-from support.tools import needed, require
+from support.tools import needed
 
 from bench import fleet_size
 
@@ -10,12 +10,9 @@ def test_the_tables_of_a_small_fleet_are_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before and after they are pruned."""
-    with needed():
-        require("postgres")
-    arguments = ["fleet_size", "--days", "9", "--principals", "3", "--holders", "2"]
-    monkeypatch.setattr("sys.argv", arguments)
     monkeypatch.setattr(fleet_size, "CALLS_A_DAY", 20)
-    assert fleet_size.main() == 0
+    with needed():
+        fleet_size.run(days=9, principals=3, holders=2)
     lines = [
         [cell.strip() for cell in line.split("│")[1:-1]]
         for line in capsys.readouterr().out.splitlines()
