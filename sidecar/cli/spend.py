@@ -175,11 +175,11 @@ def _unaccounted_line(found: Unaccounted) -> str:
     line = f"unaccounted: ${format_usd(found.total_nano_usd)}"
     parts = []
     if found.gone_nano_usd:
-        gone = counted(found.gone, "sidecar")
-        parts.append(f"${format_usd(found.gone_nano_usd)} of {gone} that did not report it in time")
+        gone = counted(found.gone, "gone sidecar")
+        parts.append(f"${format_usd(found.gone_nano_usd)} of {gone}")
     if found.live_nano_usd:
         parts.append(f"${format_usd(found.live_nano_usd)} of live ones, which report it soon")
-    return f"{line}; {', and '.join(parts)}" if parts else line
+    return f"{line} ({', '.join(parts)})" if parts else line
 
 
 def _retirement_table(report: SpendReport) -> Table:

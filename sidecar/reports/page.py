@@ -157,8 +157,9 @@ def _card(
         ),
         ("runs out", forecast.verdict(zone)),
         ("window ends", format_time(forecast.span.end_us, zone) if ends else "never"),
-        ("pace measured over", f"{minutes // 60} h {minutes % 60} min"),
     ]
+    if forecast.has_pace:
+        facts.append(("pace measured over", f"{minutes // 60} h {minutes % 60} min"))
     points = [
         (format_time(at_us, zone), format_number(limit.meter, spent)) for at_us, spent in curve
     ]

@@ -79,7 +79,7 @@ def budget_plot(
         _label(LEFT, y(ceiling), f"ceiling {most}", "start", above=6),
         _path("spent", line),
         _path("held", f"M{now} {y(forecast.spent)}V{y(forecast.used)}"),
-        _path("pace", f"M{now} {y(forecast.used)}L{end[0]} {end[1]}"),
+        *((_path("pace", f"M{now} {y(forecast.used)}L{end[0]} {end[1]}"),) * forecast.has_pace),
         *(runs_out if at_us is not None else ()),
     )
 
