@@ -10,7 +10,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sidecar.domain.sharing import TIMELESS
-from sidecar.domain.windows import CALENDAR, DAY_US, HORIZON_US, Calendar, Window
+from sidecar.domain.windows import DAY_US, Calendar, Window
 from sidecar.fleet.operations import ONE_MOMENT, operate
 from sidecar.fleet.session import Session
 from sidecar.fleet.spend_report import FleetTime
@@ -115,12 +115,8 @@ _DELETE_OF_BUDGETS = (
     ),
 )
 
-# An alert does not say when its window ends.
-_LENGTHS = " ".join(f"WHEN '{window}' THEN {HORIZON_US[window]}" for window in CALENDAR)
-_OLD_ALERT = f"window_start_us + CASE window_kind {_LENGTHS} END <= $1"
-_DELETE_ALERTS = _delete_some(
-    "fleet_alert", "kind, rule, scope, window_kind, window_start_us, percent", _OLD_ALERT
-)
+_OLD_ALERT = "window_end_us <= $1"
+_DELETE_ALERTS = _delete_some("fleet_alert", "id", _OLD_ALERT)
 
 _OLD_SPEND = "day_us < $1"
 _DELETE_SPEND = _delete_some("fleet_spend", "uid, day_us, id", _OLD_SPEND)

@@ -100,9 +100,8 @@ class FleetMember(Alone):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._keys is not None:
-            await self._keys.report(leaving=True)
-        if self._spend is not None:
+        if self._keys is not None and self._spend is not None:
             await self._exchanger.leave()
+            await self._keys.report(leaving=True)
             await self._spend.leave()
         await self._books.close()

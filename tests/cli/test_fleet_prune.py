@@ -20,7 +20,10 @@ TABLES = (
     "fleet_budget", "fleet_share", "fleet_adjustment", "fleet_forgotten", "fleet_alert",
     "fleet_spend", "fleet_holder",
 )  # fmt: skip
-ALERT = "(kind, rule, scope, window_kind, window_start_us, percent, owner, until_us)"
+ALERT = (
+    "(id, channel, kind, rule, scope, window_kind, window_start_us, window_end_us, percent, owner,"
+    " until_us)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,8 @@ def has_been(place: PostgresPlace, days: int, uid: str) -> FleetHolder:
         f"UPDATE fleet_holder SET seen_us = {end_us} WHERE uid = '{uid}'",
         f"INSERT INTO fleet_forgotten SELECT '{uid}', id, {end_us}, 5, 0, 0, 0, 'ada', ''"
         f" FROM fleet_budget WHERE window_start_us = {key.start_us}",
-        f"INSERT INTO fleet_alert {ALERT} VALUES ('threshold', '{uid}', 'ml', 'day', {key.start_us}, 50, '', 0)",
+        f"INSERT INTO fleet_alert {ALERT} VALUES (sha256('{uid}'), 'hook', 'threshold', 'daily', 'ml',"
+        f" 'day', {key.start_us}, {end_us}, 50, '', 0)",
         f"INSERT INTO fleet_spend SELECT '{uid}', {key.start_us}, decode('00', 'hex'), 0, '', '',"
         " '', '', '', '', 1, 2, 3, 4, 5, 6, 7",
     )
@@ -108,16 +112,16 @@ def test_windows_that_are_open_or_never_end_keep_their_rows(place: PostgresPlace
         holder.ask(5, key=key)
         place.adjust(key, 1)
     place.sql(
-        f"INSERT INTO fleet_alert {ALERT} SELECT 'threshold', rule, scope, window_kind, 0, 50, '', 0"
-        " FROM fleet_budget",
+        f"INSERT INTO fleet_alert {ALERT} SELECT id, 'hook', 'threshold', rule, scope, window_kind, 0,"
+        " window_end_us, 50, '', 0 FROM fleet_budget",
         "UPDATE fleet_budget SET window_end_us = 1 WHERE window_kind <> 'total'",
     )
     year = BudgetKey("yearly", Meter.COST, Window.YEAR, "ml", place.now_us() - 300 * DAY_US)
     late = FleetHolder(place, "year")
     late.ask(5, key=year, end_us=place.now_us() + DAY_US)
     place.sql(
-        f"INSERT INTO fleet_alert {ALERT} SELECT 'threshold', rule, scope, window_kind,"
-        " window_start_us, 50, '', 0 FROM fleet_budget WHERE rule = 'yearly'"
+        f"INSERT INTO fleet_alert {ALERT} SELECT id, 'hook', 'threshold', rule, scope, window_kind,"
+        " window_start_us, window_end_us, 50, '', 0 FROM fleet_budget WHERE rule = 'yearly'"
     )
     place.pass_us(600 * DAY_US)
     before = counts(place)
