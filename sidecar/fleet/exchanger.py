@@ -75,6 +75,8 @@ class Exchanger:
         self._contact = Contact(steady_clock)
         self._waiting = Waiters(steady_clock)
         self._wanted = asyncio.Event()
+        self.has_tried = asyncio.Event()
+        """Whether the first exchange has ended, well or not: it has a deadline."""
         self._pending: Exchange | None = None
         self._has_shares = self._has_more = False
         self._clock: Clock
@@ -104,9 +106,9 @@ class Exchanger:
         self._wanted.set()
         return not_yet
 
-    def held(self, key: BudgetKey, end_us: int, limit: Limit, amount: int) -> None:
+    def held(self, key: BudgetKey, end_us: int, limit: Limit, amount: int, largest: int) -> None:
         """See Asker.held."""
-        self._load.note(key, end_us, limit, amount)
+        self._load.know(key, end_us, limit).note(limit, amount, largest)
 
     def closed(self, key: BudgetKey, end_us: int, limit: Limit) -> None:
         """See Asker.closed."""
@@ -146,11 +148,15 @@ class Exchanger:
 
     async def run(self) -> None:
         """Exchange until cancelled: once a period, and whenever a call waits."""
-        while True:
-            pause_seconds = await self._turn()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_seconds):
-                    await self._wanted.wait()
+        try:
+            while True:
+                pause_seconds = await self._turn()
+                self.has_tried.set()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_seconds):
+                        await self._wanted.wait()
+        finally:
+            self.has_tried.set()
 
     async def leave(self) -> None:
         """Give back what is not used, as far as the books answer."""
@@ -207,6 +213,7 @@ class Exchanger:
     def _prepare(self, waiting: Sequence[Waiter], *, leaving: bool) -> Exchange:
         """Return what to say, in a transaction in which what is given back falls on disk."""
         now_us = self._clock()
+        self._ledger.balances.write()  # which notes the load
         self._load.measure(self._steady())
         self._expect_next_windows(now_us)
         self._contact.prepare(self._ledger.balances.busy_us(now_us))
@@ -262,7 +269,7 @@ class Exchanger:
         if asked and (limit.ceiling or 0) < share.ceiling and share.granted > use.used:
             # Of what is free, only other calls had a use: it was granted under their ceiling.
             share = share._replace(granted=max(0, use.used))
-            balances.shares.put(use.key, use.end_us, share)
+            balances.put_share(use.key, use.end_us, share)
         demand = use.demand(share, spent, held, self._contact.holders, asked)
         if leaving or not (demand.need or demand.wish):
             # An exchange that asks does not give back: two holders would wait for each other.
@@ -271,11 +278,11 @@ class Exchanger:
             keeps = max(keeps, min(spent + held + taken, share.granted))
             if keeps < share.granted:
                 share = share._replace(granted=keeps)
-                balances.shares.put(use.key, use.end_us, share)
+                balances.put_share(use.key, use.end_us, share)
             demand = Demand(share.granted, spent, held)
         elif not balances.shares.has(use.key):
             # A new start has to know that the books may have granted it something.
-            balances.shares.put(use.key, use.end_us, share)
+            balances.put_share(use.key, use.end_us, share)
         busy_us = self._contact.busy_us if use.key.window is Window.CONCURRENT else 0
         return Item(use.key, use.end_us, limit.ceiling or 0, demand, busy_us)
 
@@ -288,7 +295,7 @@ class Exchanger:
             self._load.restate()
         for entry in answer.entries:
             use = self._load.get(entry.key)
-            balances.shares.put(entry.key, FOREVER_US if use is None else use.end_us, entry.share)
+            balances.put_share(entry.key, FOREVER_US if use is None else use.end_us, entry.share)
             if use is not None:
                 use.hear(entry)
         self._ledger.write_holder(holder)

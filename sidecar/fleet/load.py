@@ -46,11 +46,11 @@ class Use:
     room: int = 0
     """In nobody's share, as of the last exchange."""
 
-    def note(self, limit: Limit, amount: int) -> None:
-        """Count a call."""
+    def note(self, limit: Limit, amount: int, largest: int) -> None:
+        """Count what calls have taken together, of which the largest is one."""
         self.limit = limit
         self.taken += amount
-        self.largest = max(self.largest, amount)
+        self.largest = max(self.largest, largest)
 
     def measure(self, seconds: float) -> None:
         """End a period of this length."""
@@ -120,12 +120,6 @@ class Load:
         """Begin without any."""
         self._uses: dict[BudgetKey, Use] = {}
         self._measured_us: int | None = None
-
-    def note(self, key: BudgetKey, end_us: int, limit: Limit, amount: int) -> Use:
-        """Count a call."""
-        use = self.know(key, end_us, limit)
-        use.note(limit, amount)
-        return use
 
     def know(self, key: BudgetKey, end_us: int, limit: Limit) -> Use:
         """Return the use of a budget that a call has changed, or asks for."""

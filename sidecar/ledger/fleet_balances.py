@@ -15,7 +15,7 @@ from sidecar.domain.sharing import FLEET_MINUTE_US, PERIOD_US, TIMELESS, BudgetK
 from sidecar.domain.windows import DEFAULT_ANCHOR, FOREVER_US, Anchor, Calendar, Span, Window
 from sidecar.ledger.balances import Balance, Balances, LedgerTime, PreviewBalances
 from sidecar.ledger.change import NotYetError
-from sidecar.ledger.group_balances import BudgetRow, GroupBalances
+from sidecar.ledger.group_balances import GroupBalance, GroupBalances
 from sidecar.ledger.shares import Shares
 
 
@@ -52,8 +52,8 @@ class Asker(Protocol):
     ) -> NotYetError:
         """Ask for what a call lacks, which waits since then; return what it has to wait for."""
 
-    def held(self, key: BudgetKey, end_us: int, limit: Limit, amount: int) -> None:
-        """Note that a call has taken an amount."""
+    def held(self, key: BudgetKey, end_us: int, limit: Limit, amount: int, largest: int) -> None:
+        """Note that calls have taken an amount together, and the largest of them."""
 
     def closed(self, key: BudgetKey, end_us: int, limit: Limit) -> None:
         """Note that what is used has changed otherwise."""
@@ -103,11 +103,21 @@ class FleetGroupBalances(GroupBalances):
 
     def of(self, limit: Limit, at_us: int) -> Balance:
         """See GroupBalances.of."""
-        own = super().of(limit, at_us)
         if limit.ceiling is None:
-            return own
-        share = self.shares.get(budget_key(limit, own.span))
-        return shared(own, share, is_trusted=self._asker.is_trusted(limit.window, self.hold_ttl_us))
+            return super().of(limit, at_us)
+        span = self.span(limit.window, at_us, limit.anchor)
+        cached = self.cached(limit, span, at_us)
+        share = cached.share
+        if share is None:
+            share = cached.share = self.shares.get(budget_key(limit, span))
+        is_trusted = self._asker.is_trusted(limit.window, self.hold_ttl_us)
+        # As `shared` says, which is too slow for each limit of each call.
+        spent, held = cached.spent, cached.held
+        free = share.granted - spent - held
+        if free > 0 and (limit.ceiling < share.ceiling or not is_trusted):
+            free = 0
+        spent, held = spent + share.others_spent, held + share.others_held + share.others_free
+        return Balance(limit, at_us, span, cached.row, spent, held, free, share)
 
     def own(self, limit: Limit, span: Span, at_us: int) -> tuple[int, int]:
         """Return what this ledger has spent and holds of a limit, with what its group has held."""
@@ -160,19 +170,29 @@ class FleetGroupBalances(GroupBalances):
             raise self._asker.ask(lacks, takes, self.waits_since_us)
         return certain
 
-    def hold(self, balance: Balance, amount: int) -> int:
-        """See GroupBalances.hold."""
-        limit = balance.limit
-        if limit.ceiling is not None:
-            key = budget_key(limit, balance.span)
-            self._asker.held(key, end_us(limit, balance.span), limit, amount)
-        return super().hold(balance, amount)
+    def put_share(self, key: BudgetKey, end_us: int, share: Share) -> None:
+        """Write a share, which the next calls of the group have, too."""
+        self.write()
+        self.shares.put(key, end_us, share)
 
-    def close(self, budget: BudgetRow, freed: int, charged: int) -> None:
-        """See GroupBalances.close."""
-        limit, span = budget.limit, budget.span
-        self._asker.closed(budget_key(limit, span), end_us(limit, span), limit)
-        super().close(budget, freed, charged)
+    def _write(self, balances: Iterable[GroupBalance]) -> None:
+        """Write what was held, and note it as load."""
+        balances = list(balances)
+        for one in balances:
+            limit = one.limit
+            if limit is not None and limit.ceiling is not None:
+                span = Span(one.start_us, one.window_end_us)
+                key, ends_us = budget_key(limit, span), end_us(limit, span)
+                self._asker.held(key, ends_us, limit, one.added, one.largest)
+        super()._write(balances)
+
+    def _write_closed(self) -> None:
+        """Write what was closed, and note that it has changed."""
+        for row in self._rows.values():
+            if row.freed or row.charged:
+                limit, span = row.limit, row.span
+                self._asker.closed(budget_key(limit, span), end_us(limit, span), limit)
+        super()._write_closed()
 
     def wait_us(self, balance: Balance, amount: int) -> int:
         """See Balances.wait_us; what others do not use may be given back at any time."""

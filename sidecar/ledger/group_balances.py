@@ -8,29 +8,24 @@ the ledger, and is written before it ends, and before rows of budgets are read i
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from sidecar.domain.decisions import Limit, Meter
-from sidecar.domain.windows import DEFAULT_ANCHOR, Anchor, Calendar, Span, Window
+from sidecar.domain.sharing import Share
+from sidecar.domain.windows import Anchor, Calendar, Span, Window
 from sidecar.ledger.balances import Balance, Balances, LedgerTime, Sums
 from sidecar.ledger.rows import insert, row_id
 
-
-class _Key(NamedTuple):
-    """What makes limits share a balance; ceilings and anchors may differ from call to call."""
-
-    rule: str
-    meter: Meter
-    window: Window
-    scope: str
+_Key = tuple[str, Meter, Window, str]
+"""Rule, meter, window and scope, which limits that share a balance have in common; ceilings and
+anchors may differ from call to call."""
 
 
 def _key(limit: Limit) -> _Key:
-    return _Key(limit.rule, limit.meter, limit.window, limit.scope)
+    return limit[:4]
 
 
 @dataclass(slots=True)
-class _GroupBalance:
+class GroupBalance:
     """The sums of a limit's rows, with what the group has held since they were read.
 
     The fields from `spent` to `ends_us` are those of Sums, in its order.
@@ -44,11 +39,14 @@ class _GroupBalance:
     added: int = 0
     holds: int = 0
     """How many holds the group has added."""
-    ceiling: int | None = None
+    largest: int = 0
+    """The largest of them."""
+    limit: Limit | None = None
+    """That of the last; None until a call of the group holds something."""
     window_end_us: int = 0
-    """0 until a call of the group holds something: then there is a row to update."""
-    anchor: Anchor = DEFAULT_ANCHOR
     counted_at_us: int = 0
+    share: Share | None = None
+    """What this ledger may use of the limit, in a fleet."""
 
     def counts(self, span: Span, at_us: int) -> bool:
         """Whether the sums are still valid: same window, and no row has stopped counting."""
@@ -77,21 +75,27 @@ class GroupBalances(Balances):
     ) -> None:
         """See Balances."""
         super().__init__(connection, calendar, time)
-        self._cached: dict[_Key, _GroupBalance] = {}
+        self._cached: dict[_Key, GroupBalance] = {}
         self._rows: dict[int, BudgetRow] = {}
 
     def of(self, limit: Limit, at_us: int) -> Balance:
         """Return a limit's balance, with all that the group has held so far."""
-        key, span = _key(limit), self.span(limit.window, at_us, limit.anchor)
+        span = self.span(limit.window, at_us, limit.anchor)
+        cached = self.cached(limit, span, at_us)
+        return Balance(limit, at_us, span, cached.row, cached.spent, cached.held)
+
+    def cached(self, limit: Limit, span: Span, at_us: int) -> GroupBalance:
+        """Return a limit's sums in its current window, which are read if they are not cached."""
+        key = _key(limit)
         cached = self._cached.get(key)
         if cached is not None and not cached.counts(span, at_us):
             # Only this one: the call is about to add to the others that it has read.
             self._write([self._cached.pop(key)])
             cached = None
         if cached is None:
-            cached = _GroupBalance(span.start_us, *self.sums(limit, span, at_us))
+            cached = GroupBalance(span.start_us, *self.sums(limit, span, at_us))
             self._cached[key] = cached
-        return Balance(limit, at_us, span, cached.row, cached.spent, cached.held)
+        return cached
 
     def hold(self, balance: Balance, amount: int) -> int:
         """Hold an amount in the current window; return the window's row in `budgets`."""
@@ -101,8 +105,9 @@ class GroupBalances(Balances):
         cached.held += amount
         cached.added += amount
         cached.holds += 1
-        cached.ceiling, cached.window_end_us = balance.limit.ceiling, balance.span.end_us
-        cached.anchor, cached.counted_at_us = balance.limit.anchor, balance.at_us
+        cached.largest = max(cached.largest, amount)
+        cached.limit, cached.window_end_us = balance.limit, balance.span.end_us
+        cached.counted_at_us = balance.at_us
         return cached.row
 
     def sums(self, limit: Limit, span: Span, at_us: int) -> Sums:
@@ -150,23 +155,25 @@ class GroupBalances(Balances):
 
     def write(self) -> None:
         """Write what was held and closed, and empty the cache."""
-        self._write(self._cached.values())
-        self._write_closed()
+        if self._cached:
+            self._write(self._cached.values())
+        if self._rows:
+            self._write_closed()
         self.forget()
 
-    def _write(self, balances: Iterable[_GroupBalance]) -> None:
+    def _write(self, balances: Iterable[GroupBalance]) -> None:
         held = [
             (
                 cached.added,
                 cached.holds,
-                cached.ceiling,
+                cached.limit.ceiling,
                 cached.window_end_us,
-                *cached.anchor,
+                *cached.limit.anchor,
                 cached.counted_at_us,
                 cached.row,
             )
             for cached in balances
-            if cached.window_end_us
+            if cached.limit is not None
         ]
         self._sql.executemany(_HOLD, held)
 

@@ -78,6 +78,7 @@ class FleetMember(Alone):
         self._spend = SpendReports(reporter, self._is_holder)
         work = (self._exchanger.run(), self._keys.run(), self._spend.run())
         self._tasks = [asyncio.create_task(one) for one in work]
+        await self._exchanger.has_tried.wait()  # so that it is ready when it serves
 
     def _is_holder(self) -> bool:
         """Whether the books have answered this process, and did not refuse it since."""
@@ -85,6 +86,8 @@ class FleetMember(Alone):
 
     def problem(self) -> str:
         """See Alone.problem."""
+        if self._tasks and self._tasks[0].done():
+            return "the exchanges with the fleet's books ended by an error: restart this sidecar"
         return self._exchanger.problem()
 
     def fleet(self) -> FleetState:

@@ -114,13 +114,13 @@ L1 = [
     ),
     Mutant(
         "group-outlives-its-window", "L1", "A group that began before midnight counts its later calls in the day before.",
-        "_GroupBalance.counts",
+        "GroupBalance.counts",
         "span.start_us == self.start_us and (self.ends_us is None or at_us < self.ends_us)",
         "self.ends_us is None or at_us < self.ends_us",
     ),
     Mutant(
         "row-ends-after-its-group", "L1", "A row that ends while a group is collected still counts for the rest of the group.",
-        "_GroupBalance.counts", "at_us < self.ends_us", "self.ends_us",
+        "GroupBalance.counts", "at_us < self.ends_us", "self.ends_us",
     ),
     Mutant(
         "group-holds-not-written", "L2", "The holds of a group are never written.",
