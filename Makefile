@@ -10,7 +10,7 @@ MEMORY_DISK = $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -
 FOR_TESTS = $(if $(MEMORY_DISK),TMPDIR=$(MEMORY_DISK))
 
 .DEFAULT_GOAL := help
-.PHONY: help schemas demo fleet keys standin test test-versions check format proto lock bench bench-fleet soak property simulate conformance prices clients crashes rotations mutants siege clean deploy-tools baseline dist docs quotes
+.PHONY: help schemas demo fleet keys standin test test-versions check format proto lock bench bench-fleet soak property simulate conformance prices clients crashes fleet-kills rotations mutants siege clean deploy-tools baseline dist docs quotes
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -117,6 +117,10 @@ clients: .venv/ready ## Build a sample program in each language, and show which 
 KILLS ?= 300
 crashes: .venv/ready ## Kill -9 the sidecar under load, KILLS=300 times on one ledger
 	@PYTHONPATH=tests $(BIN)/python -m crashes --kills $(KILLS)
+
+SERVERS ?= 20
+fleet-kills: .venv/ready ## Kill -9 sidecars of a fleet KILLS=200 times, and PostgreSQL SERVERS=20 times; no ceiling may be passed
+	@$(FOR_TESTS) PYTHONPATH=tests $(BIN)/python -m fleet.kills --pods $(if $(filter file,$(origin KILLS)),200,$(KILLS)) --servers $(SERVERS)
 
 rotations: .venv/ready ## Kill -9 a rotation of a key at every boundary, and show what was left
 	@PYTHONPATH=tests $(BIN)/python -m rotations

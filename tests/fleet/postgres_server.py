@@ -28,7 +28,7 @@ _OPTIONS = {
 }  # fmt: skip
 
 _WHO_MAY = f"""
-local all {OWNER} trust
+local all,replication {OWNER} trust
 local all all scram-sha-256
 host all all 127.0.0.1/32 scram-sha-256
 """
@@ -42,26 +42,57 @@ class PostgresServer:
         timeline: int = FIRST_TIMELINE,
         parent: Path | None = None,
         options: Mapping[str, str] = MappingProxyType({}),
+        *,
+        copy_of: "PostgresServer | None" = None,
+        follows: bool = False,
     ) -> None:
-        """Make the server's files in a new folder, and start it. Raises MissingError."""
+        """Make the server's files in a new folder, and start it. Raises MissingError.
+
+        A copy of another has its files as of now: as a replica that follows it, or as a backup,
+        which is not started.
+        """
         self.binaries = _binaries()
         self.folder = Path(tempfile.mkdtemp(prefix="books-", dir=parent))
         self.port = _free_port()
         self.data = self.folder / "data"
+        self.process: subprocess.Popen[bytes] | None = None
         try:
             _give_to_postgres(self.folder)
-            self._run("initdb", "-D", self.data, "-U", OWNER, "-E", "UTF8", "--locale=C",
-                      "--no-sync", "--no-instructions", "-A", "trust")  # fmt: skip
-            self._run("pg_resetwal", "-f", "-l", f"{timeline:08X}0000000000000001", self.data)
-            (self.data / "pg_hba.conf").write_text(_WHO_MAY)
-            self.start(**options)
-            self.execute(
-                f"CREATE ROLE {POD} LOGIN PASSWORD '{PASSWORD}'",
-                f"ALTER ROLE {OWNER} PASSWORD '{PASSWORD}'",
-            )
+            if copy_of is None:
+                self._make(timeline, options)
+            else:
+                self._copy(copy_of, follows=follows)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
+
+    def _make(self, timeline: int, options: Mapping[str, str]) -> None:
+        self._run("initdb", "-D", self.data, "-U", OWNER, "-E", "UTF8", "--locale=C",
+                  "--no-sync", "--no-instructions", "-A", "trust")  # fmt: skip
+        self._run("pg_resetwal", "-f", "-l", f"{timeline:08X}0000000000000001", self.data)
+        (self.data / "pg_hba.conf").write_text(_WHO_MAY)
+        history = self.data / "pg_wal" / f"{timeline:08X}.history"  # copies ask for it
+        history.write_text("# begins here\n")
+        _give_to_postgres(history)
+        self.start(**options)
+        self.execute(
+            f"CREATE ROLE {POD} LOGIN PASSWORD '{PASSWORD}'",
+            f"ALTER ROLE {OWNER} PASSWORD '{PASSWORD}'",
+        )
+
+    def _copy(self, other: "PostgresServer", *, follows: bool) -> None:
+        self._run("pg_basebackup", "-h", other.folder, "-p", str(other.port), "-U", OWNER,
+                  "-D", self.data, "-c", "fast", "--no-sync", *(["-R"] if follows else []))  # fmt: skip
+        if follows:
+            self.start()
+
+    def stop_following(self) -> None:
+        """Be cut off from the server that it is a replica of."""
+        self.execute("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+
+    def promote(self) -> None:
+        """Take over from the server that it is a replica of."""
+        self._run("pg_ctl", "promote", "-D", self.data, "-w")
 
     def start(self, **options: str) -> None:
         """Start it, and wait until it answers."""
@@ -73,7 +104,9 @@ class PostgresServer:
         self._run("pg_isready", "-h", self.folder, "-p", str(self.port), wait_seconds=20)
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it, and end its sessions; `immediate` is a crash."""
+        """Stop it, if it runs, and end its sessions; `immediate` is a crash."""
+        if self.process is None:
+            return
         if self.process.poll() is None:
             self._run("pg_ctl", "stop", "-D", self.data, "-m", mode, "-w")
         self.process.wait(20)

@@ -2,78 +2,18 @@
 
 import shutil
 import signal
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import pytest
+from fleet.apps import CEILING, budget_of, call, calls, held
 from fleet.places import PostgresPlace
-from fleet.postgres_server import PostgresServer
-from mistral_spend.v1 import authorization_pb2 as pb
 from support.commands import sidecar
-from support.policies import limit, minimal
-from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
-
-CEILING = 300
+from support.sidecar_process import RunningSidecar, eventually
 
 Start = Callable[..., RunningSidecar]
-
-
-@pytest.fixture
-def policies(tmp_path: Path) -> Path:
-    """One budget of requests a day, for the workspace."""
-    return minimal(tmp_path / "policies", daily=limit(str(CEILING)))
-
-
-@pytest.fixture
-def pods(tmp_path: Path, policies: Path, start_sidecar: Start) -> Callable[..., RunningSidecar]:
-    """Start sidecars of the fleet, each with a ledger of its own."""
-
-    def start(number: int, place: PostgresPlace, *args: str) -> RunningSidecar:
-        return start_sidecar(
-            policies,
-            "--fleet-url-file",
-            str(place.url_file),
-            *args,
-            ledger=tmp_path / f"{number}.sqlite",
-        )
-
-    return start
-
-
-def call(pod: RunningSidecar) -> str:
-    """Authorize one call; return what came of it."""
-    try:
-        answer: pb.AuthorizeResponse = pod.stub.Authorize(
-            chat(tester(), model="small-1"), timeout=10
-        )
-    except grpc.RpcError as error:
-        return str(error_info(error).reason)
-    return "allow" if answer.effect == pb.EFFECT_ALLOW else str(answer.reasons[0].code)
-
-
-def calls(pod: RunningSidecar, number: int) -> Counter[str]:
-    """Authorize many calls, four at a time."""
-    with ThreadPoolExecutor(4) as pool:
-        return Counter(pool.map(lambda _: call(pod), range(number)))
-
-
-def held(ledger: Path) -> int:
-    """Return how many calls a ledger has admitted."""
-    connection = sqlite3.connect(ledger)
-    (admitted,) = connection.execute("SELECT count(*) FROM holds").fetchone()
-    connection.close()
-    return int(admitted)
-
-
-def budget_of(pod: RunningSidecar) -> pb.Budget:
-    """Return the budget as a sidecar shows it."""
-    request = pb.GetBudgetsRequest(principal=tester(), model="small-1")
-    answer: pb.GetBudgetsResponse = pod.stub.GetBudgets(request, timeout=10)
-    return answer.budgets[0]
 
 
 def test_sidecars_admit_one_ceiling_together(
@@ -117,22 +57,20 @@ def test_a_sidecar_that_is_killed_goes_on_with_its_share(
 
 
 def test_calls_go_on_from_shares_without_the_books_and_are_then_unavailable(
-    own_server: PostgresServer, pods: Start, tmp_path: Path
+    own_place: PostgresPlace, pods: Start, tmp_path: Path
 ) -> None:
     """G9: nothing of such a call is recorded, and once the books answer it is decided."""
-    place = PostgresPlace(own_server, tmp_path / "url")
-    pod = pods(1, place)
+    pod = pods(1, own_place)
     assert calls(pod, 50) == Counter(allow=50)
-    own_server.stop()
+    own_place.server.stop()
     results = calls(pod, CEILING)
     assert results.keys() <= {"allow", "FLEET_UNREACHABLE"}
     assert results["FLEET_UNREACHABLE"]
     assert held(tmp_path / "1.sqlite") == 50 + results["allow"]
-    own_server.start()
+    own_place.server.start()
     eventually(lambda: call(pod) == "allow")
     assert calls(pod, CEILING).keys() == {"allow", "TOO_MUCH"}
     assert held(tmp_path / "1.sqlite") == CEILING
-    place.close()
 
 
 def test_a_copy_of_a_ledger_is_fenced(postgres: PostgresPlace, pods: Start, tmp_path: Path) -> None:

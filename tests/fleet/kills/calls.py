@@ -41,6 +41,8 @@ class Call:
     """So many requests are sent at the same time."""
     hold_seconds: float
     sent: float = 0.0
+    sent_at: float = 0.0
+    """The last time, by the clock of the day."""
     answered: float = 0.0
     ended: float = float("inf")
     """When its Settle was sent, or its sidecar's ledger was lost."""
