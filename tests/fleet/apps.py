@@ -13,11 +13,11 @@ from support.sidecar_process import RunningSidecar, chat, error_info, tester
 CEILING = 300
 
 
-def call(pod: RunningSidecar, who: str = "ada", **changes: Any) -> str:
+def call(pod: RunningSidecar, who: str = "ada", timeout: float = 10, **changes: Any) -> str:
     """Authorize one call; return what came of it."""
     request = chat(tester(id=who), model="small-1", **changes)
     try:
-        answer: pb.AuthorizeResponse = pod.stub.Authorize(request, timeout=10)
+        answer: pb.AuthorizeResponse = pod.stub.Authorize(request, timeout=timeout)
     except grpc.RpcError as error:
         return str(error_info(error).reason)
     return "allow" if answer.effect == pb.EFFECT_ALLOW else str(answer.reasons[0].code)
@@ -31,10 +31,19 @@ def calls(pod: RunningSidecar, number: int, who: str = "ada", **changes: Any) ->
 
 def held(ledger: Path) -> int:
     """Return how many calls a ledger has admitted."""
+    return _count(ledger, "holds")
+
+
+def decided(ledger: Path) -> int:
+    """Return how many calls a ledger has decided."""
+    return _count(ledger, "decision_log")
+
+
+def _count(ledger: Path, table: str) -> int:
     connection = sqlite3.connect(ledger)
-    (admitted,) = connection.execute("SELECT count(*) FROM holds").fetchone()
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
     connection.close()
-    return int(admitted)
+    return int(count)
 
 
 def budget_of(pod: RunningSidecar) -> pb.Budget:

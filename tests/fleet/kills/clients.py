@@ -18,7 +18,8 @@ from sidecar.domain.clock import SECOND_US
 
 CLIENTS = 4
 TIMEOUT_SECONDS = 20.0
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS, RETRY_SECONDS = 0.1, 1.0
+"""Between two calls of a client, at most, and after an error."""
 MAX_REPEATED = 10
 REFUSED_SECONDS = 0.5
 """So long after the books had no room, a call is denied without asking them again."""
@@ -49,6 +50,7 @@ class Clients:
                     await self._drive(call, stub, repeats=repeats)
                 except grpc.aio.AioRpcError as error:
                     self._failed(call, error, is_killed=killed.is_set())
+                    await asyncio.sleep(self._random.uniform(0, RETRY_SECONDS))
                 await asyncio.sleep(self._random.uniform(0, PAUSE_SECONDS))
 
         async with _connected(address) as stub:
