@@ -12,6 +12,8 @@ from sidecar.fleet.session import IN_THE_WAY, Session, connect
 
 T = TypeVar("T")
 
+CONNECT_SECONDS = 5.0
+"""For a connection, which takes more round trips than an exchange."""
 PAUSE_SECONDS = 0.02
 """Before a repeat, at most; it grows with each."""
 
@@ -24,17 +26,22 @@ class BooksConnection:
         self._url_file = url_file
         self._random = random or Random()  # noqa: S311 - spreads repeats over time
         self._session: Session | None = None
+        self._connecting: asyncio.Task[Session] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self, work: Callable[[Session], Awaitable[T]], deadline_seconds: float) -> T:
         """Run work, which makes its transactions itself, until no other is in its way.
 
-        The deadline is for all that it takes: the turn, the connection, locks and repeats. Raises
-        FleetUnreachableError, and what work raises of FleetRefusedError.
+        The deadline is for all that it takes: the turn, locks and repeats. A connection that has
+        to be opened before that has as long again. Raises FleetUnreachableError, and what work
+        raises of FleetRefusedError.
         """
         try:
-            async with asyncio.timeout(deadline_seconds), self._one_at_a_time:
-                return await self._repeated(work, deadline_seconds)
+            async with asyncio.timeout(deadline_seconds) as timeout, self._one_at_a_time:
+                if self._session is None or self._session.is_closed():
+                    self._session = await self._connected()
+                    timeout.reschedule(asyncio.get_running_loop().time() + deadline_seconds)
+                return await self._repeated(work, self._session)
         except (FleetUnreachableError, FleetRefusedError):
             raise
         except Exception as error:  # the driver's, whose texts may quote anything
@@ -42,18 +49,37 @@ class BooksConnection:
 
     def close(self) -> None:
         """Close the connection."""
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._session is not None:
             self._session.close()
 
-    async def _repeated(
-        self, work: Callable[[Session], Awaitable[T]], deadline_seconds: float
-    ) -> T:
+    async def _repeated(self, work: Callable[[Session], Awaitable[T]], session: Session) -> T:
         pause_seconds = 0.0
         while True:
-            if self._session is None or self._session.is_closed():
-                self._session = await connect(self._url_file, deadline_seconds)
             try:
-                return await work(self._session)
+                return await work(session)
             except IN_THE_WAY:
                 pause_seconds += PAUSE_SECONDS
                 await asyncio.sleep(self._random.uniform(0, pause_seconds))
+
+    async def _connected(self) -> Session:
+        """Return a new session; one that was not ready at a deadline is there for the next work.
+
+        From a server that is far away, none would ever be ready in the time of an exchange.
+        """
+        if self._connecting is None or _has_failed(self._connecting):
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(_has_failed)  # nobody may wait for it any more
+        session = await asyncio.shield(self._connecting)
+        self._connecting = None
+        return session
+
+    async def _connect(self) -> Session:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await connect(self._url_file, CONNECT_SECONDS)
+
+
+def _has_failed(connecting: asyncio.Task[Session]) -> bool:
+    """Whether an attempt is over without a session."""
+    return connecting.done() and (connecting.cancelled() or connecting.exception() is not None)

@@ -88,11 +88,19 @@ async def connect(url_file: Path, timeout_seconds: float) -> Session:
     And the driver's errors, whose texts may quote anything.
     """
     connection = await open_connection(url_file, timeout_seconds)
-    return Session(
-        connection,
-        has_timeline=await _takes(connection, statements.PROBE_TIMELINE),
-        has_jit=await _takes(connection, statements.PROBE_JIT),
-    )
+    try:
+        # In a transaction, so that a pooler does not give parts of it to several sessions.
+        await connection.execute("BEGIN")
+        await connection.prepare(statements.TYPES, name="")
+        await connection.execute("COMMIT")
+        return Session(
+            connection,
+            has_timeline=await _takes(connection, statements.PROBE_TIMELINE),
+            has_jit=await _takes(connection, statements.PROBE_JIT),
+        )
+    except BaseException:  # its time may be over
+        connection.terminate()
+        raise
 
 
 async def open_connection(url_file: Path, timeout_seconds: float) -> asyncpg.Connection:

@@ -98,6 +98,16 @@ def test_books_that_answer_slowly_keep_no_call_waiting(
     assert calls(pod, 10) == Counter(allow=10)
 
 
+def test_books_that_are_far_away_are_joined(
+    postgres: PostgresPlace, pods: Start, line: Link
+) -> None:
+    """A connection and the first exchange take more round trips than fit into a second."""
+    line.delay_seconds = 0.06
+    pod = pods(1, postgres, url=line.url(postgres.database))
+    eventually(lambda: call(pod) == "allow", 30)
+    assert calls(pod, 10)["allow"] > 0
+
+
 @pytest.fixture
 def timeless(tmp_path: Path) -> Path:
     """A limit of calls in a minute, and one of calls at once, for each caller."""
