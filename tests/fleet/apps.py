@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 from mistral_spend.v1 import authorization_pb2 as pb
-from support.sidecar_process import RunningSidecar, chat, error_info, tester
+from support.sidecar_process import RunningSidecar, chat, error_info, eventually, tester
 
 CEILING = 300
 
@@ -21,6 +21,11 @@ def call(pod: RunningSidecar, who: str = "ada", timeout: float = 10, **changes: 
     except grpc.RpcError as error:
         return str(error_info(error).reason)
     return "allow" if answer.effect == pb.EFFECT_ALLOW else str(answer.reasons[0].code)
+
+
+def patient_call(pod: RunningSidecar, who: str = "ada") -> str:
+    """Call until it is decided, as an app does that is told when to try again."""
+    return str(eventually(lambda: (found := call(pod, who)) != "FLEET_UNREACHABLE" and found))
 
 
 def calls(pod: RunningSidecar, number: int, who: str = "ada", **changes: Any) -> Counter[str]:
