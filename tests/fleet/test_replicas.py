@@ -150,7 +150,7 @@ def test_a_backup_is_served_in_the_place_of_the_server(
 def test_an_old_primary_that_comes_back_is_not_asked(
     own_place: PostgresPlace, pods: Start, copy: Copy, tmp_path: Path
 ) -> None:
-    """A sidecar has seen the new timeline: the old books grant what is granted elsewhere."""
+    """A sidecar has seen the new timeline: it takes nothing of the old books, and books nothing."""
     pod = pods(0, own_place)
     assert calls(pod, 10) == Counter(allow=10)
     replica, old = copy(follows=True), own_place.server
@@ -160,6 +160,8 @@ def test_an_old_primary_that_comes_back_is_not_asked(
     eventually(lambda: status(own_place)["learning_until"] is None, LEARNING_SECONDS)
     old.start()
     serve(own_place, old)
+    before = own_place.sql("SELECT * FROM fleet_holder")
     results = calls(pod, CEILING)
     assert results.keys() == {"allow", "FLEET_UNREACHABLE"}
     assert held(tmp_path / "0.sqlite") == 10 + results["allow"] < CEILING
+    assert own_place.sql("SELECT * FROM fleet_holder") == before
