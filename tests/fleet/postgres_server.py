@@ -175,7 +175,7 @@ class Pooler:
             f"[databases]\n* = host={server.folder} port={server.port}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\n"
             f"unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {users}\n"
-            "pool_mode = transaction\ndefault_pool_size = 3\n"
+            "pool_mode = transaction\ndefault_pool_size = 3\nserver_login_retry = 1\n"
         )
         for path in (self._folder, users, settings):
             _give_to_postgres(path)

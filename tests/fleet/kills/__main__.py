@@ -25,13 +25,14 @@ def main() -> int:
     parser.add_argument("--sidecars", type=int, default=5, help="how many serve at a time")
     parser.add_argument("--ceiling-usd", type=float, default=4.0, help="of each budget")
     parser.add_argument("--seed", type=int, default=1, help="determines what happens, and when")
+    parser.add_argument("--pooler", action="store_true", help="put PgBouncer before PostgreSQL")
     options = parser.parse_args()
     plan = Plan(**vars(options))
     with tempfile.TemporaryDirectory() as folder:
         try:
             kill_run = KillRun(plan, Path(folder))
         except MissingError as error:
-            console().print(f"missing: {error}. On Debian: apt-get install postgresql")
+            console().print(f"missing: {error}. On Debian: apt-get install postgresql pgbouncer")
             return 2
         began = time.monotonic()
         with Progress(console=console()) as progress:

@@ -11,7 +11,8 @@ from fleet.kills.calls import BUDGET, Call, CallMaker, policies
 from fleet.kills.checks import above_the_ceiling, charged
 from fleet.kills.clients import Clients, all_calls
 from fleet.kills.pods import Fates, Pod
-from fleet.postgres_server import POD, PostgresServer
+from fleet.postgres_server import POD, Pooler, PostgresServer
+from support.tools import require
 
 from sidecar.fleet import schema
 
@@ -32,6 +33,8 @@ class Plan:
     sidecars: int
     seed: int
     ceiling_usd: float
+    pooler: bool = False
+    """Whether sidecars reach PostgreSQL through one."""
     life_seconds: tuple[float, float] = (1.5, 9.0)
 
     @property
@@ -46,14 +49,17 @@ class KillRun:
     def __init__(self, plan: Plan, folder: Path) -> None:
         """Start PostgreSQL, and make the books. Raises MissingError."""
         self.plan = plan
+        if plan.pooler:
+            require("pgbouncer")
         self.server = PostgresServer()
         self.server_kills = 0
+        self._pooler = Pooler(self.server) if plan.pooler else None
         self._random = Random(plan.seed)  # noqa: S311 - no secret
         self.fates = Fates(self._random, plan.pods, plan.life_seconds)
         self.maker = CallMaker(self._random)
         self._books_faults: list[str] = []
         url_file = folder / "books.url"
-        url_file.write_text(self.server.url(DATABASE))
+        url_file.write_text((self._pooler or self.server).url(DATABASE))
         self.server.execute(f"CREATE DATABASE {DATABASE}")
         asyncio.run(self._make_books())
         rules = policies(folder / "policies", plan.ceiling_usd)
@@ -104,6 +110,8 @@ class KillRun:
         finally:
             for pod in self.pods:
                 pod.end()
+            if self._pooler is not None:
+                self._pooler.remove()
             self.server.remove()
 
     async def _run(self, on_kill: Callable[[int], None]) -> None:
