@@ -32,7 +32,7 @@ from sidecar.fleet.protocol import (
     Item,
     SharedBooks,
 )
-from sidecar.fleet.waiters import Waiter, Waiters
+from sidecar.fleet.waiters import AGAIN_SECONDS, Asked, Told, Waiter, Waiters
 from sidecar.ledger.change import NotYetError
 from sidecar.ledger.fleet_balances import Lack, budget_key
 from sidecar.ledger.protocol import LedgerUnavailableError
@@ -40,8 +40,6 @@ from sidecar.ledger.shares import Holder
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 0.2
-"""How long until the books are asked again, or tried again after an error."""
 MAX_ITEMS = 500
 """Budgets in one exchange, which has a second. The rest follow at once."""
 REFUSED_SECONDS = 1.0
@@ -89,9 +87,9 @@ class Exchanger:
         """See Asker.is_trusted."""
         return self._contact.is_trusted(window, ttl_us)
 
-    def is_refused(self, key: BudgetKey, amount: int) -> bool:
+    def is_refused(self, key: BudgetKey, amount: int, ceiling: int) -> bool:
         """See Asker.is_refused."""
-        return self._waiting.is_refused(key, amount)
+        return self._waiting.is_refused(key, amount, ceiling)
 
     def ask(
         self, lacks: Sequence[Lack], takes: Mapping[BudgetKey, int], since_us: int | None
@@ -101,8 +99,6 @@ class Exchanger:
         if self._contact.refused is not None:
             self._waiting.fail(FleetUnreachableError(str(self._contact.refused)))
             return not_yet
-        for lack in lacks:
-            self._load.know(lack.key, lack.end_us, lack.limit).limit = lack.limit
         self._wanted.set()
         return not_yet
 
@@ -194,8 +190,8 @@ class Exchanger:
             self._pending = await ledger.in_transaction(
                 lambda: self._prepare(waiting, leaving=leaving)
             )
-        began_us = self._steady()
-        answer = await self._books.exchange(self._pending)
+        began_us, said = self._steady(), self._pending
+        answer = await self._books.exchange(said)
         answered_us = self._steady()
         if answer.timeline < self._holder.timeline:
             raise FleetUnreachableError("an old primary answers, which another has replaced")
@@ -207,8 +203,11 @@ class Exchanger:
         await ledger.in_transaction(lambda: self._adopt(answer, holder))
         self._holder, self._pending = holder, None
         self._contact.heard(answer, began_us, self._clock())
-        entries = {entry.key: entry for entry in answer.entries}
-        self._waiting.tell(waiting, entries, self._free, answered_us)
+        told = {
+            item.key: Told(entry, item.ceiling)
+            for item, entry in zip(said.items, answer.entries, strict=True)
+        }
+        self._waiting.tell(waiting, told, self._free, began_us, answered_us)
 
     def _prepare(self, waiting: Sequence[Waiter], *, leaving: bool) -> Exchange:
         """Return what to say, in a transaction in which what is given back falls on disk."""
@@ -217,19 +216,23 @@ class Exchanger:
         self._load.measure(self._steady())
         self._expect_next_windows(now_us)
         self._contact.prepare(self._ledger.balances.busy_us(now_us))
-        asked: dict[BudgetKey, list[int]] = {}
+        asked: dict[BudgetKey, Asked] = {}
         taken = Counter[BudgetKey]()
         for waiter in waiting:
             taken.update(waiter.takes)
             for lack in waiter.lacks:
-                asked.setdefault(lack.key, []).append(lack.amount)
+                use = self._load.know(lack.key, lack.end_us, lack.limit)
+                asked.setdefault(lack.key, Asked(use.limit.ceiling)).add(lack)
         items: list[Item] = []
         self._has_more = False
         for use in sorted(self._load.all(), key=lambda use: use.key not in asked):
             if len(items) == MAX_ITEMS:
                 self._has_more = True
                 break
-            item = self._item(use, asked.get(use.key, []), taken[use.key], now_us, leaving=leaving)
+            amounts: Sequence[int] = ()
+            if use.key in asked:
+                use.limit, amounts = asked[use.key].next()
+            item = self._item(use, amounts, taken[use.key], now_us, leaving=leaving)
             if use.key in asked or use.has_news(item.demand):
                 items.append(item)
                 use.booked = item.demand
@@ -260,7 +263,9 @@ class Exchanger:
             span = self._ledger.balances.span(limit.window, use.end_us, limit.anchor)
             self._load.expect(use, budget_key(limit, span), span.end_us)
 
-    def _item(self, use: Use, asked: list[int], taken: int, now_us: int, *, leaving: bool) -> Item:
+    def _item(
+        self, use: Use, asked: Sequence[int], taken: int, now_us: int, *, leaving: bool
+    ) -> Item:
         balances, limit = self._ledger.balances, use.limit
         share = balances.shares.get(use.key)
         span = Span(use.key.start_us, use.end_us)
@@ -300,12 +305,10 @@ class Exchanger:
                 use.hear(entry)
         self._ledger.write_holder(holder)
 
-    def _free(self, lack: Lack, entry: Entry) -> int:
-        """Return what of a share a call may use."""
-        use = self._load.get(lack.key)
-        if use is None or (lack.limit.ceiling or 0) < entry.share.ceiling:
-            return 0
-        return entry.share.granted - use.used
+    def _free(self, entry: Entry) -> int:
+        """Return what of a share was not used when the exchange began."""
+        use = self._load.get(entry.key)
+        return 0 if use is None else entry.share.granted - use.used
 
     def _lost(self, error: SidecarError) -> None:
         """Fail the calls that wait."""

@@ -1,7 +1,7 @@
 """Load: what a ledger uses of each budget, and so what it asks for and gives back."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sidecar.domain.clock import SECOND_US
@@ -73,7 +73,7 @@ class Use:
         )
 
     def demand(
-        self, share: Share, spent: int, held: int, holders: int, waiting: list[int]
+        self, share: Share, spent: int, held: int, holders: int, waiting: Sequence[int]
     ) -> Demand:
         """Return what is asked for, with the amounts of calls that wait in their order."""
         free = max(0, share.granted - spent - held)
@@ -104,7 +104,7 @@ class Use:
         return self.end_us + MAX_LATE_US <= now_us
 
 
-def _most_together(waiting: list[int], room: int) -> int:
+def _most_together(waiting: Sequence[int], room: int) -> int:
     """Return what the calls take that may have room, at least one; the books know what room is."""
     taken = 0
     for amount in waiting:

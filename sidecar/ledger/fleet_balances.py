@@ -44,8 +44,8 @@ class Asker(Protocol):
         Timeless ones only if the books were heard, and know how long open holds may last.
         """
 
-    def is_refused(self, key: BudgetKey, amount: int) -> bool:
-        """Whether the books have just said that they have no room for an amount (G9)."""
+    def is_refused(self, key: BudgetKey, amount: int, ceiling: int) -> bool:
+        """Whether the books have just said that there is no room for an amount (G9)."""
 
     def ask(
         self, lacks: Sequence[Lack], takes: Mapping[BudgetKey, int], since_us: int | None
@@ -161,7 +161,9 @@ class FleetGroupBalances(GroupBalances):
             if line.shadow:
                 if not balance.fits_ceiling(line.amount):
                     certain.append((line, balance))
-            elif balance.never_fits(line.amount) or self._asker.is_refused(key, line.amount):
+            elif balance.never_fits(line.amount) or self._asker.is_refused(
+                key, line.amount, limit.ceiling or 0
+            ):
                 certain.append((line, balance))
             else:
                 lacks.append(Lack(key, end_us(limit, balance.span), limit, line.amount))
@@ -189,7 +191,7 @@ class FleetGroupBalances(GroupBalances):
     def _write_closed(self) -> None:
         """Write what was closed, and note that it has changed."""
         for row in self._rows.values():
-            if row.freed or row.charged:
+            if (row.freed or row.charged) and row.limit.ceiling is not None:
                 limit, span = row.limit, row.span
                 self._asker.closed(budget_key(limit, span), end_us(limit, span), limit)
         super()._write_closed()

@@ -50,15 +50,6 @@ def postgres(server: PostgresServer, tmp_path: Path) -> Iterator[PostgresPlace]:
 
 
 @pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    """A server that a test may stop."""
-    with needed():
-        server = PostgresServer()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
 def own_place(own_server: PostgresServer, tmp_path: Path) -> Iterator[PostgresPlace]:
     """Books on a server that a test may stop."""
     place = PostgresPlace(own_server, tmp_path / "own.url")

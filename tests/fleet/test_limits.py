@@ -169,3 +169,28 @@ def test_a_limit_in_shadow_denies_nothing_and_waits_for_nothing(
     assert calls(only, 10) == Counter(allow=10)
     own_place.server.stop()
     assert calls(only, 100) == Counter(allow=100)
+
+
+def test_what_one_ceiling_has_no_room_for_another_may_have(
+    postgres: PostgresPlace, pods: Start, tmp_path: Path
+) -> None:
+    """G9: while others are denied under a lower ceiling all the time, too."""
+    ceilings = limit(f'principal.id == "vip" ? {WIDE} : {TIGHT}')
+    pod = pods(1, postgres, rules=minimal(tmp_path / "ranks", daily=ceilings))
+    use_up(pod, tmp_path / "1.sqlite", TIGHT)
+    with ThreadPoolExecutor(2) as pool:
+        denied = [pool.submit(call, pod) for _ in range(200)]
+        assert calls(pod, 20, "vip") == {"allow": 20}
+        assert Counter(one.result() for one in denied) == {"TOO_MUCH": 200}
+
+
+def test_a_limit_without_a_ceiling_is_not_in_the_books(
+    postgres: PostgresPlace, pods: Start, tmp_path: Path
+) -> None:
+    """Nor when its calls are settled: its ledger alone counts it."""
+    rules = minimal(tmp_path / "open", daily=limit("300"), endless=limit("unlimited"))
+    pod = pods(1, postgres, rules=rules)
+    answer = pod.stub.Authorize(chat(tester(), model="small-1"), timeout=10)
+    settle(pod, answer, 50)
+    pod.stop()
+    assert [row["rule"] for row in postgres.sql("SELECT rule FROM fleet_budget")] == ["daily"]

@@ -37,6 +37,8 @@ class Caller:
         self._numbers = 0
         self._has_long_calls = loop.maybe(0.5)
         self._retries = loop.maybe(0.5)
+        self.has_ranks = loop.maybe(0.2)
+        """Whether ceilings depend on the call."""
         self.uses_all = False
         """Whether each call uses just what is held for it, and none waits as its denial says."""
         self.longest_seconds = 0.0
@@ -49,6 +51,7 @@ class Caller:
         if run is None or not run.is_serving:
             return None
         self._numbers += 1
+        part = loop.random.choice([0.5, 1]) if self.has_ranks else 1
         name = f"call {self._numbers}"
         decided_at = began = loop.time()
         stood_still = run.stands_still_until
@@ -58,13 +61,13 @@ class Caller:
             decided_at = loop.time()
             for rule in rules:
                 self._highest.see_ceiling(rule.name, pod.ceilings[rule.name])
-            limits = [rule.limit(pod.ceilings[rule.name]) for rule in rules]
+            limits = [rule.limit(int(pod.ceilings[rule.name] * part)) for rule in rules]
             ttl_us = int(ttl_seconds * SECOND_US)
             return reservation(run.clock(), *limits, tokens=tokens, request_id=name, ttl_us=ttl_us)
 
         def then(decision: Decision) -> Decision:
             if decision.effect is Effect.DENY:
-                self._check_denial(run, decision, rules, tokens, decided_at)
+                self._check_denial(run, decision, rules, tokens, decided_at, part)
             return decision
 
         try:
@@ -164,27 +167,38 @@ class Caller:
                 raise BrokenPromiseError(f"G9 {name} was UNAVAILABLE, and is recorded")
 
     def _check_denial(
-        self, run: Run, decision: Decision, rules: list[Rule], tokens: int, at_seconds: float
+        self,
+        run: Run,
+        decision: Decision,
+        rules: list[Rule],
+        tokens: int,
+        at_seconds: float,
+        part: float,
     ) -> None:
-        """G9: the books have just said that they have no room."""
+        """G9: the books have just said that they have no room, under the ceiling of the call."""
         refused = {reason.rule for reason in decision.reasons if reason.rule}
         if len(refused) < len(decision.reasons):
             return  # larger than a whole budget
         for rule in rules:
-            if rule.name in refused and not self._has_no_room(run, rule, tokens, at_seconds):
+            ceiling = int(run.pod.ceilings[rule.name] * part)
+            if rule.name in refused and not self._has_no_room(
+                run, rule, tokens, at_seconds, ceiling
+            ):
                 raise BrokenPromiseError(
                     f"G9 {decision.request_id} was denied, and the books had not just said that"
                     f" {rule.name} has no room for {rule.amount(tokens)}"
                 )
 
-    def _has_no_room(self, run: Run, rule: Rule, tokens: int, at_seconds: float) -> bool:
+    def _has_no_room(
+        self, run: Run, rule: Rule, tokens: int, at_seconds: float, ceiling: int
+    ) -> bool:
         for came_at, exchange, answer in run.link.answers:
             if came_at < at_seconds - DENIED_SECONDS - 25 * self._loop.commit_seconds:
                 continue
-            used = {item.key: item.demand.used for item in exchange.items}
-            for entry in answer.entries:
-                free = entry.share.granted - used[entry.key]
-                if entry.key.rule == rule.name and (free + entry.share.room < rule.amount(tokens)):
+            for item, entry in zip(exchange.items, answer.entries, strict=True):
+                free = entry.share.granted - item.demand.used
+                is_full = free + entry.share.room < rule.amount(tokens)
+                if entry.key.rule == rule.name and is_full and item.ceiling >= ceiling:
                     return True
         return False
 

@@ -327,6 +327,7 @@ class World:
         """End all faults, and give each pod that is fenced a new file."""
         self._loop.note("all faults end")
         self._network.rate, self._network.is_down = 0, False
+        self._caller.uses_all, self._caller.has_ranks = True, False
         for pod in self._pods:
             pod.disk.rate = 0
             self._set_cut(pod, is_cut=False)
