@@ -7,10 +7,9 @@ from typing import Any
 from mistral_spend.v1 import authorization_pb2 as pb
 
 from sidecar.cli.tables import Table, cell
-from sidecar.domain.amounts import format_amount
+from sidecar.domain.amounts import format_amount, short_amount
 from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Meter
-from sidecar.domain.money import format_usd
 from sidecar.domain.windows import MINUTE_US
 
 
@@ -22,7 +21,8 @@ def budget_table(budgets: Sequence[pb.Budget], title: str = "") -> Table:
     table.add_column("until (UTC)", no_wrap=True)
     for budget in budgets:
         amounts = (budget.ceiling, budget.spent, budget.held, budget.remaining)
-        ceiling, spent, held, left = (_amount(budget.meter, amount) for amount in amounts)
+        meter = _meter(budget)
+        ceiling, spent, held, left = (short_amount(meter, amount) for amount in amounts)
         if budget.unlimited:
             ceiling = left = "unlimited"
         used_up = not budget.unlimited and not budget.remaining
@@ -47,15 +47,12 @@ def budget_dict(budget: pb.Budget) -> dict[str, Any]:
 
 def format_budget(budget: pb.Budget) -> tuple[str, str]:
     """Write what is spent of a budget and what is left, with units."""
-    meter = Meter(pb.Meter.Name(budget.meter).removeprefix("METER_").lower())
+    meter = _meter(budget)
     return format_amount(meter, budget.spent), format_amount(meter, budget.remaining)
 
 
-_UNITS = {pb.METER_REQUESTS: " req", pb.METER_TOKENS: " tok"}
-
-
-def _amount(meter: "pb.Meter", amount: int) -> str:
-    return f"${format_usd(amount)}" if meter == pb.METER_COST else f"{amount:,}{_UNITS[meter]}"
+def _meter(budget: pb.Budget) -> Meter:
+    return Meter(pb.Meter.Name(budget.meter).removeprefix("METER_").lower())
 
 
 def _until(budget: pb.Budget) -> str:

@@ -125,5 +125,6 @@ def rejoin(ledger: LedgerFile) -> None:
         f"the old holder, {done.old_uid}, keeps its shares in the books, where they count as spent."
         " Start the sidecar, so that the books learn what this ledger has spent itself; then sign"
         " what the old one spent that this ledger does not know of:",
-        f"  sidecar fleet forget {done.old_uid} --spent RULE=AMOUNT --by WHO --reason WHY",
+        f"  sidecar fleet forget {done.old_uid} --fleet-url-file owner.url --spent RULE=AMOUNT"
+        " --by WHO --reason WHY",
     )

@@ -28,7 +28,7 @@ MAX_SHOWN = 50
 
 def forget(
     uid: Annotated[
-        str, typer.Argument(metavar="UID", help="The holder, as in `sidecar fleet status`.")
+        str, typer.Argument(metavar="UID", help="The holder, whole, as in `sidecar fleet status`.")
     ],
     fleet_url_file: FleetUrlFile,
     signed_by: SignedBy,
@@ -65,9 +65,9 @@ def forget(
     row of each share, and never answer that holder again: should its ledger come back,
     give it a new place with `sidecar fleet rejoin`.
 
-    Example: sidecar fleet forget 3f0c… --fleet-url-file owner.url --spent
-    workspace-monthly-budget=12.50 --by ada@example.com --reason "its node was lost at 12:10; by the
-    provider's bill"
+    Example: sidecar fleet forget 7a6d320dbf20eec6bfbf03e0d306a453 --fleet-url-file owner.url
+    --spent workspace-monthly-budget=12.50 --by ada@example.com --reason "its node was lost at
+    12:10; by the provider's bill"
     """
     check_signature(signed_by, reason)
     if sum((bool(spent), all_spent, nothing_spent)) != 1:
@@ -93,7 +93,10 @@ def forget(
         raise fail(error, 2) from None
     say(f"holder {uid}, {orphan.name}: heard of {seen} ago")
     if orphan.forgotten_us:
-        say("it was signed for before; this replaces that")
+        say(
+            "it was signed for before, which counts as what it had reported; what you give with"
+            " --spent replaces that"
+        )
     if orphan.shares:
         _show(orphan, amounts)
     else:
@@ -169,6 +172,12 @@ def _show(orphan: "Orphan", amounts: dict[bytes, int]) -> None:
     print_table(table)
     if len(orphan.shares) > MAX_SHOWN:
         say(counted(len(orphan.shares) - MAX_SHOWN, "more share"))
+    above = sum(amounts[share.budget] > max(share.granted, share.used) for share in orphan.shares)
+    if above:
+        say(
+            f"of {counted(above, 'share')}, more is signed than the holder could spend of it,"
+            " unless calls used more than was held: is the amount right?"
+        )
     fewer = sum(amounts[share.budget] < share.spent for share in orphan.shares)
     if fewer:
         say(

@@ -70,5 +70,5 @@ def prune(
 def _days(keep: str) -> int:
     found = re.fullmatch(r"(\d{1,6})d", keep)
     if found is None or not MIN_DAYS <= int(found[1]) <= MAX_DAYS:
-        raise fail(f"--keep {keep}: has to be from {MIN_DAYS}d to {MAX_DAYS}d", 2)
+        raise fail(f"--keep {keep}: has to be a number of days, from {MIN_DAYS}d to {MAX_DAYS}d", 2)
     return int(found[1])

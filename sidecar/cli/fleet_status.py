@@ -8,7 +8,7 @@ from sidecar.cli.fleet_books import FleetUrlFile, ask_books, need_driver
 from sidecar.cli.options import Format, FormatOption
 from sidecar.cli.tables import Table, cell, print_table
 from sidecar.cli.terminal import say, say_json
-from sidecar.domain.amounts import format_number
+from sidecar.domain.amounts import short_amount
 from sidecar.domain.clock import SECOND_US, format_length, to_datetime
 from sidecar.domain.counted import counted
 from sidecar.domain.windows import Window
@@ -30,8 +30,16 @@ def status(
 ) -> None:
     """Show the holders of a fleet, and of each budget in its current window what they have.
 
-    What is stranded is in shares of silent holders, which have not reported it as used. It counts
-    as spent until its window ends, or until `sidecar fleet forget` says what was spent.
+    A holder is the ledger of one sidecar: live if it was heard of in the last minute, stopped if
+    it stopped in order, silent, or forgotten.
+
+    Of each budget, ceiling = spent + held + free in shares + stranded + room. What is held is for
+    calls that are not settled yet; what is free in shares, live holders keep for their next calls;
+    room is in nobody's share. What is stranded is in shares of silent holders, which have not
+    reported it as used. It counts as spent until its window ends, or until `sidecar fleet forget`
+    says what was spent.
+
+    In JSON, amounts are whole requests, tokens or nano-USD, as the meter says.
 
     Example: sidecar fleet status --fleet-url-file fleet.url
     """
@@ -50,8 +58,14 @@ def status(
     if found.is_learning:
         rest = format_length(found.recover_until_us - found.now_us)
         say(f"its books lost commits, and gather what all holders have: no grants for {rest}")
+    if not found.holders:
+        say("no sidecar has joined it yet: start them with --fleet-url-file")
+        return
     print_table(_holder_table(found))
-    print_table(_budget_table(found))
+    if found.budgets:
+        print_table(_budget_table(found))
+    else:
+        say("no budget is in use: no call has been counted in a window that is open")
     more = {
         "more holder": found.all_holders - len(found.holders),
         "more budget": found.all_budgets - len(found.budgets),
@@ -63,7 +77,7 @@ def status(
 
 def _holder_table(found: "FleetStatus") -> Table:
     table = Table("pod", "holder", title="Holders")
-    for heading in ("seen", "state", "starts", "version", "stranded in"):
+    for heading in ("seen", "state", "starts", "exchanges", "stranded in"):
         table.add_column(heading, justify="right", no_wrap=True)
     for holder in found.holders:
         stranded = counted(holder.stranded, "budget") if holder.stranded else ""
@@ -84,7 +98,7 @@ def _budget_table(found: "FleetStatus") -> Table:
         amounts = (
             budget.ceiling, budget.spent, budget.held, budget.free, budget.stranded, budget.room
         )  # fmt: skip
-        cells = [cell(format_number(budget.meter, amount)) for amount in amounts]
+        cells = [cell(short_amount(budget.meter, amount)) for amount in amounts]
         if budget.stranded:
             cells[4].stylize("bold red")
         table.add_row(budget.rule, budget.scope, *cells, _until(budget))
@@ -94,6 +108,8 @@ def _budget_table(found: "FleetStatus") -> Table:
 def _state(holder: "HolderStatus") -> str:
     if holder.forgotten_us:
         return "forgotten"
+    if holder.is_stopped:
+        return "stopped"
     return "live" if holder.is_live else "silent"
 
 

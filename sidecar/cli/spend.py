@@ -178,7 +178,7 @@ def _unaccounted_line(found: Unaccounted) -> str:
         gone = counted(found.gone, "gone sidecar")
         parts.append(f"${format_usd(found.gone_nano_usd)} of {gone}")
     if found.live_nano_usd:
-        parts.append(f"${format_usd(found.live_nano_usd)} of live ones, which report it soon")
+        parts.append(f"${format_usd(found.live_nano_usd)} of live sidecars, which report it soon")
     return f"{line} ({', '.join(parts)})" if parts else line
 
 

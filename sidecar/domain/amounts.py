@@ -36,6 +36,14 @@ def format_number(meter: Meter, amount: int) -> str:
     return f"${format_usd(amount)}" if meter is Meter.COST else f"{amount:,}"
 
 
+def short_amount(meter: Meter, amount: int) -> str:
+    """Format an amount for a narrow column: `12 req`, `3,400 tok`, `$1.50`."""
+    return format_number(meter, amount) + _SHORT_UNITS[meter]
+
+
+_SHORT_UNITS = {Meter.REQUESTS: " req", Meter.TOKENS: " tok", Meter.COST: ""}
+
+
 def format_amount(meter: Meter, amount: int | None) -> str:
     """Format an amount with its unit; None is unlimited."""
     if amount is None:

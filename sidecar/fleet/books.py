@@ -138,11 +138,11 @@ def check(exchange: Exchange, fleet: FleetRow, holder: HolderRow | None, timelin
         )
     if exchange.boot < holder.boot or exchange.version < holder.version:
         raise FencedError(
-            "this ledger is older than the fleet knows it: its start"
-            f" {exchange.boot} and version {exchange.version} are behind {holder.boot} and"
-            f" {holder.version}. It was restored from a backup, or another sidecar serves a copy"
-            " of it. If it was restored, give it a new place in the fleet with"
-            " `sidecar fleet rejoin`"
+            "this ledger is older than the fleet knows it (start"
+            f" {exchange.boot}, exchange {exchange.version}; the fleet has heard of start"
+            f" {holder.boot}, exchange {holder.version}): it was restored from a backup, or another"
+            " sidecar serves a copy of it. If it was restored, give it a new place in the fleet"
+            " with `sidecar fleet rejoin`"
         )
     if exchange.boot == holder.boot and exchange.nonce != holder.nonce:
         raise FencedError(

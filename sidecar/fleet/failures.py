@@ -13,7 +13,7 @@ from sidecar.fleet.protocol import FleetUnreachableError
 
 _INIT = "its tables are missing or older: run `sidecar fleet init`"
 _RIGHTS = "its role lacks rights: run `sidecar fleet init --grant-to ROLE`"
-_LOGIN = "the user or the password is wrong, or the server lets it not in from here"
+_LOGIN = "the user or the password is wrong, or the server does not let it in from here"
 _AWAY = "the server is starting or stopping"
 _READ_ONLY = "the server is read-only: it is a replica, or its disk is nearly full"
 

@@ -38,7 +38,10 @@ ONE_MOMENT = "REPEATABLE READ, READ ONLY"
 MAX_KNOWN = 1000
 """Names that a mistyped one is compared with."""
 
-_RIGHTS = "the role of this URL may not do that: give the URL of the role that made the tables"
+_RIGHTS = (
+    "the role of this URL may not do that: give the URL of the role that made the tables, or let it"
+    " give a sidecar's rights to this one by `sidecar fleet init --grant-to ROLE`"
+)
 
 
 class UnknownNameError(FleetRefusedError):
@@ -203,12 +206,14 @@ async def _rights(connection: Any, role: str) -> list[str]:
     """Return the statements that give a role, if any, what it lacks."""
     if not role:
         return []
-    name = await connection.fetchval(
+    schema_name = await connection.fetchval(
         "SELECT current_schema() WHERE NOT has_schema_privilege($1, current_schema(), 'USAGE')",
         role,
     )
-    usage = [f"GRANT USAGE ON SCHEMA {schema.quoted(name)} TO {schema.quoted(role)}"]
-    return [*(usage if name else []), *schema.grants(role)]
+    if schema_name is None:  # the role may use it, as anybody may use `public`
+        return schema.grants(role)
+    usage = f"GRANT USAGE ON SCHEMA {schema.quoted(schema_name)} TO {schema.quoted(role)}"
+    return [usage, *schema.grants(role)]
 
 
 async def _open_budget(session: Session, rule: str, scope: str) -> OpenBudget:

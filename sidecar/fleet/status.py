@@ -24,6 +24,8 @@ class HolderStatus(NamedTuple):
     version: int
     is_live: bool
     """Whether it was heard of in the last minute."""
+    is_stopped: bool
+    """Whether it stopped in order, and has not started again."""
     forgotten_us: int
     """When an operator has signed what it had spent; 0 if none has."""
     stranded: int
@@ -69,7 +71,7 @@ class FleetStatus(NamedTuple):
     timeline: int
     recover_until_us: int
     live: int
-    """How many holders were heard of in the last minute."""
+    """How many holders were heard of in the last minute, and have not stopped since."""
     all_holders: int
     all_budgets: int
     holders: Sequence[HolderStatus]
@@ -134,6 +136,11 @@ def _budget(row: Row) -> BudgetStatus:
     return found._replace(meter=known_meter(found.meter), window=known_window(found.window))
 
 
+# A holder that the books have lost (G8) is silent, too.
+_IS_LIVE = f"coalesce(holder.seen_us, 0) > now_us - {LIVE_US}"
+# A holder that stops exchanges before it says that it leaves.
+_IS_STOPPED = "(holder.left_us > 0 AND holder.left_us >= holder.seen_us)"
+
 _FLEET = f"""
 WITH {CLOCK}
 SELECT now_us, fleet_id, schema_version AS version, time_zone, timeline, recover_until_us
@@ -142,15 +149,13 @@ FROM fleet CROSS JOIN clock
 
 _COUNT_HOLDERS = f"""
 WITH {CLOCK}
-SELECT coalesce(sum(CASE WHEN seen_us > now_us - {LIVE_US} THEN 1 ELSE 0 END), 0)::bigint AS live,
-    count(*) AS all_holders
-FROM fleet_holder CROSS JOIN clock
+SELECT coalesce(sum(CASE WHEN {_IS_LIVE} AND NOT {_IS_STOPPED} THEN 1 ELSE 0 END), 0)::bigint
+    AS live, count(*) AS all_holders
+FROM fleet_holder AS holder CROSS JOIN clock
 """  # noqa: S608 - constants of our own
 
 _REST = "greatest(share.granted::numeric - share.spent - share.held, 0)"
 _IS_OPEN = "budget.window_start_us <= now_us AND now_us < budget.window_end_us"
-# A holder that the books have lost (G8) is silent, too.
-_IS_LIVE = f"coalesce(holder.seen_us, 0) > now_us - {LIVE_US}"
 
 _HOLDERS = f"""
 WITH {CLOCK}, rest AS (
@@ -159,7 +164,8 @@ WITH {CLOCK}, rest AS (
     CROSS JOIN clock
     WHERE {_IS_OPEN} AND {COUNTS} AND {_REST} > 0 GROUP BY share.uid
 )
-SELECT holder.uid, name, seen_us, boot, version, {_IS_LIVE} AS is_live, forgotten_us,
+SELECT holder.uid, name, seen_us, boot, version, {_IS_LIVE} AS is_live, {_IS_STOPPED} AS is_stopped,
+    forgotten_us,
     CASE WHEN {_IS_LIVE} THEN 0 ELSE coalesce(rest.stranded, 0) END AS stranded
 FROM fleet_holder AS holder CROSS JOIN clock LEFT JOIN rest ON rest.uid = holder.uid
 ORDER BY CASE WHEN {_IS_LIVE} THEN 0 ELSE coalesce(rest.stranded, 0) END DESC, seen_us DESC,

@@ -40,6 +40,10 @@ def rejoin(path: Path) -> Rejoined:
         old = read_holder(connection)
         if old is None:
             raise LedgerRefusedError(f"{path}: is in no fleet, and joins one at its first start")
+        if not old.boot:
+            raise LedgerRefusedError(
+                f"{path}: has a new place already, and takes it when it starts"
+            )
         try:
             connection.execute("BEGIN IMMEDIATE")
             (last,) = connection.execute(LAST_ID).fetchone()

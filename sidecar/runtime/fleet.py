@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.runtime.alone import Alone, ledger_options
 from sidecar.runtime.settings import Settings
 from sidecar.runtime.spend_reports import SpendReports
+
+log = logging.getLogger(__name__)
 
 
 class FleetMember(Alone):
@@ -68,6 +71,7 @@ class FleetMember(Alone):
         holder = self._ledger.holder()
         assert holder is not None, "the start has written it"
         self._uid = holder.uid
+        log.info("%s: is holder %s in the fleet", self._ledger_file, holder.uid)
         self._keys = KeyReporter(
             self._connection,
             holder.uid,

@@ -174,8 +174,14 @@ def _open_ledger(
         )
     instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
     ledger = member.open_ledger(settings, zone, channels, Origin(instance, str(settings.share)))
-    if is_new:
+    if is_new and member.fleet() is None:
         log.warning("%s: a new ledger, with which every budget is full", settings.ledger)
+    elif is_new:
+        log.warning(
+            "%s: a new ledger, with a new place in the fleet; the shares of the one before, if any,"
+            " are stranded",
+            settings.ledger,
+        )
     return ledger
 
 

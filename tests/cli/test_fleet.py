@@ -98,6 +98,15 @@ def test_init_makes_the_tables_and_may_be_repeated(fleet: Fleet) -> None:
     FleetHolder(fleet.place).ask(10)
 
 
+def test_init_gives_rights_in_a_schema_that_the_role_may_use(fleet: Fleet) -> None:
+    """As `public` of a new database: there is nothing to give of the schema itself."""
+    for _ in range(2):
+        code, out, err = fleet("init", "--grant-to", POD)
+        assert (code, err) == (0, "")
+        assert out.endswith(f"\n{POD}: has the rights of a sidecar\n")
+    assert "ON SCHEMA" not in fleet("init", "--grant-to", POD, "--dry-run")[1]
+
+
 def test_init_prints_what_it_would_do(fleet: Fleet) -> None:
     """The statements do the same when somebody else runs them."""
     fleet.sql(*EMPTY)
@@ -148,6 +157,26 @@ def test_status_shows_holders_and_what_they_have(fleet: Fleet) -> None:
     code, out, _ = fleet("status")
     assert (code, f"fleet {status['fleet_id']}: 1 live holder of 2;" in out) == (0, True)
     assert ("silent" in out, "1 budget" in out, "$60.00" in out, "$843.00" in out) == (True,) * 4
+
+
+def test_status_of_a_fleet_without_sidecars_says_what_to_do(fleet: Fleet) -> None:
+    """And prints no empty tables."""
+    code, out, _ = fleet("status")
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert out.endswith("no sidecar has joined it yet: start them with --fleet-url-file\n")
+
+
+def test_a_holder_that_stopped_in_order_is_not_live(fleet: Fleet) -> None:
+    """Until it exchanges again."""
+    holder = FleetHolder(fleet.place, "one")
+    holder.ask(1)
+    fleet.sql("UPDATE fleet_holder SET left_us = seen_us + 1")
+    status = fleet.status()
+    assert (status["live_holders"], status["holders"][0]["state"]) == (0, "stopped")
+    holder.ask(1)
+    fleet.sql("UPDATE fleet_holder SET seen_us = greatest(seen_us, left_us + 1)")
+    status = fleet.status()
+    assert (status["live_holders"], status["holders"][0]["state"]) == (1, "live")
 
 
 def test_status_has_the_ceiling_under_which_was_asked_last(fleet: Fleet) -> None:
@@ -265,6 +294,15 @@ def test_a_holder_that_comes_back_in_between_is_not_forgotten(fleet: Fleet) -> N
     assert fleet.place.granted(TOTAL) == {"gone": 100 * USD}
     assert fleet.sql("SELECT * FROM fleet_forgotten") == []
     gone.ask(1, spent=31 * USD, ceiling=1000 * USD)
+
+
+def test_a_signature_of_more_than_the_share_is_doubted(fleet: Fleet) -> None:
+    """It is taken, as an overrun may be above a share."""
+    fleet.vanished(uid="gone")
+    code, out, _ = fleet("forget", "gone", "--spent", "team-budget=1000", *SIGNED)
+    assert (code, "of 1 share, more is signed than the holder could spend" in out) == (1, True)
+    code, out, _ = fleet("forget", "gone", "--all-spent", *SIGNED, "--yes")
+    assert (code, "more is signed" in out) == (0, False)
 
 
 def test_a_signature_may_be_corrected(fleet: Fleet) -> None:
@@ -508,7 +546,10 @@ def test_a_ledger_that_was_restored_gets_a_new_place(fleet: Fleet, member: Runni
     member.stop()
     [before] = fleet.status()["holders"]
     code, out, _ = sidecar("fleet", "rejoin", "--ledger", member.ledger)
-    assert (code, f"sidecar fleet forget {before['uid']} --spent" in out) == (0, True)
+    what_next = f"sidecar fleet forget {before['uid']} --fleet-url-file owner.url --spent"
+    assert (code, what_next in out) == (0, True)
+    code, _, err = sidecar("fleet", "rejoin", "--ledger", member.ledger)
+    assert (code, "has a new place already" in err) == (1, True)
     with sqlite3.connect(member.ledger) as connection:
         uid, *rest = connection.execute(
             "SELECT uid, fleet_id, boot, version, timeline FROM holder"
