@@ -96,7 +96,8 @@ class Alerts:
             reached = used * 100 // ceiling if ceiling else 100 * (used > 0)
             amount = line.amount
             larger = ceiling > 0 and balance.never_fits(amount)
-            if reached_limits and not (larger or balance.fits(amount)):
+            # By the ceiling: a share that is too small says nothing of the fleet's budget.
+            if reached_limits and not (larger or balance.fits_ceiling(amount)):
                 reached = max(reached, 100)
             passed = bisect_right(line.alert_at_percent, reached)
             if passed:

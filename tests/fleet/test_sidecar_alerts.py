@@ -50,9 +50,10 @@ def pods(
     return start
 
 
-def call(pod: RunningSidecar) -> bool:
+def call(pod: RunningSidecar, who: str = "ada") -> bool:
     """Authorize a call; return whether it is allowed."""
-    answer: pb.AuthorizeResponse = pod.stub.Authorize(chat(tester(), model="small-1"), timeout=10)
+    asked = chat(tester(id=who), model="small-1")
+    answer: pb.AuthorizeResponse = pod.stub.Authorize(asked, timeout=10)
     return answer.effect == pb.EFFECT_ALLOW
 
 
@@ -110,3 +111,21 @@ def test_what_a_killed_sidecar_did_not_deliver_another_does(
     assert (dead["percent"], alive["percent"]) == (50, 50)
     assert dead["instance"].endswith("/1.sqlite")
     assert alive["instance"].endswith("/2.sqlite")
+
+
+def test_a_share_that_is_too_small_raises_no_alert(
+    postgres: PostgresPlace, tmp_path: Path, start_sidecar: Start
+) -> None:
+    """Where another limit denies a call, the books are not asked about this one, which has room."""
+    policies = minimal(
+        tmp_path / "policies", personal=limit("1000", per="principal.id"), few=limit("1")
+    )
+    pod = start_sidecar(
+        policies,
+        "--fleet-url-file",
+        str(postgres.url_file),
+        ledger=tmp_path / "one.sqlite",
+    )
+    assert [call(pod, who) for who in ("ada", "ada", "bob", "eve")] == [True, False, False, False]
+    assert rows(pod, "SELECT count(*) FROM alerts WHERE rule = 'few'") != [0]
+    assert rows(pod, "SELECT count(*) FROM alerts WHERE rule = 'personal'") == [0]
