@@ -155,7 +155,10 @@ def test_a_pod_may_not_prune(place: PostgresPlace) -> None:
 def test_how_long_is_a_number_of_days(place: PostgresPlace, keep: str) -> None:
     """Two at least: calls of a window that has just ended are still settled."""
     code, _, err = prune(place, f"--keep={keep}")
-    assert (code, f"--keep {keep}: has to be from 2d to 36500d" in err) == (2, True)
+    assert (code, f"--keep {keep}: has to be a number of days, from 2d to 36500d" in err) == (
+        2,
+        True,
+    )
 
 
 def test_a_holder_that_comes_back_goes_on(place: PostgresPlace) -> None:

@@ -120,3 +120,15 @@ def test_what_a_ledger_had_used_before_it_joined_counts(
     eventually(lambda: budget_of(first).HasField("as_of"))
     assert calls(second, 150) == Counter(allow=100, TOO_MUCH=50)
     assert call(first) == "TOO_MUCH"
+
+
+def test_a_ledger_that_leaves_its_fleet_says_so(
+    postgres: PostgresPlace, pods: Start, policies: Path, start_sidecar: Start, tmp_path: Path
+) -> None:
+    """A flag that was lost would give each pod every budget whole."""
+    member = pods(1, postgres)
+    member.stop()
+    assert "a new place in the fleet" in member.log
+    alone = start_sidecar(policies, ledger=tmp_path / "1.sqlite")
+    alone.stop()
+    assert "is in a fleet, and is served without it" in alone.log
