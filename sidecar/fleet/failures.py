@@ -5,7 +5,9 @@ Its own texts are never passed on: they may quote a host, a row or a password.
 
 import os
 import ssl
+from pathlib import Path
 from socket import gaierror
+from traceback import extract_tb
 
 import asyncpg
 
@@ -60,8 +62,14 @@ def unreachable(error: Exception, deadline_seconds: float) -> FleetUnreachableEr
         case OSError():
             text = "no connection" + (f": {os.strerror(error.errno)}" if error.errno else "")
         case _:
-            text = f"the driver's {type(error).__name__}"
+            text = f"an unexpected {type(error).__name__}{_place(error)}"
     return FleetUnreachableError(text)
+
+
+def _place(error: Exception) -> str:
+    """Return where an error was raised: it is a fault of ours or of the driver."""
+    frames = extract_tb(error.__traceback__)
+    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 def _postgres_text(state: str) -> str:

@@ -155,8 +155,8 @@ CREATE TABLE fleet_spend (
 """
 
 STEPS = (_FIRST,)
-"""The steps to the tables of now. A released one never changes, and each only adds: sidecars of the
-version before go on with the tables."""
+"""The steps to the tables of now. A released one never changes, and each only adds to the tables;
+see `check` for sidecars of the version before."""
 
 VERSION = len(STEPS)
 

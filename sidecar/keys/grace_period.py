@@ -12,7 +12,6 @@ from sidecar.ledger.key_store import KeyStore
 OWN_USE_US = 60 * SECOND_US
 """A use of the new key within this time after its test counts as the test itself."""
 
-
 REPORTED_US = 120 * SECOND_US
 """Sidecars that are not silent have reported within this time."""
 
@@ -31,10 +30,7 @@ class GracePeriod:
         clock: Clock,
         timings: Timings,
     ) -> None:
-        """Read uses from the ledger, after recording those that Mistral reports.
-
-        And from other sidecars.
-        """
+        """Read uses from the ledger, in which those are that Mistral reports, and from others."""
         self._others = others
         self._key_store = key_store
         self._remote = remote

@@ -19,7 +19,7 @@ from sidecar.fleet import schema, statements
 from sidecar.fleet.connection import BooksConnection
 from sidecar.fleet.postgres import PostgresBooks
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
-from sidecar.fleet.session import connect
+from sidecar.fleet.session import Session, connect
 from sidecar.fleet.url import connection_settings
 
 SECRETS = (PASSWORD, WRITTEN_PASSWORD, *re.findall(r"\w{3,}", PASSWORD), "wr0ng-one")
@@ -428,3 +428,23 @@ def test_the_tables_have_what_any_engine_has(postgres: PostgresPlace) -> None:
 def test_books_connect_to_no_server_before_the_first_exchange(tmp_path: Path) -> None:
     """A sidecar starts while its books are away."""
     asyncio.run(PostgresBooks(BooksConnection(tmp_path / "nowhere")).close())
+
+
+def test_a_fault_of_our_own_says_where_it_is(postgres: PostgresPlace, tmp_path: Path) -> None:
+    """And not what its text says, which may quote anything."""
+    url_file = tmp_path / "url"
+    url_file.write_text(postgres.server.url(postgres.database))
+
+    async def faulty(_: Session) -> None:
+        raise AttributeError(PASSWORD)
+
+    async def run() -> None:
+        connection = BooksConnection(url_file)
+        try:
+            await connection.run(faulty, 5.0)
+        finally:
+            connection.close()
+
+    with pytest.raises(FleetUnreachableError) as caught:
+        postgres.run(run())
+    assert re.fullmatch(r"an unexpected AttributeError at test_postgres\.py:\d+", str(caught.value))
