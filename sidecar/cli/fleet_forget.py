@@ -77,13 +77,8 @@ def forget(
 
     orphan = ask_books(fleet_url_file, orphans.find(fleet_url_file, uid))
     seen = format_length(max(0, orphan.now_us - orphan.seen_us))
-    if orphan.is_recent and not force:
-        raise fail(
-            f"{uid}: was heard of {seen} ago. Stop its sidecar, which gives back what it does not"
-            " use; --force if it is gone for good"
-        )
-    if orphan.is_learning and not force:
-        raise fail("the books lost commits, and gather what all holders have: wait a moment")
+    if not force:
+        _check_gone(orphan, seen)
     if not orphan.shares and orphan.forgotten_us:
         say(f"{uid}: has no share of a window that is open: nothing is stranded")
         return
@@ -106,6 +101,17 @@ def forget(
     done = orphans.forget(fleet_url_file, orphan, amounts, signed_by, reason)
     ask_books(fleet_url_file, done)
     say(f"{uid}: signed by {signed_by}; it may not come back")
+
+
+def _check_gone(orphan: "Orphan", seen: str) -> None:
+    """Exit 1 for a holder that may be there, which was heard of so long ago."""
+    if orphan.is_recent:
+        raise fail(
+            f"{orphan.uid}: was heard of {seen} ago. Stop its sidecar, which gives back what it"
+            " does not use; --force if it is gone for good"
+        )
+    if orphan.is_learning:
+        raise fail("the books lost commits, and gather what all holders have: wait a moment")
 
 
 def _amounts(

@@ -102,6 +102,9 @@ async def planned(url_file: Path, time_zone: str, role: str) -> list[str]:
         connection = await open_connection(url_file, CONNECT_SECONDS)
         try:
             before = await schema.version(connection)
+            if before:
+                known = await connection.fetchval("SELECT time_zone FROM fleet")
+                schema.check_time_zone(known, time_zone)
             await _check_role(connection, role)
             rights = await _rights(connection, role)
         finally:

@@ -211,6 +211,15 @@ def check(version: int) -> None:
         )
 
 
+def check_time_zone(known: str, wanted: str) -> None:
+    """Raise FleetRefusedError if a fleet would get another time zone than it has."""
+    if known != wanted:
+        raise FleetRefusedError(
+            f"the fleet's windows are in the time zone {known}, and cannot move to {wanted}, since"
+            f" shares of them may be in use: give --time-zone {known}"
+        )
+
+
 async def version(connection: "Connection") -> int:
     """Return the version of the tables; 0 if there are none. Raises the driver's errors."""
     if await connection.fetchval("SELECT to_regclass('fleet')") is None:
@@ -232,12 +241,7 @@ async def init(connection: "Connection", time_zone: str) -> str:
             "SELECT fleet_id, schema_version, time_zone FROM fleet FOR UPDATE"
         )
         check(fleet["schema_version"])
-        if fleet["time_zone"] != time_zone:
-            raise FleetRefusedError(
-                f"the fleet's windows are in the time zone {fleet['time_zone']}, and cannot move"
-                f" to {time_zone}, since shares of its windows are in use: give --time-zone"
-                f" {fleet['time_zone']}"
-            )
+        check_time_zone(fleet["time_zone"], time_zone)
         for step in STEPS[fleet["schema_version"] :]:
             await connection.execute(step)
         await connection.execute(_UPDATE)

@@ -122,8 +122,9 @@ def test_init_prints_what_it_would_do(fleet: Fleet) -> None:
 
 def test_init_refuses_what_cannot_be(fleet: Fleet) -> None:
     """Another time zone, a role that is not there, and a role that may not make tables."""
-    code, _, err = fleet("init", "--time-zone", "Europe/Paris")
-    assert (code, "give --time-zone UTC" in err) == (1, True)
+    for how in ((), ("--dry-run",)):
+        code, _, err = fleet("init", "--time-zone", "Europe/Paris", *how)
+        assert (code, "give --time-zone UTC" in err) == (1, True)
     assert fleet("init", "--time-zone", "Mars/Base")[0] == 2
     assert "no role named nobody[b]" in fleet("init", "--grant-to", "nobody[b]")[2]
     fleet.sql(*EMPTY)
