@@ -102,6 +102,30 @@ def adjust(
     )
 
 
+def leave(ledger: LedgerFile) -> None:
+    """Take a ledger out of its fleet: its sidecar's budgets are its own from then on, and whole.
+
+    No sidecar may use the ledger. What it has spent stays in the fleet's books, and counts in the
+    windows that are open there.
+
+    Example: sidecar fleet leave --ledger ledger.sqlite
+    """
+    from sidecar.ledger import place_in_fleet  # noqa: PLC0415 - slow to load, as SQLite's tools are
+
+    if not ledger.exists():
+        raise fail(f"{ledger}: there is no such ledger")
+    try:
+        old = place_in_fleet.leave(ledger)
+    except LedgerRefusedError as error:
+        raise fail(error) from None
+    say(
+        f"{ledger}: is in no fleet any more",
+        "if its sidecar was not stopped in order, sign what it had not given back:",
+        f"  sidecar fleet forget {old.uid} --fleet-url-file owner.url --spent RULE=AMOUNT"
+        " --by WHO --reason WHY",
+    )
+
+
 def rejoin(ledger: LedgerFile) -> None:
     """Give a ledger that was restored from a backup a new place in its fleet.
 

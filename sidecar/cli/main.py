@@ -54,6 +54,7 @@ OF_FLEET = {
     "status": "fleet_status.status",
     "adjust": "fleet.adjust",
     "forget": "fleet_forget.forget",
+    "leave": "fleet.leave",
     "rejoin": "fleet.rejoin",
     "prune": "fleet_prune.prune",
 }

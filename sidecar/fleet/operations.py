@@ -193,10 +193,10 @@ async def _understood(operation: Awaitable[T]) -> T:
 
 
 async def _check_version(session: Session) -> None:
-    rows = await session.fetch("SELECT schema_version FROM fleet")
+    rows = await session.fetch("SELECT least_version FROM fleet")
     if not rows:
         raise FleetUnreachableError("its tables are empty: run `sidecar fleet init`")
-    schema.check(rows[0]["schema_version"])
+    schema.check(rows[0]["least_version"])
 
 
 async def _check_role(connection: Any, role: str) -> None:

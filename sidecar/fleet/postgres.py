@@ -138,7 +138,7 @@ def _fleet(rows: Sequence[Row]) -> FleetRow:
     if not rows:
         raise FleetUnreachableError("its tables are empty: run `sidecar fleet init`")
     row = rows[0]
-    schema.check(row["schema_version"])
+    schema.check(row["least_version"])
     return FleetRow(
         row["fleet_id"], row["time_zone"], row["known_timeline"], row["recover_until_us"]
     )

@@ -19,6 +19,7 @@ No sum is kept beside its parts (L8): what is granted of a budget is read from i
     fleet_forgotten  what operators have signed of vanished holders' shares
 """
 
+import json
 import secrets
 from collections.abc import Sequence
 from hashlib import sha256
@@ -155,16 +156,20 @@ CREATE TABLE fleet_spend (
 """
 
 STEPS = (_FIRST,)
-"""The steps to the tables of now. A released one never changes, and each only adds to the tables;
-see `check` for sidecars of the version before."""
+"""The steps to the tables of now. A released one never changes, and each only adds."""
 
 VERSION = len(STEPS)
+
+LEAST_VERSION = 1
+"""Sidecars that know this version can use the tables of now, too. A step that they could not go on
+with raises it: then all sidecars are upgraded before `init` is repeated."""
 
 _FLEET = """
 CREATE TABLE IF NOT EXISTS fleet (
     id               BIGINT PRIMARY KEY CHECK (id = 1),
     fleet_id         TEXT NOT NULL,
     schema_version   BIGINT NOT NULL,
+    least_version    BIGINT NOT NULL,
     time_zone        TEXT NOT NULL,
     timeline         BIGINT NOT NULL,
     recover_until_us BIGINT NOT NULL
@@ -172,9 +177,9 @@ CREATE TABLE IF NOT EXISTS fleet (
 """
 
 _INSERT = (
-    "INSERT INTO fleet VALUES (1, {fleet_id}, 0, {time_zone}, 0, 0) ON CONFLICT (id) DO NOTHING"
+    "INSERT INTO fleet VALUES (1, {fleet_id}, 0, 0, {time_zone}, 0, 0) ON CONFLICT (id) DO NOTHING"
 )
-_UPDATE = f"UPDATE fleet SET schema_version = {VERSION}"  # noqa: S608 - a number
+_UPDATE = f"UPDATE fleet SET schema_version = {VERSION}, least_version = {LEAST_VERSION}"  # noqa: S608 - numbers
 
 _WRITTEN = (
     "fleet_holder, fleet_budget, fleet_share, fleet_alert, fleet_key, fleet_key_usage,"
@@ -193,21 +198,25 @@ def budget_id(key: BudgetKey) -> bytes:
     The names themselves would be repeated in each share, and compared in each look-up. Of 63 bits
     two could be the same, which would have to be found out; of 128 they are not.
     """
-    names = "\0".join((key.rule, key.meter, key.window, str(key.start_us), key.scope))
-    return sha256(names.encode()).digest()[:16]
+    return _hash((key.rule, key.meter, key.window, str(key.start_us), key.scope))
 
 
 def spend_id(names: Sequence[str]) -> bytes:
     """Return the primary key of a holder's spend in a day: names may be too long for an index."""
-    return sha256("\0".join(names).encode()).digest()[:16]
+    return _hash(names)
 
 
-def check(version: int) -> None:
-    """Raise FleetRefusedError for tables of a newer version."""
-    if version > VERSION:
+def _hash(names: Sequence[str]) -> bytes:
+    """Return 128 bits for names, which may have any text."""
+    return sha256(json.dumps(names).encode()).digest()[:16]
+
+
+def check(needed: int) -> None:
+    """Raise FleetRefusedError for tables that need a sidecar of a newer version than this."""
+    if needed > VERSION:
         raise FleetRefusedError(
-            f"the fleet's tables have version {version}, and this sidecar knows {VERSION}:"
-            " use a newer sidecar"
+            f"the fleet's tables need a sidecar that knows version {needed} of them, and this one"
+            f" knows {VERSION}: use a newer sidecar"
         )
 
 

@@ -80,7 +80,7 @@ def read(*, has_timeline: bool) -> str:
 WITH {CLOCK}
 SELECT
     now_us, {timeline} AS timeline,
-    fleet_id, schema_version, time_zone, fleet.timeline AS known_timeline, recover_until_us,
+    fleet_id, least_version, time_zone, fleet.timeline AS known_timeline, recover_until_us,
     (SELECT count(*) FROM fleet_holder WHERE uid <> $1 AND seen_us > now_us - {LIVE_US}) AS others,
     budget.id, budget.short_at_us,
     (SELECT {sum_of("amount")} FROM fleet_adjustment AS adjustment

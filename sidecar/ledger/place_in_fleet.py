@@ -1,4 +1,4 @@
-"""The place of a ledger file in a fleet, for operators: whether it has one, and a new one.
+"""The place of a ledger file in a fleet, for operators: whether it has one, a new one, or none.
 
 A ledger that was restored from a backup is behind what the fleet's books know of it, and is fenced
 there (G5). With a new place it is another holder, with no shares yet. What it has spent itself is
@@ -32,6 +32,34 @@ def is_in_fleet(path: Path) -> bool:
     """Whether a ledger of this version is a holder. Raises LedgerRefusedError."""
     with contextlib.closing(ledger_file.open_reader(path)) as connection:
         return read_holder(connection) is not None
+
+
+def check_alone(path: Path) -> None:
+    """Raise LedgerRefusedError for a ledger of a fleet: alone, its budgets would be whole."""
+    if is_in_fleet(path):
+        raise LedgerRefusedError(
+            f"{path}: is in a fleet, and without it may spend each budget whole: give"
+            f" --fleet-url-file, or take it out with `sidecar fleet leave --ledger {path}`"
+        )
+
+
+def leave(path: Path) -> Holder:
+    """Take a ledger that no sidecar uses out of its fleet; return what it was there.
+
+    Raises LedgerRefusedError.
+    """
+    with ledger_file.sole_writer(ledger_file.canonical_path(path)) as connection:
+        old = read_holder(connection)
+        if old is None:
+            raise LedgerRefusedError(f"{path}: is in no fleet")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM shares")
+            connection.execute("DELETE FROM holder")
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise LedgerRefusedError(f"{path}: was not changed: {error}") from None
+    return old
 
 
 def rejoin(path: Path) -> Rejoined:

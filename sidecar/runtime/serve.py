@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,7 +20,7 @@ from sidecar.domain.alerts import Origin
 from sidecar.domain.clock import DAY_US, SECOND_US, GuardedClock, check_start, format_length
 from sidecar.ledger import ledger_file
 from sidecar.ledger.ledger_marker import LedgerMarker
-from sidecar.ledger.place_in_fleet import is_in_fleet
+from sidecar.ledger.place_in_fleet import check_alone
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.ledger.sqlite import SqliteLedger
 from sidecar.policy.policy_set import PolicySet
@@ -100,6 +99,8 @@ async def serve(settings: Settings, lines: Log) -> None:
     try:
         if marker is not None:
             marker.check(ledger.ledger_id)
+        if member.fleet() is None:
+            check_alone(settings.ledger)
         clock = _clock(ledger.latest_us, settings)
         authorizer = Authorizer(
             policy,
@@ -176,26 +177,16 @@ def _open_ledger(
         )
     instance = f"{socket.gethostname()}:{settings.ledger.resolve()}"
     ledger = member.open_ledger(settings, zone, channels, Origin(instance, str(settings.share)))
-    if warning := _warning(settings.ledger, is_new=is_new, in_fleet=member.fleet() is not None):
-        log.warning("%s: %s", settings.ledger, warning)
+    if is_new:
+        log.warning("%s: a new ledger, %s", settings.ledger, _NEW[member.fleet() is not None])
     return ledger
 
 
-def _warning(ledger: Path, *, is_new: bool, in_fleet: bool) -> str:
-    """Return what an operator may not have meant; empty for nothing."""
-    if is_new and in_fleet:
-        return (
-            "a new ledger, with a new place in the fleet; the shares of the one before, if any, are"
-            " stranded"
-        )
-    if is_new:
-        return "a new ledger, with which every budget is full"
-    if not in_fleet and is_in_fleet(ledger):
-        return (
-            "is in a fleet, and is served without it: this sidecar may spend each budget whole,"
-            " beside the fleet. Give --fleet-url-file, unless it is to leave"
-        )
-    return ""
+_NEW = {
+    False: "with which every budget is full",
+    True: "with a new place in the fleet; the shares of the one before, if any, are stranded",
+}
+"""What a new ledger is, alone and in a fleet."""
 
 
 def _log_serving(settings: Settings, policy: PolicySet, addresses: Iterable[str]) -> None:

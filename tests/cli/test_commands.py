@@ -50,6 +50,8 @@ Start = Callable[..., RunningSidecar]
         ("fleet", "status"),
         ("fleet", "adjust"),
         ("fleet", "forget"),
+        ("fleet", "leave"),
+        ("fleet", "prune"),
         ("fleet", "rejoin"),
         ("sign",),
         ("verify",),

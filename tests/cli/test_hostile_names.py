@@ -191,6 +191,7 @@ CASES: list[tuple[str, Arguments]] = [
                                 "--amount", "1", "--signed-by", "x", "--reason", "x")),
     ("fleet forget", lambda s: (SENT, "--fleet-url-file", s.folder / SENT, "--all-spent",
                                 "--signed-by", "x", "--reason", "x")),
+    ("fleet leave", lambda s: ("--ledger", s.ledger)),
     ("fleet rejoin", lambda s: ("--ledger", s.ledger)),
     ("fleet prune", lambda s: ("--fleet-url-file", s.folder / SENT)),
     ("fleet prune", lambda s: ("--fleet-url-file", s.folder / SENT, "--keep", SENT)),

@@ -226,7 +226,7 @@ def test_a_ledger_in_a_fleet_is_refused_without_the_books(command: str, tmp_path
     with operator_ledger(ledger):
         pass
     connection = sqlite3.connect(ledger)
-    connection.execute("INSERT INTO holder VALUES (1, 'uid', 'fleet', 1, 1, 0)")
+    connection.execute("INSERT INTO holder VALUES (1, 'uid', 'fleet', 1, 1, 0, 0)")
     connection.commit()
     connection.close()
     for name in ("admin.key", "pepper"):

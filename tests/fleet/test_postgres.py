@@ -79,8 +79,14 @@ def test_tables_of_a_newer_version_are_refused(
     postgres: PostgresPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A sidecar that does not know a column must not write beside it."""
-    postgres.sql("UPDATE fleet SET schema_version = schema_version + 1")
+    postgres.sql("UPDATE fleet SET least_version = 2")
     assert re.match("FleetRefusedError: .*use a newer sidecar", failure(postgres, caplog))
+
+
+def test_tables_that_have_only_grown_are_used(postgres: PostgresPlace) -> None:
+    """So that the tables are upgraded first, and then the sidecars, one after the other."""
+    postgres.sql("UPDATE fleet SET schema_version = 2")
+    assert FleetHolder(postgres).ask(10).share.granted == 10
 
 
 SETTINGS = {
@@ -378,7 +384,7 @@ def test_the_tables_may_be_made_again(postgres: PostgresPlace) -> None:
     assert postgres.run(init("UTC")) == holder.fleet_id
     with pytest.raises(FleetRefusedError, match="time zone UTC, and cannot move to Europe/Paris"):
         postgres.run(init("Europe/Paris"))
-    postgres.sql("UPDATE fleet SET schema_version = 99")
+    postgres.sql("UPDATE fleet SET schema_version = 99, least_version = 99")
     with pytest.raises(FleetRefusedError, match="use a newer sidecar"):
         postgres.run(init("UTC"))
 
@@ -389,7 +395,7 @@ def test_the_tables_may_be_made_again(postgres: PostgresPlace) -> None:
         "DELETE FROM fleet_share",
         "UPDATE fleet_adjustment SET amount = 0",
         "INSERT INTO fleet_adjustment SELECT '', '', 0, '', '', 0",
-        "INSERT INTO fleet SELECT 2, '', 1, '', 0, 0",
+        "INSERT INTO fleet SELECT 2, '', 1, 1, '', 0, 0",
         "DROP TABLE fleet_share",
         "CREATE TABLE other (id BIGINT)",
     ],

@@ -49,7 +49,7 @@ CAUSES: dict[str, tuple[str, str, str]] = {
     "read-only": (
         f"ALTER ROLE {POD} SET default_transaction_read_only = on", "", "the server is read-only"
     ),
-    "newer tables": ("UPDATE fleet SET schema_version = 99", "", "use a newer sidecar"),
+    "newer tables": ("UPDATE fleet SET least_version = 99", "", "use a newer sidecar"),
     "no tables": ("DROP TABLE fleet_holder", "", "run `sidecar fleet init`"),
     "another time zone": ("UPDATE fleet SET time_zone = 'Asia/Tokyo'", "", "--time-zone Asia/Tokyo"),
 }  # fmt: skip
@@ -72,7 +72,7 @@ def test_a_new_sidecar_that_is_not_let_in_is_not_ready(
         log = whole_log(pod)
     finally:
         postgres.sql(f"ALTER ROLE {POD} RESET default_transaction_read_only")
-    assert re.search(rf"WARNING \S+ the fleet's budgets cannot be asked: .*{says}", log), log
+    assert re.search(rf"WARNING \S+ the fleet's books cannot be asked: .*{says}", log), log
     assert "not ready: the fleet's books " in log
     assert held(tmp_path / "1.sqlite") == 0
 

@@ -122,13 +122,18 @@ def test_what_a_ledger_had_used_before_it_joined_counts(
     assert call(first) == "TOO_MUCH"
 
 
-def test_a_ledger_that_leaves_its_fleet_says_so(
+def test_a_ledger_of_a_fleet_is_not_served_without_it(
     postgres: PostgresPlace, pods: Start, policies: Path, start_sidecar: Start, tmp_path: Path
 ) -> None:
-    """A flag that was lost would give each pod every budget whole."""
-    member = pods(1, postgres)
+    """A flag that was lost would give each pod every budget whole; one that leaves has that."""
+    member, ledger = pods(1, postgres), tmp_path / "1.sqlite"
+    calls(member, 3)
     member.stop()
     assert "a new place in the fleet" in member.log
-    alone = start_sidecar(policies, ledger=tmp_path / "1.sqlite")
-    alone.stop()
-    assert "is in a fleet, and is served without it" in alone.log
+    alone = RunningSidecar(policies, ledger)
+    with pytest.raises(AssertionError, match="sidecar fleet leave --ledger"):
+        alone.start()
+    code, out, _ = sidecar("fleet", "leave", "--ledger", ledger)
+    assert (code, "is in no fleet any more" in out) == (0, True)
+    assert sidecar("fleet", "leave", "--ledger", ledger)[0] == 1
+    assert budget_of(start_sidecar(policies, ledger=ledger)).remaining == CEILING - 3

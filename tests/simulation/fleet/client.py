@@ -1,7 +1,7 @@
 """A simulated app of a fleet: it authorizes at any pod, calls and settles, or not."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from support.reservations import reservation, settlement
@@ -55,6 +55,7 @@ class Caller:
         name = f"call {self._numbers}"
         decided_at = began = loop.time()
         stood_still = run.stands_still_until
+        ceilings: dict[str, int] = {}
 
         def propose() -> ReservationRequest:
             nonlocal decided_at
@@ -62,12 +63,13 @@ class Caller:
             for rule in rules:
                 self._highest.see_ceiling(rule.name, pod.ceilings[rule.name])
             limits = [rule.limit(int(pod.ceilings[rule.name] * part)) for rule in rules]
+            ceilings.update((limit.rule, limit.ceiling or 0) for limit in limits)
             ttl_us = int(ttl_seconds * SECOND_US)
             return reservation(run.clock(), *limits, tokens=tokens, request_id=name, ttl_us=ttl_us)
 
         def then(decision: Decision) -> Decision:
             if decision.effect is Effect.DENY:
-                self._check_denial(run, decision, rules, tokens, decided_at, part)
+                self._check_denial(run, decision, rules, tokens, decided_at, ceilings)
             return decision
 
         try:
@@ -173,16 +175,15 @@ class Caller:
         rules: list[Rule],
         tokens: int,
         at_seconds: float,
-        part: float,
+        ceilings: Mapping[str, int],
     ) -> None:
         """G9: the books have just said that they have no room, under the ceiling of the call."""
         refused = {reason.rule for reason in decision.reasons if reason.rule}
         if len(refused) < len(decision.reasons):
             return  # larger than a whole budget
         for rule in rules:
-            ceiling = int(run.pod.ceilings[rule.name] * part)
             if rule.name in refused and not self._has_no_room(
-                run, rule, tokens, at_seconds, ceiling
+                run, rule, tokens, at_seconds, ceilings[rule.name]
             ):
                 raise BrokenPromiseError(
                     f"G9 {decision.request_id} was denied, and the books had not just said that"
