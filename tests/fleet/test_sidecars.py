@@ -130,9 +130,8 @@ def test_a_ledger_of_a_fleet_is_not_served_without_it(
     calls(member, 3)
     member.stop()
     assert "a new place in the fleet" in member.log
-    alone = RunningSidecar(policies, ledger)
     with pytest.raises(AssertionError, match="sidecar fleet leave --ledger"):
-        alone.start()
+        start_sidecar(policies, ledger=ledger)
     code, out, _ = sidecar("fleet", "leave", "--ledger", ledger)
     assert (code, "is in no fleet any more" in out) == (0, True)
     assert sidecar("fleet", "leave", "--ledger", ledger)[0] == 1
