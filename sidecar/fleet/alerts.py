@@ -18,7 +18,6 @@ from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.fleet import schema
 from sidecar.fleet.connection import BooksConnection
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
-from sidecar.fleet.session import Session
 from sidecar.fleet.statements import CLOCK
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ DEADLINE_SECONDS = 1.0
 """For a transaction: exchanges wait for it."""
 MAX_ROWS = 500
 """Alerts in one transaction."""
-MAX_UNTOLD = 10_000
+MAX_OUTCOMES = 10_000
 """Deliveries that the books have yet to be told of; those above may be delivered again."""
 
 _Rows = dict[bytes, tuple[str, Alert]]
@@ -67,7 +66,7 @@ class FleetClaims:
         self._patience_us = patience_us
         self._lost_us: int | None = None
         """Since when the books cannot be asked."""
-        self._untold: _Rows = {}
+        self._outcomes: _Rows = {}
 
     async def claim(self, channel: str, alerts: Sequence[Alert]) -> Sequence[Claim]:
         """See alerts/claims.py, Claims.claim."""
@@ -97,14 +96,14 @@ class FleetClaims:
 
     async def _tell(self, rows: _Rows) -> bool:
         """Tell the books of what was delivered, now and before; return whether they know it all."""
-        self._untold |= rows
-        for oldest in list(self._untold)[: max(0, len(self._untold) - MAX_UNTOLD)]:
-            del self._untold[oldest]
-        for some in _parts(dict(sorted(self._untold.items()))):
+        self._outcomes |= rows
+        for oldest in list(self._outcomes)[: max(0, len(self._outcomes) - MAX_OUTCOMES)]:
+            del self._outcomes[oldest]
+        for some in _parts(dict(sorted(self._outcomes.items()))):
             if await self._asked(_DELIVERED, self._uid, self._claim_us, *_columns(some)) is None:
                 return False
             for told in some:
-                self._untold.pop(told, None)
+                self._outcomes.pop(told, None)
         return True
 
     async def _asked(
@@ -115,14 +114,13 @@ class FleetClaims:
         What is waited for is asked again and again, so that it is known how long the books are
         away.
         """
-
-        async def work(session: Session) -> list[tuple[bytes, str]]:
-            async with session.transaction(round(DEADLINE_SECONDS * 1000), None):
-                rows = await session.fetch(statement, *arguments)
-            return [(row["id"], row["result"]) for row in rows]
-
         try:
-            found = await self._connection.run(work, DEADLINE_SECONDS)
+            rows = await self._connection.fetch(
+                statement,
+                *arguments,
+                transaction_seconds=DEADLINE_SECONDS,
+                deadline_seconds=DEADLINE_SECONDS,
+            )
         except (FleetUnreachableError, FleetRefusedError) as error:
             if is_waited_for and self._lost_us is None:
                 self._lost_us = self._steady()
@@ -131,7 +129,7 @@ class FleetClaims:
         if self._is_patience_over():
             log.info("one sidecar of the fleet delivers each alert again")
         self._lost_us = None
-        return found
+        return [(row["id"], row["result"]) for row in rows]
 
     def _is_patience_over(self) -> bool:
         return self._lost_us is not None and self._steady() - self._lost_us >= self._patience_us

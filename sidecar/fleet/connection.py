@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sidecar.fleet.failures import unreachable
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
-from sidecar.fleet.session import IN_THE_WAY, Session, connect
+from sidecar.fleet.session import IN_THE_WAY, Row, Session, connect
 
 T = TypeVar("T")
 
@@ -46,6 +46,25 @@ class BooksConnection:
             raise
         except Exception as error:  # the driver's, whose texts may quote anything
             raise unreachable(error, deadline_seconds) from None
+
+    async def fetch(
+        self,
+        statement: str,
+        *arguments: object,
+        transaction_seconds: float,
+        deadline_seconds: float,
+    ) -> list[Row]:
+        """Run one statement in a transaction of its own; raises as `run` does.
+
+        The transaction is short, since exchanges wait for it; the deadline has its turn, too.
+        """
+
+        async def work(session: Session) -> list[Row]:
+            limits = (round(transaction_seconds * 1000), None)
+            async with asyncio.timeout(transaction_seconds), session.transaction(*limits):
+                return await session.fetch(statement, *arguments)
+
+        return await self.run(work, deadline_seconds)
 
     def close(self) -> None:
         """Close the connection."""

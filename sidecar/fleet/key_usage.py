@@ -130,12 +130,12 @@ class KeyReporter:
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Row]:
         """Run a statement in a transaction."""
-
-        async def work(session: Session) -> list[Row]:
-            async with session.transaction(round(DEADLINE_SECONDS * 1000), None):
-                return await session.fetch(statement, *arguments)
-
-        return await self._connection.run(work, DEADLINE_SECONDS)
+        return await self._connection.fetch(
+            statement,
+            *arguments,
+            transaction_seconds=DEADLINE_SECONDS,
+            deadline_seconds=DEADLINE_SECONDS,
+        )
 
 
 def _counts(facts: KeyFacts) -> dict[_Use, _Count]:

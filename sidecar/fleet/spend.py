@@ -22,7 +22,7 @@ from sidecar.domain.windows import DAY_US, HOUR_US, Calendar, Span, Window
 from sidecar.fleet import schema
 from sidecar.fleet.books import MAX_SUM
 from sidecar.fleet.connection import BooksConnection
-from sidecar.fleet.session import Row, Session
+from sidecar.fleet.session import Row
 from sidecar.ledger.daily_spend import DailySpend
 from sidecar.ledger.shares import Holder
 
@@ -166,16 +166,12 @@ class SpendReporter:
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Row]:
         """Run a statement in a transaction of its own."""
-
-        async def work(session: Session) -> list[Row]:
-            milliseconds = round(TRANSACTION_SECONDS * 1000)
-            async with (
-                asyncio.timeout(TRANSACTION_SECONDS),
-                session.transaction(milliseconds, None),
-            ):
-                return await session.fetch(statement, *arguments)
-
-        return await self._connection.run(work, DEADLINE_SECONDS)
+        return await self._connection.fetch(
+            statement,
+            *arguments,
+            transaction_seconds=TRANSACTION_SECONDS,
+            deadline_seconds=DEADLINE_SECONDS,
+        )
 
 
 Changed = tuple[bytes, Names, Sums]
