@@ -14,6 +14,9 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 5.0
 """For a connection, which takes more round trips than an exchange."""
+OPEN_SECONDS = (0.1, 0.3)
+"""From one opening of a connection to the next, at least: a server that is away, or closes each, is
+not tried anew by each call. It differs, so that a fleet does not come at once."""
 PAUSE_SECONDS = 0.02
 """Before a repeat, at most; it grows with each."""
 
@@ -27,6 +30,8 @@ class BooksConnection:
         self._random = random or Random()  # noqa: S311 - spreads repeats over time
         self._session: Session | None = None
         self._connecting: asyncio.Task[Session] | None = None
+        self._opens_from = 0.0
+        """When a connection may be opened next, by the loop's clock."""
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self, work: Callable[[Session], Awaitable[T]], deadline_seconds: float) -> T:
@@ -95,6 +100,9 @@ class BooksConnection:
         return session
 
     async def _connect(self) -> Session:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._opens_from - loop.time())
+        self._opens_from = loop.time() + self._random.uniform(*OPEN_SECONDS)
         async with asyncio.timeout(CONNECT_SECONDS):
             return await connect(self._url_file, CONNECT_SECONDS)
 

@@ -3,15 +3,22 @@
 No error quotes any part of it.
 """
 
+import contextlib
+import logging
 import ssl
+import stat
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from sidecar.domain.texts import printable
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
 from sidecar.web.hosts import on_this_host
 
+log = logging.getLogger(__name__)
+
 EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full"
+_NO_URL = f"is not a URL such as {EXAMPLE}; in a password, write @ : / ? # and % as %40, %3A, …"
 
 _PLAIN = {"", "disable", "allow", "prefer"}
 """The modes in which a connection may be without TLS."""
@@ -35,6 +42,17 @@ def connection_settings(file: Path) -> dict[str, Any]:
         return _settings(text)
     except ValueError as error:
         raise FleetRefusedError(f"{file}: {error}") from None
+
+
+def warn_of_readers(file: Path) -> None:
+    """Warn if all users of the host can read a file. It is used: Kubernetes mounts so."""
+    with contextlib.suppress(OSError):
+        if file.stat().st_mode & stat.S_IROTH:
+            log.warning(
+                "%s: every user of this host can read the URL, and its password: chmod 600, or in"
+                " Kubernetes defaultMode: 0400",
+                printable(str(file)),
+            )
 
 
 def _settings(text: str) -> dict[str, Any]:
@@ -72,12 +90,10 @@ def _parsed(text: str) -> tuple[SplitResult, dict[str, str]]:
         url = urlsplit(text)
         options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))
         is_url = url.scheme in {"postgresql", "postgres"} and url.port != 0
-    except ValueError:
-        raise ValueError(f"is not a URL such as {EXAMPLE}") from None
+    except ValueError:  # as where a password has a / in it
+        raise ValueError(_NO_URL) from None
     if not is_url or not url.username or url.fragment:
-        raise ValueError(
-            f"is not a URL such as {EXAMPLE}; in a password, write @ : / ? # and % as %40, %3A, …"
-        )
+        raise ValueError(_NO_URL)
     if not options.keys() <= _KNOWN:
         raise ValueError(
             f"takes no parameters but {', '.join(sorted(_KNOWN))}: poolers refuse others"

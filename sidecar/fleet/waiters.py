@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from sidecar.domain.clock import SECOND_US, Clock
@@ -76,6 +76,8 @@ class Waiters:
         """Begin without any."""
         self._steady = steady_clock
         self._waiters: list[Waiter] = []
+        self._ended: Sequence[Waiter] = ()
+        """Calls that the last answer ended, which may not have been decided again yet."""
         self._refusals: dict[BudgetKey, _Refusal] = {}
         self._answered_us = self._next_us = 0
         """When the books answered last, and how long it takes until they answer again."""
@@ -87,8 +89,11 @@ class Waiters:
         return bool(self._waiters)
 
     def all(self) -> Sequence[Waiter]:
-        """Return the calls that wait now."""
-        return tuple(self._waiters)
+        """Return the calls that wait now, and those that the last answer ended, without lacks.
+
+        The next exchange may be prepared before these are decided again: they keep what they take.
+        """
+        return (*self._waiters, *self._ended)
 
     def add(
         self, lacks: Sequence[Lack], takes: Mapping[BudgetKey, int], since_us: int | None
@@ -111,6 +116,7 @@ class Waiters:
 
     def fail(self, error: SidecarError) -> None:
         """Let all of them fail."""
+        self._ended = ()
         for waiter in self.all():
             self._fail(waiter, error)
 
@@ -127,6 +133,7 @@ class Waiters:
         `free` says what of a share is not used. The books were asked, and answered, then.
         """
         now_us, self.has_room = self._steady(), False
+        ended: list[Waiter] = []
         self._answered_us = answered_us
         # The books may take as long the next time, and a little longer.
         self._next_us = int(AGAIN_SECONDS * SECOND_US) + 2 * (answered_us - began_us)
@@ -149,6 +156,9 @@ class Waiters:
                 self._fail(waiter, FleetUnreachableError(f"{text} time"))
             elif not lacking or any(self._is_refused(waiter, *one) for one in lacking):
                 self._end(waiter)
+                if waiter.lacks:
+                    ended.append(replace(waiter, lacks=()))
+        self._ended = ended
 
     def _is_refused(self, waiter: Waiter, lack: Lack, told: Told, has: int) -> bool:
         """Whether a call can be denied now: what others do not use may come back in a moment."""

@@ -19,7 +19,7 @@ from sidecar.fleet.ledger import FleetLedger
 from sidecar.fleet.postgres import PostgresBooks
 from sidecar.fleet.protocol import FleetRefusedError, FleetUnreachableError
 from sidecar.fleet.spend import SpendReporter
-from sidecar.fleet.url import connection_settings
+from sidecar.fleet.url import connection_settings, warn_of_readers
 from sidecar.ledger.key_reports import read_keys, read_version_uses
 from sidecar.ledger.protocol import LedgerRefusedError
 from sidecar.runtime.alone import Alone, ledger_options
@@ -43,6 +43,7 @@ class FleetMember(Alone):
             connection_settings(url_file)
         except (FleetRefusedError, FleetUnreachableError) as error:
             raise LedgerRefusedError(f"--fleet-url-file {error}") from None
+        warn_of_readers(url_file)
         self._steady = steady_clock
         self._connection = BooksConnection(url_file)
         self._books = PostgresBooks(self._connection)

@@ -2,15 +2,19 @@
 
 import shutil
 import signal
+import socket
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from fleet.apps import CEILING, budget_of, call, calls, held
 from fleet.places import PostgresPlace
 from support.commands import sidecar
+from support.policies import limit, minimal
 from support.sidecar_process import RunningSidecar, eventually
 
 Start = Callable[..., RunningSidecar]
@@ -29,6 +33,18 @@ def test_sidecars_admit_one_ceiling_together(
         assert call(pod) == "TOO_MUCH"
         budget = budget_of(pod)
         assert (budget.held, budget.remaining, budget.HasField("as_of")) == (CEILING, 0, True)
+
+
+def test_principals_who_call_at_once_all_get_a_share(
+    postgres: PostgresPlace, start_sidecar: Start, tmp_path: Path
+) -> None:
+    """What the books granted a call is not given back before the call is decided again."""
+    policies = minimal(tmp_path / "each", daily=limit("10", per="principal.id"))
+    arguments = ("--fleet-url-file", str(postgres.url_file))
+    pod = start_sidecar(policies, *arguments, ledger=tmp_path / "1.sqlite")
+    with ThreadPoolExecutor(16) as pool:
+        results = Counter(pool.map(lambda number: call(pod, f"user-{number}"), range(160)))
+    assert results == Counter(allow=160)
 
 
 def test_a_sidecar_that_stops_gives_back_what_it_does_not_use(
@@ -107,6 +123,42 @@ def test_a_fleet_that_cannot_be_is_refused_at_the_start(
     )  # fmt: skip
     assert (ended, says in error, "hunter2" in error) == (code, True, False)
     assert "Traceback" not in error
+
+
+def test_a_url_that_every_user_of_the_host_can_read_is_warned_of(
+    postgres: PostgresPlace, pods: Start
+) -> None:
+    """It is used all the same, since Kubernetes mounts Secrets so."""
+    warning = f"{postgres.url_file}: every user of this host can read the URL, and its password"
+    for number, mode in enumerate((0o640, 0o644)):
+        postgres.url_file.chmod(mode)
+        pod = pods(number, postgres)
+        pod.stop()
+        assert (warning in pod.log) == (mode == 0o644)
+
+
+def test_calls_do_not_open_connections_to_a_server_that_closes_them(
+    postgres: PostgresPlace, pods: Start
+) -> None:
+    """As a pooler that refuses does; a thousand sidecars would keep it from coming back."""
+    opened = 0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_all() -> None:
+            nonlocal opened
+            with suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+                    opened += 1
+
+        threading.Thread(target=close_all, daemon=True).start()
+        postgres.say_url(f"postgresql://pod:none@127.0.0.1:{server.getsockname()[1]}/books")
+        pod = pods(1, postgres)
+        with ThreadPoolExecutor(16) as pool:
+            results = Counter(pool.map(lambda _: call(pod), range(160)))
+        server.shutdown(socket.SHUT_RDWR)
+    assert results == Counter(FLEET_UNREACHABLE=160)
+    assert opened < 40, "many calls wait for each"
 
 
 def test_what_a_ledger_had_used_before_it_joined_counts(
