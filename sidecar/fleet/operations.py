@@ -4,6 +4,7 @@ Each is one transaction, of a role with more rights than a pod's.
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -42,6 +43,10 @@ _RIGHTS = (
     "the role of this URL may not do that: give the URL of the role that made the tables, or let it"
     " give a sidecar's rights to this one by `sidecar fleet init --grant-to ROLE`"
 )
+
+
+_BOTH_MAKE_IT = (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError)
+"""Another `init` has made a table at the same time: IF NOT EXISTS does not see it yet."""
 
 
 class UnknownNameError(FleetRefusedError):
@@ -124,17 +129,25 @@ async def init(url_file: Path, time_zone: str, role: str) -> Made:
     async def run() -> Made:
         connection = await open_connection(url_file, CONNECT_SECONDS)
         try:
-            before = await schema.version(connection)
-            await _check_role(connection, role)
-            async with connection.transaction():
-                fleet_id = await schema.init(connection, time_zone)
-                for statement in await _rights(connection, role):
-                    await connection.execute(statement)
+            while True:
+                with contextlib.suppress(*_BOTH_MAKE_IT):
+                    return await _init(connection, time_zone, role)
+                await asyncio.sleep(PAUSE_SECONDS)
         finally:
             connection.terminate()
-        return Made(fleet_id, before, schema.VERSION)
 
     return await _understood(run())
+
+
+async def _init(connection: asyncpg.Connection, time_zone: str, role: str) -> Made:
+    """Do what `init` does, once."""
+    before = await schema.version(connection)
+    await _check_role(connection, role)
+    async with connection.transaction():
+        fleet_id = await schema.init(connection, time_zone)
+        for statement in await _rights(connection, role):
+            await connection.execute(statement)
+    return Made(fleet_id, before, schema.VERSION)
 
 
 async def status(url_file: Path, limit: int) -> FleetStatus:

@@ -1,5 +1,6 @@
 """`sidecar fleet …` on a real PostgreSQL."""
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from sidecar.domain.clock import SECOND_US
 from sidecar.domain.decisions import Meter
 from sidecar.domain.sharing import BudgetKey
 from sidecar.domain.windows import DAY_US, Window
-from sidecar.fleet import orphans
+from sidecar.fleet import operations, orphans, schema
 from sidecar.fleet.protocol import FencedError, FleetRefusedError
 
 SIGNED = ("--by", "ada@example.com", "--reason", "its node was lost")
@@ -105,6 +106,32 @@ def test_init_gives_rights_in_a_schema_that_the_role_may_use(fleet: Fleet) -> No
         assert (code, err) == (0, "")
         assert out.endswith(f"\n{POD}: has the rights of a sidecar\n")
     assert "ON SCHEMA" not in fleet("init", "--grant-to", POD, "--dry-run")[1]
+
+
+def test_of_two_that_init_at_once_both_find_the_tables_made(fleet: Fleet) -> None:
+    """The second waits for the first, and then goes on with its tables."""
+    fleet.sql(*EMPTY)
+
+    async def both() -> tuple[str, operations.Made]:
+        first = await fleet.place.server.connect(fleet.place.database)
+        watch = await fleet.place.server.connect()  # a transaction sees one state of all sessions
+        transaction = first.transaction()
+        await transaction.start()
+        fleet_id = await schema.init(first, "UTC")
+        second = asyncio.create_task(operations.init(fleet.owner_url, "UTC", POD))
+        while not (second.done() or await watch.fetchval(_WAITING)):  # noqa: ASYNC110 - a server's
+            await asyncio.sleep(0.01)
+        await transaction.commit()
+        await first.close()
+        await watch.close()
+        return fleet_id, await second
+
+    fleet_id, made = fleet.place.run(both())
+    assert made.fleet_id == fleet_id
+    FleetHolder(fleet.place).ask(10)
+
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 def test_init_prints_what_it_would_do(fleet: Fleet) -> None:
