@@ -18,7 +18,7 @@ from random import Random, SystemRandom
 from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.domain.decisions import Limit
 from sidecar.domain.errors import SidecarError
-from sidecar.domain.sharing import BudgetKey, Demand, FleetState, period_us
+from sidecar.domain.sharing import MAX_LATE_US, BudgetKey, Demand, FleetState, period_us
 from sidecar.domain.windows import FOREVER_US, Span, Window
 from sidecar.fleet.contact import Contact
 from sidecar.fleet.ledger import FleetLedger
@@ -40,8 +40,11 @@ from sidecar.ledger.shares import Holder
 
 log = logging.getLogger(__name__)
 
-MAX_ITEMS = 500
-"""Budgets in one exchange, which has a second. The rest follow at once."""
+MAX_ITEMS = 100
+"""Budgets in one exchange, which has a second, also with 1,000 holders of each. The rest follow at
+once."""
+DROP_EVERY_US = 60 * SECOND_US
+"""How often shares of windows that have ended are deleted."""
 REFUSED_SECONDS = 1.0
 """How long until books that refuse this holder are tried again: a person may have mended it."""
 EARLY_US = 60 * SECOND_US
@@ -77,6 +80,7 @@ class Exchanger:
         """Whether the first exchange has ended, well or not: it has a deadline."""
         self._pending: Exchange | None = None
         self._has_shares = self._has_more = False
+        self._drops_from_us = 0
         self._clock: Clock
         self._ledger: FleetLedger
         self._holder: Holder
@@ -236,11 +240,11 @@ class Exchanger:
             if use.key in asked or use.has_news(item.demand):
                 items.append(item)
                 use.booked = item.demand
-            elif use.is_over(now_us):
+            elif use.is_over(now_us) or use.is_unused:
                 self._load.drop(use.key)
-                self._ledger.balances.shares.drop(use.key)
-            elif use.is_unused:
-                self._load.drop(use.key)
+                if not item.demand.have:
+                    self._ledger.balances.shares.drop(use.key)
+        self._drop_ended(now_us)
         holder = self._holder
         return Exchange(
             holder.uid,
@@ -253,6 +257,12 @@ class Exchanger:
             self._name,
             items,
         )
+
+    def _drop_ended(self, now_us: int) -> None:
+        """Delete shares that are of no use any more: what they were for is in the budgets."""
+        if self._steady() >= self._drops_from_us:
+            self._drops_from_us = self._steady() + DROP_EVERY_US
+            self._ledger.balances.shares.drop_ended(now_us - MAX_LATE_US)
 
     def _expect_next_windows(self, now_us: int) -> None:
         """Ask for shares of windows that begin soon, some time before: not all holders at once."""

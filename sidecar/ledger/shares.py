@@ -70,6 +70,12 @@ class Shares:
         if self._all().pop(key, None) is not None:
             self._sql.execute(_DROP, key)
 
+    def drop_ended(self, before_us: int) -> None:
+        """Delete the shares of windows that ended before a time."""
+        for key, ends_us, _ in self.all():
+            if ends_us <= before_us:
+                self.drop(key)
+
     def forget(self) -> None:
         """Drop what was read: a transaction was rolled back."""
         self._by_key = None
