@@ -240,7 +240,7 @@ class Exchanger:
             if use.key in asked or use.has_news(item.demand):
                 items.append(item)
                 use.booked = item.demand
-            elif use.is_over(now_us) or use.is_unused:
+            elif use.is_over(now_us) or (use.is_unused and item.demand.have <= item.demand.used):
                 self._load.drop(use.key)
                 if not item.demand.have:
                     self._ledger.balances.shares.drop(use.key)

@@ -154,6 +154,9 @@ class CheckedBooks(SimulatedBooks):
     def _note(self, exchange: Exchange, now_us: int) -> None:
         uid, version = exchange.uid, exchange.version
         self._accepted[uid] = max(version, self._accepted.get(uid, 0))
+        lost = self._lost.get(uid, Counter[BudgetKey]())
+        for item in exchange.items:
+            lost.pop(item.key, None)
         if version < self._latest.get(uid, 0):
             return  # from before the loss
         self._latest[uid] = version
@@ -161,9 +164,6 @@ class CheckedBooks(SimulatedBooks):
         self._heard_of[uid] += 1
         if now_us >= self._closed_until_us:
             self._end_learning()
-        lost = self._lost.get(uid, Counter[BudgetKey]())
-        for item in exchange.items:
-            lost.pop(item.key, None)
 
     def _end_learning(self) -> None:
         for uid, lost in self._lost.items():

@@ -49,7 +49,7 @@ def test_every_promise_holds_in_every_fleet(batch: int) -> None:
 
 EVENTS = {
     "cut", "kill", "lose", "stop", "stand_still", "copy", "serve_backup", "fail_over",
-    "replace_server", "change_policies", "change_policy", "adjust", "lose_books", "jump",
+    "replace_server", "change_policies", "change_policy", "adjust", "lose_books",
 }  # fmt: skip
 
 
