@@ -18,7 +18,7 @@ from random import Random, SystemRandom
 from sidecar.domain.clock import SECOND_US, Clock
 from sidecar.domain.decisions import Limit
 from sidecar.domain.errors import SidecarError
-from sidecar.domain.sharing import MAX_LATE_US, BudgetKey, Demand, FleetState, period_us
+from sidecar.domain.sharing import MAX_LATE_US, TIMELESS, BudgetKey, Demand, FleetState, period_us
 from sidecar.domain.windows import FOREVER_US, Span, Window
 from sidecar.fleet.contact import Contact
 from sidecar.fleet.ledger import FleetLedger
@@ -242,7 +242,8 @@ class Exchanger:
                 use.booked = item.demand
             elif use.is_over(now_us) or (use.is_unused and item.demand.have <= item.demand.used):
                 self._load.drop(use.key)
-                if not item.demand.have:
+                # Others are told again if the books lose commits; these lapse there by silence.
+                if not item.demand.have and use.key.window in TIMELESS:
                     self._ledger.balances.shares.drop(use.key)
         self._drop_ended(now_us)
         holder = self._holder

@@ -168,7 +168,8 @@ class CheckedBooks(SimulatedBooks):
     def _end_learning(self) -> None:
         for uid, lost in self._lost.items():
             for key, amount in lost.items():
-                is_current = key.window in TIMELESS or key.window is Window.TOTAL
+                # Its window has not ended; and what is not used of a timeless one is forgotten.
+                is_current = key.window is Window.TOTAL
                 if amount and is_current and self._heard_of[uid] >= HEARD_OFTEN:
                     raise BrokenPromiseError(
                         f"G8 a holder did not restate its share of {key.rule} while books learnt"
