@@ -8,10 +8,8 @@ all holders that raised them: one too many is better than none.
 A channel is known by its name, so that a holder without a webhook leaves that to those with one.
 """
 
-import json
 import logging
 from collections.abc import Sequence
-from hashlib import sha256
 
 from sidecar.domain.alerts import Alert, AlertKind, Claim
 from sidecar.domain.clock import SECOND_US, Clock
@@ -40,7 +38,7 @@ DEADLINE_SECONDS = 1.0
 MAX_ROWS = 500
 """Alerts in one transaction."""
 MAX_OUTCOMES = 10_000
-"""Deliveries that the books have yet to be told of; those above may be delivered again."""
+"""Deliveries that are not in the books yet; those above may be delivered again."""
 
 _Rows = dict[bytes, tuple[str, Alert]]
 """Channels and alerts, by the id of their row."""
@@ -138,7 +136,7 @@ class FleetClaims:
 def alert_id(channel: str, alert: Alert) -> bytes:
     """Return the primary key of an alert in a channel: 128 bits of a hash, as of a budget."""
     names = (channel, alert.kind, alert.rule, alert.window, alert.window_start_us, alert.percent)
-    return sha256(json.dumps((*names, alert.scope)).encode()).digest()[:16]
+    return schema.hash_of((*names, alert.scope))
 
 
 def _rows(channel: str, alerts: Sequence[Alert]) -> _Rows:

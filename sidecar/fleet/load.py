@@ -84,7 +84,7 @@ class Use:
         return Demand(share.granted, spent, held, need, wish)
 
     def hear(self, entry: Entry) -> None:
-        """Note what the books say. Whoever gives back what they have granted has to say so."""
+        """Note what the books say. A share that is given back has to be said."""
         self.is_wanted_elsewhere = entry.is_short
         self.room = entry.share.room
         if self.booked is not None:

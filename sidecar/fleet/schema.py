@@ -198,16 +198,16 @@ def budget_id(key: BudgetKey) -> bytes:
     The names themselves would be repeated in each share, and compared in each look-up. Of 63 bits
     two could be the same, which would have to be found out; of 128 they are not.
     """
-    return _hash((key.rule, key.meter, key.window, str(key.start_us), key.scope))
+    return hash_of((key.rule, key.meter, key.window, str(key.start_us), key.scope))
 
 
 def spend_id(names: Sequence[str]) -> bytes:
     """Return the primary key of a holder's spend in a day: names may be too long for an index."""
-    return _hash(names)
+    return hash_of(names)
 
 
-def _hash(names: Sequence[str]) -> bytes:
-    """Return 128 bits for names, which may have any text."""
+def hash_of(names: Sequence[str | int]) -> bytes:
+    """Return a primary key of 128 bits for names, which may have any text."""
     return sha256(json.dumps(names).encode()).digest()[:16]
 
 

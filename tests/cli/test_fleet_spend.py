@@ -180,7 +180,7 @@ def test_a_page_of_the_fleet(place: PostgresPlace, pods: Any, tmp_path: Path) ->
 
 
 def test_names_are_shown_as_what_they_are(place: PostgresPlace) -> None:
-    """Whoever may write to the books may write any name."""
+    """A role that may write to the books may write any name."""
     FleetHolder(place).ask(1)
     day_us = place.now_us() // 86_400_000_000 * 86_400_000_000
     for number, name in enumerate((HOSTILE, "n" * 10_000, "")):
